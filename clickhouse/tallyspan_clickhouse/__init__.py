@@ -1,0 +1,1 @@
+"""The store: a client for any ClickHouse, one to run locally, and the schema both have."""

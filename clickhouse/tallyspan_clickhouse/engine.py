@@ -1,0 +1,108 @@
+"""The address of a store -> a client for it, or one line that says what is wrong with it."""
+
+import re
+from typing import NoReturn
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from tallyspan_clickhouse.errors import StoreError
+
+DEFAULT_DATABASE = "tallyspan"
+FORM = "http(s)://user:password@host:port/database"
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+REQUIRED_PASSWORD, AUTHENTICATION_FAILED, WRONG_PASSWORD, UNKNOWN_USER = 194, 516, 193, 192
+NOT_LET_IN = {REQUIRED_PASSWORD, AUTHENTICATION_FAILED, WRONG_PASSWORD, UNKNOWN_USER}
+# What the HTTP library says when nobody is there.
+UNREACHABLE = ("Failed to establish", "Failed to resolve", "Connection refused", "timed out")
+
+
+def connect(url: str, *, database: str | None = None) -> Client:
+    """Return a client for the store at `http(s)://user:password@host:port/database`.
+
+    Several threads may use it at once. The database need not exist yet; `database` overrides the
+    one of the URL. Raises StoreError, never naming the password.
+    """
+    parts = _checked(url)
+    name = database or database_name(url)
+    try:
+        client = clickhouse_connect.get_client(
+            interface=parts.scheme,
+            host=str(parts.hostname),
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            username=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            client_name="tallyspan",
+            autogenerate_session_id=False,  # a session admits one query at a time
+            connect_timeout=5,
+            query_retries=0,
+            tz_mode="aware",
+        )
+    except Exception as error:  # noqa: BLE001  what answers there may be anything
+        _explain(parts, error)
+    client.database = name
+    return client
+
+
+def database_name(url: str) -> str:
+    """Return the database a store's URL names, `tallyspan` when it names none."""
+    return _checked(url).path.strip("/") or DEFAULT_DATABASE
+
+
+def one_line(error: BaseException) -> str:
+    """Return what the server said, in one line, without the client's own wrapping."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^Received ClickHouse exception.*?server response: ", "", text)
+    text = re.sub(r" ?\(for url [^)]*\)$| ?\(version [^)]*\)", "", text)
+    return text.removeprefix("Error ")[:500]
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise StoreError(f"the store's URL has no valid host and port: use {FORM}") from None
+    if parts.scheme not in {"http", "https"}:
+        raise StoreError(f"the store's URL must start with http:// or https://: use {FORM}")
+    if not parts.hostname or port == 0:
+        raise StoreError(f"the store's URL names no host or no valid port: use {FORM}")
+    if parts.query or parts.fragment:
+        unknown = re.split(r"[=&]", parts.query or parts.fragment)[0]
+        raise StoreError(f"the store's URL has an unknown parameter {unknown!r}: use {FORM}")
+    name = parts.path.strip("/")
+    if name and not NAME.fullmatch(name):
+        raise StoreError(
+            f"the store's URL names a database that cannot be: {name!r}; "
+            "letters, digits and _ are allowed"
+        )
+    return parts
+
+
+def _explain(parts: SplitResult, error: Exception) -> NoReturn:
+    place = f"{parts.hostname}:{parts.port or 'default port'}"
+    user = unquote(parts.username or "default")
+    text = one_line(error)
+    code = re.match(r"Code: (\d+)", text)
+    retryable = False
+    if (code and int(code[1]) in NOT_LET_IN) or "AUTHENTICATION_FAILED" in text:
+        message = (
+            f"the store at {place} does not let user {user!r} in: "
+            "check user and password in the store's URL"
+        )
+    elif code:
+        message = f"the store at {place} refused: {text}"
+    elif isinstance(error, ClickHouseError) and any(sign in text for sign in UNREACHABLE):
+        message = (
+            f"no store answers at {place}: start it, or check host and port in the store's URL"
+        )
+        retryable = True
+    else:
+        message = (
+            f"what answers at {place} is not a ClickHouse HTTP interface: "
+            "check host, port and scheme in the store's URL (ClickHouse: 8123, with TLS 8443)"
+        )
+    # `from None`: the causes quote requests, and a traceback must not show what they carry
+    raise StoreError(message, retryable=retryable) from None

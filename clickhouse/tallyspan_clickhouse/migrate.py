@@ -1,0 +1,157 @@
+"""Brings a store's schema up to date: numbered SQL files, each applied once, in order."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from tallyspan_clickhouse.engine import one_line
+from tallyspan_clickhouse.errors import StoreError
+
+FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TOKEN = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?\*/)
+    |(?P<end>;)
+    |'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`
+    |[^'"`;/-]+|.""",
+    re.DOTALL | re.VERBOSE,
+)
+# A table that is there already was made by another collector starting at the same moment, or by
+# one that died before it could record the migration: ClickHouse has no transactions over DDL.
+ALREADY_EXISTS = re.compile(r"^Code: (57|82)\.")
+BOOKKEEPING = (
+    "CREATE DATABASE IF NOT EXISTS {database} {on_cluster} COMMENT 'What LLM calls cost'",
+    """CREATE TABLE IF NOT EXISTS {database}.schema_migrations {on_cluster}
+(
+    version UInt32 COMMENT 'Number of the migration',
+    name String COMMENT 'File it was read from',
+    checksum FixedString(64) COMMENT 'SHA-256 of that file, hex',
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When it was applied (UTC)'
+)
+ENGINE = {engine} ORDER BY (version, checksum)
+COMMENT 'Migrations applied to this database; collectors starting at once may record one twice'""",
+)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One numbered SQL file."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Return the SHA-256 of the file, hex."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def bundled() -> list[Migration]:
+    """Return the migrations this package brings, in order."""
+    return sorted(
+        (
+            Migration(int(match[1]), entry.name, entry.read_text(encoding="utf-8"))
+            for entry in (resources.files("tallyspan_clickhouse") / "migrations").iterdir()
+            if (match := FILE_NAME.fullmatch(entry.name))
+        ),
+        key=lambda migration: migration.version,
+    )
+
+
+def migrate(client: Client, database: str = "tallyspan") -> list[int]:
+    """Apply what is missing and return the numbers of the migrations this call applied.
+
+    Several collectors may do so at once: each statement creates or finds its object, so whoever
+    records a migration has seen all of it in place. Raises StoreError if the schema is newer than
+    this package, or an applied file has been edited.
+    """
+    return apply(client, database, bundled())
+
+
+def apply(client: Client, database: str, known: list[Migration]) -> list[int]:
+    """Apply those of the known migrations that the database has not."""
+    if not DATABASE_NAME.fullmatch(database):
+        raise StoreError(f"{database!r} cannot be a database: use letters, digits and _")
+    for statement in BOOKKEEPING:
+        _run(client, _render(statement, database), f"preparing database {database}")
+    applied = _applied(client, database)
+    _check(applied, known, database)
+    missing = [migration for migration in known if migration.version not in applied]
+    for migration in missing:
+        for number, statement in enumerate(statements(_render(migration.sql, database)), 1):
+            _run(client, statement, f"{migration.name}, statement {number}")
+        _record(client, database, migration)
+    return [migration.version for migration in missing]
+
+
+def statements(sql: str) -> list[str]:
+    """Return the statements of a file, without comments; a quoted `;` or `--` is text."""
+    found, current = [], ""
+    for token in TOKEN.finditer(sql):
+        if token["end"]:
+            found.append(current.strip())
+            current = ""
+        else:
+            current += " " if token["comment"] else token[0]
+    return [statement for statement in [*found, current.strip()] if statement]
+
+
+def _render(sql: str, database: str) -> str:
+    values = {"{database}": database, "{on_cluster}": "", "{engine}": "MergeTree"}
+    return re.sub(r"\{(database|on_cluster|engine)\}", lambda match: values[match[0]], sql)
+
+
+def _applied(client: Client, database: str) -> dict[int, set[str]]:
+    table = f"{database}.schema_migrations"
+    query = (  # `apply` has checked the name
+        f"SELECT version, groupUniqArray(toString(checksum)) FROM {table} GROUP BY version"  # noqa: S608
+    )
+    try:
+        rows = client.query(query).result_rows
+    except ClickHouseError as error:
+        raise StoreError(f"reading {table}: {one_line(error)}") from error
+    return {int(version): set(checksums) for version, checksums in rows}
+
+
+def _check(applied: dict[int, set[str]], known: list[Migration], database: str) -> None:
+    newest = max((migration.version for migration in known), default=0)
+    if max(applied, default=0) > newest:
+        raise StoreError(
+            f"database {database} has schema {max(applied)}, this tallyspan knows {newest}: "
+            "upgrade tallyspan"
+        )
+    for migration in known:
+        if applied.get(migration.version, set()) - {migration.checksum}:
+            raise StoreError(
+                f"{migration.name} was applied to database {database} and has changed since: "
+                "restore the file, and put the change into a new migration"
+            )
+
+
+def _record(client: Client, database: str, migration: Migration) -> None:
+    try:
+        client.insert(
+            "schema_migrations",
+            [[migration.version, migration.name, migration.checksum]],
+            column_names=["version", "name", "checksum"],
+            database=database,
+            settings={"async_insert": 0},
+        )
+    except ClickHouseError as error:
+        raise StoreError(f"recording {migration.name}: {one_line(error)}") from error
+
+
+def _run(client: Client, statement: str, what: str) -> None:
+    try:
+        # The database may not exist yet, so it is not the one the statement runs in.
+        client.command(statement, use_database=False)
+    except ClickHouseError as error:
+        text = one_line(error)
+        if statement.startswith("CREATE ") and ALREADY_EXISTS.match(text):
+            return
+        raise StoreError(f"{what}: {text}") from error

@@ -1,0 +1,101 @@
+"""The admin port: ledger, liveness, readiness, metrics, and a page that links to them."""
+
+from collections.abc import Callable, Mapping
+
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from tallyspan_collector.api.gate import AdminGate
+from tallyspan_collector.api.keys import AdminKeys
+from tallyspan_collector.api.landing import landing_page
+from tallyspan_collector.api.token_usage import TokenUsage
+from tallyspan_collector.summary import MAX_SECONDS, RequestError
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TIMEOUT_EXCEEDED = 159
+TOO_SLOW = (
+    f"the store did not finish within {MAX_SECONDS} seconds; ask for a shorter time range"
+    " (start_date, end_date) or fewer groups"
+)
+UNAVAILABLE = "the store cannot be read at the moment; try again, and see /readyz for the reason"
+
+log = structlog.get_logger()
+
+
+def create_app(
+    client: Client,
+    admin_keys: AdminKeys,
+    health: Callable[[], Mapping[str, object]],
+    metrics: Callable[[], str],
+    *,
+    grafana_url: str = "http://localhost:3000",
+) -> Starlette:
+    """Return the ASGI application of the admin port.
+
+    `client` needs `autogenerate_session_id=False`: requests share it, and one session answers one
+    query at a time. `health` says `ready` (bool) and whatever explains it, such as `reasons`.
+    """
+
+    async def readyz(_: Request) -> Response:
+        state = dict(health())
+        return JSONResponse(state, status_code=200 if state.get("ready") is True else 503)
+
+    async def metrics_text(_: Request) -> Response:
+        return PlainTextResponse(metrics(), headers={"Content-Type": METRICS_TYPE})
+
+    async def home(_: Request) -> Response:
+        return landing_page(grafana_url)
+
+    return Starlette(
+        routes=[
+            Route("/", home),
+            Route("/healthz", _alive),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics_text),
+            Mount(
+                "/api/admin",
+                routes=TokenUsage(client).routes(),
+                middleware=[Middleware(AdminGate, keys=admin_keys)],
+            ),
+        ],
+        exception_handlers={
+            RequestError: _refused,
+            ClickHouseError: _store_failed,
+            HTTPException: _not_served,
+        },
+    )
+
+
+async def _alive(_: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_code=400)
+
+
+async def _store_failed(request: Request, error: Exception) -> Response:
+    code = error.code if isinstance(error, Error) else None
+    log.warning("admin.store_failed", path=request.url.path, code=code, error=str(error)[:300])
+    sentence = TOO_SLOW if code == TIMEOUT_EXCEEDED else UNAVAILABLE
+    return JSONResponse({"error": sentence}, status_code=503, headers={"Retry-After": "5"})
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    match error:
+        case HTTPException(status_code=404):
+            sentence = f"there is nothing at {request.url.path}; see / for the paths there are"
+        case HTTPException(status_code=405):
+            sentence = f"{request.url.path} does not take {request.method}"
+        case HTTPException():
+            sentence = error.detail
+        case _:
+            raise error
+    return JSONResponse({"error": sentence}, status_code=error.status_code, headers=error.headers)

@@ -1,0 +1,146 @@
+"""The `tallyspan` command: a function per subcommand; every error is one line on stderr."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from tallyspan import __version__
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.local import LocalStore, running_url
+from tallyspan_collector import config, report, service, summary
+from tallyspan_collector.errors import ConfigError, TallyspanError
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return 0, 1 (it failed) or 2 (it was called wrongly)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _log_to_stderr()
+    try:
+        return int(options.run(options))
+    except (ConfigError, summary.RequestError) as error:
+        sys.stderr.write(f"tallyspan: {error}\n")
+        return USAGE_ERROR
+    except (TallyspanError, StoreError) as error:
+        sys.stderr.write(f"tallyspan: {error}\n")
+        return 1
+    except BrokenPipeError:  # `tallyspan sql ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tallyspan",
+        description="What your LLM calls cost: every call, once, at the price the provider bills.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tallyspan {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="run the collector", allow_abbrev=False)
+    config.add_flags(up, config.OPTIONS)
+    up.set_defaults(run=_up)
+
+    told = commands.add_parser("report", help="calls, tokens and cost in a terminal")
+    config.add_flags(told, config.READ_OPTIONS)
+    told.add_argument(
+        "--by", default="user", help=f"comma-separated: {', '.join(summary.GROUPS)} (default user)"
+    )
+    told.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
+    told.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    told.set_defaults(run=_report)
+
+    sql = commands.add_parser("sql", help="ClickHouse SQL against the store, read-only")
+    config.add_flags(sql, config.READ_OPTIONS)
+    sql.add_argument("query", help='for example "SELECT * FROM token_usage LIMIT 10"')
+    sql.add_argument("--format", default="PrettyCompact", help="a ClickHouse output format")
+    sql.set_defaults(run=_sql)
+
+    demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")
+    demo.add_argument("--once", action="store_true", help="end when the report is printed")
+    demo.add_argument("--data-dir", help="keep the demo's data there (default: a temporary folder)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    asyncio.run(service.run(config.load(options)))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    groups = [name.strip() for name in options.by.split(",") if name.strip()]
+    filters = summary.Filters(start=summary.parse_since(options.since, datetime.now(UTC)))
+    with _reading(options) as client:
+        rows = summary.summarise(client, filters, groups)
+        report.render(rows, groups, options.format, sys.stdout)
+    return 0
+
+
+def _sql(options: argparse.Namespace) -> int:
+    with _reading(options) as client:
+        report.run_sql(client, options.query, options.format, sys.stdout.buffer)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from tallyspan_collector.demo import run
+    except ModuleNotFoundError as missing:
+        raise ConfigError(
+            f"the demo drives the real SDKs and {missing.name} is not installed: "
+            "pip install 'tallyspan[demo]'"
+        ) from None
+    return run.main(
+        once=options.once, data_dir=Path(options.data_dir) if options.data_dir else None
+    )
+
+
+@contextmanager
+def _reading(options: argparse.Namespace) -> Iterator[Client]:
+    """Yield a client of the store that may only read: a running one, else started for this."""
+    settings = config.read(options, options=config.READ_OPTIONS)
+    if settings["store"] != "local":
+        with connect(settings["store"]) as client:
+            yield client
+        return
+    data_dir: Path = settings["data_dir"]
+    url = running_url(data_dir, "tallyspan_reader")
+    if url is not None:
+        with connect(url) as client:
+            yield client
+        return
+    if not (data_dir / "data").is_dir():
+        raise ConfigError(
+            f"--data-dir {data_dir}: no local store there; start one with 'tallyspan up', "
+            "or name another folder or --store URL"
+        )
+    with LocalStore(data_dir) as store, connect(store.url) as client:
+        yield client
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+    )

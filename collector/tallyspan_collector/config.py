@@ -1,0 +1,140 @@
+"""Settings of the collector, each declared once: flags, variables, file keys and help come from it.
+
+A flag beats the environment, the environment the file, the file the default.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tallyspan_collector import strict_yaml
+from tallyspan_collector.errors import ConfigError
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004  ports
+        raise ValueError("must be HOST:PORT, for example 127.0.0.1:4317; port 0 picks a free one")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _store(text: str) -> str:
+    if text != "local" and not text.startswith(("http://", "https://")):
+        raise ValueError("must be 'local' or http(s)://user:password@host:port/database")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A setting: `name` in a file, `--na-me` as a flag, TALLYSPAN_NAME in the environment."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """Name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Name in the environment."""
+        return "TALLYSPAN_" + self.name.upper()
+
+
+STORE = Option(
+    "store", _store, "local", "local (an engine of our own) or the URL of a ClickHouse server"
+)
+DATA_DIR = Option("data_dir", _path, "tallyspan-data", "folder of the local store")
+OPTIONS = (
+    STORE,
+    DATA_DIR,
+    Option("otlp_grpc", _address, "127.0.0.1:4317", "HOST:PORT of OTLP over gRPC"),
+    Option("otlp_http", _address, "127.0.0.1:4318", "HOST:PORT of OTLP over HTTP"),
+    Option("admin", _address, "127.0.0.1:4319", "HOST:PORT of the admin API"),
+    Option("prices", _path, None, "models_pricing.yaml with prices of your own"),
+)
+READ_OPTIONS = (STORE, DATA_DIR)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the collector runs with."""
+
+    store: str
+    data_dir: Path
+    otlp_grpc: str
+    otlp_http: str
+    admin: str
+    prices: Path | None
+
+
+def add_flags(parser: argparse.ArgumentParser, options: tuple[Option, ...]) -> None:
+    """Give the parser a flag for each option."""
+    for option in options:
+        default = f", default {option.default}" if option.default else ""
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            metavar=option.name.upper(),
+            help=f"{option.help} ({option.variable}{default})",
+        )
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file with these settings (TALLYSPAN_CONFIG)"
+    )
+
+
+def read(
+    flags: argparse.Namespace,
+    environment: Mapping[str, str] = os.environ,
+    options: tuple[Option, ...] = OPTIONS,
+) -> dict[str, Any]:
+    """Return setting -> value. Raises `ConfigError` that names the flag, variable or file line."""
+    file = getattr(flags, "config", None) or environment.get("TALLYSPAN_CONFIG")
+    of_file = _read_file(Path(file)) if file else {}
+    found: dict[str, Any] = {}
+    for option in options:
+        value, origin = option.default, "default"
+        if option.name in of_file:
+            value, origin = of_file[option.name]
+        if environment.get(option.variable):
+            value, origin = environment[option.variable], option.variable
+        if getattr(flags, option.name, None) is not None:
+            value, origin = getattr(flags, option.name), option.flag
+        try:
+            found[option.name] = None if value is None else option.parse(value)
+        except ValueError as error:
+            shown = "" if option is STORE else f" {value!r}"
+            raise ConfigError(f"{origin}{shown}: {error}") from None
+    return found
+
+
+def load(flags: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Config:
+    """Return the collector's configuration. Raises `ConfigError`."""
+    return Config(**read(flags, environment))
+
+
+def _read_file(path: Path) -> dict[str, tuple[str, str]]:
+    content, lines = strict_yaml.load(path)
+    names = [option.name for option in OPTIONS]
+    found: dict[str, tuple[str, str]] = {}
+    for key, value in content.items():
+        origin = f"{path}:{lines.line((key,))}"
+        if key not in names:
+            near = get_close_matches(str(key), names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+            raise ConfigError(f"{origin}: unknown setting {key!r}{hint}")
+        if not isinstance(value, str):
+            raise ConfigError(f"{origin}: {key}: must be text, got {value!r}")
+        found[key] = (value, f"{origin}: {key}")
+    return found

@@ -1,0 +1,39 @@
+"""What can go wrong, each error one sentence: what, where, what to do.
+
+TallyspanError
+├── ConfigError             a setting, a file or a flag; refused at the start
+├── PriceError              prices that cannot be used
+├── DecodeError             bytes that are no OTLP: INVALID_ARGUMENT, 400
+├── OverloadedError         too much is waiting: RESOURCE_EXHAUSTED, 503; try again
+└── StoreUnavailableError   the store refused a batch: UNAVAILABLE, 503; try again
+"""
+
+
+class TallyspanError(Exception):
+    """Anything of ours that has a sentence for its reader; `retryable`: trying again may help."""
+
+    retryable = False
+
+
+class ConfigError(TallyspanError):
+    """A setting, file or flag that cannot be used; names it and says what was expected."""
+
+
+class PriceError(TallyspanError):
+    """Prices that cannot be used."""
+
+
+class DecodeError(TallyspanError):
+    """Bytes that are no OTLP request; sending them again does not help."""
+
+
+class OverloadedError(TallyspanError):
+    """More is waiting than may wait."""
+
+    retryable = True
+
+
+class StoreUnavailableError(TallyspanError):
+    """The store did not take a batch; nothing of it is acknowledged."""
+
+    retryable = True

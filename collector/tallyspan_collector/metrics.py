@@ -1,0 +1,69 @@
+"""What the collector says of itself: received = stored + dropped + waiting."""
+
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+
+class Dropped(StrEnum):
+    """Why something received is not in the ledger."""
+
+    MALFORMED = "malformed"
+    NOT_A_CALL = "not_a_call"
+    DUPLICATE = "duplicate"
+
+
+class Metrics:
+    """The counters of one collector; `text` is their Prometheus exposition."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tallyspan_requests", "OTLP requests by outcome", ["outcome"], registry=self._registry
+        )
+        self._spans = Counter(
+            "tallyspan_genai_spans_received", "GenAI spans received", registry=self._registry
+        )
+        self._calls = Counter(
+            "tallyspan_calls_stored",
+            "Calls in the ledger",
+            ["cost_status"],
+            registry=self._registry,
+        )
+        self._dropped = Counter(
+            "tallyspan_spans_dropped", "GenAI spans not stored", ["reason"], registry=self._registry
+        )
+        self._inserts = Histogram(
+            "tallyspan_insert_seconds", "Duration of an insert", registry=self._registry
+        )
+        self._insert_failures = Counter(
+            "tallyspan_insert_failures", "Inserts that failed", registry=self._registry
+        )
+
+    def request(self, outcome: str) -> None:
+        """Count one OTLP request: accepted, malformed, refused or failed."""
+        self._requests.labels(outcome).inc()
+
+    def received(self, spans: int) -> None:
+        """Count GenAI spans that arrived."""
+        self._spans.inc(spans)
+
+    def stored(self, cost_status: str) -> None:
+        """Count one call that is in the ledger."""
+        self._calls.labels(cost_status).inc()
+
+    def dropped(self, reason: Dropped, spans: int = 1) -> None:
+        """Count spans that did not become a call."""
+        self._dropped.labels(reason.value).inc(spans)
+
+    def inserted(self, seconds: float) -> None:
+        """Note a successful insert."""
+        self._inserts.observe(seconds)
+
+    def insert_failed(self) -> None:
+        """Count a failed attempt to insert."""
+        self._insert_failures.inc()
+
+    def text(self) -> str:
+        """Return all of it in Prometheus' text format."""
+        return generate_latest(self._registry).decode()

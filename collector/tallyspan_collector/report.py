@@ -1,0 +1,151 @@
+"""The summary and SQL results in a terminal or a file."""
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import BinaryIO, Literal, TextIO, cast
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from urllib3.exceptions import HTTPError
+
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_collector.summary import MEASURES, RequestError, Row, plain
+
+Format = Literal["table", "json", "csv"]
+TABLE_MEASURES = ("calls", "input_tokens", "output_tokens", "total_tokens")
+CHUNK_BYTES = 1 << 16
+
+
+def render(
+    rows: Sequence[Row],
+    group_by: Sequence[str],
+    fmt: Format,
+    out: TextIO,
+    totals: Row | None = None,
+) -> None:
+    """Write the summary to `out`; `totals` None: the rows are all there is, add them up."""
+    total = add_up(rows) if totals is None else totals
+    match fmt:
+        case "json":
+            answer = {"rows": [plain(row) for row in rows], "totals": plain(total)}
+            json.dump(answer, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+        case "csv":
+            writer = csv.DictWriter(out, (*group_by, *MEASURES), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(plain(row) for row in rows)
+        case "table":
+            out.write(_table(rows, group_by, total))
+
+
+def add_up(rows: Iterable[Row]) -> Row:
+    """Return MEASURES summed over the rows; what no row knows stays None."""
+    kept = list(rows)
+    total: Row = {}
+    for name in MEASURES:
+        known = [row[name] for row in kept if row[name] is not None]
+        total[name] = sum(known) if known or name.endswith("calls") or name == "errors" else None
+    return total
+
+
+def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
+    """Write the answer to `out` in the ClickHouse FORMAT named, as it arrives; nothing can write.
+
+    In-process chDB stays read-only afterwards: give it a client of its own.
+    Raises RequestError if the store refuses the SQL, StoreError if it cannot be asked.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_]+", fmt):
+        raise RequestError(
+            f"--format must be the name of a ClickHouse format, such as CSVWithNames, not {fmt!r}"
+        )
+    try:
+        stream = client.raw_stream(sql, fmt=fmt, settings={"readonly": 1})
+        with cast("io.BufferedIOBase", stream) as body:
+            while chunk := body.read(CHUNK_BYTES):
+                out.write(chunk)
+    except ClickHouseError as error:
+        sentence = " ".join(str(error).split())
+        if isinstance(error, Error) and error.code is not None:
+            raise RequestError(f"the store refused the SQL: {_without_noise(sentence)}") from error
+        raise StoreError(f"the store cannot be asked: {sentence[:300]}", retryable=True) from error
+    except HTTPError as error:
+        raise StoreError(
+            "the store broke off in the middle of the answer, so what was written is not all of it:"
+            " the query failed on a later row or the store went away; its server log says which",
+            retryable=True,
+        ) from error
+
+
+def money(amount: Decimal) -> str:
+    """Return USD as people read it: cents from a dollar up, at most six decimals below."""
+    sign, size = ("-" if amount < 0 else ""), abs(amount)
+    if size >= 1 or size == 0:
+        return f"{sign}${size:,.2f}"
+    if size < Decimal("0.000001"):
+        return f"{sign}<$0.000001"
+    text = f"{size:.6f}".rstrip("0")
+    return f"{sign}${text.ljust(4, '0')}"
+
+
+def cost_text(row: Row) -> str:
+    """Return the cost and how many calls it leaves out: `$0.0123 + 2 unpriced`."""
+    unpriced = f"{row['unpriced_calls']:,} unpriced"
+    if row["cost_usd"] is None:
+        return unpriced if row["unpriced_calls"] else "not billed"
+    return money(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "")
+
+
+def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row) -> str:
+    lines = [[*group_by, *(name.removesuffix("_tokens") for name in TABLE_MEASURES), "cost"]]
+    lines += [[*(_printable(row[name]) for name in group_by), *_figures(row)] for row in rows]
+    lines.append(["total", *[""] * (len(group_by) - 1), *_figures(total)])
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    rendered = [_line(line, widths, len(group_by)) for line in lines]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    notes = _notes(total)
+    return "\n".join([rendered[0], rule, *rendered[1:-1], rule, rendered[-1], *notes, ""])
+
+
+def _figures(row: Row) -> list[str]:
+    counts = ("unknown" if row[name] is None else f"{row[name]:,}" for name in TABLE_MEASURES)
+    return [*counts, cost_text(row)]
+
+
+def _notes(total: Row) -> list[str]:
+    notes = []
+    if total["estimated_calls"]:
+        notes.append(f"{total['estimated_calls']:,} calls with estimated token counts")
+    if total["unknown_usage_calls"]:
+        notes.append(f"{total['unknown_usage_calls']:,} calls with unknown token counts")
+    return notes
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    padded = []
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        space = " " * (width - _width(cell))
+        padded.append(cell + space if place < left else space + cell)
+    return "  ".join(padded).rstrip()
+
+
+def _printable(value: str) -> str:
+    # A user id is whatever a span said; an escape sequence in it must not reach the terminal.
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)
+    return shown or "(none)"
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
+
+
+def _without_noise(sentence: str) -> str:
+    # Over HTTP the driver repeats the code and writes a preface of its own before the sentence.
+    sentence = re.sub(r"^(Received ClickHouse exception.*?response: )?", "", sentence)
+    sentence = re.sub(r"^(Code: \d+\. DB::Exception: )+", "", sentence)
+    return re.split(r"\.? Expected one of:| \(version ", sentence)[0][:300]

@@ -1,0 +1,114 @@
+"""YAML as settings need it: one meaning, and every complaint with file and line.
+
+Refused: duplicate keys, anchors and aliases, tabs, anything but a mapping at the top. Numbers come
+as `Decimal` of their text (money must not pass through a float), dates and the rest as text.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tallyspan_collector.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+
+
+class Lines:
+    """Where each value of a file stands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._line: dict[KeyPath, int] = {}
+
+    def put(self, key_path: KeyPath, node: yaml.Node) -> None:
+        """Note the line of a value."""
+        self._line[key_path] = node.start_mark.line + 1
+
+    def line(self, key_path: KeyPath) -> int:
+        """Return the 1-based line of the value, or of what holds it."""
+        while key_path and key_path not in self._line:
+            key_path = key_path[:-1]
+        return self._line.get(key_path, 1)
+
+    def error(self, key_path: KeyPath, message: str) -> ConfigError:
+        """Return the complaint with file, line and key in front."""
+        keys = ".".join(str(key) for key in key_path)
+        return ConfigError(f"{self.path}:{self.line(key_path)}: {keys}: {message}")
+
+    def check_keys(self, key_path: KeyPath, said: dict[str, Any], known: tuple[str, ...]) -> None:
+        """Raise `ConfigError` for the first key that is not known, with the nearest that is."""
+        for key in said:
+            if key not in known:
+                near = get_close_matches(str(key), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+                raise ConfigError(
+                    f"{self.path}:{self.line((*key_path, key))}: unknown key {key!r}{hint}"
+                )
+
+
+def load(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Return the file's mapping and its lines. Raises `ConfigError`."""
+    lines = Lines(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if getattr(event, "anchor", None):
+                line = event.start_mark.line + 1
+                raise ConfigError(f"{path}:{line}: anchors and aliases are not taken; write it out")
+        node = yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if node is None:
+        return {}, lines
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path}:1: must be a mapping of keys to values")
+    return _mapping(node, (), lines), lines
+
+
+def _mapping(node: yaml.MappingNode, key_path: KeyPath, lines: Lines) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            line = key_node.start_mark.line + 1
+            raise ConfigError(f"{lines.path}:{line}: a key must be plain text")
+        key = key_node.value
+        lines.put((*key_path, key), key_node)
+        if key in made:
+            raise lines.error((*key_path, key), "stands here a second time")
+        made[key] = _value(value_node, (*key_path, key), lines)
+    return made
+
+
+def _value(node: yaml.Node, key_path: KeyPath, lines: Lines) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, key_path, lines)
+    if isinstance(node, yaml.SequenceNode):
+        return list(_items(node, key_path, lines))
+    if node.tag in _NUMBERS:
+        try:
+            return Decimal(node.value)
+        except ArithmeticError:
+            raise lines.error(key_path, f"{node.value} is not a plain decimal number") from None
+    if node.tag == "tag:yaml.org,2002:bool":
+        return str(node.value).lower() in {"true", "yes", "on"}
+    if node.tag == "tag:yaml.org,2002:null":
+        return None
+    return node.value
+
+
+def _items(node: yaml.SequenceNode, key_path: KeyPath, lines: Lines) -> Iterator[Any]:
+    for number, item in enumerate(node.value):
+        lines.put((*key_path, number), item)
+        yield _value(item, (*key_path, number), lines)

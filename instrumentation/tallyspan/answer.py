@@ -1,0 +1,64 @@
+"""What a provider's answer has said so far."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tallyspan.usage import Usage
+
+TOKENS_LIMIT = 1 << 53
+"""Above this a count is absurd: JSON numbers stop being exact integers."""
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Answer:
+    """Filled by a reader, event by event; an empty string or None: not said yet."""
+
+    model: str = ""
+    response_id: str = ""
+    finish_reasons: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    service_tier: str = ""
+    error_type: str = ""
+    reported_cost_usd: str = ""
+
+    def identify(self, body: Json, *, model: str = "model", response_id: str = "id") -> None:
+        """Take model and id where they are first said; Azure's first chunk has them empty."""
+        self.model = self.model or text(body.get(model))
+        self.response_id = self.response_id or text(body.get(response_id))
+
+    def finished(self, reason: object) -> None:
+        """Note why a choice ended."""
+        if isinstance(reason, str) and reason:
+            self.finish_reasons.append(reason)
+
+
+def text(value: object) -> str:
+    """Return the value if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def mapping(value: object) -> Json:
+    """Return the value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Json]:
+    """Return the JSON objects of an array; nothing if it is none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def count(value: object) -> int | None:
+    """Return a plausible token count, else None: negative, fractional and absurd ones are not."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value < TOKENS_LIMIT or value != int(value):
+        return None
+    return int(value)
+
+
+def total(*parts: int | None) -> int | None:
+    """Return the sum of what was said; None if nothing was."""
+    said = [part for part in parts if part is not None]
+    return sum(said) if said else None

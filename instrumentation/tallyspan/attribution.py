@@ -1,0 +1,84 @@
+"""Who a call is for: set by the application, carried by the OpenTelemetry context."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+from opentelemetry import baggage, context
+
+from tallyspan import semconv
+
+_KEY = context.create_key("tallyspan-attribution")
+_NOBODY: Mapping[str, str] = {}
+
+BAGGAGE_KEYS = (
+    semconv.USER_ID,
+    semconv.DEPARTMENT,
+    semconv.AGENT_ID,
+    semconv.AGENT_NAME,
+    semconv.CONVERSATION_ID,
+)
+"""What travels to other services of ours as W3C baggage; tags stay in the process."""
+VALUE_LIMIT = 256
+"""Characters of a value that are kept: ids, not documents."""
+
+
+@contextmanager
+def attribution(
+    *,
+    user_id: str | None = None,
+    department: str | None = None,
+    agent_id: str | None = None,
+    agent_name: str | None = None,
+    conversation_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Attribute every LLM call made inside the block; what is None is inherited from outside.
+
+    Values are cut at 256 characters. Carried to tasks and threads that take over the
+    OpenTelemetry context, and to other services through W3C baggage; never to an LLM provider.
+    """
+    given = {
+        semconv.USER_ID: user_id,
+        semconv.DEPARTMENT: department,
+        semconv.AGENT_ID: agent_id,
+        semconv.AGENT_NAME: agent_name,
+        semconv.CONVERSATION_ID: conversation_id,
+        **{semconv.TAG_PREFIX + key: value for key, value in (tags or {}).items()},
+    }
+    new = {key: str(value)[:VALUE_LIMIT] for key, value in given.items() if value is not None}
+    scope = context.set_value(_KEY, {**_in_process(), **new})
+    for key in BAGGAGE_KEYS:
+        if key in new:
+            scope = baggage.set_baggage(key, new[key], scope)
+    token = context.attach(scope)
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def attributes_in_force() -> dict[str, str]:
+    """Return the attribution in force, as span attributes: this process's own over baggage."""
+    found: dict[str, str] = {}
+    carried = baggage.get_all()
+    if carried:
+        for key in BAGGAGE_KEYS:
+            value = carried.get(key)
+            if isinstance(value, str):
+                found[key] = value[:VALUE_LIMIT]
+    found.update(_in_process())
+    return found
+
+
+def without_baggage(scope: context.Context) -> context.Context:
+    """Return the context without our baggage: who the user is does not concern a provider."""
+    carried = baggage.get_all(scope)
+    for key in BAGGAGE_KEYS:
+        if key in carried:
+            scope = baggage.remove_baggage(key, scope)
+    return scope
+
+
+def _in_process() -> Mapping[str, str]:
+    return cast("Mapping[str, str]", context.get_value(_KEY) or _NOBODY)

@@ -1,0 +1,185 @@
+"""One HTTP request to an LLM endpoint and its response: the core that knows no transport.
+
+A transport calls `begin` with the request, `answered` with the status and headers, `feed` with
+every chunk as it passes, and `end` or `fail`. Nothing here raises into the caller.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Tracer
+
+from tallyspan import providers, request, semconv, span
+from tallyspan.answer import Answer, Json, items
+from tallyspan.attribution import attributes_in_force, without_baggage
+from tallyspan.endpoints import Endpoint, recognise
+from tallyspan.framing import Framing
+from tallyspan.framing.encoding import Decoder, decoder
+from tallyspan.framing.lines import JsonLines, ServerSentEvents
+from tallyspan.framing.whole import Whole
+from tallyspan.guard import ours
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def begin(
+    tracer: Tracer, method: str, url: tuple[str, str, int | None, str], body: bytes | None
+) -> "Exchange | None":
+    """Return the exchange the request opens, or None if it is no LLM call.
+
+    `url` is scheme, host, port (None: the scheme's own) and path; `body` None: not known.
+    """
+    scheme, host, port, path = url
+    endpoint = recognise(method, host, port, path)
+    if endpoint is None:
+        return None
+    said = request.read(body) if body else request.Request()
+    if not endpoint.is_certain and body is not None and not said.looks_like_a_call:
+        return None
+    return Exchange(tracer, endpoint, said, (host, port or DEFAULT_PORTS.get(scheme)))
+
+
+class Exchange:
+    """A call in flight."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        endpoint: Endpoint,
+        said: request.Request,
+        server: tuple[str, int | None],
+    ) -> None:
+        self._tracer = tracer
+        self._endpoint = endpoint
+        self._start_ns = time.time_ns()
+        self._started = time.perf_counter()
+        self._answer = Answer()
+        self._format = providers.open_format(endpoint.format)
+        self._framing: Framing = Whole()
+        self._decode: Decoder | None = None
+        self._status = 0
+        self._first_chunk: float | None = None
+        self._is_stream = said.is_stream if endpoint.is_stream is None else endpoint.is_stream
+        self._is_over = False
+        self._context = context.get_current()
+        model = said.model or endpoint.model
+        self._attributes = self._describe_request(said, model, server)
+        self._other = span.open_call_span(model)
+        self._span = None if self._other else span.start(tracer, self._attributes)
+
+    def _describe_request(
+        self, said: request.Request, model: str, server: tuple[str, int | None]
+    ) -> span.Attributes:
+        made: span.Attributes = {
+            semconv.OPERATION: self._endpoint.operation,
+            semconv.PROVIDER: self._endpoint.provider,
+            semconv.ENDPOINT_ID: self._endpoint.endpoint_id,
+            semconv.SERVER_ADDRESS: server[0],
+        }
+        if model:
+            made[semconv.REQUEST_MODEL] = model
+        if server[1] is not None:
+            made[semconv.SERVER_PORT] = server[1]
+        if self._is_stream:
+            made[semconv.REQUEST_STREAM] = True
+        if said.user_id:
+            made[semconv.USER_ID] = said.user_id
+        made.update(attributes_in_force())
+        return made
+
+    def current(self) -> AbstractContextManager[object]:
+        """Return a scope in which this call's span is the current one and no user leaks out."""
+        with ours("set the context of a call"):
+            scope = without_baggage(self._context)
+            if self._span is not None:
+                scope = trace.set_span_in_context(self._span, scope)
+            return _Attached(scope)
+        return nullcontext()
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the status line and the headers (lower-case names)."""
+        with ours("read the headers of an answer"):
+            self._status = status
+            content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if content_type == "text/event-stream":
+                self._framing = ServerSentEvents(self._format.interesting)
+            elif content_type in {"application/x-ndjson", "application/stream+json"}:
+                self._framing = JsonLines(self._format.interesting)
+            self._decode = decoder(headers.get("content-encoding", ""))
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body as they came over the wire."""
+        with ours("read a chunk of an answer"):
+            if self._first_chunk is None:
+                self._first_chunk = time.perf_counter()
+            plain = self._decode(chunk) if self._decode is not None else chunk
+            for data in self._framing.feed(plain):
+                self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        with ours("read an event of an answer"):
+            body = json.loads(data)
+            for part in items(body) if isinstance(body, list) else [body]:
+                self._take(part)
+
+    def _take(self, body: Json) -> None:
+        self._format.read(body, self._answer)
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with what was known when the transport or the application gave up."""
+        self._finish(type(error).__qualname__)
+
+    def end(self) -> None:
+        """End the call: the body is over, closed or abandoned. A second time does nothing."""
+        self._finish("")
+
+    def _finish(self, error_type: str) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        with ours("read the end of an answer"):
+            for data in self._framing.end():
+                self._read(data)
+        with ours("write a span"):
+            if self._status >= 400:  # noqa: PLR2004  HTTP: from here on the request failed
+                error_type = str(self._status)
+            self._write(error_type or self._answer.error_type)
+
+    def _write(self, error_type: str) -> None:
+        source = "unknown" if self._answer.usage is None else "provider"
+        said = self._attributes | span.describe(self._answer, source)
+        if self._status:
+            said[semconv.HTTP_STATUS] = self._status
+        if self._is_stream and self._first_chunk is not None:
+            said[semconv.TIME_TO_FIRST_CHUNK] = self._first_chunk - self._started
+        if self._span is None and self._other is not None:
+            if self._other.is_recording():
+                span.complete(self._other, said)
+                return
+            # It ended before the body did: say it ourselves.
+            self._span = span.start_in(self._tracer, said, self._start_ns, self._context)
+        if self._span is not None:
+            span.close(self._span, said, error_type)
+
+    def __del__(self) -> None:
+        """End the call of a stream that nobody read or closed."""
+        if not getattr(self, "_is_over", True):
+            self.end()
+
+
+class _Attached:
+    """The given context as the current one, for the time of a `with`."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: context.Context) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._token = context.attach(self._scope)
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._token)

@@ -1,0 +1,36 @@
+"""Our failures stay ours: caught, counted, logged once a kind, never raised further."""
+
+import logging
+from collections import Counter
+from types import TracebackType
+
+_log = logging.getLogger("tallyspan")
+failures: Counter[str] = Counter()
+
+
+class ours:  # noqa: N801  reads as a word at the place of use: with ours("read an event")
+    """Run one step of ours; an `Exception` in it is counted and goes no further.
+
+    `BaseException` (KeyboardInterrupt, task cancellation) passes: it is the application's.
+    """
+
+    __slots__ = ("step",)
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        failures[self.step] += 1
+        if failures[self.step] == 1:
+            _log.warning("tallyspan could not %s: %s: %s", self.step, type(error).__name__, error)
+        return True

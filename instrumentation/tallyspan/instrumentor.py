@@ -1,0 +1,59 @@
+"""The `opentelemetry_instrumentor` entry point, and the span pipeline where nobody set one up."""
+
+import os
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from tallyspan import __version__, transport
+
+SCOPE = "tallyspan"
+
+
+class TallyspanInstrumentor(BaseInstrumentor):
+    """Switches the instrumentation on and off; `opentelemetry-instrument` finds it by itself."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Return nothing: every HTTP library is looked for, none required."""
+        return ()
+
+    def _instrument(self, *, tracer_provider: trace.TracerProvider | None = None, **_: Any) -> None:
+        provider = tracer_provider or pipeline()
+        transport.instrument(trace.get_tracer(SCOPE, __version__, tracer_provider=provider))
+
+    def _uninstrument(self, **_: Any) -> None:
+        transport.uninstrument()
+
+
+def pipeline() -> trace.TracerProvider:
+    """Return the application's tracer provider; without one, make it from the OTEL_* variables.
+
+    The exporter is OTLP over gRPC to localhost:4317 unless OTEL_EXPORTER_OTLP_ENDPOINT and
+    OTEL_EXPORTER_OTLP_PROTOCOL (grpc, http/protobuf) say otherwise.
+    """
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider):
+        provider = TracerProvider()
+        if os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none":
+            provider.add_span_processor(BatchSpanProcessor(_exporter()))
+        trace.set_tracer_provider(provider)
+    return provider
+
+
+def _exporter() -> SpanExporter:
+    protocol = os.environ.get(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    )
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+        return OTLPSpanExporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+        OTLPSpanExporter as HttpSpanExporter,
+    )
+
+    return HttpSpanExporter()

@@ -1,0 +1,58 @@
+"""Anthropic Messages: `input_tokens` leaves the cache out, so the three parts are added up.
+
+A stream says input in `message_start` and cumulative counts in each `message_delta`: a later value
+replaces an earlier one, what it leaves out stays. The split of cache writes by lifetime and the
+tier come with `message_start` only. Source: Anthropic's API types and recordings.
+"""
+
+import re
+
+from tallyspan.answer import Answer, Json, count, mapping, text, total
+from tallyspan.usage import Usage
+
+INTERESTING = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|error)"')
+
+
+class Reader:
+    """Reads one message, whole or event by event."""
+
+    def __init__(self) -> None:
+        self._usage: Json = {}
+
+    def read(self, body: Json, answer: Answer) -> None:
+        """Take what a message, or one event of its stream, says."""
+        kind = body.get("type")
+        message = mapping(body.get("message")) if kind == "message_start" else body
+        if kind in {"message", "message_start"}:
+            answer.identify(message)
+        answer.finished(message.get("stop_reason"))
+        answer.finished(mapping(body.get("delta")).get("stop_reason"))
+        if kind == "error":
+            answer.error_type = text(mapping(body.get("error")).get("type")) or "error"
+        said = mapping(message.get("usage"))
+        if said:
+            self._usage |= {key: value for key, value in said.items() if value is not None}
+            answer.usage = read_usage(self._usage)
+            answer.service_tier = tier(self._usage) or answer.service_tier
+
+
+def read_usage(usage: Json) -> Usage | None:
+    """Return the counts of a `usage` object, the cache included in the input."""
+    fresh = count(usage.get("input_tokens"))
+    cache_read = count(usage.get("cache_read_input_tokens"))
+    cache_write = count(usage.get("cache_creation_input_tokens"))
+    split = mapping(usage.get("cache_creation"))
+    found = Usage(
+        input_tokens=total(fresh, cache_read, cache_write),
+        output_tokens=count(usage.get("output_tokens")),
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        cache_write_1h_tokens=count(split.get("ephemeral_1h_input_tokens")),
+        reasoning_tokens=count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
+    )
+    return found or None
+
+
+def tier(usage: Json) -> str:
+    """Return the tier that was served; fast mode is priced like one of its own."""
+    return "fast" if usage.get("speed") == "fast" else text(usage.get("service_tier"))

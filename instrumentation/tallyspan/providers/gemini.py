@@ -1,0 +1,59 @@
+"""Gemini generateContent (AI Studio and Vertex): counts are cumulative, the last chunk has all.
+
+`promptTokenCount` includes cached content; prompts of tools and thoughts stand beside, not inside.
+"""
+
+import re
+
+from tallyspan.answer import Answer, Json, count, items, mapping, text, total
+from tallyspan.usage import Usage
+
+INTERESTING = re.compile(rb'"usageMetadata"|"finishReason"|"error"')
+_MODALITY_NAMES = {2: "IMAGE", 4: "AUDIO"}  # some clients send the proto numbers
+
+
+def read(body: Json, answer: Answer) -> None:
+    """Take what an answer, or one chunk of a stream, says."""
+    answer.identify(body, model="modelVersion", response_id="responseId")
+    for candidate in items(body.get("candidates")):
+        answer.finished(candidate.get("finishReason"))
+    usage = mapping(body.get("usageMetadata"))
+    if usage:
+        answer.usage = read_usage(usage) or answer.usage
+        answer.service_tier = _tier(usage) or answer.service_tier
+    error = mapping(body.get("error"))
+    if error:
+        answer.error_type = str(error.get("status") or error.get("code") or "error")
+
+
+def read_usage(usage: Json) -> Usage | None:
+    """Return the counts of a `usageMetadata` object; None if it states none."""
+    found = Usage(
+        input_tokens=total(
+            count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))
+        ),
+        output_tokens=total(
+            count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
+        ),
+        cache_read_tokens=count(usage.get("cachedContentTokenCount")),
+        reasoning_tokens=count(usage.get("thoughtsTokenCount")),
+        input_audio_tokens=_modality(usage.get("promptTokensDetails"), "AUDIO"),
+        output_audio_tokens=_modality(usage.get("candidatesTokensDetails"), "AUDIO"),
+        input_image_tokens=_modality(usage.get("promptTokensDetails"), "IMAGE"),
+        output_image_tokens=_modality(usage.get("candidatesTokensDetails"), "IMAGE"),
+    )
+    return found or None
+
+
+def _modality(details: object, wanted: str) -> int | None:
+    return total(
+        *(
+            count(part.get("tokenCount"))
+            for part in items(details)
+            if _MODALITY_NAMES.get(part.get("modality"), part.get("modality")) == wanted  # type: ignore[arg-type]  # any JSON value may stand there
+        )
+    )
+
+
+def _tier(usage: Json) -> str:
+    return text(usage.get("serviceTier")) or text(usage.get("trafficType")).lower()

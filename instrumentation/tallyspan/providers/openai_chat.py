@@ -1,0 +1,94 @@
+"""OpenAI Chat Completions and legacy Completions, and everything that speaks like them.
+
+`usage.prompt_tokens` includes cached and written tokens, `completion_tokens` includes reasoning.
+A stream has usage in its last event, and only if the request set `stream_options.include_usage`
+(others always send it); it may repeat growing values, so the last one said wins.
+"""
+
+import re
+
+from tallyspan.answer import Answer, Json, count, items, mapping, text
+from tallyspan.usage import Usage
+
+INTERESTING = re.compile(rb'"(?:usage|x_groq|error)"\s*:\s*\{|"finish_reason"\s*:\s*"')
+
+
+def read(body: Json, answer: Answer) -> None:
+    """Take what a chat completion, or one chunk of a stream, says."""
+    answer.identify(body)
+    answer.service_tier = text(body.get("service_tier")) or answer.service_tier
+    for choice in items(body.get("choices")):
+        answer.finished(choice.get("finish_reason"))
+    usage = mapping(body.get("usage"))
+    if not usage and "chunk" in text(body.get("object")):
+        # Groq's own place in streams; in a JSON answer x_groq.usage is about memory, not tokens.
+        usage = mapping(mapping(body.get("x_groq")).get("usage"))
+    if usage:
+        answer.usage = read_usage(usage) or answer.usage
+        answer.service_tier = text(usage.get("service_tier")) or answer.service_tier
+        answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
+    error = mapping(body.get("error"))
+    if error:
+        answer.error_type = str(error.get("code") or error.get("type") or "error")
+
+
+def read_usage(usage: Json) -> Usage | None:
+    """Return the counts of a `usage` object; None if it states none."""
+    prompt = count(usage.get("prompt_tokens"))
+    completion = count(usage.get("completion_tokens"))
+    stated_total = count(usage.get("total_tokens"))
+    # xAI and Gemini's compatible path leave thinking out of completion_tokens; only the total has
+    # it. Voyage states nothing but the total.
+    if prompt is None and completion is None:
+        prompt = stated_total
+    hidden = None
+    if (
+        stated_total is not None
+        and prompt is not None
+        and stated_total > prompt + (completion or 0)
+    ):
+        hidden = stated_total - prompt - (completion or 0)
+        completion = stated_total - prompt
+    prompt_details = mapping(usage.get("prompt_tokens_details"))
+    completion_details = mapping(usage.get("completion_tokens_details"))
+    found = Usage(
+        input_tokens=prompt,
+        output_tokens=completion,
+        cache_read_tokens=_first(
+            prompt_details.get("cached_tokens"),
+            usage.get("prompt_cache_hit_tokens"),  # DeepSeek
+            usage.get("num_cached_tokens"),  # Mistral
+            usage.get("cached_tokens"),  # Together
+        ),
+        cache_write_tokens=count(prompt_details.get("cache_write_tokens")),
+        reasoning_tokens=_first(
+            completion_details.get("reasoning_tokens"), usage.get("reasoning_tokens"), hidden
+        ),
+        input_audio_tokens=count(prompt_details.get("audio_tokens")),
+        output_audio_tokens=count(completion_details.get("audio_tokens")),
+        input_image_tokens=count(prompt_details.get("image_tokens")),
+        output_image_tokens=count(completion_details.get("image_tokens")),
+    )
+    return found or None
+
+
+def reported_cost(usage: Json) -> str:
+    """Return the billed cost in USD as decimal text where the provider states it, else ''.
+
+    OpenRouter: `usage.cost` in credits of one dollar. Perplexity: `usage.cost.total_cost`.
+    xAI: `usage.cost_in_usd_ticks`, ten thousand million to the dollar. With a key of your own
+    (`is_byok`) OpenRouter's figure is its fee only: the model's bill goes elsewhere.
+    """
+    ticks = count(usage.get("cost_in_usd_ticks"))
+    if ticks is not None:
+        return f"{ticks // 10**10}.{ticks % 10**10:010d}"
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    if usage.get("is_byok") or isinstance(cost, bool) or not isinstance(cost, int | float):
+        return ""
+    return f"{cost:.12f}" if cost >= 0 else ""
+
+
+def _first(*values: object) -> int | None:
+    return next((said for value in values if (said := count(value)) is not None), None)

@@ -1,0 +1,60 @@
+"""What a request says of itself: its model, whether it streams, who the end user is."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from tallyspan.answer import Json, mapping, text
+
+SMALL_BODY = 16 << 10
+"""Bytes up to which a body is parsed as a whole; larger ones are searched for the few keys."""
+
+_MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,200})"')
+_STREAM = re.compile(rb'(?<!\\)"stream"\s*:\s*(true|false)')
+_LOOKS_LIKE_A_CALL = re.compile(rb'(?<!\\)"(?:messages|input|prompt|contents|instructions)"\s*:')
+_USER = re.compile(rb'(?<!\\)"(?:safety_identifier|user|user_id)"\s*:\s*"([^"\\]{1,256})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Empty where the request does not say."""
+
+    model: str = ""
+    is_stream: bool = False
+    user_id: str = ""
+    looks_like_a_call: bool = False
+
+
+def read(body: bytes) -> Request:
+    """Return what a JSON request body says; nothing for a body that is no JSON object."""
+    if len(body) <= SMALL_BODY:
+        return _read_whole(body)
+    models = set(_MODEL.findall(body))
+    streams = set(_STREAM.findall(body))
+    # The same key deeper down (a tool's schema, say) makes the short cut ambiguous.
+    if len(models) > 1 or len(streams) > 1:
+        return _read_whole(body)
+    user = _USER.search(body)
+    return Request(
+        model=next(iter(models)).decode("utf-8", "replace") if models else "",
+        is_stream=b"true" in streams,
+        user_id=user[1].decode("utf-8", "replace") if user else "",
+        looks_like_a_call=bool(_LOOKS_LIKE_A_CALL.search(body)),
+    )
+
+
+def _read_whole(body: bytes) -> Request:
+    try:
+        said: Json = mapping(json.loads(body))
+    except ValueError:
+        return Request()
+    return Request(
+        model=text(said.get("model")),
+        is_stream=said.get("stream") is True,
+        user_id=text(said.get("safety_identifier"))
+        or text(said.get("user"))
+        or text(mapping(said.get("metadata")).get("user_id")),
+        looks_like_a_call=any(
+            key in said for key in ("messages", "input", "prompt", "contents", "instructions")
+        ),
+    )

@@ -1,0 +1,45 @@
+"""Names of the span attributes we write, each with where it is defined.
+
+`gen_ai.*`: OpenTelemetry GenAI conventions (development). `gen_ai.provider.name` since 1.37,
+`gen_ai.usage.cache_read.input_tokens` since 1.40, `gen_ai.usage.reasoning.output_tokens` and
+`gen_ai.response.time_to_first_chunk` since 1.41, `gen_ai.usage.cache_write.input_tokens` and the
+modalities after the move to their own repository. `tallyspan.*`: ours, where there is no standard.
+"""
+
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_STREAM = "gen_ai.request.stream"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+CONVERSATION_ID = "gen_ai.conversation.id"
+AGENT_ID = "gen_ai.agent.id"
+AGENT_NAME = "gen_ai.agent.name"
+USER_ID = "user.id"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+ERROR_TYPE = "error.type"
+HTTP_STATUS = "http.response.status_code"
+
+DEPARTMENT = "tallyspan.department"
+ENDPOINT_ID = "tallyspan.endpoint.id"
+USAGE_SOURCE = "tallyspan.usage.source"
+SERVICE_TIER = "tallyspan.service_tier"
+REPORTED_COST_USD = "tallyspan.cost.reported_usd"
+TAG_PREFIX = "tallyspan.tag."
+
+USAGE_ATTRIBUTES: dict[str, str] = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write_tokens": "gen_ai.usage.cache_write.input_tokens",
+    "cache_write_1h_tokens": "tallyspan.usage.cache_write_1h.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+    "input_audio_tokens": "gen_ai.usage.audio.input_tokens",
+    "output_audio_tokens": "gen_ai.usage.audio.output_tokens",
+    "input_image_tokens": "gen_ai.usage.image.input_tokens",
+    "output_image_tokens": "gen_ai.usage.image.output_tokens",
+}
+"""Field of `Usage` -> attribute that carries it."""

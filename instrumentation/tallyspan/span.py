@@ -1,0 +1,105 @@
+"""An exchange as one CLIENT span: opened with the request, closed when the body is over."""
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
+
+from tallyspan import semconv
+from tallyspan.answer import Answer
+from tallyspan.usage import TOKEN_FIELDS
+
+CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
+
+_THEIRS = {
+    semconv.OPERATION,
+    semconv.PROVIDER,
+    semconv.REQUEST_MODEL,
+    semconv.USER_ID,
+    semconv.CONVERSATION_ID,
+    semconv.AGENT_ID,
+    semconv.AGENT_NAME,
+}
+
+Attributes = dict[str, AttributeValue]
+
+
+def open_call_span(model: str) -> Span | None:
+    """Return the current span if another instrumentation opened it for this very call.
+
+    SDKs and other packages emit GenAI spans too (the anthropic SDK does by default): completing
+    theirs instead of opening a second one keeps one call one span.
+    """
+    span = trace.get_current_span()
+    attributes = getattr(span, "attributes", None)
+    if not attributes or not span.is_recording():
+        return None
+    if attributes.get(semconv.OPERATION) not in CALL_OPERATIONS:
+        return None
+    if model and attributes.get(semconv.REQUEST_MODEL) not in {None, model}:
+        return None
+    return span
+
+
+def start(tracer: Tracer, attributes: Attributes, start_time_ns: int | None = None) -> Span:
+    """Return a new CLIENT span named by the conventions: `{operation} {request model}`."""
+    name = f"{attributes[semconv.OPERATION]} {attributes.get(semconv.REQUEST_MODEL, '')}".rstrip()
+    return tracer.start_span(
+        name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_time_ns
+    )
+
+
+def start_in(
+    tracer: Tracer, attributes: Attributes, start_time_ns: int, parent: context.Context
+) -> Span:
+    """Return a new span that began earlier, below the given context."""
+    token = context.attach(parent)
+    try:
+        return start(tracer, attributes, start_time_ns)
+    finally:
+        context.detach(token)
+
+
+def describe(answer: Answer, usage_source: str) -> Attributes:
+    """Return the attributes of what the answer said."""
+    said: Attributes = {semconv.USAGE_SOURCE: usage_source}
+    if answer.model:
+        said[semconv.RESPONSE_MODEL] = answer.model
+    if answer.response_id:
+        said[semconv.RESPONSE_ID] = answer.response_id
+    if answer.finish_reasons:
+        said[semconv.FINISH_REASONS] = answer.finish_reasons
+    if answer.service_tier:
+        said[semconv.SERVICE_TIER] = answer.service_tier
+    if answer.reported_cost_usd:
+        said[semconv.REPORTED_COST_USD] = answer.reported_cost_usd
+    if answer.usage is not None:
+        for field in TOKEN_FIELDS:
+            tokens = getattr(answer.usage, field)
+            if tokens is not None:
+                said[semconv.USAGE_ATTRIBUTES[field]] = tokens
+    return said
+
+
+def close(span: Span, attributes: Attributes, error_type: str) -> None:
+    """Write the attributes, say whether it failed, and end the span."""
+    span.set_attributes(attributes)
+    if error_type:
+        span.set_attribute(semconv.ERROR_TYPE, error_type)
+        span.set_status(Status(StatusCode.ERROR))
+    span.end()
+
+
+def complete(span: Span, attributes: Attributes) -> None:
+    """Give another instrumentation's span what it lacks; ending it stays its own affair.
+
+    What it says of the operation and of people stays; what the provider said is written anew, for
+    an earlier attempt of the same call may have left its own.
+    """
+    present = getattr(span, "attributes", None) or {}
+    span.set_attributes(
+        {
+            key: value
+            for key, value in attributes.items()
+            if key not in _THEIRS or key not in present
+        }
+    )

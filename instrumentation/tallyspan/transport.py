@@ -1,0 +1,182 @@
+"""httpx and httpx2, sync and async: a call in, its bytes passed on as they come.
+
+Wrapped is `Client._send_single_request`: once per attempt, below redirects and retries of the SDK,
+above whichever transport the client was given (custom and aiohttp-backed ones too). It is private
+but the same in httpx 0.28 and httpx2 2.x; a test guards it.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import ModuleType
+from typing import Any, Protocol
+
+import wrapt
+from opentelemetry.trace import Tracer
+
+from tallyspan.exchange import Exchange, begin
+from tallyspan.guard import ours
+
+MODULES = ("httpx", "httpx2")
+_METHOD = "_send_single_request"
+_wrapping: set[str] = set()
+
+
+class _Wrapped(Protocol):
+    """A client whose sending is wrapped; untyped, for both libraries have classes of their own."""
+
+    _send_single_request: Any
+
+
+def instrument(tracer: Tracer) -> None:
+    """Wrap the clients of the libraries that are imported, and of the others once they are."""
+    for name in MODULES:
+        _wrapping.add(name)
+        wrapt.register_post_import_hook(_hook(tracer, name), name)
+
+
+def _hook(tracer: Tracer, name: str) -> Callable[[ModuleType], None]:
+    def wrap(module: ModuleType) -> None:
+        if name not in _wrapping:
+            return  # switched off before the library was imported
+        with ours("wrap an HTTP client"):
+            taps = _taps(module)
+            _wrap(module.Client, _sync_sender(tracer, taps[0]))
+            _wrap(module.AsyncClient, _async_sender(tracer, taps[1]))
+
+    return wrap
+
+
+def _wrap(client: _Wrapped, sender: Callable[..., Any]) -> None:
+    # httpx2.alias_httpx() makes both names one module: never wrap twice.
+    if not isinstance(client._send_single_request, wrapt.FunctionWrapper):  # noqa: SLF001
+        client._send_single_request = wrapt.FunctionWrapper(  # noqa: SLF001
+            client._send_single_request,  # noqa: SLF001
+            sender,
+        )
+
+
+def uninstrument() -> None:
+    """Put the libraries' own methods back."""
+    _wrapping.clear()
+    for name in MODULES:
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        for client in (module.Client, module.AsyncClient):
+            sender = client.__dict__.get(_METHOD)
+            if isinstance(sender, wrapt.FunctionWrapper):
+                setattr(client, _METHOD, sender.__wrapped__)
+
+
+def _begin(tracer: Tracer, request: Any) -> Exchange | None:
+    with ours("recognise a call"):
+        url = request.url
+        # A body that is a generator must not be read twice: then it stays unknown.
+        body = getattr(request, "_content", None)
+        return begin(tracer, request.method, (url.scheme, url.host, url.port, url.path), body)
+    return None
+
+
+def _follow(response: Any, exchange: Exchange, tap: Callable[[Any, Exchange], Any]) -> None:
+    if response.is_stream_consumed:
+        # Made in memory (a mock, a cache): its bytes are there already, and decoded.
+        exchange.answered(
+            response.status_code, {"content-type": response.headers.get("content-type", "")}
+        )
+        exchange.feed(response.content)
+        exchange.end()
+        return
+    exchange.answered(response.status_code, response.headers)
+    response.stream = tap(response.stream, exchange)
+
+
+def _sync_sender(tracer: Tracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
+    def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+        exchange = _begin(tracer, args[0] if args else kwargs["request"])
+        if exchange is None:
+            return wrapped(*args, **kwargs)
+        try:
+            with exchange.current():
+                response = wrapped(*args, **kwargs)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        with ours("follow an answer"):
+            _follow(response, exchange, tap)
+        return response
+
+    return send
+
+
+def _async_sender(tracer: Tracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
+    async def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+        exchange = _begin(tracer, args[0] if args else kwargs["request"])
+        if exchange is None:
+            return await wrapped(*args, **kwargs)
+        try:
+            with exchange.current():
+                response = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        with ours("follow an answer"):
+            _follow(response, exchange, tap)
+        return response
+
+    return send
+
+
+def _taps(module: ModuleType) -> tuple[type, type]:
+    """Return stream classes for the library: it checks that its own base class is underneath."""
+    sync_base: type = module.SyncByteStream
+    async_base: type = module.AsyncByteStream
+
+    class SyncTap(sync_base):  # type: ignore[misc]  # the base is known at run time only
+        """Hands every chunk on as it comes and shows it to the exchange."""
+
+        def __init__(self, stream: Any, exchange: Exchange) -> None:
+            self._stream = stream
+            self._exchange = exchange
+
+        def __iter__(self) -> Iterator[bytes]:
+            feed = self._exchange.feed
+            try:
+                for chunk in self._stream:
+                    feed(chunk)
+                    yield chunk
+            except Exception as error:
+                self._exchange.fail(error)
+                raise
+            self._exchange.end()
+
+        def close(self) -> None:
+            try:
+                self._stream.close()
+            finally:
+                self._exchange.end()
+
+    class AsyncTap(async_base):  # type: ignore[misc]  # the base is known at run time only
+        """The same for an async client."""
+
+        def __init__(self, stream: Any, exchange: Exchange) -> None:
+            self._stream = stream
+            self._exchange = exchange
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            feed = self._exchange.feed
+            try:
+                async for chunk in self._stream:
+                    feed(chunk)
+                    yield chunk
+            except Exception as error:
+                self._exchange.fail(error)
+                raise
+            self._exchange.end()
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                self._exchange.end()
+
+    return SyncTap, AsyncTap

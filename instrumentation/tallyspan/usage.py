@@ -1,0 +1,32 @@
+"""What a provider says a call used, in one convention whatever the provider's own is."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(slots=True, frozen=True)
+class Usage:
+    """Token counts of one call. None: the provider did not say; 0: it said zero.
+
+    `input_tokens` is everything billed as prompt, cache reads and writes, audio and images
+    included; `output_tokens` everything generated, reasoning and audio included. The others are
+    parts of these two (the rule of OpenTelemetry's GenAI conventions since 1.40).
+    `cache_write_1h_tokens` is the part of `cache_write_tokens` kept for an hour (Anthropic).
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_image_tokens: int | None = None
+
+    def __bool__(self) -> bool:
+        """Whether the provider stated anything at all."""
+        return any(getattr(self, name) is not None for name in TOKEN_FIELDS)
+
+
+TOKEN_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Usage))

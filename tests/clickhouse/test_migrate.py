@@ -1,0 +1,197 @@
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from tallyspan_clickhouse.engine import connect, database_name
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.local import LocalStore
+from tallyspan_clickhouse.migrate import Migration, apply, bundled, migrate, statements
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+    with LocalStore(tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(store: LocalStore) -> Client:
+    admin = connect(store.url)
+    migrate(admin)
+    return admin
+
+
+@pytest.fixture(scope="module")
+def reader(store: LocalStore, client: Client) -> Client:
+    return connect(store.url_for("tallyspan_reader"))
+
+
+def test_migrating_twice_applies_everything_once(store: LocalStore) -> None:
+    admin = connect(store.url, database="twice")
+
+    assert migrate(admin, "twice") == [migration.version for migration in bundled()]
+    assert migrate(admin, "twice") == []
+
+
+def test_collectors_that_start_at_the_same_moment_all_get_the_whole_schema(
+    store: LocalStore,
+) -> None:
+    def start(_: int) -> object:
+        admin = connect(store.url, database="together")
+        migrate(admin, "together")
+        return admin.command("SELECT count() FROM token_usage")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(start, range(4))) == [0, 0, 0, 0]
+    assert migrate(connect(store.url, database="together"), "together") == []
+
+
+def test_an_edited_migration_is_refused(client: Client) -> None:
+    edited = [replace(migration, sql=migration.sql + "-- edited") for migration in bundled()]
+
+    with pytest.raises(StoreError, match=r"0001_llm_calls.sql was applied .* restore the file"):
+        apply(client, "tallyspan", edited)
+
+
+def test_a_newer_schema_asks_for_an_upgrade(client: Client) -> None:
+    newer = [*bundled(), Migration(9000, "9000_future.sql", "SELECT 1")]
+    apply(client, "newer", newer)
+
+    with pytest.raises(StoreError, match=r"has schema 9000, this tallyspan knows .* upgrade"):
+        migrate(client, "newer")
+
+
+def test_a_migration_that_stopped_half_way_is_finished_by_the_next_start(client: Client) -> None:
+    table = "CREATE TABLE {database}.a (n UInt8 COMMENT 'n') ENGINE = {engine} ORDER BY n;"
+    with pytest.raises(StoreError, match=r"0001_a.sql, statement 2: Code: "):
+        apply(client, "halfway", [Migration(1, "0001_a.sql", table + "CREATE NONSENSE")])
+
+    assert apply(client, "halfway", [Migration(1, "0001_a.sql", table + "SELECT 1")]) == [1]
+
+
+def test_statements_end_at_a_semicolon_outside_quotes_and_comments() -> None:
+    sql = """-- first; comment
+    SELECT ';--', "a;b", `c;d` /* ; */; SELECT 'it''s \\'; fine' - 1; -- last
+    """
+
+    assert statements(sql) == ["SELECT ';--', \"a;b\", `c;d`", "SELECT 'it''s \\'; fine' - 1"]
+
+
+def test_every_table_view_and_column_has_a_comment(client: Client) -> None:
+    without = client.query(
+        "SELECT table, name FROM system.columns WHERE database = 'tallyspan' AND comment = ''"
+        " UNION ALL SELECT name, '' FROM system.tables"
+        " WHERE database = 'tallyspan' AND comment = ''"
+    ).result_rows
+
+    assert without == []
+
+
+@pytest.mark.parametrize("view", ["calls", "token_usage"])
+def test_the_reader_reads_the_views(reader: Client, view: str) -> None:
+    assert reader.query(f"SELECT * FROM {view}").result_rows == []
+
+
+def test_the_reader_may_shorten_its_time_limit_but_not_lift_it(reader: Client) -> None:
+    assert reader.query("SELECT 1", settings={"max_execution_time": 5}).result_rows == [(1,)]
+    with pytest.raises(ClickHouseError):
+        reader.query("SELECT 1 SETTINGS max_execution_time = 601")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT count() FROM llm_calls",
+        "SELECT count() FROM schema_migrations",
+        "SELECT count() FROM system.users",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString', 'a String')",
+        "SELECT * FROM executable('id', 'CSV', 'a String')",
+        "INSERT INTO llm_calls (user_id) VALUES ('x')",
+        "INSERT INTO calls (user_id) VALUES ('x')",
+        "DROP TABLE llm_calls",
+        "SYSTEM STOP LISTEN HTTP",
+        "SET readonly = 0",
+    ],
+)
+def test_the_reader_may_do_nothing_else(reader: Client, query: str) -> None:
+    with pytest.raises(ClickHouseError):
+        reader.command(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT count() FROM system.numbers LIMIT 1",
+        "SELECT count() FROM tallyspan.llm_calls",
+        "SELECT * FROM file('/etc/passwd', 'RawBLOB')",
+        "SYSTEM STOP LISTEN HTTP",
+    ],
+)
+@pytest.mark.parametrize("password", [b"", b"guess"])
+def test_the_account_the_engine_starts_with_is_of_no_use_to_others(
+    client: Client, store: LocalStore, query: str, password: bytes
+) -> None:
+    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": password.decode()}
+    request = Request(f"http://127.0.0.1:{store.port}/", query.encode(), headers)
+
+    with pytest.raises(HTTPError), urlopen(request) as answer:
+        answer.read()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("ftp://u:hunter2@host/x", "must start with http"),
+        ("http:///x", "names no host"),
+        ("http://u:hunter2@host:99999/x", "no valid host and port"),
+        ("http://u:hunter2@host/x?verify=hunter2", "unknown parameter 'verify'"),
+        ("http://u:hunter2@host/a-b", "names a database that cannot be"),
+        ("http://u:hunter2@127.0.0.1:1/x", "no store answers at 127.0.0.1:1"),
+        ("http://u:hunter2@nowhere.invalid:8123/x", "no store answers at nowhere.invalid:8123"),
+        ("http://tallyspan:hunter2@127.0.0.1:{port}/x", "does not let user 'tallyspan' in"),
+        ("https://tallyspan:hunter2@127.0.0.1:{port}/x", "not a ClickHouse HTTP interface"),
+    ],
+)
+def test_a_url_that_does_not_work_is_explained_without_its_password(
+    store: LocalStore, url: str, says: str
+) -> None:
+    with pytest.raises(StoreError) as refused:
+        connect(url.format(port=store.port))
+
+    assert says in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_not_a_clickhouse_is_said_to_be_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(connect, f"http://u:hunter2@127.0.0.1:{silent.getsockname()[1]}/x")
+        silent.settimeout(0.2)
+        while not refused.done():
+            with suppress(TimeoutError):
+                connection, _peer = silent.accept()
+                with connection:
+                    connection.sendall(b"SSH-2.0-Something\r\n")
+        with pytest.raises(StoreError, match="not a ClickHouse HTTP interface"):
+            refused.result(timeout=20)
+
+
+def test_the_database_is_tallyspan_unless_the_url_names_another() -> None:
+    assert database_name("http://host:8123") == "tallyspan"
+    assert database_name("http://host:8123/costs") == "costs"
+
+
+def test_one_client_serves_several_threads(client: Client) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda n: client.command(f"SELECT {n} + sleep(0.01)"), range(32))
+
+    assert list(answers) == list(range(32))

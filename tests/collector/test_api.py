@@ -1,0 +1,292 @@
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from importlib.resources import files
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.client import Client
+from starlette.testclient import TestClient
+from structlog.testing import capture_logs
+
+from tallyspan_collector.api import AdminKeys, create_app
+
+NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
+KEY = "correct-horse"
+ENTRIES = "/api/admin/token_usage"
+SUMMARY = "/api/admin/token_usage/summary"
+COLUMNS = ["start_time", "entry_kind", "sign", "user_id", "model_name", "input_tokens"]
+COLUMNS += ["output_tokens", "cost_usd", "cost_status", "trace_id", "span_id", "ingested_at"]
+CALLS: list[tuple[str, str, Decimal | None, str]] = [
+    ("ada", "gpt-4.1", Decimal("0.000123"), "priced"),
+    ("ada", "homemade", None, "unpriced"),
+    ("bob", "homemade", None, "unpriced"),
+    ("' OR 1=1 --", "gpt-4.1", Decimal("1.5"), "priced"),
+]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="module")
+def ledger(engine: str) -> Iterator[Client]:
+    migration = files("tallyspan_clickhouse").joinpath("migrations/0001_llm_calls.sql")
+    text = migration.read_text().replace("{database}", "tallyspan").replace("{on_cluster}", "")
+    with clickhouse_connect.get_client(interface="chdb", path=engine) as client:
+        client.command("CREATE DATABASE tallyspan")
+        for statement in text.replace("{engine}", "MergeTree").split(";\n"):
+            if statement.strip():
+                client.command(statement)
+    with clickhouse_connect.get_client(
+        interface="chdb", path=engine, database="tallyspan"
+    ) as client:
+        rows = [
+            [
+                NOON + timedelta(days=n),
+                "call",
+                1,
+                user,
+                model,
+                100,
+                10,
+                cost,
+                status,
+                "0" * 32,
+                f"{n:016x}",
+                NOON,
+            ]
+            for n, (user, model, cost, status) in enumerate(CALLS)
+        ]
+        client.insert("llm_calls", rows, column_names=COLUMNS)
+        yield client
+
+
+def opened(
+    client: Client,
+    keys: Mapping[str, str],
+    health: Mapping[str, object] | None = None,
+) -> TestClient:
+    state = {"ready": True} if health is None else health
+    app = create_app(client, AdminKeys.of(keys), lambda: state, lambda: "tallyspan_up 1\n")
+    return TestClient(app)
+
+
+@pytest.fixture
+def anonymous(ledger: Client) -> TestClient:
+    return opened(ledger, {"ops": "other", "finance": KEY})
+
+
+@pytest.fixture
+def admin(anonymous: TestClient) -> TestClient:
+    anonymous.headers["Authorization"] = f"Bearer {KEY}"
+    return anonymous
+
+
+@pytest.mark.parametrize("path", [ENTRIES, SUMMARY, "/api/admin/", "/api/admin/nothing"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        f"Basic {KEY}",
+        KEY,
+        "Bearer é",
+        f"Bearer {KEY}x",
+    ],
+)
+def test_no_admin_path_answers_without_the_right_key(
+    anonymous: TestClient, path: str, method: str, authorization: str | None
+) -> None:
+    headers = {} if authorization is None else {b"Authorization": authorization.encode()}
+    answer = anonymous.request(method, path, headers=headers)
+
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("key", ["", "wrong", KEY])
+def test_without_any_key_set_up_nobody_reads_and_the_answer_says_how(
+    ledger: Client, key: str
+) -> None:
+    answer = opened(ledger, {}).get(SUMMARY, headers={"Authorization": f"Bearer {key}"})
+
+    assert answer.status_code == 403
+    assert "TALLYSPAN_ADMIN_KEY" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+def test_what_says_nothing_about_costs_needs_no_key(anonymous: TestClient, path: str) -> None:
+    assert anonymous.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(("key", "name", "status"), [(KEY, "finance", 200), ("no", None, 401)])
+def test_every_admin_request_is_logged_by_the_name_of_its_key(
+    anonymous: TestClient, key: str, name: str | None, status: int
+) -> None:
+    with capture_logs() as logs:
+        anonymous.get(ENTRIES, headers={"Authorization": f"bearer {key}"})
+
+    [line] = [entry for entry in logs if entry["event"] == "admin.request"]
+    assert (line["method"], line["path"], line["status"]) == ("GET", ENTRIES, status)
+    assert line["key_name"] == name
+    assert key not in str({k: v for k, v in line.items() if k != "event"}.values())
+
+
+def test_an_admin_path_that_does_not_exist_is_a_logged_404(admin: TestClient) -> None:
+    with capture_logs() as logs:
+        answer = admin.get("/api/admin/nothing")
+
+    assert (answer.status_code, logs[0]["status"]) == (404, 404)
+    assert "there is nothing at /api/admin/nothing" in answer.json()["error"]
+
+
+def test_entries_are_exact_newest_first_and_never_cached(admin: TestClient) -> None:
+    answer = admin.get(ENTRIES, params={"user_id": "ada"})
+
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json()["next_cursor"] is None
+    assert answer.json()["entries"][0]["estimated_cost_usd"] is None
+    assert answer.json()["entries"][1] == {
+        "log_id": f"{'0' * 32}-{'0' * 16}",
+        "user_id": "ada",
+        "department": "",
+        "agent_id": "",
+        "conversation_id": "",
+        "model_name": "gpt-4.1",
+        "endpoint_id": "",
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "total_tokens": 110,
+        "estimated_cost_usd": "0.000123",
+        "timestamp": "2026-03-31T12:00:00.000000Z",
+    }
+
+
+def test_following_the_cursor_brings_every_entry_once(admin: TestClient) -> None:
+    seen: list[str] = []
+    cursor: dict[str, Any] = {}
+    for _ in CALLS:
+        answer = admin.get(ENTRIES, params={"limit": "1", **cursor}).json()
+        seen += [entry["user_id"] for entry in answer["entries"]]
+        cursor = {"cursor": answer["next_cursor"]}
+
+    assert seen == [user for user, *_ in reversed(CALLS)]
+    assert cursor == {"cursor": None}
+
+
+def test_a_group_with_only_unpriced_calls_costs_null(admin: TestClient) -> None:
+    rows = admin.get(SUMMARY, params={"group_by": "user"}).json()["rows"]
+
+    assert [(r["user"], r["cost_usd"], r["unpriced_calls"]) for r in rows] == [
+        ("' OR 1=1 --", "1.5", 0),
+        ("ada", "0.000123", 1),
+        ("bob", None, 1),
+    ]
+
+
+@pytest.mark.parametrize("path", [ENTRIES, SUMMARY])
+def test_a_user_id_that_looks_like_sql_finds_only_itself(admin: TestClient, path: str) -> None:
+    answer = admin.get(path, params={"user_id": "' OR 1=1 --"}).json()
+
+    assert len(answer.get("entries", answer.get("rows"))) == 1
+
+
+def test_a_cut_summary_says_so_and_its_totals_are_over_everything(admin: TestClient) -> None:
+    answer = admin.get(SUMMARY, params={"group_by": "user,model", "limit": "1"}).json()
+
+    assert answer["group_by"] == ["user", "model"]
+    assert (len(answer["rows"]), answer["truncated"]) == (1, True)
+    assert (answer["totals"]["calls"], answer["totals"]["cost_usd"]) == (4, "1.500123")
+
+
+def test_an_end_date_includes_its_day(admin: TestClient) -> None:
+    period = {"start_date": "2026-03-31", "end_date": "2026-04-01"}
+
+    assert admin.get(SUMMARY, params=period).json()["totals"]["calls"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "sentence"),
+    [
+        (ENTRIES, "user=ada", "unknown parameter 'user': did you mean user_id?"),
+        (ENTRIES, "provider=openai", "unknown parameter 'provider'"),
+        (SUMMARY, "cursor=x", "unknown parameter 'cursor'"),
+        (SUMMARY, "group_by=users", "group_by must be one or several"),
+        (SUMMARY, "group_by=user,", "group_by must be one or several"),
+        (SUMMARY, "group_by=user&group_by=model", "group_by may be given once only"),
+        (SUMMARY, "order=price", "order must be one of cost, tokens, calls, group"),
+        (SUMMARY, "start_date=2026-04-01&end_date=2026-03-30", "start_date must be before"),
+        (SUMMARY, "start_date=soon", "start_date must be a date"),
+        (ENTRIES, "end_date=", "end_date must be a date"),
+        (ENTRIES, "cursor=nonsense", "cursor must be the next_cursor"),
+        (ENTRIES, "limit=0", "limit must be a whole number from 1 to 1000"),
+        (ENTRIES, "limit=1001", "limit must be a whole number from 1 to 1000"),
+        (ENTRIES, "limit=-1", "limit must be a whole number"),
+        (SUMMARY, "limit=10001", "limit must be a whole number from 1 to 10000"),
+        (SUMMARY, "limit=" + "9" * 5000, "limit must be a whole number"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused_by_name(
+    admin: TestClient, path: str, query: str, sentence: str
+) -> None:
+    answer = admin.get(f"{path}?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(sentence)
+
+
+def test_a_method_that_is_not_get_is_refused(admin: TestClient) -> None:
+    answer = admin.delete(ENTRIES)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_a_store_that_fails_is_503_with_a_sentence_and_no_trace(
+    engine: str, ledger: Client
+) -> None:
+    with clickhouse_connect.get_client(interface="chdb", path=engine) as without_views:
+        gate = opened(without_views, {"ops": KEY})
+        answer = gate.get(SUMMARY, headers={"Authorization": f"Bearer {KEY}"})
+
+    assert answer.status_code == 503
+    assert answer.json()["error"].startswith("the store cannot be read at the moment")
+    assert "calls" not in answer.text
+
+
+def test_readiness_is_503_with_its_reasons_while_liveness_is_200(ledger: Client) -> None:
+    state = {"ready": False, "reasons": ["the spool is full"]}
+    sick = opened(ledger, {}, state)
+
+    assert (sick.get("/readyz").status_code, sick.get("/readyz").json()) == (503, state)
+    assert sick.get("/healthz").status_code == 200
+
+
+def test_metrics_are_prometheus_text(anonymous: TestClient) -> None:
+    answer = anonymous.get("/metrics")
+
+    assert answer.text == "tallyspan_up 1\n"
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_the_page_runs_no_script_and_shows_no_cost(anonymous: TestClient) -> None:
+    page = anonymous.get("/")
+
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "<script" not in page.text
+    assert "$" not in page.text
+    assert "ada" not in page.text
+
+
+def test_keys_do_not_appear_when_printed() -> None:
+    keys: Any = AdminKeys.of({"ops": KEY})
+
+    assert repr(keys) == "AdminKeys()"
+    assert KEY not in str(keys.digests)

@@ -1,0 +1,355 @@
+import itertools
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.client import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallyspan_collector.summary import (
+    GROUPS,
+    MEASURES,
+    ORDERS,
+    Filters,
+    RequestError,
+    decimal_text,
+    entries,
+    parse_since,
+    parse_time,
+    summarise,
+    totals,
+)
+
+NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
+NASTY_USERS = [
+    "' OR 1=1 --",
+    "'; DROP TABLE llm_calls; --",
+    "\\",
+    "\\'",
+    "{user_id:String}",
+    "%(user_id)s %s",
+    "tab\tline\nreturn\r",
+    "\\N",
+    "NULL",
+    "é中🎉",
+    '`"',
+]
+DEFAULTS: dict[str, Any] = {
+    "start_time": NOON,
+    "entry_kind": "call",
+    "sign": 1,
+    "user_id": "ada",
+    "department": "research",
+    "agent_id": "",
+    "conversation_id": "c1",
+    "model_name": "gpt-4.1",
+    "endpoint_id": "api.openai.com",
+    "provider_name": "openai",
+    "service_name": "chat",
+    "status": "ok",
+    "input_tokens": 100,
+    "output_tokens": 10,
+    "cache_read_tokens": None,
+    "reasoning_tokens": None,
+    "usage_source": "provider",
+    "cost_usd": Decimal("0.000123"),
+    "cost_status": "priced",
+    "trace_id": "0" * 32,
+    "ingested_at": NOON,
+}
+
+
+def book(client: Client, *calls: dict[str, Any]) -> None:
+    rows = [DEFAULTS | {"span_id": f"{n:016x}"} | call for n, call in enumerate(calls)]
+    columns = [*DEFAULTS, "span_id"]
+    client.insert("llm_calls", [[row[c] for c in columns] for row in rows], column_names=columns)
+
+
+def unpriced(**call: Any) -> dict[str, Any]:
+    return call | {"cost_usd": None, "cost_status": "unpriced"}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("engine")
+    migration = files("tallyspan_clickhouse").joinpath("migrations/0001_llm_calls.sql")
+    text = migration.read_text().replace("{database}", "tallyspan").replace("{on_cluster}", "")
+    with clickhouse_connect.get_client(interface="chdb", path=str(path)) as client:
+        client.command("CREATE DATABASE tallyspan")
+        for statement in text.replace("{engine}", "MergeTree").split(";\n"):
+            if statement.strip():
+                client.command(statement)
+        yield path
+
+
+@pytest.fixture
+def client(engine: Path) -> Iterator[Client]:
+    with clickhouse_connect.get_client(
+        interface="chdb", path=str(engine), database="tallyspan"
+    ) as client:
+        client.command("TRUNCATE TABLE llm_calls")
+        yield client
+
+
+def varied_calls(seed: int, count: int) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [
+        {
+            "start_time": NOON - timedelta(hours=draw.randrange(100)),
+            "user_id": draw.choice(["ada", "bob", ""]),
+            "department": draw.choice(["research", "sales"]),
+            "agent_id": draw.choice(["", "planner"]),
+            "conversation_id": draw.choice(["c1", "c2", "c3"]),
+            "model_name": draw.choice(["gpt-4.1", "claude", "homemade"]),
+            "endpoint_id": draw.choice(["a", "b"]),
+            "provider_name": draw.choice(["openai", "anthropic"]),
+            "service_name": draw.choice(["chat", "batch"]),
+            "status": draw.choice(["ok", "error"]),
+            "input_tokens": draw.choice([None, 0, draw.randrange(10_000)]),
+            "usage_source": draw.choice(["provider", "estimated", "unknown"]),
+        }
+        | draw.choice(
+            [
+                {"cost_usd": Decimal(draw.randrange(10**12)).scaleb(-12)},
+                {"cost_usd": None, "cost_status": "unpriced"},
+            ]
+        )
+        for _ in range(count)
+    ]
+
+
+def test_the_sums_of_every_grouping_equal_the_total(client: Client) -> None:
+    book(client, *varied_calls(seed=1, count=200))
+    total = totals(client, Filters())
+
+    pairs = itertools.combinations(GROUPS, 2)
+    for group_by in [*((name,) for name in GROUPS), *pairs, tuple(GROUPS)]:
+        rows = summarise(client, Filters(), group_by)
+        for measure in MEASURES:
+            assert sum(row[measure] or 0 for row in rows) == (total[measure] or 0), group_by
+
+
+def test_a_group_with_only_unpriced_calls_costs_none_and_says_how_many(client: Client) -> None:
+    book(client, unpriced(user_id="bob"), unpriced(user_id="bob", input_tokens=None), {})
+
+    ada, bob = summarise(client, Filters(), ["user"])
+
+    assert (ada["cost_usd"], ada["unpriced_calls"], ada["unpriced_tokens"]) == (
+        Decimal("0.000123"),
+        0,
+        0,
+    )
+    assert (bob["cost_usd"], bob["priced_calls"], bob["unpriced_calls"]) == (None, 0, 2)
+    assert bob["unpriced_tokens"] == 120
+
+
+def test_tokens_nobody_stated_are_none_and_counted_as_unknown(client: Client) -> None:
+    book(client, unpriced(input_tokens=None, output_tokens=None, usage_source="unknown"))
+
+    [row] = summarise(client, Filters(), ["user"])
+
+    assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (None, None, None)
+    assert row["unknown_usage_calls"] == 1
+
+
+def test_a_request_the_provider_refused_to_bill_is_not_called_unpriced(client: Client) -> None:
+    book(client, {"cost_usd": None, "cost_status": "not_billed", "status": "error"})
+
+    total = totals(client, Filters())
+
+    assert (total["calls"], total["errors"], total["unpriced_calls"]) == (1, 1, 0)
+
+
+def test_an_empty_ledger_has_zero_calls_and_no_cost(client: Client) -> None:
+    assert summarise(client, Filters(), ["user"]) == []
+    assert totals(client, Filters())["calls"] == 0
+    assert totals(client, Filters())["cost_usd"] is None
+    assert entries(client, Filters(), 10) == ([], None)
+
+
+def test_a_reversed_call_is_gone_and_a_price_change_counts_once(client: Client) -> None:
+    reversal = {"entry_kind": "reversal", "sign": -1, "input_tokens": -100, "output_tokens": -10}
+    change = {"entry_kind": "price_change", "sign": 0, "input_tokens": None, "output_tokens": None}
+    book(
+        client,
+        {"span_id": "a" * 16},
+        {"span_id": "a" * 16, "cost_usd": Decimal("-0.000123")} | reversal,
+        {"span_id": "b" * 16},
+        {"span_id": "b" * 16, "cost_usd": Decimal("0.000001")} | change,
+    )
+
+    total = totals(client, Filters())
+
+    assert (total["calls"], total["total_tokens"]) == (1, 110)
+    assert total["cost_usd"] == Decimal("0.000124")
+
+
+@pytest.mark.parametrize("user_id", NASTY_USERS)
+def test_a_user_id_that_looks_like_sql_is_only_a_user_id(client: Client, user_id: str) -> None:
+    book(client, {"user_id": user_id}, {"user_id": "ada"})
+
+    [row] = summarise(client, Filters(user_id=user_id), ["user"])
+    [entry], _ = entries(client, Filters(user_id=user_id), 10)
+
+    assert (row["user"], row["calls"]) == (user_id, 1)
+    assert entry["user_id"] == user_id
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("user_id", "user_id"),
+        ("department", "department"),
+        ("agent_id", "agent_id"),
+        ("conversation_id", "conversation_id"),
+        ("model", "model_name"),
+        ("endpoint_id", "endpoint_id"),
+        ("provider", "provider_name"),
+        ("service", "service_name"),
+    ],
+)
+def test_each_filter_narrows_by_its_own_column(client: Client, name: str, column: str) -> None:
+    book(client, {column: "this"}, {column: "that"})
+
+    this: dict[str, Any] = {name: "this"}
+    nobody: dict[str, Any] = {name: ""}
+    assert totals(client, Filters(**this))["calls"] == 1
+    assert totals(client, Filters(**nobody))["calls"] == 0
+
+
+def test_the_start_is_included_and_the_end_is_not_to_the_microsecond(client: Client) -> None:
+    tick = timedelta(microseconds=1)
+    book(client, *({"start_time": NOON + n * tick} for n in (-1, 0, 1, 2)))
+
+    rows, _ = entries(client, Filters(start=NOON, end=NOON + 2 * tick), 10)
+
+    assert [row["timestamp"] for row in rows] == [NOON + tick, NOON]
+
+
+def test_days_and_hours_are_those_of_utc(client: Client) -> None:
+    book(client, {"start_time": datetime(2026, 3, 31, 23, 59, 59, 999999, tzinfo=UTC)})
+
+    [row] = summarise(client, Filters(), ["day", "hour"])
+
+    assert (row["day"], row["hour"]) == ("2026-03-31", "2026-03-31T23:00:00Z")
+
+
+def test_an_order_puts_the_most_first_and_the_unpriced_last(client: Client) -> None:
+    book(
+        client,
+        unpriced(user_id="a", input_tokens=9_000),
+        {"user_id": "b", "cost_usd": Decimal(1)},
+        {"user_id": "c", "cost_usd": Decimal(2), "input_tokens": 1},
+        {"user_id": "c", "cost_usd": Decimal(2), "input_tokens": 1},
+    )
+    orders = {
+        order: "".join(r["user"] for r in summarise(client, Filters(), ["user"], order))
+        for order in ORDERS
+    }
+
+    assert orders == {"cost": "cba", "tokens": "abc", "calls": "cab", "group": "abc"}
+    assert [r["user"] for r in summarise(client, Filters(), ["user"], limit=1)] == ["c"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pages_of_any_size_bring_every_entry_once_while_calls_arrive(
+    client: Client, seed: int
+) -> None:
+    draw = random.Random(seed)
+    # Few different times, so that pages end between calls of the same microsecond.
+    book(client, *({"start_time": NOON - timedelta(seconds=draw.randrange(4))} for _ in range(60)))
+    expected = {f"{'0' * 32}-{n:016x}" for n in range(60)}
+
+    seen: list[tuple[datetime, str]] = []
+    cursor = None
+    for page in itertools.count():
+        rows, cursor = entries(client, Filters(), draw.randint(1, 20), cursor)
+        seen += [(row["timestamp"], row["log_id"]) for row in rows]
+        late = {"start_time": NOON + timedelta(seconds=1), "span_id": f"{page:f>16}"}
+        book(client, late)
+        if cursor is None:
+            break
+
+    assert [log_id for _, log_id in seen if log_id in expected] == [log_id for _, log_id in seen]
+    assert {log_id for _, log_id in seen} == expected
+    assert len(seen) == 60
+    assert seen == sorted(seen, reverse=True)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "é", "bnVsbA", "WzEsMl0", "W3RydWV9", "a" * 5000])
+def test_a_cursor_that_is_not_ours_is_refused(client: Client, cursor: str) -> None:
+    with pytest.raises(RequestError, match="cursor must be the next_cursor"):
+        entries(client, Filters(), 10, cursor)
+
+
+def test_entries_refuse_a_filter_they_have_no_column_for(client: Client) -> None:
+    with pytest.raises(RequestError, match="cannot be filtered by provider; allowed are user_id"):
+        entries(client, Filters(provider="openai"), 10)
+
+
+@pytest.mark.parametrize("group_by", [[], ["user", "user"], ["users"], [""], ["user; DROP"]])
+def test_an_unknown_grouping_is_refused_with_those_allowed(
+    client: Client, group_by: list[str]
+) -> None:
+    with pytest.raises(RequestError, match=r"group_by must be one or several .* user, department"):
+        summarise(client, Filters(), group_by)
+
+
+def test_a_range_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(RequestError, match="start_date must be before end_date"):
+        Filters(start=NOON, end=NOON)
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("2026-03-31", datetime(2026, 3, 31, tzinfo=UTC)),
+        ("2026-03-31T12:00", NOON),
+        ("2026-03-31T12:00:00Z", NOON),
+        ("2026-03-31T14:00:00+02:00", NOON),
+    ],
+)
+def test_a_time_is_utc_unless_it_says_otherwise(value: str, moment: datetime) -> None:
+    assert parse_time(value, "start_date") == moment
+
+
+def test_an_end_date_includes_its_day_and_an_end_time_is_exact() -> None:
+    assert parse_time("2026-03-31", "end_date", is_end=True) == datetime(2026, 4, 1, tzinfo=UTC)
+    assert parse_time("2026-03-31T12:00", "end_date", is_end=True) == NOON
+
+
+@pytest.mark.parametrize(
+    "value", ["", "yesterday", "2026-02-30", "9999-12-31", "0001-01-01T00:00+14:00", "1969-12-30"]
+)
+def test_a_time_that_is_none_is_refused_by_name(value: str) -> None:
+    with pytest.raises(RequestError, match=r"end_date must be a date .2026-01-31. or a time"):
+        parse_time(value, "end_date", is_end=True)
+
+
+def test_since_counts_back_in_hours_days_and_weeks() -> None:
+    assert parse_since("12h", NOON) == NOON - timedelta(hours=12)
+    assert parse_since("30d", NOON) == NOON - timedelta(days=30)
+    assert parse_since("4w", NOON) == NOON - timedelta(weeks=4)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "d", "0d", "-1d", "30", "30m", "1.5d", "999999w", "1d ", "٣d"]
+)
+def test_a_since_that_is_none_is_refused_with_examples(value: str) -> None:
+    with pytest.raises(RequestError, match=r"since must be a number .* 12h, 30d or 4w"):
+        parse_since(value, NOON)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=12))
+def test_an_amount_as_text_is_the_same_amount_without_an_exponent(amount: Decimal) -> None:
+    text = decimal_text(amount)
+
+    assert Decimal(text) == amount
+    assert "E" not in text

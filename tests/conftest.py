@@ -1,0 +1,29 @@
+"""What more than one part's tests need."""
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import tallyspan
+from tallyspan.guard import failures
+
+
+@pytest.fixture
+def tracing() -> tuple[TracerProvider, InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider, exporter
+
+
+@pytest.fixture
+def spans(tracing: tuple[TracerProvider, InMemorySpanExporter]) -> Iterator[InMemorySpanExporter]:
+    """The spans of an instrumented process; no failure of ours may happen on the way."""
+    failures.clear()
+    tallyspan.instrument(tracer_provider=tracing[0])
+    yield tracing[1]
+    tallyspan.uninstrument()
+    assert not failures

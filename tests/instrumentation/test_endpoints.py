@@ -1,0 +1,67 @@
+import pytest
+
+from tallyspan.endpoints import recognise
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "provider", "operation", "model"),
+    [
+        ("api.openai.com", "/v1/chat/completions", "openai", "chat", ""),
+        ("eu.api.openai.com", "/v1/responses", "openai", "chat", ""),
+        ("api.openai.com", "/v1/embeddings", "openai", "embeddings", ""),
+        (
+            "r.openai.azure.com",
+            "//openai/deployments/my%2Dgpt/chat/completions",
+            "azure.ai.openai",
+            "chat",
+            "my-gpt",
+        ),
+        ("api.anthropic.com", "/v1/messages", "anthropic", "chat", ""),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/gemini-2.5-pro:streamGenerateContent",
+            "gcp.gemini",
+            "generate_content",
+            "gemini-2.5-pro",
+        ),
+        (
+            "us-central1-aiplatform.googleapis.com",
+            "/v1/projects/p/locations/l/publishers/google/models/gemini-3:generateContent",
+            "gcp.vertex_ai",
+            "generate_content",
+            "gemini-3",
+        ),
+        ("gateway.example.com", "/proxy/openai/chat/completions", "openai", "chat", ""),
+        ("localhost", "/v1/completions", "openai", "text_completion", ""),
+    ],
+)
+def test_a_call_is_recognised_by_the_end_of_its_path(
+    host: str, path: str, provider: str, operation: str, model: str
+) -> None:
+    endpoint = recognise("POST", host, None, path)
+
+    assert endpoint is not None
+    assert (endpoint.provider, endpoint.operation, endpoint.model) == (provider, operation, model)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/responses/resp_1"),
+        ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/v1/messages/batches"),
+        ("POST", "/v1/responses/input_tokens"),
+        ("POST", "/v1beta/models/gemini-2.5-pro:countTokens"),
+        ("POST", "/v1/files"),
+        ("DELETE", "/v1/chat/completions"),
+    ],
+)
+def test_what_only_counts_tokens_or_keeps_files_is_no_call(method: str, path: str) -> None:
+    assert recognise(method, "api.openai.com", None, path) is None
+
+
+def test_an_unknown_host_keeps_its_address_as_endpoint() -> None:
+    endpoint = recognise("POST", "llm.internal", 8000, "/v1/chat/completions")
+
+    assert endpoint is not None
+    assert (endpoint.endpoint_id, endpoint.is_certain) == ("llm.internal:8000", False)
