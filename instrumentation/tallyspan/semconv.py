@@ -36,6 +36,7 @@ USAGE_ATTRIBUTES: dict[str, str] = {
     "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
     "cache_write_tokens": "gen_ai.usage.cache_write.input_tokens",
     "cache_write_1h_tokens": "tallyspan.usage.cache_write_1h.input_tokens",
+    "cache_read_audio_tokens": "gen_ai.usage.audio.cache_read.input_tokens",
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
     "input_audio_tokens": "gen_ai.usage.audio.input_tokens",
     "output_audio_tokens": "gen_ai.usage.audio.output_tokens",

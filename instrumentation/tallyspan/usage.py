@@ -10,7 +10,8 @@ class Usage:
     `input_tokens` is everything billed as prompt, cache reads and writes, audio and images
     included; `output_tokens` everything generated, reasoning and audio included. The others are
     parts of these two (the rule of OpenTelemetry's GenAI conventions since 1.40).
-    `cache_write_1h_tokens` is the part of `cache_write_tokens` kept for an hour (Anthropic).
+    `cache_write_1h_tokens` is the part of `cache_write_tokens` kept for an hour (Anthropic),
+    `cache_read_audio_tokens` what cache reads and audio input have in common (Gemini).
     """
 
     input_tokens: int | None = None
@@ -18,6 +19,7 @@ class Usage:
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
+    cache_read_audio_tokens: int | None = None
     reasoning_tokens: int | None = None
     input_audio_tokens: int | None = None
     output_audio_tokens: int | None = None

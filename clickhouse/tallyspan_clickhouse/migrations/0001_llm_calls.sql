@@ -30,6 +30,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     cache_read_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens read from the provider cache; NULL: not stated',
     cache_write_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens written to the provider cache; NULL: not stated',
     cache_write_1h_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of cache_write_tokens kept for one hour; NULL: not stated',
+    cache_read_audio_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of cache_read_tokens that was audio; NULL: not stated',
     reasoning_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of output_tokens spent on reasoning; NULL: not stated',
     input_audio_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens that was audio; NULL: not stated',
     output_audio_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of output_tokens that was audio; NULL: not stated',

@@ -22,7 +22,7 @@ import tallyspan
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector import report, summary
-from tallyspan_collector.demo import provider, recordings
+from tallyspan_collector.demo import oracle, provider, recordings
 from tallyspan_collector.demo.recordings import Recording
 from tallyspan_collector.demo.traffic import ERRORS, Sdks, sdks
 from tallyspan_collector.errors import TallyspanError
@@ -65,16 +65,7 @@ def main(*, once: bool, data_dir: Path | None) -> int:
 @contextmanager
 def collector(folder: Path) -> Iterator[dict[str, Any]]:
     """Run `tallyspan up` on free ports as a child process; yield the addresses it announces."""
-    command = [
-        sys.executable,
-        "-m",
-        "tallyspan",
-        "up",
-        "--store",
-        "local",
-        "--data-dir",
-        str(folder),
-    ]
+    command = [sys.executable, "-m", "tallyspan", "up", "--data-dir", str(folder)]
     for flag in ("--otlp-grpc", "--otlp-http", "--admin"):
         command += [flag, "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -126,10 +117,11 @@ def show(client: Any, filters: summary.Filters, chosen: Sequence[Recording]) -> 
         sys.stdout.write(f"\nBy {by}\n")
         report.render(rows, [by], "table", sys.stdout)
     whole = summary.totals(client, filters)
-    expected = {
+    expected: dict[str, int | Decimal] = {
         "calls": len(chosen),
         "input_tokens": sum(each.expected.get("input_tokens", 0) for each in chosen),
         "output_tokens": sum(each.expected.get("output_tokens", 0) for each in chosen),
+        "cost_usd": sum((oracle.cost(each) for each in chosen), Decimal(0)),
     }
     checks = [
         (f"{name} = sum over the recordings", whole[name] == value)

@@ -42,11 +42,13 @@ PRICED_FIELDS = (
     "cache_read_tokens",
     "cache_write_tokens",
     "cache_write_1h_tokens",
+    "cache_read_audio_tokens",
     "input_audio_tokens",
     "output_audio_tokens",
     "input_image_tokens",
     "output_image_tokens",
 )
+_THEIR_NAMES = {"cache_read_audio_tokens": "cache_audio_read_tokens"}
 _STANDARD_TIERS = {"", "default", "standard", "auto", "on_demand"}
 
 
@@ -69,7 +71,7 @@ def price(
     provider_id = PROVIDER_IDS.get(provider)
     if provider_id is None or not is_known(provider_id, model):
         return None
-    counts = {field: getattr(usage, field) for field in PRICED_FIELDS}
+    counts = {_THEIR_NAMES.get(field, field): getattr(usage, field) for field in PRICED_FIELDS}
     found = calc_price(
         PricedUsage(**{field: value for field, value in counts.items() if value is not None}),
         model_ref=model,

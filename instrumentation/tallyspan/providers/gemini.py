@@ -36,6 +36,7 @@ def read_usage(usage: Json) -> Usage | None:
             count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
         ),
         cache_read_tokens=count(usage.get("cachedContentTokenCount")),
+        cache_read_audio_tokens=_modality(usage.get("cacheTokensDetails"), "AUDIO"),
         reasoning_tokens=count(usage.get("thoughtsTokenCount")),
         input_audio_tokens=_modality(usage.get("promptTokensDetails"), "AUDIO"),
         output_audio_tokens=_modality(usage.get("candidatesTokensDetails"), "AUDIO"),

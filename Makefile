@@ -1,0 +1,39 @@
+# Every target is one plain command that also works without make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: install demo test check dashboards clean
+
+install: $(VENV)/.dev
+
+demo: $(VENV)/.demo  ## replay recorded provider traffic and show what it cost; ARGS=--once ends by itself
+	@$(BIN)/tallyspan demo $(ARGS)
+
+test: $(VENV)/.dev  ## the whole test suite, offline
+	$(BIN)/pytest -n auto -q $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types, layers
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
+	PYTHONPATH=grafana $(BIN)/python -m tallyspan_grafana
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.created:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.created pyproject.toml
+	@echo "installing (the first time about a minute: an engine of 180 MB comes along)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml
+	@echo "installing with the tools for tests"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.demo

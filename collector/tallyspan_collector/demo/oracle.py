@@ -1,0 +1,52 @@
+"""What a recording should cost, worked out without our readers, spans, collector or store."""
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from genai_prices import Usage, calc_price
+
+from tallyspan_collector.demo.recordings import Recording
+from tallyspan_collector.pricing.bundled import PROVIDER_IDS, context
+
+_FIELDS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+    "input_audio": "input_audio_tokens",
+    "output_audio": "output_audio_tokens",
+    "input_image": "input_image_tokens",
+    "output_image": "output_image_tokens",
+}
+_PICO = Decimal(1).scaleb(-12)
+
+
+def cost(recording: Recording, at: datetime | None = None) -> Decimal:
+    """Return USD: what the provider stated, else genai-prices for the recorded counts, else 0."""
+    said = recording.expected
+    if "provider_cost_usd" in said and not said.get("byok"):
+        return Decimal(str(said["provider_cost_usd"])).quantize(_PICO)
+    counts = {name: said[key] for key, name in _FIELDS.items() if key in said}
+    if counts.get("cache_read_tokens") and counts.get("input_audio_tokens"):
+        counts["cache_audio_read_tokens"] = _cached_audio(recording)
+    provider_id = PROVIDER_IDS[said["provider"]]
+    if "input_tokens" not in said and "output_tokens" not in said:
+        return Decimal(0)
+    try:
+        priced = calc_price(
+            Usage(**counts),
+            model_ref=said.get("model") or said["request_model"],
+            provider_id=provider_id,
+            genai_request_timestamp=at or datetime.now(UTC),
+            price_context=context(provider_id, str(said.get("service_tier", ""))),
+        )
+    except LookupError:
+        return Decimal(0)
+    return priced.total_price.quantize(_PICO, ROUND_HALF_EVEN)
+
+
+def _cached_audio(recording: Recording) -> int:
+    """Return Gemini's count of cached audio, which is in the raw usage only."""
+    details = recording.expected["raw"][-1]["usage"].get("cacheTokensDetails", [])
+    return sum(part["tokenCount"] for part in details if part["modality"] == "AUDIO")
