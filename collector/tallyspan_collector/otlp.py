@@ -1,6 +1,6 @@
 """OTLP bytes -> plain spans. Source: opentelemetry-proto, collector/trace/v1."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError as ProtobufError
@@ -72,12 +72,8 @@ def _span(span: ProtoSpan, resource: Attributes, scope_name: str) -> Span:
     )
 
 
-def _attributes(pairs: "Iterator[KeyValue] | object") -> Attributes:
-    return {
-        pair.key: _value(pair.value)
-        for pair in pairs  # type: ignore[attr-defined]  # a repeated field: the stubs hide its type
-        if not pair.key.startswith(_CONTENT)
-    }
+def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
+    return {pair.key: _value(pair.value) for pair in pairs if not pair.key.startswith(_CONTENT)}
 
 
 def _value(value: AnyValue) -> object:

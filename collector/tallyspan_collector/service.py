@@ -81,7 +81,8 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         keys, key_file = admin_keys(config)
 
         def health() -> dict[str, object]:
-            return {"ready": not loader.last_error, "store": loader.last_error or "ok"}
+            reasons = [loader.last_error] if loader.last_error else []
+            return {"ready": not reasons, "reasons": reasons}
 
         loading = asyncio.create_task(loader.run())
         grpc = GrpcReceiver(loader, metrics)

@@ -8,11 +8,11 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Tracer
 
-from tallyspan import providers, request, semconv, span
+from tallyspan import estimate, providers, request, semconv, span
 from tallyspan.answer import Answer, Json, items
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.endpoints import Endpoint, recognise
@@ -21,12 +21,17 @@ from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import JsonLines, ServerSentEvents
 from tallyspan.framing.whole import Whole
 from tallyspan.guard import ours
+from tallyspan.sampling import CallTracer
+from tallyspan.usage import Usage
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
+KEPT_BYTES_LIMIT = 4 << 20
+"""Bytes of a stream kept by reference, for counting tokens if it ends without usage."""
+_REFUSED = 400
 
 
 def begin(
-    tracer: Tracer, method: str, url: tuple[str, str, int | None, str], body: bytes | None
+    tracer: CallTracer, method: str, url: tuple[str, str, int | None, str], body: bytes | None
 ) -> "Exchange | None":
     """Return the exchange the request opens, or None if it is no LLM call.
 
@@ -39,7 +44,7 @@ def begin(
     said = request.read(body) if body else request.Request()
     if not endpoint.is_certain and body is not None and not said.looks_like_a_call:
         return None
-    return Exchange(tracer, endpoint, said, (host, port or DEFAULT_PORTS.get(scheme)))
+    return Exchange(tracer, endpoint, said, (host, port or DEFAULT_PORTS.get(scheme)), body)
 
 
 class Exchange:
@@ -47,12 +52,16 @@ class Exchange:
 
     def __init__(
         self,
-        tracer: Tracer,
+        tracer: CallTracer,
         endpoint: Endpoint,
         said: request.Request,
         server: tuple[str, int | None],
+        body: bytes | None,
     ) -> None:
         self._tracer = tracer
+        self._body = body
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
         self._endpoint = endpoint
         self._start_ns = time.time_ns()
         self._started = time.perf_counter()
@@ -68,7 +77,10 @@ class Exchange:
         model = said.model or endpoint.model
         self._attributes = self._describe_request(said, model, server)
         self._other = span.open_call_span(model)
-        self._span = None if self._other else span.start(tracer, self._attributes)
+        self._model = model
+        self._span = self._current = None
+        if self._other is None:
+            self._span, self._current = span.start(tracer, self._attributes)
 
     def _describe_request(
         self, said: request.Request, model: str, server: tuple[str, int | None]
@@ -94,8 +106,8 @@ class Exchange:
         """Return a scope in which this call's span is the current one and no user leaks out."""
         with ours("set the context of a call"):
             scope = without_baggage(self._context)
-            if self._span is not None:
-                scope = trace.set_span_in_context(self._span, scope)
+            if self._current is not None:
+                scope = trace.set_span_in_context(self._current, scope)
             return _Attached(scope)
         return nullcontext()
 
@@ -116,8 +128,15 @@ class Exchange:
             if self._first_chunk is None:
                 self._first_chunk = time.perf_counter()
             plain = self._decode(chunk) if self._decode is not None else chunk
+            if self._is_stream and (self._answer.usage is None or self._format.opens_with_usage):
+                self._keep(plain)
             for data in self._framing.feed(plain):
                 self._read(data)
+
+    def _keep(self, plain: bytes) -> None:
+        self._kept_bytes += len(plain)
+        if self._kept_bytes <= KEPT_BYTES_LIMIT:
+            self._kept.append(plain)
 
     def _read(self, data: bytes) -> None:
         with ours("read an event of an answer"):
@@ -144,12 +163,54 @@ class Exchange:
             for data in self._framing.end():
                 self._read(data)
         with ours("write a span"):
-            if self._status >= 400:  # noqa: PLR2004  HTTP: from here on the request failed
+            if self._status >= _REFUSED:
                 error_type = str(self._status)
-            self._write(error_type or self._answer.error_type)
+            error_type = error_type or self._answer.error_type
+            end_ns = time.time_ns()
+            if self._lacks_usage() and estimate.estimator.submit(
+                lambda: self._estimate_and_write(error_type, end_ns)
+            ):
+                return
+            self._write(error_type, end_ns, "unknown" if self._answer.usage is None else "provider")
 
-    def _write(self, error_type: str) -> None:
+    def _lacks_usage(self) -> bool:
+        """Whether something was said or being said that the provider bills and gave no count of."""
+        if self._span is None or self._body is None or not 0 < self._status < _REFUSED:
+            return False
+        said = self._answer
+        if said.usage is not None:
+            was_cut = self._is_stream and not said.finish_reasons
+            return was_cut and self._format.opens_with_usage
+        return bool(said.finish_reasons or said.response_id or said.model) and not said.error_type
+
+    def _estimate_and_write(self, error_type: str, end_ns: int) -> None:
         source = "unknown" if self._answer.usage is None else "provider"
+        try:
+            with ours("estimate tokens"):
+                self._answer.usage = self._estimated()
+                source = "estimated"
+        finally:
+            with ours("write a span"):
+                self._write(error_type, end_ns, source)
+
+    def _estimated(self) -> Usage:
+        usage = self._answer.usage or Usage()
+        model = self._answer.model or self._model
+        given = usage.input_tokens
+        if given is None:
+            given = estimate.input_tokens(self._body or b"", model)
+        made = usage.output_tokens
+        if self._endpoint.operation != "embeddings":
+            whole = type(self._framing)(providers.ANYTHING) if self._kept else None
+            events = []
+            for data in [*whole.feed(b"".join(self._kept)), *whole.end()] if whole else []:
+                with ours("read an event for an estimate"):
+                    events.append(json.loads(data))
+            counted = estimate.output_tokens(events, self._endpoint.format, model)
+            made = max(made or 0, counted)
+        return replace(usage, input_tokens=given, output_tokens=made)
+
+    def _write(self, error_type: str, end_ns: int, source: str) -> None:
         said = self._attributes | span.describe(self._answer, source)
         if self._status:
             said[semconv.HTTP_STATUS] = self._status
@@ -162,7 +223,7 @@ class Exchange:
             # It ended before the body did: say it ourselves.
             self._span = span.start_in(self._tracer, said, self._start_ns, self._context)
         if self._span is not None:
-            span.close(self._span, said, error_type)
+            span.close(self._span, said, error_type, end_ns)
 
     def __del__(self) -> None:
         """End the call of a stream that nobody read or closed."""

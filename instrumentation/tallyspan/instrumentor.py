@@ -5,16 +5,19 @@ from collections.abc import Collection
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]  # its package hides it from type checkers
+    BaseInstrumentor,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from tallyspan import __version__, transport
+from tallyspan.sampling import CallTracer
 
 SCOPE = "tallyspan"
 
 
-class TallyspanInstrumentor(BaseInstrumentor):
+class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
     """Switches the instrumentation on and off; `opentelemetry-instrument` finds it by itself."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -23,7 +26,12 @@ class TallyspanInstrumentor(BaseInstrumentor):
 
     def _instrument(self, *, tracer_provider: trace.TracerProvider | None = None, **_: Any) -> None:
         provider = tracer_provider or pipeline()
-        transport.instrument(trace.get_tracer(SCOPE, __version__, tracer_provider=provider))
+        is_always_on = os.environ.get("TALLYSPAN_ALWAYS_ON", "1").lower() not in {
+            "0",
+            "false",
+            "no",
+        }
+        transport.instrument(CallTracer(provider, SCOPE, __version__, is_always_on=is_always_on))
 
     def _uninstrument(self, **_: Any) -> None:
         transport.uninstrument()

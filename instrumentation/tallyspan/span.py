@@ -1,11 +1,12 @@
 """An exchange as one CLIENT span: opened with the request, closed when the body is over."""
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from tallyspan import semconv
 from tallyspan.answer import Answer
+from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS
 
 CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
@@ -40,21 +41,25 @@ def open_call_span(model: str) -> Span | None:
     return span
 
 
-def start(tracer: Tracer, attributes: Attributes, start_time_ns: int | None = None) -> Span:
-    """Return a new CLIENT span named by the conventions: `{operation} {request model}`."""
-    name = f"{attributes[semconv.OPERATION]} {attributes.get(semconv.REQUEST_MODEL, '')}".rstrip()
-    return tracer.start_span(
-        name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_time_ns
-    )
+def start(
+    tracer: CallTracer, attributes: Attributes, start_time_ns: int | None = None
+) -> tuple[Span, Span]:
+    """Return a new CLIENT span and the one to be current during the call, often the same.
+
+    Its name is by the conventions: `{operation} {request model}`.
+    """
+    operation = str(attributes[semconv.OPERATION])
+    name = f"{operation} {attributes.get(semconv.REQUEST_MODEL, '')!s}".rstrip()
+    return tracer.start(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_time_ns)
 
 
 def start_in(
-    tracer: Tracer, attributes: Attributes, start_time_ns: int, parent: context.Context
+    tracer: CallTracer, attributes: Attributes, start_time_ns: int, parent: context.Context
 ) -> Span:
     """Return a new span that began earlier, below the given context."""
     token = context.attach(parent)
     try:
-        return start(tracer, attributes, start_time_ns)
+        return start(tracer, attributes, start_time_ns)[0]
     finally:
         context.detach(token)
 
@@ -80,13 +85,13 @@ def describe(answer: Answer, usage_source: str) -> Attributes:
     return said
 
 
-def close(span: Span, attributes: Attributes, error_type: str) -> None:
-    """Write the attributes, say whether it failed, and end the span."""
+def close(span: Span, attributes: Attributes, error_type: str, end_time_ns: int) -> None:
+    """Write the attributes, say whether it failed, and end the span at the time given."""
     span.set_attributes(attributes)
     if error_type:
         span.set_attribute(semconv.ERROR_TYPE, error_type)
         span.set_status(Status(StatusCode.ERROR))
-    span.end()
+    span.end(end_time_ns)
 
 
 def complete(span: Span, attributes: Attributes) -> None:

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import wrapt
-from opentelemetry.trace import Tracer
 
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
+from tallyspan.sampling import CallTracer
 
 MODULES = ("httpx", "httpx2")
 _METHOD = "_send_single_request"
@@ -27,14 +27,14 @@ class _Wrapped(Protocol):
     _send_single_request: Any
 
 
-def instrument(tracer: Tracer) -> None:
+def instrument(tracer: CallTracer) -> None:
     """Wrap the clients of the libraries that are imported, and of the others once they are."""
     for name in MODULES:
         _wrapping.add(name)
         wrapt.register_post_import_hook(_hook(tracer, name), name)
 
 
-def _hook(tracer: Tracer, name: str) -> Callable[[ModuleType], None]:
+def _hook(tracer: CallTracer, name: str) -> Callable[[ModuleType], None]:
     def wrap(module: ModuleType) -> None:
         if name not in _wrapping:
             return  # switched off before the library was imported
@@ -68,7 +68,7 @@ def uninstrument() -> None:
                 setattr(client, _METHOD, sender.__wrapped__)
 
 
-def _begin(tracer: Tracer, request: Any) -> Exchange | None:
+def _begin(tracer: CallTracer, request: Any) -> Exchange | None:
     with ours("recognise a call"):
         url = request.url
         # A body that is a generator must not be read twice: then it stays unknown.
@@ -90,7 +90,7 @@ def _follow(response: Any, exchange: Exchange, tap: Callable[[Any, Exchange], An
     response.stream = tap(response.stream, exchange)
 
 
-def _sync_sender(tracer: Tracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
+def _sync_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
     def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
         exchange = _begin(tracer, args[0] if args else kwargs["request"])
         if exchange is None:
@@ -108,7 +108,7 @@ def _sync_sender(tracer: Tracer, tap: Callable[[Any, Exchange], Any]) -> Callabl
     return send
 
 
-def _async_sender(tracer: Tracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
+def _async_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
     async def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
         exchange = _begin(tracer, args[0] if args else kwargs["request"])
         if exchange is None:

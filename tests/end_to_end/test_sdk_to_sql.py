@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import httpx
 import pytest
-from running import ADMIN_KEY, Running, running_collector
 
+from running import ADMIN_KEY, Running, running_collector
 from tallyspan_collector.demo import oracle
 from tallyspan_collector.demo.recordings import load
 from tallyspan_collector.demo.run import USERS, replay
@@ -27,22 +27,34 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_every_recorded_call_is_there_once_with_the_tokens_it_states(replayed: Running) -> None:
-    rows = replayed.rows("SELECT * FROM token_usage")
+    rows = replayed.rows("SELECT t.*, usage_source FROM token_usage AS t JOIN calls USING log_id")
 
     assert len(rows) == len({row["log_id"] for row in rows}) == len(RECORDINGS)
     for ours, key in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
         stated = sorted(each.expected[key] for each in RECORDINGS if key in each.expected)
-        assert sorted(row[ours] for row in rows if row[ours] is not None) == stated
+        assert (
+            sorted(
+                row[ours]
+                for row in rows
+                if row["usage_source"] == "provider" and row[ours] is not None
+            )
+            == stated
+        )
 
 
 def test_each_call_costs_what_the_oracle_says(replayed: Running) -> None:
     rows = replayed.rows(
-        "SELECT response_id, sum(cost_usd) AS cost FROM calls WHERE response_id != '' GROUP BY 1"
+        "SELECT response_id, sum(cost_usd) AS cost FROM calls WHERE response_id != ''"
+        " AND usage_source != 'estimated' GROUP BY 1"
     )
     booked = {row["response_id"]: row["cost"] or Decimal(0) for row in rows}
     expected: defaultdict[str, Decimal] = defaultdict(Decimal)
     for recording in RECORDINGS:
-        if recording.expected.get("response_id"):
+        if (
+            recording.expected.get("response_id")
+            and recording.response_body
+            and not (recording.is_stream and not recording.expected["usage_reported"])
+        ):
             expected[recording.expected["response_id"]] += oracle.cost(recording, BEFORE)
 
     assert booked == expected
@@ -60,7 +72,9 @@ def test_users_and_departments_get_their_own_calls(replayed: Running) -> None:
     assert {(row["user_id"], row["department"], row["n"]) for row in rows} == expected
 
 
-def test_what_has_no_price_is_unpriced_and_what_was_refused_is_not_billed(replayed: Running) -> None:
+def test_what_has_no_price_is_unpriced_and_what_was_refused_is_not_billed(
+    replayed: Running,
+) -> None:
     rows = replayed.rows("SELECT cost_status, unpriced_reason, status, cost_usd FROM calls")
     unpriced = [row for row in rows if row["cost_status"] == "unpriced"]
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import running_collector
 
+from running import running_collector
 from tallyspan_collector.demo import provider
 from tallyspan_collector.demo.recordings import load
 
@@ -59,6 +59,4 @@ def test_its_calls_arrive_without_a_change_of_its_code(tmp_path: Path, protocol:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(recording.expected["output_tokens"])
-    assert rows == [
-        {"service_name": "shop", "output_tokens": recording.expected["output_tokens"]}
-    ]
+    assert rows == [{"service_name": "shop", "output_tokens": recording.expected["output_tokens"]}]

@@ -11,12 +11,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tallyspan import guard, semconv
+from tallyspan.estimate import estimator
 from tallyspan.exchange import Exchange, begin
+from tallyspan.sampling import CallTracer
 from tallyspan_collector.demo.recordings import Recording, load
 
 EXPORTER = InMemorySpanExporter()
 PROVIDER = TracerProvider()
 PROVIDER.add_span_processor(SimpleSpanProcessor(EXPORTER))
+TRACER = CallTracer(PROVIDER, "test", "0", is_always_on=True)
 RECORDINGS = load()
 EXPECTED = {
     "input_tokens": "input_tokens",
@@ -31,7 +34,7 @@ EXPECTED = {
 def open_exchange(url: str, body: bytes) -> Exchange:
     parts = urlsplit(url)
     exchange = begin(
-        PROVIDER.get_tracer("test"),
+        TRACER,
         "POST",
         (parts.scheme, parts.hostname or "", parts.port, parts.path),
         body,
@@ -42,6 +45,7 @@ def open_exchange(url: str, body: bytes) -> Exchange:
 
 def attributes(exchange: Exchange) -> dict[str, Any]:
     exchange.end()
+    estimator.flush()
     span = EXPORTER.get_finished_spans()[-1]
     EXPORTER.clear()
     return dict(span.attributes or {})
@@ -61,8 +65,12 @@ def test_a_recorded_answer_gives_the_tokens_it_states(recording: Recording) -> N
     said = replayed(recording, 1 << 20)
     stated = {field: said.get(semconv.USAGE_ATTRIBUTES[field], 0) for field in EXPECTED.values()}
 
-    assert stated == {field: recording.expected.get(key, 0) for key, field in EXPECTED.items()}
-    assert (said[semconv.USAGE_SOURCE] == "provider") == recording.expected["usage_reported"]
+    if said[semconv.USAGE_SOURCE] == "estimated":
+        assert recording.is_stream
+        assert not recording.expected["usage_reported"]
+    else:
+        assert stated == {field: recording.expected.get(key, 0) for key, field in EXPECTED.items()}
+        assert (said[semconv.USAGE_SOURCE] == "provider") == recording.expected["usage_reported"]
     assert said.get(semconv.RESPONSE_ID, "") == recording.expected.get("response_id", "")
     assert said[semconv.PROVIDER] == recording.expected["provider"]
 
@@ -116,7 +124,7 @@ def test_a_senseless_answer_is_a_call_of_unknown_usage(body: bytes, status: int)
 def test_a_request_of_unknown_shape_to_an_unknown_host_is_no_call() -> None:
     url = ("http", "crm.example.com", None, "/api/completions")
 
-    assert begin(PROVIDER.get_tracer("test"), "POST", url, b'{"task": 7}') is None
+    assert begin(TRACER, "POST", url, b'{"task": 7}') is None
 
 
 def test_a_large_request_gives_model_and_stream_without_being_parsed() -> None:
@@ -132,3 +140,28 @@ def test_an_exchange_nobody_ends_is_a_span_all_the_same() -> None:
 
     assert len(EXPORTER.get_finished_spans()) == 1
     EXPORTER.clear()
+
+
+MESSAGE = (
+    b'data: {"type":"message_start","message":{"type":"message","id":"m1","model":"claude",'
+    b'"usage":{"input_tokens":10,"cache_read_input_tokens":5,"output_tokens":1}}}\n\n'
+    b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"one two three"}}\n\n'
+    b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":" four five"}}\n\n'
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}\n\n'
+)
+
+
+def test_a_cut_stream_keeps_what_was_said_and_estimates_the_rest() -> None:
+    cut = MESSAGE.index(b'data: {"type":"message_delta"')
+    outputs = {}
+    for name, body in (("cut", MESSAGE[:cut]), ("whole", MESSAGE)):
+        exchange = open_exchange(
+            "https://api.anthropic.com/v1/messages", b'{"model":"claude","stream":true}'
+        )
+        exchange.answered(200, {"content-type": "text/event-stream"})
+        exchange.feed(body)
+        said = attributes(exchange)
+        assert said["gen_ai.usage.input_tokens"] == 15
+        outputs[name] = (said[semconv.USAGE_SOURCE], said["gen_ai.usage.output_tokens"])
+
+    assert outputs == {"cut": ("estimated", 5), "whole": ("provider", 9)}

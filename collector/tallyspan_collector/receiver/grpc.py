@@ -51,7 +51,7 @@ class GrpcReceiver:
         """Take no new requests; let the ones in flight end."""
         await self._server.stop(grace_seconds)
 
-    async def _export(self, body: bytes, context: grpc.aio.ServicerContext) -> bytes:  # type: ignore[type-arg]  # generic in the stubs only
+    async def _export(self, body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
             await self._loader.load(decode(body))
         except DecodeError as error:
@@ -69,7 +69,7 @@ class GrpcReceiver:
 
     @staticmethod
     async def _ask_to_retry(
-        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]  # generic in the stubs only
+        context: grpc.aio.ServicerContext,
         code: grpc.StatusCode,
         error: Exception,
     ) -> None:
@@ -79,14 +79,14 @@ class GrpcReceiver:
         await context.abort(code, str(error), trailing_metadata=(details,))
 
 
-class _Only(grpc.GenericRpcHandler):
+class _Only(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """One method by its full name, raw bytes in and out."""
 
-    def __init__(self, method: str, handler: grpc.RpcMethodHandler) -> None:  # type: ignore[type-arg]  # generic in the stubs only
+    def __init__(self, method: str, handler: grpc.RpcMethodHandler) -> None:
         self._method = method
         self._handler = handler
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler | None:  # type: ignore[type-arg]  # generic in the stubs only
+    ) -> grpc.RpcMethodHandler | None:
         return self._handler if handler_call_details.method == self._method else None

@@ -7,22 +7,30 @@ from dataclasses import dataclass
 from tallyspan.answer import Answer, Json
 from tallyspan.providers import anthropic_messages, gemini, openai_chat, openai_responses
 
+ANYTHING = re.compile(b"")
+"""Finds every event interesting."""
+
 Read = Callable[[Json, Answer], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How to read one answer; `interesting` finds the events of a stream that say something."""
+    """How to read one answer; `interesting` finds the events of a stream that say something.
+
+    `opens_with_usage`: a stream states its input first and its output at the end, so one that is
+    cut has counts that are too low.
+    """
 
     read: Read
     interesting: re.Pattern[bytes]
+    opens_with_usage: bool = False
 
 
 _FORMATS: dict[str, Callable[[], Format]] = {
     "openai_chat": lambda: Format(openai_chat.read, openai_chat.INTERESTING),
     "openai_responses": lambda: Format(openai_responses.read, openai_responses.INTERESTING),
     "anthropic_messages": lambda: Format(
-        anthropic_messages.Reader().read, anthropic_messages.INTERESTING
+        anthropic_messages.Reader().read, anthropic_messages.INTERESTING, opens_with_usage=True
     ),
     "gemini": lambda: Format(gemini.read, gemini.INTERESTING),
 }

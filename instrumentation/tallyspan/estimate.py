@@ -1,0 +1,151 @@
+"""Token counts where the provider sent none: a stream without usage, or one that was cut.
+
+The texts of the request and of the answer so far are counted by tokenizer, in a thread of our own:
+the caller never waits for it. What comes out is marked as an estimate. Pictures, sound and files
+are not counted.
+"""
+
+import atexit
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+from tallyspan import tokenizer
+from tallyspan.answer import Json, mapping
+from tallyspan.guard import failures, ours
+
+TOKENS_A_MESSAGE = 4
+"""Role and separators of a chat message; OpenAI's models of 2023 to 2026, by recordings."""
+TOKENS_A_REQUEST = 3
+"""What primes the answer."""
+WAITING_LIMIT = 1000
+"""Estimates that may wait; above it a call is written as unknown, and counted."""
+FLUSH_SECONDS = 5.0
+
+_NOT_TEXT = {"data", "url", "image_url", "input_audio", "file_data", "file", "inlineData", "source"}
+_SPOKEN = {
+    "openai_chat": ("choices",),
+    "anthropic_messages": ("delta", "content_block"),
+    "gemini": ("candidates",),
+}
+"""Where one event of a stream has what the model said, by format."""
+_SAID_KEYS = {
+    "content",
+    "text",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+    "name",
+    "arguments",
+    "partial_json",
+    "thinking",
+}
+
+
+def input_tokens(body: bytes, model: str) -> int | None:
+    """Return the prompt tokens of a JSON request; None if it cannot be read."""
+    try:
+        said = mapping(json.loads(body))
+    except ValueError:
+        return None
+    if not said:
+        return None
+    messages = next(
+        (said[key] for key in ("messages", "input", "contents", "prompt") if key in said), None
+    )
+    count = len(messages) if isinstance(messages, list) else 1
+    parts = list(_strings(messages))
+    parts += [
+        text
+        for key in ("system", "instructions", "systemInstruction")
+        for text in _strings(said.get(key))
+    ]
+    if said.get("tools"):
+        parts.append(json.dumps(said["tools"], ensure_ascii=False))
+    counted = sum(tokenizer.count(part, model) for part in parts)
+    return counted + count * TOKENS_A_MESSAGE + TOKENS_A_REQUEST
+
+
+def output_tokens(events: Iterable[Json], wire_format: str, model: str) -> int:
+    """Return the tokens of what the model said in the events of a stream."""
+    said = "".join(text for event in events for text in _spoken(event, wire_format))
+    return tokenizer.count(said, model)
+
+
+def _spoken(event: Json, wire_format: str) -> Iterator[str]:
+    if wire_format == "openai_responses":
+        delta = event.get("delta")
+        if isinstance(delta, str):
+            yield delta
+        return
+    for root in _SPOKEN.get(wire_format, ()):
+        yield from _values(event.get(root), "")
+
+
+def _values(value: object, key: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if key in _SAID_KEYS:
+            yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _values(item, key)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _values(item, name)
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in _NOT_TEXT and key not in {"type", "role", "id", "cache_control"}:
+                yield from _strings(item)
+
+
+class Estimator:
+    """Runs jobs one after another in a daemon thread that the first job starts."""
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+        atexit.register(self.flush)
+
+    def _reset(self) -> None:
+        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(WAITING_LIMIT)
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Take a job for later; False if too many wait."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tallyspan", daemon=True)
+                self._thread.start()
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            failures["estimate tokens: too many wait"] += 1
+            return False
+        return True
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Wait until the jobs of before are done, at most so long."""
+        if self._thread is not None:
+            done = threading.Event()
+            if self.submit(done.set):
+                done.wait(seconds)
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            with ours("estimate tokens"):
+                job()
+
+
+estimator = Estimator()
