@@ -201,9 +201,9 @@ class Exchange:
             given = estimate.input_tokens(self._body or b"", model)
         made = usage.output_tokens
         if self._endpoint.operation != "embeddings":
-            whole = type(self._framing)(providers.ANYTHING) if self._kept else None
             events = []
-            for data in [*whole.feed(b"".join(self._kept)), *whole.end()] if whole else []:
+            again = self._framing.anew()
+            for data in [*again.feed(b"".join(self._kept)), *again.end()]:
                 with ours("read an event for an estimate"):
                     events.append(json.loads(data))
             counted = estimate.output_tokens(events, self._endpoint.format, model)

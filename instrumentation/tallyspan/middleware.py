@@ -44,7 +44,7 @@ class _Identity:
 
 
 class AsgiAttribution:
-    """ASGI middleware: `AsgiAttribution(app, headers={"x-user": "user_id"}, trusted=["10.0.0.0/8"])`.
+    """ASGI middleware, for example with `headers={"x-user": "user_id"}, trusted=["10.0.0.0/8"]`.
 
     Raises `ValueError` for an unknown field or a network that is none.
     """

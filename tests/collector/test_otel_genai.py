@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from otlp_spans import CHAT, request, span
 
+from otlp_spans import CHAT, request, span
 from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.otel_genai import read
@@ -81,8 +81,21 @@ def test_prompts_are_dropped_at_the_door() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([*CHAT, "gen_ai.usage.cache_read.input_tokens", "error.type", "tallyspan.cost.reported_usd"]),
-        st.one_of(st.text(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.booleans(), st.lists(st.text())),
+        st.sampled_from(
+            [
+                *CHAT,
+                "gen_ai.usage.cache_read.input_tokens",
+                "error.type",
+                "tallyspan.cost.reported_usd",
+            ]
+        ),
+        st.one_of(
+            st.text(),
+            st.integers(-(2**63), 2**63 - 1),
+            st.floats(),
+            st.booleans(),
+            st.lists(st.text()),
+        ),
     )
 )
 def test_no_attribute_value_raises(attributes: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 
@@ -105,7 +106,9 @@ def test_nothing_is_acknowledged_while_the_store_refuses(tmp_path: Path) -> None
         with pytest.raises(grpc.RpcError) as refused:
             send(collector, request(span(1, CHAT)))
         over_http = post(collector, request(span(1, CHAT)))
-        details = Status.FromString(dict(refused.value.trailing_metadata())["grpc-status-details-bin"])
+        details = Status.FromString(
+            dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+        )
         retry = RetryInfo()
         details.details[0].Unpack(retry)
         ready = httpx.get(f"{collector.ready.admin}/readyz")

@@ -60,4 +60,4 @@ def test_anybody_else_is_not_believed(serve: Callable[[str], dict[str, str]], ca
 
 def test_an_unknown_field_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="salary"):
-        AsgiAttribution(lambda *_: None, headers={"x-pay": "salary"}, trusted=[])  # type: ignore[arg-type,return-value]
+        AsgiAttribution(lambda *_: None, headers={"x-pay": "salary"}, trusted=[])  # type: ignore[arg-type]

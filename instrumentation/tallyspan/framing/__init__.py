@@ -13,3 +13,7 @@ class Framing(Protocol):
     def end(self) -> list[bytes]:
         """Return what is left when the body is over."""
         ...
+
+    def anew(self) -> "Framing":
+        """Return one of the same kind that finds every event interesting."""
+        ...

@@ -10,6 +10,9 @@ EVENT_LIMIT = 32 << 20
 """Bytes of one event that are kept; a larger one is passed over, never buffered without end."""
 
 
+ANYTHING = re.compile(b"")
+
+
 class Lines:
     """Cuts a body into lines, whatever the network's cuts are."""
 
@@ -69,6 +72,10 @@ class ServerSentEvents:
             return []
         return self._events(self._lines.feed(chunk))
 
+    def anew(self) -> "ServerSentEvents":
+        """Return one that finds every event interesting."""
+        return ServerSentEvents(ANYTHING)
+
     def end(self) -> list[bytes]:
         """Return the last event's data if no blank line ended it."""
         return self._events([*self._lines.end(), b""])
@@ -98,6 +105,10 @@ class JsonLines:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the lines they complete."""
         return self._interesting(self._lines.feed(chunk))
+
+    def anew(self) -> "JsonLines":
+        """Return one that finds every event interesting."""
+        return JsonLines(ANYTHING)
 
     def end(self) -> list[bytes]:
         """Return the last line if the body did not end it."""

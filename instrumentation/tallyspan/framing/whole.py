@@ -20,6 +20,10 @@ class Whole:
             self._chunks.clear()
         return []
 
+    def anew(self) -> "Whole":
+        """Return a new one: there is but one text to find."""
+        return Whole()
+
     def end(self) -> list[bytes]:
         """Return the body."""
         return [b"".join(self._chunks)] if self._chunks else []

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from tallyspan.answer import Answer, Json
 from tallyspan.providers import anthropic_messages, gemini, openai_chat, openai_responses
 
-ANYTHING = re.compile(b"")
-"""Finds every event interesting."""
-
 Read = Callable[[Json, Answer], None]
 
 
