@@ -61,7 +61,8 @@ def load(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
         for event in yaml.parse(text, yaml.SafeLoader):
             if getattr(event, "anchor", None):
-                line = event.start_mark.line + 1
+                mark = event.start_mark
+                line = mark.line + 1 if mark else 1
                 raise ConfigError(f"{path}:{line}: anchors and aliases are not taken; write it out")
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

@@ -60,7 +60,7 @@ _PLAIN_DECIMAL = re.compile(r"\d{1,6}(?:\.\d{1,30})?$")
 def read(span: Span) -> Call | None:
     """Return the call the span is, or None: another operation, a wrapper, no GenAI span at all."""
     said = span.attributes
-    operation = said.get(semconv.OPERATION)
+    operation = _text(said, semconv.OPERATION)
     provider = _text(said, semconv.PROVIDER, "gen_ai.system")
     model = _text(said, semconv.REQUEST_MODEL)
     response_model = _text(said, semconv.RESPONSE_MODEL)
@@ -78,7 +78,7 @@ def read(span: Span) -> Call | None:
         start_time_ns=span.start_time_ns,
         end_time_ns=max(span.end_time_ns, span.start_time_ns),
         provider_name=PROVIDERS.get(provider.lower(), provider.lower()),
-        operation_name=str(operation),
+        operation_name=operation,
         request_model=model,
         response_model=response_model,
         endpoint_id=_text(said, semconv.ENDPOINT_ID) or server,

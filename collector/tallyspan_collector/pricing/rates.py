@@ -103,8 +103,15 @@ def _rate(entry: Any, where: KeyPath, lines: Lines) -> Rate:
     to_ns = _day(entry, "to", where, lines, _ALWAYS[1])
     if from_ns >= to_ns:
         raise lines.error((*where, "to"), "must be later than 'from' ('to' itself is excluded)")
-    price_id = f"{lines.path.name}:{lines.line(where)}"
-    return Rate(price_id=price_id, from_ns=from_ns, to_ns=to_ns, **texts, **prices)
+    return Rate(
+        price_id=f"{lines.path.name}:{lines.line(where)}",
+        from_ns=from_ns,
+        to_ns=to_ns,
+        model=texts["model"],
+        provider=texts["provider"],
+        endpoint=texts["endpoint"],
+        **prices,
+    )
 
 
 def _text(entry: dict[str, Any], key: str, where: KeyPath, lines: Lines) -> str:

@@ -1,0 +1,10 @@
+FROM python:3.12-slim
+COPY pyproject.toml README.md LICENSE /src/
+COPY instrumentation /src/instrumentation
+COPY collector /src/collector
+COPY clickhouse /src/clickhouse
+RUN pip install --no-cache-dir '/src[collector]' && rm -rf /src && useradd --system tallyspan
+USER tallyspan
+EXPOSE 4317 4318 4319
+ENTRYPOINT ["tallyspan"]
+CMD ["up"]

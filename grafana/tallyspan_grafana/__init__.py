@@ -1,0 +1,1 @@
+"""Makes grafana/dashboards/*.json; change this, run `make dashboards`, commit both."""
