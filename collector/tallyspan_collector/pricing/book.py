@@ -34,7 +34,7 @@ class PriceBook:
         service_tier: str = "",
     ) -> Priced | Unpriced:
         """Return the cost at the call's own time, or why there is none; never a default rate."""
-        if usage.input_tokens is None and usage.output_tokens is None:
+        if usage.input_tokens is None:  # without output: embeddings, or an answer that was blocked
             return Unpriced(UnpricedReason.UNKNOWN_USAGE)
         if _is_contradictory(usage):
             return Unpriced(UnpricedReason.INCONSISTENT_USAGE)
@@ -58,4 +58,6 @@ def _pico(usd: Decimal) -> int:
 
 def _is_contradictory(usage: Usage) -> bool:
     cache = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
-    return cache > (usage.input_tokens or 0)
+    given = max(cache, usage.input_audio_tokens or 0, usage.input_image_tokens or 0)
+    made = max(usage.output_audio_tokens or 0, usage.output_image_tokens or 0)
+    return given > (usage.input_tokens or 0) or made > (usage.output_tokens or 0)
