@@ -135,6 +135,8 @@ def _reading(options: argparse.Namespace) -> Iterator[Client]:
 
 
 def _log_to_stderr() -> None:
+    for library in ("clickhouse_connect", "urllib3"):  # what they warn of, we say in a line
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

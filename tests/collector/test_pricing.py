@@ -25,7 +25,9 @@ MODELS = [
     for model in provider.models
 ]
 BORDERS = [100_000, 128_000, 200_000, 272_000]
-COUNTS = st.one_of(st.integers(0, 2_000_000), st.sampled_from([b + d for b in BORDERS for d in (-1, 0, 1)]))
+COUNTS = st.one_of(
+    st.integers(0, 2_000_000), st.sampled_from([b + d for b in BORDERS for d in (-1, 0, 1)])
+)
 TIMES = st.datetimes(datetime(2024, 6, 1), datetime(2026, 12, 1))  # noqa: DTZ001
 
 
@@ -33,8 +35,15 @@ def ns(day: str) -> int:
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 10**9
 
 
-def price(book: PriceBook, model: str = "gpt-5-mini", usage: Usage | None = None, **given: object) -> Priced | Unpriced:
-    arguments: dict[str, object] = {"provider": "openai", "endpoint_id": "", "at_ns": ns("2026-06-01"), **given}
+def price(
+    book: PriceBook, model: str = "gpt-5-mini", usage: Usage | None = None, **given: object
+) -> Priced | Unpriced:
+    arguments: dict[str, object] = {
+        "provider": "openai",
+        "endpoint_id": "",
+        "at_ns": ns("2026-06-01"),
+        **given,
+    }
     return book.price(model=model, usage=usage or Usage(1000, 100), **arguments)  # type: ignore[arg-type]
 
 
@@ -49,11 +58,18 @@ def test_bundled_cost_equals_calc_price_to_the_picodollar(
     at_utc = at.replace(tzinfo=UTC, microsecond=0)
     usage = Usage(given, made, cache_read_tokens=cache_read, cache_write_tokens=cache_write)
     found = BOOK.price(
-        provider=ours, endpoint_id="", model=name, at_ns=int(at_utc.timestamp()) * 10**9, usage=usage
+        provider=ours,
+        endpoint_id="",
+        model=name,
+        at_ns=int(at_utc.timestamp()) * 10**9,
+        usage=usage,
     )
     oracle = calc_price(
         PricedUsage(
-            input_tokens=given, output_tokens=made, cache_read_tokens=cache_read, cache_write_tokens=cache_write
+            input_tokens=given,
+            output_tokens=made,
+            cache_read_tokens=cache_read,
+            cache_write_tokens=cache_write,
         ),
         model_ref=name,
         provider_id=theirs,
@@ -81,7 +97,10 @@ def test_a_served_tier_has_its_own_price() -> None:
         ({"provider": "nobody"}, UnpricedReason.UNKNOWN_MODEL),
         ({"usage": Usage(cache_read_tokens=3)}, UnpricedReason.UNKNOWN_USAGE),
         ({"usage": Usage(output_tokens=3)}, UnpricedReason.UNKNOWN_USAGE),
-        ({"usage": Usage(10, 1, cache_read_tokens=8, cache_write_tokens=8)}, UnpricedReason.INCONSISTENT_USAGE),
+        (
+            {"usage": Usage(10, 1, cache_read_tokens=8, cache_write_tokens=8)},
+            UnpricedReason.INCONSISTENT_USAGE,
+        ),
         ({"usage": Usage(10, 1, input_audio_tokens=11)}, UnpricedReason.INCONSISTENT_USAGE),
     ],
 )
@@ -133,14 +152,22 @@ def file(tmp_path: Path) -> Path:
     [
         ({"provider": "azure.ai.openai", "model": "gpt-5-nano"}, "0.002"),  # the glob
         ({"provider": "azure.ai.openai"}, "0.004"),  # the exact model before it
-        ({"at_ns": ns("2026-03-14T23:59:59")}, "0.006"),  # the provider's before both, until the 15th
+        (
+            {"at_ns": ns("2026-03-14T23:59:59")},
+            "0.006",
+        ),  # the provider's before both, until the 15th
         ({"at_ns": ns("2026-03-15")}, "0.008"),  # 'to' is excluded, 'from' included
-        ({"endpoint_id": "my-gateway", "model": "x"}, "0.00097125"),  # the contract before all, less 12.5 %
+        (
+            {"endpoint_id": "my-gateway", "model": "x"},
+            "0.00097125",
+        ),  # the contract before all, less 12.5 %
         ({"at_ns": ns("2026-01-01"), "usage": Usage(1000, 0, cache_read_tokens=500)}, "0.00165"),
         ({"usage": Usage(1000, 0, cache_read_tokens=500)}, "0.004"),  # no cache price: the input's
     ],
 )
-def test_the_most_specific_entry_of_the_day_decides(file: Path, given: dict[str, object], usd: str) -> None:
+def test_the_most_specific_entry_of_the_day_decides(
+    file: Path, given: dict[str, object], usd: str
+) -> None:
     file.write_text(CONTRACT)
     found = price(PriceBook.load(file), **given)  # type: ignore[arg-type]
 
