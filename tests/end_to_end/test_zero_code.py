@@ -1,5 +1,6 @@
 """A service that was started with opentelemetry-instrument and knows nothing of us."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,40 +10,69 @@ import pytest
 
 from running import running_collector
 from tallyspan_collector.demo import provider
-from tallyspan_collector.demo.recordings import load
+from tallyspan_collector.demo.recordings import Recording, load
 
-APP = """
-import sys, httpx2, openai
-port, replay = sys.argv[1:]
+OPENAI = """
+import sys, openai
+port, replay, body = sys.argv[1:]
 client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
-answer = client.chat.completions.create(
+client.chat.completions.create(
     model="gpt-5-mini", messages=[], extra_headers={"x-tallyspan-replay": replay}
 )
-print(answer.usage.completion_tokens)
+"""
+ANTHROPIC = """
+import json, sys, anthropic
+port, replay, body = sys.argv[1:]
+client = anthropic.Anthropic(base_url=f"http://127.0.0.1:{port}", api_key="none")
+body = json.loads(body)
+answer = client.messages.create(
+    model=body["model"], max_tokens=9, messages=body["messages"], stream=body.get("stream", False),
+    extra_headers={"x-tallyspan-replay": replay},
+)
+if body.get("stream"):
+    for event in answer:
+        pass
 """
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_its_calls_arrive_without_a_change_of_its_code(tmp_path: Path, protocol: str) -> None:
-    recording = next(
+def recording(api: str, path: str, *, is_stream: bool) -> Recording:
+    return next(
         each
         for each in load()
-        if each.expected["api"] == "openai.chat"
-        and each.path == "/v1/chat/completions"
+        if each.expected["api"] == api
+        and each.path == path
         and each.status == 200
-        and not each.is_stream
+        and each.is_stream == is_stream
+        and each.expected["usage_reported"]
     )
-    app = tmp_path / "app.py"
-    app.write_text(APP)
-    with running_collector(tmp_path / "store") as collector, provider.serving([recording]) as port:
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    ("app", "replayed"),
+    [
+        (OPENAI, recording("openai.chat", "/v1/chat/completions", is_stream=False)),
+        # The anthropic SDK opens a span of its own: still one call.
+        (ANTHROPIC, recording("anthropic.messages", "/v1/messages", is_stream=False)),
+        (ANTHROPIC, recording("anthropic.messages", "/v1/messages", is_stream=True)),
+    ],
+    ids=["openai", "anthropic", "anthropic-stream"],
+)
+def test_each_call_arrives_once_without_a_change_of_its_code(
+    tmp_path: Path, protocol: str, app: str, replayed: Recording
+) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(app)
+    with running_collector(tmp_path / "store") as collector, provider.serving([replayed]) as port:
         addresses = {"grpc": collector.ready.otlp_grpc, "http/protobuf": collector.ready.otlp_http}
         done = subprocess.run(
             [
                 str(Path(sys.executable).parent / "opentelemetry-instrument"),
                 sys.executable,
-                str(app),
+                str(file),
                 str(port),
-                recording.id,
+                replayed.id,
+                json.dumps(replayed.request_body),
             ],
             env={
                 **os.environ,
@@ -55,8 +85,13 @@ def test_its_calls_arrive_without_a_change_of_its_code(tmp_path: Path, protocol:
             check=False,
             timeout=60,
         )
-        rows = collector.rows("SELECT service_name, output_tokens FROM calls")
+        rows = collector.rows("SELECT service_name, input_tokens, output_tokens FROM calls")
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(recording.expected["output_tokens"])
-    assert rows == [{"service_name": "shop", "output_tokens": recording.expected["output_tokens"]}]
+    assert rows == [
+        {
+            "service_name": "shop",
+            "input_tokens": replayed.expected["input_tokens"],
+            "output_tokens": replayed.expected["output_tokens"],
+        }
+    ]

@@ -1,0 +1,36 @@
+"""The README's commands exist, with the options it names."""
+
+import re
+import shlex
+from pathlib import Path
+
+from tallyspan_collector.cli import _parser
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line.removeprefix("$ "))
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def test_the_two_commands_come_first_and_are_targets_of_the_makefile() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert COMMANDS[:2] == [["make", "demo"], ["make", "test"]]
+    assert {"demo", "test"} <= set(targets)
+    assert README.splitlines().index("$ make demo") < 25
+
+
+def test_every_tallyspan_command_parses() -> None:
+    ours = [words[1:] for words in COMMANDS if words[0] == "tallyspan"]
+
+    assert len(ours) >= 3
+    for words in ours:
+        _parser().parse_args(words)
+
+
+def test_every_link_into_the_repository_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
