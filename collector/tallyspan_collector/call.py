@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from tallyspan.usage import Usage
 
-CALL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
+CALL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "embeddings", "rerank"})
 
 
 @dataclass(slots=True)

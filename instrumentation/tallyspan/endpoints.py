@@ -42,6 +42,32 @@ def _rule(path: str, format_: str, operation: str, provider: str = "") -> Rule:
 
 
 RULES = (
+    _rule(
+        r"/model/(?P<model>[^/]+)/(?:converse|(?P<stream>converse-stream))",
+        "bedrock_converse",
+        "chat",
+    ),
+    _rule(
+        r"/model/(?P<model>[^/]+)/(?:invoke|(?P<stream>invoke-with-response-stream))",
+        "bedrock_invoke",
+        "chat",
+    ),
+    _rule(r"^/v[12]/chat", "cohere", "chat", "cohere"),
+    _rule(r"^/v[12]/generate", "cohere", "text_completion", "cohere"),
+    _rule(r"^/v[12]/embed", "cohere", "embeddings", "cohere"),
+    _rule(r"^/v[12]/rerank", "cohere", "rerank", "cohere"),
+    _rule(r"/api/chat", "ollama", "chat"),
+    _rule(r"/api/generate", "ollama", "text_completion"),
+    _rule(r"/api/embed(?:dings)?", "ollama", "embeddings"),
+    _rule(r"/images/(?:generations|edits|variations)", "openai_media", "generate_content"),
+    _rule(r"/audio/(?:transcriptions|translations)", "openai_media", "generate_content"),
+    _rule(r"/audio/speech", "openai_media", "generate_content"),
+    _rule(
+        r"/(?:models|tunedModels)/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)",
+        "gemini",
+        "embeddings",
+    ),
+    _rule(r"/publishers/google/models/(?P<model>[^/:]+):predict", "vertex_predict", "embeddings"),
     _rule(r"(?<!/input_tokens)/responses(?:/compact)?", "openai_responses", "chat"),
     _rule(r"(?:/deployments/(?P<model>[^/]+))?/chat/completions", "openai_chat", "chat"),
     _rule(r"(?:/deployments/(?P<model>[^/]+))?/completions", "openai_chat", "text_completion"),
@@ -59,6 +85,8 @@ RULES = (
         "generate_content",
     ),
 )
+
+OLLAMA_PORT = 11434
 
 PROVIDERS = tuple(
     (re.compile(host + r"$"), provider)
@@ -88,6 +116,8 @@ PROVIDERS = tuple(
         (r"^api\.z\.ai", "zai"),
         (r"\.snowflakecomputing\.com", "snowflake"),
         (r"^ollama\.com", "ollama"),
+        (r"\.crusoecloud\.com", "crusoe"),
+        (r"\.inference\.heroku\.com", "heroku"),
         (r"^api\.moonshot\.(?:ai|cn)", "moonshot_ai"),
     )
 )
@@ -95,8 +125,14 @@ PROVIDERS = tuple(
 FORMAT_PROVIDER = {
     "openai_chat": "openai",
     "openai_responses": "openai",
+    "openai_media": "openai",
     "anthropic_messages": "anthropic",
     "gemini": "gcp.gemini",
+    "bedrock_converse": "aws.bedrock",
+    "bedrock_invoke": "aws.bedrock",
+    "cohere": "cohere",
+    "ollama": "ollama",
+    "vertex_predict": "gcp.vertex_ai",
 }
 """Whose format it is: the provider assumed behind a gateway of unknown host."""
 
@@ -112,12 +148,18 @@ def recognise(method: str, host: str, port: int | None, path: str) -> Endpoint |
         if found is None:
             continue
         said = found.groupdict()
-        provider = _provider(host)
+        provider = "ollama" if port == OLLAMA_PORT else _provider(host)
+        if rule.provider and provider != rule.provider:
+            continue  # a path that only this provider gives the meaning
         return Endpoint(
             format=rule.format,
             provider=provider or rule.provider or FORMAT_PROVIDER[rule.format],
             operation=rule.operation,
-            endpoint_id=host if provider else f"{host}:{port}" if port else host,
+            endpoint_id=host
+            if provider and port != OLLAMA_PORT
+            else f"{host}:{port}"
+            if port
+            else host,
             model=said.get("model") or "",
             is_stream=bool(said["stream"]) if "stream" in said else None,
             is_certain=bool(provider),

@@ -24,6 +24,9 @@ WAITING_LIMIT = 1000
 """Estimates that may wait; above it a call is written as unknown, and counted."""
 FLUSH_SECONDS = 5.0
 
+COUNTABLE = {"openai_chat", "openai_responses", "anthropic_messages", "gemini"}
+"""Formats whose requests and answers are billed by the tokens of their text."""
+
 _NOT_TEXT = {"data", "url", "image_url", "input_audio", "file_data", "file", "inlineData", "source"}
 _SPOKEN = {
     "openai_chat": ("choices",),

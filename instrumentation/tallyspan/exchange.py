@@ -5,8 +5,9 @@ every chunk as it passes, and `end` or `fail`. Nothing here raises into the call
 """
 
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from tallyspan.answer import Answer, Json, items
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.endpoints import Endpoint, recognise
 from tallyspan.framing import Framing
+from tallyspan.framing.aws_eventstream import AwsEventStream
 from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import JsonLines, ServerSentEvents
 from tallyspan.framing.whole import Whole
@@ -25,6 +27,13 @@ from tallyspan.sampling import CallTracer
 from tallyspan.usage import Usage
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
+STREAMS: dict[str, Callable[[re.Pattern[bytes]], Framing]] = {
+    "text/event-stream": ServerSentEvents,
+    "application/x-ndjson": JsonLines,
+    "application/stream+json": JsonLines,
+    "application/vnd.amazon.eventstream": AwsEventStream,
+}
+"""Content types of streams; everything else is one JSON text."""
 KEPT_BYTES_LIMIT = 4 << 20
 """Bytes of a stream kept by reference, for counting tokens if it ends without usage."""
 _REFUSED = 400
@@ -116,10 +125,12 @@ class Exchange:
         with ours("read the headers of an answer"):
             self._status = status
             content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if content_type == "text/event-stream":
-                self._framing = ServerSentEvents(self._format.interesting)
-            elif content_type in {"application/x-ndjson", "application/stream+json"}:
-                self._framing = JsonLines(self._format.interesting)
+            framing = STREAMS.get(content_type)
+            if framing is not None:
+                self._framing = framing(self._format.interesting)
+                self._is_stream = True
+            if self._format.read_headers is not None:
+                self._format.read_headers(headers, self._answer)
             self._decode = decoder(headers.get("content-encoding", ""))
 
     def feed(self, chunk: bytes) -> None:
@@ -166,6 +177,12 @@ class Exchange:
             if self._status >= _REFUSED:
                 error_type = str(self._status)
             error_type = error_type or self._answer.error_type
+            if (
+                not self._endpoint.is_certain
+                and not error_type
+                and not self._looks_like_an_answer()
+            ):
+                return  # an unknown host that answers something else: its span is never ended
             end_ns = time.time_ns()
             if self._lacks_usage() and estimate.estimator.submit(
                 lambda: self._estimate_and_write(error_type, end_ns)
@@ -173,9 +190,15 @@ class Exchange:
                 return
             self._write(error_type, end_ns, "unknown" if self._answer.usage is None else "provider")
 
+    def _looks_like_an_answer(self) -> bool:
+        said = self._answer
+        return bool(said.usage or said.response_id or said.finish_reasons)
+
     def _lacks_usage(self) -> bool:
         """Whether something was said or being said that the provider bills and gave no count of."""
         if self._span is None or self._body is None or not 0 < self._status < _REFUSED:
+            return False
+        if self._endpoint.format not in estimate.COUNTABLE:
             return False
         said = self._answer
         if said.usage is not None:

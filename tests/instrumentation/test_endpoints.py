@@ -33,6 +33,31 @@ from tallyspan.endpoints import recognise
         ),
         ("gateway.example.com", "/proxy/openai/chat/completions", "openai", "chat", ""),
         ("localhost", "/v1/completions", "openai", "text_completion", ""),
+        (
+            "bedrock-runtime.us-east-1.amazonaws.com",
+            "/model/us.anthropic.claude%3A0/converse-stream",
+            "aws.bedrock",
+            "chat",
+            "us.anthropic.claude:0",
+        ),
+        (
+            "bedrock-runtime.us-east-1.amazonaws.com",
+            "/model/amazon.nova-lite-v1%3A0/invoke",
+            "aws.bedrock",
+            "chat",
+            "amazon.nova-lite-v1:0",
+        ),
+        ("api.cohere.com", "/v2/chat", "cohere", "chat", ""),
+        ("api.cohere.ai", "/v1/embed", "cohere", "embeddings", ""),
+        ("ollama.com", "/api/generate", "ollama", "text_completion", ""),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/gemini-embedding-2:batchEmbedContents",
+            "gcp.gemini",
+            "embeddings",
+            "gemini-embedding-2",
+        ),
+        ("api.openai.com", "/v1/images/generations", "openai", "generate_content", ""),
     ],
 )
 def test_a_call_is_recognised_by_the_end_of_its_path(

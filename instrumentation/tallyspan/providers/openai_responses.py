@@ -12,6 +12,12 @@ from tallyspan.usage import Usage
 
 INTERESTING = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
 
+INTERESTING_MEDIA = re.compile(
+    rb'"type"\s*:\s*"(?:image_generation\.completed|image_edit\.completed'
+    rb'|transcript\.text\.done|speech\.audio\.done|error)"'
+)
+"""Streams of images and sound say their usage in the same shape, in events of their own."""
+
 
 def read(body: Json, answer: Answer) -> None:
     """Take what a response object, or an event that holds one, says."""
@@ -33,7 +39,7 @@ def read(body: Json, answer: Answer) -> None:
 
 def read_usage(usage: Json) -> Usage | None:
     """Return the counts of a `usage` object; None if it states none."""
-    given = mapping(usage.get("input_tokens_details"))
+    given = mapping(usage.get("input_tokens_details") or usage.get("input_token_details"))
     made = mapping(usage.get("output_tokens_details"))
     found = Usage(
         input_tokens=count(usage.get("input_tokens")),

@@ -1,0 +1,22 @@
+"""Ollama's own API: counts at the root of the last object; JSON lines unless told not to."""
+
+import re
+
+from tallyspan.answer import Answer, Json, count, text
+from tallyspan.usage import Usage
+
+INTERESTING = re.compile(rb'"done"\s*:\s*true|"error"')
+
+
+def read(body: Json, answer: Answer) -> None:
+    """Take what an answer, or one line of a stream, says."""
+    answer.model = answer.model or text(body.get("model"))
+    answer.finished(body.get("done_reason"))
+    if body.get("error"):
+        answer.error_type = "error"
+    found = Usage(
+        input_tokens=count(body.get("prompt_eval_count")),
+        output_tokens=count(body.get("eval_count")),
+        cache_read_tokens=count(body.get("prompt_eval_cached_count")),
+    )
+    answer.usage = found or answer.usage

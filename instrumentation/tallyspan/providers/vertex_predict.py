@@ -1,0 +1,20 @@
+"""Vertex `:predict` of embedding models: a count with each prediction."""
+
+import re
+
+from tallyspan.answer import Answer, Json, count, items, mapping, total
+from tallyspan.usage import Usage
+
+INTERESTING = re.compile(rb'"predictions"')
+
+
+def read(body: Json, answer: Answer) -> None:
+    """Take what the answer says."""
+    counted = total(
+        *(
+            count(mapping(mapping(each.get("embeddings")).get("statistics")).get("token_count"))
+            for each in items(body.get("predictions"))
+        )
+    )
+    if counted is not None:
+        answer.usage = Usage(input_tokens=counted)

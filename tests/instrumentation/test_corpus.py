@@ -1,0 +1,101 @@
+"""The whole corpus of recorded exchanges, where it is at hand: tokens as an independent reader has them."""
+
+import base64
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tallyspan import semconv
+from tallyspan.estimate import estimator
+from tallyspan.exchange import begin
+from tallyspan.sampling import CallTracer
+
+CORPUS = Path(
+    os.environ.get("TALLYSPAN_CORPUS")
+    or Path(__file__).parents[3] / "shared/corpus/exchanges.jsonl.gz"
+)
+pytestmark = pytest.mark.skipif(not CORPUS.is_file(), reason=f"no corpus at {CORPUS}")
+
+FIELDS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+    "reasoning": "reasoning_tokens",
+    "input_audio": "input_audio_tokens",
+    "output_audio": "output_audio_tokens",
+    "input_image": "input_image_tokens",
+}
+NOT_BILLED_UNITS = {"cohere.chat": {"cache_read"}}
+"""Cohere counts cached tokens against `tokens`, not against what it bills; they can exceed it."""
+STATED_AFTER_ALL = 1
+"""A Titan stream that states its counts in each chunk, where the simple reader looks at the last."""
+
+
+def spans_of(
+    exchange: dict[str, Any], exporter: InMemorySpanExporter, tracer: CallTracer
+) -> list[Any]:
+    parts = urlsplit(exchange["url"])
+    asked = exchange["request_body"]
+    body = None
+    if isinstance(asked, str):
+        body = asked.encode()
+    elif asked is not None and "base64" not in asked:
+        body = json.dumps(asked).encode()
+    address = (parts.scheme, parts.hostname or "", parts.port, parts.path)
+    opened = begin(tracer, exchange["method"], address, body)
+    if opened is None:
+        return []
+    opened.answered(exchange["status"], exchange["response_headers"])
+    packed = exchange.get("response_body_base64")
+    answer = base64.b64decode(packed) if packed else (exchange.get("response_body") or "").encode()
+    for start in range(0, len(answer), 997):
+        opened.feed(answer[start : start + 997])
+    opened.end()
+    estimator.flush()
+    found = list(exporter.get_finished_spans())
+    exporter.clear()
+    return found
+
+
+def test_every_call_of_the_corpus_has_its_tokens_and_nothing_else_is_a_call() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = CallTracer(provider, "test", "0", is_always_on=False)
+    wrong: list[object] = []
+    stated_after_all = calls = 0
+    with gzip.open(CORPUS, "rt") as lines:
+        for line in lines:
+            exchange = json.loads(line)
+            said = exchange["expected"]
+            spans = spans_of(exchange, exporter, tracer)
+            if not said["call"] or len(spans) != 1:
+                if bool(said["call"]) != (len(spans) == 1):
+                    wrong.append((exchange["id"], len(spans)))
+                continue
+            calls += 1
+            attributes = spans[0].attributes
+            if attributes[semconv.USAGE_SOURCE] == "estimated":
+                assert not said["usage_reported"], exchange["id"]
+                continue
+            if not said["usage_reported"] and attributes[semconv.USAGE_SOURCE] == "provider":
+                stated_after_all += 1
+                continue
+            for key, field in FIELDS.items():
+                ours = attributes.get(semconv.USAGE_ATTRIBUTES[field], 0)
+                if ours != said.get(key, 0) and key not in NOT_BILLED_UNITS.get(said["api"], ()):
+                    wrong.append((exchange["id"], key, ours, said.get(key)))
+
+    assert not wrong
+    assert calls == 2086
+    assert stated_after_all == STATED_AFTER_ALL

@@ -1,0 +1,154 @@
+"""Formats the recordings in the repository do not have, from their documented shapes."""
+
+import base64
+import itertools
+import json
+import re
+import struct
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallyspan import providers
+from tallyspan.answer import Answer
+from tallyspan.framing.aws_eventstream import AwsEventStream
+
+
+def frame(payload: bytes, headers: bytes = b"\x0b:event-type\x07\x00\x04test") -> bytes:
+    total = 12 + len(headers) + len(payload) + 4
+    return struct.pack(">III", total, len(headers), 0) + headers + payload + b"\0\0\0\0"
+
+
+def read(wire_format: str, *bodies: Any, headers: dict[str, str] | None = None) -> Answer:
+    opened, answer = providers.open_format(wire_format), Answer()
+    if opened.read_headers is not None:
+        opened.read_headers(headers or {}, answer)
+    for body in bodies:
+        opened.read(body, answer)
+    return answer
+
+
+def counts(answer: Answer) -> tuple[int | None, int | None]:
+    assert answer.usage is not None
+    return answer.usage.input_tokens, answer.usage.output_tokens
+
+
+def chunk(body: Any) -> dict[str, str]:
+    return {"bytes": base64.b64encode(json.dumps(body).encode()).decode()}
+
+
+FRAMES = b"".join(
+    frame(payload)
+    for payload in (b'{"contentBlockIndex":0}', b'{"stopReason":"end_turn"}', b'{"usage":{}}')
+)
+
+
+@given(st.lists(st.integers(0, len(FRAMES))))
+def test_aws_frames_do_not_depend_on_cuts(places: list[int]) -> None:
+    framing = AwsEventStream(re.compile(b"usage|stopReason"))
+    borders = sorted({0, len(FRAMES), *places})
+    found = [
+        data
+        for start, end in itertools.pairwise(borders)
+        for data in framing.feed(FRAMES[start:end])
+    ]
+
+    assert found == [b'{"stopReason":"end_turn"}', b'{"usage":{}}']
+
+
+@given(st.binary(max_size=300))
+def test_garbage_where_frames_should_be_is_dropped_and_not_kept(body: bytes) -> None:
+    framing = AwsEventStream(re.compile(b"usage"))
+    framing.feed(b"\xff" * 12)
+    framing.feed(body)
+
+    assert len(framing._rest) == 0
+
+
+def test_converse_adds_the_cache_to_the_input() -> None:
+    usage = {
+        "inputTokens": 10, "outputTokens": 3, "cacheReadInputTokens": 100, "cacheWriteInputTokens": 50,
+        "cacheDetails": [{"ttl": "1h", "inputTokens": 20}, {"ttl": "5m", "inputTokens": 30}],
+    }  # fmt: skip
+    answer = read("bedrock_converse", {"stopReason": "end_turn", "usage": usage})
+
+    assert counts(answer) == (160, 3)
+    assert answer.usage is not None
+    assert answer.usage.cache_write_1h_tokens == 20
+    assert answer.finish_reasons == ["end_turn"]
+
+
+def test_invoke_reads_each_vendors_body_its_stream_and_its_headers() -> None:
+    stated = {"x-amzn-bedrock-input-token-count": "7", "x-amzn-bedrock-output-token-count": "2"}
+    metrics = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 9, "outputTokenCount": 4}}
+    titan = {"inputTextTokenCount": 5, "results": [{"tokenCount": 1}, {"tokenCount": 2}]}
+
+    assert counts(read("bedrock_invoke", headers=stated)) == (7, 2)
+    assert counts(read("bedrock_invoke", titan)) == (5, 3)
+    assert counts(
+        read("bedrock_invoke", {"prompt_token_count": 6, "generation_token_count": 8})
+    ) == (6, 8)
+    assert counts(read("bedrock_invoke", chunk({"outputText": "x"}), chunk(metrics))) == (9, 4)
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}}
+    end = {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn"},
+        "usage": {"output_tokens": 6},
+    }
+    assert counts(read("bedrock_invoke", chunk(start), chunk(end | metrics))) == (3, 6)
+
+
+def test_cohere_counts_what_it_bills_in_both_versions() -> None:
+    units = {
+        "billed_units": {"input_tokens": 7, "output_tokens": 5},
+        "tokens": {"input_tokens": 69},
+    }
+
+    assert counts(read("cohere", {"id": "c", "usage": units})) == (7, 5)
+    assert counts(read("cohere", {"type": "message-end", "delta": {"usage": units}})) == (7, 5)
+    assert counts(read("cohere", {"generation_id": "g", "meta": units})) == (7, 5)
+    end = {"event_type": "stream-end", "response": {"generation_id": "g", "meta": units}}
+    assert counts(read("cohere", end)) == (7, 5)
+
+
+def test_ollama_says_its_counts_in_the_last_line() -> None:
+    lines = (
+        {"model": "llama3", "done": False},
+        {"done": True, "prompt_eval_count": 26, "eval_count": 9},
+    )
+
+    assert counts(read("ollama", *lines)) == (26, 9)
+
+
+def test_one_hour_cache_writes_of_anthropic_are_a_part_of_the_writes() -> None:
+    usage = {
+        "input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 30,
+        "cache_creation": {"ephemeral_1h_input_tokens": 20, "ephemeral_5m_input_tokens": 10},
+    }  # fmt: skip
+    answer = read("anthropic_messages", {"type": "message", "usage": usage})
+
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.cache_write_1h_tokens) == (31, 20)
+
+
+def test_pictures_and_speech_say_their_tokens_like_responses_do() -> None:
+    usage = {
+        "input_tokens": 50,
+        "output_tokens": 4000,
+        "input_tokens_details": {"image_tokens": 40},
+    }
+    sound = {
+        "usage": {
+            "type": "tokens",
+            "input_tokens": 14,
+            "output_tokens": 45,
+            "input_token_details": {"audio_tokens": 14},
+        }
+    }
+    picture = read("openai_media", {"type": "image_generation.completed", "usage": usage})
+    speech = read("openai_media", sound)
+
+    assert counts(picture) == (50, 4000)
+    assert speech.usage is not None
+    assert speech.usage.input_audio_tokens == 14
