@@ -37,6 +37,7 @@ STREAMS: dict[str, Callable[[re.Pattern[bytes]], Framing]] = {
 KEPT_BYTES_LIMIT = 4 << 20
 """Bytes of a stream kept by reference, for counting tokens if it ends without usage."""
 _REFUSED = 400
+_IN_CALL = context.create_key("tallyspan-in-call")
 
 
 def begin(
@@ -46,6 +47,8 @@ def begin(
 
     `url` is scheme, host, port (None: the scheme's own) and path; `body` None: not known.
     """
+    if context.get_value(_IN_CALL):
+        return None  # a transport above has this call
     scheme, host, port, path = url
     endpoint = recognise(method, host, port, path)
     if endpoint is None:
@@ -114,7 +117,7 @@ class Exchange:
     def current(self) -> AbstractContextManager[object]:
         """Return a scope in which this call's span is the current one and no user leaks out."""
         with ours("set the context of a call"):
-            scope = without_baggage(self._context)
+            scope = context.set_value(_IN_CALL, True, without_baggage(self._context))
             if self._current is not None:
                 scope = trace.set_span_in_context(self._current, scope)
             return _Attached(scope)

@@ -201,7 +201,7 @@ def test_a_fault_of_ours_stays_ours(
     if target:
         monkeypatch.setattr(exchange.Exchange, name, broken)
     else:
-        monkeypatch.setattr("tallyspan.transport.begin", broken)
+        monkeypatch.setattr("tallyspan.transport.httpx.begin", broken)
     guard.failures.clear()
     tallyspan.instrument(tracer_provider=tracing[0])
     try:

@@ -5,10 +5,9 @@ above whichever transport the client was given (custom and aiohttp-backed ones t
 but the same in httpx 0.28 and httpx2 2.x; a test guards it.
 """
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import wrapt
 
@@ -16,56 +15,25 @@ from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
 
-MODULES = ("httpx", "httpx2")
 _METHOD = "_send_single_request"
-_wrapping: set[str] = set()
 
 
-class _Wrapped(Protocol):
-    """A client whose sending is wrapped; untyped, for both libraries have classes of their own."""
-
-    _send_single_request: Any
-
-
-def instrument(tracer: CallTracer) -> None:
-    """Wrap the clients of the libraries that are imported, and of the others once they are."""
-    for name in MODULES:
-        _wrapping.add(name)
-        wrapt.register_post_import_hook(_hook(tracer, name), name)
+def wrap(module: ModuleType, tracer: CallTracer) -> None:
+    """Wrap the module's two clients; httpx2.alias_httpx() makes both names one: never twice."""
+    sync_tap, async_tap = _taps(module)
+    senders = (_sync_sender(tracer, sync_tap), _async_sender(tracer, async_tap))
+    for client, sender in zip((module.Client, module.AsyncClient), senders, strict=True):
+        own = client.__dict__[_METHOD]
+        if not isinstance(own, wrapt.FunctionWrapper):
+            setattr(client, _METHOD, wrapt.FunctionWrapper(own, sender))
 
 
-def _hook(tracer: CallTracer, name: str) -> Callable[[ModuleType], None]:
-    def wrap(module: ModuleType) -> None:
-        if name not in _wrapping:
-            return  # switched off before the library was imported
-        with ours("wrap an HTTP client"):
-            taps = _taps(module)
-            _wrap(module.Client, _sync_sender(tracer, taps[0]))
-            _wrap(module.AsyncClient, _async_sender(tracer, taps[1]))
-
-    return wrap
-
-
-def _wrap(client: _Wrapped, sender: Callable[..., Any]) -> None:
-    # httpx2.alias_httpx() makes both names one module: never wrap twice.
-    if not isinstance(client._send_single_request, wrapt.FunctionWrapper):  # noqa: SLF001
-        client._send_single_request = wrapt.FunctionWrapper(  # noqa: SLF001
-            client._send_single_request,  # noqa: SLF001
-            sender,
-        )
-
-
-def uninstrument() -> None:
-    """Put the libraries' own methods back."""
-    _wrapping.clear()
-    for name in MODULES:
-        module = sys.modules.get(name)
-        if module is None:
-            continue
-        for client in (module.Client, module.AsyncClient):
-            sender = client.__dict__.get(_METHOD)
-            if isinstance(sender, wrapt.FunctionWrapper):
-                setattr(client, _METHOD, sender.__wrapped__)
+def unwrap(module: ModuleType) -> None:
+    """Put the clients' own methods back."""
+    for client in (module.Client, module.AsyncClient):
+        sender = client.__dict__.get(_METHOD)
+        if isinstance(sender, wrapt.FunctionWrapper):
+            setattr(client, _METHOD, sender.__wrapped__)
 
 
 def _begin(tracer: CallTracer, request: Any) -> Exchange | None:

@@ -1,0 +1,130 @@
+"""aiohttp: `ClientSession._request`, and a stand-in for the stream its answer is read from.
+
+The private method is the one every request of a session goes through (get, post, ws excepted).
+"""
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from tallyspan.exchange import Exchange, begin
+from tallyspan.guard import ours
+from tallyspan.sampling import CallTracer
+
+
+def wrap(module: ModuleType, tracer: CallTracer) -> None:
+    """Wrap the session's sending."""
+    session = module.ClientSession
+    if not isinstance(session.__dict__["_request"], wrapt.FunctionWrapper):
+        session._request = wrapt.FunctionWrapper(  # noqa: SLF001  see the module's docstring
+            session.__dict__["_request"], _sender(tracer)
+        )
+
+
+def unwrap(module: ModuleType) -> None:
+    """Put the session's own method back."""
+    sender = module.ClientSession.__dict__["_request"]
+    if isinstance(sender, wrapt.FunctionWrapper):
+        module.ClientSession._request = sender.__wrapped__  # noqa: SLF001  see above
+
+
+def _sender(tracer: CallTracer) -> Callable[..., Any]:
+    async def send(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
+        exchange = _begin(tracer, session, args, kwargs)
+        if exchange is None:
+            return await wrapped(*args, **kwargs)
+        try:
+            with exchange.current():
+                response = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        with ours("follow an answer"):
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            if session.auto_decompress:
+                headers.pop("content-encoding", None)
+            exchange.answered(response.status, headers)
+            response.content = _Tap(response.content, exchange)
+        return response
+
+    return send
+
+
+def _begin(tracer: CallTracer, session: Any, args: Any, kwargs: Any) -> Exchange | None:
+    with ours("recognise a call"):
+        method, url = (*args, *(kwargs[n] for n in ("method", "str_or_url") if n in kwargs))[:2]
+        address = session._build_url(url)  # noqa: SLF001  resolves against the session's base URL
+        body = kwargs.get("data")
+        if kwargs.get("json") is not None:
+            body = json.dumps(kwargs["json"])
+        if isinstance(body, str):
+            body = body.encode()
+        return begin(
+            tracer,
+            str(method).upper(),
+            (address.scheme, address.host or "", address.explicit_port, address.raw_path),
+            body if isinstance(body, bytes) else None,
+        )
+    return None
+
+
+class _Tap(wrapt.ObjectProxy[Any]):
+    """A stream reader that shows the exchange what the application reads from it."""
+
+    def __init__(self, reader: Any, exchange: Exchange) -> None:
+        super().__init__(reader)
+        self._self_exchange = exchange
+
+    async def read(self, n: int = -1) -> bytes:
+        return await self._self_show(self.__wrapped__.read(n))
+
+    async def readany(self) -> bytes:
+        return await self._self_show(self.__wrapped__.readany())
+
+    async def readexactly(self, n: int) -> bytes:
+        return await self._self_show(self.__wrapped__.readexactly(n))
+
+    async def readline(self, **options: Any) -> bytes:
+        return await self._self_show(self.__wrapped__.readline(**options))
+
+    async def readuntil(self, *args: Any, **options: Any) -> bytes:
+        return await self._self_show(self.__wrapped__.readuntil(*args, **options))
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        reading = self.__wrapped__.readchunk()
+        data, is_end = await self._self_guarded(reading)
+        self._self_feed(data)
+        return data, is_end
+
+    def __aiter__(self) -> Any:
+        return type(self.__wrapped__).__aiter__(self)
+
+    def iter_chunked(self, n: int) -> Any:
+        return type(self.__wrapped__).iter_chunked(self, n)
+
+    def iter_any(self) -> Any:
+        return type(self.__wrapped__).iter_any(self)
+
+    def iter_chunks(self) -> Any:
+        return type(self.__wrapped__).iter_chunks(self)
+
+    async def _self_show(self, reading: Any) -> bytes:
+        data: bytes = await self._self_guarded(reading)
+        self._self_feed(data)
+        return data
+
+    async def _self_guarded(self, reading: Any) -> Any:
+        try:
+            return await reading
+        except BaseException as error:
+            self._self_exchange.fail(error)
+            raise
+
+    def _self_feed(self, data: bytes) -> None:
+        if data:
+            self._self_exchange.feed(data)
+        if self.__wrapped__.at_eof():
+            self._self_exchange.end()

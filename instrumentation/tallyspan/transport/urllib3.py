@@ -1,0 +1,164 @@
+"""urllib3, and so requests and botocore: `HTTPConnectionPool.urlopen` with its retries inside.
+
+A body that is not read at once is shown to the exchange as the application reads it, whichever of
+the response's reading methods it uses.
+"""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from tallyspan.exchange import Exchange, begin
+from tallyspan.guard import ours
+from tallyspan.sampling import CallTracer
+
+
+def wrap(module: ModuleType, tracer: CallTracer) -> None:
+    """Wrap the connection pools' sending."""
+    pool = module.connectionpool.HTTPConnectionPool
+    if not isinstance(pool.__dict__["urlopen"], wrapt.FunctionWrapper):
+        pool.urlopen = wrapt.FunctionWrapper(pool.__dict__["urlopen"], _sender(tracer))
+
+
+def unwrap(module: ModuleType) -> None:
+    """Put the pools' own method back."""
+    pool = module.connectionpool.HTTPConnectionPool
+    sender = pool.__dict__["urlopen"]
+    if isinstance(sender, wrapt.FunctionWrapper):
+        pool.urlopen = sender.__wrapped__
+
+
+def _sender(tracer: CallTracer) -> Callable[..., Any]:
+    def send(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
+        exchange = _begin(tracer, pool, args, kwargs)
+        if exchange is None:
+            return wrapped(*args, **kwargs)
+        try:
+            with exchange.current():
+                response = wrapped(*args, **kwargs)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        with ours("follow an answer"):
+            _follow(response, exchange, is_read=kwargs.get("preload_content", True))
+        return response
+
+    return send
+
+
+def _begin(tracer: CallTracer, pool: Any, args: Any, kwargs: Any) -> Exchange | None:
+    with ours("recognise a call"):
+        named = dict(zip(("method", "url", "body"), args, strict=False)) | kwargs
+        body = named.get("body")
+        if isinstance(body, str):
+            body = body.encode()
+        path = str(named["url"]).partition("?")[0]
+        if "://" in path:  # through a proxy the whole address is sent
+            path = "/" + path.split("/", 3)[3]
+        address = (pool.scheme, pool.host, pool.port, path)
+        return begin(
+            tracer, named["method"].upper(), address, bytes(body) if _is_bytes(body) else None
+        )
+    return None
+
+
+def _is_bytes(body: object) -> bool:
+    return isinstance(body, bytes | bytearray)
+
+
+def _follow(response: Any, exchange: Exchange, *, is_read: bool) -> None:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    plain = {name: value for name, value in headers.items() if name != "content-encoding"}
+    if is_read:
+        exchange.answered(response.status, plain)
+        exchange.feed(response.data)
+        exchange.end()
+        return
+    _Tap(response, exchange, headers, plain)
+
+
+class _Tap:
+    """Stands in for the reading methods of one response; only the outermost shows what it got."""
+
+    def __init__(
+        self, response: Any, exchange: Exchange, headers: dict[str, str], plain: dict[str, str]
+    ) -> None:
+        self._status = response.status
+        self._decodes = response.decode_content
+        self._exchange = exchange
+        self._headers = headers
+        self._plain = plain
+        self._is_inside = False
+        self._has_begun = False
+        for name in ("read", "read1"):
+            if hasattr(response, name):
+                setattr(response, name, self._reading(getattr(response, name)))
+        for name in ("stream", "read_chunked"):
+            setattr(response, name, self._streaming(getattr(response, name)))
+        response.readinto = self._filling(response)
+        response.close = self._closing(response.close)
+
+    def _reading(self, method: Callable[..., bytes]) -> Callable[..., bytes]:
+        def read(*args: Any, **kwargs: Any) -> bytes:
+            if self._is_inside:
+                return method(*args, **kwargs)
+            data: bytes = self._inside(lambda: method(*args, **kwargs))
+            decodes = args[1] if len(args) > 1 else kwargs.get("decode_content")
+            self._show(data, decodes, is_last=not data or args[:1] in {(), (None,)})
+            return data
+
+        return read
+
+    def _streaming(self, method: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+        def stream(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+            if self._is_inside:
+                yield from method(*args, **kwargs)
+                return
+            decodes = args[1] if len(args) > 1 else kwargs.get("decode_content")
+            parts = method(*args, **kwargs)
+            while (data := self._inside(lambda: next(parts, None))) is not None:
+                self._show(data, decodes)
+                yield data
+            self._show(b"", decodes, is_last=True)
+
+        return stream
+
+    def _filling(self, response: Any) -> Callable[[Any], int]:
+        def readinto(buffer: Any) -> int:
+            data = response.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+
+        return readinto
+
+    def _closing(self, method: Callable[[], None]) -> Callable[[], None]:
+        def close() -> None:
+            try:
+                method()
+            finally:
+                self._exchange.end()
+
+        return close
+
+    def _inside(self, step: Callable[[], Any]) -> Any:
+        self._is_inside = True
+        try:
+            return step()
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
+        finally:
+            self._is_inside = False
+
+    def _show(self, data: bytes, decodes: bool | None, *, is_last: bool = False) -> None:
+        with ours("follow an answer"):
+            if not self._has_begun:
+                self._has_begun = True
+                decoded = self._decodes if decodes is None else decodes
+                self._exchange.answered(self._status, self._plain if decoded else self._headers)
+            if data:
+                self._exchange.feed(data)
+            if is_last:
+                self._exchange.end()
