@@ -20,8 +20,8 @@ from llm_server import ANSWER, STREAM, serving
 from tallyspan import semconv
 from tallyspan.estimate import estimator
 
-BODY = {"model": "gpt-5-mini", "messages": []}
-STREAMED = {**BODY, "stream": True}
+BODY: dict[str, Any] = {"model": "gpt-5-mini", "messages": []}
+STREAMED: dict[str, Any] = {**BODY, "stream": True}
 PATH = "/v1/chat/completions"
 
 
