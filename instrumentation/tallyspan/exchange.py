@@ -22,7 +22,7 @@ from tallyspan.framing.aws_eventstream import AwsEventStream
 from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import JsonLines, ServerSentEvents
 from tallyspan.framing.whole import Whole
-from tallyspan.guard import ours
+from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
 from tallyspan.usage import Usage
 
@@ -138,14 +138,16 @@ class Exchange:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body as they came over the wire."""
-        with ours("read a chunk of an answer"):
+        try:  # not `with ours(...)`: this runs for every chunk of every stream
             if self._first_chunk is None:
                 self._first_chunk = time.perf_counter()
-            plain = self._decode(chunk) if self._decode is not None else chunk
+            plain = chunk if self._decode is None else self._decode(chunk)
             if self._is_stream and (self._answer.usage is None or self._format.opens_with_usage):
                 self._keep(plain)
             for data in self._framing.feed(plain):
                 self._read(data)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
+            note("read a chunk of an answer", error)
 
     def _keep(self, plain: bytes) -> None:
         self._kept_bytes += len(plain)

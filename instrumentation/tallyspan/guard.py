@@ -30,7 +30,12 @@ class ours:  # noqa: N801  reads as a word at the place of use: with ours("read 
     ) -> bool:
         if error is None or not isinstance(error, Exception):
             return False
-        failures[self.step] += 1
-        if failures[self.step] == 1:
-            _log.warning("tallyspan could not %s: %s: %s", self.step, type(error).__name__, error)
+        note(self.step, error)
         return True
+
+
+def note(step: str, error: Exception) -> None:
+    """Count a failure of ours and log the first of its kind; for where `ours` costs too much."""
+    failures[step] += 1
+    if failures[step] == 1:
+        _log.warning("tallyspan could not %s: %s: %s", step, type(error).__name__, error)
