@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextvars import Token
 from dataclasses import replace
 
 from opentelemetry import context, trace
@@ -114,14 +114,17 @@ class Exchange:
         made.update(attributes_in_force())
         return made
 
-    def current(self) -> AbstractContextManager[object]:
-        """Return a scope in which this call's span is the current one and no user leaks out."""
-        with ours("set the context of a call"):
-            scope = context.set_value(_IN_CALL, True, without_baggage(self._context))
-            if self._current is not None:
-                scope = trace.set_span_in_context(self._current, scope)
-            return _Attached(scope)
-        return nullcontext()
+    def sending(self) -> "_Sending":
+        """Return the scope to send in: this call's span is current, and no user leaks out.
+
+        An exception inside ends the call, and goes on.
+        """
+        return _Sending(self)
+
+    def scope(self) -> context.Context:
+        """Return the context that the transports below see."""
+        scope = context.set_value(_IN_CALL, True, without_baggage(self._context))
+        return scope if self._current is None else trace.set_span_in_context(self._current, scope)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the status line and the headers (lower-case names)."""
@@ -259,16 +262,21 @@ class Exchange:
             self.end()
 
 
-class _Attached:
-    """The given context as the current one, for the time of a `with`."""
+class _Sending:
+    """Sets the context of a call for the time of a `with`."""
 
-    __slots__ = ("_scope", "_token")
+    __slots__ = ("_exchange", "_token")
 
-    def __init__(self, scope: context.Context) -> None:
-        self._scope = scope
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._token: Token[context.Context] | None = None
 
     def __enter__(self) -> None:
-        self._token = context.attach(self._scope)
+        with ours("set the context of a call"):
+            self._token = context.attach(self._exchange.scope())
 
-    def __exit__(self, *_: object) -> None:
-        context.detach(self._token)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._token is not None:
+            context.detach(self._token)
+        if error is not None:
+            self._exchange.fail(error)

@@ -36,12 +36,8 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
         exchange = _begin(tracer, session, args, kwargs)
         if exchange is None:
             return await wrapped(*args, **kwargs)
-        try:
-            with exchange.current():
-                response = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            exchange.fail(error)
-            raise
+        with exchange.sending():
+            response = await wrapped(*args, **kwargs)
         with ours("follow an answer"):
             headers = {name.lower(): value for name, value in response.headers.items()}
             if session.auto_decompress:

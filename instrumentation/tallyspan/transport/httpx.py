@@ -63,12 +63,8 @@ def _sync_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Cal
         exchange = _begin(tracer, args[0] if args else kwargs["request"])
         if exchange is None:
             return wrapped(*args, **kwargs)
-        try:
-            with exchange.current():
-                response = wrapped(*args, **kwargs)
-        except BaseException as error:
-            exchange.fail(error)
-            raise
+        with exchange.sending():
+            response = wrapped(*args, **kwargs)
         with ours("follow an answer"):
             _follow(response, exchange, tap)
         return response
@@ -81,12 +77,8 @@ def _async_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Ca
         exchange = _begin(tracer, args[0] if args else kwargs["request"])
         if exchange is None:
             return await wrapped(*args, **kwargs)
-        try:
-            with exchange.current():
-                response = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            exchange.fail(error)
-            raise
+        with exchange.sending():
+            response = await wrapped(*args, **kwargs)
         with ours("follow an answer"):
             _follow(response, exchange, tap)
         return response

@@ -35,12 +35,8 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
         exchange = _begin(tracer, pool, args, kwargs)
         if exchange is None:
             return wrapped(*args, **kwargs)
-        try:
-            with exchange.current():
-                response = wrapped(*args, **kwargs)
-        except BaseException as error:
-            exchange.fail(error)
-            raise
+        with exchange.sending():
+            response = wrapped(*args, **kwargs)
         with ours("follow an answer"):
             _follow(response, exchange, is_read=kwargs.get("preload_content", True))
         return response
