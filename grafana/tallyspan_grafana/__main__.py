@@ -1,6 +1,6 @@
 """`python -m tallyspan_grafana [--check]`: write the dashboards, or fail if they would change."""
 
-import json
+import argparse
 import sys
 from pathlib import Path
 
@@ -17,14 +17,17 @@ def render(name: str) -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(PAGES[name]()) + "\n"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     """Write or check every page; return 1 if a committed file is not what would be written."""
+    parser = argparse.ArgumentParser(prog="tallyspan_grafana", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on drift")
+    is_check = parser.parse_args(arguments).check
     drifted = 0
     for name in PAGES:
-        path, text = FOLDER / name, render(name)
-        if "--check" not in sys.argv:
-            path.write_text(text)
-        elif not path.is_file() or json.loads(path.read_text()) != json.loads(text):
+        path, text = folder / name, render(name)
+        if not is_check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             sys.stderr.write(f"{path} is not what the generator makes: run `make dashboards`\n")
             drifted = 1
     return drifted

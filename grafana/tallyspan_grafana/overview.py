@@ -2,46 +2,50 @@
 
 from grafana_foundation_sdk.builders.barchart import Panel as BarChart
 from grafana_foundation_sdk.builders.common import ReduceDataOptions, StackingConfig
-from grafana_foundation_sdk.builders.dashboard import Dashboard, FieldColor, QueryVariable
+from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable
 from grafana_foundation_sdk.builders.stat import Panel as Stat
 from grafana_foundation_sdk.builders.table import Panel as Table
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeSeries
-from grafana_foundation_sdk.models.common import GraphDrawStyle, StackingMode
-from grafana_foundation_sdk.models.dashboard import (
-    Dashboard as Model,
-)
+from grafana_foundation_sdk.models.common import BigValueGraphMode, GraphDrawStyle, StackingMode
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
-    DynamicConfigValue,
-    FieldColorModeId,
     GridPos,
     VariableHide,
+    VariableOption,
     VariableRefresh,
 )
 
 from tallyspan_grafana import sql
 from tallyspan_grafana.theme import (
+    BY_NAME,
     COUNT,
     DATASOURCE,
     DOLLARS,
+    IN_TOOLTIP_ONLY,
     MINUTES,
     TIME_SERIES,
+    ZONE,
     Target,
+    column,
+    thresholds,
     variable_query,
 )
 
-SOURCE = "From tallyspan.calls, net of duplicates; times in UTC."
 NOT_PRICED = "Calls without a price are not in it; they are counted under Unpriced calls."
+NO_CALLS = "no calls in this range"
+EVERYTHING = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 
-def build() -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Model:
+    """Return the dashboard; its days and months are those of the zone (IANA name)."""
+    source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     page = (
         Dashboard("Tallyspan: Overview")
         .uid("tallyspan-overview")
         .description("What the organisation's LLM calls cost.")
         .tags(["tallyspan"])
-        .timezone("utc")
+        .timezone("utc" if zone == "UTC" else zone)
         .time("now-30d", "now")
         .refresh("5m")
         .readonly()
@@ -49,44 +53,15 @@ def build() -> Model:
     )
     for name in sql.DIMENSIONS:
         page = page.with_variable(_variable(name))
-    stats = (
-        (
-            "Spend this month",
-            sql.SPEND_THIS_MONTH,
-            DOLLARS,
-            f"Since the 1st, whatever the range above. {NOT_PRICED}",
-        ),
-        ("Spend", sql.SPEND, DOLLARS, f"In the range above. {NOT_PRICED}"),
-        ("Calls", sql.CALLS, COUNT, "Every call once, failed ones included."),
-        ("Tokens", sql.TOKENS, COUNT, "Prompt and answer; calls of unknown usage are not in it."),
-        (
-            "Unpriced calls",
-            sql.UNPRICED,
-            COUNT,
-            "No price or no token count: not in any spend here.",
-        ),
-        ("Without provider usage", sql.NOT_STATED, COUNT, "Tokens estimated or unknown."),
-    )
-    for number, (title, query, unit, note) in enumerate(stats):
-        page = page.with_panel(
-            _stat(number + 1, title, query, unit, note).grid_pos(GridPos(4, 4, number * 4, 0))
-        )
+    left = 0
+    for number, (stat, width) in enumerate(_stats(zone, source), 1):
+        page = page.with_panel(stat.id(number).grid_pos(GridPos(4, width, left, 0)))
+        left += width
     return (
-        page.with_panel(_by_day(7).grid_pos(GridPos(9, 16, 0, 4)))
-        .with_panel(_by_department(8).grid_pos(GridPos(9, 8, 16, 4)))
-        .with_panel(_ranking(9, "Top users", "user_id", "user").grid_pos(GridPos(10, 12, 0, 13)))
-        .with_panel(
-            _ranking(10, "Top models", "model_name", "model").grid_pos(GridPos(10, 12, 12, 13))
-        )
-        .with_panel(
-            _stat(
-                11,
-                "Minutes since the last call",
-                sql.MINUTES_SINCE_LAST,
-                MINUTES,
-                "Over all calls of the last 30 days, whatever is chosen above.",
-            ).grid_pos(GridPos(4, 24, 0, 23))
-        )
+        page.with_panel(_by_day(zone, source).id(8).grid_pos(GridPos(9, 16, 0, 4)))
+        .with_panel(_by_department(source).id(9).grid_pos(GridPos(9, 8, 16, 4)))
+        .with_panel(_top("user", source).id(10).grid_pos(GridPos(10, 12, 0, 13)))
+        .with_panel(_top("model", source).id(11).grid_pos(GridPos(10, 12, 12, 13)))
         .build()
     )
 
@@ -101,30 +76,57 @@ def _variable(name: str) -> QueryVariable:
         .hide(VariableHide.DONT_HIDE)
         .multi(multi=True)
         .include_all(include_all=True)
+        .current(EVERYTHING)
     )
 
 
-def _stat(number: int, title: str, query: str, unit: str, note: str) -> Stat:
-    reduced = ReduceDataOptions().calcs(["lastNotNull"]).values(values=False).fields("")
+def _stats(zone: str, source: str) -> list[tuple[Stat, int]]:
+    """Return the figures of the first row with their widths, which add up to 24."""
+    month = _stat("Spend this month", sql.spend_this_month(zone), "unpriced")
+    spend = _stat("Spend", sql.SPEND, "unpriced")
+    calls = _stat("Calls", sql.CALLS, NO_CALLS)
+    tokens = _stat("Tokens", sql.TOKENS, "unknown")
+    unpriced = _stat("Unpriced calls", sql.UNPRICED, NO_CALLS)
+    not_stated = _stat("Without provider usage", sql.NOT_STATED, NO_CALLS)
+    last = _stat("Minutes since the last call", sql.MINUTES_SINCE_LAST, "none in 30 days")
+    month.unit(DOLLARS).decimals(2).description(
+        f"Since the 1st, whatever the range above. {NOT_PRICED} {source}"
+    )
+    spend.unit(DOLLARS).decimals(2).description(f"In the range above. {NOT_PRICED} {source}")
+    calls.description(f"Every call once, failed ones included. {source}")
+    tokens.description(f"Prompt and answer; calls of unknown usage are not in it. {source}")
+    unpriced.thresholds(thresholds(orange_from=1)).description(
+        f"No price or no token count: not in any spend here. {source}"
+    )
+    not_stated.thresholds(thresholds(orange_from=1)).description(
+        f"Tokens estimated or unknown; calls that are not billed are not in it. {source}"
+    )
+    last.unit(MINUTES).thresholds(thresholds(orange_from=60, red_from=1440)).description(
+        f"Over all calls of the last 30 days, whatever is chosen above. {source}"
+    )
+    return [(month, 4), (spend, 4), (calls, 4), (tokens, 3), (unpriced, 3), (not_stated, 3),
+            (last, 3)]  # fmt: skip
+
+
+def _stat(title: str, query: str, if_null: str) -> Stat:
     return (
         Stat()
-        .id(number)
         .title(title)
-        .description(f"{note} {SOURCE}")
         .datasource(DATASOURCE)
-        .unit(unit)
-        .no_value("none yet")
-        .reduce_options(reduced)
+        .unit(COUNT)
+        .thresholds(thresholds())
+        .no_value(if_null)
+        .graph_mode(BigValueGraphMode.NONE)
+        .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).values(values=False).fields(""))
         .with_target(Target(query))
     )
 
 
-def _by_day(number: int) -> TimeSeries:
+def _by_day(zone: str, source: str) -> TimeSeries:
     return (
         TimeSeries()
-        .id(number)
         .title("Spend per day, by model")
-        .description(f"{NOT_PRICED} {SOURCE}")
+        .description(f"The range cuts its first and last day. {NOT_PRICED} {source}")
         .datasource(DATASOURCE)
         .unit(DOLLARS)
         .decimals(2)
@@ -132,44 +134,45 @@ def _by_day(number: int) -> TimeSeries:
         .draw_style(GraphDrawStyle.BARS)
         .fill_opacity(80)
         .stacking(StackingConfig().mode(StackingMode.NORMAL))
-        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(BY_NAME)
         .display_name("${__field.labels.model}")
-        .with_target(Target(sql.SPEND_BY_DAY_AND_MODEL, TIME_SERIES))
+        .with_target(Target(sql.spend_by_day_and_model(zone), TIME_SERIES))
     )
 
 
-def _by_department(number: int) -> BarChart:
+def _by_department(source: str) -> BarChart:
     return (
         BarChart()
-        .id(number)
         .title("Spend by department")
-        .description(f"{NOT_PRICED} {SOURCE}")
+        .description(f"The 50 that spend most. {NOT_PRICED} {source}")
         .datasource(DATASOURCE)
-        .unit(DOLLARS)
-        .decimals(2)
-        .no_value("nothing in this range")
-        .x_field("department")
-        .override_by_regexp("calls|tokens|unpriced", [HIDDEN])
-        .with_target(Target(sql.ranking("department", "department")))
+        .unit(COUNT)
+        .no_value(NO_CALLS)
+        .x_field("name")
+        .override_by_name(
+            "spend", column(title="Spend", unit=DOLLARS, if_null="unpriced", decimals=2)
+        )
+        .override_by_regexp("/^(calls|tokens|unpriced)$/", [IN_TOOLTIP_ONLY])
+        .with_target(Target(sql.ranking("department")))
     )
 
 
-def _ranking(number: int, title: str, column: str, label: str) -> Table:
+def _top(dimension: str, source: str) -> Table:
     return (
         Table()
-        .id(number)
-        .title(title)
+        .title(f"Top {dimension}s")
         .description(
-            f"The 50 that spend most; '(nobody said)': the span names none. {NOT_PRICED} {SOURCE}"
+            f"The 50 that spend most; '(nobody said)': the call names none. {NOT_PRICED} {source}"
         )
         .datasource(DATASOURCE)
         .unit(COUNT)
-        .no_value("unpriced")
+        .no_value(NO_CALLS)
+        .override_by_name("name", column(title=dimension.capitalize(), unit="string"))
+        .override_by_name("calls", column(title="Calls", unit=COUNT))
+        .override_by_name("tokens", column(title="Tokens", unit=COUNT, if_null="unknown"))
         .override_by_name(
-            "spend", [DynamicConfigValue("unit", DOLLARS), DynamicConfigValue("decimals", 4)]
+            "spend", column(title="Spend", unit=DOLLARS, if_null="unpriced", decimals=4)
         )
-        .with_target(Target(sql.ranking(column, label)))
+        .override_by_name("unpriced", column(title="Unpriced calls", unit=COUNT))
+        .with_target(Target(sql.ranking(dimension)))
     )
-
-
-HIDDEN = DynamicConfigValue("custom.hideFrom", {"viz": True, "legend": True, "tooltip": False})

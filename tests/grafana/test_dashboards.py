@@ -202,7 +202,7 @@ def test_total_is_the_sum_by_user_by_model_by_department_and_by_day(client: Clie
 
 def test_what_has_no_price_is_no_zero(client: Client) -> None:
     seed(client, FACTS)
-    (row,) = [row for row in run(client, "Top models") if row["model"] == "unknown-model"]
+    (row,) = [row for row in run(client, "Top models") if row["name"] == "unknown-model"]
 
     assert row["spend"] is None
     assert run(client, "Unpriced calls") == [{"unpriced": 1}]
