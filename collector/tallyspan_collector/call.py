@@ -4,14 +4,20 @@ from dataclasses import dataclass, field
 
 from tallyspan.usage import Usage
 
-CALL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "embeddings", "rerank"})
+CALL_OPERATIONS = frozenset(
+    {"chat", "generate_content", "text_completion", "embeddings", "rerank", "moderation"}
+)
 
 
 @dataclass(slots=True)
 class Call:
     """What is known of a call. Times: UTC nanoseconds since 1970; empty text: nobody said.
 
-    `error_type` is an HTTP status or an exception's name; `http_status` 0 when unknown.
+    `units` are what is billed beside tokens (web_search, seconds, ...). `part` names the kind of a
+    model call inside another's answer; `same_call_id` (`<trace id>-<span id>`) another span of this
+    very call. `usage_source` is provider, estimated, unknown, or deferred: a background answer that
+    another span will say the usage of. `error_type` is an HTTP status or an exception's name;
+    `http_status` 0 when unknown.
     """
 
     trace_id: str
@@ -36,6 +42,9 @@ class Call:
     source: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     is_stream: bool = False
+    units: dict[str, float] = field(default_factory=dict)
+    part: str = ""
+    same_call_id: str = ""
     is_error: bool = False
     error_type: str = ""
     http_status: int = 0

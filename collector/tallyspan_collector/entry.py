@@ -35,6 +35,8 @@ def cost(call: Call, book: PriceBook) -> dict[str, Any]:
     }
     if call.http_status >= _FIRST_REFUSED_STATUS and not call.usage:
         return columns | {"cost_usd": Decimal(0), "cost_status": "not_billed"}
+    if call.operation_name == "moderation" and not call.usage:
+        return columns | {"cost_usd": Decimal(0), "cost_status": "not_billed"}
     if call.reported_cost_picousd is not None:
         return columns | {
             "cost_usd": _usd(call.reported_cost_picousd),

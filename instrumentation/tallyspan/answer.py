@@ -11,9 +11,22 @@ TOKENS_LIMIT = 1 << 53
 Json = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A model call inside the answer that its own usage leaves out; `model` "": the caller's."""
+
+    kind: str
+    model: str
+    usage: Usage
+
+
 @dataclass(slots=True)
 class Answer:
-    """Filled by a reader, event by event; an empty string or None: not said yet."""
+    """Filled by a reader, event by event; an empty string or None: not said yet.
+
+    `units` are what is billed beside tokens: web_search, search_units, characters, seconds, images.
+    `is_background`: the provider works on after its answer, and says the usage when asked later.
+    """
 
     model: str = ""
     response_id: str = ""
@@ -22,6 +35,9 @@ class Answer:
     service_tier: str = ""
     error_type: str = ""
     reported_cost_usd: str = ""
+    units: dict[str, int | float] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    is_background: bool = False
 
     def identify(self, body: Json, *, model: str = "model", response_id: str = "id") -> None:
         """Take model and id where they are first said; Azure's first chunk has them empty."""
@@ -32,6 +48,19 @@ class Answer:
         """Note why a choice ended."""
         if isinstance(reason, str) and reason:
             self.finish_reasons.append(reason)
+
+    def billed(self, unit: str, value: object) -> None:
+        """Note an amount billed beside tokens; said again (a stream), the larger one counts."""
+        said = amount(value)
+        if said:
+            self.units[unit] = max(said, self.units.get(unit, 0))
+
+
+def amount(value: object) -> int | float | None:
+    """Return a plausible amount, whole or not, else None."""
+    if isinstance(value, float) and 0 <= value < TOKENS_LIMIT:
+        return value
+    return count(value)
 
 
 def text(value: object) -> str:

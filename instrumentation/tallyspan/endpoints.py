@@ -5,7 +5,9 @@ proxies and self-hosted servers put anything before it.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -25,6 +27,8 @@ class Endpoint:
     model: str = ""
     is_stream: bool | None = None
     is_certain: bool = True
+    is_retrieval: bool = False
+    """Asks for the answer of an earlier call; a call itself only if that one has not said usage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,30 @@ class Rule:
     format: str
     operation: str
     provider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRule:
+    """A user's rule for an endpoint of his own; globs, `port` 0: any.
+
+    Without `format` the path decides by the built-in rules, and only names change.
+    """
+
+    host: str
+    endpoint_id: str
+    port: int = 0
+    path: str = "*"
+    provider: str = ""
+    format: str = ""
+    operation: str = "chat"
+
+    def applies(self, host: str, port: int | None, path: str) -> bool:
+        """Whether the rule is for such a request."""
+        return (
+            fnmatchcase(host.lower(), self.host.lower())
+            and self.port in {0, port}
+            and fnmatchcase(path, self.path)
+        )
 
 
 def _rule(path: str, format_: str, operation: str, provider: str = "") -> Rule:
@@ -61,7 +89,13 @@ RULES = (
     _rule(r"/api/embed(?:dings)?", "ollama", "embeddings"),
     _rule(r"/images/(?:generations|edits|variations)", "openai_media", "generate_content"),
     _rule(r"/audio/(?:transcriptions|translations)", "openai_media", "generate_content"),
-    _rule(r"/audio/speech", "openai_media", "generate_content"),
+    _rule(r"/audio/speech", "openai_speech", "generate_content"),
+    _rule(r"/moderations", "openai_chat", "moderation"),
+    _rule(r"/v1beta/interactions", "gemini_interactions", "generate_content", "gcp.gemini"),
+    _rule(
+        r"/v1/conversations(?:/[^/]+(?:/restart)?)?", "mistral_conversations", "chat", "mistral_ai"
+    ),
+    _rule(r"/v1/complete", "anthropic_complete", "text_completion"),
     _rule(
         r"/(?:models|tunedModels)/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)",
         "gemini",
@@ -85,6 +119,8 @@ RULES = (
         "generate_content",
     ),
 )
+
+RETRIEVAL = _rule(r"/responses/[^/]+", "openai_responses", "chat")
 
 OLLAMA_PORT = 11434
 
@@ -126,8 +162,12 @@ FORMAT_PROVIDER = {
     "openai_chat": "openai",
     "openai_responses": "openai",
     "openai_media": "openai",
+    "openai_speech": "openai",
     "anthropic_messages": "anthropic",
+    "anthropic_complete": "anthropic",
     "gemini": "gcp.gemini",
+    "gemini_interactions": "gcp.gemini",
+    "mistral_conversations": "mistral_ai",
     "bedrock_converse": "aws.bedrock",
     "bedrock_invoke": "aws.bedrock",
     "cohere": "cohere",
@@ -137,34 +177,66 @@ FORMAT_PROVIDER = {
 """Whose format it is: the provider assumed behind a gateway of unknown host."""
 
 
+own_rules: list[OwnRule] = []
+"""Rules of the user's file, which go before the built-in ones."""
+
+
+def use(rules: Sequence[OwnRule]) -> None:
+    """Let the rules of the user's file, in their order, go before the built-in ones."""
+    own_rules[:] = rules
+    recognise.cache_clear()
+
+
 @lru_cache(maxsize=2048)
 def recognise(method: str, host: str, port: int | None, path: str) -> Endpoint | None:
     """Return what the request is, or None if it is no LLM call."""
-    if method != "POST":
+    if method not in {"POST", "GET"}:
         return None
     plain = re.sub(r"//+", "/", unquote(path))
-    for rule in RULES:
-        found = rule.path.search(plain)
-        if found is None:
-            continue
-        said = found.groupdict()
-        provider = "ollama" if port == OLLAMA_PORT else _provider(host)
-        if rule.provider and provider != rule.provider:
-            continue  # a path that only this provider gives the meaning
+    own = next((rule for rule in own_rules if rule.applies(host, port, plain)), None)
+    if method == "GET":
+        found = _found(RETRIEVAL, RETRIEVAL.path.search(plain), host, port)
+        return replace(_owned(found, own), is_retrieval=True) if found else None
+    if own is not None and own.format:
         return Endpoint(
-            format=rule.format,
-            provider=provider or rule.provider or FORMAT_PROVIDER[rule.format],
-            operation=rule.operation,
-            endpoint_id=host
-            if provider and port != OLLAMA_PORT
-            else f"{host}:{port}"
-            if port
-            else host,
-            model=said.get("model") or "",
-            is_stream=bool(said["stream"]) if "stream" in said else None,
-            is_certain=bool(provider),
+            format=own.format,
+            provider=own.provider or _provider(host) or FORMAT_PROVIDER[own.format],
+            operation=own.operation,
+            endpoint_id=own.endpoint_id,
         )
+    for rule in RULES:
+        found = _found(rule, rule.path.search(plain), host, port)
+        if found is not None:
+            return _owned(found, own)
     return None
+
+
+def _found(rule: Rule, match: re.Match[str] | None, host: str, port: int | None) -> Endpoint | None:
+    provider = "ollama" if port == OLLAMA_PORT else _provider(host)
+    if match is None or (rule.provider and provider != rule.provider):
+        return None  # a path that only this provider gives the meaning
+    said = match.groupdict()
+    is_known_host = provider and port != OLLAMA_PORT
+    return Endpoint(
+        format=rule.format,
+        provider=provider or rule.provider or FORMAT_PROVIDER[rule.format],
+        operation=rule.operation,
+        endpoint_id=host if is_known_host or not port else f"{host}:{port}",
+        model=said.get("model") or "",
+        is_stream=bool(said["stream"]) if "stream" in said else None,
+        is_certain=bool(provider),
+    )
+
+
+def _owned(found: Endpoint, own: OwnRule | None) -> Endpoint:
+    if own is None:
+        return found
+    return replace(
+        found,
+        provider=own.provider or found.provider,
+        endpoint_id=own.endpoint_id,
+        is_certain=True,
+    )
 
 
 def _provider(host: str) -> str:

@@ -24,16 +24,27 @@ WAITING_LIMIT = 1000
 """Estimates that may wait; above it a call is written as unknown, and counted."""
 FLUSH_SECONDS = 5.0
 
-COUNTABLE = {"openai_chat", "openai_responses", "anthropic_messages", "gemini"}
+COUNTABLE = {
+    "openai_chat",
+    "openai_responses",
+    "anthropic_messages",
+    "anthropic_complete",
+    "gemini",
+    "cohere",
+    "ollama",
+}
 """Formats whose requests and answers are billed by the tokens of their text."""
 
 _NOT_TEXT = {"data", "url", "image_url", "input_audio", "file_data", "file", "inlineData", "source"}
 _SPOKEN = {
     "openai_chat": ("choices",),
     "anthropic_messages": ("delta", "content_block"),
+    "anthropic_complete": ("completion",),
     "gemini": ("candidates",),
+    "cohere": ("delta", "text", "message"),
+    "ollama": ("message", "response"),
 }
-"""Where one event of a stream has what the model said, by format."""
+"""Where an answer, or one event of a stream, has what the model said, by format."""
 _SAID_KEYS = {
     "content",
     "text",
@@ -44,6 +55,8 @@ _SAID_KEYS = {
     "arguments",
     "partial_json",
     "thinking",
+    "completion",
+    "response",
 }
 
 
@@ -84,7 +97,7 @@ def _spoken(event: Json, wire_format: str) -> Iterator[str]:
             yield delta
         return
     for root in _SPOKEN.get(wire_format, ()):
-        yield from _values(event.get(root), "")
+        yield from _values(event.get(root), root)
 
 
 def _values(value: object, key: str) -> Iterator[str]:

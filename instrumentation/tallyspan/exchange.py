@@ -16,14 +16,16 @@ from opentelemetry import context, trace
 from tallyspan import estimate, providers, request, semconv, span
 from tallyspan.answer import Answer, Json, items
 from tallyspan.attribution import attributes_in_force, without_baggage
+from tallyspan.background import background
 from tallyspan.endpoints import Endpoint, recognise
 from tallyspan.framing import Framing
 from tallyspan.framing.aws_eventstream import AwsEventStream
 from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import JsonLines, ServerSentEvents
-from tallyspan.framing.whole import Whole
+from tallyspan.framing.whole import Unread, Whole
 from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
+from tallyspan.stream_usage import HiddenUsage, asking, is_wanted
 from tallyspan.usage import Usage
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -34,9 +36,12 @@ STREAMS: dict[str, Callable[[re.Pattern[bytes]], Framing]] = {
     "application/vnd.amazon.eventstream": AwsEventStream,
 }
 """Content types of streams; everything else is one JSON text."""
+NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
 KEPT_BYTES_LIMIT = 4 << 20
 """Bytes of a stream kept by reference, for counting tokens if it ends without usage."""
 _REFUSED = 400
+_SPOKEN = {"chat", "generate_content", "text_completion", "embeddings"}
+"""Operations billed by the tokens of their text."""
 _IN_CALL = context.create_key("tallyspan-in-call")
 
 
@@ -72,6 +77,12 @@ class Exchange:
     ) -> None:
         self._tracer = tracer
         self._body = body
+        self.body_to_send: bytes | None = None
+        """The request to send instead of the application's own, if it is to say more."""
+        self.hidden: HiddenUsage | None = None
+        """Takes off the stream what the application did not ask for; None: nothing."""
+        if body and is_wanted():
+            self.body_to_send = asking(endpoint, body)
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._endpoint = endpoint
@@ -88,10 +99,10 @@ class Exchange:
         self._context = context.get_current()
         model = said.model or endpoint.model
         self._attributes = self._describe_request(said, model, server)
-        self._other = span.open_call_span(model)
+        self._other = None if endpoint.is_retrieval else span.open_call_span(model)
         self._model = model
         self._span = self._current = None
-        if self._other is None:
+        if self._other is None and not endpoint.is_retrieval:
             self._span, self._current = span.start(tracer, self._attributes)
 
     def _describe_request(
@@ -135,6 +146,10 @@ class Exchange:
             if framing is not None:
                 self._framing = framing(self._format.interesting)
                 self._is_stream = True
+                if self.body_to_send is not None and not headers.get("content-encoding"):
+                    self.hidden = HiddenUsage()
+            elif content_type.startswith(NOT_TEXT):
+                self._framing = Unread()
             if self._format.read_headers is not None:
                 self._format.read_headers(headers, self._answer)
             self._decode = decoder(headers.get("content-encoding", ""))
@@ -145,7 +160,7 @@ class Exchange:
             if self._first_chunk is None:
                 self._first_chunk = time.perf_counter()
             plain = chunk if self._decode is None else self._decode(chunk)
-            if self._is_stream and (self._answer.usage is None or self._format.opens_with_usage):
+            if self._answer.usage is None or self._format.opens_with_usage:
                 self._keep(plain)
             for data in self._framing.feed(plain):
                 self._read(data)
@@ -181,6 +196,8 @@ class Exchange:
         with ours("read the end of an answer"):
             for data in self._framing.end():
                 self._read(data)
+            if self._format.read_request is not None and self._body and self._is_answered:
+                self._format.read_request(json.loads(self._body), self._answer)
         with ours("write a span"):
             if self._status >= _REFUSED:
                 error_type = str(self._status)
@@ -192,11 +209,46 @@ class Exchange:
             ):
                 return  # an unknown host that answers something else: its span is never ended
             end_ns = time.time_ns()
-            if self._lacks_usage() and estimate.estimator.submit(
-                lambda: self._estimate_and_write(error_type, end_ns)
-            ):
+            source = "unknown" if self._answer.usage is None else "provider"
+            if self._endpoint.is_retrieval:
+                self._write_retrieved(end_ns)
                 return
-            self._write(error_type, end_ns, "unknown" if self._answer.usage is None else "provider")
+            if self._answer.is_background and self._is_answered:
+                source = self._note_background(source)
+            elif self._lacks_usage():
+                if self._other is not None and self._other.is_recording():
+                    # It ends at once and may not wait: what is counted comes in a span of ours.
+                    self._write(error_type, end_ns, source)
+                    self._answer.parts = []
+                if estimate.estimator.submit(lambda: self._estimate_and_write(error_type, end_ns)):
+                    return
+            self._write(error_type, end_ns, source)
+
+    def _note_background(self, source: str) -> str:
+        """Remember what is still to be said, or that nothing is; return the usage source."""
+        response_id = self._answer.response_id
+        if self._answer.usage is not None:
+            background.book(response_id)
+            return source
+        said = dict(self._attributes)
+        call = self._span or self._other
+        if call is not None:
+            said[semconv.CALL_ID] = span.call_id(call)
+        background.defer(response_id, said)
+        return "deferred"
+
+    def _write_retrieved(self, end_ns: int) -> None:
+        answer = self._answer
+        if not (self._is_answered and answer.is_background and answer.usage is not None):
+            return
+        said = background.book(answer.response_id)
+        if said is not None:
+            self._attributes |= said
+            self._write("", end_ns, "provider")
+
+    @property
+    def _is_answered(self) -> bool:
+        return 0 < self._status < _REFUSED
 
     def _looks_like_an_answer(self) -> bool:
         said = self._answer
@@ -204,9 +256,12 @@ class Exchange:
 
     def _lacks_usage(self) -> bool:
         """Whether something was said or being said that the provider bills and gave no count of."""
-        if self._span is None or self._body is None or not 0 < self._status < _REFUSED:
+        if self._body is None or not self._is_answered:
             return False
-        if self._endpoint.format not in estimate.COUNTABLE:
+        if (
+            self._endpoint.format not in estimate.COUNTABLE
+            or self._endpoint.operation not in _SPOKEN
+        ):
             return False
         said = self._answer
         if said.usage is not None:
@@ -247,14 +302,23 @@ class Exchange:
             said[semconv.HTTP_STATUS] = self._status
         if self._is_stream and self._first_chunk is not None:
             said[semconv.TIME_TO_FIRST_CHUNK] = self._first_chunk - self._started
-        if self._span is None and self._other is not None:
-            if self._other.is_recording():
-                span.complete(self._other, said)
-                return
-            # It ended before the body did: say it ourselves.
+        if self._span is None:
+            if self._other is not None:
+                if self._other.is_recording():
+                    span.complete(self._other, said)
+                    self._write_parts(said, end_ns)
+                    return
+                # It ended before the body did, or before its tokens were counted: say it ourselves.
+                said[semconv.CALL_ID] = span.call_id(self._other)
             self._span = span.start_in(self._tracer, said, self._start_ns, self._context)
-        if self._span is not None:
-            span.close(self._span, said, error_type, end_ns)
+        span.close(self._span, said, error_type, end_ns)
+        self._write_parts(said, end_ns)
+
+    def _write_parts(self, said: span.Attributes, end_ns: int) -> None:
+        for part in self._answer.parts:
+            attributes = span.of_part(part, said)
+            opened = span.start_in(self._tracer, attributes, self._start_ns, self._context)
+            opened.end(end_ns)
 
     def __del__(self) -> None:
         """End the call of a stream that nobody read or closed."""

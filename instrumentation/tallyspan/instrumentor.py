@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
@@ -11,7 +12,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from tallyspan import __version__, transport
+from tallyspan import __version__, endpoint_rules, endpoints, transport
 from tallyspan.sampling import CallTracer
 
 SCOPE = "tallyspan"
@@ -25,6 +26,8 @@ class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
         return ()
 
     def _instrument(self, *, tracer_provider: trace.TracerProvider | None = None, **_: Any) -> None:
+        rules = os.environ.get("TALLYSPAN_ENDPOINTS_FILE", "")
+        endpoints.use(endpoint_rules.load_or_warn(Path(rules)) if rules else ())
         provider = tracer_provider or pipeline()
         is_always_on = os.environ.get("TALLYSPAN_ALWAYS_ON", "1").lower() not in {
             "0",
@@ -35,6 +38,7 @@ class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
 
     def _uninstrument(self, **_: Any) -> None:
         transport.uninstrument()
+        endpoints.use(())
 
 
 def pipeline() -> trace.TracerProvider:

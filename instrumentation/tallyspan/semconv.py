@@ -28,6 +28,11 @@ ENDPOINT_ID = "tallyspan.endpoint.id"
 USAGE_SOURCE = "tallyspan.usage.source"
 SERVICE_TIER = "tallyspan.service_tier"
 REPORTED_COST_USD = "tallyspan.cost.reported_usd"
+CALL_ID = "tallyspan.call.id"
+"""`<trace id>-<span id>` of another span that is this same call."""
+CALL_PART = "tallyspan.call.part"
+"""Kind of a model call inside the answer of another: advisor_message, compaction, image_gen."""
+UNITS_PREFIX = "tallyspan.units."
 TAG_PREFIX = "tallyspan.tag."
 
 USAGE_ATTRIBUTES: dict[str, str] = {

@@ -5,9 +5,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from tallyspan import semconv
-from tallyspan.answer import Answer
+from tallyspan.answer import Answer, Part
 from tallyspan.sampling import CallTracer
-from tallyspan.usage import TOKEN_FIELDS
+from tallyspan.usage import TOKEN_FIELDS, Usage
 
 CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
 
@@ -19,6 +19,21 @@ _THEIRS = {
     semconv.CONVERSATION_ID,
     semconv.AGENT_ID,
     semconv.AGENT_NAME,
+}
+
+_SHARED_WITH_PARTS = {
+    semconv.OPERATION,
+    semconv.PROVIDER,
+    semconv.ENDPOINT_ID,
+    semconv.SERVER_ADDRESS,
+    semconv.SERVER_PORT,
+    semconv.HTTP_STATUS,
+    semconv.SERVICE_TIER,
+    semconv.USER_ID,
+    semconv.CONVERSATION_ID,
+    semconv.AGENT_ID,
+    semconv.AGENT_NAME,
+    semconv.DEPARTMENT,
 }
 
 Attributes = dict[str, AttributeValue]
@@ -64,6 +79,12 @@ def start_in(
         context.detach(token)
 
 
+def call_id(span: Span) -> str:
+    """Return how other spans name the call of this one: `<trace id>-<span id>`."""
+    ids = span.get_span_context()
+    return f"{ids.trace_id:032x}-{ids.span_id:016x}"
+
+
 def describe(answer: Answer, usage_source: str) -> Attributes:
     """Return the attributes of what the answer said."""
     said: Attributes = {semconv.USAGE_SOURCE: usage_source}
@@ -78,11 +99,34 @@ def describe(answer: Answer, usage_source: str) -> Attributes:
     if answer.reported_cost_usd:
         said[semconv.REPORTED_COST_USD] = answer.reported_cost_usd
     if answer.usage is not None:
-        for field in TOKEN_FIELDS:
-            tokens = getattr(answer.usage, field)
-            if tokens is not None:
-                said[semconv.USAGE_ATTRIBUTES[field]] = tokens
+        said.update(counts(answer.usage))
+    for unit, billed in answer.units.items():
+        said[semconv.UNITS_PREFIX + unit] = billed
     return said
+
+
+def counts(usage: Usage) -> Attributes:
+    """Return the attributes of the counts that were stated."""
+    return {
+        semconv.USAGE_ATTRIBUTES[field]: tokens
+        for field in TOKEN_FIELDS
+        if (tokens := getattr(usage, field)) is not None
+    }
+
+
+def of_part(part: Part, call: Attributes) -> Attributes:
+    """Return the attributes of a model call inside the answer of the call with these attributes."""
+    said = {
+        key: value
+        for key, value in call.items()
+        if key in _SHARED_WITH_PARTS or key.startswith(semconv.TAG_PREFIX)
+    }
+    said[semconv.REQUEST_MODEL] = part.model or str(
+        call.get(semconv.RESPONSE_MODEL) or call.get(semconv.REQUEST_MODEL, "")
+    )
+    said[semconv.CALL_PART] = part.kind
+    said[semconv.USAGE_SOURCE] = "provider"
+    return said | counts(part.usage)
 
 
 def close(span: Span, attributes: Attributes, error_type: str, end_time_ns: int) -> None:

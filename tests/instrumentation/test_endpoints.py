@@ -72,7 +72,7 @@ def test_a_call_is_recognised_by_the_end_of_its_path(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/v1/responses/resp_1"),
+        ("GET", "/v1/responses"),
         ("POST", "/v1/messages/count_tokens"),
         ("POST", "/v1/messages/batches"),
         ("POST", "/v1/responses/input_tokens"),

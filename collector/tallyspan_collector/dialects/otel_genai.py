@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 from tallyspan import semconv
-from tallyspan.answer import count
+from tallyspan.answer import amount, count
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.call import CALL_OPERATIONS, Call
 from tallyspan_collector.otlp import Span
@@ -96,6 +96,13 @@ def read(span: Span) -> Call | None:
             for key, value in said.items()
             if key.startswith(semconv.TAG_PREFIX)
         },
+        units={
+            key.removeprefix(semconv.UNITS_PREFIX): units
+            for key, value in said.items()
+            if key.startswith(semconv.UNITS_PREFIX) and (units := amount(value)) is not None
+        },
+        part=_text(said, semconv.CALL_PART),
+        same_call_id=_text(said, semconv.CALL_ID),
         is_stream=said.get(semconv.REQUEST_STREAM) is True,
         is_error=bool(error_type) or span.is_error,
         error_type=error_type,

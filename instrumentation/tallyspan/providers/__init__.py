@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 from tallyspan.answer import Answer, Json
 from tallyspan.providers import (
+    anthropic_complete,
     anthropic_messages,
     bedrock,
     cohere,
     gemini,
+    gemini_interactions,
+    mistral_conversations,
     ollama,
     openai_chat,
     openai_responses,
     vertex_predict,
 )
 
+ReadRequest = Callable[[Json, Answer], None]
 ReadHeaders = Callable[[Mapping[str, str], Answer], None]
 Read = Callable[[Json, Answer], None]
 
@@ -25,21 +29,34 @@ class Format:
     """How to read one answer; `interesting` finds the events of a stream that say something.
 
     `opens_with_usage`: a stream states its input first and its output at the end, so one that is
-    cut has counts that are too low.
+    cut has counts that are too low. `read_request`: what is billed by the request, not the answer.
     """
 
     read: Read
     interesting: re.Pattern[bytes]
     opens_with_usage: bool = False
     read_headers: ReadHeaders | None = None
+    read_request: ReadRequest | None = None
 
 
-_FORMATS: dict[str, Callable[[], Format]] = {
+FORMATS: dict[str, Callable[[], Format]] = {
     "openai_chat": lambda: Format(openai_chat.read, openai_chat.INTERESTING),
     "openai_responses": lambda: Format(openai_responses.read, openai_responses.INTERESTING),
     "openai_media": lambda: Format(openai_responses.read, openai_responses.INTERESTING_MEDIA),
+    "openai_speech": lambda: Format(
+        openai_responses.read,
+        openai_responses.INTERESTING_MEDIA,
+        read_request=openai_responses.read_speech_request,
+    ),
     "anthropic_messages": lambda: Format(
         anthropic_messages.Reader().read, anthropic_messages.INTERESTING, opens_with_usage=True
+    ),
+    "anthropic_complete": lambda: Format(anthropic_complete.read, anthropic_complete.INTERESTING),
+    "gemini_interactions": lambda: Format(
+        gemini_interactions.read, gemini_interactions.INTERESTING
+    ),
+    "mistral_conversations": lambda: Format(
+        mistral_conversations.read, mistral_conversations.INTERESTING
     ),
     "gemini": lambda: Format(gemini.read, gemini.INTERESTING),
     "bedrock_converse": lambda: Format(bedrock.read_converse, bedrock.INTERESTING_CONVERSE),
@@ -56,4 +73,4 @@ _FORMATS: dict[str, Callable[[], Format]] = {
 
 def open_format(name: str) -> Format:
     """Return a reader for one answer in the named format."""
-    return _FORMATS[name]()
+    return FORMATS[name]()

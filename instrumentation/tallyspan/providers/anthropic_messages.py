@@ -2,15 +2,20 @@
 
 A stream says input in `message_start` and cumulative counts in each `message_delta`: a later value
 replaces an earlier one, what it leaves out stays. The split of cache writes by lifetime and the
-tier come with `message_start` only. Source: Anthropic's API types and recordings.
+tier come with `message_start` only. Advisors and compactions are among the `iterations` and not in
+the counts of the message. Source: Anthropic's API types and recordings.
 """
 
 import re
 
-from tallyspan.answer import Answer, Json, count, mapping, text, total
+from tallyspan.answer import Answer, Json, Part, count, items, mapping, text, total
 from tallyspan.usage import Usage
 
 INTERESTING = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|error)"')
+
+
+_OF_THE_MESSAGE = {"message", "fallback_message"}
+"""Iterations whose counts are in the message's own usage."""
 
 
 class Reader:
@@ -34,6 +39,10 @@ class Reader:
             self._usage |= {key: value for key, value in said.items() if value is not None}
             answer.usage = read_usage(self._usage)
             answer.service_tier = tier(self._usage) or answer.service_tier
+            answer.parts = parts(self._usage)
+            answer.billed(
+                "web_search", mapping(self._usage.get("server_tool_use")).get("web_search_requests")
+            )
 
 
 def read_usage(usage: Json) -> Usage | None:
@@ -51,6 +60,15 @@ def read_usage(usage: Json) -> Usage | None:
         reasoning_tokens=count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
     )
     return found or None
+
+
+def parts(usage: Json) -> list[Part]:
+    """Return the iterations that were billed beside the message's own."""
+    return [
+        Part(text(each.get("type")), text(each.get("model")), said)
+        for each in items(usage.get("iterations"))
+        if each.get("type") not in _OF_THE_MESSAGE and (said := read_usage(each)) is not None
+    ]
 
 
 def tier(usage: Json) -> str:

@@ -23,3 +23,4 @@ def read(body: Json, answer: Answer) -> None:
             input_image_tokens=count(billed.get("image_tokens")),
         )
         answer.usage = found or answer.usage
+        answer.billed("search_units", billed.get("search_units"))

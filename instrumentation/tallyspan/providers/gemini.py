@@ -17,6 +17,8 @@ def read(body: Json, answer: Answer) -> None:
     answer.identify(body, model="modelVersion", response_id="responseId")
     for candidate in items(body.get("candidates")):
         answer.finished(candidate.get("finishReason"))
+        queries = mapping(candidate.get("groundingMetadata")).get("webSearchQueries")
+        answer.billed("web_search", len(queries) if isinstance(queries, list) else None)
     usage = mapping(body.get("usageMetadata"))
     if usage:
         answer.usage = read_usage(usage) or answer.usage

@@ -1,16 +1,20 @@
 """OpenAI Responses: usage always comes, in the object itself or in the event that ends the stream.
 
 `input_tokens` includes cached and written tokens, `output_tokens` includes reasoning. A background
-request answers `status: queued` with `usage: null`; its usage is in a later answer.
+request answers `status: queued` with `usage: null`; its usage is in a later answer. What the image
+tool used stands beside the usage, and is the image model's.
 """
 
 import re
 
-from tallyspan.answer import Answer, Json, count, mapping, text
+from tallyspan.answer import Answer, Json, Part, count, items, mapping, text
 from tallyspan.providers.openai_chat import reported_cost
 from tallyspan.usage import Usage
 
 INTERESTING = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
+
+_IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
+"""The tool's type, and the model it takes where the request names none (OpenAI's API reference)."""
 
 INTERESTING_MEDIA = re.compile(
     rb'"type"\s*:\s*"(?:image_generation\.completed|image_edit\.completed'
@@ -28,6 +32,11 @@ def read(body: Json, answer: Answer) -> None:
     if usage:
         answer.usage = read_usage(usage) or answer.usage
         answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
+        _read_units(usage, answer)
+    elif isinstance(response.get("data"), list):  # images of a model that is billed apiece
+        answer.billed("images", len(response["data"]))
+    answer.is_background = answer.is_background or response.get("background") is True
+    _read_tools(response, answer)
     status = text(response.get("status"))
     if status in {"completed", "incomplete", "failed"}:
         reason = text(mapping(response.get("incomplete_details")).get("reason"))
@@ -35,6 +44,33 @@ def read(body: Json, answer: Answer) -> None:
     error = mapping(response.get("error"))
     if error or body.get("type") == "error":
         answer.error_type = text(error.get("code")) or text(body.get("code")) or "error"
+
+
+def _read_units(usage: Json, answer: Answer) -> None:
+    if usage.get("type") == "duration":
+        answer.billed("seconds", usage.get("seconds"))
+
+
+def _read_tools(response: Json, answer: Answer) -> None:
+    said = mapping(response.get("tool_usage"))
+    searches = mapping(said.get("web_search")).get("num_requests")
+    if searches is None:  # older answers: count what was done; opening a page is not billed
+        searches = sum(
+            item.get("type") == "web_search_call"
+            and mapping(item.get("action")).get("type", "search") == "search"
+            for item in items(response.get("output"))
+        )
+    answer.billed("web_search", searches)
+    drawn = read_usage(mapping(said.get("image_gen")))
+    if drawn is not None and (drawn.input_tokens or drawn.output_tokens):
+        tools = items(response.get("tools"))
+        model = next((text(t.get("model")) for t in tools if t.get("type") == _IMAGE_TOOL), "")
+        answer.parts = [Part("image_gen", model or _IMAGE_MODEL, drawn)]
+
+
+def read_speech_request(asked: Json, answer: Answer) -> None:
+    """Take the characters to be spoken: older speech models are billed by them."""
+    answer.billed("characters", len(text(asked.get("input"))))
 
 
 def read_usage(usage: Json) -> Usage | None:

@@ -21,7 +21,7 @@ _METHOD = "_send_single_request"
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
     """Wrap the module's two clients; httpx2.alias_httpx() makes both names one: never twice."""
     sync_tap, async_tap = _taps(module)
-    senders = (_sync_sender(tracer, sync_tap), _async_sender(tracer, async_tap))
+    senders = (_sync_sender(module, tracer, sync_tap), _async_sender(module, tracer, async_tap))
     for client, sender in zip((module.Client, module.AsyncClient), senders, strict=True):
         own = client.__dict__[_METHOD]
         if not isinstance(own, wrapt.FunctionWrapper):
@@ -45,6 +45,17 @@ def _begin(tracer: CallTracer, request: Any) -> Exchange | None:
     return None
 
 
+def _ask_for_usage(module: ModuleType, exchange: Exchange, request: Any) -> None:
+    body = exchange.body_to_send
+    if body is None:
+        return
+    with ours("ask for the usage of a stream"):
+        request.stream = module.ByteStream(body)
+        request._content = body  # noqa: SLF001  what `request.content` and a redirect read
+        request.headers["content-length"] = str(len(body))
+        request.headers["accept-encoding"] = "identity"  # what is packed cannot be taken off
+
+
 def _follow(response: Any, exchange: Exchange, tap: Callable[[Any, Exchange], Any]) -> None:
     if response.is_stream_consumed:
         # Made in memory (a mock, a cache): its bytes are there already, and decoded.
@@ -58,11 +69,14 @@ def _follow(response: Any, exchange: Exchange, tap: Callable[[Any, Exchange], An
     response.stream = tap(response.stream, exchange)
 
 
-def _sync_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
+def _sync_sender(
+    module: ModuleType, tracer: CallTracer, tap: Callable[[Any, Exchange], Any]
+) -> Callable[..., Any]:
     def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
         exchange = _begin(tracer, args[0] if args else kwargs["request"])
         if exchange is None:
             return wrapped(*args, **kwargs)
+        _ask_for_usage(module, exchange, args[0] if args else kwargs["request"])
         with exchange.sending():
             response = wrapped(*args, **kwargs)
         with ours("follow an answer"):
@@ -72,11 +86,14 @@ def _sync_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Cal
     return send
 
 
-def _async_sender(tracer: CallTracer, tap: Callable[[Any, Exchange], Any]) -> Callable[..., Any]:
+def _async_sender(
+    module: ModuleType, tracer: CallTracer, tap: Callable[[Any, Exchange], Any]
+) -> Callable[..., Any]:
     async def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
         exchange = _begin(tracer, args[0] if args else kwargs["request"])
         if exchange is None:
             return await wrapped(*args, **kwargs)
+        _ask_for_usage(module, exchange, args[0] if args else kwargs["request"])
         with exchange.sending():
             response = await wrapped(*args, **kwargs)
         with ours("follow an answer"):
@@ -99,14 +116,19 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         def __iter__(self) -> Iterator[bytes]:
-            feed = self._exchange.feed
+            feed, hidden = self._exchange.feed, self._exchange.hidden
             try:
                 for chunk in self._stream:
                     feed(chunk)
-                    yield chunk
+                    if hidden is None:
+                        yield chunk
+                    elif passed := hidden.feed(chunk):
+                        yield passed
             except Exception as error:
                 self._exchange.fail(error)
                 raise
+            if hidden is not None and (passed := hidden.end()):
+                yield passed
             self._exchange.end()
 
         def close(self) -> None:
@@ -123,14 +145,19 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            feed = self._exchange.feed
+            feed, hidden = self._exchange.feed, self._exchange.hidden
             try:
                 async for chunk in self._stream:
                     feed(chunk)
-                    yield chunk
+                    if hidden is None:
+                        yield chunk
+                    elif passed := hidden.feed(chunk):
+                        yield passed
             except Exception as error:
                 self._exchange.fail(error)
                 raise
+            if hidden is not None and (passed := hidden.end()):
+                yield passed
             self._exchange.end()
 
         async def aclose(self) -> None:

@@ -1,0 +1,13 @@
+"""Anthropic's Text Completions of 2023: no usage at all, so its tokens are always an estimate."""
+
+import re
+
+from tallyspan.answer import Answer, Json
+
+INTERESTING = re.compile(rb'"stop_reason"\s*:\s*"')
+
+
+def read(body: Json, answer: Answer) -> None:
+    """Take what a completion, or one event of its stream, says."""
+    answer.identify(body)
+    answer.finished(body.get("stop_reason"))
