@@ -1,23 +1,20 @@
 """The `tallyspan` command: a function per subcommand; every error is one line on stderr."""
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from clickhouse_connect.driver.client import Client
 
 from tallyspan import __version__
-from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.local import LocalStore, running_url
 from tallyspan_collector import config, report, service, summary
+from tallyspan_collector.commands import keys, spool
+from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError, TallyspanError
 
 USAGE_ERROR = 2
@@ -71,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     sql.add_argument("--format", default="PrettyCompact", help="a ClickHouse output format")
     sql.set_defaults(run=_sql)
 
+    keys.add_parser(commands)
+    spool.add_parser(commands)
+
     demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")
     demo.add_argument("--once", action="store_true", help="end when the report is printed")
     demo.add_argument("--data-dir", help="keep the demo's data there (default: a temporary folder)")
@@ -79,21 +79,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(options: argparse.Namespace) -> int:
-    asyncio.run(service.run(config.load(options)))
+    service.run(config.load(options))
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
     groups = [name.strip() for name in options.by.split(",") if name.strip()]
     filters = summary.Filters(start=summary.parse_since(options.since, datetime.now(UTC)))
-    with _reading(options) as client:
+    with reading(options) as client:
         rows = summary.summarise(client, filters, groups)
         report.render(rows, groups, options.format, sys.stdout)
     return 0
 
 
 def _sql(options: argparse.Namespace) -> int:
-    with _reading(options) as client:
+    with reading(options) as client:
         report.run_sql(client, options.query, options.format, sys.stdout.buffer)
     return 0
 
@@ -109,29 +109,6 @@ def _demo(options: argparse.Namespace) -> int:
     return run.main(
         once=options.once, data_dir=Path(options.data_dir) if options.data_dir else None
     )
-
-
-@contextmanager
-def _reading(options: argparse.Namespace) -> Iterator[Client]:
-    """Yield a client of the store that may only read: a running one, else started for this."""
-    settings = config.read(options, options=config.READ_OPTIONS)
-    if settings["store"] != "local":
-        with connect(settings["store"]) as client:
-            yield client
-        return
-    data_dir: Path = settings["data_dir"]
-    url = running_url(data_dir, "tallyspan_reader")
-    if url is not None:
-        with connect(url) as client:
-            yield client
-        return
-    if not (data_dir / "data").is_dir():
-        raise ConfigError(
-            f"--data-dir {data_dir}: no local store there; start one with 'tallyspan up', "
-            "or name another folder or --store URL"
-        )
-    with LocalStore(data_dir) as store, connect(store.url) as client:
-        yield client
 
 
 def _log_to_stderr() -> None:

@@ -5,8 +5,10 @@ A flag beats the environment, the environment the file, the file the default.
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,39 @@ class Option:
         return "TALLYSPAN_" + self.name.upper()
 
 
+UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+}
+SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text.strip())
+    if not found or found[2].upper() not in UNITS or not int(found[1]):
+        raise ValueError("must be a number of bytes, or with KB, MB, GB, KiB, MiB, GiB")
+    return int(found[1]) * UNITS[found[2].upper()]
+
+
+def duration(text: str) -> int:
+    """Return the seconds of a text like 90s, 30m, 24h or 7d. Raises `ValueError`."""
+    found = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if not found or not int(found[1]):
+        raise ValueError("must be a duration like 90s, 30m, 24h or 7d")
+    return int(found[1]) * SPANS[found[2]]
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 64:  # noqa: PLR2004  processes
+        raise ValueError("must be 1 to 64")
+    return int(text)
+
+
 STORE = Option(
     "store", _store, "local", "local (an engine of our own) or the URL of a ClickHouse server"
 )
@@ -63,6 +98,12 @@ OPTIONS = (
     Option("otlp_http", _address, "127.0.0.1:4318", "HOST:PORT of OTLP over HTTP"),
     Option("admin", _address, "127.0.0.1:4319", "HOST:PORT of the admin API"),
     Option("prices", _path, None, "models_pricing.yaml with prices of your own"),
+    Option("spool_limit", _size, "10GiB", "bytes that may wait on disk while the store is away"),
+    Option("seen_window", duration, "24h", "how long a span that is sent again is recognised"),
+    Option("workers", _count, "1", "processes that receive and load, sharing the OTLP ports"),
+    Option("tls_cert", _path, None, "PEM certificate of the listeners"),
+    Option("tls_key", _path, None, "PEM private key of that certificate"),
+    Option("tls_client_ca", _path, None, "PEM of the CA whose clients alone may connect (mTLS)"),
 )
 READ_OPTIONS = (STORE, DATA_DIR)
 
@@ -76,7 +117,13 @@ class Config:
     otlp_grpc: str
     otlp_http: str
     admin: str
-    prices: Path | None
+    prices: Path | None = None
+    spool_limit: int = 10 << 30
+    seen_window: int = 86_400
+    workers: int = 1
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
 
 
 def add_flags(parser: argparse.ArgumentParser, options: tuple[Option, ...]) -> None:
@@ -134,7 +181,7 @@ def _read_file(path: Path) -> dict[str, tuple[str, str]]:
             near = get_close_matches(str(key), names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
             raise ConfigError(f"{origin}: unknown setting {key!r}{hint}")
-        if not isinstance(value, str):
+        if not isinstance(value, str | Decimal):
             raise ConfigError(f"{origin}: {key}: must be text, got {value!r}")
-        found[key] = (value, f"{origin}: {key}")
+        found[key] = (str(value), f"{origin}: {key}")
     return found

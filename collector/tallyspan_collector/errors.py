@@ -5,7 +5,8 @@ TallyspanError
 ├── PriceError              prices that cannot be used
 ├── DecodeError             bytes that are no OTLP: INVALID_ARGUMENT, 400
 ├── OverloadedError         too much is waiting: RESOURCE_EXHAUSTED, 503; try again
-└── StoreUnavailableError   the store refused a batch: UNAVAILABLE, 503; try again
+├── SpoolError              the disk does not take what arrives: UNAVAILABLE, 503; try again
+└── StoreUnavailableError   the store did not take a batch; it is kept and tried again
 """
 
 
@@ -33,7 +34,13 @@ class OverloadedError(TallyspanError):
     retryable = True
 
 
+class SpoolError(TallyspanError):
+    """The spool cannot be read or written; nothing of the request is acknowledged."""
+
+    retryable = True
+
+
 class StoreUnavailableError(TallyspanError):
-    """The store did not take a batch; nothing of it is acknowledged."""
+    """The store did not take a batch; it stays in the spool."""
 
     retryable = True

@@ -1,14 +1,17 @@
 """What the collector says of itself: received = stored + dropped + waiting."""
 
+from collections.abc import Callable
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 
 class Dropped(StrEnum):
     """Why something received is not in the ledger."""
 
     MALFORMED = "malformed"
+    BURIED = "buried"
+    UNTIMED = "untimed"
     NOT_A_CALL = "not_a_call"
     DUPLICATE = "duplicate"
 
@@ -22,7 +25,9 @@ class Metrics:
             "tallyspan_requests", "OTLP requests by outcome", ["outcome"], registry=self._registry
         )
         self._spans = Counter(
-            "tallyspan_genai_spans_received", "GenAI spans received", registry=self._registry
+            "tallyspan_genai_spans_received",
+            "Spans on disk that may be calls",
+            registry=self._registry,
         )
         self._calls = Counter(
             "tallyspan_calls_stored",
@@ -40,8 +45,22 @@ class Metrics:
             "tallyspan_insert_failures", "Inserts that failed", registry=self._registry
         )
 
+        self._rows = Counter(
+            "tallyspan_rows_inserted", "Ledger entries inserted", registry=self._registry
+        )
+        self._repairs = Counter(
+            "tallyspan_rows_repaired",
+            "Ledger entries that the store had lost (added again) or had too many",
+            ["kind"],
+            registry=self._registry,
+        )
+
+    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """Show a value that is asked for when the metrics are read."""
+        Gauge(name, what, registry=self._registry).set_function(value)
+
     def request(self, outcome: str) -> None:
-        """Count one OTLP request: accepted, malformed, refused or failed."""
+        """Count one OTLP request: accepted, malformed, refused, unauthenticated or failed."""
         self._requests.labels(outcome).inc()
 
     def received(self, spans: int) -> None:
@@ -49,16 +68,21 @@ class Metrics:
         self._spans.inc(spans)
 
     def stored(self, cost_status: str) -> None:
-        """Count one call that is in the ledger."""
+        """Count one call that is on its way into the ledger, priced."""
         self._calls.labels(cost_status).inc()
 
     def dropped(self, reason: Dropped, spans: int = 1) -> None:
         """Count spans that did not become a call."""
         self._dropped.labels(reason.value).inc(spans)
 
-    def inserted(self, seconds: float) -> None:
+    def inserted(self, seconds: float, rows: int) -> None:
         """Note a successful insert."""
         self._inserts.observe(seconds)
+        self._rows.inc(rows)
+
+    def repaired(self, kind: str, rows: int) -> None:
+        """Count ledger entries that were not there as they should have been."""
+        self._repairs.labels(kind).inc(rows)
 
     def insert_failed(self) -> None:
         """Count a failed attempt to insert."""

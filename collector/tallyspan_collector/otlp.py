@@ -1,24 +1,45 @@
-"""OTLP bytes -> plain spans. Source: opentelemetry-proto, collector/trace/v1."""
+"""OTLP bytes -> plain spans. Source: opentelemetry-proto, trace/v1.
 
-from collections.abc import Iterable, Iterator
+An attribute is looked up by its serialised bytes first: most of a service's attributes repeat span
+by span, and are parsed once. What holds prompts or answers is never taken over.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError as ProtobufError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from tallyspan_collector import wire
 from tallyspan_collector.errors import DecodeError
 
 Attributes = dict[str, object]
 _CONTENT = ("gen_ai.input.", "gen_ai.output.messages", "gen_ai.system_instructions")
 """Prompts and answers: never taken over, whatever the emitter sends."""
+MEMO_LIMIT = 50_000
+"""Attributes remembered; then all are forgotten."""
+MEMO_BYTES = 160
+"""A longer attribute hardly repeats."""
+TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+_ERROR = 2
+
+unreadable: Counter[str] = Counter()
+"""Attributes that were left out because their bytes could not be read."""
+
+_memo: dict[bytes, tuple[str, object] | None] = {}
+_scopes: dict[bytes, tuple[str, str]] = {}
+_resources: dict[bytes, Attributes] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Span:
-    """A span as it was sent; ids in lower-case hex, times in nanoseconds since 1970."""
+    """A span as it was sent; ids in lower-case hex, times in nanoseconds since 1970.
+
+    `kind` as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
+    """
 
     trace_id: str
     span_id: str
@@ -29,51 +50,74 @@ class Span:
     attributes: Attributes
     resource: Attributes
     scope_name: str
+    name: str = ""
+    kind: int = 0
+    scope_version: str = ""
 
 
 def decode(body: bytes) -> list[Span]:
-    """Return the GenAI spans of an ExportTraceServiceRequest.
+    """Return the spans of an ExportTraceServiceRequest. Raises `DecodeError` if it is none.
 
-    Raises `DecodeError` if the bytes are none, or a GenAI span has no valid ids.
+    A span without valid ids gets some made from its content: sent again it is the same span.
     """
-    request = ExportTraceServiceRequest()
+    found: list[Span] = []
     try:
-        request.ParseFromString(body)
-    except ProtobufError as error:
+        for of_resource in wire.Request.FromString(body).resource_spans:
+            resource = _resource(of_resource.resource)
+            for raw in of_resource.scope_spans:
+                of_scope = wire.ScopeSpans.FromString(raw)
+                scope_name, scope_version = _scope(of_scope.scope)
+                for span in of_scope.spans:
+                    trace_id, span_id = span.trace_id, span.span_id
+                    if len(trace_id) != TRACE_ID_BYTES or len(span_id) != SPAN_ID_BYTES:
+                        trace_id, span_id = _made_ids(span)
+                    start, end = span.start_time_unix_nano, span.end_time_unix_nano
+                    found.append(
+                        Span(
+                            trace_id.hex(),
+                            span_id.hex(),
+                            span.parent_span_id.hex(),
+                            start or end,
+                            max(start, end),
+                            span.status.code == _ERROR,
+                            _attributes(span.attributes),
+                            resource,
+                            scope_name,
+                            span.name.decode("utf-8", "replace"),
+                            span.kind,
+                            scope_version,
+                        )
+                    )
+    except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError(f"not an OTLP ExportTraceServiceRequest: {error}") from None
-    return list(_spans(request))
+    return found
 
 
-def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
-    for of_resource in request.resource_spans:
-        resource = _attributes(of_resource.resource.attributes)
-        for of_scope in of_resource.scope_spans:
-            for span in of_scope.spans:
-                if any(pair.key.startswith("gen_ai.") for pair in span.attributes):
-                    yield _span(span, resource, of_scope.scope.name)
+def _attributes(raws: Iterable[bytes]) -> Attributes:
+    made: Attributes = {}
+    remembered = _memo
+    for raw in raws:
+        try:
+            pair = remembered[raw]
+        except KeyError:
+            pair = _parsed(raw)
+        if pair is not None:
+            made[pair[0]] = pair[1]
+    return made
 
 
-def _span(span: ProtoSpan, resource: Attributes, scope_name: str) -> Span:
-    if len(span.trace_id) != 16 or len(span.span_id) != 8:  # noqa: PLR2004  sizes of the protocol
-        raise DecodeError(
-            f"span {span.name!r}: trace_id must be 16 bytes and span_id 8, "
-            f"got {len(span.trace_id)} and {len(span.span_id)}"
-        )
-    return Span(
-        trace_id=span.trace_id.hex(),
-        span_id=span.span_id.hex(),
-        parent_span_id=span.parent_span_id.hex(),
-        start_time_ns=span.start_time_unix_nano,
-        end_time_ns=span.end_time_unix_nano,
-        is_error=span.status.code == Status.STATUS_CODE_ERROR,
-        attributes=_attributes(span.attributes),
-        resource=resource,
-        scope_name=scope_name,
-    )
-
-
-def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
-    return {pair.key: _value(pair.value) for pair in pairs if not pair.key.startswith(_CONTENT)}
+def _parsed(raw: bytes) -> tuple[str, object] | None:
+    try:
+        said = KeyValue.FromString(raw)
+    except ProtobufError:  # text that is no UTF-8, say: the span is worth more than the attribute
+        unreadable["attribute"] += 1
+        return None
+    pair = None if said.key.startswith(_CONTENT) else (said.key, _value(said.value))
+    if len(raw) <= MEMO_BYTES:
+        if len(_memo) >= MEMO_LIMIT:
+            _memo.clear()
+        _memo[raw] = pair
+    return pair
 
 
 def _value(value: AnyValue) -> object:
@@ -88,5 +132,33 @@ def _value(value: AnyValue) -> object:
             return value.double_value
         case "array_value":
             return [_value(item) for item in value.array_value.values]
+        case "kvlist_value":
+            return {pair.key: _value(pair.value) for pair in value.kvlist_value.values}
         case _:
             return None
+
+
+def _resource(raw: bytes) -> Attributes:
+    said = _resources.get(raw)
+    if said is None:
+        said = {pair.key: _value(pair.value) for pair in Resource.FromString(raw).attributes}
+        if len(_resources) >= MEMO_LIMIT:
+            _resources.clear()
+        _resources[raw] = said
+    return said
+
+
+def _scope(raw: bytes) -> tuple[str, str]:
+    said = _scopes.get(raw)
+    if said is None:
+        scope = InstrumentationScope.FromString(raw)
+        said = (scope.name, scope.version)
+        if len(_scopes) >= MEMO_LIMIT:
+            _scopes.clear()
+        _scopes[raw] = said
+    return said
+
+
+def _made_ids(span: object) -> tuple[bytes, bytes]:
+    digest = hashlib.blake2b(span.SerializeToString(deterministic=True), digest_size=24).digest()  # type: ignore[attr-defined]  # a class made at run time
+    return digest[:TRACE_ID_BYTES], digest[TRACE_ID_BYTES:]

@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,24 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-import uvicorn
 from clickhouse_connect.driver.client import Client
-from starlette.applications import Starlette
 
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.api.app import create_app
-from tallyspan_collector.api.keys import AdminKeys
 from tallyspan_collector.config import Config
-from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.loader import Loader
-from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.keys import PREFIXES, Key, Keys, digest
+from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.receiver import http
-from tallyspan_collector.receiver.grpc import GrpcReceiver
+from tallyspan_collector.worker import Worker, check_exposure, run_loop, tls
+from tallyspan_collector.workers import Workers
 
-DRAIN_SECONDS = 10
 _log = structlog.get_logger()
 
 
@@ -58,42 +52,43 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
         yield url, client
 
 
-def admin_keys(config: Config) -> tuple[AdminKeys, Path | None]:
-    """Return the keys of TALLYSPAN_ADMIN_KEY, else of a file made at the first start (mode 600)."""
-    given = os.environ.get("TALLYSPAN_ADMIN_KEY", "")
-    if given:
-        return AdminKeys.of({"admin": given}), None
-    if config.store != "local":
-        return AdminKeys(), None
+def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
+    """Return the keys of the environment and the store, and the file of the key made for them.
+
+    A local store without an admin key gets one at the first start, in a file of mode 600.
+    """
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    keys = Keys.of_environment(os.environ, config.data_dir / "keys.json")
+    keys.read(client)
     path = config.data_dir / "admin.key"
+    if os.environ.get("TALLYSPAN_ADMIN_KEY") or config.store != "local":
+        return keys, None
     if not path.exists():
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("tsa_" + secrets.token_urlsafe(32))
-    return AdminKeys.of({"admin": path.read_text().strip()}), path
+            file.write(PREFIXES["admin"] + secrets.token_urlsafe(32))
+    keys.add(Key("file", "admin", "admin", digest(path.read_text().strip().encode())))
+    return keys, path
 
 
 async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready], None]) -> None:
     """Run until `stop` is set; then drain what was accepted. Raises `ConfigError`, `StoreError`."""
-    book = PriceBook.load(config.prices)
-    with open_store(config) as (_, client):
-        metrics = Metrics()
-        loader = Loader(client, book, metrics)
-        keys, key_file = admin_keys(config)
-
-        def health() -> dict[str, object]:
-            reasons = [loader.last_error] if loader.last_error else []
-            return {"ready": not reasons, "reasons": reasons}
-
-        loading = asyncio.create_task(loader.run())
-        grpc = GrpcReceiver(loader, metrics)
-        otlp_http = _HttpServer(http.create_app(loader, metrics))
-        admin = _HttpServer(create_app(client, keys, health, metrics.text))
+    PriceBook.load(config.prices)
+    tls(config)
+    with open_store(config) as (url, client):
+        keys, key_file = open_keys(config, client)
+        check_exposure(config, keys)
+        workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
+        admin = HttpServer(
+            create_app(client, keys, workers.health, workers.metrics_text), tls(config)
+        )
         try:
+            listening = await workers.start()
+            scheme = "https" if config.tls_cert else "http"
             announce(
                 Ready(
-                    otlp_grpc=await grpc.start(config.otlp_grpc),
-                    otlp_http=await otlp_http.start("--otlp-http", config.otlp_http),
-                    admin="http://" + await admin.start("--admin", config.admin),
+                    otlp_grpc=listening.otlp_grpc,
+                    otlp_http=listening.otlp_http,
+                    admin=f"{scheme}://" + await admin.start("--admin", config.admin),
                     store=config.store.rpartition("@")[2],
                     admin_key_file=str(key_file) if key_file else None,
                 )
@@ -101,9 +96,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             await stop.wait()
             _log.info("collector.stopping")
         finally:
-            await asyncio.gather(grpc.stop(DRAIN_SECONDS), otlp_http.stop())
-            loader.stop()
-            await loading
+            await workers.stop()
             await admin.stop()
 
 
@@ -120,58 +113,13 @@ def announce_on_stdout(ready: Ready) -> None:
     sys.stdout.flush()
 
 
-async def run(config: Config) -> None:
-    """Run the collector until SIGTERM or SIGINT."""
+def run(config: Config) -> None:
+    """Run the collector until SIGTERM or SIGINT. Raises `ConfigError`, `StoreError`."""
+    run_loop(_run(config))
+
+
+async def _run(config: Config) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve(config, stop, announce_on_stdout)
-
-
-class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to the collector, which has more than one server to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class _HttpServer:
-    """One ASGI application on one address."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._server = _Uvicorn(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-            )
-        )
-        self._serving: asyncio.Task[None] | None = None
-
-    async def start(self, flag: str, address: str) -> str:
-        """Listen; return HOST:PORT with the port really taken. Raises `ConfigError`."""
-        host, _, port = address.rpartition(":")
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host.strip("[]"), int(port)))
-        except OSError as error:
-            listener.close()
-            raise ConfigError(
-                f"{flag} {address}: cannot listen there: {error.strerror}. "
-                "Choose another, or port 0 for a free one"
-            ) from None
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-        while not self._server.started:  # noqa: ASYNC110  uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        return f"{host}:{listener.getsockname()[1]}"
-
-    async def stop(self) -> None:
-        """Take no new requests; let the ones in flight end."""
-        if self._serving is not None:
-            self._server.should_exit = True
-            await self._serving

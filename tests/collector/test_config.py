@@ -29,7 +29,8 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path:
     ("text", "message"),
     [
         ("otlp_htpt: 1.1.1.1:1\n", r":1: unknown setting 'otlp_htpt'; did you mean 'otlp_http'\?"),
-        ("\nadmin: 4319\n", r":2: admin: must be text"),
+        ("\nadmin: 4319\n", r":2: admin '4319': must be HOST:PORT"),
+        ("\nadmin: [1]\n", r":2: admin: must be text"),
         ("admin: localhost\n", r":1: admin 'localhost': must be HOST:PORT"),
         ("store: mysql://x\n", r":1: store: must be 'local' or http"),
     ],

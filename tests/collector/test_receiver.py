@@ -1,12 +1,21 @@
+import base64
 import gzip
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
+import zstandard
+from google.protobuf.json_format import MessageToDict
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
@@ -78,8 +87,8 @@ def test_malformed_bytes_are_refused_and_the_next_request_is_taken(collector: Ru
         ({"content-type": "text/plain"}, b"", 415),
         ({"content-encoding": "br"}, b"", 415),
         ({"content-encoding": "gzip"}, b"no gzip", 400),
-        ({"content-encoding": "gzip"}, gzip.compress(b"x" * 1000)[:-9], 400),
-        ({"content-encoding": "gzip"}, gzip.compress(b"\0" * (65 << 20)), 413),
+        ({"content-encoding": "gzip"}, gzip.compress(b"x" * 1000, mtime=0)[:-9], 400),
+        ({"content-encoding": "gzip"}, gzip.compress(b"\0" * (65 << 20), mtime=0), 413),
     ],
 )
 def test_what_http_cannot_take_is_refused_with_a_sentence(
@@ -100,23 +109,100 @@ def test_spans_that_are_no_calls_are_acknowledged_and_counted(collector: Running
     assert 'tallyspan_spans_dropped_total{reason="not_a_call"}' in metrics
 
 
-def test_nothing_is_acknowledged_while_the_store_refuses(tmp_path: Path) -> None:
+def test_what_arrives_while_the_store_refuses_is_kept_and_booked_later(tmp_path: Path) -> None:
     with running_collector(tmp_path / "store") as collector:
         collector.client.command("RENAME TABLE llm_calls TO away")
+        send(collector, request(span(1, {**CHAT, "user.id": "kept"})))
+        until = time.monotonic() + 20
+        while (ready := httpx.get(f"{collector.ready.admin}/readyz")).status_code == 200:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert post(collector, request(span(2, {**CHAT, "user.id": "kept"}))).status_code == 200
+        collector.client.command("RENAME TABLE away TO llm_calls")
+
+        assert "llm_calls" in ready.json()["reasons"][0]
+        assert users(collector, "kept") == 2
+        assert httpx.get(f"{collector.ready.admin}/readyz").status_code == 200
+
+
+def test_above_its_limit_the_spool_asks_senders_to_come_back(tmp_path: Path) -> None:
+    with running_collector(tmp_path / "store", spool_limit=1) as collector:
+        collector.client.command("RENAME TABLE llm_calls TO away")
+        send(collector, request(span(1, CHAT)))
         with pytest.raises(grpc.RpcError) as refused:
-            send(collector, request(span(1, CHAT)))
-        over_http = post(collector, request(span(1, CHAT)))
+            send(collector, request(span(2, CHAT)))
+        over_http = post(collector, request(span(2, CHAT)))
         details = Status.FromString(
             dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
         )
         retry = RetryInfo()
         details.details[0].Unpack(retry)
-        ready = httpx.get(f"{collector.ready.admin}/readyz")
         collector.client.command("RENAME TABLE away TO llm_calls")
-        send(collector, request(span(1, CHAT)))
+        assert collector.rows("SELECT count() AS n FROM llm_calls") == [{"n": 1}]
+        send(collector, request(span(2, CHAT)))
 
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert retry.retry_delay.seconds >= 1
         assert (over_http.status_code, int(over_http.headers["retry-after"]) >= 1) == (503, True)
-        assert ready.status_code == 503
-        assert users(collector, "ada") == 1
+        assert collector.rows("SELECT count() AS n FROM llm_calls") == [{"n": 2}]
+
+
+def test_zstd_and_json_are_taken_too(collector: Running) -> None:
+    body = request(span(300, {**CHAT, "user.id": "zstd"}))
+    packed = zstandard.ZstdCompressor().compress(body)
+    sent = ExportTraceServiceRequest.FromString(request(span(301, {**CHAT, "user.id": "json"})))
+    as_json = MessageToDict(sent)
+    for each in as_json["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        for name in ("traceId", "spanId"):
+            each[name] = base64.b64decode(each[name]).hex()
+    answer = post(collector, json.dumps(as_json).encode(), **{"content-type": "application/json"})
+
+    assert post(collector, packed, **{"content-encoding": "zstd"}).status_code == 200
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert (users(collector, "zstd"), users(collector, "json")) == (1, 1)
+    (row,) = collector.rows("SELECT trace_id FROM calls WHERE user_id = 'json'")
+    assert row["trace_id"] == sent.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"nonsense", b'{"resourceSpans": 7}', b"[" * 100_000, b'{"a":' * 5000]
+)
+def test_bad_json_is_refused_in_json(collector: Running, body: bytes) -> None:
+    answer = post(collector, body, **{"content-type": "application/json"})
+
+    assert answer.status_code == 400
+    assert "OTLP" in answer.json()["message"]
+
+
+def test_spans_without_any_time_are_refused_and_said_so(collector: Running) -> None:
+    sent = ExportTraceServiceRequest.FromString(
+        request(span(400, {**CHAT, "user.id": "time"}), span(401, {**CHAT, "user.id": "time"}))
+    )
+    lost = sent.resource_spans[0].scope_spans[0].spans[1]
+    lost.start_time_unix_nano = lost.end_time_unix_nano = 0
+    answer = ExportTraceServiceResponse.FromString(send(collector, sent.SerializeToString()))
+
+    assert answer.partial_success.rejected_spans == 1
+    assert "time" in answer.partial_success.error_message
+    assert users(collector, "time") == 1
+
+
+def test_spans_without_valid_ids_get_some_that_stay_the_same(collector: Running) -> None:
+    sent = ExportTraceServiceRequest.FromString(request(span(500, {**CHAT, "user.id": "ids"})))
+    sent.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
+    send(collector, sent.SerializeToString())
+    send(collector, sent.SerializeToString())
+
+    assert users(collector, "ids") == 1
+
+
+def test_chunked_bodies_need_no_length(collector: Running) -> None:
+    body = request(span(600, {**CHAT, "user.id": "chunked"}))
+    answer = httpx.post(
+        f"http://{collector.ready.otlp_http}/some/prefix/v1/traces",
+        content=(body[start : start + 7] for start in range(0, len(body), 7)),
+        headers=PROTOBUF,
+    )
+
+    assert answer.status_code == 200
+    assert users(collector, "chunked") == 1

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from tallyspan_collector.api.gate import AdminGate
-from tallyspan_collector.api.keys import AdminKeys
 from tallyspan_collector.api.landing import landing_page
 from tallyspan_collector.api.token_usage import TokenUsage
+from tallyspan_collector.keys import Keys
 from tallyspan_collector.summary import MAX_SECONDS, RequestError
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 def create_app(
     client: Client,
-    admin_keys: AdminKeys,
+    admin_keys: Keys,
     health: Callable[[], Mapping[str, object]],
     metrics: Callable[[], str],
     *,

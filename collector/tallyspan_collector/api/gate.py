@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tallyspan_collector.api.keys import AdminKeys
+from tallyspan_collector.keys import Keys
 
 NO_KEYS = (
     "no admin key is set up, so nobody may read costs: start the collector with"
@@ -22,13 +22,14 @@ log = structlog.get_logger()
 class AdminGate:
     """Lets requests with an admin key through, and writes one log line for each request."""
 
-    def __init__(self, app: ASGIApp, keys: AdminKeys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 without any key set up, 401 for a wrong one, else pass the request on."""
-        key_name = self._keys.name_of(_presented(scope))
+        key = self._keys.find(_presented(scope), "admin")
+        key_name = key.name if key else None
         status = 500
         began = time.monotonic()
 
@@ -55,7 +56,7 @@ class AdminGate:
             )
 
     def _refusal(self) -> ASGIApp:
-        if not self._keys:
+        if not self._keys.has("admin"):
             return JSONResponse({"error": NO_KEYS}, status_code=403)
         return JSONResponse(
             {"error": WRONG_KEY},

@@ -1,1 +1,1 @@
-"""OTLP in: bytes are acknowledged once their calls are in the ledger, never before."""
+"""OTLP in: bytes are acknowledged once what can become a call is on disk, never before."""

@@ -4,32 +4,35 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tallyspan_collector.errors import (
-    ConfigError,
-    DecodeError,
-    OverloadedError,
-    StoreUnavailableError,
-)
-from tallyspan_collector.loader import Loader
+from tallyspan_collector.errors import ConfigError, DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics import Dropped, Metrics
-from tallyspan_collector.otlp import decode
+from tallyspan_collector.receiver.intake import (
+    MESSAGE_BYTES_LIMIT,
+    RETRY_SECONDS,
+    Intake,
+    NoKeyError,
+)
+from tallyspan_collector.receiver.tls import Tls
 
-MESSAGE_BYTES_LIMIT = 64 << 20
-RETRY_SECONDS = 2
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 class GrpcReceiver:
-    """Serves TraceService on one address."""
+    """Serves TraceService on one address; with `is_shared` other processes listen there too."""
 
-    def __init__(self, loader: Loader, metrics: Metrics) -> None:
-        self._loader = loader
+    def __init__(
+        self, intake: Intake, metrics: Metrics, tls: Tls | None = None, *, is_shared: bool = False
+    ) -> None:
+        self._intake = intake
         self._metrics = metrics
+        self._tls = tls
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_LIMIT),
-                ("grpc.so_reuseport", 0),  # a second collector on the port must fail, not share it
+                # A second collector on the port must fail, not share it.
+                ("grpc.so_reuseport", int(is_shared)),
             ]
         )
         handler = grpc.unary_unary_rpc_method_handler(self._export)
@@ -38,7 +41,11 @@ class GrpcReceiver:
     async def start(self, address: str) -> str:
         """Listen; return HOST:PORT with the port really taken. Raises `ConfigError`."""
         try:
-            port = self._server.add_insecure_port(address)
+            port = (
+                self._server.add_secure_port(address, self._tls.for_grpc())
+                if self._tls
+                else self._server.add_insecure_port(address)
+            )
         except RuntimeError:
             raise ConfigError(
                 f"--otlp-grpc {address}: cannot listen there; is the port in use? "
@@ -53,7 +60,11 @@ class GrpcReceiver:
 
     async def _export(self, body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
-            await self._loader.load(decode(body))
+            key = self._intake.authenticate(_authorization(context))
+            rejected = await self._intake.take(body, key)
+        except NoKeyError as error:
+            self._metrics.request("unauthenticated")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         except DecodeError as error:
             self._metrics.request("malformed")
             self._metrics.dropped(Dropped.MALFORMED)
@@ -61,11 +72,18 @@ class GrpcReceiver:
         except OverloadedError as error:
             self._metrics.request("refused")
             await self._ask_to_retry(context, grpc.StatusCode.RESOURCE_EXHAUSTED, error)
-        except StoreUnavailableError as error:
+        except SpoolError as error:
             self._metrics.request("failed")
             await self._ask_to_retry(context, grpc.StatusCode.UNAVAILABLE, error)
-        self._metrics.request("accepted")
-        return b""  # an empty ExportTraceServiceResponse: all accepted
+        else:
+            self._metrics.request("accepted")
+            if rejected is None:
+                return b""  # an empty ExportTraceServiceResponse: all accepted
+            response = ExportTraceServiceResponse()
+            response.partial_success.rejected_spans = rejected.spans
+            response.partial_success.error_message = rejected.reason
+            return response.SerializeToString()
+        raise AssertionError  # abort raises
 
     @staticmethod
     async def _ask_to_retry(
@@ -77,6 +95,13 @@ class GrpcReceiver:
         status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS)))
         details = ("grpc-status-details-bin", status.SerializeToString())
         await context.abort(code, str(error), trailing_metadata=(details,))
+
+
+def _authorization(context: grpc.aio.ServicerContext) -> str:
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization":
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return ""
 
 
 class _Only(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types

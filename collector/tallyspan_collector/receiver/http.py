@@ -1,20 +1,34 @@
-"""OTLP over HTTP, protobuf. Source: opentelemetry-proto, "OTLP/HTTP"."""
+"""OTLP over HTTP, protobuf and JSON. Source: opentelemetry-proto, "OTLP/HTTP"."""
 
+import io
 import zlib
 
+import zstandard
+from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tallyspan_collector.errors import DecodeError, OverloadedError, StoreUnavailableError
-from tallyspan_collector.loader import Loader
+from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics import Dropped, Metrics
-from tallyspan_collector.otlp import decode
-from tallyspan_collector.receiver.grpc import MESSAGE_BYTES_LIMIT, RETRY_SECONDS
+from tallyspan_collector.receiver.intake import (
+    MESSAGE_BYTES_LIMIT,
+    RETRY_SECONDS,
+    Intake,
+    NoKeyError,
+    TooOftenError,
+)
+from tallyspan_collector.receiver.otlp_json import to_protobuf
 
-PROTOBUF = "application/x-protobuf"
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+CODINGS = ("identity", "gzip", "zstd")
+ZSTD_WINDOW_BYTES = 8 << 20
 
 
 class RefusedError(Exception):
@@ -25,37 +39,56 @@ class RefusedError(Exception):
         self.status = status
 
 
-def create_app(loader: Loader, metrics: Metrics) -> Starlette:
-    """Return the ASGI application that answers POST /v1/traces."""
+def create_app(intake: Intake, metrics: Metrics) -> Starlette:
+    """Return the ASGI application that answers POST .../v1/traces, whatever stands before it."""
 
     async def traces(request: Request) -> Response:
+        is_json = _media_type(request) == JSON
         try:
-            await loader.load(decode(await _body(request)))
-        except RefusedError as error:
-            metrics.request("refused")
-            return _failure(error.status, error)
-        except DecodeError as error:
-            metrics.request("malformed")
-            metrics.dropped(Dropped.MALFORMED)
-            return _failure(400, error)
-        except (OverloadedError, StoreUnavailableError) as error:
-            metrics.request("failed")
-            return _failure(503, error)
+            key = intake.authenticate(request.headers.get("authorization", ""))
+            body = await _body(request)
+            if is_json:
+                body = to_protobuf(body, ExportTraceServiceRequest())
+            rejected = await intake.take(body, key)
+        except (
+            NoKeyError,
+            TooOftenError,
+            RefusedError,
+            DecodeError,
+            OverloadedError,
+            SpoolError,
+        ) as e:
+            return _failure(e, metrics, is_json=is_json)
         metrics.request("accepted")
-        return Response(b"", media_type=PROTOBUF)
+        said = ExportTraceServiceResponse()
+        if rejected is not None:
+            said.partial_success.rejected_spans = rejected.spans
+            said.partial_success.error_message = rejected.reason
+        if is_json:
+            return Response(MessageToJson(said, indent=None), media_type=JSON)
+        return Response(said.SerializeToString(), media_type=PROTOBUF)
 
-    return Starlette(routes=[Route("/v1/traces", traces, methods=["POST"])])
+    return Starlette(
+        routes=[
+            Route("/v1/traces", traces, methods=["POST"]),
+            Route("/{prefix:path}/v1/traces", traces, methods=["POST"]),
+        ]
+    )
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _body(request: Request) -> bytes:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != PROTOBUF:
+    media_type = _media_type(request)
+    if media_type not in {PROTOBUF, JSON}:
         raise RefusedError(
-            415, f"content-type {content_type or 'missing'}: send {PROTOBUF} (http/protobuf)"
+            415, f"content-type {media_type or 'missing'}: send {PROTOBUF} or {JSON}"
         )
-    coding = request.headers.get("content-encoding", "identity").lower()
-    if coding not in {"identity", "gzip"}:
-        raise RefusedError(415, f"content-encoding {coding}: send gzip or none")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in CODINGS:
+        raise RefusedError(415, f"content-encoding {coding}: send one of {', '.join(CODINGS)}")
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if coding == "gzip" else None
     parts: list[bytes] = []
     room = MESSAGE_BYTES_LIMIT
@@ -70,10 +103,42 @@ async def _body(request: Request) -> bytes:
         parts.append(part)
     if inflate is not None and not inflate.eof:
         raise DecodeError("the gzip body ends too early")
-    return b"".join(parts)
+    body = b"".join(parts)
+    return _unpacked_zstd(body) if coding == "zstd" else body
 
 
-def _failure(status: int, error: Exception) -> Response:
-    headers = {"retry-after": str(RETRY_SECONDS)} if status == 503 else {}  # noqa: PLR2004
-    body = Status(message=str(error)).SerializeToString()
-    return Response(body, status, headers, media_type=PROTOBUF)
+def _unpacked_zstd(body: bytes) -> bytes:
+    unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
+    try:
+        plain = unpacker.stream_reader(io.BytesIO(body)).read(MESSAGE_BYTES_LIMIT + 1)
+    except zstandard.ZstdError as error:
+        raise DecodeError(f"not zstd: {error}") from None
+    if len(plain) > MESSAGE_BYTES_LIMIT:
+        raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes")
+    return plain
+
+
+def _failure(error: Exception, metrics: Metrics, *, is_json: bool) -> Response:
+    headers: dict[str, str] = {}
+    outcome, status = "failed", 503
+    match error:
+        case RefusedError():
+            outcome, status = "refused", error.status
+        case NoKeyError():
+            outcome, status = "unauthenticated", 401
+            headers["www-authenticate"] = 'Bearer realm="tallyspan ingest"'
+        case DecodeError():
+            outcome, status = "malformed", 400
+            metrics.dropped(Dropped.MALFORMED)
+        case TooOftenError():
+            outcome, status = "refused", 429
+        case OverloadedError():
+            outcome = "refused"
+        case _:
+            pass
+    if status in {429, 503}:
+        headers["retry-after"] = str(RETRY_SECONDS)
+    metrics.request(outcome)
+    said = Status(message=str(error))
+    body = MessageToJson(said, indent=None).encode() if is_json else said.SerializeToString()
+    return Response(body, status, headers, media_type=JSON if is_json else PROTOBUF)

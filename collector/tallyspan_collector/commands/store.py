@@ -1,0 +1,52 @@
+"""The store a command works on: a running one, else started for the command."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.local import LocalStore, running_url
+from tallyspan_collector import config
+from tallyspan_collector.errors import ConfigError
+
+
+@contextmanager
+def reading(options: argparse.Namespace) -> Iterator[Client]:
+    """Yield a client that reads only. Raises `ConfigError`, `StoreError`."""
+    with _opened(options, "tallyspan_reader") as client:
+        yield client
+
+
+@contextmanager
+def writing(options: argparse.Namespace) -> Iterator[Client]:
+    """Yield a client that may write. Raises `ConfigError`, `StoreError`."""
+    with _opened(options, "tallyspan") as client:
+        yield client
+
+
+@contextmanager
+def _opened(
+    options: argparse.Namespace, account: Literal["tallyspan", "tallyspan_reader"]
+) -> Iterator[Client]:
+    settings = config.read(options, options=config.READ_OPTIONS)
+    if settings["store"] != "local":
+        with connect(settings["store"]) as client:
+            yield client
+        return
+    data_dir: Path = settings["data_dir"]
+    url = running_url(data_dir, account)
+    if url is not None:
+        with connect(url) as client:
+            yield client
+        return
+    if not (data_dir / "data").is_dir():
+        raise ConfigError(
+            f"--data-dir {data_dir}: no local store there; start one with 'tallyspan up', "
+            "or name another folder or --store URL"
+        )
+    with LocalStore(data_dir) as store, connect(store.url) as client:
+        yield client

@@ -1,0 +1,1 @@
+"""From bytes to the ledger: admitted, spooled (then acknowledged), decoded, priced, inserted."""

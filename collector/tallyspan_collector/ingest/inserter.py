@@ -1,0 +1,165 @@
+"""A planned batch -> the ledger, exactly once.
+
+A batch is sent with its id as deduplication token, so sending it again is harmless, with one
+exception: a server that dies between writing its deduplication log and the part itself drops the
+batch for ever when it comes again. So whenever an attempt ended in doubt, the rows that are there
+are counted by `batch_id`, and those that lack are inserted under another token.
+"""
+
+import threading
+import time
+
+import lz4.frame
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.engine import one_line
+from tallyspan_clickhouse.rollups import repair
+from tallyspan_collector.errors import SpoolError, StoreUnavailableError
+from tallyspan_collector.ingest.spool import Batch, Spool
+from tallyspan_collector.metrics import Metrics
+
+TABLE = "llm_calls"
+SETTINGS = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "max_insert_block_size": 1_048_576,
+    "min_insert_block_size_rows": 1_048_576,
+    "input_format_parallel_parsing": 0,
+}
+"""Stated with every insert: the defaults differ between ClickHouse versions."""
+LONGEST_PAUSE_SECONDS = 5.0
+REPAIRS = 5
+_CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_PARSE", "CANNOT_CONVERT", "INCORRECT_DATA", "CANNOT_READ",
+                "NOT_FOUND_COLUMN_IN_BLOCK", "NO_SUCH_COLUMN", "VALUE_IS_OUT_OF_RANGE",
+                "ARGUMENT_OUT_OF_BOUND", "DECIMAL_OVERFLOW", "UNKNOWN_TYPE")  # fmt: skip
+"""What the store says of a batch that it will never take."""
+
+_log = structlog.get_logger()
+
+
+class Inserter:
+    """Sends batches in their order, one at a time."""
+
+    def __init__(self, client: Client, spool: Spool, metrics: Metrics) -> None:
+        self._client = client
+        self._spool = spool
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self.last_error = ""
+
+    def recover(self) -> None:
+        """Bring the batches of an unclean stop into the ledger."""
+        for batch in self._spool.planned():
+            _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
+            self.insert(batch, is_doubtful=True)
+
+    def insert(self, batch: Batch, *, is_doubtful: bool = False) -> None:
+        """Return when the ledger has the batch and the spool forgot it, or `stop` was called.
+
+        While the store is away it is tried for ever; what the store will never take is buried.
+        """
+        pause = 0.1
+        while not self._stopping.is_set():
+            started = time.perf_counter()
+            try:
+                if is_doubtful:
+                    self._complete(batch)
+                else:
+                    self._send(batch)
+            except Exception as error:  # noqa: BLE001  whatever it is, the batch is kept
+                self._metrics.insert_failed()
+                reason = one_line(error)
+                if any(name in reason for name in _CANNOT_EVER):
+                    _log.error("batch.buried", batch_id=batch.batch_id, error=reason)
+                    self._forget(batch, buried_for=reason)
+                    return
+                self.last_error = f"the store does not take what arrives: {reason}"
+                _log.warning("insert.failed", batch_id=batch.batch_id, error=reason)
+                is_doubtful = True
+                self._stopping.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                self.last_error = ""
+                self._metrics.inserted(time.perf_counter() - started, batch.rows)
+                self._forget(batch)
+                return
+
+    def stop(self) -> None:
+        """Let a batch that the store does not take stay in the spool."""
+        self._stopping.set()
+
+    def _forget(self, batch: Batch, buried_for: str = "") -> None:
+        while True:
+            try:
+                if buried_for:
+                    self._spool.bury(batch, buried_for)
+                else:
+                    self._spool.confirm(batch)
+            except SpoolError as error:  # the disk is full, say; the row is removed when it can be
+                self.last_error = str(error)
+                if self._stopping.wait(1):
+                    return
+            else:
+                return
+
+    def _send(self, batch: Batch) -> None:
+        self._client.raw_insert(
+            TABLE,
+            batch.columns,
+            batch.payload,
+            settings={**SETTINGS, "insert_deduplication_token": str(batch.batch_id)},
+            fmt="Native",
+            compression="lz4",
+        )
+
+    def _complete(self, batch: Batch) -> None:
+        """Send the batch, count what is there, and add what the store lost."""
+        if self._stored(batch) < batch.rows:
+            self._send(batch)
+        for attempt in range(1, REPAIRS + 1):
+            stored = self._stored(batch)
+            if stored == batch.rows:
+                repair(self._client, batch.batch_id)
+                return
+            if stored > batch.rows:
+                self._metrics.repaired("surplus", stored - batch.rows)
+                raise StoreUnavailableError(
+                    f"batch {batch.batch_id} has {stored} rows in the ledger and should have "
+                    f"{batch.rows}: stop writing, and see docs/operations.md, 'A surplus'"
+                )
+            self._metrics.repaired("lost", batch.rows - stored)
+            _log.warning(
+                "batch.repaired", batch_id=batch.batch_id, lost=batch.rows - stored, attempt=attempt
+            )
+            self._add_lost(batch, attempt)
+        raise StoreUnavailableError(
+            f"the store loses rows of batch {batch.batch_id} again and again"
+        )
+
+    def _stored(self, batch: Batch) -> int:
+        rows = self._client.query(
+            f"SELECT count() FROM {TABLE} WHERE batch_id = {{batch:UInt64}}",  # noqa: S608  own name
+            parameters={"batch": batch.batch_id},
+            settings={"select_sequential_consistency": 1},
+        ).result_rows
+        return int(rows[0][0])
+
+    def _add_lost(self, batch: Batch, attempt: int) -> None:
+        structure = self._client.query(
+            "SELECT name, type FROM system.columns"
+            " WHERE database = currentDatabase() AND table = {table:String}",
+            parameters={"table": TABLE},
+        ).result_rows
+        types = {str(row[0]): str(row[1]) for row in structure}
+        shape = ", ".join(f"{name} {types[name]}" for name in batch.columns).replace("'", "\\'")
+        names = ", ".join(batch.columns)
+        self._client.command(
+            f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM input('{shape}')"  # noqa: S608  own names
+            " WHERE (trace_id, span_id, entry_kind, sign) NOT IN"
+            f" (SELECT trace_id, span_id, entry_kind, sign FROM {TABLE}"
+            f" WHERE batch_id = {batch.batch_id}) FORMAT Native",
+            data=lz4.frame.decompress(batch.payload),
+            settings={**SETTINGS, "insert_deduplication_token": f"{batch.batch_id}:r{attempt}"},
+        )

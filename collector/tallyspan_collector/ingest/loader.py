@@ -1,0 +1,205 @@
+"""Spooled requests -> calls -> prices -> batches -> the ledger, behind the acknowledgement."""
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.engine import one_line
+from tallyspan_collector import dialects, entry, otlp
+from tallyspan_collector.call import Call
+from tallyspan_collector.errors import DecodeError, SpoolError
+from tallyspan_collector.ingest.block import Encoder
+from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
+from tallyspan_collector.ingest.seen import Seen, identity
+from tallyspan_collector.ingest.spool import Batch, Request, Spool
+from tallyspan_collector.keys import Keys
+from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.pricing.book import PriceBook
+
+BATCH_CALLS = 20_000
+BATCH_WAIT_SECONDS = 0.25
+BATCHES_AHEAD = 2
+
+_log = structlog.get_logger()
+
+
+class Loader:
+    """Two threads: one makes batches of what the spool holds, one inserts them in order."""
+
+    def __init__(
+        self,
+        client: Client,
+        spool: Spool,
+        seen: Seen,
+        book: PriceBook,
+        keys: Keys,
+        metrics: Metrics,
+    ) -> None:
+        self._spool = spool
+        self._seen = seen
+        self._book = book
+        self._keys = keys
+        self._metrics = metrics
+        self._encoder = Encoder(client, TABLE)
+        self._inserter = Inserter(client, spool, metrics)
+        self._batches: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
+        self._is_draining = threading.Event()
+        self._is_stopped = threading.Event()
+        self._making = threading.Thread(target=self._make, name="loader", daemon=True)
+        self._inserting = threading.Thread(target=self._insert, name="inserter", daemon=True)
+        self._last_error = ""
+
+    @property
+    def last_error(self) -> str:
+        """Why calls do not get into the ledger at the moment; empty: they do."""
+        return self._last_error or self._inserter.last_error
+
+    def start(self) -> None:
+        """Begin with what an earlier process left."""
+        self._inserting.start()
+        self._making.start()
+
+    def stop(self, seconds: float) -> None:
+        """Bring what the spool holds into the ledger, at most so long; the rest stays on disk."""
+        self._is_draining.set()
+        until = time.monotonic() + seconds
+        self._making.join(max(0.0, until - time.monotonic()))
+        self._inserting.join(max(0.0, until - time.monotonic()))
+        self._is_stopped.set()
+        self._inserter.stop()
+        self._making.join()
+        self._inserting.join()
+
+    def _insert(self) -> None:
+        self._inserter.recover()
+        while (batch := self._batches.get()) is not None:
+            self._inserter.insert(batch)
+
+    def _make(self) -> None:
+        held: list[tuple[Request, list[Call]]] = []
+        calls, due = 0, 0.0
+        while not self._is_stopped.is_set():
+            wait = max(0.0, due - time.monotonic()) if held else BATCH_WAIT_SECONDS
+            requests = self._spool.take(min(wait, BATCH_WAIT_SECONDS))
+            if requests and not held:
+                due = time.monotonic() + BATCH_WAIT_SECONDS
+            for request in requests:
+                read = self._read(request)
+                if read is not None:
+                    held.append((request, read))
+                    calls += len(read)
+            is_over = self._is_draining.is_set() and not requests
+            if held and (calls >= BATCH_CALLS or time.monotonic() >= due or is_over):
+                self._plan_until_done(held)
+                held, calls = [], 0
+            if is_over:
+                break
+        self._batches.put(None)
+
+    def _read(self, request: Request) -> list[Call] | None:
+        """Return the calls of the request; None: it cannot be read, and was buried."""
+        try:
+            spans = otlp.decode(request.blob)
+            calls = [call for span in spans if (call := dialects.read(span)) is not None]
+        except Exception as error:  # noqa: BLE001  one request must not stop the others
+            self._bury(request, error)
+            return None
+        self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - len(calls))
+        source = self._keys.source(request.source)
+        if source is not None:
+            for call in calls:
+                call.source = source.name
+                call.tenant = source.tenant
+                call.department = call.department or source.department
+        return calls
+
+    def _bury(self, request: Request, error: Exception) -> None:
+        reason = str(error) if isinstance(error, DecodeError) else repr(error)
+        _log.error("request.buried", request=request.id, error=reason)
+        self._metrics.dropped(Dropped.BURIED)
+        while not self._is_stopped.is_set():
+            try:
+                self._spool.bury(request, reason)
+            except SpoolError as refused:
+                self._last_error = str(refused)
+                self._is_stopped.wait(1)
+            else:
+                return
+
+    def _plan_until_done(self, held: list[tuple[Request, list[Call]]]) -> None:
+        pause = 0.2
+        while held and not self._is_stopped.is_set():
+            try:
+                self._plan(held)
+            except _CannotBuildError as error:
+                for request, calls in [*held]:
+                    if not self._is_sound(calls):
+                        self._bury(request, error)
+                        held.remove((request, calls))
+            except Exception as error:  # noqa: BLE001  the disk or the store: what is held stays
+                self._last_error = f"batches cannot be made: {one_line(error)}"
+                _log.warning("batch.failed", error=one_line(error))
+                self._is_stopped.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                self._last_error = ""
+                return
+
+    def _plan(self, held: Sequence[tuple[Request, list[Call]]]) -> None:
+        requests = [request for request, _ in held]
+        # By the first request alone: after a crash the batch may get more requests, not another id.
+        digest = hashlib.blake2b(f"{self._spool.id}:{requests[0].id}".encode(), digest_size=8)
+        batch_id = int.from_bytes(digest.digest())
+        arrived = [call for _, calls in held for call in calls]
+        by_identity: dict[int, Call] = {}
+        for call in arrived:
+            by_identity.setdefault(identity(call.trace_id, call.span_id), call)
+        fresh = self._seen.claim(list(by_identity), batch_id) if arrived else set()
+        kept = [call for key, call in by_identity.items() if key in fresh]
+        batch = None
+        if kept:
+            columns, costs = self._columns(kept, batch_id)
+            payload = self._encoder.encode(columns)
+            batch = Batch(batch_id, len(kept), tuple(columns), payload)
+            for cost in costs:
+                self._metrics.stored(str(cost["cost_status"]))
+        self._spool.plan(requests, batch)
+        self._metrics.dropped(Dropped.DUPLICATE, len(arrived) - len(kept))
+        if batch is not None:
+            self._hand_on(batch)
+
+    def _columns(
+        self, calls: Sequence[Call], batch_id: int
+    ) -> tuple[dict[str, list[object]], list[dict[str, object]]]:
+        try:
+            costs = [entry.cost(call, self._book) for call in calls]
+            return entry.columns(calls, costs, batch_id, time.time_ns() // 1_000_000), costs
+        except Exception as error:
+            raise _CannotBuildError(repr(error)) from error
+
+    def _is_sound(self, calls: Sequence[Call]) -> bool:
+        try:
+            if calls:
+                self._columns(calls, 0)
+        except _CannotBuildError:
+            return False
+        return True
+
+    def _hand_on(self, batch: Batch) -> None:
+        """Give the batch to the inserter; one not taken before the end stays in the spool."""
+        while not self._is_stopped.is_set():
+            try:
+                self._batches.put(batch, timeout=0.2)
+            except queue.Full:
+                continue
+            else:
+                return
+
+
+class _CannotBuildError(Exception):
+    """A call among these cannot be priced or written."""

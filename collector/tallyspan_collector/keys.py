@@ -1,0 +1,188 @@
+"""Keys: who may send calls (ingest) and who may see costs (admin).
+
+A key is 256 random bits with a prefix that tells its role; what is kept is its SHA-256 digest, in
+the table `api_keys` of the store. A collector reads the table every few seconds, so a key that is
+added or revoked counts everywhere without a restart, and keeps a copy (digests only) in its data
+folder for a start while the store is away.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.errors import ConfigError
+
+PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
+"""Roles: ingest sends calls; admin reads costs; app reads the cost of a conversation by its id."""
+READ_SECONDS = 5
+ENVIRONMENT = {"TALLYSPAN_ADMIN_KEY": "admin", "TALLYSPAN_INGEST_KEY": "ingest"}
+_COLUMNS = ("id", "role", "name", "digest", "department", "tenant", "departments", "rate_limit",
+            "expires_s", "revoked_s")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key.
+
+    `departments` an admin key is limited to; empty: all. `department` and `tenant` are what calls
+    get that name none. `rate_limit` in requests a second, 0: no limit. Times in seconds since 1970,
+    0: never.
+    """
+
+    id: str
+    role: str
+    name: str
+    digest: str = field(repr=False)
+    department: str = ""
+    tenant: str = ""
+    departments: tuple[str, ...] = ()
+    rate_limit: int = 0
+    expires_s: int = 0
+    revoked_s: int = 0
+
+    def is_valid(self, now: float) -> bool:
+        """Whether the key may still be used."""
+        return not self.revoked_s and not (self.expires_s and self.expires_s <= now)
+
+
+def digest(token: bytes) -> str:
+    """Return what is kept of a key."""
+    return hashlib.sha256(token).hexdigest()
+
+
+def make(role: str, name: str, **said: Any) -> tuple[Key, str]:
+    """Return a new key and its token, which is shown once and never kept."""
+    token = PREFIXES[role] + secrets.token_urlsafe(32)
+    return Key(secrets.token_hex(4), role, name, digest(token.encode()), **said), token
+
+
+class Keys:
+    """The keys a collector goes by. Any thread may ask."""
+
+    def __init__(self, fixed: Iterable[Key] = (), copy: Path | None = None) -> None:
+        self._fixed = tuple(fixed)
+        self._copy = copy
+        self._by_digest: dict[str, Key] = {}
+        self._by_id: dict[str, Key] = {}
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._limiting = threading.Lock()
+        self._take(())
+        if copy is not None and copy.is_file():
+            self._take(_from_json(copy))
+
+    @classmethod
+    def of(cls, tokens: Mapping[str, str], role: str = "admin") -> "Keys":
+        """Return keys of one role by their names and tokens."""
+        return cls(Key(name, role, name, digest(token.encode())) for name, token in tokens.items())
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str], copy: Path | None = None) -> "Keys":
+        """Return keys with those that the environment gives: TALLYSPAN_ADMIN_KEY, .._INGEST_KEY."""
+        given = [
+            Key(variable, role, role, digest(environment[variable].encode()))
+            for variable, role in ENVIRONMENT.items()
+            if environment.get(variable)
+        ]
+        return cls(given, copy)
+
+    def add(self, key: Key) -> None:
+        """Let a key count for this process alone."""
+        self._fixed = (*self._fixed, key)
+        self._take(key for key in self._by_id.values() if key not in self._fixed)
+
+    def has(self, role: str) -> bool:
+        """Whether any key of the role is valid."""
+        now = time.time()
+        return any(key.role == role and key.is_valid(now) for key in self._by_id.values())
+
+    def has_had(self, role: str) -> bool:
+        """Whether there is or was any key of the role: the last one revoked opens no door."""
+        return any(key.role == role for key in self._by_id.values())
+
+    def find(self, token: bytes, role: str) -> Key | None:
+        """Return the valid key of the role that the token is, else None."""
+        # Looked up by digest: the time it takes tells nothing of the token.
+        key = self._by_digest.get(digest(token))
+        if key is None or key.role != role or not key.is_valid(time.time()):
+            return None
+        return key
+
+    def source(self, key_id: str) -> Key | None:
+        """Return the key that something came with, revoked or not."""
+        return self._by_id.get(key_id)
+
+    def is_within_rate(self, key: Key) -> bool:
+        """Whether the key may make one more request now (a bucket of one second's requests)."""
+        if not key.rate_limit:
+            return True
+        now = time.monotonic()
+        with self._limiting:
+            left, at = self._buckets.get(key.id, (float(key.rate_limit), now))
+            left = min(float(key.rate_limit), left + (now - at) * key.rate_limit)
+            is_within = left >= 1
+            self._buckets[key.id] = (left - 1 if is_within else left, now)
+        return is_within
+
+    def read(self, client: Client) -> None:
+        """Take the keys of the store. Raises what the store raises; what was known stays."""
+        found = list(stored(client))
+        self._take(found)
+        if self._copy is not None:
+            text = json.dumps([asdict(key) for key in found])
+            if not self._copy.is_file() or self._copy.read_text() != text:
+                part = self._copy.with_suffix(".part")
+                with os.fdopen(
+                    os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+                ) as f:
+                    f.write(text)
+                part.replace(self._copy)
+
+    def _take(self, keys: Iterable[Key]) -> None:
+        all_keys = [*keys, *self._fixed]
+        self._by_digest = {key.digest: key for key in all_keys}
+        self._by_id = {key.id: key for key in all_keys}
+
+
+def stored(client: Client) -> Iterable[Key]:
+    """Return the keys of the store, the newest first, revoked ones too."""
+    rows = client.query(
+        f"SELECT {', '.join(_COLUMNS)} FROM api_keys FINAL ORDER BY created_at DESC"  # noqa: S608  own names
+    ).result_rows
+    for row in rows:
+        said = dict(zip(_COLUMNS, row, strict=True))
+        yield Key(**said | {"departments": tuple(said["departments"])})
+
+
+def store(client: Client, key: Key) -> None:
+    """Write a new key, or a new state of one that is there."""
+    said = asdict(key) | {"departments": list(key.departments), "version": time.time_ns()}
+    client.insert("api_keys", [list(said.values())], column_names=list(said))
+
+
+def revoke(client: Client, key_id: str) -> Key:
+    """Let the key count no more. Raises `ConfigError` if there is none with this id."""
+    found = next((key for key in stored(client) if key.id == key_id), None)
+    if found is None:
+        raise ConfigError(f"no key has the id {key_id!r}; see them with: tallyspan keys list")
+    revoked = Key(**asdict(found) | {"revoked_s": int(time.time())})
+    store(client, revoked)
+    return revoked
+
+
+def _from_json(path: Path) -> list[Key]:
+    try:
+        return [
+            Key(**each | {"departments": tuple(each["departments"])})
+            for each in json.loads(path.read_text())
+        ]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []  # a copy only: the store is asked next

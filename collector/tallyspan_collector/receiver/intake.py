@@ -1,0 +1,89 @@
+"""What both receivers do with a request: who sends it, is it OTLP, is it on disk."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from tallyspan_collector.errors import OverloadedError, SpoolError, TallyspanError
+from tallyspan_collector.ingest.door import admit
+from tallyspan_collector.ingest.spool import Spool
+from tallyspan_collector.keys import Key, Keys
+from tallyspan_collector.metrics import Dropped, Metrics
+
+MESSAGE_BYTES_LIMIT = 64 << 20
+RETRY_SECONDS = 2
+HOW = "send an ingest key as 'Authorization: Bearer <key>' or as the password of Basic"
+
+
+class NoKeyError(TallyspanError):
+    """The request has no valid ingest key."""
+
+
+class TooOftenError(OverloadedError):
+    """The key makes more requests than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Spans that were not taken, and why: OTLP's partial success."""
+
+    spans: int
+    reason: str
+
+
+class Intake:
+    """Takes requests for the spool; without one, `refusal` says why.
+
+    As long as there never was an ingest key it is open if `is_local`.
+    """
+
+    def __init__(
+        self, spool: Spool | None, refusal: str, keys: Keys, metrics: Metrics, *, is_local: bool
+    ) -> None:
+        self._spool = spool
+        self._refusal = refusal
+        self._keys = keys
+        self._metrics = metrics
+        self._is_local = is_local
+
+    def authenticate(self, authorization: str) -> Key | None:
+        """Return the key of an Authorization header; None: none is needed.
+
+        Raises `NoKeyError` and `TooOftenError`.
+        """
+        key = self._keys.find(_token(authorization), "ingest")
+        if key is None:
+            if self._is_local and not self._keys.has_had("ingest"):
+                return None
+            raise NoKeyError(HOW if not authorization else f"the key is not valid: {HOW}")
+        if not self._keys.is_within_rate(key):
+            raise TooOftenError(f"key {key.name!r} makes more than {key.rate_limit} requests/s")
+        return key
+
+    async def take(self, body: bytes, key: Key | None) -> Rejected | None:
+        """Return once what can become a call is on disk, with what was not taken of it.
+
+        Raises `DecodeError`, `OverloadedError`, `SpoolError`.
+        """
+        admitted = admit(body)
+        if self._spool is None:
+            raise SpoolError(self._refusal)
+        if admitted.blob:
+            await self._spool.put(key.id if key else "", admitted.blob)
+        self._metrics.received(admitted.spans)
+        if not admitted.untimed:
+            return None
+        self._metrics.dropped(Dropped.UNTIMED, admitted.untimed)
+        return Rejected(admitted.untimed, "spans without start and end time cannot be booked")
+
+
+def _token(authorization: str) -> bytes:
+    scheme, _, said = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return said.strip().encode("latin-1", "replace")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(said, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""

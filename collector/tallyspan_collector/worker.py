@@ -1,0 +1,164 @@
+"""One process that receives, spools and loads; `tallyspan up` is one or has several."""
+
+import asyncio
+import ipaddress
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.engine import one_line
+from tallyspan_collector.config import Config
+from tallyspan_collector.errors import ConfigError, SpoolError
+from tallyspan_collector.ingest.loader import Loader
+from tallyspan_collector.ingest.seen import Seen
+from tallyspan_collector.ingest.spool import Spool
+from tallyspan_collector.keys import READ_SECONDS, Keys
+from tallyspan_collector.listener import HttpServer
+from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.receiver import http
+from tallyspan_collector.receiver.grpc import GrpcReceiver
+from tallyspan_collector.receiver.intake import Intake
+from tallyspan_collector.receiver.tls import Tls
+
+DRAIN_SECONDS = 10
+_log = structlog.get_logger()
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where there is one; the threads that load give way to it every 2 ms."""
+    sys.setswitchinterval(0.002)
+    if find_spec("uvloop") is None:
+        asyncio.run(main)
+    else:
+        import_module("uvloop").run(main)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a worker is reached, HOST:PORT."""
+
+    otlp_grpc: str
+    otlp_http: str
+
+
+def tls(config: Config) -> Tls | None:
+    """Return the TLS of the listeners, checked. Raises `ConfigError`."""
+    if config.tls_cert is None and config.tls_key is None and config.tls_client_ca is None:
+        return None
+    if config.tls_cert is None or config.tls_key is None:
+        raise ConfigError("--tls-cert and --tls-key: give both, or neither")
+    made = Tls(config.tls_cert, config.tls_key, config.tls_client_ca)
+    made.check()
+    return made
+
+
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT can be reached from this machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_exposure(config: Config, keys: Keys) -> None:
+    """Raise `ConfigError` if anyone on the network could send calls without a key."""
+    for flag, address in (("--otlp-grpc", config.otlp_grpc), ("--otlp-http", config.otlp_http)):
+        if not is_loopback(address) and not keys.has("ingest"):
+            raise ConfigError(
+                f"{flag} {address}: others could send calls without a key. Set "
+                "TALLYSPAN_INGEST_KEY=<a long random key>, or add one with 'tallyspan keys add "
+                "--role ingest NAME', or listen on 127.0.0.1"
+            )
+
+
+class Worker:
+    """Receivers, spool and loader of one process."""
+
+    def __init__(self, config: Config, client: Client, keys: Keys, index: int = 0) -> None:
+        self._config = config
+        self._client = client
+        self._keys = keys
+        self.metrics = Metrics()
+        self._book = PriceBook.load(config.prices)
+        self._tls = tls(config)
+        folder = config.data_dir / "spool"
+        self._refusal = ""
+        self._spool: Spool | None = None
+        self._seen: Seen | None = None
+        self._loader: Loader | None = None
+        try:
+            self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
+            self._seen = Seen(folder / "seen.sqlite", config.seen_window)
+        except SpoolError as error:  # reads go on; what arrives is refused with the reason
+            self._refusal = str(error)
+            _log.error("spool.unusable", error=str(error))
+        else:
+            self._loader = Loader(client, self._spool, self._seen, self._book, keys, self.metrics)
+            self._watch(self._spool)
+        self._reading: asyncio.Task[None] | None = None
+        self._grpc: GrpcReceiver | None = None
+        self._http: HttpServer | None = None
+
+    def _watch(self, spool: Spool) -> None:
+        watch = self.metrics.watch
+        watch("tallyspan_spool_bytes", "Bytes that wait for the store", lambda: spool.waiting_bytes)
+        watch("tallyspan_spool_requests", "Requests to be decoded", lambda: spool.waiting[0])
+        watch("tallyspan_spool_batches", "Batches to be inserted", lambda: spool.waiting[1])
+
+    async def start(self) -> Listening:
+        """Listen and load. Raises `ConfigError`."""
+        is_local = is_loopback(self._config.otlp_grpc) and is_loopback(self._config.otlp_http)
+        intake = Intake(self._spool, self._refusal, self._keys, self.metrics, is_local=is_local)
+        is_shared = self._config.workers > 1
+        if self._loader is not None:
+            self._loader.start()
+        self._grpc = GrpcReceiver(intake, self.metrics, self._tls, is_shared=is_shared)
+        self._http = HttpServer(http.create_app(intake, self.metrics), self._tls)
+        listening = Listening(
+            await self._grpc.start(self._config.otlp_grpc),
+            await self._http.start("--otlp-http", self._config.otlp_http, is_shared=is_shared),
+        )
+        self._reading = asyncio.create_task(self._read_keys())
+        return listening
+
+    async def stop(self) -> None:
+        """Take no more; load what is on disk, within `DRAIN_SECONDS`; the rest stays there."""
+        if self._reading is not None:
+            self._reading.cancel()
+        stopping = [part.stop(DRAIN_SECONDS) for part in (self._grpc, self._http) if part]
+        await asyncio.gather(*stopping)
+        if self._loader is not None:
+            await asyncio.to_thread(self._loader.stop, DRAIN_SECONDS)
+        if self._spool is not None:
+            self._spool.close()
+        if self._seen is not None:
+            self._seen.close()
+
+    def metrics_text(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+        return self.metrics.text()
+
+    def health(self) -> dict[str, object]:
+        """Return `ready` and the reasons why not."""
+        reasons = [self._refusal] if self._refusal else []
+        if self._spool is not None and self._loader is not None:
+            reasons += [said for said in (self._spool.last_error, self._loader.last_error) if said]
+            if self._spool.waiting_bytes >= self._config.spool_limit:
+                reasons.append("the spool is full: nothing is taken until the store takes more")
+        return {"ready": not reasons, "reasons": reasons}
+
+    async def _read_keys(self) -> None:
+        while True:
+            await asyncio.sleep(READ_SECONDS)
+            try:
+                await asyncio.to_thread(self._keys.read, self._client)
+            except Exception as error:  # noqa: BLE001  the keys known so far go on
+                _log.warning("keys.not_read", error=one_line(error))

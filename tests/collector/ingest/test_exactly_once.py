@@ -1,0 +1,232 @@
+"""What was acknowledged is in the ledger once, wherever a crash or the store cut the way short."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from otlp_spans import CHAT, request, span
+from running import Running, running_collector
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.local import running_url
+from tallyspan_collector.ingest.inserter import Inserter
+from tallyspan_collector.ingest.spool import Batch, Spool
+from tallyspan_collector.metrics import Metrics
+
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running_collector(tmp_path_factory.mktemp("once")) as running:
+        yield running
+
+
+class Recorder(Metrics):
+    """Metrics that can be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.repairs: list[tuple[str, int]] = []
+
+    def repaired(self, kind: str, rows: int) -> None:
+        self.repairs.append((kind, rows))
+
+
+def a_batch(collector: Running, tmp_path: Path, user: str, calls: int) -> tuple[Batch, Spool]:
+    """A batch as the loader plans one, not inserted yet."""
+    from tallyspan_collector import dialects, entry, otlp
+    from tallyspan_collector.ingest.block import Encoder
+    from tallyspan_collector.pricing.book import PriceBook
+
+    spans = [span(number, {**CHAT, "user.id": user}) for number in range(1, calls + 1)]
+    read = [dialects.read(each) for each in otlp.decode(request(*spans))]
+    found = [call for call in read if call is not None]
+    book = PriceBook.load()
+    batch_id = int.from_bytes(os.urandom(8))
+    costs = [entry.cost(call, book) for call in found]
+    columns = entry.columns(found, costs, batch_id, 1_790_000_000_000)
+    payload = Encoder(collector.client, "llm_calls").encode(columns)
+    spool = Spool(tmp_path / "own.sqlite", 1 << 30)
+    batch = Batch(batch_id, calls, tuple(columns), payload)
+    spool.plan([], batch)
+    return batch, spool
+
+
+def count(collector: Running, user: str) -> int:
+    sql = "SELECT count() AS n FROM llm_calls WHERE user_id = {user:String}"
+    return int(collector.rows(sql, user=user)[0]["n"])
+
+
+def test_a_batch_of_an_unclean_stop_is_sent_again_and_is_there_once(
+    collector: Running, tmp_path: Path
+) -> None:
+    batch, spool = a_batch(collector, tmp_path, "unclean", 50)
+    Inserter(collector.client, spool, Metrics())._send(batch)  # and then the process died
+    Inserter(collector.client, spool, Metrics()).recover()
+
+    assert count(collector, "unclean") == 50
+    assert spool.planned() == []
+    spool.close()
+
+
+def test_rows_the_store_lost_behind_its_deduplication_log_are_added_again(
+    collector: Running, tmp_path: Path
+) -> None:
+    batch, spool = a_batch(collector, tmp_path, "lost", 60)
+    metrics = Recorder()
+    inserter = Inserter(collector.client, spool, metrics)
+    inserter._send(batch)
+    # What a kill between log and part leaves behind: the token is known, the rows are not there.
+    collector.client.command(
+        "ALTER TABLE llm_calls DELETE WHERE user_id = 'lost' AND cityHash64(span_id) % 3 = 0"
+        " SETTINGS mutations_sync = 2"
+    )
+    left = count(collector, "lost")
+    inserter._send(batch)
+    assert 0 < left == count(collector, "lost") < 60  # the token alone does not help
+
+    inserter.recover()
+    assert count(collector, "lost") == 60
+    assert metrics.repairs == [("lost", 60 - left)]
+    (row,) = collector.rows(
+        "SELECT uniqExact(span_id) AS spans, sum(input_tokens) AS tokens FROM llm_calls"
+        " WHERE user_id = 'lost'"
+    )
+    assert row["spans"] == 60
+    spool.close()
+
+
+def test_a_batch_the_store_will_never_take_is_buried_and_the_next_goes_in(
+    collector: Running, tmp_path: Path
+) -> None:
+    good, spool = a_batch(collector, tmp_path, "after-poison", 3)
+    bad = Batch(1, 1, good.columns, b'\x04"M\x18 no frame')
+    inserter = Inserter(collector.client, spool, Metrics())
+    spool.plan([], bad)
+    broken = Batch(2, 1, ("start_time", "no_such_column"), good.payload)
+    spool.plan([], broken)
+    inserter.insert(broken)
+    inserter.insert(good)
+
+    from tallyspan_collector.ingest.spool import dead_letters
+
+    assert count(collector, "after-poison") == 3
+    assert [dead.source for dead in dead_letters(spool.path)] == ["2"]
+    spool.close()
+
+
+def start(data_dir: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    free = "127.0.0.1:0"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tallyspan", "up", "--data-dir", str(data_dir), "--otlp-grpc", free,
+         "--otlp-http", free, "--admin", free],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    assert line, "the collector did not start"
+    return child, json.loads(line)
+
+
+def end(child: subprocess.Popen[str]) -> int:
+    with child:
+        return child.wait(60)
+
+
+def test_kill_9_of_the_collector_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    acknowledged = 0
+    for turn in range(3):
+        child, ready = start(tmp_path)
+        with grpc.insecure_channel(ready["otlp_grpc"]) as channel:
+            send = channel.unary_unary(TRACES)
+            for number in range(30):
+                first = turn * 1000 + number * 10
+                body = request(*(span(first + i, {**CHAT, "user.id": "k"}) for i in range(1, 11)))
+                send(body, timeout=20)
+                acknowledged += 10
+                if number % 7 == 0:
+                    send(body, timeout=20)  # an exporter that missed the answer
+        child.send_signal(signal.SIGKILL)
+        end(child)
+
+    child, ready = start(tmp_path)
+    rows = spans = 0
+    try:
+        url = running_url(tmp_path)
+        assert url is not None
+        until = time.monotonic() + 30
+        with connect(url) as client:
+            while time.monotonic() < until:
+                ((rows, spans),) = client.query(
+                    "SELECT count(), uniqExact(trace_id, span_id) FROM llm_calls"
+                ).result_rows
+                if rows >= acknowledged:
+                    break
+                time.sleep(0.1)
+        assert (rows, spans) == (acknowledged, acknowledged)
+    finally:
+        child.terminate()
+        assert end(child) == 0
+
+
+def test_a_store_that_is_killed_under_load_has_every_call_once(tmp_path: Path) -> None:
+    with running_collector(tmp_path) as collector:
+        engine = engine_pid(tmp_path)
+        with grpc.insecure_channel(collector.ready.otlp_grpc) as channel:
+            send = channel.unary_unary(TRACES)
+            for number in range(60):
+                body = request(
+                    *(span(number * 10 + i, {**CHAT, "user.id": "s"}) for i in range(1, 11))
+                )
+                send(body, timeout=20)
+                if number in {20, 40}:
+                    time.sleep(0.3)
+                    os.kill(engine_pid(tmp_path), signal.SIGKILL)
+        collector.settle(60)
+        url = running_url(tmp_path)
+        assert url is not None
+        with connect(url) as client:
+            ((rows, spans),) = client.query(
+                "SELECT count(), uniqExact(trace_id, span_id) FROM llm_calls"
+            ).result_rows
+        assert (rows, spans) == (600, 600)
+        assert engine != engine_pid(tmp_path)
+
+
+def engine_pid(data_dir: Path) -> int:
+    for entry in Path("/proc").iterdir():
+        try:
+            said = (entry / "cmdline").read_bytes().decode()
+        except (OSError, ValueError):
+            continue
+        if "local_engine" in said and str(data_dir) in said:
+            return int(entry.name)
+    raise AssertionError("no engine")
+
+
+def test_a_corrupt_spool_stops_ingest_but_not_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    (folder / "0.sqlite").write_bytes(b"garbage" * 4000)
+    with running_collector(tmp_path) as collector:
+        answer = httpx.post(
+            f"http://{collector.ready.otlp_http}/v1/traces",
+            content=request(span(1, CHAT)),
+            headers={"content-type": "application/x-protobuf"},
+        )
+        ready = httpx.get(f"{collector.ready.admin}/readyz")
+
+        assert answer.status_code == 503
+        assert "retry-after" in answer.headers
+        assert "0.sqlite" in ready.json()["reasons"][0]
+        assert collector.client.query("SELECT count() FROM calls").result_rows == [(0,)]

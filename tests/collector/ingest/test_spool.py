@@ -1,0 +1,226 @@
+"""What is acknowledged is on disk, in order, once, and bounded."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tallyspan_collector.errors import OverloadedError, SpoolError
+from tallyspan_collector.ingest import spool as module
+from tallyspan_collector.ingest.spool import Batch, Request, Spool, dead_letters, drop, replay
+
+LIMIT = 1 << 20
+BATCH = Batch(7, 2, ("a", "b"), b"payload")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "0.sqlite"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    made = Spool(path, LIMIT)
+    yield made
+    made.close()
+
+
+def put(spool: Spool, *blobs: bytes) -> None:
+    async def run() -> None:
+        await asyncio.gather(*(spool.put("key", blob) for blob in blobs))
+
+    asyncio.run(run())
+
+
+def take_all(spool: Spool) -> list[Request]:
+    taken: list[Request] = []
+    while more := spool.take(0.05):
+        taken += more
+    return taken
+
+
+def test_requests_come_out_in_the_order_they_went_in(spool: Spool) -> None:
+    blobs = [b"%d" % number for number in range(300)]
+    put(spool, *blobs)
+
+    taken = take_all(spool)
+    assert [request.blob for request in taken] == blobs
+    assert {request.source for request in taken} == {"key"}
+    assert spool.waiting == (300, 0)
+
+
+def test_what_does_not_fit_the_memory_is_read_from_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MEMORY_BYTES", 100)
+    spool = Spool(path, LIMIT)
+    first: list[Request] = []
+    blobs = [os.urandom(40) for _ in range(50)]
+    for start in range(0, 50, 10):
+        put(spool, *blobs[start : start + 10])
+        if start == 20:
+            first = spool.take(0.05)
+    assert [request.blob for request in [*first, *take_all(spool)]] == blobs
+    spool.close()
+
+
+def test_a_request_is_there_after_a_restart_until_its_batch_is_planned(path: Path) -> None:
+    first = Spool(path, LIMIT)
+    put(first, b"one", b"two")
+    first.close()
+
+    second = Spool(path, LIMIT)
+    requests = take_all(second)
+    second.plan(requests, BATCH)
+    second.close()
+
+    third = Spool(path, LIMIT)
+    assert [request.blob for request in requests] == [b"one", b"two"]
+    assert take_all(third) == []
+    assert third.planned() == [BATCH]
+    third.confirm(BATCH)
+    assert (third.planned(), third.waiting, third.waiting_bytes) == ([], (0, 0), 0)
+    third.close()
+
+
+def test_ids_are_never_used_twice(path: Path) -> None:
+    first = Spool(path, LIMIT)
+    put(first, b"one")
+    (request,) = take_all(first)
+    first.plan([request], None)
+    first.close()
+    second = Spool(path, LIMIT)
+    put(second, b"two")
+
+    assert take_all(second)[0].id > request.id
+    assert second.id == first.id
+    second.close()
+
+
+def test_above_the_limit_nothing_is_taken_until_there_is_room(path: Path) -> None:
+    spool = Spool(path, 200)
+    put(spool, os.urandom(300))
+    with pytest.raises(OverloadedError, match="limit is 200"):
+        put(spool, b"more")
+    spool.plan(take_all(spool), None)
+
+    put(spool, b"more")
+    assert len(take_all(spool)) == 1
+    spool.close()
+
+
+def test_what_is_dead_is_kept_with_its_reason_and_can_come_back(path: Path) -> None:
+    spool = Spool(path, LIMIT)
+    put(spool, b"poison", b"fine")
+    poison, fine = take_all(spool)
+    spool.bury(poison, "cannot be read")
+    spool.plan([fine], BATCH)
+    spool.bury(BATCH, "never taken")
+    dead = dead_letters(path)
+
+    assert [(each.kind, each.reason) for each in dead] == [
+        ("request", "cannot be read"),
+        ("batch", "never taken"),
+    ]
+    assert (spool.waiting, spool.waiting_bytes) == ((0, 0), 0)
+    assert replay(path, dead[0].id)
+    assert [request.blob for request in take_all(spool)] == [b"poison"]
+    assert replay(path, dead[1].id)
+    assert spool.planned() == [BATCH]
+    assert not replay(path, dead[1].id)
+    assert not drop(path, dead[1].id)
+    spool.close()
+
+
+def test_a_full_disk_refuses_and_what_was_taken_stays(spool: Spool) -> None:
+    put(spool, b"before")
+    pages = spool._file.execute("PRAGMA page_count").fetchone()[0]
+    spool._file.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(SpoolError, match="full"):
+        put(spool, os.urandom(200_000))
+    assert "full" in spool.last_error
+    spool._file.execute("PRAGMA max_page_count=1000000")
+    put(spool, b"after")
+
+    assert spool.last_error == ""
+    assert [request.blob for request in take_all(spool)] == [b"before", b"after"]
+
+
+def test_a_corrupt_file_is_said_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"garbage" * 5000)
+    before = path.read_bytes()
+
+    with pytest.raises(SpoolError, match="left as it is"):
+        Spool(path, LIMIT)
+    assert path.read_bytes() == before
+
+
+def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from tallyspan_collector.ingest.spool import Spool
+async def main():
+    spool = Spool(Path(sys.argv[1]), 1 << 30)
+    async def send(worker):
+        number = 0
+        while True:
+            blob = b"%d-%d" % (worker, number)
+            await spool.put("", blob)
+            print(blob.decode(), flush=True)
+            number += 1
+    await asyncio.gather(*(send(worker) for worker in range(8)))
+asyncio.run(main())
+"""
+    path = tmp_path / "0.sqlite"
+    acknowledged: set[bytes] = set()
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            lines = [child.stdout.readline() for _ in range(200)]
+            child.kill()
+            lines += child.stdout.readlines()
+        acknowledged |= {line.strip().encode() for line in lines if line.endswith("\n")}
+
+    spool = Spool(path, LIMIT)
+    kept = {request.blob for request in take_all(spool)}
+    spool.close()
+    assert len(acknowledged) >= 200
+    assert acknowledged <= kept
+
+
+def test_the_file_is_for_its_owner_only(path: Path, spool: Spool) -> None:
+    assert spool.path.stat().st_mode & 0o077 == 0
+
+
+def test_a_sender_that_went_away_does_not_disturb_the_others(spool: Spool) -> None:
+    async def run() -> None:
+        gone = asyncio.create_task(spool.put("", b"gone"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await spool.put("", b"here")
+
+    asyncio.run(run())
+    time.sleep(0.05)
+    assert {request.blob for request in take_all(spool)} == {b"gone", b"here"}
+
+
+def test_the_writer_survives_an_error_of_sqlite(spool: Spool) -> None:
+    other = sqlite3.connect(spool.path)
+    other.execute("DROP TABLE requests")
+    other.commit()
+    with pytest.raises(SpoolError, match="no such table"):
+        put(spool, b"x")
+    other.executescript(module.SCHEMA)
+    other.close()
+
+    put(spool, b"y")
+    assert spool.last_error == ""
