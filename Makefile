@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check dashboards clean
+.PHONY: install demo test check dashboards bench clean
 
 install: $(VENV)/.dev
 
@@ -19,6 +19,9 @@ check: $(VENV)/.dev  ## format, lint, types, layers
 
 dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
 	PYTHONPATH=grafana $(BIN)/python -m tallyspan_grafana
+
+bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumentation runs that one
+	@$(BIN)/python bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

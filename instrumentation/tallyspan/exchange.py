@@ -297,11 +297,12 @@ class Exchange:
         return replace(usage, input_tokens=given, output_tokens=made)
 
     def _write(self, error_type: str, end_ns: int, source: str) -> None:
-        said = self._attributes | span.describe(self._answer, source)
+        fresh = span.describe(self._answer, source)
         if self._status:
-            said[semconv.HTTP_STATUS] = self._status
+            fresh[semconv.HTTP_STATUS] = self._status
         if self._is_stream and self._first_chunk is not None:
-            said[semconv.TIME_TO_FIRST_CHUNK] = self._first_chunk - self._started
+            fresh[semconv.TIME_TO_FIRST_CHUNK] = self._first_chunk - self._started
+        said = self._attributes | fresh
         if self._span is None:
             if self._other is not None:
                 if self._other.is_recording():
@@ -311,7 +312,8 @@ class Exchange:
                 # It ended before the body did, or before its tokens were counted: say it ourselves.
                 said[semconv.CALL_ID] = span.call_id(self._other)
             self._span = span.start_in(self._tracer, said, self._start_ns, self._context)
-        span.close(self._span, said, error_type, end_ns)
+        # The request's attributes are there since the start: writing them again costs the caller.
+        span.close(self._span, fresh, error_type, end_ns)
         self._write_parts(said, end_ns)
 
     def _write_parts(self, said: span.Attributes, end_ns: int) -> None:
