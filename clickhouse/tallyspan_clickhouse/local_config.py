@@ -7,7 +7,14 @@ from xml.sax.saxutils import escape
 
 WRITER = "tallyspan"
 READER = "tallyspan_reader"
-READABLE_VIEWS = ("calls", "token_usage")
+READABLE_VIEWS = (
+    "calls",
+    "token_usage",
+    "usage_daily",
+    "usage_hourly",
+    "conversations",
+    "data_health",
+)
 
 # The first statement opens the port, the second keeps the engine up; neither needs rights on data.
 START_STATEMENTS = (

@@ -23,6 +23,7 @@ TOKEN = re.compile(
 # A table that is there already was made by another collector starting at the same moment, or by
 # one that died before it could record the migration: ClickHouse has no transactions over DDL.
 ALREADY_EXISTS = re.compile(r"^Code: (57|82)\.")
+PLACEHOLDER = re.compile(r"\{(database|on_cluster|engine|replicated|all)\}")
 BOOKKEEPING = (
     "CREATE DATABASE IF NOT EXISTS {database} {on_cluster} COMMENT 'What LLM calls cost'",
     """CREATE TABLE IF NOT EXISTS {database}.schema_migrations {on_cluster}
@@ -102,8 +103,14 @@ def statements(sql: str) -> list[str]:
 
 
 def _render(sql: str, database: str) -> str:
-    values = {"{database}": database, "{on_cluster}": "", "{engine}": "MergeTree"}
-    return re.sub(r"\{(database|on_cluster|engine)\}", lambda match: values[match[0]], sql)
+    values = {
+        "{database}": database,
+        "{on_cluster}": "",
+        "{engine}": "MergeTree",
+        "{replicated}": "",
+        "{all}": "",
+    }
+    return PLACEHOLDER.sub(lambda match: values[match[0]], sql)
 
 
 def _applied(client: Client, database: str) -> dict[int, set[str]]:

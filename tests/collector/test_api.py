@@ -1,7 +1,6 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib.resources import files
 from typing import Any
 
 import clickhouse_connect
@@ -10,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
+from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.api import create_app
 from tallyspan_collector.keys import Keys
 
@@ -34,13 +34,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def ledger(engine: str) -> Iterator[Client]:
-    migration = files("tallyspan_clickhouse").joinpath("migrations/0001_llm_calls.sql")
-    text = migration.read_text().replace("{database}", "tallyspan").replace("{on_cluster}", "")
     with clickhouse_connect.get_client(interface="chdb", path=engine) as client:
-        client.command("CREATE DATABASE tallyspan")
-        for statement in text.replace("{engine}", "MergeTree").split(";\n"):
-            if statement.strip():
-                client.command(statement)
+        migrate(client)
     with clickhouse_connect.get_client(
         interface="chdb", path=engine, database="tallyspan"
     ) as client:

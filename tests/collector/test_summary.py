@@ -3,7 +3,6 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger import empty
+from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.summary import (
     GROUPS,
     MEASURES,
@@ -79,13 +80,8 @@ def unpriced(**call: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("engine")
-    migration = files("tallyspan_clickhouse").joinpath("migrations/0001_llm_calls.sql")
-    text = migration.read_text().replace("{database}", "tallyspan").replace("{on_cluster}", "")
     with clickhouse_connect.get_client(interface="chdb", path=str(path)) as client:
-        client.command("CREATE DATABASE tallyspan")
-        for statement in text.replace("{engine}", "MergeTree").split(";\n"):
-            if statement.strip():
-                client.command(statement)
+        migrate(client)
         yield path
 
 
@@ -94,7 +90,7 @@ def client(engine: Path) -> Iterator[Client]:
     with clickhouse_connect.get_client(
         interface="chdb", path=str(engine), database="tallyspan"
     ) as client:
-        client.command("TRUNCATE TABLE llm_calls")
+        empty(client)
         yield client
 
 

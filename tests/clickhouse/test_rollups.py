@@ -1,0 +1,275 @@
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import NOON, TOKENS, Entry, book, call, empty, price_change, reversal, unpriced
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.local import LocalStore
+from tallyspan_clickhouse.migrate import migrate
+
+VIEWS = {
+    "usage_daily": ("day", "tenant", "user_id", "department", "model_name", "service_name"),
+    "usage_hourly": ("hour", "tenant", "department", "agent_id", "model_name", "error_type"),
+}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as writer:
+        migrate(writer)
+        yield writer
+
+
+@dataclass
+class History:
+    """Batches of entries, and the calls that count after them, as an account keeper would say."""
+
+    batches: list[list[Entry]] = field(default_factory=list)
+    live: dict[str, Entry] = field(default_factory=dict)
+    reversals: int = 0
+    price_changes: int = 0
+
+
+def some_call(draw: random.Random) -> Entry:
+    def stated(most: int) -> int | None:
+        return draw.choice([None, 0, draw.randrange(most)])
+
+    error = draw.choice(["", "", "500"])
+    made: Entry = draw.choice([call, call, unpriced])(
+        start_time=NOON + timedelta(minutes=draw.randrange(-2_000, 2_000), microseconds=7),
+        tenant=draw.choice(["", "acme"]),
+        user_id=draw.choice(["ada", "bob", ""]),
+        department=draw.choice(["research", "sales"]),
+        agent_id=draw.choice(["", "planner"]),
+        conversation_id=draw.choice(["c1", "c2", ""]),
+        model_name=draw.choice(["gpt-4.1", "claude"]),
+        service_name=draw.choice(["chat", "batch"]),
+        error_type=error,
+        status="error" if error else "ok",
+        **{f"{name}_tokens": stated(5_000) for name in TOKENS},
+        usage_source=draw.choice(["provider", "estimated", "unknown"]),
+        is_notional=draw.random() < 0.1,
+        quality_flags=draw.choice([[], ["inferred"], ["inferred", "total_mismatch"]]),
+        duration_us=draw.randrange(10**7),
+        time_to_first_chunk_us=stated(10**6),
+    )
+    if made["cost_usd"] is not None:
+        made["cost_usd"] = Decimal(draw.randrange(10**13)).scaleb(-12)
+    return made
+
+
+def some_history(seed: int) -> History:
+    draw = random.Random(seed)
+    history = History()
+    for step in range(draw.randrange(1, 5)):
+        batch: list[Entry] = []
+        for _ in range(draw.randrange(1, 30)):
+            what = draw.random()
+            if what < 0.6 or not history.live:
+                made = some_call(draw)
+                history.live[made["span_id"]] = made
+                batch.append(made)
+            elif what < 0.8:
+                gone = history.live.pop(draw.choice(list(history.live)))
+                if gone["price_id"] == "p2":  # its price changed: reverse what it is now
+                    gone = gone | {"unpriced_calls": 0, "unpriced_tokens": 0}
+                batch.append(reversal(gone))
+                history.reversals += 1
+            else:
+                span_id = draw.choice(list(history.live))
+                old = history.live[span_id]
+                cost = Decimal(draw.randrange(10**13)).scaleb(-12)
+                at = NOON + timedelta(hours=1 + step, milliseconds=len(batch))
+                batch.append(price_change(old, cost, at))
+                history.live[span_id] = old | {
+                    "cost_usd": cost,
+                    "cost_status": "priced",
+                    "price_id": "p2",
+                    "ingested_at": at,
+                }
+                history.price_changes += 1
+        history.batches.append(batch)
+    return history
+
+
+def expected(history: History, keys: tuple[str, ...]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    groups: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
+    for entry in history.live.values():
+        at = entry["start_time"]
+        when = {"day": at.date(), "hour": at.replace(minute=0, second=0, microsecond=0)}
+        groups[tuple((when | entry)[key] for key in keys)].append(entry)
+    return {key: sums(entries) for key, entries in groups.items()}
+
+
+def sums(entries: list[Entry]) -> dict[str, Any]:
+    def total(column: str, among: list[Entry] = entries) -> Any:
+        known = [entry[column] for entry in among if entry[column] is not None]
+        return sum(known) if known else None
+
+    billed = [entry for entry in entries if not entry["is_notional"]]
+    open_ = [entry for entry in billed if entry["cost_status"] == "unpriced"]
+    tokens = {f"{name}_tokens": total(f"{name}_tokens") for name in TOKENS}
+    given, made = tokens["input_tokens"], tokens["output_tokens"]
+    return tokens | {
+        "total_tokens": None if given is None and made is None else (given or 0) + (made or 0),
+        "calls": len(entries),
+        "errors": sum(entry["status"] == "error" for entry in entries),
+        "estimated_calls": sum(entry["usage_source"] == "estimated" for entry in entries),
+        "unknown_usage_calls": sum(entry["usage_source"] == "unknown" for entry in entries),
+        "unpriced_calls": len(open_),
+        "unpriced_tokens": (total("input_tokens", open_) or 0)
+        + (total("output_tokens", open_) or 0),
+        "notional_calls": len(entries) - len(billed),
+        "flagged_calls": sum(bool(entry["quality_flags"]) for entry in entries),
+        "streamed_calls": sum(entry["time_to_first_chunk_us"] is not None for entry in entries),
+        "duration_us": total("duration_us"),
+        "first_chunk_us": total("time_to_first_chunk_us") or 0,
+        "cost_usd": None if len(open_) == len(entries) else total("cost_usd", billed) or Decimal(0),
+        "notional_cost_usd": total("cost_usd", [e for e in entries if e["is_notional"]])
+        or Decimal(0),
+    }
+
+
+def stored(client: Client, view: str, keys: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
+    """Return what a usage view says, re-grouped the way its reader would."""
+    measures = list(sums([call()]))
+    text = ", ".join(f"sum({name}) AS {name}" for name in measures)
+    rows = client.query(
+        f"SELECT {', '.join(keys)}, {text} FROM {view} GROUP BY {', '.join(keys)}"
+    ).named_results()
+    return {
+        tuple(_utc(row[key]) for key in keys): {name: row[name] for name in measures}
+        for row in rows
+    }
+
+
+def _utc(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), sent=st.randoms(use_true_random=False))
+def test_rollups_equal_the_calls_after_any_history_of_reversals_price_changes_and_resent_batches(
+    client: Client, seed: int, sent: random.Random
+) -> None:
+    empty(client)
+    history = some_history(seed)
+    for number, batch in enumerate(history.batches):
+        for _ in range(sent.choice([1, 1, 2, 3])):
+            book(client, batch, token=f"{seed}:{id(history)}:{number}")
+
+    for view, keys in VIEWS.items():
+        assert stored(client, view, keys) == expected(history, keys)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32))
+def test_each_live_call_is_one_row_and_no_other_is(client: Client, seed: int) -> None:
+    empty(client)
+    history = some_history(seed)
+    for batch in history.batches:
+        book(client, batch)
+
+    columns = (
+        "user_id", "model_name", "input_tokens", "output_tokens", "reasoning_tokens", "status",
+        "duration_us", "time_to_first_chunk_us", "quality_flags",
+    )  # fmt: skip
+    rows = list(client.query("SELECT * FROM calls").named_results())
+
+    assert sorted(row["span_id"] for row in rows) == sorted(history.live)
+    for row in rows:
+        live = history.live[row["span_id"]]
+        assert {name: row[name] for name in columns} == {name: live[name] for name in columns}
+        notional = live["is_notional"]
+        assert row["cost_usd"] == (0 if notional else live["cost_usd"])
+        assert row["notional_cost_usd"] == (live["cost_usd"] if notional else None)
+        assert row["cost_status"] == ("notional" if notional else live["cost_status"])
+        assert row["price_id"] == live["price_id"]
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32))
+def test_conversations_and_data_health_say_the_same_as_the_calls(client: Client, seed: int) -> None:
+    empty(client)
+    history = some_history(seed)
+    for batch in history.batches:
+        book(client, batch)
+
+    wanted = expected(history, ("tenant", "conversation_id"))
+    names = ("calls", "errors", "cost_usd", "notional_cost_usd", "unpriced_calls", "total_tokens")
+    rows = client.query("SELECT * FROM conversations").named_results()
+    found = {(row["tenant"], row["conversation_id"]): row for row in rows}
+    assert set(found) == {key for key in wanted if key[1]}
+    for key, row in found.items():
+        assert {name: row[name] for name in names} == {name: wanted[key][name] for name in names}
+
+    health = client.query(
+        "SELECT sum(calls) AS calls, sum(unpriced_tokens) AS unpriced_tokens,"
+        " sum(flagged_calls) AS flagged_calls, sum(reversals) AS reversals,"
+        " sum(price_changes) AS price_changes FROM data_health"
+    ).first_item
+    whole = expected(history, ()).get((), sums([]))
+    assert health == {
+        **{name: whole[name] for name in ("calls", "unpriced_tokens", "flagged_calls")},
+        "reversals": history.reversals,
+        "price_changes": history.price_changes,
+    }
+
+
+def test_rollups_stay_when_raw_entries_go(client: Client) -> None:
+    empty(client)
+    book(client, [call(), call()])
+    client.command("ALTER TABLE llm_calls DROP PARTITION 202603")
+
+    assert client.query("SELECT sum(calls) FROM usage_daily").first_row == (2,)
+    assert client.query("SELECT count() FROM calls").first_row == (0,)
+
+
+def test_two_spans_of_one_call_are_both_shown_until_one_is_reversed(client: Client) -> None:
+    empty(client)
+    first, second = call(), call()
+    book(client, [first, second])
+    book(client, [reversal(second)])
+
+    assert client.query("SELECT span_id FROM calls").result_rows == [(first["span_id"],)]
+
+
+def test_a_batch_over_several_months_resent_after_a_kill_is_booked_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    batch = [call(start_time=NOON + timedelta(days=31 * month)) for month in range(4)]
+    with LocalStore(tmp_path_factory.mktemp("killed")) as store:
+        writer = connect(store.url)
+        migrate(writer)
+        book(writer, batch, token="once")
+        os.kill(store.engine_pid, signal.SIGKILL)
+        for _ in range(3):
+            book(connect_again(store), batch, token="once")
+
+        answer = connect_again(store).query(
+            "SELECT (SELECT count() FROM calls), (SELECT sum(calls) FROM usage_daily),"
+            " (SELECT sum(calls) FROM usage_hourly)"
+        )
+        assert answer.first_row == (4, 4, 4)
+
+
+def connect_again(store: LocalStore) -> Client:
+    for _ in range(200):
+        try:
+            return connect(store.url)
+        except StoreError:  # the engine is on its way back
+            time.sleep(0.05)
+    return connect(store.url)
