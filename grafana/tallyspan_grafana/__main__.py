@@ -6,10 +6,30 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from tallyspan_grafana import overview
+from tallyspan_grafana.pages import (
+    agents,
+    conversation,
+    departments,
+    health,
+    models,
+    overview,
+    prices,
+    user,
+    users,
+)
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
-PAGES = {"overview.json": overview.build}
+PAGES = {
+    "overview.json": overview.build,
+    "users.json": users.build,
+    "user.json": user.build,
+    "departments.json": departments.build,
+    "agents.json": agents.build,
+    "conversation.json": conversation.build,
+    "models.json": models.build,
+    "prices.json": prices.build,
+    "health.json": health.build,
+}
 
 
 def render(name: str) -> str:
