@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana_macros import ALL, interpolate
 from grafana_pages import SINGLE, pages, panels, queries
-from tallyspan_grafana.__main__ import FOLDER, PAGES, main, render
+from tallyspan_grafana.__main__ import CONSOLE, FOLDER, PAGES, main, render
 from tallyspan_grafana.page import MENU
 
 KNOWN_UNITS = {"currency:financial:$", "short", "percentunit", "m", "s", "dateTimeAsIso", "string"}
@@ -24,18 +24,20 @@ IDS = [f"{page}: {panel['title']}" for page, panel in PANELS]
 
 def test_the_committed_files_are_what_the_generator_makes() -> None:
     for name in PAGES:
-        assert (FOLDER / name).read_text() == render(name), "run `make dashboards`"
-    assert {path.name for path in FOLDER.glob("*.json")} == set(PAGES)
+        for folder in (FOLDER, CONSOLE):
+            assert (folder / name).read_text() == render(name), "run `make dashboards`"
+    for folder in (FOLDER, CONSOLE):
+        assert {path.name for path in folder.glob("*.json")} == set(PAGES)
 
 
 def test_a_changed_file_is_found_and_named(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([], tmp_path) == 0
-    assert main(["--check"], tmp_path) == 0
+    assert main([], (tmp_path,)) == 0
+    assert main(["--check"], (tmp_path,)) == 0
     (tmp_path / "users.json").write_text("{}")
 
-    assert main(["--check"], tmp_path) == 1
+    assert main(["--check"], (tmp_path,)) == 1
     assert "users.json is not what the generator makes" in capsys.readouterr().err
 
 

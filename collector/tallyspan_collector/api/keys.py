@@ -30,3 +30,7 @@ class AdminKeys:
             if hmac.compare_digest(presented, digest):
                 found = name
         return found
+
+    def holds(self, digest: bytes) -> bool:
+        """Return whether a key with this SHA-256 digest is (still) among them."""
+        return digest in self.digests.values()
