@@ -1,7 +1,107 @@
-"""Rollups follow the ledger by themselves; after a crash they are compared and put right."""
+"""Rollups follow the ledger by themselves; after a crash they are compared and put right.
+
+A server that dies between the parts of one insert can leave the ledger and a rollup apart. The
+difference is added to the rollup, whose figures are sums.
+"""
+
+import time
+from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
+SETTLED_SECONDS = 2.0
+"""An insert of someone else is for a moment in the ledger and not in the rollup: only differences
+that are still the same after this time are repaired."""
 
-def repair(client: Client, batch_id: int) -> None:
-    """Make the rollups of the hours that a batch touched equal to the ledger."""
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A table, the view that feeds it, and the column of its time."""
+
+    table: str
+    feed: str
+    time: str
+
+
+ROLLUPS = (
+    Rollup("rollup_daily", "rollup_daily_feed", "day"),
+    Rollup("rollup_hourly", "rollup_hourly_feed", "hour"),
+)
+
+
+def repair(client: Client, batch_id: int) -> int:
+    """Make the rollups of the days that a batch touched equal to the ledger.
+
+    Returns how many rows of rollups were wrong. The oldest day of the ledger is left alone: part of
+    it may have expired, and the rollups keep what has.
+    """
+    days = [
+        str(row[0])
+        for row in client.query(
+            "SELECT DISTINCT toDate(start_time) AS day FROM llm_calls"
+            " WHERE batch_id = {batch:UInt64}"
+            " AND (day > (SELECT toDate(min(start_time)) FROM llm_calls)"
+            " OR (SELECT toDate(min(start_time)) FROM llm_calls) > today() - 30)",
+            parameters={"batch": batch_id},
+        ).result_rows
+    ]
+    return sum(_repair(client, rollup, days) for rollup in ROLLUPS) if days else 0
+
+
+def _repair(client: Client, rollup: Rollup, days: list[str]) -> int:
+    first = _differences(client, rollup, days)
+    if not first:
+        return 0
+    time.sleep(SETTLED_SECONDS)
+    stable = [row for row in _differences(client, rollup, days) if row in first]
+    if stable:
+        client.insert(
+            rollup.table,
+            stable,
+            column_names=_columns(client, rollup.table),
+            settings={"async_insert": 0, "insert_deduplicate": 0},
+        )
+    return len(stable)
+
+
+def _differences(client: Client, rollup: Rollup, days: list[str]) -> list[tuple[object, ...]]:
+    """Return rows of the rollup's columns: keys, and what the ledger has more of each measure."""
+    described = client.query(
+        "SELECT name, type, is_in_sorting_key FROM system.columns"
+        " WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
+        parameters={"table": rollup.table},
+    ).result_rows
+    keys = [name for name, _, is_key in described if is_key]
+    measures = [name for name, _, is_key in described if not is_key]
+    select = client.query(
+        "SELECT as_select FROM system.tables WHERE database = currentDatabase()"
+        " AND name = {feed:String}",
+        parameters={"feed": rollup.feed},
+    ).result_rows[0][0]
+    # The feed's own types may be wider: cast, so that both halves agree.
+    named = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind, _ in described)
+    negated = ", ".join(
+        name if is_key else f"CAST(-{name} AS {kind}) AS {name}" for name, kind, is_key in described
+    )
+    summed = ", ".join(
+        name if is_key else f"sum(u.{name}) AS {name}" for name, _, is_key in described
+    )
+    differs = " OR ".join(f"{name} != 0" for name in measures)
+    listed = ", ".join(f"'{day}'" for day in days)
+    rows = client.query(
+        f"SELECT {summed} FROM ("  # noqa: S608  names of our own tables, and dates
+        f"SELECT {named} FROM ({select}) WHERE toDate({rollup.time}) IN ({listed})"
+        f" UNION ALL SELECT {negated} FROM {rollup.table}"
+        f" WHERE toDate({rollup.time}) IN ({listed})) AS u"
+        f" GROUP BY {', '.join(keys)} HAVING {differs}"
+    ).result_rows
+    return [tuple(row) for row in rows]
+
+
+def _columns(client: Client, table: str) -> list[str]:
+    rows = client.query(
+        "SELECT name FROM system.columns WHERE database = currentDatabase()"
+        " AND table = {table:String} ORDER BY position",
+        parameters={"table": table},
+    ).result_rows
+    return [str(row[0]) for row in rows]

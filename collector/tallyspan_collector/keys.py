@@ -116,6 +116,16 @@ class Keys:
             return None
         return key
 
+    def name_of(self, token: bytes) -> str | None:
+        """Return the name of an admin key, None for what is no valid one."""
+        key = self.find(token, "admin")
+        return key.name if key else None
+
+    def holds(self, token_digest: bytes) -> bool:
+        """Whether the SHA-256 digest is that of an admin key that is still valid."""
+        key = self._by_digest.get(token_digest.hex())
+        return key is not None and key.role == "admin" and key.is_valid(time.time())
+
     def source(self, key_id: str) -> Key | None:
         """Return the key that something came with, revoked or not."""
         return self._by_id.get(key_id)

@@ -6,10 +6,32 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from tallyspan_grafana import overview
+from tallyspan_grafana.pages import (
+    agents,
+    conversation,
+    departments,
+    health,
+    models,
+    overview,
+    prices,
+    user,
+    users,
+)
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
-PAGES = {"overview.json": overview.build}
+# The console draws the same files, and is in the wheel, which this folder is not.
+CONSOLE = Path(__file__).parents[2] / "collector/tallyspan_collector/console/dashboards"
+PAGES = {
+    "overview.json": overview.build,
+    "users.json": users.build,
+    "user.json": user.build,
+    "departments.json": departments.build,
+    "agents.json": agents.build,
+    "conversation.json": conversation.build,
+    "models.json": models.build,
+    "prices.json": prices.build,
+    "health.json": health.build,
+}
 
 
 def render(name: str) -> str:
@@ -17,14 +39,14 @@ def render(name: str) -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(PAGES[name]()) + "\n"
 
 
-def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
+def main(arguments: list[str] | None = None, folders: tuple[Path, ...] = (FOLDER, CONSOLE)) -> int:
     """Write or check every page; return 1 if a committed file is not what would be written."""
     parser = argparse.ArgumentParser(prog="tallyspan_grafana", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on drift")
     is_check = parser.parse_args(arguments).check
     drifted = 0
-    for name in PAGES:
-        path, text = folder / name, render(name)
+    texts = {name: render(name) for name in PAGES}
+    for path, text in ((folder / name, texts[name]) for folder in folders for name in PAGES):
         if not is_check:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:

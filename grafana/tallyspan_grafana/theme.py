@@ -6,7 +6,6 @@ from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConf
 from grafana_foundation_sdk.cog import builder, variants
 from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
-    DynamicConfigValue,
     FieldColorModeId,
     Threshold,
     ThresholdsMode,
@@ -15,38 +14,37 @@ from grafana_foundation_sdk.models.dashboard import (
 ZONE = "UTC"
 DOLLARS = "currency:financial:$"
 COUNT = "short"
+RATIO = "percentunit"
 MINUTES = "m"
+SECONDS = "s"
+TIME = "dateTimeAsIso"
+TEXT = "string"
 DATASOURCE = DataSourceRef(type_val="grafana-clickhouse-datasource", uid="tallyspan")
 TIME_SERIES, TABLE = 0, 1
 PLUGIN_VERSION = "4.20.0"
 
 # A model keeps its colour on every page.
 BY_NAME = FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
-IN_TOOLTIP_ONLY = DynamicConfigValue(
-    "custom.hideFrom", {"viz": True, "legend": True, "tooltip": False}
-)
 
 
-def thresholds(*, orange_from: float | None = None, red_from: float | None = None) -> Any:
-    """Return the colours of a figure. Without them Grafana paints everything from 80 up red."""
-    steps = [Threshold(value=None, color="text")]
+def thresholds(
+    *,
+    orange_from: float | None = None,
+    red_from: float | None = None,
+    good_from: float | None = None,
+) -> Any:
+    """Return the colours of a figure. Without them Grafana paints everything from 80 up red.
+
+    `good_from` is for figures where more is better: below it they are orange.
+    """
+    steps = [Threshold(value=None, color="text" if good_from is None else "orange")]
+    if good_from is not None:
+        steps.append(Threshold(value=good_from, color="text"))
     if orange_from is not None:
         steps.append(Threshold(value=orange_from, color="orange"))
     if red_from is not None:
         steps.append(Threshold(value=red_from, color="red"))
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
-
-
-def column(
-    *, title: str, unit: str, if_null: str = "", decimals: int | None = None
-) -> list[DynamicConfigValue]:
-    """Return how a table's column looks; `if_null` is its text for NULL."""
-    said = [DynamicConfigValue("displayName", title), DynamicConfigValue("unit", unit)]
-    if decimals is not None:
-        said.append(DynamicConfigValue("decimals", decimals))
-    if if_null:
-        said.append(DynamicConfigValue("noValue", if_null))
-    return said
 
 
 class ClickHouseQuery(variants.Dataquery):

@@ -272,15 +272,6 @@ def test_metrics_are_prometheus_text(anonymous: TestClient) -> None:
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
 
 
-def test_the_page_runs_no_script_and_shows_no_cost(anonymous: TestClient) -> None:
-    page = anonymous.get("/")
-
-    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert "<script" not in page.text
-    assert "$" not in page.text
-    assert "ada" not in page.text
-
-
 def test_keys_do_not_appear_when_printed() -> None:
     key = Keys.of({"ops": KEY}).find(KEY.encode(), "admin")
 

@@ -1,128 +1,112 @@
-"""Every panel and variable: in shape, interpolated as Grafana does, run in the engine, adding up."""
+"""The committed dashboards: in shape, complete, and safe to put text of strangers into."""
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
-import clickhouse_connect
 import pytest
-from clickhouse_connect.driver.client import Client
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana_macros import ALL, interpolate
-from tallyspan_clickhouse.migrate import migrate
-from tallyspan_grafana.__main__ import FOLDER, PAGES, render
+from grafana_pages import SINGLE, pages, panels, queries
+from tallyspan_grafana.__main__ import CONSOLE, FOLDER, PAGES, main, render
+from tallyspan_grafana.page import MENU
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-RANGES = {"6h": timedelta(hours=6), "30d": timedelta(days=30), "90d": timedelta(days=90)}
-KNOWN_UNITS = {"currency:financial:$", "short", "m"}
-FACTS = [
-    # user, department, model, hours ago, tokens, cost, cost status
-    ("ada", "research", "gpt-5", 1, 1000, Decimal("1.25"), "priced"),
-    ("ada", "research", "claude", 30, 2000, Decimal("0.5"), "priced"),
-    ("bob", "sales", "gpt-5", 50, 300, Decimal("0.000001"), "reported"),
-    ("bob", "sales", "unknown-model", 3, 700, None, "unpriced"),
-    ("", "", "gpt-5", 2, None, Decimal(0), "not_billed"),
-]
-NASTY = [
-    "a'; DROP TABLE x; --",
-    "\\",
-    "\\'",
-    "${user}",
-    "$__timeFilter(x)",
-    "😀",
-    "<script>",
-    "%s {x:String}",
-]
-
-
-def pages() -> list[Any]:
-    return [json.loads((FOLDER / name).read_text()) for name in PAGES]
-
-
-def panels() -> list[Any]:
-    return [panel for page in pages() for panel in page["panels"]]
-
-
+KNOWN_UNITS = {"currency:financial:$", "short", "percentunit", "m", "s", "dateTimeAsIso", "string"}
+KNOWN_TYPES = {"stat", "timeseries", "barchart", "bargauge", "table"}
 PANELS = panels()
-IDS = [panel["title"] for panel in PANELS]
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    made = clickhouse_connect.get_client(
-        interface="chdb", path=str(tmp_path_factory.mktemp("chdb")), tz_mode="aware"
-    )
-    made.command("CREATE DATABASE tallyspan")
-    migrate(made, "tallyspan")
-    yield made
-    made.close()
-
-
-def seed(client: Client, facts: list[tuple[Any, ...]]) -> None:
-    client.command("TRUNCATE TABLE tallyspan.llm_calls")
-    columns = ["user_id", "department", "model_name", "start_time", "input_tokens", "cost_usd",
-               "cost_status", "entry_kind", "sign", "trace_id", "span_id", "usage_source"]  # fmt: skip
-    rows = [
-        (user, department, model, NOW - timedelta(hours=hours), tokens, cost, status, "call", 1,
-         f"{number:032x}", f"{number:016x}", "unknown" if tokens is None else "provider")
-        for number, (user, department, model, hours, tokens, cost, status) in enumerate(facts)
-    ]  # fmt: skip
-    if rows:
-        client.insert("tallyspan.llm_calls", rows, column_names=columns)
-
-
-def key_of(client: Client, name: str) -> str:
-    answer = client.query("SELECT hex(sipHash64({name:String}))", parameters={"name": name})
-    return str(answer.result_rows[0][0])
-
-
-def run(client: Client, title: str, days: int = 90, **chosen: list[str]) -> list[dict[str, Any]]:
-    panel = next(panel for panel in PANELS if panel["title"] == title)
-    sql = interpolate(panel["targets"][0]["rawSql"], NOW - timedelta(days=days), NOW, chosen)
-    return list(client.query(sql).named_results())
+IDS = [f"{page}: {panel['title']}" for page, panel in PANELS]
 
 
 def test_the_committed_files_are_what_the_generator_makes() -> None:
     for name in PAGES:
-        assert (FOLDER / name).read_text() == render(name), "run `make dashboards`"
+        for folder in (FOLDER, CONSOLE):
+            assert (folder / name).read_text() == render(name), "run `make dashboards`"
+    for folder in (FOLDER, CONSOLE):
+        assert {path.name for path in folder.glob("*.json")} == set(PAGES)
 
 
-def test_the_sdk_reads_back_what_it_wrote() -> None:
+def test_a_changed_file_is_found_and_named(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], (tmp_path,)) == 0
+    assert main(["--check"], (tmp_path,)) == 0
+    (tmp_path / "users.json").write_text("{}")
+
+    assert main(["--check"], (tmp_path,)) == 1
+    assert "users.json is not what the generator makes" in capsys.readouterr().err
+
+
+def dropped(given: Any, kept: Any, path: str = "") -> list[str]:
+    """Where `kept` lacks something of `given`."""
+    match given, kept:
+        case dict(), dict():
+            return [
+                text
+                for key, value in given.items()
+                for text in (
+                    dropped(value, kept[key], f"{path}.{key}") if key in kept else [f"{path}.{key}"]
+                )
+            ]
+        case list(), list() if len(given) == len(kept):
+            return [
+                text
+                for number, value in enumerate(given)
+                for text in dropped(value, kept[number], f"{path}[{number}]")
+            ]
+        case _:
+            return [] if given == kept else [path]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_sdk_knows_every_key_of_what_is_written(name: str) -> None:
     register_default_plugins()
-    for page in pages():
-        again = json.loads(JSONEncoder().encode(Dashboard.from_json(page)))
-        assert again.keys() == page.keys()
-        assert [panel["options"] for panel in again["panels"]] == [
-            panel["options"] for panel in page["panels"]
-        ]
+    page = json.loads((FOLDER / name).read_text())
+    again = json.loads(JSONEncoder().encode(Dashboard.from_json(page)))
+
+    assert dropped(page, again) == []
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=IDS)
-def test_a_panel_says_what_it_shows(panel: Any) -> None:
+@pytest.mark.parametrize(("page", "panel"), PANELS, ids=IDS)
+def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     defaults = panel["fieldConfig"]["defaults"]
 
     assert panel["title"]
-    assert "UTC" in panel["description"]
+    assert panel["type"] in KNOWN_TYPES
+    assert re.search(
+        r"From tallyspan\.\w+, net of duplicates; times in UTC\.", panel["description"]
+    )
     assert defaults["unit"] in KNOWN_UNITS
     assert defaults["noValue"]
     assert panel["datasource"] == {"type": "grafana-clickhouse-datasource", "uid": "tallyspan"}
+    assert [target["refId"] for target in panel["targets"]] == ["A"]
     assert panel["targets"][0]["format"] == (0 if panel["type"] == "timeseries" else 1)
 
 
-def test_ids_are_unique_and_no_panel_covers_another() -> None:
-    for page in pages():
-        assert (page["uid"], page.get("id")) == ("tallyspan-overview", None)
+@pytest.mark.parametrize(("page", "panel"), PANELS, ids=IDS)
+def test_what_is_money_says_that_unpriced_calls_are_not_in_it(page: str, panel: Any) -> None:
+    if panel["fieldConfig"]["defaults"]["unit"] == "currency:financial:$":
+        said = panel["description"]
+        assert "without a price" in said or "tokenizer" in said
+
+
+def test_ids_are_unique_and_panels_fill_the_grid_without_covering_each_other() -> None:
+    uids = [page["uid"] for page in pages().values()]
+    assert len(set(uids)) == len(uids)
+    for name, page in pages().items():
+        assert (page["uid"], page.get("id")) == (f"tallyspan-{name}", None)
         assert page["schemaVersion"] >= 41
+        assert page["editable"] is False
+        assert page["refresh"] == "5m"
         ids = [panel["id"] for panel in page["panels"]]
-        assert len(ids) == len(set(ids))
+        assert ids == list(range(1, len(ids) + 1))
+        assert len(ids) <= 15, "a page of many panels waits for the connection pool"
+        titles = [panel["title"] for panel in page["panels"]]
+        assert len(titles) == len(set(titles))
         taken: set[tuple[int, int]] = set()
         for panel in page["panels"]:
             at = panel["gridPos"]
@@ -132,88 +116,78 @@ def test_ids_are_unique_and_no_panel_covers_another() -> None:
                 for y in range(at["y"], at["y"] + at["h"])
             }
             assert not cells & taken
-            assert at["x"] + at["w"] <= 24
             taken |= cells
+        bottom = max(y for _, y in taken) + 1
+        assert len(taken) == 24 * bottom
 
 
 def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -> None:
-    for page in pages():
+    for name, page in pages().items():
         variables = {variable["name"] for variable in page["templating"]["list"]}
-        texts = [panel["targets"][0]["rawSql"] for panel in page["panels"]]
-        texts += [variable["query"]["rawSql"] for variable in page["templating"]["list"]]
-        for sql in texts:
-            assert set(re.findall(r"FROM (\S+)", sql)) <= {
-                "tallyspan.calls",
-                "tallyspan.token_usage",
-            }
-            assert set(re.findall(r"\$\{?([a-z]\w*)", sql)) <= variables
-            assert all(":singlequote" in each for each in re.findall(r"\$\{\w+[^}]*\}", sql))
+        for title, sql in queries():
+            if title.startswith(f"{name}:"):
+                read = set(re.findall(r"FROM (\w[\w.]+)", sql)) - {"spent", "largest"}
+                assert read <= {"tallyspan.calls"}, title
+                assert set(re.findall(r"\$\{?([a-z]\w*)", sql)) <= variables, title
+                assert all(":singlequote" in each for each in re.findall(r"\$\{\w+[^}]*\}", sql))
 
 
-@pytest.mark.parametrize("facts", ["empty", "seeded", "nasty"])
-@pytest.mark.parametrize("length", RANGES.values(), ids=RANGES.keys())
-def test_every_query_runs_for_every_range_choice_and_data(
-    client: Client, facts: str, length: timedelta
-) -> None:
-    sets: dict[str, list[tuple[Any, ...]]] = {
-        "empty": [],
-        "seeded": FACTS,
-        "nasty": [(name, name, name, 1, 5, Decimal(1), "priced") for name in NASTY],
-    }
-    seed(client, sets[facts])
-    choices: list[dict[str, list[str]]] = [{}, {"user": [key_of(client, "ada")]}]
-    choices.append(
-        {name: [key_of(client, text) for text in NASTY] for name in ("user", "department", "model")}
-    )
-    for page in pages():
-        texts = [panel["targets"][0]["rawSql"] for panel in page["panels"]]
-        texts += [variable["query"]["rawSql"] for variable in page["templating"]["list"]]
-        for sql in texts:
-            for chosen in choices:
-                client.query(interpolate(sql, NOW - length, NOW, chosen))
+def test_macros_are_those_the_plugin_has_and_no_day_is_cut_by_seconds() -> None:
+    for title, sql in queries():
+        assert set(re.findall(r"\$__\w+", sql)) <= {
+            "$__timeFilter",
+            "$__fromTime",
+            "$__toTime",
+            "$__conditionalAll",
+        }, title
+        assert not re.search(r"toStartOfInterval|\$__timeInterval", sql), title
 
 
-def test_a_nasty_name_can_be_chosen_like_any_other(client: Client) -> None:
-    seed(client, [(name, "", "m", 1, 5, Decimal(1), "priced") for name in NASTY])
-    for name in NASTY:
-        assert run(client, "Spend", user=[key_of(client, name)]) == [{"spend": Decimal(1)}]
+def test_one_value_is_asked_for_where_one_is_drawn_and_several_elsewhere() -> None:
+    for name, page in pages().items():
+        for variable in page["templating"]["list"]:
+            assert bool(variable.get("multi")) == (name not in SINGLE)
+            assert bool(variable.get("includeAll")) == (name not in SINGLE)
 
 
-def test_total_is_the_sum_by_user_by_model_by_department_and_by_day(client: Client) -> None:
-    seed(client, FACTS)
-    total = sum((fact[5] for fact in FACTS if fact[5] is not None), Decimal(0))
-    by_day: defaultdict[tuple[datetime, str], Decimal] = defaultdict(Decimal)
-    for _, _, model, hours, _, cost, _ in FACTS:
-        day = (NOW - timedelta(hours=hours)).replace(hour=0, minute=0, second=0)
-        if cost is not None:
-            by_day[day, model] += cost
-
-    assert run(client, "Spend") == [{"spend": total}]
-    for title in ("Top users", "Top models", "Spend by department"):
-        rows = run(client, title)
-        assert sum(row["spend"] or 0 for row in rows) == total
-        assert sum(row["calls"] for row in rows) == len(FACTS)
-        assert sum(row["unpriced"] for row in rows) == 1
-    shown = {
-        (row["time"], row["model"]): row["spend"] for row in run(client, "Spend per day, by model")
-    }
-    assert shown == dict(by_day)
+def links() -> list[tuple[str, str]]:
+    found = [
+        (name, link["url"]) for name, page in pages().items() for link in page.get("links", [])
+    ]
+    for name, panel in PANELS:
+        for override in panel["fieldConfig"]["overrides"]:
+            found += [
+                (name, link["url"])
+                for each in override["properties"]
+                if each["id"] == "links"
+                for link in each["value"]
+            ]
+    return found
 
 
-def test_what_has_no_price_is_no_zero(client: Client) -> None:
-    seed(client, FACTS)
-    (row,) = [row for row in run(client, "Top models") if row["name"] == "unknown-model"]
+def test_every_link_leads_to_a_page_and_a_variable_of_it() -> None:
+    by_uid = {page["uid"]: page for page in pages().values()}
+    assert any("var-" in url for _, url in links())
+    for _, url in links():
+        uid, _, query = url.removeprefix("/d/").partition("?")
+        variables = {each["name"] for each in by_uid[uid]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", query)) <= variables
+        assert not query or "${__url_time_range}" in query
 
-    assert row["spend"] is None
-    assert run(client, "Unpriced calls") == [{"unpriced": 1}]
-    assert run(client, "Spend", model=[key_of(client, "unknown-model")]) == [{"spend": None}]
+
+@pytest.mark.parametrize(("page", "panel"), PANELS, ids=IDS)
+def test_a_link_takes_its_key_from_a_column_of_the_row(page: str, panel: Any) -> None:
+    sql = panel["targets"][0]["rawSql"]
+    named = {each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]}
+    for key in re.findall(r"__data\.fields\.(\w+)", json.dumps(panel["fieldConfig"])):
+        assert key in named
+        assert f"AS {key}" in sql
 
 
-def test_days_come_in_order_for_grafana_refuses_others(client: Client) -> None:
-    seed(client, FACTS)
-    times = [row["time"] for row in run(client, "Spend per day, by model")]
-
-    assert times == sorted(times)
+def test_the_menu_is_the_same_on_every_page_and_keeps_range_and_choice() -> None:
+    for page in pages().values():
+        assert [link["title"] for link in page["links"]] == list(MENU.values())
+        assert all(link["keepTime"] and link["includeVars"] for link in page["links"])
 
 
 def test_macros_become_what_the_plugin_makes_of_them() -> None:
@@ -223,15 +197,16 @@ def test_macros_become_what_the_plugin_makes_of_them() -> None:
     assert interpolate("$__timeFilter(t)", start, end) == (
         "t >= toDateTime(1415792726) AND t <= toDateTime(1447328726)"
     )
+    assert interpolate("$__fromTime x $__toTime", start, end) == (
+        "toDateTime(1415792726) x toDateTime(1447328726)"
+    )
     sql = "$__conditionalAll(f(a) IN (${user:singlequote}), $user)"
     assert interpolate(sql, start, end, {"user": ["x", "y'"]}) == "f(a) IN ('x','y\\'')"
     assert interpolate(sql, start, end, {"user": [ALL]}) == "1=1"
 
 
 def test_provisioning_names_the_data_source_and_folder_that_the_dashboards_use() -> None:
-    import yaml
-
-    root = Path(FOLDER).parent / "provisioning"
+    root = FOLDER.parent / "provisioning"
     (source,) = yaml.safe_load((root / "datasources/tallyspan.yaml").read_text())["datasources"]
     (provider,) = yaml.safe_load((root / "dashboards/tallyspan.yaml").read_text())["providers"]
 

@@ -1,4 +1,4 @@
-"""The admin port: ledger, liveness, readiness, metrics, and a page that links to them."""
+"""The admin port: the ledger over HTTP, the console, liveness, readiness, metrics."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.gate import AdminGate
-from tallyspan_collector.api.landing import landing_page
 from tallyspan_collector.api.token_usage import TokenUsage
+from tallyspan_collector.console.sessions import Sessions
+from tallyspan_collector.console.site import Site
 from tallyspan_collector.keys import Keys
 from tallyspan_collector.summary import MAX_SECONDS, RequestError
 
@@ -34,8 +36,6 @@ def create_app(
     admin_keys: Keys,
     health: Callable[[], Mapping[str, object]],
     metrics: Callable[[], str],
-    *,
-    grafana_url: str = "http://localhost:3000",
 ) -> Starlette:
     """Return the ASGI application of the admin port.
 
@@ -50,19 +50,17 @@ def create_app(
     async def metrics_text(_: Request) -> Response:
         return PlainTextResponse(metrics(), headers={"Content-Type": METRICS_TYPE})
 
-    async def home(_: Request) -> Response:
-        return landing_page(grafana_url)
-
+    sessions = Sessions()
     return Starlette(
         routes=[
-            Route("/", home),
+            *Site(sessions, admin_keys.name_of).routes(),
             Route("/healthz", _alive),
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
             Mount(
                 "/api/admin",
-                routes=TokenUsage(client).routes(),
-                middleware=[Middleware(AdminGate, keys=admin_keys)],
+                routes=[*TokenUsage(client).routes(), *Dashboards(client).routes()],
+                middleware=[Middleware(AdminGate, keys=admin_keys, sessions=sessions)],
             ),
         ],
         exception_handlers={
@@ -90,7 +88,7 @@ async def _store_failed(request: Request, error: Exception) -> Response:
 
 async def _not_served(request: Request, error: Exception) -> Response:
     match error:
-        case HTTPException(status_code=404):
+        case HTTPException(status_code=404, detail="Not Found"):
             sentence = f"there is nothing at {request.url.path}; see / for the paths there are"
         case HTTPException(status_code=405):
             sentence = f"{request.url.path} does not take {request.method}"

@@ -1,13 +1,15 @@
-"""What stands before every admin path: the key is checked, the request is logged."""
+"""What stands before every admin path: key or session is checked, the request is logged."""
 
 import time
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallyspan_collector.console.sessions import COOKIE, Sessions
 from tallyspan_collector.keys import Keys
 
 NO_KEYS = (
@@ -20,16 +22,16 @@ log = structlog.get_logger()
 
 
 class AdminGate:
-    """Lets requests with an admin key through, and writes one log line for each request."""
+    """Lets requests with an admin key or a session through, and logs a line for each request."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, sessions: Sessions) -> None:
         self._app = app
         self._keys = keys
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 without any key set up, 401 for a wrong one, else pass the request on."""
-        key = self._keys.find(_presented(scope), "admin")
-        key_name = key.name if key else None
+        key_name = self._who(scope)
         status = 500
         began = time.monotonic()
 
@@ -55,6 +57,16 @@ class AdminGate:
                 duration_ms=round((time.monotonic() - began) * 1000),
             )
 
+    def _who(self, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
+        if "authorization" in headers:
+            return self._keys.name_of(_bearer(headers["authorization"]))
+        token = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        session = self._sessions.of(token) if token else None
+        # A key that was revoked takes its sessions along.
+        is_open = session is not None and self._keys.holds(session.key_digest)
+        return session.key_name if session is not None and is_open else None
+
     def _refusal(self) -> ASGIApp:
         if not self._keys.has("admin"):
             return JSONResponse({"error": NO_KEYS}, status_code=403)
@@ -65,8 +77,7 @@ class AdminGate:
         )
 
 
-def _presented(scope: Scope) -> bytes:
-    header = Headers(scope=scope).get("authorization", "")
+def _bearer(header: str) -> bytes:
     scheme, _, key = header.partition(" ")
     # Header values arrive decoded as Latin-1; back to the bytes that were sent.
     return key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""

@@ -1,0 +1,105 @@
+"""What the console asks: which dashboards there are, and the figures of one panel."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import anyio.to_thread
+from clickhouse_connect.driver.client import Client
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tallyspan_collector.console import answers, macros, time_range
+from tallyspan_collector.console.dashboards import Dashboard, bundled
+from tallyspan_collector.summary import RequestError
+
+NOT_STORED = {"Cache-Control": "no-store"}
+MOST_VALUES = 1_000
+# A page has a dozen panels; more at once would only wait for each other in the store.
+THREADS = 6
+_KEY = re.compile(r"k(?:[0-9A-F]{2})*", re.ASCII)
+
+
+class Dashboards:
+    """Runs the queries of the dashboards this package brings, and no others."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._limiter = anyio.CapacityLimiter(THREADS)
+
+    def routes(self) -> list[Route]:
+        """Return the paths below the admin prefix."""
+        return [
+            Route("/dashboards", self.list),
+            Route("/dashboards/{uid}", self.dashboard),
+            Route("/dashboards/{uid}/panels/{number:int}", self.panel),
+            Route("/dashboards/{uid}/variables/{name}", self.variable),
+        ]
+
+    async def list(self, _: Request) -> Response:
+        """Return uid and title of each dashboard."""
+        found = [{"uid": each.uid, "title": each.title} for each in bundled().values()]
+        return JSONResponse({"dashboards": found}, headers=NOT_STORED)
+
+    async def dashboard(self, request: Request) -> Response:
+        """Return the dashboard as Grafana reads it."""
+        text = _dashboard(request).text
+        return Response(text, media_type="application/json", headers=NOT_STORED)
+
+    async def panel(self, request: Request) -> Response:
+        """Return the figures of a panel in a range."""
+        dashboard = _dashboard(request)
+        sql = dashboard.panels.get(request.path_params["number"])
+        if sql is None:
+            raise HTTPException(404, f"{dashboard.uid} has no such panel")
+        return await self._answer(request, dashboard, sql)
+
+    async def variable(self, request: Request) -> Response:
+        """Return key and label of everything there is to choose in a range."""
+        dashboard = _dashboard(request)
+        sql = dashboard.variables.get(request.path_params["name"])
+        if sql is None:
+            raise HTTPException(404, f"{dashboard.uid} has no such variable")
+        return await self._answer(request, dashboard, sql)
+
+    async def _answer(self, request: Request, dashboard: Dashboard, sql: str) -> JSONResponse:
+        query = request.query_params
+        chosen = _chosen(query, tuple(dashboard.variables))
+        start, end = time_range.read(
+            query.get("from", "now-30d"), query.get("to", "now"), datetime.now(UTC)
+        )
+        text, parameters = macros.bind(sql, start, end, chosen)
+        ask = functools.partial(answers.ask, self._client, text, parameters)
+        answer = await anyio.to_thread.run_sync(ask, limiter=self._limiter)
+        return JSONResponse(answer, headers=NOT_STORED)
+
+
+def _dashboard(request: Request) -> Dashboard:
+    uid = request.path_params["uid"]
+    found = bundled().get(uid)
+    if found is None:
+        known = ", ".join(bundled())
+        raise HTTPException(404, f"there is no dashboard {uid!r}; there are {known}")
+    return found
+
+
+def _chosen(query: QueryParams, variables: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return variable -> keys. Raises RequestError for what is neither a variable nor a key."""
+    allowed = ("from", "to", *(f"var-{name}" for name in variables))
+    chosen: dict[str, list[str]] = {}
+    for name, value in query.multi_items():
+        if name not in allowed:
+            raise RequestError(f"unknown parameter {name!r}: allowed are {', '.join(allowed)}")
+        if name.startswith("var-"):
+            if value != macros.ALL and not _KEY.fullmatch(value):
+                raise RequestError(
+                    f"{name} takes keys: 'k' and the name in hexadecimal, not {value[:40]!r}"
+                )
+            chosen.setdefault(name.removeprefix("var-"), []).append(value)
+    if any(len(values) > MOST_VALUES for values in chosen.values()):
+        raise RequestError(f"a variable takes {MOST_VALUES} values at most")
+    return chosen

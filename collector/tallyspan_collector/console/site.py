@@ -1,0 +1,115 @@
+"""The page itself and the way in: files without any figure in them, and a login."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from tallyspan_collector.console.sessions import COOKIE, LASTS_SECONDS, Sessions
+
+STATIC = Path(__file__).parent / "static"
+MOST_BODY_BYTES = 4_096
+# Everything comes from here, nothing is inline, nobody may frame it.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+log = structlog.get_logger()
+
+
+class Site:
+    """Serves the console's files, logs readers in and out.
+
+    `name_of` returns the name of an admin key, None for a wrong one.
+    """
+
+    def __init__(self, sessions: Sessions, name_of: Callable[[bytes], str | None]) -> None:
+        self._sessions = sessions
+        self._name_of = name_of
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the paths of the console."""
+        return [
+            Route("/", self.page),
+            Route("/d/{uid}", self.page),
+            Route("/login", self.login, methods=["POST"]),
+            Route("/logout", self.logout, methods=["POST"]),
+            Mount("/static", _Files(directory=STATIC)),
+        ]
+
+    async def page(self, _: Request) -> Response:
+        """Return the page; what is on it comes by the admin API, to who has logged in."""
+        return FileResponse(STATIC / "index.html", headers=HEADERS)
+
+    async def login(self, request: Request) -> Response:
+        """Take `{"key": "..."}` and set the session's cookie; 401 for a wrong key."""
+        if self._sessions.must_wait():
+            return _refusal(429, "too many wrong keys; try again in a minute")
+        key = await _posted_key(request)
+        if key is None:
+            return _refusal(400, 'send {"key": "<admin key>"} as application/json')
+        name = self._name_of(key)
+        log.info("admin.login", key_name=name)
+        if name is None:
+            self._sessions.note_wrong_key()
+            return _refusal(401, "this is not an admin key")
+        answer = Response(status_code=204, headers=HEADERS)
+        answer.set_cookie(
+            COOKIE,
+            self._sessions.open(name, key),
+            max_age=LASTS_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        """End the session, if there is one."""
+        self._sessions.close(request.cookies.get(COOKIE, ""))
+        answer = Response(status_code=204, headers=HEADERS)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
+
+
+class _Files(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the file with the headers every answer of the console has."""
+        response = await super().get_response(path, scope)
+        response.headers.update(HEADERS)
+        return response
+
+
+async def _posted_key(request: Request) -> bytes | None:
+    # A form of another site cannot send this content type without asking first.
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        return None
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BODY_BYTES:
+            return None
+    try:
+        match json.loads(body):
+            case {"key": str(key)}:
+                return key.strip().encode()
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+def _refusal(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status_code=status, headers=HEADERS)

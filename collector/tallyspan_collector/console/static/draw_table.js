@@ -1,0 +1,71 @@
+// Tables that can be sorted, and whose cells lead to other pages.
+
+import { make } from "./dom.js";
+import { empty } from "./draw_figures.js";
+import { fieldsOf, objects } from "./fields.js";
+import { exact, show } from "./format.js";
+import { follow } from "./place.js";
+
+/** Draws a table panel; `sorting` is kept by the caller over refreshes. */
+export function drawTable(body, panel, answer, place, sorting = {}) {
+  const fields = [...fieldsOf(panel, answer.columns).values()].filter((field) => !field.isHidden);
+  const rows = objects(answer);
+  if (rows.length === 0) return empty(body, panel);
+  for (const field of fields.filter((each) => each.isBar)) {
+    field.most = Math.max(...rows.map((row) => Number(row[field.name] ?? 0)));
+  }
+  const redraw = () => drawTable(body, panel, answer, place, sorting);
+  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": panel.title },
+    make("table", {},
+      make("thead", {}, make("tr", {}, ...fields.map((field) => heading(field, sorting, redraw)))),
+      make("tbody", {}, ...sorted(rows, sorting).map((row) =>
+        make("tr", {}, ...fields.map((field) => cell(field, row, place)))))));
+  const at = body.querySelector(".scroll");
+  const [top, left] = at ? [at.scrollTop, at.scrollLeft] : [0, 0];
+  body.replaceChildren(scroll);
+  scroll.scrollTop = top;
+  scroll.scrollLeft = left;
+}
+
+function heading(field, sorting, redraw) {
+  const isSorted = sorting.by === field.name;
+  const order = isSorted ? (sorting.isUp ? "ascending" : "descending") : "none";
+  const sort = () => {
+    // Figures are looked at from the largest, names from the first.
+    sorting.isUp = isSorted ? !sorting.isUp : field.kind === "text";
+    sorting.by = field.name;
+    redraw();
+  };
+  return make("th", { scope: "col", "aria-sort": order, class: field.kind === "text" ? "" : "number" },
+    make("button", { type: "button", onclick: sort, text: field.title }));
+}
+
+function cell(field, row, { zone, from, to }) {
+  const value = row[field.name];
+  const isNothing = value === null || value === "";
+  const text = show(value, field, zone);
+  const shown = field.link && !isNothing
+    ? make("a", { href: follow(field.link, row, { from, to }), "data-link": true, text })
+    : make("span", { text, class: isNothing ? "missing" : undefined });
+  const element = make("td", {
+    class: field.kind === "text" ? "" : "number", title: exact(value, field, zone), "data-value": value,
+  }, shown);
+  if (field.isBar) {
+    const bar = make("span", { class: "bar" });
+    bar.style.inlineSize = `${field.most > 0 ? (100 * Math.max(Number(value ?? 0), 0)) / field.most : 0}%`;
+    element.classList.add("with-bar");
+    element.prepend(make("span", { class: "track", "aria-hidden": "true" }, bar));
+  }
+  return element;
+}
+
+function sorted(rows, { by, isUp }) {
+  if (!by) return rows;
+  const sign = isUp ? 1 : -1;
+  const isText = rows.some((row) => typeof row[by] === "string" && Number.isNaN(Number(row[by])));
+  return [...rows].sort((one, other) => {
+    const [a, b] = [one[by], other[by]];
+    if (a === null || b === null) return Number(a === null) - Number(b === null); // unknown comes last
+    return sign * (isText ? String(a).localeCompare(String(b)) : Number(a) - Number(b));
+  });
+}

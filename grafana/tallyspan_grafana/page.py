@@ -1,0 +1,98 @@
+"""A page: its variables, its menu, and rows of panels that fill the 24 columns of the grid."""
+
+from typing import Any, Self
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, QueryVariable
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DashboardLinkType,
+    GridPos,
+    VariableHide,
+    VariableOption,
+    VariableRefresh,
+)
+
+from tallyspan_grafana.sql import common
+from tallyspan_grafana.theme import DATASOURCE, variable_query
+
+MENU = {
+    "overview": "Overview",
+    "users": "Users",
+    "departments": "Departments",
+    "agents": "Agents",
+    "models": "Models",
+    "prices": "Prices",
+    "health": "Data health",
+}
+EVERYTHING = VariableOption(selected=True, text=["All"], value=["$__all"])
+
+
+class Page:
+    """Collects rows of panels, numbers them and puts each where it belongs."""
+
+    def __init__(self, name: str, title: str, about: str, zone: str) -> None:
+        self._page = (
+            Dashboard(f"Tallyspan: {title}")
+            .uid(f"tallyspan-{name}")
+            .description(about)
+            .tags(["tallyspan"])
+            .timezone("utc" if zone == "UTC" else zone)
+            .time("now-30d", "now")
+            .refresh("5m")
+            .readonly()
+            .tooltip(DashboardCursorSync.CROSSHAIR)
+        )
+        for target, shown in MENU.items():
+            self._page = self._page.link(
+                DashboardLink(shown)
+                .type(DashboardLinkType.LINK)
+                .url(f"/d/tallyspan-{target}")
+                .tooltip("")
+                .icon("dashboard")
+                .keep_time(keep_time=True)
+                .include_vars(include_vars=True)
+            )
+        self._top = 0
+        self._count = 0
+
+    def choose_some(self) -> Self:
+        """Let the reader choose several departments, users and models."""
+        for name in common.FILTERS:
+            self._page = self._page.with_variable(
+                self._variable(name, common.variable(name))
+                .multi(multi=True)
+                .include_all(include_all=True)
+                .current(EVERYTHING)
+            )
+        return self
+
+    def choose_one(self, name: str, query: str) -> Self:
+        """Let the reader choose one."""
+        self._page = self._page.with_variable(self._variable(name, query))
+        return self
+
+    def row(self, height: int, *panels: tuple[Any, int]) -> Self:
+        """Put panels side by side, each with its width; widths add up to 24."""
+        left = 0
+        for panel, width in panels:
+            self._count += 1
+            placed = panel.id(self._count).grid_pos(GridPos(height, width, left, self._top))
+            self._page = self._page.with_panel(placed)
+            left += width
+        self._top += height
+        return self
+
+    def build(self) -> Model:
+        """Return the dashboard."""
+        return self._page.build()
+
+    def _variable(self, name: str, query: str) -> QueryVariable:
+        return (
+            QueryVariable(name)
+            .label(name.capitalize())
+            .datasource(DATASOURCE)
+            .query(variable_query(query))
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .hide(VariableHide.DONT_HIDE)
+        )

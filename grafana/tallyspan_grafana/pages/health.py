@@ -1,0 +1,112 @@
+"""Data health: is it fresh, is it complete, can the sum be trusted."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
+
+from tallyspan_grafana.page import Page
+from tallyspan_grafana.panels import (
+    CALLS,
+    LAST_CALL,
+    NO_CALLS,
+    Column,
+    bars_over_time,
+    gauges,
+    lines,
+    stat,
+    table,
+)
+from tallyspan_grafana.sql import health
+from tallyspan_grafana.theme import COUNT, MINUTES, RATIO, SECONDS, TEXT, ZONE, thresholds
+
+
+def build(zone: str = ZONE) -> Model:
+    """Return the dashboard."""
+    source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    return (
+        Page("health", "Data health", "Whether the figures are fresh and complete.", zone)
+        .choose_some()
+        .row(
+            5,
+            (
+                stat(
+                    "Minutes since the last call",
+                    health.MINUTES_SINCE_LAST,
+                    f"Over all calls of the last 30 days, whatever is chosen above. {source}",
+                    unit=MINUTES,
+                    if_null="none in 30 days",
+                    colours=thresholds(orange_from=60, red_from=1440),
+                ),
+                6,
+            ),
+            (
+                stat(
+                    "95 % are counted within",
+                    health.LAG_P95,
+                    f"From the end of the call to its entry in the ledger. {source}",
+                    unit=SECONDS,
+                    decimals=1,
+                    colours=thresholds(orange_from=60, red_from=600),
+                ),
+                6,
+            ),
+            (
+                gauges(
+                    "How complete the calls are",
+                    health.COMPLETE,
+                    "Priced: has a cost. Counted by the provider: its own token counts, no "
+                    "estimate. User, department, conversation: the call names one. "
+                    f"{source}",
+                    unit=RATIO,
+                    colours=thresholds(good_from=0.95),
+                ),
+                12,
+            ),
+        )
+        .row(
+            9,
+            (
+                bars_over_time(
+                    "Calls per hour, by service",
+                    health.CALLS_PER_HOUR,
+                    f"A gap is a service that fell silent, or a collector that did. {source}",
+                    label="service",
+                    unit=COUNT,
+                    if_null=NO_CALLS,
+                ),
+                12,
+            ),
+            (
+                lines(
+                    "Seconds until a call is counted",
+                    health.LAG_PER_HOUR,
+                    f"From the end of the call to its entry in the ledger. {source}",
+                    unit=SECONDS,
+                ),
+                12,
+            ),
+        )
+        .row(
+            11,
+            (
+                table(
+                    "Services and what their calls lack",
+                    health.SERVICES,
+                    f"Parts of all calls of the service; the 200 with most calls. {source}",
+                    [
+                        Column("name", "Service", TEXT),
+                        Column("key_name", "Ingest key", TEXT),
+                        CALLS,
+                        Column("no_user", "No user", RATIO, 1),
+                        Column("no_department", "No department", RATIO, 1),
+                        Column("no_conversation", "No conversation", RATIO, 1),
+                        Column("estimated", "Estimated", RATIO, 1),
+                        Column("unknown", "Unknown usage", RATIO, 1),
+                        Column("unpriced", "Unpriced", RATIO, 1),
+                        Column("lag", "95 % counted within", SECONDS, 1),
+                        LAST_CALL,
+                    ],
+                ),
+                24,
+            ),
+        )
+        .build()
+    )

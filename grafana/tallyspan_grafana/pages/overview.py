@@ -1,0 +1,182 @@
+"""The Overview: who spends, on what, and what is not in the money yet."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
+
+from tallyspan_grafana.page import Page
+from tallyspan_grafana.panels import (
+    CALLS,
+    KEY,
+    NO_CALLS,
+    NOT_PRICED,
+    TOKENS,
+    UNPRICED,
+    Column,
+    bars,
+    bars_over_time,
+    hidden,
+    money,
+    spend,
+    stat,
+    table,
+)
+from tallyspan_grafana.sql import common, overview
+from tallyspan_grafana.theme import DOLLARS, MINUTES, RATIO, TEXT, ZONE, thresholds
+
+FEW_DAYS = "fewer than 3 days known"
+
+
+def build(zone: str = ZONE) -> Model:
+    """Return the dashboard."""
+    source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    about = f"{NOT_PRICED} {source}"
+    return (
+        Page("overview", "Overview", "What the organisation's LLM calls cost.", zone)
+        .choose_some()
+        .row(
+            4,
+            (money("Spend", overview.SPEND, f"In the range above. {about}"), 6),
+            (
+                money(
+                    "Spend this month",
+                    overview.spend_this_month(zone),
+                    f"Since the 1st, whatever the range above. {about}",
+                ),
+                6,
+            ),
+            (
+                stat(
+                    "Against last month",
+                    overview.change_to_last_month(zone),
+                    f"The month so far against the same days of the month before. {about}",
+                    unit=RATIO,
+                    decimals=1,
+                    if_null="nothing then",
+                    colours=thresholds(orange_from=0.25, red_from=1),
+                ),
+                6,
+            ),
+            (
+                money(
+                    "Forecast of this month",
+                    overview.forecast(zone),
+                    "Spent so far, and for each day to come what its weekday cost on average "
+                    f"in the last 28 days. {about}",
+                    if_null=FEW_DAYS,
+                ),
+                6,
+            ),
+        )
+        .row(
+            3,
+            (
+                stat(
+                    "Calls", overview.CALL_COUNT, f"Every call once, failed ones included. {source}"
+                ),
+                5,
+            ),
+            (
+                stat(
+                    "Tokens",
+                    overview.TOKENS,
+                    f"Prompt and answer; calls of unknown usage are not in it. {source}",
+                    if_null="unknown",
+                ),
+                5,
+            ),
+            (
+                stat(
+                    "Unpriced calls",
+                    overview.UNPRICED_CALLS,
+                    f"No price or no token count: not in any spend here. {source}",
+                    colours=thresholds(orange_from=1),
+                ),
+                5,
+            ),
+            (
+                stat(
+                    "Without provider usage",
+                    overview.NOT_STATED,
+                    "Tokens estimated or unknown; calls that are not billed are not in it. "
+                    f"{source}",
+                    colours=thresholds(orange_from=1),
+                ),
+                5,
+            ),
+            (
+                stat(
+                    "Minutes since the last call",
+                    overview.MINUTES_SINCE_LAST,
+                    f"Over all calls of the last 30 days, whatever is chosen above. {source}",
+                    unit=MINUTES,
+                    if_null="none in 30 days",
+                    colours=thresholds(orange_from=60, red_from=1440),
+                ),
+                4,
+            ),
+        )
+        .row(
+            9,
+            (
+                bars_over_time(
+                    "Spend per day, by model",
+                    common.per_day("model", zone),
+                    "The ten models that cost most, and all others. "
+                    f"The range cuts its first and last day. {about}",
+                    label="model",
+                ),
+                16,
+            ),
+            (
+                bars(
+                    "Spend by department",
+                    common.ranking("department"),
+                    f"The 50 that spend most. {about}",
+                    link="users:department",
+                ),
+                8,
+            ),
+        )
+        .row(10, (_top("user", "user:user", about), 12), (_top("model", "models:model", about), 12))
+        .row(
+            7,
+            (
+                table(
+                    "Unusual yesterday",
+                    overview.unusual(zone),
+                    "Users and models whose spend of the last whole day lies above the median of "
+                    "the 28 days before by three deviations, and is a dollar at least. "
+                    f"{about}",
+                    [
+                        Column("user", "User", TEXT, link="user:user", link_key="user_key"),
+                        hidden("user_key"),
+                        Column("model", "Model", TEXT),
+                        Column("spend", "Spent", DOLLARS, 2),
+                        hidden("days"),
+                        Column("usual", "Usual day", DOLLARS, 2),
+                        Column("more", "More than usual", DOLLARS, 2, is_bar=True),
+                        hidden("bound"),
+                    ],
+                    if_null="nothing unusual",
+                ),
+                24,
+            ),
+        )
+        .build()
+    )
+
+
+def _top(dimension: str, link: str, about: str) -> object:
+    return table(
+        f"Top {dimension}s",
+        common.ranking(dimension),
+        f"The 50 that spend most; '(nobody said)': the call names none. {about}",
+        [
+            Column("name", dimension.capitalize(), TEXT, link=link),
+            KEY,
+            CALLS,
+            TOKENS,
+            spend(is_bar=True),
+            UNPRICED,
+        ],
+        if_null=NO_CALLS,
+    )

@@ -1,0 +1,129 @@
+"""One user: what for, on which models, in which conversations."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
+
+from tallyspan_grafana.page import Page
+from tallyspan_grafana.panels import (
+    CALLS,
+    KEY,
+    LAST_CALL,
+    NOT_PRICED,
+    TOKENS,
+    UNPRICED,
+    Column,
+    bars_over_time,
+    money,
+    spend,
+    stat,
+    table,
+    text,
+)
+from tallyspan_grafana.sql import common, people
+from tallyspan_grafana.theme import COUNT, RATIO, TEXT, TIME, ZONE, thresholds
+
+HIM = common.one("user")
+
+
+def build(zone: str = ZONE) -> Model:
+    """Return the dashboard."""
+    source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    about = f"{NOT_PRICED} {source}"
+    return (
+        Page("user", "User", "What one user's LLM calls cost.", zone)
+        .choose_one("user", people.USER_VARIABLE)
+        .row(
+            4,
+            (text("User", people.USER_NAME, f"Whom the calls were made for. {source}"), 4),
+            (
+                text("Department", people.USER_DEPARTMENTS, f"Who paid for them. {source}"),
+                4,
+            ),
+            (
+                money(
+                    "Spend of the user",
+                    common.total(common.SPENT, "spend", HIM),
+                    f"In the range above. {about}",
+                ),
+                4,
+            ),
+            (
+                stat(
+                    "Conversations",
+                    common.total(common.CONVERSATIONS, "conversations", HIM),
+                    f"Conversations with a call in the range. {source}",
+                ),
+                3,
+            ),
+            (
+                stat(
+                    "Calls of the user",
+                    common.total("count()", "calls", HIM),
+                    f"Every call once. {source}",
+                ),
+                3,
+            ),
+            (
+                stat(
+                    "From cache",
+                    common.total(common.CACHE_HIT, "cache_hit", HIM),
+                    f"Part of the prompt tokens that the provider read from its cache. {source}",
+                    unit=RATIO,
+                    decimals=1,
+                    if_null="unknown",
+                ),
+                3,
+            ),
+            (
+                stat(
+                    "Unpriced calls of the user",
+                    common.total(common.UNPRICED, "unpriced", HIM),
+                    f"No price or no token count: not in the spend. {source}",
+                    colours=thresholds(orange_from=1),
+                ),
+                3,
+            ),
+        )
+        .row(
+            9,
+            (
+                bars_over_time(
+                    "Spend per day of the user, by model",
+                    common.per_day("model", zone, HIM),
+                    f"The ten models that cost most, and all others. {about}",
+                    label="model",
+                ),
+                14,
+            ),
+            (
+                table(
+                    "Agents of the user",
+                    common.ranking("agent", HIM),
+                    f"The 50 that cost most. {about}",
+                    [Column("name", "Agent", TEXT), KEY, CALLS, TOKENS, spend(), UNPRICED],
+                ),
+                10,
+            ),
+        )
+        .row(
+            14,
+            (
+                table(
+                    "Conversations of the user",
+                    people.USER_CONVERSATIONS,
+                    f"The 200 that cost most in the range. {about}",
+                    [
+                        Column("name", "Conversation", TEXT, link="conversation:conversation"),
+                        KEY,
+                        Column("first_call", "First call", TIME, width=190),
+                        LAST_CALL,
+                        Column("calls", "Calls", COUNT),
+                        TOKENS,
+                        spend(is_bar=True),
+                        UNPRICED,
+                    ],
+                ),
+                24,
+            ),
+        )
+        .build()
+    )

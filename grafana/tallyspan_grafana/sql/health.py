@@ -1,0 +1,41 @@
+"""Data health: is it fresh, is it complete, can the sum be trusted."""
+
+from tallyspan_grafana.sql.common import CALLS, IN_RANGE, UNPRICED, name
+
+_RECENT = f"{CALLS} WHERE start_time >= now('UTC') - INTERVAL 30 DAY"
+_LAG = "dateDiff('millisecond', start_time, ingested_at) / 1e3 - duration_us / 1e6"
+
+MINUTES_SINCE_LAST = (
+    "SELECT if(count() = 0, NULL, dateDiff('minute', max(start_time), now('UTC'))) AS "
+    f"minutes {_RECENT}"
+)
+LAG_P95 = f"SELECT if(count() = 0, NULL, quantile(0.95)({_LAG})) AS lag {IN_RANGE}"
+COMPLETE = (
+    f"SELECT 1 - {UNPRICED} / nullIf(count(), 0) AS priced, "
+    "countIf(usage_source = 'provider') / nullIf(countIf(cost_status != 'not_billed'), 0) "
+    "AS `counted by the provider`, "
+    "countIf(user_id != '') / nullIf(count(), 0) AS `names a user`, "
+    "countIf(department != '') / nullIf(count(), 0) AS `names a department`, "
+    "countIf(conversation_id != '') / nullIf(count(), 0) AS `names a conversation` "
+    f"{IN_RANGE}"
+)
+CALLS_PER_HOUR = (
+    f"SELECT toStartOfHour(start_time) AS time, {name('service_name')} AS service, count() AS "
+    "calls "
+    f"{IN_RANGE} GROUP BY time, service ORDER BY time, service"
+)
+LAG_PER_HOUR = (
+    f"SELECT toStartOfHour(start_time) AS time, quantile(0.5)({_LAG}) AS median, "
+    f"quantile(0.95)({_LAG}) AS `95 %` {IN_RANGE} GROUP BY time ORDER BY time"
+)
+SERVICES = (
+    f"SELECT {name('service_name')} AS name, {name('source')} AS key_name, count() AS calls, "
+    "countIf(user_id = '') / count() AS no_user, countIf(department = '') / count() AS "
+    "no_department, "
+    "countIf(conversation_id = '') / count() AS no_conversation, "
+    "countIf(usage_source = 'estimated') / count() AS estimated, "
+    "countIf(usage_source = 'unknown' AND cost_status != 'not_billed') / count() AS unknown, "
+    f"{UNPRICED} / count() AS unpriced, quantile(0.95)({_LAG}) AS lag, max(start_time) AS "
+    "last_call "
+    f"{IN_RANGE} GROUP BY name, key_name ORDER BY calls DESC, name, key_name LIMIT 200"
+)

@@ -1,0 +1,88 @@
+"""Overview: who spends, on what, is it more than last month, what jumped."""
+
+from tallyspan_grafana.sql.common import CALLS, CHOSEN, IN_RANGE, SPENT, UNPRICED, name, ratio
+
+SPEND = f"SELECT {SPENT} AS spend {IN_RANGE}"
+CALL_COUNT = f"SELECT count() AS calls {IN_RANGE}"
+TOKENS = f"SELECT if(count() = 0, 0, sum(total_tokens)) AS tokens {IN_RANGE}"
+UNPRICED_CALLS = f"SELECT {UNPRICED} AS unpriced {IN_RANGE}"
+NOT_STATED = (
+    "SELECT countIf(usage_source != 'provider' AND cost_status != 'not_billed') AS not_stated "
+    f"{IN_RANGE}"
+)
+MINUTES_SINCE_LAST = (
+    "SELECT if(count() = 0, NULL, dateDiff('minute', max(start_time), now('UTC'))) AS minutes "
+    f"{CALLS} WHERE start_time >= now('UTC') - INTERVAL 30 DAY"
+)
+# A day is unusual above median + 3 deviations of the 28 days before it; 1.4826 makes the median
+# absolute deviation that of a normal distribution. Below a dollar nobody wants to hear of it.
+DEVIATIONS, FLOOR_USD = "3 * 1.4826", "1"
+
+
+def spend_this_month(zone: str) -> str:
+    """Return the spend since the first of the zone's month."""
+    # toStartOfMonth makes a Date, which would be compared in the server's zone.
+    since = f"toDateTime(toStartOfMonth(now('{zone}')), '{zone}')"
+    return f"SELECT {SPENT} AS spend {CALLS} WHERE start_time >= {since} AND {CHOSEN}"
+
+
+def change_to_last_month(zone: str) -> str:
+    """Return the month so far against the same days of the month before, as a ratio."""
+    this = f"toDateTime(toStartOfMonth(now('{zone}')), '{zone}')"
+    last = f"toDateTime(toStartOfMonth(now('{zone}')) - INTERVAL 1 MONTH, '{zone}')"
+    # Of March 31st the month before has no counterpart: addMonths stops at its last day.
+    until = f"addMonths(now('{zone}'), -1)"
+    return (
+        f"SELECT {ratio('ifNull(so_far, 0) - then', 'then')} AS change "
+        f"FROM (SELECT sumIf(cost_usd, start_time >= {this}) AS so_far, "
+        f"sumIf(cost_usd, start_time < {until}) AS then "
+        f"{CALLS} WHERE start_time >= {last} AND {CHOSEN})"
+    )
+
+
+def forecast(zone: str) -> str:
+    """Return the spend of the whole month: what is spent, and weekday means for the days to come.
+
+    The means are of the last 28 days; NULL with fewer than three days behind us.
+    """
+    return (
+        f"WITH toDate(now('{zone}'), '{zone}') AS today, toStartOfMonth(today) AS month, "
+        "dateDiff('day', today, toLastDayOfMonth(today)) AS days_left, "
+        "spent AS (SELECT toDate(start_time, "
+        f"'{zone}') AS day, sum(cost_usd) AS amount {CALLS} "
+        f"WHERE start_time >= toDateTime(least(month, today - 28), '{zone}') "
+        f"AND cost_usd IS NOT NULL AND {CHOSEN} GROUP BY day), "
+        "least(28, dateDiff('day', (SELECT min(day) FROM spent), today)) AS days_known, "
+        # How many days of a weekday are to come, for each such day that was.
+        "arrayCount(d -> toDayOfWeek(today + d) = toDayOfWeek(day), range(1, days_left + 1)) "
+        "AS to_come, "
+        "arrayCount(d -> toDayOfWeek(today - d) = toDayOfWeek(day), range(1, days_known + 1)) "
+        "AS behind, "
+        "if(days_known < 7, days_left / days_known, to_come / greatest(behind, 1)) AS weight "
+        "SELECT if(days_known < 3, NULL, toDecimal128(sumIf(amount, day >= month) "
+        "+ sumIf(toFloat64(amount) * weight, day >= today - days_known AND day < today), 6)) "
+        "AS forecast FROM spent"
+    )
+
+
+def unusual(zone: str) -> str:
+    """Return users and models that spent unusually much on the last whole day."""
+    return (
+        f"WITH toDate(now('{zone}'), '{zone}') AS today "
+        f"SELECT {name('user_id')} AS user, concat('k', hex(user_id)) AS user_key, "
+        f"{name('model_name')} AS model, "
+        "sumIf(amount, day = today - 1) AS spend, "
+        # Days without a call are zeros that no row stands for.
+        "arrayResize(groupArrayIf(toFloat64(amount), day < today - 1), 28, 0) AS days, "
+        "arrayReduce('medianExact', days) AS usual, "
+        "spend - toDecimal128(usual, 6) AS more, "
+        f"usual + {DEVIATIONS} * arrayReduce('medianExact', arrayMap(d -> abs(d - usual), days)) "
+        "AS bound "
+        f"FROM (SELECT user_id, model_name, toDate(start_time, '{zone}') AS day, "
+        f"sum(cost_usd) AS amount {CALLS} "
+        f"WHERE start_time >= toDateTime(today - 29, '{zone}') "
+        f"AND start_time < toDateTime(today, '{zone}') AND cost_usd IS NOT NULL AND {CHOSEN} "
+        "GROUP BY user_id, model_name, day) "
+        "GROUP BY user_id, model_name "
+        f"HAVING spend >= {FLOOR_USD} AND toFloat64(spend) > bound ORDER BY more DESC LIMIT 20"
+    )

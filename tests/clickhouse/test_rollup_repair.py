@@ -1,0 +1,70 @@
+"""After a crash that left a rollup short or with too much, the difference is added."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from ledger import NOON, book, call
+from tallyspan_clickhouse import rollups
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.local import LocalStore
+from tallyspan_clickhouse.migrate import migrate
+
+EQUAL = """
+SELECT (SELECT (sum(sign), sum(input_tokens), sum(cost_usd)) FROM llm_calls) AS base,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_daily) AS daily,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_hourly) AS hourly
+"""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as made:
+        migrate(made, "tallyspan")
+        book(made, [call(start_time=NOON - timedelta(days=3))])  # NOON is not the oldest day
+        yield made
+
+
+def figures(client: Client) -> tuple[object, ...]:
+    (row,) = client.query(EQUAL).result_rows
+    return tuple(row)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ALTER TABLE rollup_daily DELETE WHERE user_id = 'u1' SETTINGS mutations_sync = 2",
+        "ALTER TABLE rollup_hourly DELETE WHERE toDate(hour) = '2026-03-31' SETTINGS mutations_sync = 2",
+        "INSERT INTO rollup_daily SELECT * FROM rollup_daily WHERE user_id = 'u2'",
+    ],
+)
+def test_what_a_rollup_lost_or_has_twice_is_put_right(
+    client: Client, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(rollups, "SETTLED_SECONDS", 0.01)
+    book(client, [call(user_id=f"u{n % 3}", batch_id=7, start_time=NOON) for n in range(30)])
+    base, daily, hourly = figures(client)
+    assert base == daily == hourly
+    client.command(damage)
+    assert len(set(figures(client))) > 1
+
+    assert rollups.repair(client, 7) > 0
+    base, daily, hourly = figures(client)
+    assert base == daily == hourly
+    assert rollups.repair(client, 7) == 0
+
+
+def test_what_expired_from_the_ledger_stays_in_the_rollups(tmp_path: Path) -> None:
+    with LocalStore(tmp_path) as store, connect(store.url) as client:
+        migrate(client, "tallyspan")
+        book(client, [call(batch_id=1, start_time=NOON) for _ in range(5)])
+        book(client, [call(batch_id=2, start_time=NOON) for _ in range(3)])
+        client.command(
+            "ALTER TABLE llm_calls DELETE WHERE batch_id = 1 SETTINGS mutations_sync = 2"
+        )
+
+        assert rollups.repair(client, 2) == 0
+        assert client.query("SELECT sum(calls) FROM rollup_daily").result_rows == [(8,)]

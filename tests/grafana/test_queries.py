@@ -1,0 +1,320 @@
+"""Every query of the dashboards, interpolated as Grafana does, run in the engine, adding up."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from statistics import median
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
+from grafana_macros import interpolate
+from grafana_pages import SINGLE, key, pages, queries, run
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+RANGES = {"6h": timedelta(hours=6), "30d": timedelta(days=30), "90d": timedelta(days=90)}
+DATA = {"empty": [], "seeded": FACTS, "nasty": NASTY_FACTS}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
+        yield made
+
+
+@pytest.fixture
+def seeded(client: Client) -> Client:
+    fill(client, FACTS, NOW)
+    return client
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("length", RANGES.values(), ids=RANGES.keys())
+def test_every_query_runs_for_every_range_choice_and_data(
+    client: Client, data: str, length: timedelta
+) -> None:
+    fill(client, DATA[data], NOW)
+    many = [key(text) for text in ("ada", *NASTY)]
+    choices: list[dict[str, list[str]]] = [{}, {"user": [key("ada")]}]
+    choices.append(dict.fromkeys(("user", "department", "model"), many))
+    for title, sql in queries():
+        if title.startswith(SINGLE):
+            for text in ("ada", "c1", "", *NASTY):
+                chosen = {"user": [key(text)], "conversation": [key(text)]}
+                client.query(interpolate(sql, NOW - length, NOW, chosen))
+        else:
+            for chosen in choices:
+                client.query(interpolate(sql, NOW - length, NOW, chosen))
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_a_figure_is_one_row_and_what_goes_over_time_comes_in_order(
+    client: Client, data: str
+) -> None:
+    fill(client, DATA[data], NOW)
+    for name, page in pages().items():
+        for panel in page["panels"]:
+            chosen = {variable: ["ada"] for variable in SINGLE if variable == name}
+            rows = run(client, name, panel["title"], 90, **chosen)
+            if panel["type"] in {"stat", "bargauge"}:
+                assert len(rows) <= 1, panel["title"]
+                assert panel["type"] == "bargauge" or all(len(row) == 1 for row in rows)
+            if panel["type"] == "timeseries":
+                times = [row["time"] for row in rows]
+                assert times == sorted(times)
+                assert not rows or next(iter(rows[0])) == "time"
+
+
+def test_every_column_of_a_table_is_described_and_there(client: Client) -> None:
+    for name, page in pages().items():
+        for panel in page["panels"]:
+            if panel["type"] == "table":
+                named = [each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]]
+                chosen = {variable: [key("ada")] for variable in SINGLE if variable == name}
+                sql = interpolate(panel["targets"][0]["rawSql"], NOW, NOW, chosen)
+                described = client.query(f"DESCRIBE TABLE ({sql})").result_rows
+                assert [row[0] for row in described] == named, panel["title"]
+
+
+def test_column_types_are_those_the_plugin_can_show(seeded: Client) -> None:
+    shown = ("String", "Decimal", "Float64", "Int", "UInt", "DateTime", "Nullable")
+    for title, sql in queries():
+        chosen = {"user": [key("ada")], "conversation": [key("c1")]}
+        answer = seeded.query(interpolate(sql, NOW - timedelta(days=90), NOW, chosen))
+        for column, kind in zip(answer.column_names, answer.column_types, strict=True):
+            # The days are hidden, no panel looks at them.
+            name = kind.name.removeprefix("LowCardinality(")  # the plugin sees through it
+            assert name.startswith(shown) or column == "days", (title, column, kind.name)
+
+
+def test_the_total_is_the_same_by_whatever_it_is_split(seeded: Client) -> None:
+    total = spend(FACTS)
+
+    assert run(seeded, "overview", "Spend") == [{"spend": total}]
+    for page, title in [
+        ("overview", "Top users"),
+        ("overview", "Top models"),
+        ("overview", "Spend by department"),
+        ("overview", "Spend per day, by model"),
+        ("users", "All users"),
+        ("users", "Spend per day, by user"),
+        ("departments", "All departments"),
+        ("departments", "Departments and models"),
+        ("departments", "Spend per day, by department"),
+        ("agents", "All agents"),
+        ("agents", "Services"),
+        ("agents", "Operations"),
+        ("models", "All models"),
+        ("models", "Endpoints"),
+        ("prices", "Prices that were used"),
+        ("prices", "How calls were priced"),
+    ]:
+        assert sum(row["spend"] or 0 for row in run(seeded, page, title)) == total, title
+
+
+def test_the_calls_are_the_same_by_whatever_they_are_split(seeded: Client) -> None:
+    for page, title in [
+        ("overview", "Calls"),
+        ("overview", "Top users"),
+        ("users", "All users"),
+        ("departments", "All departments"),
+        ("agents", "All agents"),
+        ("models", "All models"),
+        ("prices", "How calls were priced"),
+        ("health", "Calls per hour, by service"),
+        ("health", "Services and what their calls lack"),
+    ]:
+        rows = run(seeded, page, title)
+        assert sum(row["calls"] for row in rows) == len(FACTS), title
+
+
+def test_spend_by_day_and_model_is_what_the_facts_say(seeded: Client) -> None:
+    expected: defaultdict[tuple[datetime, str], Decimal] = defaultdict(Decimal)
+    for fact in FACTS:
+        day = (NOW - timedelta(hours=fact.hours_ago)).replace(hour=0, minute=0, second=0)
+        if fact.cost is not None:
+            expected[day, fact.model] += fact.cost
+
+    rows = run(seeded, "overview", "Spend per day, by model")
+    assert {(row["time"], row["model"]): row["spend"] for row in rows} == dict(expected)
+
+
+def test_kinds_of_tokens_add_up_to_all_tokens(seeded: Client) -> None:
+    rows = run(seeded, "models", "Tokens per day, by kind")
+
+    counted = sum(value for row in rows for name, value in row.items() if name != "time")
+    assert counted == sum(fact.tokens for fact in FACTS)
+    assert run(seeded, "overview", "Tokens") == [{"tokens": counted}]
+
+
+def test_a_user_is_compared_with_a_range_of_the_same_length_before(seeded: Client) -> None:
+    (bob,) = [row for row in run(seeded, "users", "All users", days=2) if row["name"] == "bob"]
+    assert (bob["spend"], bob["before"], bob["unpriced"]) == (None, Decimal("0.000001"), 1)
+    (sales,) = [
+        row
+        for row in run(seeded, "departments", "All departments", days=20)
+        if row["name"] == "sales"
+    ]
+    assert sales["before"] == Decimal(7)
+    assert sales["change"] == pytest.approx((3.500001 - 7) / 7)
+
+
+def test_the_figures_of_a_user_are_those_of_its_calls(seeded: Client) -> None:
+    facts = [fact for fact in FACTS if fact.user == "ada"]
+    inputs = sum(fact.input_tokens or 0 for fact in facts)
+
+    def figure(title: str) -> Any:
+        (row,) = run(seeded, "user", title, user=["ada"])
+        return next(iter(row.values()))
+
+    assert figure("User") == "ada"
+    assert figure("Department") == "research"
+    assert figure("Spend of the user") == spend(facts)
+    assert figure("Calls of the user") == len(facts)
+    assert figure("Conversations") == 3
+    assert figure("From cache") == pytest.approx(1300 / inputs)
+    rows = run(seeded, "user", "Conversations of the user", user=["ada"])
+    assert [(row["name"], row["spend"]) for row in rows] == [
+        ("c3", Decimal("12.5")),
+        ("c1", Decimal(2)),
+        ("c2", Decimal("0.5")),
+    ]
+
+
+def test_a_conversation_shows_its_calls_in_order(seeded: Client) -> None:
+    rows = run(seeded, "conversation", "Calls in order", conversation=["c1"])
+
+    assert [(row["input"], row["cached"], row["cost"]) for row in rows] == [
+        (1200, 900, Decimal("0.75")),
+        (1000, 400, Decimal("1.25")),
+    ]
+    assert run(seeded, "conversation", "Spend of the conversation", conversation=["c1"]) == [
+        {"spend": Decimal(2)}
+    ]
+    assert run(seeded, "conversation", "Lasted", conversation=["c1"]) == [{"lasted": 1800}]
+
+
+def test_what_has_no_price_is_no_zero(seeded: Client) -> None:
+    (row,) = [
+        row for row in run(seeded, "overview", "Top models") if row["name"] == "unknown-model"
+    ]
+    assert row["spend"] is None
+    assert run(seeded, "overview", "Unpriced calls") == [{"unpriced": 1}]
+    assert run(seeded, "overview", "Spend", model=["unknown-model"]) == [{"spend": None}]
+    (missing,) = run(seeded, "prices", "Models without a price")
+    assert (missing["name"], missing["reason"], missing["tokens"]) == (
+        "unknown-model",
+        "unknown_model",
+        710,
+    )
+
+
+def test_a_nasty_name_can_be_chosen_like_any_other(client: Client) -> None:
+    fill(client, NASTY_FACTS, NOW)
+    for name in NASTY:
+        assert run(client, "overview", "Spend", user=[name]) == [{"spend": Decimal(1)}]
+        assert run(client, "user", "User", user=[name]) == [{"name": name}]
+        assert run(client, "conversation", "Conversation", conversation=[name]) == [{"name": name}]
+
+
+def test_nobody_can_be_chosen_too(seeded: Client) -> None:
+    assert run(seeded, "overview", "Calls", user=[""]) == [
+        {"calls": sum(fact.user == "" for fact in FACTS)}
+    ]
+
+
+def test_ten_series_are_drawn_and_the_others_together(client: Client) -> None:
+    fill(client, [Fact(1, f"user {n}", cost=Decimal(n + 1)) for n in range(15)], NOW)
+    rows = run(client, "users", "Spend per day, by user")
+
+    shown = {row["user"]: row["spend"] for row in rows}
+    assert len(shown) == 11
+    assert shown["(all others)"] == Decimal(1 + 2 + 3 + 4 + 5)
+
+
+def test_the_forecast_is_what_is_spent_and_the_mean_of_each_weekday_to_come(
+    client: Client,
+) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    noon = midnight - timedelta(hours=12)
+    by_day = {noon - timedelta(days=n): Decimal(1 + n % 5) for n in range(28)}
+    now = datetime.now(UTC)
+    fill(
+        client,
+        [Fact((now - at).total_seconds() / 3600, cost=cost) for at, cost in by_day.items()],
+        now,
+    )
+
+    month = midnight.replace(day=1)
+    expected = sum((cost for at, cost in by_day.items() if at >= month), Decimal(0))
+    day = midnight + timedelta(days=1)
+    while day.month == midnight.month:
+        same = [cost for at, cost in by_day.items() if at.weekday() == day.weekday()]
+        expected += sum(same, Decimal(0)) / len(same)
+        day += timedelta(days=1)
+    (row,) = run(client, "overview", "Forecast of this month")
+    assert row["forecast"] == pytest.approx(expected, abs=Decimal("0.0001"))
+
+
+def test_of_fewer_than_three_days_nothing_is_forecast(client: Client) -> None:
+    fill(client, [Fact(1, cost=Decimal(5))], NOW)
+
+    assert run(client, "overview", "Forecast of this month") == [{"forecast": None}]
+
+
+def test_an_unusual_day_is_one_far_above_the_median_of_the_days_before(client: Client) -> None:
+    now = datetime.now(UTC)
+    yesterday = now.replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    hours = (now - yesterday).total_seconds() / 3600
+    usual = [Decimal(10 + n % 3) for n in range(28)]
+    facts = [Fact(hours + 24 * (n + 1), "ada", cost=cost) for n, cost in enumerate(usual)]
+    facts += [Fact(hours + 24 * (n + 1), "bob", cost=cost) for n, cost in enumerate(usual)]
+    facts += [Fact(hours, "ada", cost=Decimal(100)), Fact(hours, "bob", cost=Decimal(12))]
+    facts += [Fact(hours, "eve", cost=Decimal("0.99"))]
+    fill(client, facts, now)
+
+    (row,) = run(client, "overview", "Unusual yesterday")
+    assert (row["user"], row["spend"]) == ("ada", Decimal(100))
+    assert row["usual"] == median(usual)
+
+
+def test_a_month_is_compared_with_the_same_days_of_the_month_before(client: Client) -> None:
+    now = datetime.now(UTC)
+    this = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    last = (this - timedelta(days=1)).replace(day=1)
+
+    def hours(at: datetime) -> float:
+        return (now - at).total_seconds() / 3600
+
+    facts = [
+        Fact(hours(this + timedelta(seconds=1)), cost=Decimal(30)),
+        Fact(hours(last + timedelta(seconds=1)), cost=Decimal(20)),
+        Fact(hours(this - timedelta(seconds=1)), cost=Decimal(500)),
+    ]
+    fill(client, facts, now)
+
+    (row,) = run(client, "overview", "Against last month")
+    assert row["change"] == pytest.approx(0.5)
+
+
+def test_a_day_is_the_zones_own_also_when_clocks_change(client: Client) -> None:
+    from tallyspan_grafana.sql import common
+
+    autumn = datetime(2026, 10, 25, 12, tzinfo=UTC)  # Berlin's day of 25 hours
+    at = [datetime(2026, 10, 24, 21, 59, tzinfo=UTC), datetime(2026, 10, 24, 22, 1, tzinfo=UTC),
+          datetime(2026, 10, 25, 22, 59, tzinfo=UTC), datetime(2026, 10, 25, 23, 1, tzinfo=UTC)]  # fmt: skip
+    facts = [Fact((autumn - moment).total_seconds() / 3600, cost=Decimal(1)) for moment in at]
+    fill(client, facts, autumn)
+    sql = common.per_day("model", "Europe/Berlin")
+    rows = client.query(
+        interpolate(sql, autumn - timedelta(days=5), autumn + timedelta(days=5))
+    ).result_rows
+
+    assert [(moment.astimezone(UTC).isoformat(), amount) for moment, _, amount in rows] == [
+        ("2026-10-23T22:00:00+00:00", Decimal(1)),
+        ("2026-10-24T22:00:00+00:00", Decimal(2)),
+        ("2026-10-25T23:00:00+00:00", Decimal(1)),
+    ]
