@@ -1,12 +1,34 @@
 """Call: one billed LLM call as the spans said it, before it has a price."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from tallyspan.usage import Usage
 
-CALL_OPERATIONS = frozenset(
-    {"chat", "generate_content", "text_completion", "embeddings", "rerank", "moderation"}
-)
+
+class Flag(StrEnum):
+    """What is not beyond doubt about a call; several may hold."""
+
+    INFERRED = "inferred"
+    """No rule says it is a call: it has a model and usage."""
+    PROVIDER_INFERRED = "provider_inferred"
+    """The provider was concluded from the model's name."""
+    BAD_COUNT = "bad_count"
+    """A token count that cannot be one (negative, fractional, text) was left out."""
+    INPUT_BASIS_ASSUMED = "input_basis_assumed"
+    """Whether the input includes the cache could not be decided; it was taken to."""
+    INPUT_BASIS_CORRECTED = "input_basis_corrected"
+    """The counts contradict what is known of the emitter; the counts were believed."""
+    TOTAL_MISMATCH = "total_mismatch"
+    """Input and output do not add up to the total the emitter states."""
+    TOTAL_REPAIRED = "total_repaired"
+    """A count the emitter is known to state wrongly was concluded from its total."""
+    CONTRADICTORY = "contradictory"
+    """A part is larger than its whole: no cost is worked out."""
+    REPORTS_DISAGREE = "reports_disagree"
+    """Several emitters reported the call with different counts."""
+    REMOTE_AGENT = "remote_agent"
+    """A remote agent's total, charged because no call of it was reported."""
 
 
 @dataclass(slots=True)
@@ -18,6 +40,9 @@ class Call:
     very call. `usage_source` is provider, estimated, unknown, or deferred: a background answer that
     another span will say the usage of. `error_type` is an HTTP status or an exception's name;
     `http_status` 0 when unknown.
+    `reported_cost_picousd` is what the provider says it billed, `claimed_cost_picousd` what the
+    emitter worked out. `is_notional`: paid by a subscription, not by the call. `is_cache_hit`: a
+    gateway answered from its own cache, the provider was not asked.
     """
 
     trace_id: str
@@ -55,6 +80,11 @@ class Call:
     time_to_first_chunk_us: int | None = None
     response_id: str = ""
     scope_name: str = ""
+    dialect: str = ""
+    quality_flags: tuple[str, ...] = ()
+    claimed_cost_picousd: int | None = None
+    is_notional: bool = False
+    is_cache_hit: bool = False
 
     @property
     def model_name(self) -> str:

@@ -10,8 +10,9 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
-from tallyspan_collector import dialects, entry, otlp
+from tallyspan_collector import entry, otlp
 from tallyspan_collector.call import Call
+from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
@@ -45,6 +46,7 @@ class Loader:
         self._book = book
         self._keys = keys
         self._metrics = metrics
+        self._reader = Reader()
         self._encoder = Encoder(client, TABLE)
         self._inserter = Inserter(client, spool, metrics)
         self._batches: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
@@ -105,7 +107,8 @@ class Loader:
         """Return the calls of the request; None: it cannot be read, and was buried."""
         try:
             spans = otlp.decode(request.blob)
-            calls = [call for span in spans if (call := dialects.read(span)) is not None]
+            readings = [self._reader.read(span) for span in spans]
+            calls = [read.call for read in readings if read.kind is Kind.CALL and read.call]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
             self._bury(request, error)
             return None

@@ -49,7 +49,7 @@ def a_batch(collector: Running, tmp_path: Path, user: str, calls: int) -> tuple[
     from tallyspan_collector.pricing.book import PriceBook
 
     spans = [span(number, {**CHAT, "user.id": user}) for number in range(1, calls + 1)]
-    read = [dialects.read(each) for each in otlp.decode(request(*spans))]
+    read = [dialects.Reader().read(each).call for each in otlp.decode(request(*spans))]
     found = [call for call in read if call is not None]
     book = PriceBook.load()
     batch_id = int.from_bytes(os.urandom(8))

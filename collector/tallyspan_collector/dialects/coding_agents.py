@@ -1,0 +1,114 @@
+"""Coding agents: a log record is a call (Claude Code, Codex CLI, Gemini CLI).
+
+Their spans and metrics repeat the same calls and are left alone. Sources: Claude Code, "Monitoring
+usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/telemetry.
+"""
+
+from tallyspan_collector.call import Call
+from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes, Basis
+
+_WHO = {
+    "user_id": ("user.email", "user.account_uuid", "user.account_id", "user.id",
+                "installation.id"),
+    "department": ("department", "team.id", "cost_center"),
+    "conversation_id": ("session.id", "conversation.id", "gen_ai.conversation.id"),
+    "request_model": ("model",),
+}  # fmt: skip
+_PAID_BY_KEY = frozenset({"apikey", "api_key", "api-key", "gemini-api-key", "vertex-ai",
+                          "cloud-shell-key"})  # fmt: skip
+
+
+def _claude(call: Call, said: Attributes) -> None:
+    call.provider_name = call.provider_name or "anthropic"
+    call.is_notional = _is_subscription(said)
+
+
+def _codex(call: Call, said: Attributes) -> None:
+    call.provider_name = "openai"
+    call.is_notional = _is_subscription(said)
+
+
+def _gemini(call: Call, said: Attributes) -> None:
+    vertex = str(said.get("auth_type", "")).lower() == "vertex-ai"
+    call.provider_name = "gcp.vertex_ai" if vertex else "gcp.gemini"
+    call.is_notional = _is_subscription(said)
+
+
+def _is_subscription(said: Attributes) -> bool:
+    """Whether a plan pays: signed in with an account rather than a key, where the agent says so."""
+    for key in ("auth_mode", "auth_type", "auth.mode", "auth_method"):
+        mode = str(said.get(key, "")).lower()
+        if mode:
+            return mode not in _PAID_BY_KEY
+    return bool(said.get("subscription.type") or said.get("user.subscription_type"))
+
+
+CLAUDE_CODE = extend(
+    name="claude_code",
+    operation=("event.name",),
+    calls={"api_request": "chat", "claude_code.api_request": "chat"},
+    texts={**_WHO, "response_id": ("request_id",), "agent_name": ("agent.name",),
+           "agent_id": ("agent_id",)},
+    tokens={
+        "input_tokens": ("input_tokens",),
+        "output_tokens": ("output_tokens",),
+        "cache_read_tokens": ("cache_read_tokens",),
+        "cache_write_tokens": ("cache_creation_tokens",),
+    },
+    claimed_cost=("cost_usd",),
+    basis={"": Basis.EXCLUSIVE},
+    refine=_claude,
+    trust=4,
+)  # fmt: skip
+
+CODEX = extend(
+    name="codex_cli",
+    operation=("event.kind",),
+    calls={"response.completed": "chat"},
+    texts={**_WHO, "agent_name": ("originator",)},
+    tokens={
+        "input_tokens": ("input_token_count",),
+        "output_tokens": ("output_token_count",),
+        "cache_read_tokens": ("cached_token_count",),
+        "cache_write_tokens": ("cache_write_token_count",),
+        "reasoning_tokens": ("reasoning_token_count",),
+    },
+    total=("tool_token_count",),
+    refine=_codex,
+    trust=4,
+)  # fmt: skip
+
+GEMINI = extend(
+    name="gemini_cli",
+    operation=("event.name",),
+    calls={"gemini_cli.api_response": "generate_content"},
+    texts={**_WHO, "agent_name": ("role",)},
+    tokens={
+        "input_tokens": ("input_token_count",),
+        "output_tokens": ("output_token_count",),
+        "cache_read_tokens": ("cached_content_token_count",),
+        "reasoning_tokens": ("thoughts_token_count",),
+    },
+    total=("total_token_count",),
+    is_reasoning_outside=True,
+    refine=_gemini,
+    trust=4,
+)
+
+EVENTS = {
+    "api_request": CLAUDE_CODE,
+    "claude_code.api_request": CLAUDE_CODE,
+    "codex.sse_event": CODEX,
+    "gemini_cli.api_response": GEMINI,
+}
+"""event.name (or the body) of the records that are calls."""
+
+CLAUDE_CODE_SPANS = extend(
+    name="coding_agent_spans",
+    scopes=("com.anthropic.claude_code*", "codex_otel*", "codex*", "gemini-cli*"),
+    services=("claude-code", "codex_cli_rs", "codex_exec", "codex-cli", "gemini-cli"),
+    span_names={"*": "task"},
+    operation=("tallyspan.no_operation",),
+)
+"""Spans of these agents repeat what their logs say: never charged."""

@@ -1,0 +1,98 @@
+"""Frameworks that keep to OpenTelemetry's names with a word of their own, a line or two each."""
+
+from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Basis
+
+_ADK = "gcp.vertex.agent.llm_response#usage_metadata."
+_GENKIT = "genkit:output#usage."
+
+MICROSOFT = extend(
+    name="microsoft_agent_framework",
+    scopes=("agent_framework*", "Experimental.Microsoft.Extensions.AI*",
+            "Experimental.Microsoft.Agents.AI*", "Microsoft.Extensions.AI*",
+            "Microsoft.Agents.AI*"),
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.UNDECIDED, "aws.bedrock": Basis.UNDECIDED},
+    trust=4,
+)  # fmt: skip
+"""Source: microsoft/agent-framework observability.py. Counts are the provider client's."""
+
+SEMANTIC_KERNEL = extend(
+    name="semantic_kernel",
+    scopes=("Microsoft.SemanticKernel*", "semantic_kernel*"),
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.EXCLUSIVE, "aws.bedrock": Basis.UNDECIDED},
+    trust=5,
+)
+"""Source: microsoft/semantic-kernel. Passes the provider's raw counts on."""
+
+SPRING_AI = extend(
+    name="spring_ai",
+    keys=("spring.ai.*",),
+    scopes=("org.springframework.ai*", "org.springframework.boot"),
+    needs=("gen_ai.*", "spring.ai.*"),
+    wrapper_providers=frozenset({"spring_ai"}),
+    wrapper_keys=("spring.ai.kind",),
+    texts={"conversation_id": ("spring.ai.chat.client.conversation.id",)},
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.EXCLUSIVE, "aws.bedrock": Basis.EXCLUSIVE},
+    trust=5,
+)
+"""Source: spring-projects/spring-ai, AnthropicChatModel, BedrockProxyChatModel."""
+
+GOOGLE_ADK = extend(
+    name="google_adk",
+    scopes=("gcp.vertex.agent*",),
+    keys=("gcp.vertex.agent.*",),
+    span_names={"call_llm*": "generate_content", "generate_content*": "generate_content",
+                "*": "agent_run"},
+    texts={
+        "provider_name": ("gen_ai.provider.name",),
+        "conversation_id": ("gcp.vertex.agent.session_id",),
+    },
+    tokens={
+        "input_tokens": ("gen_ai.usage.input_tokens", f"{_ADK}prompt_token_count"),
+        "cache_read_tokens": (f"{_ADK}cached_content_token_count",),
+        "reasoning_tokens": (f"{_ADK}thoughts_token_count",),
+    },
+    total=(f"{_ADK}total_token_count",),
+    trust=5,
+)  # fmt: skip
+"""Source: langfuse OtelIngestionProcessor.ts, google/adk-python telemetry."""
+
+GENKIT = extend(
+    name="genkit",
+    scopes=("genkit-tracer*",),
+    keys=("genkit:*",),
+    operation=("genkit:metadata:subtype", "genkit:type"),
+    calls={"model": "chat", "embedder": "embeddings", "reranker": "rerank"},
+    wrappers=frozenset(
+        {"flow", "action", "flowstep", "prompt", "util", "dotprompt", "executable-prompt"}
+    ),
+    texts={
+        "request_model": ("genkit:name",),
+        "conversation_id": ("genkit:sessionId", "genkit:metadata:sessionId"),
+    },
+    tokens={
+        "input_tokens": (f"{_GENKIT}inputTokens",),
+        "output_tokens": (f"{_GENKIT}outputTokens",),
+        "cache_read_tokens": (f"{_GENKIT}cachedContentTokens",),
+        "reasoning_tokens": (f"{_GENKIT}thoughtsTokens",),
+    },
+    total=(f"{_GENKIT}totalTokens",),
+    is_reasoning_outside=True,
+    trust=5,
+)
+"""Source: langfuse OtelIngestionProcessor.ts. Thoughts are counted beside the output."""
+
+DIFY = extend(
+    name="dify",
+    keys=("dify.*",),
+    operation=("gen_ai.operation.name", "gen_ai.span.kind"),
+    calls={"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"},
+    wrappers=frozenset({"chain", "retriever", "agent", "tool", "task"}),
+    texts={
+        "agent_id": ("dify.app_id", "dify.app.id"),
+        "tenant": ("dify.tenant_id",),
+        "user_id": ("dify.user_id",),
+    },
+    trust=5,
+)
+"""Source: langgenius/dify api/extensions/otel/parser/llm.py."""

@@ -1,0 +1,149 @@
+"""Langfuse SDKs, and so LibreChat. Source: langfuse `OtelIngestionProcessor.ts`; measured spans.
+
+`usage_details` are disjoint buckets: input is the sum of all that start with `input`.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_collector.call import Call, Flag
+from tallyspan_collector.dialects import librechat, values
+from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes, Counted
+
+_O = "langfuse.observation."
+_OM = "langfuse.observation.metadata."
+_TM = "langfuse.trace.metadata."
+_USAGE = f"{_O}usage_details"
+_PARTS = {
+    "cache_read_tokens": ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens",
+                          "input_cache_read_input_tokens"),
+    "cache_write_tokens": ("input_cache_creation", "cache_creation_input_tokens",
+                           "input_cache_creation_input_tokens", "input_cache_write"),
+    "cache_write_1h_tokens": ("input_cache_creation_1h", "input_cache_creation_ephemeral_1h"),
+    "reasoning_tokens": ("output_reasoning", "output_reasoning_tokens"),
+    "input_audio_tokens": ("input_audio", "input_audio_tokens"),
+    "output_audio_tokens": ("output_audio", "output_audio_tokens"),
+}  # fmt: skip
+_FIVE_MINUTES = ("input_cache_creation_5m", "input_cache_creation_ephemeral_5m")
+_NS_PER_US = 1_000
+
+
+def count(said: Attributes) -> Counted:
+    """Return input and output as the sums of their buckets, with Langfuse's two known repairs."""
+    buckets = values.parse(said.get(_USAGE))
+    counts: dict[str, int | None] = dict.fromkeys(TOKEN_FIELDS)
+    if not isinstance(buckets, Mapping):
+        return Counted(counts)
+    found = {str(key): values.tokens(value) for key, value in buckets.items()}
+    if -1 in found.values():
+        counts["input_tokens"] = -1
+        return Counted(counts)
+    for name, keys in _PARTS.items():
+        counts[name] = next((found[key] for key in keys if found.get(key) is not None), None)
+    five = next((found[key] for key in _FIVE_MINUTES if found.get(key) is not None), None)
+    hour = counts["cache_write_1h_tokens"]
+    if counts["cache_write_tokens"] is None and (five is not None or hour is not None):
+        counts["cache_write_tokens"] = (five or 0) + (hour or 0)
+    for name, start in (("input_tokens", "input"), ("output_tokens", "output")):
+        # Anthropic's own two names are buckets of the input as well
+        own = [v for key, v in found.items() if v is not None and _is_part(key, start)]
+        counts[name] = sum(own) if own else None
+    total = found.get("total")
+    return Counted(counts, total, is_settled=True)
+
+
+def _is_part(key: str, start: str) -> bool:
+    if key.endswith("_input_tokens") and not key.startswith("input"):
+        return start == "input"
+    return key.startswith((start, {"input": "prompt", "output": "completion"}[start]))
+
+
+def refine(call: Call, said: Attributes) -> None:
+    """Put right what the buckets alone cannot say, and what LibreChat hides in other fields."""
+    _repair(call, values.parse(said.get(_USAGE)))
+    level = values.text(said.get(f"{_O}level"))
+    if level == "ERROR":
+        call.is_error = True
+        message = values.text(said.get(f"{_O}status_message"))
+        call.error_type = call.error_type or (message.partition(":")[0][:64] or "error")
+    call.time_to_first_chunk_us = _first_chunk(call, said.get(f"{_O}completion_start_time"))
+    call.is_stream = call.is_stream or call.time_to_first_chunk_us is not None
+    if librechat.is_librechat(said):
+        librechat.refine(call, said)
+
+
+def _repair(call: Call, buckets: object) -> None:
+    """Conclude from the total what two emitters are known to state wrongly.
+
+    Bedrock with a cache: input clamped at 0 (LibreChat agents before 2026-07-12). Vertex streams:
+    output without thinking. Source: LibreChat packages/api/src/agents/usage.ts.
+    """
+    total = values.tokens(buckets.get("total")) if isinstance(buckets, Mapping) else None
+    given, made = call.usage.input_tokens, call.usage.output_tokens
+    if not total or given is None or made is None or total <= given + made:
+        return
+    gap = total - given - made
+    if call.provider_name == "aws.bedrock" and call.usage.cache_read_tokens:
+        librechat.set_usage(call, input_tokens=given + gap)
+    elif call.provider_name in {"gcp.vertex_ai", "gcp.gemini"}:
+        librechat.set_usage(call, output_tokens=made + gap)
+    else:
+        return
+    call.quality_flags = (*call.quality_flags, Flag.TOTAL_REPAIRED)
+
+
+def _first_chunk(call: Call, said: object) -> int | None:
+    stamp = values.text(said)
+    if stamp.startswith('"'):
+        try:
+            stamp = str(json.loads(stamp))
+        except ValueError:
+            return None
+    try:
+        at = datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        return None
+    us = round(at.timestamp() * 1_000_000) - call.start_time_ns // _NS_PER_US
+    return us if us >= 0 else None
+
+
+DIALECT = extend(
+    name="langfuse",
+    scopes=("langfuse-sdk*",),
+    keys=(f"{_O}*",),
+    operation=(f"{_O}type",),
+    calls={"generation": "chat", "embedding": "embeddings"},
+    wrappers=frozenset({"chain", "span", "event", "retriever", "evaluator", "guardrail"}),
+    texts={
+        "provider_name": (
+            f"{_OM}__invoked_provider", f"{_OM}resolvedProvider", f"{_OM}ls_provider",
+        ),
+        "request_model": (
+            f"{_OM}ls_model_name", f"{_OM}model", f"{_OM}__invoked_model", f"{_O}model.name",
+        ),
+        "response_model": (f"{_O}model.name",),
+        "user_id": (
+            "user.id", "langfuse.user.id", f"{_OM}user_id", f"{_OM}langfuse_user_id",
+            f"{_TM}user_id", f"{_TM}langfuse_user_id",
+        ),
+        "conversation_id": (
+            "session.id", "langfuse.session.id", f"{_OM}thread_id", f"{_OM}langfuse_session_id",
+            f"{_TM}thread_id",
+        ),
+        "agent_id": (f"{_OM}agentId", f"{_TM}agentId"),
+        "agent_name": (f"{_OM}agentName", f"{_TM}agentName"),
+        "department": (f"{_TM}department", f"{_OM}department", f"{_TM}team", f"{_OM}team"),
+        "endpoint_id": (f"{_TM}librechat.endpoint",),
+        "tenant": (f"{_TM}librechat.tenant.id",),
+    },
+    claimed_cost=(f"{_O}cost_details",),
+    tags=("tallyspan.tag.", f"{_TM}librechat.user."),
+    count=count,
+    refine=refine,
+    trust=4,
+)  # fmt: skip

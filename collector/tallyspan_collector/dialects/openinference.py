@@ -1,0 +1,38 @@
+"""OpenInference (Arize). Every span is INTERNAL; `openinference.span.kind` says what it is.
+
+Source: Arize-ai/openinference, spec/semantic_conventions.md.
+"""
+
+from tallyspan_collector.dialects.otel_genai import extend
+
+DIALECT = extend(
+    name="openinference",
+    scopes=("openinference.instrumentation*",),
+    keys=("openinference.span.kind",),
+    operation=("openinference.span.kind",),
+    calls={"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"},
+    wrappers=frozenset({"chain", "retriever", "evaluator", "prompt", "unknown"}),
+    texts={
+        "provider_name": ("llm.provider", "llm.system"),
+        "request_model": ("llm.request.model_name", "llm.model_name", "embedding.model_name",
+                          "reranker.model_name"),
+        "response_model": ("llm.response.model_name", "llm.model_name", "embedding.model_name"),
+        "agent_name": ("agent.name", "graph.node.name"),
+        "agent_id": ("agent.id", "graph.node.id"),
+        "user_id": ("user.id", "metadata#user_id", "metadata#user"),
+        "department": ("metadata#department", "metadata#team"),
+    },
+    tokens={
+        "input_tokens": ("llm.token_count.prompt",),
+        "output_tokens": ("llm.token_count.completion",),
+        "cache_read_tokens": ("llm.token_count.prompt_details.cache_read",
+                              "llm.token_count.prompt_details.cache_input"),
+        "cache_write_tokens": ("llm.token_count.prompt_details.cache_write",),
+        "reasoning_tokens": ("llm.token_count.completion_details.reasoning",),
+        "input_audio_tokens": ("llm.token_count.prompt_details.audio",),
+        "output_audio_tokens": ("llm.token_count.completion_details.audio",),
+    },
+    total=("llm.token_count.total",),
+    claimed_cost=("llm.cost.total",),
+    trust=4,
+)  # fmt: skip

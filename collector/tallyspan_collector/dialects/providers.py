@@ -1,0 +1,87 @@
+"""Names of providers: every spelling an emitter has, a host, or a model, -> today's one name."""
+
+from functools import lru_cache
+
+from tallyspan.endpoints import PROVIDERS as HOSTS
+
+_SPELLINGS = {
+    "openai": "openai.chat openai.responses openai.completion openai.embedding open_ai openai-chat",
+    "azure.ai.openai": "azure azure_openai azureopenai azure-openai az.ai.openai "
+    "azure.chat azure.responses azure-openai.chat azure-openai.responses",
+    "azure.ai.inference": "az.ai.inference azure_ai azure-ai",
+    "anthropic": "anthropic.messages claude",
+    "aws.bedrock": "aws bedrock amazon-bedrock amazon bedrock_converse bedrock.converse "
+    "aws_bedrock awsbedrock",
+    "gcp.gemini": "gemini google google_genai google-genai google.generative-ai gcp.gen_ai "
+    "google_generative_ai google-gla googleai google.generativeai",
+    "gcp.vertex_ai": "vertexai vertex_ai vertex google.vertex google-vertex google.vertex.chat "
+    "google_vertexai vertex_ai_beta gcp.vertex.agent",
+    "mistral_ai": "mistral mistralai mistral.chat",
+    "cohere": "cohere.chat cohere.textembedding",
+    "x_ai": "xai xai.chat xai.responses grok",
+    "groq": "groq.chat",
+    "deepseek": "deepseek.chat deep_seek",
+    "moonshot_ai": "moonshot moonshotai kimi",
+    "perplexity": "perplexity_ai",
+    "together_ai": "together togetherai together_ai.chat",
+    "fireworks": "fireworks_ai fireworks.chat",
+    "ibm.watsonx.ai": "watsonx watsonx.ai ibm",
+    "hugging_face": "huggingface",
+    "openrouter": "open_router openrouter.chat",
+    "ollama": "ollama.chat",
+}
+_NAMES = {each: name for name, all_ in _SPELLINGS.items() for each in all_.split()}
+
+FRAMEWORKS = frozenset(
+    "langchain langgraph crewai agno haystack spring_ai microsoft.agent_framework semantic_kernel "
+    "llamaindex llama_index litellm vercel genkit librechat dspy autogen openai_agents _OTHER "
+    "langchain_core langchain_openai microsoft.agents strands-agents dify n8n".lower().split()
+)
+"""What emitters put where the provider's name should be: not a provider."""
+
+_MODELS = (
+    ("claude", "anthropic"),
+    ("gpt-", "openai"),
+    ("chatgpt", "openai"),
+    ("o1", "openai"),
+    ("o3", "openai"),
+    ("o4", "openai"),
+    ("text-embedding-3", "openai"),
+    ("text-embedding-ada", "openai"),
+    ("gemini", "gcp.gemini"),
+    ("mistral", "mistral_ai"),
+    ("codestral", "mistral_ai"),
+    ("command-", "cohere"),
+    ("deepseek", "deepseek"),
+    ("grok-", "x_ai"),
+    ("us.anthropic.", "aws.bedrock"),
+    ("eu.anthropic.", "aws.bedrock"),
+    ("anthropic.", "aws.bedrock"),
+    ("amazon.", "aws.bedrock"),
+)
+"""How a model's name starts -> who has it first hand."""
+
+
+@lru_cache(maxsize=4096)
+def provider(said: str, host: str, model: str) -> tuple[str, bool]:
+    """Return the provider's name, and whether it was concluded from the model's name.
+
+    A host that is one provider's own decides over `openai`, which compatible clients say of any.
+    """
+    name = said.lower()
+    name = _NAMES.get(name, name)
+    if name in FRAMEWORKS:
+        name = ""
+    if name in {"", "openai"} and host:
+        for pattern, of_host in HOSTS:
+            if pattern.search(host):
+                return of_host, False
+    if name:
+        return name, False
+    prefix, slash, rest = model.lower().rpartition("/")
+    if slash and (known := _NAMES.get(prefix, prefix)) in _SPELLINGS:
+        return known, True
+    for start, of_model in _MODELS:
+        if rest.startswith(start):
+            return of_model, True
+    return "", False

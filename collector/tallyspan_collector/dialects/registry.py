@@ -1,0 +1,68 @@
+"""All dialects, and which one a span speaks: by its scope first, then by its attributes."""
+
+from collections.abc import Iterable
+
+from tallyspan_collector.dialects import (
+    anthropic_native,
+    coding_agents,
+    frameworks,
+    gateways,
+    langfuse,
+    langsmith,
+    litellm,
+    openinference,
+    openlit,
+    openllmetry,
+    otel_genai,
+    pydantic_ai,
+    vercel_ai,
+)
+from tallyspan_collector.dialects.table import Dialect, matches
+
+DIALECTS: tuple[Dialect, ...] = (
+    otel_genai.STANDARD,
+    langfuse.DIALECT,
+    openinference.DIALECT,
+    anthropic_native.DIALECT,
+    vercel_ai.SIX,
+    vercel_ai.FIVE,
+    vercel_ai.SEVEN,
+    langsmith.DIALECT,
+    litellm.DIALECT,
+    openlit.DIALECT,
+    pydantic_ai.DIALECT,
+    frameworks.SPRING_AI,
+    frameworks.MICROSOFT,
+    frameworks.SEMANTIC_KERNEL,
+    frameworks.GOOGLE_ADK,
+    frameworks.GENKIT,
+    frameworks.DIFY,
+    gateways.OPENROUTER,
+    gateways.CLOUDFLARE,
+    gateways.KONG,
+    gateways.BIFROST,
+    gateways.OPENCODE,
+    coding_agents.CLAUDE_CODE_SPANS,
+    openllmetry.DIALECT,
+    otel_genai.GENERIC,
+)
+"""First match wins: GENERIC, which takes everything with a `gen_ai.` attribute, is last."""
+
+SERVICES = frozenset(name for dialect in DIALECTS for name in dialect.services)
+
+
+def recognise(scope: str, service: str, keys: Iterable[str]) -> Dialect | None:
+    """Return the dialect, or None: nothing of what the span says is about an LLM."""
+    said = frozenset(keys)
+    for dialect in DIALECTS:
+        by_scope = any(matches(pattern, scope) for pattern in dialect.scopes)
+        if (by_scope or service in dialect.services) and _has(said, dialect.needs):
+            return dialect
+    for dialect in DIALECTS:
+        if dialect.keys and _has(said, dialect.keys):
+            return dialect
+    return None
+
+
+def _has(said: frozenset[str], patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(matches(pattern, key) for pattern in patterns for key in said)

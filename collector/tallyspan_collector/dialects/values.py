@@ -1,0 +1,104 @@
+"""What an attribute's value means, whatever type the emitter gave it. Nothing here raises."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from tallyspan.answer import TOKENS_LIMIT
+
+_PLAIN_DECIMAL = re.compile(r"\d{1,12}(?:\.\d{1,30})?(?:[eE]-?\d{1,2})?\Z")
+_WHOLE = re.compile(r"\d{1,16}(?:\.0{1,6})?\Z")
+_NOTHING = frozenset({"", "none", "null", "undefined", "unknown"})
+_LITERAL_LIMIT = 65_536
+"""Longer blobs (characters) are no usage; they are content that was not dropped."""
+_DEPTH_LIMIT = 6
+
+
+def text(value: object) -> str:
+    """Return the value as text; empty for nothing, and for what emitters write instead of it."""
+    if value is None or isinstance(value, list | dict):
+        return ""
+    said = value.strip() if isinstance(value, str) else str(value)
+    return "" if said.lower() in _NOTHING else said
+
+
+def first(value: object) -> str:
+    """Return the first of a list, of a JSON list in a string, or of a comma-separated one."""
+    if isinstance(value, str) and value.startswith(("[", "(")):
+        value = parse(value)
+    if isinstance(value, list | tuple):
+        return text(value[0]) if value else ""
+    return text(value).partition(",")[0].strip()
+
+
+def tokens(value: object) -> int | None:
+    """Return a plausible token count; None for nothing; -1 for what cannot be a count."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if 0 <= value < TOKENS_LIMIT else -1
+    if value is None:
+        return None
+    if isinstance(value, str):
+        said = value.strip()
+        if said.lower() in _NOTHING:
+            return None
+        return int(float(said)) if _WHOLE.match(said) and float(said) < TOKENS_LIMIT else -1
+    if isinstance(value, float) and 0 <= value < TOKENS_LIMIT and value == int(value):
+        return int(value)
+    return -1
+
+
+def picousd(value: object) -> int | None:
+    """Return pico-dollars of a number, a decimal string or JSON with a `total`; else None."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = parse(value)
+    if isinstance(value, dict):
+        value = value.get("total")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    said = value.strip() if isinstance(value, str) else repr(value)
+    if not _PLAIN_DECIMAL.match(said):
+        return None
+    return int((Decimal(said) * 10**12).to_integral_value())
+
+
+def parse(blob: object) -> Any:
+    """Return what JSON or a Python literal in a string holds, else None.
+
+    LangSmith's Python SDK writes `repr` of a dict. Source: langsmith `_otel_exporter.py`.
+    """
+    if isinstance(blob, dict | list):
+        return blob
+    if not isinstance(blob, str) or len(blob) > _LITERAL_LIMIT:
+        return None
+    try:
+        return json.loads(blob)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(blob)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def places(blob: object) -> dict[str, object]:
+    """Return path -> value of the numbers and short texts in a blob; a path is joined by dots."""
+    return dict(_places(parse(blob), "", 0))
+
+
+def _places(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        if depth < _DEPTH_LIMIT:
+            for key, inner in value.items():
+                yield from _places(inner, f"{path}.{key}" if path else str(key), depth + 1)
+    elif isinstance(value, int | float | str):
+        yield path, value
+
+
+def microseconds(seconds: object) -> int | None:
+    """Return whole microseconds of a plausible number of seconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        return None
+    return int(min(seconds, 1e9) * 1_000_000)

@@ -1,0 +1,102 @@
+"""Vercel AI SDK, versions 3 to 7. Sources: vercel/ai, packages/ai/src/telemetry, packages/otel.
+
+The `.doX` spans are the calls, what is around them repeats or sums their tokens. Until version 5
+Anthropic's input was passed on without the cache; 6 and later include it and say so by stating
+`inputTokenDetails`.
+"""
+
+from tallyspan_collector.call import Call
+from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
+
+_META = "ai.telemetry.metadata."
+_CONTEXT = "ai.settings.context."
+_PM = "ai.response.providerMetadata#"
+
+
+def _stream(call: Call, said: Attributes) -> None:
+    """Note a stream: only the operation's name says so."""
+    call.is_stream = str(said.get("ai.operationId", "")).endswith("doStream")
+    milliseconds = said.get("ai.response.msToFirstChunk")
+    if isinstance(milliseconds, int | float) and milliseconds >= 0:
+        call.time_to_first_chunk_us = int(milliseconds * 1000)
+
+
+def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: Basis) -> Dialect:
+    return extend(
+        name=name,
+        scopes=scopes,
+        needs=needs,
+        keys=("ai.operationId",) if basis is Basis.EXCLUSIVE else (),
+        operation=("ai.operationId", "operation.name"),
+        operation_after=".",
+        calls={
+            "doGenerate": "chat",
+            "doStream": "chat",
+            "doEmbed": "embeddings",
+            "doRerank": "rerank",
+        },
+        wrappers=frozenset({
+            "generatetext", "streamtext", "generateobject", "streamobject", "embed", "embedmany",
+            "rerank", "toolcall", "generateimage", "generatespeech",
+        }),
+        texts={
+            "provider_name": ("ai.model.provider",),
+            "request_model": ("ai.model.id",),
+            "response_model": ("ai.response.model",),
+            "response_id": ("ai.response.id",),
+            "user_id": (f"{_META}userId", f"{_META}user_id", f"{_META}user"),
+            "conversation_id": (
+                f"{_META}sessionId", f"{_META}session_id", f"{_META}threadId",
+                f"{_META}conversationId", f"{_META}chatId",
+            ),
+            "department": (f"{_META}department", f"{_META}team"),
+            "agent_name": ("ai.telemetry.functionId", "resource.name"),
+        },
+        tokens={
+            "input_tokens": (
+                "ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens",
+                "gen_ai.usage.input_tokens",
+            ),
+            "output_tokens": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
+            "cache_read_tokens": (
+                "ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens",
+                f"{_PM}anthropic.cacheReadInputTokens",
+                f"{_PM}anthropic.usage.cache_read_input_tokens",
+                f"{_PM}openai.cachedPromptTokens",
+            ),
+            "cache_write_tokens": (
+                "ai.usage.inputTokenDetails.cacheWriteTokens",
+                f"{_PM}anthropic.cacheCreationInputTokens",
+                f"{_PM}anthropic.usage.cache_creation_input_tokens",
+            ),
+            "cache_write_1h_tokens": (
+                f"{_PM}anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
+            ),
+            "reasoning_tokens": (
+                "ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens",
+                f"{_PM}openai.reasoningTokens",
+            ),
+        },
+        total=("ai.usage.totalTokens",),
+        tags=("tallyspan.tag.", _META),
+        basis={"": Basis.INCLUSIVE, "anthropic": basis, "aws.bedrock": basis},
+        refine=_stream,
+        trust=3,
+    )  # fmt: skip
+
+
+SIX = _legacy("vercel_ai_6", ("ai",), ("ai.usage.inputTokenDetails.*",), Basis.INCLUSIVE)
+FIVE = _legacy("vercel_ai", ("ai",), ("ai.operationId",), Basis.EXCLUSIVE)
+SEVEN = extend(
+    name="vercel_ai_7",
+    scopes=("gen_ai",),
+    texts={
+        "user_id": (f"{_CONTEXT}userId", f"{_CONTEXT}user_id"),
+        "conversation_id": (f"{_CONTEXT}sessionId", f"{_CONTEXT}threadId", f"{_CONTEXT}chatId"),
+        "department": (f"{_CONTEXT}department", f"{_CONTEXT}team"),
+    },
+    tags=("tallyspan.tag.", _CONTEXT),
+    wrapper_keys=(),
+    trust=2,
+)
