@@ -54,12 +54,17 @@ NOT_CURRENT = "their span is not current while the request is made: the collecto
 BESIDE_THE_SDKS = (
     "theirs is around the SDK's own span, which is ours too: the collector must join them"
 )
+OTHER_NAMES = (
+    "their span has names of its own, so ours is a second one: the collector must join them"
+)
 IS_DOUBLED = {
     ("genai-openai", RESPONSES_STREAM): NOT_CURRENT,
     ("openllmetry-openai", RESPONSES): NOT_CURRENT,
     ("openllmetry-openai", RESPONSES_STREAM): NOT_CURRENT,
     ("openllmetry-anthropic", MESSAGES): BESIDE_THE_SDKS,
     ("openllmetry-anthropic", MESSAGES_STREAM): BESIDE_THE_SDKS,
+    **{("openinference-openai", case): OTHER_NAMES for case in OPENAI},
+    **{("openinference-anthropic", case): OTHER_NAMES for case in ANTHROPIC},
 }
 CASES = [
     pytest.param(

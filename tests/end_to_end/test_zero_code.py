@@ -77,6 +77,7 @@ def test_each_call_arrives_once_without_a_change_of_its_code(
             env={
                 **os.environ,
                 "OTEL_SERVICE_NAME": "shop",
+                "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,anthropic",
                 "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
                 "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{addresses[protocol]}",
             },

@@ -5,7 +5,7 @@ scope and the set of keys) and kept: a `Plan`. A span then costs a look-up for e
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tallyspan import semconv
@@ -121,11 +121,13 @@ def interpret(span: Span, plan: Plan) -> Reading:
         return Reading(kind, dialect.name, reason)
     call = _call(span, said, plan, operation)
     counted = dialect.count(said) if dialect.count else _counted(said, plan)
+    if semconv.USAGE_SOURCE in said:  # our instrumentation read the provider's answer itself
+        counted = replace(counted, is_settled=True)
     basis = dialect.basis.get(call.provider_name) or dialect.basis.get("", Basis.INCLUSIVE)
     call.usage, flags = settle(
         counted, basis, call.provider_name, is_reasoning_outside=dialect.is_reasoning_outside
     )
-    if not call.usage:
+    if not call.usage and call.usage_source != "deferred":
         call.usage_source = "unknown"
     elif not call.usage_source:
         call.usage_source = "provider"
