@@ -9,6 +9,7 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from priced import ns, price
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.call import Call
 from tallyspan_collector.errors import ConfigError
@@ -34,22 +35,6 @@ COUNTS = st.one_of(
     st.sampled_from([b + d for b in BORDERS for d in (-1, 0, 1)]),
 )
 TIMES = st.datetimes(datetime(2024, 6, 1), datetime(2026, 12, 1))  # noqa: DTZ001
-
-
-def ns(day: str) -> int:
-    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 10**9
-
-
-def price(
-    book: PriceBook, model: str = "gpt-5-mini", usage: Usage | None = None, **given: object
-) -> Priced | Unpriced:
-    arguments: dict[str, object] = {
-        "provider": "openai",
-        "endpoint_id": "",
-        "at_ns": ns("2026-06-01"),
-        **given,
-    }
-    return book.price(model=model, usage=Usage(1000, 100) if usage is None else usage, **arguments)  # type: ignore[arg-type]
 
 
 @st.composite
