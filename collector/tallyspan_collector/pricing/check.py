@@ -42,7 +42,8 @@ def _periods(
                     after.line,
                     (
                         f"this {kind} of {after.match.model!r} overlaps with line {before.line}"
-                        f" from {day(start) or 'the beginning'} on; end that one with 'to: {day(start)}'"
+                        f" from {day(start) or 'the beginning'} on:"
+                        f" end that one with 'to: {day(start)}'"
                     ),
                 )
             elif end < start:
