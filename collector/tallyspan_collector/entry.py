@@ -8,6 +8,7 @@ from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.call import Call
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced, Unpriced
+from tallyspan_collector.pricing.region import region_of
 
 NS_PER_US = 1_000
 _FIRST_REFUSED_STATUS = 400
@@ -50,6 +51,8 @@ def cost(call: Call, book: PriceBook) -> dict[str, Any]:
         at_ns=call.start_time_ns,
         usage=call.usage,
         service_tier=call.service_tier,
+        region=region_of(call.server_address),
+        units=call.units,
     ):
         case Priced() as priced:
             return columns | {

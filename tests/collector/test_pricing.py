@@ -6,79 +6,172 @@ import pytest
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.data_snapshot import get_snapshot
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallyspan.usage import Usage
+from priced import ns, price
+from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan_collector.call import Call
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing import bundled
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.bundled import PROVIDER_IDS
+from tallyspan_collector.pricing.bundled import PROVIDER_IDS, VARIABLES
 from tallyspan_collector.pricing.cost import Priced, Unpriced, UnpricedReason
+from tallyspan_collector.pricing.price import Price
 
 BOOK = PriceBook()
 NAMES = {theirs: ours for ours, theirs in PROVIDER_IDS.items()}
 MODELS = [
-    (NAMES[provider.id], provider.id, model.id)
+    (ours, provider.id, model.id)
     for provider in get_snapshot().providers
-    if provider.id in NAMES
     for model in provider.models
+    if bundled.find(ours := NAMES.get(provider.id, provider.id), model.id)
 ]
-BORDERS = [100_000, 128_000, 200_000, 272_000]
+TIERS = ["", "default", "flex", "priority", "fast", "batch", "ultrafast"]
+THEIRS = {ours: theirs for theirs, ours in VARIABLES.items() if ours in TOKEN_FIELDS}
+BORDERS = [32_000, 100_000, 128_000, 199_999, 200_000, 256_000, 272_000, 512_000, 524_288]
 COUNTS = st.one_of(
-    st.integers(0, 2_000_000), st.sampled_from([b + d for b in BORDERS for d in (-1, 0, 1)])
+    st.integers(0, 2_000_000),
+    st.sampled_from([b + d for b in BORDERS for d in (-1, 0, 1)]),
 )
 TIMES = st.datetimes(datetime(2024, 6, 1), datetime(2026, 12, 1))  # noqa: DTZ001
 
 
-def ns(day: str) -> int:
-    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 10**9
-
-
-def price(
-    book: PriceBook, model: str = "gpt-5-mini", usage: Usage | None = None, **given: object
-) -> Priced | Unpriced:
-    arguments: dict[str, object] = {
-        "provider": "openai",
-        "endpoint_id": "",
-        "at_ns": ns("2026-06-01"),
-        **given,
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    given, made = draw(COUNTS), draw(COUNTS)
+    read = draw(st.integers(0, given))
+    write = draw(st.integers(0, given - read))
+    audio, image = draw(st.integers(0, given)), draw(st.integers(0, given))
+    counts = {
+        "cache_read_tokens": read,
+        "cache_write_tokens": write,
+        "cache_write_1h_tokens": draw(st.integers(0, write)),
+        "cache_read_audio_tokens": draw(st.integers(0, min(read, audio))),
+        "reasoning_tokens": draw(st.integers(0, made)),
+        "input_audio_tokens": audio,
+        "output_audio_tokens": draw(st.integers(0, made)),
+        "input_image_tokens": image,
+        "output_image_tokens": draw(st.integers(0, made)),
     }
-    return book.price(model=model, usage=usage or Usage(1000, 100), **arguments)  # type: ignore[arg-type]
+    stated = draw(st.sets(st.sampled_from(sorted(counts))))
+    return Usage(given, made, **{name: counts[name] for name in stated})
 
 
-@given(st.sampled_from(MODELS), COUNTS, COUNTS, st.fractions(0, 1), st.fractions(0, 1), TIMES)
+def by_calc_price(
+    theirs: str, model: str, usage: Usage, at: datetime, tier: str = ""
+) -> int | None:
+    """What the package's own arithmetic says in pico-dollars; None: it refuses the counts."""
+    counts = {THEIRS[name]: getattr(usage, name) for name in TOKEN_FIELDS}
+    try:
+        found = calc_price(
+            PricedUsage(**{name: value for name, value in counts.items() if value is not None}),
+            model_ref=model,
+            provider_id=theirs,
+            genai_request_timestamp=at,
+            price_context=bundled.context(theirs, tier),
+        )
+    except ValueError:
+        return None
+    return int((found.total_price * 10**12).to_integral_value(ROUND_HALF_EVEN))
+
+
+@given(st.sampled_from(MODELS), usages(), TIMES, st.sampled_from(TIERS))
+@settings(max_examples=400)
 def test_bundled_cost_equals_calc_price_to_the_picodollar(
-    model: tuple[str, str, str], given: int, made: int, read: float, write: float, at: datetime
+    model: tuple[str, str, str], usage: Usage, at: datetime, tier: str
 ) -> None:
     ours, theirs, name = model
-    assume(bundled.is_known(theirs, name))
-    cache_read = int(given * read)
-    cache_write = int((given - cache_read) * write)
     at_utc = at.replace(tzinfo=UTC, microsecond=0)
-    usage = Usage(given, made, cache_read_tokens=cache_read, cache_write_tokens=cache_write)
+    at_ns = int(at_utc.timestamp()) * 10**9
     found = BOOK.price(
-        provider=ours,
-        endpoint_id="",
-        model=name,
-        at_ns=int(at_utc.timestamp()) * 10**9,
-        usage=usage,
+        provider=ours, endpoint_id="", model=name, at_ns=at_ns, usage=usage, service_tier=tier
     )
-    oracle = calc_price(
-        PricedUsage(
-            input_tokens=given,
-            output_tokens=made,
-            cache_read_tokens=cache_read,
-            cache_write_tokens=cache_write,
-        ),
-        model_ref=name,
-        provider_id=theirs,
-        genai_request_timestamp=at_utc,
-    )
+    expected = by_calc_price(theirs, name, usage, at_utc, tier)
+
+    match found:
+        case Priced():
+            assert found.cost_picousd == expected
+        case Unpriced(UnpricedReason.INCONSISTENT_USAGE):
+            assert expected is None or _is_contradictory(usage)
+        case Unpriced(UnpricedReason.UNKNOWN_TIER):
+            assert tier not in {"", "default"}
+        case Unpriced(reason):
+            assert reason is UnpricedReason.UNPRICED_UNIT
+
+
+def _is_contradictory(usage: Usage) -> bool:
+    read, audio = usage.cache_read_tokens or 0, usage.cache_read_audio_tokens or 0
+    return audio > read or (usage.cache_write_1h_tokens or 0) > (usage.cache_write_tokens or 0)
+
+
+def test_every_bundled_model_costs_what_calc_price_says_beside_each_of_its_tiers() -> None:
+    wrong: list[object] = []
+    seen = 0
+    at = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    for ours, theirs, name in MODELS:
+        price = BOOK.quote(ours, "", name, at_ns=int(at.timestamp()) * 10**9)
+        assert not isinstance(price, Unpriced)
+        assert isinstance(price, Price)
+        starts = {band.above for band in price.bands} - {-1}
+        for given_tokens in {0, 1000} | {start + d for start in starts for d in (-1, 0, 1)}:
+            usage = Usage(given_tokens, 77, given_tokens // 3, given_tokens // 5)
+            found = price.cost(usage)
+            expected = by_calc_price(theirs, name, usage, at)
+            if isinstance(found, Priced):
+                seen += 1
+                if found.cost_picousd != expected:
+                    wrong.append((name, given_tokens, found, expected))
+            elif found.reason is not UnpricedReason.UNPRICED_UNIT:
+                wrong.append((name, given_tokens, found))
+
+    assert not wrong
+    assert seen > 2 * len(MODELS)
+
+
+def test_many_calls_at_once_cost_what_each_costs() -> None:
+    calls = [
+        Call("", "", "", ns("2026-06-01") + n, 0, "openai", "chat", model, usage=usage, units=units)
+        for n, (model, usage, units) in enumerate(
+            [
+                ("gpt-5-mini", Usage(1000, 100), {}),
+                ("no-such-model", Usage(1000, 100), {}),
+                ("gpt-5", Usage(1000, 100, cache_read_tokens=300), {"web_search": 2.0}),
+                ("gpt-5-mini", Usage(), {}),
+            ]
+        )
+    ]
+
+    assert PriceBook().price_calls(calls) == [
+        price(BOOK, c.request_model, c.usage, at_ns=c.start_time_ns, units=c.units) for c in calls
+    ]
+
+
+def test_a_web_search_is_billed_beside_the_tokens() -> None:
+    without, with_ = price(BOOK, "gpt-5"), price(BOOK, "gpt-5", units={"web_search": 3})
+
+    assert isinstance(without, Priced)
+    assert isinstance(with_, Priced)
+    assert with_.cost_picousd - without.cost_picousd == 3 * 10**10  # 10 USD for 1,000
+
+
+@pytest.mark.parametrize(("seconds", "billed"), [(0.5, 10), (10, 10), (61.25, 61.25)])
+def test_groq_bills_ten_seconds_of_speech_at_least(seconds: float, billed: float) -> None:
+    found = price(BOOK, "whisper-large-v3", Usage(), provider="groq", units={"seconds": seconds})
 
     assert isinstance(found, Priced)
-    expected = (oracle.total_price * 10**12).to_integral_value(ROUND_HALF_EVEN)
-    assert found.cost_picousd == expected
+    expected = Decimal("0.111") / 3600 * Decimal(str(billed)) * 10**12
+    assert found.cost_picousd == int(expected.to_integral_value(ROUND_HALF_EVEN))
+
+
+def test_a_tier_without_a_price_is_not_charged_as_standard() -> None:
+    assert price(BOOK, service_tier="scale") == Unpriced(UnpricedReason.UNKNOWN_TIER)
+
+
+def test_a_model_that_is_priced_by_the_second_has_no_price_for_tokens() -> None:
+    found = price(BOOK, "whisper-large-v3", provider="groq")
+
+    assert found == Unpriced(UnpricedReason.UNPRICED_UNIT)
 
 
 def test_a_served_tier_has_its_own_price() -> None:

@@ -18,7 +18,10 @@ _FIELDS = {
     "output_audio": "output_audio_tokens",
     "input_image": "input_image_tokens",
     "output_image": "output_image_tokens",
+    "reasoning": "output_reasoning_tokens",
+    "search_units": "rerank_searches",
 }
+_SEARCHES = ("web_search", "google_search_queries")
 _PICO = Decimal(1).scaleb(-12)
 
 
@@ -31,6 +34,10 @@ def cost(recording: Recording, at: datetime | None = None) -> Decimal:
     if counts.get("cache_read_tokens") and counts.get("input_audio_tokens"):
         counts["cache_audio_read_tokens"] = _cached_audio(recording)
     provider_id = PROVIDER_IDS[said["provider"]]
+    searches = sum(said.get("server_tools", {}).get(name, 0) for name in _SEARCHES)
+    if searches:
+        is_per_prompt = str(said.get("model")).startswith("gemini-2")
+        counts["web_searches"] = 1 if is_per_prompt else searches
     if "input_tokens" not in said and "output_tokens" not in said:
         return Decimal(0)
     try:

@@ -1,27 +1,77 @@
 """The price book: entries of `models_pricing.yaml` first, the bundled data behind them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
 from tallyspan.usage import Usage
+from tallyspan_collector.call import Call
 from tallyspan_collector.pricing import bundled, rates
-from tallyspan_collector.pricing.cost import Priced, Unpriced, UnpricedReason
-from tallyspan_collector.pricing.rates import Rate
+from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
+from tallyspan_collector.pricing.marginal import MarginalPrice
+from tallyspan_collector.pricing.match import Kind
+from tallyspan_collector.pricing.price import Price, compile_price
+from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
+from tallyspan_collector.pricing.region import region_of
+from tallyspan_collector.pricing.timeline import Compiled, Timeline
+
+KINDS_LIMIT = 50_000
+"""Kinds of calls remembered; names of models come from outside and must not fill the memory."""
 
 
-@dataclass(frozen=True, slots=True)
+_SAID = attrgetter(
+    "provider_name",
+    "endpoint_id",
+    "response_model",
+    "request_model",
+    "service_tier",
+    "start_time_ns",
+    "usage",
+    "units",
+)
+_COUNTS = attrgetter(
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "cache_read_audio_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+)
+_new = tuple.__new__
+
+
 class PriceBook:
-    """Answers what a call costs; `own` are the administrator's entries, most specific first."""
+    """Answers what a call costs. Several threads may ask at once."""
 
-    own: Sequence[Rate] = field(default_factory=tuple)
+    def __init__(self, file: PriceFile | None = None) -> None:
+        self.file = file or PriceFile()
+        self._known: dict[tuple[str, str, str, str, str], Timeline] = {}
+        self._has_regions = any(match.region for match in self.file.matches)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
         """Return the book with the file's entries over the bundled data. Raises `ConfigError`."""
-        return cls(rates.load(path) if path else ())
+        return cls(rates.load(path) if path else None)
+
+    def quote(
+        self,
+        provider: str,
+        endpoint_id: str,
+        model: str,
+        service_tier: str = "",
+        at_ns: int = 0,
+        region: str = "",
+    ) -> Compiled | Unpriced:
+        """Return the price at a moment, or why there is none; never a default rate."""
+        key = (provider, endpoint_id, model, service_tier, region)
+        found = self._known.get(key)
+        return (found or self._learn(key)).at(at_ns)
 
     def price(
         self,
@@ -32,32 +82,106 @@ class PriceBook:
         at_ns: int,
         usage: Usage,
         service_tier: str = "",
+        region: str = "",
+        units: Mapping[str, int | float] | None = None,
     ) -> Priced | Unpriced:
         """Return the cost at the call's own time, or why there is none; never a default rate."""
-        if usage.input_tokens is None:  # without output: embeddings, or an answer that was blocked
-            return Unpriced(UnpricedReason.UNKNOWN_USAGE)
-        if _is_contradictory(usage):
-            return Unpriced(UnpricedReason.INCONSISTENT_USAGE)
-        for rate in self.own:
-            if rate.applies(provider, endpoint_id, model, at_ns):
-                given, made = rate.cost(usage)
-                return Priced(given + made, given, made, rate.price_id, "models_pricing.yaml")
-        try:
-            found = bundled.price(provider, model, at_ns, usage, service_tier)
-        except ValueError:
-            return Unpriced(UnpricedReason.INCONSISTENT_USAGE)
-        if found is None:
-            return Unpriced(UnpricedReason.UNKNOWN_MODEL)
-        total, given_usd, made_usd, price_id = found
-        return Priced(_pico(total), _pico(given_usd), _pico(made_usd), price_id, bundled.SOURCE)
+        found = self.quote(provider, endpoint_id, model, service_tier, at_ns, region)
+        return found if isinstance(found, Unpriced) else found.cost(usage, units)
+
+    def price_calls(self, calls: Sequence[Call]) -> list[Priced | Unpriced]:
+        """Return what each call costs, or why not, in the order of the calls."""
+        known = self._known
+        has_regions = self._has_regions
+        made: list[Priced | Unpriced] = []
+        add = made.append
+        for call, said in zip(calls, map(_SAID, calls), strict=True):
+            provider, endpoint, answered, asked, tier, at_ns, usage, units = said
+            region = region_of(call.server_address) if has_regions else ""
+            key = (provider, endpoint, answered or asked, tier, region)
+            timeline = known.get(key) or self._learn(key)
+            from_ns, to_ns, found = timeline.last
+            if not from_ns <= at_ns < to_ns:
+                found = timeline.at(at_ns)
+            if type(found) is Price and found.is_flat and not units:
+                # The common call: nothing but input, cached input and output. One C call fetches
+                # all counts; the rest of the cases are left to `Price.cost`.
+                given, answer, read, *parts = _COUNTS(usage)
+                if given is not None and answer is not None and not any(parts):
+                    read = read or 0
+                    if read <= given:
+                        prompt = given * found.input + read * found.cache_read
+                        answer *= found.output
+                        ids = (found.price_id, found.source)
+                        add(_new(Priced, (prompt + answer, prompt, answer, *ids)))
+                        continue
+            add(found if isinstance(found, Unpriced) else found.cost(usage, units))
+        return made
+
+    def _learn(self, key: tuple[str, str, str, str, str]) -> Timeline:
+        if len(self._known) >= KINDS_LIMIT:
+            self._known.clear()
+        made = self._known[key] = self._timeline(Kind(*key))
+        return made
+
+    def _timeline(self, asked: Kind) -> Timeline:
+        file = self.file
+        kind = file.priced_as(asked)
+        own = [r for r in file.rates if r.match.is_for(asked) or r.match.is_for(kind)]
+        discounts = [d for d in file.discounts if d.match.is_for(asked)]
+        uplifts = [u for u in file.uplifts if u.match.is_for(asked)]
+        behind: dict[str, Timeline | None] = {}
+
+        def make(at_ns: int) -> Compiled | Unpriced:
+            discount = _holding(discounts, at_ns)
+            uplift = _holding(uplifts, at_ns)
+            for rate in own:
+                if rate.match.holds(at_ns):
+                    return self._own(rate, discount if rate.level is None else None, uplift, at_ns)
+            level, note = _level(discount, uplift)
+            if note not in behind:
+                behind[note] = bundled.timeline(kind.provider, kind.model, kind.tier, level, note)
+            found = behind[note]
+            return found.at(at_ns) if found else UNKNOWN_MODEL
+
+        plain = bundled.timeline(kind.provider, kind.model, kind.tier)
+        matches = [r.match for r in own] + [change.match for change in (*discounts, *uplifts)]
+        if not matches:
+            return plain or Timeline(lambda _: UNKNOWN_MODEL)
+        instants = [ns for match in matches for ns in (match.from_ns, match.to_ns)]
+        currencies = {rate.currency for rate in own}
+        instants += [
+            each.from_ns
+            for name, dated in (file.currencies or {}).items()
+            if name in currencies
+            for each in dated
+        ]
+        seconds = [second for match in matches for second in match.hours or ()]
+        if plain:
+            instants, seconds = [*instants, *plain.instants], [*seconds, *plain.seconds]
+        return Timeline(make, instants, seconds)
+
+    def _own(
+        self, rate: Rate, discount: Change | None, uplift: Change | None, at_ns: int
+    ) -> Compiled | Unpriced:
+        usd = self.file.usd(rate.currency, at_ns)
+        if usd is None:
+            return NO_EXCHANGE_RATE
+        level, note = _level(discount, uplift)
+        factor = usd * level * (1 if rate.level is None else rate.level)
+        parts = [part.scaled(factor) for part in rate.parts]
+        if rate.is_marginal:
+            return MarginalPrice.of(rate.price_id + note, self.file.name, parts)
+        return compile_price(rate.price_id + note, self.file.name, parts)
 
 
-def _pico(usd: Decimal) -> int:
-    return int((usd * 10**12).to_integral_value(ROUND_HALF_EVEN))
+def _holding(changes: Sequence[Change], at_ns: int) -> Change | None:
+    return next((change for change in changes if change.match.holds(at_ns)), None)
 
 
-def _is_contradictory(usage: Usage) -> bool:
-    cache = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
-    given = max(cache, usage.input_audio_tokens or 0, usage.input_image_tokens or 0)
-    made = max(usage.output_audio_tokens or 0, usage.output_image_tokens or 0)
-    return given > (usage.input_tokens or 0) or made > (usage.output_tokens or 0)
+def _level(*changes: Change | None) -> tuple[Fraction, str]:
+    level, note = Fraction(1), ""
+    for change in changes:
+        if change is not None:
+            level, note = level * change.level, note + change.note
+    return level, note

@@ -1,14 +1,29 @@
 """The prices that come with the genai-prices package, chosen by the call's own time and tier."""
 
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Mapping
+from datetime import datetime
+from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version
+from types import MappingProxyType
 
-from genai_prices import Usage as PricedUsage
-from genai_prices import calc_price
+from genai_prices.data_snapshot import DataSnapshot, get_snapshot
+from genai_prices.types import (
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    PriceVariant,
+    Provider,
+    StartDateConstraint,
+    TieredPrices,
+    TimeOfDateConstraint,
+)
+from genai_prices.units import UnitDef, UnitRegistry
 
-from tallyspan.usage import Usage
+from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
+from tallyspan_collector.pricing.price import Part, Price, compile_price
+from tallyspan_collector.pricing.timeline import Timeline, instant, moment, second_of_day
+from tallyspan_collector.pricing.unit import REQUESTS, Unit
 
 SOURCE = f"genai-prices {version('genai-prices')}"
 
@@ -34,64 +49,166 @@ PROVIDER_IDS = {
     "voyageai": "voyageai",
     "zai": "zai",
 }
-"""OpenTelemetry's provider names -> the package's ids."""
+"""OpenTelemetry's provider names -> the package's ids; another provider goes by its own id."""
+NOT_BILLED_BY_USE = {"github-copilot"}
+"""Providers the package lists without prices, for they sell seats: no price is not a price of 0."""
 
-PRICED_FIELDS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "cache_read_audio_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-)
-_THEIR_NAMES = {"cache_read_audio_tokens": "cache_audio_read_tokens"}
-_STANDARD_TIERS = {"", "default", "standard", "auto", "on_demand"}
+STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand"})
+_TIER_NAMES = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
+
+VARIABLES: Mapping[str, str] = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "cache_write_1h_tokens": "cache_write_1h_tokens",
+    "cache_audio_read_tokens": "cache_read_audio_tokens",
+    "output_reasoning_tokens": "reasoning_tokens",
+    "input_audio_tokens": "input_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+    "input_image_tokens": "input_image_tokens",
+    "output_image_tokens": "output_image_tokens",
+    "requests": REQUESTS,
+    "audio_seconds": "seconds",
+    "input_audio_seconds": "seconds",
+    "input_characters": "characters",
+    "input_document_pages": "pages",
+    "rerank_searches": "search_units",
+    "web_searches": "web_search",
+    "storage_searches": "file_search",
+}
+"""What the package counts -> the field of `Usage` or the name in `Call.units`."""
+
+_MINIMUM = {"whisper-large-v3": {"seconds": 10}, "whisper-large-v3-turbo": {"seconds": 10}}
+"""Groq bills ten seconds of a recording at least (https://groq.com/pricing)."""
+_MAXIMUM = {"gemini-2": {"web_search": 1}}
+"""Gemini 2 bills a grounded prompt, later models each search query
+(https://ai.google.dev/gemini-api/docs/pricing)."""
+_NO_LIMIT: Mapping[str, int] = MappingProxyType({})
+
+
+def tier_name(tier: str) -> str:
+    """Return the tier as price data names it; empty for what is billed as standard."""
+    low = tier.lower()
+    return "" if low in STANDARD_TIERS else _TIER_NAMES.get(low, low)
 
 
 def context(provider_id: str, tier: str) -> dict[str, str] | None:
     """Return the price context of a served tier: standard prices need none."""
-    if tier in _STANDARD_TIERS:
+    name = tier_name(tier)
+    if not name:
         return None
-    if provider_id == "anthropic":
-        return {"speed": "fast"} if tier == "fast" else {"processing": tier}
-    return {"service_tier": tier}
+    if name == "batch":
+        return {"processing": "batch"}
+    return {"speed" if provider_id == "anthropic" else "service_tier": name}
 
 
-def price(
-    provider: str, model: str, at_ns: int, usage: Usage, tier: str
-) -> tuple[Decimal, Decimal, Decimal, str] | None:
-    """Return total, input and output in USD and the price's id; None: no price is known.
+def timeline(
+    provider: str, model: str, tier: str, factor: Fraction = Fraction(1), note: str = ""
+) -> Timeline | None:
+    """Return the prices of the model over time; None if the package does not have it.
 
-    Raises `ValueError` if the counts contradict each other (more cache than input).
+    `factor` is a discount or an uplift, which `note` names in the price's id.
     """
-    provider_id = PROVIDER_IDS.get(provider)
-    if provider_id is None or not is_known(provider_id, model):
+    found = find(provider, model)
+    if found is None:
         return None
-    counts = {_THEIR_NAMES.get(field, field): getattr(usage, field) for field in PRICED_FIELDS}
-    found = calc_price(
-        PricedUsage(**{field: value for field, value in counts.items() if value is not None}),
-        model_ref=model,
-        provider_id=provider_id,
-        genai_request_timestamp=datetime.fromtimestamp(at_ns / 1e9, UTC),
-        price_context=context(provider_id, tier),
-    )
-    return (
-        found.total_price,
-        found.input_price,
-        found.output_price,
-        f"{found.provider.id}/{found.model.id}",
+    owner, info = found
+    asked = context(owner.id, tier) or {}
+    is_own = any(info is each for each in owner.models)
+    variants = [v for v in info.price_variants or () if is_own and _is_for(v, asked)]
+    conditions = info.prices if isinstance(info.prices, list) else []
+    constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
+
+    def make(at_ns: int) -> Price | Unpriced:
+        at = moment(at_ns)
+        if asked and not any(v.constraint is None or v.constraint.active(at) for v in variants):
+            return UNKNOWN_TIER  # a default rate would be a guess
+        prices = info.get_prices(at, asked if is_own else None)
+        suffix = f":{tier_name(tier)}" if asked else ""
+        since = _since([*_standing(conditions, at), *variants], at)
+        limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _NO_LIMIT)
+        return compile_price(
+            f"{owner.id}/{info.id}{suffix}{since}{note}",
+            SOURCE,
+            [part.scaled(factor) for part in _parts(prices)],
+            minimum=_MINIMUM.get(info.id, _NO_LIMIT) if owner.id == "groq" else _NO_LIMIT,
+            maximum=limits,
+        )
+
+    return Timeline(
+        make,
+        [instant(c.start_date) for c in constraints if isinstance(c, StartDateConstraint)],
+        [
+            second_of_day(at)
+            for c in constraints
+            if isinstance(c, TimeOfDateConstraint)
+            for at in (c.start_time, c.end_time)
+        ],
     )
 
 
-@lru_cache(maxsize=10_000)
-def is_known(provider_id: str, model: str) -> bool:
-    """Whether the package has the model; remembered, for it searches long for what it lacks."""
+def find(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
+    """Return the package's provider and model for a call's; None if it has no such model."""
+    provider_id = PROVIDER_IDS.get(provider, provider)
+    if not provider_id or provider_id in NOT_BILLED_BY_USE:
+        return None
+    # A snapshot of its own: the package's remembers every name it is asked for, without a bound.
+    snapshot = DataSnapshot(get_snapshot().providers, from_auto_update=False)
     try:
-        calc_price(PricedUsage(input_tokens=0), model_ref=model, provider_id=provider_id)
+        return snapshot.find_provider_model(model, None, provider_id, None)
     except LookupError:
-        return False
-    return True
+        return None
+
+
+def _is_for(variant: PriceVariant, asked: Mapping[str, str]) -> bool:
+    return bool(asked) and all(asked.get(key) == value for key, value in variant.when.items())
+
+
+def _standing(conditions: list[ConditionalPrice], at: datetime) -> list[ConditionalPrice]:
+    active = (c for c in reversed(conditions) if c.constraint is None or c.constraint.active(at))
+    return [*active][:1]
+
+
+def _since(holding: list[ConditionalPrice | PriceVariant], at: datetime) -> str:
+    days = [
+        each.constraint.start_date
+        for each in holding
+        if isinstance(each.constraint, StartDateConstraint) and each.constraint.active(at)
+    ]
+    return f"@{max(days).isoformat()}" if days else ""
+
+
+def _parts(prices: ModelPrice) -> list[Part]:
+    registry = _registry()
+    return [
+        _part(registry.unit_for_price_key(key), value)
+        for key, value in prices.__dict__.items()
+        if value is not None
+    ]
+
+
+def _unit(unit: UnitDef) -> Unit:
+    variable = VARIABLES.get(unit.usage_key, "")
+    count = {variable: Fraction(1)} if variable else {}
+    names = {"input_tokens": "input", "output_tokens": "output"}
+    dimensions = frozenset(unit.dimensions.items())
+    return Unit(names.get(unit.usage_key, unit.usage_key), dimensions, count)
+
+
+def _part(unit: UnitDef, value: object) -> Part:
+    return Part(_unit(unit), _bands(value, unit.per))
+
+
+def _bands(value: object, per: int) -> tuple[tuple[int, Fraction], ...]:
+    if isinstance(value, TieredPrices):
+        tiers = ((tier.start, Fraction(tier.price) / per) for tier in value.tiers)
+        return (-1, Fraction(value.base) / per), *tiers
+    return ((-1, Fraction(str(value)) / per),)
+
+
+@lru_cache(maxsize=1)
+def _registry() -> UnitRegistry:
+    from genai_prices.data_units import unit_data
+
+    return UnitRegistry(unit_data)

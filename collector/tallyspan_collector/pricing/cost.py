@@ -1,20 +1,25 @@
 """A cost, or the reason there is none."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class UnpricedReason(StrEnum):
     """Why a call has no cost."""
 
     UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_TIER = "unknown_tier"
     UNKNOWN_USAGE = "unknown_usage"
+    UNPRICED_UNIT = "unpriced_unit"
     INCONSISTENT_USAGE = "inconsistent_usage"
+    NO_EXCHANGE_RATE = "no_exchange_rate"
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """A cost in pico-dollars, and the price it was made with."""
+class Priced(NamedTuple):
+    """A cost in pico-dollars, and the price it was made with.
+
+    `price_id` names the price and, after an @, the day since when it holds.
+    """
 
     cost_picousd: int
     input_cost_picousd: int
@@ -23,8 +28,15 @@ class Priced:
     price_source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unpriced:
+class Unpriced(NamedTuple):
     """No cost, and why."""
 
     reason: UnpricedReason
+
+
+UNKNOWN_MODEL = Unpriced(UnpricedReason.UNKNOWN_MODEL)
+UNKNOWN_TIER = Unpriced(UnpricedReason.UNKNOWN_TIER)
+UNKNOWN_USAGE = Unpriced(UnpricedReason.UNKNOWN_USAGE)
+UNPRICED_UNIT = Unpriced(UnpricedReason.UNPRICED_UNIT)
+INCONSISTENT_USAGE = Unpriced(UnpricedReason.INCONSISTENT_USAGE)
+NO_EXCHANGE_RATE = Unpriced(UnpricedReason.NO_EXCHANGE_RATE)

@@ -1,142 +1,294 @@
 """`models_pricing.yaml`: prices of your own, each with where it applies and from when to when."""
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from decimal import ROUND_HALF_EVEN, Decimal
-from fnmatch import fnmatchcase
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tallyspan.usage import Usage
 from tallyspan_collector import strict_yaml
+from tallyspan_collector.pricing import fields
+from tallyspan_collector.pricing.match import Kind, Match
+from tallyspan_collector.pricing.price import Part
+from tallyspan_collector.pricing.unit import COUNTED_UNITS, INPUT, OUTPUT, TOKEN_UNITS, Unit, tool
 from tallyspan_collector.strict_yaml import KeyPath, Lines
 
-PRICE_KEYS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
-KEYS = ("provider", "endpoint", "model", "from", "to", "unit", *PRICE_KEYS, "discount_percent")
+SECTIONS = ("prices", "discounts", "uplifts", "aliases", "currencies")
+WHERE_KEYS = ("model", "provider", "endpoint", "region", "service_tier", "hours", "from", "to")
+TOKEN_KEYS = tuple(unit.name for unit in TOKEN_UNITS)
+TIER_KEYS = ("above_input_tokens", *TOKEN_KEYS)
+PRICE_KEYS = (
+    *WHERE_KEYS,
+    "unit",
+    "currency",
+    *TOKEN_KEYS,
+    *COUNTED_UNITS,
+    "tools",
+    "context_tiers",
+    "context_tiers_apply_to",
+    "discount_percent",
+)
 UNITS = {"1M tokens": 10**6, "1K tokens": 10**3}
-_PICO = 10**12
-_ALWAYS = (-(1 << 63), (1 << 63) - 1)
+WHOLE, MARGINAL = "whole request", "tokens above"
+USD = "USD"
+_MARGINAL_KEYS = {"input", "output", "cache_read", "cache_write"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A price entry; prices in pico-dollars a token, times in nanoseconds since 1970 (UTC)."""
+    """A price of the file. `parts` are in `currency`; `level` is what a discount leaves of it.
 
+    `level` None: the file's discounts decide.
+    """
+
+    match: Match
+    parts: tuple[Part, ...]
+    currency: str
+    level: Fraction | None
+    is_marginal: bool
     price_id: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A discount (level below 1) or an uplift (above)."""
+
+    match: Match
+    level: Fraction
+    note: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name, and perhaps provider, under which some calls are priced."""
+
+    match: Match
     model: str
     provider: str
-    endpoint: str
-    from_ns: int
-    to_ns: int
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    cache_write_1h: int
+    line: int
 
-    def applies(self, provider: str, endpoint: str, model: str, at_ns: int) -> bool:
-        """Whether the entry is for such a call at that time."""
-        return (
-            self.from_ns <= at_ns < self.to_ns
-            and self.provider in {"", provider}
-            and self.endpoint in {"", endpoint}
-            and fnmatchcase(model, self.model)
-        )
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRate:
+    """USD for one of a currency, from a moment on."""
+
+    from_ns: int
+    usd: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFile:
+    """A price file as read; the most specific lines first."""
+
+    name: str = "models_pricing.yaml"
+    rates: tuple[Rate, ...] = ()
+    discounts: tuple[Change, ...] = ()
+    uplifts: tuple[Change, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    currencies: Mapping[str, tuple[ExchangeRate, ...]] | None = None
 
     @property
-    def rank(self) -> tuple[bool, bool, bool, int, int]:
-        """How specific the entry is: endpoint, provider, exact model, longer glob, later start."""
-        is_exact = not any(sign in self.model for sign in "*?[")
-        return bool(self.endpoint), bool(self.provider), is_exact, len(self.model), self.from_ns
+    def matches(self) -> list[Match]:
+        """Where the file's prices, discounts and uplifts apply."""
+        changes = (*self.discounts, *self.uplifts)
+        return [rate.match for rate in self.rates] + [change.match for change in changes]
 
-    def cost(self, usage: Usage) -> tuple[int, int]:
-        """Return pico-dollars for input and output; the parts must not exceed their whole."""
-        read = usage.cache_read_tokens or 0
-        write = usage.cache_write_tokens or 0
-        hour = min(usage.cache_write_1h_tokens or 0, write)
-        plain = (usage.input_tokens or 0) - read - write
-        given = (
-            plain * self.input
-            + read * self.cache_read
-            + (write - hour) * self.cache_write
-            + hour * self.cache_write_1h
-        )
-        return given, (usage.output_tokens or 0) * self.output
+    def usd(self, currency: str, at_ns: int) -> Fraction | None:
+        """Return USD for one of the currency at the moment; None if the file does not say."""
+        if currency == USD:
+            return Fraction(1)
+        known = (self.currencies or {}).get(currency, ())
+        return next((r.usd for r in reversed(known) if r.from_ns <= at_ns), None)
+
+    def priced_as(self, kind: Kind) -> Kind:
+        """Return the kind under the name that an alias gives it; one step, not a chain."""
+        for alias in self.aliases:
+            if alias.match.is_for(kind):
+                provider = alias.provider or kind.provider
+                return replace(kind, model=alias.model, provider=provider)
+        return kind
 
 
-def load(path: Path) -> list[Rate]:
-    """Return the file's entries, the most specific first. Raises `ConfigError` by line and key."""
+def load(path: Path) -> PriceFile:
+    """Return the file. Raises `ConfigError` by file, line and key."""
     said, lines = strict_yaml.load(path)
-    lines.check_keys((), said, ("prices",))
-    entries = said.get("prices")
-    if not isinstance(entries, list):
-        raise lines.error(("prices",), "must be a list of price entries")
-    rates = [_rate(entry, ("prices", number), lines) for number, entry in enumerate(entries)]
-    return sorted(rates, key=lambda rate: rate.rank, reverse=True)
-
-
-def _rate(entry: Any, where: KeyPath, lines: Lines) -> Rate:
-    if not isinstance(entry, dict):
-        raise lines.error(where, "must be a mapping with model, unit and prices")
-    lines.check_keys(where, entry, KEYS)
-    for key in ("model", "unit", "input"):
-        if key not in entry:
-            raise lines.error(where, f"{key!r} is missing")
-    texts = {key: _text(entry, key, where, lines) for key in ("model", "provider", "endpoint")}
-    unit = entry["unit"]
-    if unit not in UNITS:
-        raise lines.error((*where, "unit"), f"must be one of {', '.join(UNITS)}; got {unit!r}")
-    discount = _number(entry, "discount_percent", where, lines) or Decimal(0)
-    if discount > 100:  # noqa: PLR2004  percent
-        raise lines.error((*where, "discount_percent"), f"must be 0 to 100; got {discount}")
-    scale = Decimal(_PICO) / UNITS[unit] * (100 - discount) / 100
-    prices: dict[str, int] = {}
-    for key in PRICE_KEYS:
-        price = _number(entry, key, where, lines)
-        if price is not None:
-            prices[key] = int((price * scale).to_integral_value(ROUND_HALF_EVEN))
-    prices.setdefault("output", 0)
-    prices.setdefault("cache_read", prices["input"])
-    prices.setdefault("cache_write", prices["input"])
-    prices.setdefault("cache_write_1h", prices["cache_write"])
-    from_ns = _day(entry, "from", where, lines, _ALWAYS[0])
-    to_ns = _day(entry, "to", where, lines, _ALWAYS[1])
-    if from_ns >= to_ns:
-        raise lines.error((*where, "to"), "must be later than 'from' ('to' itself is excluded)")
-    return Rate(
-        price_id=f"{lines.path.name}:{lines.line(where)}",
-        from_ns=from_ns,
-        to_ns=to_ns,
-        model=texts["model"],
-        provider=texts["provider"],
-        endpoint=texts["endpoint"],
-        **prices,
+    lines.check_keys((), said, SECTIONS)
+    currencies = _currencies(said.get("currencies", {}), lines)
+    rates = [
+        _rate(e, at, lines, currencies.keys()) for at, e in fields.items(said, "prices", lines)
+    ]
+    changes = {
+        section: [_change(e, at, lines) for at, e in fields.items(said, section, lines)]
+        for section in ("discounts", "uplifts")
+    }
+    aliases = [_alias(e, at, lines) for at, e in fields.items(said, "aliases", lines)]
+    if not any(section in said for section in SECTIONS):
+        raise lines.error(("prices",), f"the file needs one of {', '.join(SECTIONS)}")
+    return PriceFile(
+        name=path.name,
+        rates=tuple(sorted(rates, key=lambda rate: rate.match.rank, reverse=True)),
+        discounts=_ranked(changes["discounts"]),
+        uplifts=_ranked(changes["uplifts"]),
+        aliases=tuple(sorted(aliases, key=lambda alias: alias.match.rank, reverse=True)),
+        currencies=currencies,
     )
 
 
-def _text(entry: dict[str, Any], key: str, where: KeyPath, lines: Lines) -> str:
-    value = entry.get(key, "")
-    if not isinstance(value, str) or (key in entry and not value):
-        raise lines.error((*where, key), f"must be text; got {value!r}")
-    return value
+def _ranked(changes: Sequence[Change]) -> tuple[Change, ...]:
+    return tuple(sorted(changes, key=lambda change: change.match.rank, reverse=True))
 
 
-def _number(entry: dict[str, Any], key: str, where: KeyPath, lines: Lines) -> Decimal | None:
-    if key not in entry:
-        return None
-    value = entry[key]
-    if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
-        raise lines.error((*where, key), f"must be a number of USD, 0 or more; got {value!s}")
-    return value
-
-
-def _day(entry: dict[str, Any], key: str, where: KeyPath, lines: Lines, default: int) -> int:
-    if key not in entry:
-        return default
-    try:
-        day = date.fromisoformat(str(entry[key]))
-    except ValueError:
+def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
+    fields.check(entry, at, lines, PRICE_KEYS, "model")
+    match = fields.match(entry, at, lines)
+    currency = fields.text(entry, "currency", at, lines) or USD
+    if currency != USD and currency not in currencies:
         raise lines.error(
-            (*where, key), f"must be a date like 2026-01-31 (UTC); got {entry[key]!s}"
-        ) from None
-    return int(datetime.combine(day, time(), UTC).timestamp()) * 10**9
+            (*at, "currency"), f"{currency!r} has no rates: add them under 'currencies'"
+        )
+    discount = fields.percent(entry, "discount_percent", at, lines)
+    parts = [*_token_parts(entry, at, lines), *_counted_parts(entry, at, lines)]
+    if not parts:
+        known = ", ".join((*TOKEN_KEYS, *COUNTED_UNITS, "tools"))
+        raise lines.error(at, f"'input' is missing, and every other price too: give one of {known}")
+    is_marginal = _is_marginal(entry, at, lines, {part.unit.name for part in parts})
+    since = f"@{entry['from']}" if "from" in entry else ""
+    digest = hashlib.blake2b(repr(sorted(map(str, _flat(entry)))).encode(), digest_size=4)
+    return Rate(
+        match=match,
+        parts=tuple(parts),
+        currency=currency,
+        level=None if discount is None else 1 - discount / 100,
+        is_marginal=is_marginal,
+        price_id=f"{lines.path.name}:{match.model}#{digest.hexdigest()}{since}",
+        line=lines.line(at),
+    )
+
+
+def _flat(value: Any, path: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [line for key, each in value.items() for line in _flat(each, f"{path}.{key}")]
+    if isinstance(value, list):
+        return [line for n, each in enumerate(value) for line in _flat(each, f"{path}.{n}")]
+    return [f"{path}={value}"]
+
+
+def _token_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]:
+    base = {key: fields.number(entry, key, at, lines) for key in TOKEN_KEYS if key in entry}
+    tiers = list(fields.items(entry, "context_tiers", lines, at))
+    if not base:
+        if tiers:
+            raise lines.error((*at, "context_tiers"), "needs 'input' for the calls below them")
+        if "unit" in entry:
+            raise lines.error((*at, "unit"), "is for prices of tokens, and there is none")
+        return []
+    if "unit" not in entry:
+        raise lines.error(at, "'unit' is missing")
+    if entry["unit"] not in UNITS:
+        raise lines.error(
+            (*at, "unit"), f"must be one of {', '.join(UNITS)}; got {entry['unit']!r}"
+        )
+    if INPUT.name not in base:
+        raise lines.error(at, "'input' is missing")
+    base.setdefault(OUTPUT.name, Fraction(0))
+    base |= _implied(base)
+    bands: dict[str, list[tuple[int, Fraction]]] = {key: [(-1, usd)] for key, usd in base.items()}
+    last = 0
+    for where, tier in tiers:
+        fields.check(tier, where, lines, TIER_KEYS, "above_input_tokens")
+        above = fields.whole(tier, "above_input_tokens", where, lines)
+        if above <= last:
+            raise lines.error(
+                (*where, "above_input_tokens"), f"must be more than {last}: the tiers go up"
+            )
+        last = above
+        for key in TOKEN_KEYS:
+            if key in tier:
+                if key not in base:
+                    raise lines.error((*where, key), f"needs {key!r} in the entry itself as well")
+                bands[key].append((above, fields.number(tier, key, where, lines)))
+    per = UNITS[entry["unit"]]
+    return [
+        Part(unit, tuple((above, usd / per) for above, usd in bands[unit.name]))
+        for unit in TOKEN_UNITS
+        if unit.name in bands
+    ]
+
+
+def _implied(base: Mapping[str, Fraction]) -> dict[str, Fraction]:
+    """Return the prices that follow: what is cached and audio costs what cached tokens cost."""
+    made = {}
+    if "cache_read" in base and "input_audio" in base and "cache_read_audio" not in base:
+        made["cache_read_audio"] = base["cache_read"]
+    return made
+
+
+def _counted_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]:
+    def part(unit: Unit, holder: dict[str, Any], key: str, where: KeyPath) -> Part:
+        return Part(unit, ((-1, fields.number(holder, key, where, lines)),))
+
+    parts = [part(unit, entry, key, at) for key, unit in COUNTED_UNITS.items() if key in entry]
+    tools = entry.get("tools", {})
+    if not isinstance(tools, dict):
+        raise lines.error((*at, "tools"), "must map tools to USD for one use: web_search: 0.01")
+    return [*parts, *(part(tool(name), tools, name, (*at, "tools")) for name in tools)]
+
+
+def _is_marginal(entry: dict[str, Any], at: KeyPath, lines: Lines, priced: set[str]) -> bool:
+    if "context_tiers_apply_to" not in entry:
+        return False
+    where = (*at, "context_tiers_apply_to")
+    said = entry["context_tiers_apply_to"]
+    if said not in {WHOLE, MARGINAL}:
+        raise lines.error(where, f"must be {WHOLE!r} or {MARGINAL!r}; got {said!r}")
+    if said == MARGINAL and priced & set(TOKEN_KEYS) - _MARGINAL_KEYS:
+        raise lines.error(where, f"{MARGINAL!r} takes {', '.join(sorted(_MARGINAL_KEYS))} only")
+    return bool(said == MARGINAL)
+
+
+def _change(entry: Any, at: KeyPath, lines: Lines) -> Change:
+    fields.check(entry, at, lines, (*WHERE_KEYS, "percent"), "percent")
+    percent = fields.percent(entry, "percent", at, lines) or Fraction(0)
+    sign = "+" if at[0] == "uplifts" else "-"
+    return Change(
+        match=fields.match(entry, at, lines),
+        level=1 + percent / 100 if sign == "+" else 1 - percent / 100,
+        note=f" {sign}{entry['percent'].normalize():f}%",
+        line=lines.line(at),
+    )
+
+
+def _alias(entry: Any, at: KeyPath, lines: Lines) -> Alias:
+    keys = ("model", "provider", "endpoint", "region", "as", "as_provider")
+    fields.check(entry, at, lines, keys, "as", "model")
+    return Alias(
+        match=fields.match(entry, at, lines),
+        model=fields.text(entry, "as", at, lines),
+        provider=fields.text(entry, "as_provider", at, lines),
+        line=lines.line(at),
+    )
+
+
+def _currencies(said: Any, lines: Lines) -> dict[str, tuple[ExchangeRate, ...]]:
+    if not isinstance(said, dict):
+        raise lines.error(("currencies",), "must map currencies to lists of rates")
+    found: dict[str, tuple[ExchangeRate, ...]] = {}
+    for name in said:
+        rates: list[ExchangeRate] = []
+        if name == USD:
+            raise lines.error(("currencies", name), "USD needs no rate: it is what prices are in")
+        for at, entry in fields.items(said, name, lines, ("currencies",)):
+            fields.check(entry, at, lines, ("from", "usd"), "usd")
+            rate = fields.number(entry, "usd", at, lines)
+            if not rate:
+                raise lines.error((*at, "usd"), "must be more than 0 USD for one")
+            rates.append(ExchangeRate(fields.match(entry, at, lines).from_ns, rate))
+            if len(rates) > 1 and rates[-1].from_ns <= rates[-2].from_ns:
+                raise lines.error((*at, "from"), "must be later than the rate before it")
+        if not rates:
+            raise lines.error(("currencies", name), "must be a list of rates: - {usd: 1.08}")
+        found[name] = tuple(rates)
+    return found

@@ -1,0 +1,69 @@
+"""What is valid in a price file and still looks wrong: periods that overlap or leave a gap."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from tallyspan_collector.pricing.match import ALWAYS, Match
+from tallyspan_collector.pricing.rates import USD, Alias, Change, PriceFile, Rate
+from tallyspan_collector.pricing.timeline import moment
+
+
+def findings(file: PriceFile) -> list[str]:
+    """Return one sentence for each overlap, gap and missing exchange rate, by line."""
+    found = [*_periods("price", file.rates)]
+    found += [*_periods("discount", file.discounts), *_periods("uplift", file.uplifts)]
+    found += [*_periods("alias", file.aliases), *_rates(file)]
+    return [f"{file.name}:{line}: {text}" for line, text in sorted(found)]
+
+
+def day(at_ns: int) -> str:
+    """Return a moment as a day, or with its time where it is not midnight; empty: no limit."""
+    if at_ns in ALWAYS:
+        return ""
+    at = moment(at_ns)
+    return at.strftime("%Y-%m-%d" if at_ns % (86_400 * 10**9) == 0 else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _periods(
+    kind: str, lines: Sequence[Rate] | Sequence[Change] | Sequence[Alias]
+) -> Iterator[tuple[int, str]]:
+    groups: dict[Match, list[Rate | Change | Alias]] = defaultdict(list)
+    for line in lines:
+        always = replace(line.match, from_ns=ALWAYS[0], to_ns=ALWAYS[1])
+        groups[always].append(line)
+    for group in groups.values():
+        group.sort(key=lambda each: (each.match.from_ns, each.match.to_ns))
+        for before, after in itertools.pairwise(group):
+            end, start = before.match.to_ns, after.match.from_ns
+            if end > start:
+                yield (
+                    after.line,
+                    (
+                        f"this {kind} of {after.match.model!r} overlaps with line {before.line}"
+                        f" from {day(start) or 'the beginning'} on:"
+                        f" end that one with 'to: {day(start)}'"
+                    ),
+                )
+            elif end < start:
+                yield (
+                    after.line,
+                    (
+                        f"no {kind} of {after.match.model!r} from {day(end)} to {day(start)}:"
+                        f" line {before.line} ends before this one begins"
+                    ),
+                )
+
+
+def _rates(file: PriceFile) -> Iterator[tuple[int, str]]:
+    for rate in file.rates:
+        if rate.currency != USD and file.usd(rate.currency, rate.match.from_ns) is None:
+            first = (file.currencies or {})[rate.currency][0].from_ns
+            yield (
+                rate.line,
+                (
+                    f"no rate of {rate.currency} before {day(first)}: calls of {rate.match.model!r}"
+                    " before it stay unpriced"
+                ),
+            )

@@ -1,0 +1,124 @@
+"""Values of a price file, each checked once; every complaint has file, line and key."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from tallyspan_collector.pricing.bundled import STANDARD_TIERS, tier_name
+from tallyspan_collector.pricing.match import ALWAYS, Match
+from tallyspan_collector.strict_yaml import KeyPath, Lines
+
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+_ALL = Fraction(100)
+
+
+def items(
+    said: dict[str, Any], key: str, lines: Lines, at: KeyPath = ()
+) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the entries of a list, each with where it stands; none if the list is not there."""
+    entries = said.get(key, [])
+    if not isinstance(entries, list):
+        raise lines.error((*at, key), "must be a list of entries, each beginning with '- '")
+    for number_, entry in enumerate(entries):
+        yield (*at, key, number_), entry
+
+
+def check(entry: Any, at: KeyPath, lines: Lines, known: tuple[str, ...], *needed: str) -> None:
+    """Raise `ConfigError` if the entry is no mapping, has an unknown key or lacks one."""
+    if not isinstance(entry, dict):
+        raise lines.error(at, f"must be a mapping with {', '.join(needed)} ...; got {entry!r}")
+    lines.check_keys(at, entry, known)
+    for key in needed:
+        if key not in entry:
+            raise lines.error(at, f"{key!r} is missing")
+
+
+def match(entry: dict[str, Any], at: KeyPath, lines: Lines) -> Match:
+    """Return where and when the entry applies."""
+    from_ns = _moment(entry, "from", at, lines, ALWAYS[0])
+    to_ns = _moment(entry, "to", at, lines, ALWAYS[1])
+    if from_ns >= to_ns:
+        raise lines.error((*at, "to"), "must be later than 'from' ('to' itself is excluded)")
+    tier = text(entry, "service_tier", at, lines).lower()
+    return Match(
+        model=text(entry, "model", at, lines) or "*",
+        provider=text(entry, "provider", at, lines),
+        endpoint=text(entry, "endpoint", at, lines),
+        region=text(entry, "region", at, lines),
+        tier="standard" if tier in STANDARD_TIERS - {""} else tier_name(tier),
+        hours=_hours(entry, at, lines),
+        from_ns=from_ns,
+        to_ns=to_ns,
+    )
+
+
+def text(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> str:
+    """Return the text, empty if it is not there."""
+    value = entry.get(key, "")
+    if not isinstance(value, str) or (key in entry and not value):
+        raise lines.error((*at, key), f"must be text; got {value!r}")
+    return value
+
+
+def number(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> Fraction:
+    """Return a price, exact."""
+    value = entry[key]
+    if not isinstance(value, Decimal) or not value.is_finite() or value < 0 or value > 10**9:
+        raise lines.error(
+            (*at, key),
+            f"must be a number of USD, 0 or more, written out as in 0.0000001; got {value!s}",
+        )
+    return Fraction(value)
+
+
+def whole(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> int:
+    """Return a count of tokens."""
+    value = entry[key]
+    if not isinstance(value, Decimal) or value != value.to_integral_value() or value <= 0:
+        raise lines.error((*at, key), f"must be a whole number of tokens; got {value!s}")
+    return int(value)
+
+
+def percent(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> Fraction | None:
+    """Return percent, 0 to 100; None if it is not there."""
+    if key not in entry:
+        return None
+    value = number(entry, key, at, lines)
+    if value > _ALL:
+        raise lines.error((*at, key), f"must be 0 to 100; got {entry[key]}")
+    return value
+
+
+def _moment(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines, default: int) -> int:
+    if key not in entry:
+        return default
+    said = str(entry[key])
+    try:
+        if len(said) == len("2026-01-31"):
+            return int(datetime.combine(date.fromisoformat(said), time(), UTC).timestamp()) * 10**9
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        moment = datetime.min  # noqa: DTZ901  a sign, not a time
+    if moment.tzinfo is None:
+        raise lines.error(
+            (*at, key),
+            "must be a date like 2026-01-31 (UTC) or a time with its zone like"
+            f" 2026-01-31T12:00:00Z; got {said}",
+        )
+    return int(moment.timestamp()) * 10**9
+
+
+def _hours(entry: dict[str, Any], at: KeyPath, lines: Lines) -> tuple[int, int] | None:
+    if "hours" not in entry:
+        return None
+    found = _HOURS.fullmatch(str(entry["hours"]))
+    if found is None or found[1] + found[2] == found[3] + found[4]:
+        raise lines.error(
+            (*at, "hours"),
+            f"must be hours of the day in UTC like 16:30-00:30; got {entry['hours']}",
+        )
+    start, start_minute, end, end_minute = map(int, found.groups())
+    return start * 3600 + start_minute * 60, end * 3600 + end_minute * 60

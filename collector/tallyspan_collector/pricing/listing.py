@@ -1,0 +1,56 @@
+"""A price as people read it: USD for a million tokens, or for one."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from tallyspan.usage import Usage
+from tallyspan_collector.pricing.cost import Priced
+from tallyspan_collector.pricing.marginal import MarginalPrice
+from tallyspan_collector.pricing.price import Band, Price
+from tallyspan_collector.pricing.timeline import Compiled
+from tallyspan_collector.pricing.unit import REQUESTS, TOKEN_UNITS
+
+_WHOLE = {"input": "input_tokens", "output": "output_tokens"}
+
+
+def rows(price: Compiled) -> list[dict[str, str]]:
+    """Return class, context and USD of everything the price has an answer for."""
+    if isinstance(price, MarginalPrice):
+        return [
+            {"class": name, "context": f"tokens above {start:,}", "USD": _usd(usd * 10**6) + "/M"}
+            for start, prices in price.steps
+            for name, usd in zip(
+                ("cache_read", "cache_write", "input", "output"), prices, strict=True
+            )
+        ]
+    if not isinstance(price, Price):
+        return []
+    return [row for band in price.bands for row in _band(price, band)]
+
+
+def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
+    context = f"above {band.above:,} input tokens" if band.above > 0 else ""
+    factors = {**dict(band.given), **dict(band.made)}
+    for unit in TOKEN_UNITS:
+        whole = _WHOLE.get(unit.direction, "")
+        variable = next(iter(unit.count))
+        if variable not in factors:
+            continue  # no price of its own: it costs what its whole does
+        wholes = {v for u in TOKEN_UNITS if unit.is_part_of(u) for v in u.count} | {whole, variable}
+        pico = sum(factors.get(name, 0) for name in wholes)
+        usd = Fraction(pico, price.scale) / 10**6
+        yield {"class": unit.name, "context": context, "USD": _usd(usd) + "/M"}
+    for name, factor in (*band.given, *band.made, *band.beside):
+        if name in price.units or name == REQUESTS:
+            usd = Fraction(factor, price.scale) / 10**12
+            yield {"class": name, "context": context, "USD": _usd(usd) + " each"}
+
+
+def example(price: Compiled) -> Priced | None:
+    """Return what 1,000 input and 100 output tokens cost; None if the price is not for tokens."""
+    found = price.cost(Usage(1000, 100))
+    return found if isinstance(found, Priced) else None
+
+
+def _usd(amount: Fraction) -> str:
+    return f"{float(amount):.12f}".rstrip("0").rstrip(".")

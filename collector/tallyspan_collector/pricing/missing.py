@@ -1,0 +1,56 @@
+"""Models that calls wait for a price of."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.pricing.cost import UnpricedReason
+
+CURABLE = (
+    UnpricedReason.UNKNOWN_MODEL.value,
+    UnpricedReason.UNKNOWN_TIER.value,
+    UnpricedReason.UNPRICED_UNIT.value,
+    UnpricedReason.NO_EXCHANGE_RATE.value,
+)
+"""Reasons that a line in the price file takes away."""
+_QUERY = """
+SELECT provider_name, endpoint_id, model_name, service_tier, unpriced_reason,
+    count() AS calls, sum(total_tokens) AS tokens, min(start_time) AS first
+FROM calls
+WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons:Array(String)}
+    AND start_time >= {start:DateTime64(6, 'UTC')}
+GROUP BY provider_name, endpoint_id, model_name, service_tier, unpriced_reason
+ORDER BY tokens DESC NULLS LAST, calls DESC
+"""
+
+
+def find(client: Client, start: datetime) -> list[dict[str, Any]]:
+    """Return what waits for a price, by tokens: where, how many calls and tokens, since when."""
+    parameters = {"reasons": list(CURABLE), "start": start.astimezone(UTC)}
+    return list(client.query(_QUERY, parameters=parameters).named_results())
+
+
+def draft(rows: Sequence[dict[str, Any]]) -> str:
+    """Return lines for the price file, the prices left to fill in."""
+    if not rows:
+        return "# every call has its price\n"
+    lines = ["prices:"]
+    for row in rows:
+        tokens = "an unknown number of" if row["tokens"] is None else f"{row['tokens']:,}"
+        lines.append(f"  # {row['calls']:,} calls, {tokens} tokens wait ({row['unpriced_reason']})")
+        lines.append(f"  - model: {json.dumps(row['model_name'])}")
+        lines.append(f"    provider: {json.dumps(row['provider_name'])}")
+        if row["endpoint_id"]:
+            lines.append(f"    endpoint: {json.dumps(row['endpoint_id'])}")
+        if row["unpriced_reason"] == UnpricedReason.UNKNOWN_TIER:
+            lines.append(f"    service_tier: {json.dumps(row['service_tier'])}")
+        lines += [
+            f"    from: {row['first']:%Y-%m-%d}",
+            "    unit: 1M tokens",
+            "    input:   # USD",
+            "    output:  # USD",
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,22 @@
+"""Where a call was served, from the host it went to: a price may depend on it."""
+
+import re
+from functools import lru_cache
+
+_HOSTS = tuple(
+    re.compile(host)
+    for host in (
+        r"^bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com",
+        r"^bedrock-mantle\.([a-z0-9-]+)\.api\.aws",
+        r"^([a-z0-9-]+)-aiplatform\.(?:mtls\.)?googleapis\.com",
+        r"^aiplatform\.([a-z]+)\.rep\.(?:mtls\.)?googleapis\.com",
+        r"^([a-z]{2})\.api\.openai\.com",
+        r"^([a-z0-9-]+)\.api\.x\.ai",
+    )
+)
+
+
+@lru_cache(maxsize=4096)
+def region_of(host: str) -> str:
+    """Return the region in the host's name (`eu-west-1`, `eu`); empty when it names none."""
+    return next((found[1] for host_ in _HOSTS if (found := host_.match(host))), "")

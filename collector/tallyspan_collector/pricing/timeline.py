@@ -1,0 +1,87 @@
+"""When which price holds: instants, hours of the day, and the stretch a moment falls into."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+
+from tallyspan.usage import Usage
+from tallyspan_collector.pricing.cost import UNKNOWN_MODEL, Priced, Unpriced
+from tallyspan_collector.pricing.price import Units
+
+NS = 10**9
+DAY_NS = 86_400 * NS
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Compiled(Protocol):
+    """A price, whichever way it is worked out."""
+
+    @property
+    def price_id(self) -> str:
+        """Which price it is."""
+
+    def cost(self, usage: Usage, units: Units | None = None) -> Priced | Unpriced:
+        """Return the cost of a call, or why it has none with this price."""
+
+
+class Timeline:
+    """The prices of one kind of call; each is made when a call first falls into its stretch.
+
+    `instants` (nanoseconds since 1970) and `seconds` (of the day, UTC) are where the price may
+    change; `make` returns the price that holds at a moment. `last` is the stretch asked for last:
+    from, to and its price.
+    """
+
+    __slots__ = ("_made", "_make", "instants", "last", "seconds")
+
+    def __init__(
+        self,
+        make: Callable[[int], Compiled | Unpriced],
+        instants: Iterable[int] = (),
+        seconds: Iterable[int] = (),
+    ) -> None:
+        self._make = make
+        self.instants = sorted(set(instants))
+        self.seconds = sorted({0, *seconds}) if seconds else []
+        self._made: dict[tuple[int, int], Compiled | Unpriced] = {}
+        # One tuple, replaced as a whole: several threads price at once.
+        self.last: tuple[int, int, Compiled | Unpriced] = (0, 0, UNKNOWN_MODEL)
+
+    def at(self, at_ns: int) -> Compiled | Unpriced:
+        """Return the price at the moment, or why there is none."""
+        from_ns, to_ns, price = self.last
+        if from_ns <= at_ns < to_ns:
+            return price
+        place = bisect_right(self.instants, at_ns)
+        from_ns = self.instants[place - 1] if place else -(1 << 80)
+        to_ns = self.instants[place] if place < len(self.instants) else 1 << 80
+        part = -1
+        if self.seconds:
+            day_ns = at_ns - at_ns % DAY_NS
+            part = bisect_right(self.seconds, (at_ns - day_ns) // NS) - 1
+            ends = [*self.seconds, 86_400]
+            from_ns = max(from_ns, day_ns + ends[part] * NS)
+            to_ns = min(to_ns, day_ns + ends[part + 1] * NS)
+        found = self._made.get((place, part))
+        if found is None:
+            found = self._made[place, part] = self._make(at_ns)
+        self.last = (from_ns, to_ns, found)
+        return found
+
+
+def instant(day: date) -> int:
+    """Return the start of a day (UTC) in nanoseconds since 1970."""
+    return int(datetime.combine(day, time(), UTC).timestamp()) * NS
+
+
+def moment(at_ns: int) -> datetime:
+    """Return the moment as UTC time; below the microsecond it is cut off."""
+    return _EPOCH + timedelta(microseconds=at_ns // 1000)
+
+
+def second_of_day(at: time) -> int:
+    """Return the second of the day (UTC) a time means; without a zone it is UTC."""
+    if at.tzinfo is not None:
+        at = datetime.combine(date(2000, 1, 2), at).astimezone(UTC).timetz()
+    return at.hour * 3600 + at.minute * 60 + at.second
