@@ -93,7 +93,7 @@ _ENTRY_COLUMNS = (
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-# The rollups' Date ends in 2149, their DateTime in 2106; what claims to be later is in `calls` only.
+# The rollups' DateTime ends in 2106; what claims to be later is asked of `calls` alone.
 _ROLLUPS_END = datetime(2100, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
