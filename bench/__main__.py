@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("instrumentation",)
+BENCHES = ("instrumentation", "store")
 FOLDER = Path(__file__).resolve().parent
 
 
