@@ -30,7 +30,8 @@ QUERIES = {
     "cost_by_user_30d": f"SELECT user_id, {PER_MODEL} FROM usage_daily WHERE day >= '2026-10-24'"
     " GROUP BY user_id ORDER BY cost DESC LIMIT 50",
     "cost_by_user_30d_one_tenant": f"SELECT user_id, {PER_MODEL} FROM usage_daily"
-    " WHERE tenant = 'tenant-1' AND day >= '2026-10-24' GROUP BY user_id ORDER BY cost DESC LIMIT 50",
+    " WHERE tenant = 'tenant-1' AND day >= '2026-10-24'"
+    " GROUP BY user_id ORDER BY cost DESC LIMIT 50",
     "cost_by_model_30d": f"SELECT model_name, {PER_MODEL} FROM usage_daily"
     " WHERE day >= '2026-10-24' GROUP BY model_name ORDER BY cost DESC",
     "cost_by_department_30d": f"SELECT department, {PER_MODEL} FROM usage_daily"
@@ -41,8 +42,8 @@ QUERIES = {
     " GROUP BY day, model_name ORDER BY day",
     "one_user_by_day_90d": f"SELECT day, {PER_MODEL} FROM usage_daily"
     " WHERE user_id = 'user00042@example.com' GROUP BY day ORDER BY day",
-    "data_health_7d": "SELECT source, service_name, sum(calls), sum(unpriced_calls) FROM data_health"
-    " WHERE hour >= '2026-11-16 00:00:00' GROUP BY source, service_name",
+    "data_health_7d": "SELECT source, service_name, sum(calls), sum(unpriced_calls)"
+    " FROM data_health WHERE hour >= '2026-11-16 00:00:00' GROUP BY source, service_name",
     "conversation_by_id": "SELECT * FROM conversations WHERE conversation_id = '{conversation}'",
     "calls_of_a_conversation": "SELECT * FROM calls WHERE conversation_id = '{conversation}'",
     "calls_of_a_trace": "SELECT * FROM calls WHERE trace_id = '{trace}'",
@@ -61,7 +62,7 @@ def filled() -> Iterator[tuple[LocalStore, Client]]:
     try:
         with LocalStore(folder) as store, connect(store.url) as client:
             migrate(client)
-            have = int(client.command("SELECT count() FROM llm_calls"))
+            have = client.query("SELECT count() FROM llm_calls").result_rows[0][0]
             started = time.monotonic()
             for first in range(have, ROWS, STEP):
                 values = {
@@ -132,7 +133,7 @@ def main() -> None:
         conversation, trace = client.query(
             "SELECT conversation_id, toString(trace_id) FROM llm_calls"
             " WHERE start_time >= '2026-10-30 11:00:00' LIMIT 1"
-        ).first_row
+        ).result_rows[0]
         for name, query in QUERIES.items():
             known = query.replace("{conversation}", conversation).replace("{trace}", trace)
             ask(store, client, name, known)
