@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check dashboards bench clean
+.PHONY: install demo test check dashboards bench bench-store clean
 
 install: $(VENV)/.dev
 
@@ -22,6 +22,9 @@ dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
 
 bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumentation runs that one
 	@$(BIN)/python bench $(ARGS)
+
+bench-store: $(VENV)/.created  ## the store with ROWS calls (default a million): latency, bytes
+	@ROWS=$(or $(ROWS),1000000) $(BIN)/python bench store
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("instrumentation", "collector", "prices")
+BENCHES = ("instrumentation", "collector", "pricing", "store")
 FOLDER = Path(__file__).resolve().parent
 
 

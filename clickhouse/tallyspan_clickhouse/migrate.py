@@ -10,32 +10,25 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.rendering import Target
+from tallyspan_clickhouse.schema_lock import schema_lock
 
 FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
-DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-TOKEN = re.compile(
-    r"""(?P<comment>--[^\n]*|/\*.*?\*/)
-    |(?P<end>;)
-    |'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`
-    |[^'"`;/-]+|.""",
-    re.DOTALL | re.VERBOSE,
-)
-# A table that is there already was made by another collector starting at the same moment, or by
-# one that died before it could record the migration: ClickHouse has no transactions over DDL.
+# A table that is there already was made by a collector that died before it could record the
+# migration: ClickHouse has no transactions over DDL.
 ALREADY_EXISTS = re.compile(r"^Code: (57|82)\.")
-PLACEHOLDER = re.compile(r"\{(database|on_cluster|engine|replicated|all)\}")
-BOOKKEEPING = (
-    "CREATE DATABASE IF NOT EXISTS {database} {on_cluster} COMMENT 'What LLM calls cost'",
-    """CREATE TABLE IF NOT EXISTS {database}.schema_migrations {on_cluster}
+BOOKKEEPING = """
+CREATE DATABASE IF NOT EXISTS {database} {on_cluster} COMMENT 'What LLM calls cost';
+CREATE TABLE IF NOT EXISTS {database}.schema_migrations {on_cluster}
 (
     version UInt32 COMMENT 'Number of the migration',
     name String COMMENT 'File it was read from',
     checksum FixedString(64) COMMENT 'SHA-256 of that file, hex',
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When it was applied (UTC)'
 )
-ENGINE = {engine} ORDER BY (version, checksum)
-COMMENT 'Migrations applied to this database; collectors starting at once may record one twice'""",
-)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}applied_at) ORDER BY (version, checksum)
+COMMENT 'Migrations applied to this database'
+"""
 
 
 @dataclass(frozen=True)
@@ -64,53 +57,44 @@ def bundled() -> list[Migration]:
     )
 
 
-def migrate(client: Client, database: str = "tallyspan") -> list[int]:
+def migrate(client: Client, database: str = "tallyspan", cluster: str = "") -> list[int]:
     """Apply what is missing and return the numbers of the migrations this call applied.
 
-    Several collectors may do so at once: each statement creates or finds its object, so whoever
-    records a migration has seen all of it in place. Raises StoreError if the schema is newer than
-    this package, or an applied file has been edited.
+    Several collectors may do so at once: one holds a lock, the others wait and find nothing left to
+    do. A `cluster` of the server's `remote_servers` gets replicated tables on all its servers.
+    Raises StoreError if the schema is newer than this package, or an applied file has been edited.
     """
-    return apply(client, database, bundled())
+    return apply(client, Target(database, cluster), bundled())
 
 
-def apply(client: Client, database: str, known: list[Migration]) -> list[int]:
-    """Apply those of the known migrations that the database has not."""
-    if not DATABASE_NAME.fullmatch(database):
-        raise StoreError(f"{database!r} cannot be a database: use letters, digits and _")
-    for statement in BOOKKEEPING:
-        _run(client, _render(statement, database), f"preparing database {database}")
-    applied = _applied(client, database)
+def pending(client: Client, database: str, known: list[Migration]) -> list[Migration]:
+    """Return the known migrations the database has not; changes nothing. Raises StoreError."""
+    there = client.command(
+        "SELECT count() FROM system.tables WHERE database = {database:String}"
+        " AND name = 'schema_migrations'",
+        parameters={"database": database},
+        use_database=False,  # it may not exist yet
+    )
+    applied = _applied(client, database) if there else {}
     _check(applied, known, database)
-    missing = [migration for migration in known if migration.version not in applied]
-    for migration in missing:
-        for number, statement in enumerate(statements(_render(migration.sql, database)), 1):
-            _run(client, statement, f"{migration.name}, statement {number}")
-        _record(client, database, migration)
+    return [migration for migration in known if migration.version not in applied]
+
+
+def apply(client: Client, target: Target, known: list[Migration]) -> list[int]:
+    """Apply those of the known migrations that the database has not."""
+    [create_database, create_bookkeeping] = target.render(BOOKKEEPING)
+    if not pending(client, target.database, known):
+        return []
+    _run(client, create_database, f"preparing database {target.database}")
+    on_cluster = target.render("{on_cluster}")
+    with schema_lock(client, target.database, on_cluster[0] if on_cluster else ""):
+        _run(client, create_bookkeeping, f"preparing database {target.database}")
+        missing = pending(client, target.database, known)
+        for migration in missing:
+            for number, statement in enumerate(target.render(migration.sql), 1):
+                _run(client, statement, f"{migration.name}, statement {number}")
+            _record(client, target.database, migration)
     return [migration.version for migration in missing]
-
-
-def statements(sql: str) -> list[str]:
-    """Return the statements of a file, without comments; a quoted `;` or `--` is text."""
-    found, current = [], ""
-    for token in TOKEN.finditer(sql):
-        if token["end"]:
-            found.append(current.strip())
-            current = ""
-        else:
-            current += " " if token["comment"] else token[0]
-    return [statement for statement in [*found, current.strip()] if statement]
-
-
-def _render(sql: str, database: str) -> str:
-    values = {
-        "{database}": database,
-        "{on_cluster}": "",
-        "{engine}": "MergeTree",
-        "{replicated}": "",
-        "{all}": "",
-    }
-    return PLACEHOLDER.sub(lambda match: values[match[0]], sql)
 
 
 def _applied(client: Client, database: str) -> dict[int, set[str]]:

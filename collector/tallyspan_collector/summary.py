@@ -10,7 +10,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,8 @@ from clickhouse_connect.driver.client import Client
 
 Row = dict[str, Any]
 
-GROUPS: Mapping[str, str] = {
+_HOUR = "concat(replaceOne(toString({}), ' ', 'T'), 'Z')"
+GROUPS: dict[str, str] = {
     "user": "c.user_id",
     "department": "c.department",
     "agent": "c.agent_id",
@@ -29,7 +30,7 @@ GROUPS: Mapping[str, str] = {
     "provider": "c.provider_name",
     "service": "c.service_name",
     "day": "toString(toDate(c.start_time, 'UTC'))",
-    "hour": "concat(replaceOne(toString(toStartOfHour(c.start_time)), ' ', 'T'), 'Z')",
+    "hour": _HOUR.format("toStartOfHour(c.start_time)"),
 }
 ORDERS: Mapping[str, str] = {
     "cost": "cost_usd DESC NULLS LAST",
@@ -37,22 +38,39 @@ ORDERS: Mapping[str, str] = {
     "calls": "calls DESC",
     "group": "",
 }
-_UNPRICED = "c.cost_usd IS NULL AND c.cost_status != 'not_billed'"
-# sum() over nothing but NULL is NULL: a group where nobody said, or nothing is priced, is not 0.
-_MEASURE_TEXT: Mapping[str, str] = {
+# It is counted how many calls state a thing: where nobody did, or nothing is priced, is not 0.
+_PARTS: Mapping[str, str] = {
     "calls": "count()",
     "errors": "countIf(c.status = 'error')",
-    "input_tokens": "sum(c.input_tokens)",
-    "output_tokens": "sum(c.output_tokens)",
-    "total_tokens": "sum(c.total_tokens)",
-    "cache_read_tokens": "sum(c.cache_read_tokens)",
-    "reasoning_tokens": "sum(c.reasoning_tokens)",
-    "cost_usd": "sum(c.cost_usd)",
-    "priced_calls": "countIf(c.cost_usd IS NOT NULL)",
-    "unpriced_calls": f"countIf({_UNPRICED})",
-    "unpriced_tokens": f"if(countIf({_UNPRICED}) = 0, 0, sumIf(c.total_tokens, {_UNPRICED}))",
+    "unpriced_calls": "countIf(c.cost_status = 'unpriced')",
+    "unpriced_tokens": "sumIf(c.total_tokens, c.cost_status = 'unpriced')",
     "estimated_calls": "countIf(c.usage_source = 'estimated')",
     "unknown_usage_calls": "countIf(c.usage_source = 'unknown')",
+    "cost_usd": "sum(c.cost_usd)",
+} | {
+    name: text
+    for count in ("input", "output", "cache_read", "reasoning")
+    for name, text in (
+        (f"{count}_tokens", f"sum(c.{count}_tokens)"),
+        (f"{count}_stated", f"countIf(c.{count}_tokens IS NOT NULL)"),
+    )
+}
+_PRICED = "sum(p.calls) - sum(p.unpriced_calls)"
+_MEASURE_TEXT: Mapping[str, str] = {
+    "calls": "sum(p.calls)",
+    "errors": "sum(p.errors)",
+    "input_tokens": "if(sum(p.input_stated) = 0, NULL, sum(p.input_tokens))",
+    "output_tokens": "if(sum(p.output_stated) = 0, NULL, sum(p.output_tokens))",
+    "total_tokens": "if(sum(p.input_stated) = 0 AND sum(p.output_stated) = 0, NULL,"
+    " sum(p.input_tokens) + sum(p.output_tokens))",
+    "cache_read_tokens": "if(sum(p.cache_read_stated) = 0, NULL, sum(p.cache_read_tokens))",
+    "reasoning_tokens": "if(sum(p.reasoning_stated) = 0, NULL, sum(p.reasoning_tokens))",
+    "cost_usd": f"if({_PRICED} = 0, NULL, sum(p.cost_usd))",
+    "priced_calls": _PRICED,
+    "unpriced_calls": "sum(p.unpriced_calls)",
+    "unpriced_tokens": "sum(p.unpriced_tokens)",
+    "estimated_calls": "sum(p.estimated_calls)",
+    "unknown_usage_calls": "sum(p.unknown_usage_calls)",
 }
 MEASURES: tuple[str, ...] = tuple(_MEASURE_TEXT)
 MAX_ROWS = 10_000
@@ -75,6 +93,8 @@ _ENTRY_COLUMNS = (
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+# The rollups' DateTime ends in 2106; what claims to be later is asked of `calls` alone.
+_ROLLUPS_END = datetime(2100, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -123,22 +143,22 @@ def summarise(
     groups = check_groups(group_by)
     if order not in ORDERS:
         raise RequestError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
-    keys = ", ".join(f"{GROUPS[name]} AS `{name}`" for name in groups)
-    names = ", ".join(f"`{name}`" for name in groups)
+    names = ", ".join(f"p.`{name}`" for name in groups)
     ordering = ", ".join(part for part in (ORDERS[order], names) if part)
-    where, parameters = _conditions(filters, "start_time", SUMMARY_FILTERS)
+    parts, parameters = _parts(filters, groups)
     return _rows(
         client,
-        f"SELECT {keys}, {_measures()} FROM calls AS c WHERE {where}"  # noqa: S608  closed tables only
-        f" GROUP BY {names} ORDER BY {ordering} LIMIT {{row_limit:UInt32}}",
+        f"SELECT {names}, {_measures()} FROM ({parts}) AS p"  # noqa: S608  closed tables only
+        f" GROUP BY {names} HAVING sum(p.calls) != 0"
+        f" ORDER BY {ordering} LIMIT {{row_limit:UInt32}}",
         {**parameters, "row_limit": limit},
     )
 
 
 def totals(client: Client, filters: Filters) -> Row:
     """Return MEASURES over everything the filters let through; zero calls if that is nothing."""
-    where, parameters = _conditions(filters, "start_time", SUMMARY_FILTERS)
-    text = f"SELECT {_measures()} FROM calls AS c WHERE {where}"  # noqa: S608  closed tables only
+    parts, parameters = _parts(filters, ())
+    text = f"SELECT {_measures()} FROM ({parts}) AS p"  # noqa: S608  closed tables only
     return _rows(client, text, parameters)[0]
 
 
@@ -250,6 +270,103 @@ def _is_date(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@dataclass(slots=True, frozen=True)
+class _Rollup:
+    """A view that is already added up by `column`: what it can be asked for, and its unit."""
+
+    view: str
+    column: str
+    unit: timedelta
+    names: frozenset[str]
+
+
+_BOTH = {"department", "model", "endpoint", "provider", "service", "day"}
+_ROLLUPS = (
+    _Rollup("usage_daily", "day", timedelta(days=1), frozenset(_BOTH | {"user"})),
+    _Rollup("usage_hourly", "hour", timedelta(hours=1), frozenset(_BOTH | {"agent", "hour"})),
+)
+
+
+def _parts(filters: Filters, groups: Sequence[str]) -> tuple[str, dict[str, str | int]]:
+    """Return the query of the sums to add up, and its parameters.
+
+    Whole days or hours come from a rollup, what is left at the two ends of the range from `calls`.
+    """
+    where, parameters = _conditions(filters, "start_time", SUMMARY_FILTERS)
+    asked = set(groups) | {
+        name.removesuffix("_id") for name in SUMMARY_FILTERS if getattr(filters, name) is not None
+    }
+    for rollup in _ROLLUPS:
+        if asked <= rollup.names:
+            first, stop = _whole(filters, rollup.unit)
+            if first is None or stop is None or first < stop:
+                return _with_rollup(rollup, filters, groups, first, stop)
+    return _of_calls(groups, where), parameters
+
+
+def _whole(filters: Filters, unit: timedelta) -> tuple[datetime | None, datetime | None]:
+    """Return the first and the end of the whole units inside the range; None: it has no bound."""
+    first = filters.start and filters.start + (_EPOCH - filters.start) % unit
+    stop = filters.end and min(filters.end - (filters.end - _EPOCH) % unit, _ROLLUPS_END)
+    return first, stop
+
+
+def _with_rollup(
+    rollup: _Rollup,
+    filters: Filters,
+    groups: Sequence[str],
+    first: datetime | None,
+    stop: datetime | None,
+) -> tuple[str, dict[str, str | int]]:
+    where, parameters = _conditions(replace(filters, start=None, end=None), "", SUMMARY_FILTERS)
+    whole, ends = where, []
+    for name, bound, inside, outside in (
+        ("first", first, ">=", "c.start_time >= {at} AND c.start_time < {bound}"),
+        ("stop", stop, "<", "c.start_time < {at} AND c.start_time >= {bound}"),
+    ):
+        limit = filters.start if name == "first" else filters.end
+        if bound is None or limit is None:
+            continue
+        parameters[f"{name}_us"] = (bound - _EPOCH) // _MICROSECOND
+        parameters[f"{name}_end_us"] = (limit - _EPOCH) // _MICROSECOND
+        moment = _at(f"{name}_us")
+        as_unit = f"toDate({moment})" if rollup.column == "day" else moment
+        whole += f" AND c.{rollup.column} {inside} {as_unit}"
+        if bound != limit:
+            ends.append(f"({outside.format(at=_at(f'{name}_end_us'), bound=moment)})")
+    parts = [_of_rollup(rollup, groups, whole)]
+    if ends:
+        parts.append(_of_calls(groups, f"{where} AND ({' OR '.join(ends)})"))
+    return " UNION ALL ".join(parts), parameters
+
+
+def _of_rollup(rollup: _Rollup, groups: Sequence[str], where: str) -> str:
+    times = {"day": f"toString(toDate(c.{rollup.column}))", "hour": _HOUR.format("c.hour")}
+    sums = {name: f"sum(c.{name})" for name in _PARTS}
+    return _select(GROUPS | times, groups, sums, rollup.view, where)
+
+
+def _of_calls(groups: Sequence[str], where: str) -> str:
+    return _select(GROUPS, groups, _PARTS, "calls", where)
+
+
+def _select(
+    keys: Mapping[str, str],
+    groups: Sequence[str],
+    sums: Mapping[str, str],
+    view: str,
+    where: str,
+) -> str:
+    columns = [f"{keys[name]} AS `{name}`" for name in groups]
+    for name, text in sums.items():
+        # Nothing known adds nothing; the outer query knows how many calls said so. One type for
+        # both halves: a union of signed and unsigned has no sum.
+        known = f"ifNull({text}, 0)"
+        columns.append(f"{known if name == 'cost_usd' else f'toInt64({known})'} AS {name}")
+    by = f" GROUP BY {', '.join(f'`{name}`' for name in groups)}" if groups else ""
+    return f"SELECT {', '.join(columns)} FROM {view} AS c WHERE {where}{by}"  # noqa: S608  closed tables only
 
 
 def _measures() -> str:

@@ -1,3 +1,4 @@
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,14 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from ledger import book, call
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.local_config import READABLE_VIEWS
-from tallyspan_clickhouse.migrate import Migration, apply, bundled, migrate, statements
+from tallyspan_clickhouse.migrate import Migration, apply, bundled, migrate, pending
+from tallyspan_clickhouse.rendering import DISTRIBUTED, Target, statements
+from tallyspan_clickhouse.schema_lock import schema_lock
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +63,12 @@ def test_an_edited_migration_is_refused(client: Client) -> None:
     edited = [replace(migration, sql=migration.sql + "-- edited") for migration in bundled()]
 
     with pytest.raises(StoreError, match=r"0001_llm_calls.sql was applied .* restore the file"):
-        apply(client, "tallyspan", edited)
+        apply(client, Target("tallyspan"), edited)
 
 
 def test_a_newer_schema_asks_for_an_upgrade(client: Client) -> None:
     newer = [*bundled(), Migration(9000, "9000_future.sql", "SELECT 1")]
-    apply(client, "newer", newer)
+    apply(client, Target("newer"), newer)
 
     with pytest.raises(StoreError, match=r"has schema 9000, this tallyspan knows .* upgrade"):
         migrate(client, "newer")
@@ -73,9 +77,94 @@ def test_a_newer_schema_asks_for_an_upgrade(client: Client) -> None:
 def test_a_migration_that_stopped_half_way_is_finished_by_the_next_start(client: Client) -> None:
     table = "CREATE TABLE {database}.a (n UInt8 COMMENT 'n') ENGINE = {engine} ORDER BY n;"
     with pytest.raises(StoreError, match=r"0001_a.sql, statement 2: Code: "):
-        apply(client, "halfway", [Migration(1, "0001_a.sql", table + "CREATE NONSENSE")])
+        apply(client, Target("halfway"), [Migration(1, "0001_a.sql", table + "CREATE NONSENSE")])
 
-    assert apply(client, "halfway", [Migration(1, "0001_a.sql", table + "SELECT 1")]) == [1]
+    assert apply(client, Target("halfway"), [Migration(1, "0001_a.sql", table + "SELECT 1")]) == [1]
+
+
+def test_what_is_pending_can_be_asked_without_changing_anything(client: Client) -> None:
+    assert pending(client, "nowhere", bundled()) == bundled()
+    assert pending(client, "tallyspan", bundled()) == []
+    assert client.query("SHOW DATABASES LIKE 'nowhere'").result_rows == []
+
+
+def test_a_schema_that_is_being_changed_is_waited_for_and_then_reported(client: Client) -> None:
+    impatient = schema_lock(client, "tallyspan", "", patience_seconds=0.2)
+    with (
+        schema_lock(client, "tallyspan", ""),
+        pytest.raises(StoreError, match=r"another collector .* DROP TABLE tallyspan.schema_lock"),
+        impatient,
+    ):
+        pass
+
+    with schema_lock(client, "tallyspan", "", patience_seconds=0.2):
+        pass
+
+
+def test_the_lock_of_a_collector_that_died_is_taken_over(client: Client) -> None:
+    with (
+        schema_lock(client, "tallyspan", ""),
+        schema_lock(client, "tallyspan", "", patience_seconds=5, stale_seconds=0),
+    ):
+        pass
+
+    assert client.query("SHOW TABLES FROM tallyspan LIKE '%lock%'").result_rows == []
+
+
+def test_only_one_holds_the_lock_at_a_time(store: LocalStore, client: Client) -> None:
+    inside: list[int] = []
+
+    def hold(number: int) -> bool:
+        with schema_lock(connect(store.url), "tallyspan", "", patience_seconds=60):
+            inside.append(number)
+            alone = inside == [number]
+            connect(store.url).command("SELECT sleep(0.05)")
+            inside.remove(number)
+        return alone
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(hold, range(8)))
+
+
+@pytest.mark.parametrize("version", [migration.version for migration in bundled()][1:])
+def test_a_store_of_any_earlier_schema_is_upgraded_with_its_data(
+    client: Client, store: LocalStore, version: int
+) -> None:
+    database = f"since_{version}"
+    old = connect(store.url, database=database)
+    apply(old, Target(database), [m for m in bundled() if m.version <= version])
+    book(old, [call(), call()])
+    migrate(old, database)
+    book(old, [call()])
+
+    assert old.query("SELECT count() FROM calls").result_rows == [(3,)]
+    assert old.query("SELECT sum(calls) FROM usage_daily").result_rows == [(3,)]
+
+
+@pytest.mark.parametrize("migration", bundled(), ids=lambda migration: migration.name)
+def test_the_engine_reads_every_statement_rendered_for_a_cluster(
+    client: Client, migration: Migration
+) -> None:
+    rendered = Target("tallyspan", "production").render(migration.sql)
+
+    for statement in rendered:
+        client.command(f"EXPLAIN AST {statement}", use_database=False)
+        if statement.startswith("CREATE"):
+            assert "ON CLUSTER 'production'" in statement
+    assert not re.search(r"ENGINE = (?!Replicated|Distributed)", " ".join(rendered))
+    made = [
+        table for table in DISTRIBUTED if f"CREATE TABLE {{database}}.{table} " in migration.sql
+    ]
+    assert sum("ENGINE = Distributed" in statement for statement in rendered) == len(made)
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "x; DROP DATABASE default", "1st"])
+def test_a_database_or_cluster_that_cannot_be_is_refused(name: str) -> None:
+    with pytest.raises(StoreError, match="cannot be a database"):
+        Target(name)
+    if name:
+        with pytest.raises(StoreError, match="cannot be a cluster"):
+            Target("tallyspan", name)
 
 
 def test_statements_end_at_a_semicolon_outside_quotes_and_comments() -> None:

@@ -144,16 +144,25 @@ def sums(entries: list[Entry]) -> dict[str, Any]:
 
 
 def stored(client: Client, view: str, keys: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
-    """Return what a usage view says, re-grouped the way its reader would."""
-    measures = list(sums([call()]))
-    text = ", ".join(f"sum({name}) AS {name}" for name in measures)
+    """Return what a usage view says, added up the way its columns tell their reader to."""
+    measures = list(sums([]))
+    counted = [*measures, *(f"{name}_stated" for name in TOKENS)]
     rows = client.query(
-        f"SELECT {', '.join(keys)}, {text} FROM {view} GROUP BY {', '.join(keys)}"
+        f"SELECT {', '.join(keys)}, {', '.join(f'sum(v.{name}) AS {name}' for name in counted)}"
+        f" FROM {view} AS v GROUP BY {', '.join(keys)} HAVING sum(v.calls) != 0"
     ).named_results()
-    return {
-        tuple(_utc(row[key]) for key in keys): {name: row[name] for name in measures}
-        for row in rows
-    }
+    return {tuple(_utc(row[key]) for key in keys): _known(row, measures) for row in rows}
+
+
+def _known(row: dict[str, Any], measures: list[str]) -> dict[str, Any]:
+    known = {name: row[name] for name in measures}
+    for name in TOKENS:
+        if row[f"{name}_stated"] == 0:
+            known[f"{name}_tokens"] = None
+    if row["input_stated"] == 0 and row["output_stated"] == 0:
+        known["total_tokens"] = None
+    all_unpriced = row["calls"] == row["unpriced_calls"]
+    return known | {"cost_usd": None if all_unpriced else row["cost_usd"] or Decimal(0)}
 
 
 def _utc(value: Any) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ledger import empty
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector import summary
 from tallyspan_collector.summary import (
     GROUPS,
     MEASURES,
@@ -130,6 +131,30 @@ def test_the_sums_of_every_grouping_equal_the_total(client: Client) -> None:
         rows = summarise(client, Filters(), group_by)
         for measure in MEASURES:
             assert sum(row[measure] or 0 for row in rows) == (total[measure] or 0), group_by
+
+
+MOMENTS = [None, *(NOON + timedelta(minutes=m) for m in (-6_000, -1_481, -720, -90, -60, 0, 45))]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_rollups_say_what_the_calls_say_for_any_range_grouping_and_filter(
+    client: Client, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(seed)
+    book(client, *varied_calls(seed, count=80))
+    start, end = draw.choice(MOMENTS), draw.choice([*MOMENTS, parse_time("2199-12-31", "end_date")])
+    asked = Filters(
+        start=start if start is None or end is None or start < end else None,
+        end=end,
+        **draw.choice([{}, {"user_id": "ada"}, {"model": "claude"}, {"agent_id": "planner"}]),
+    )
+    groups = draw.sample(list(GROUPS), draw.randrange(1, 4))
+
+    by_rollup = summarise(client, asked, groups, "group"), totals(client, asked)
+    monkeypatch.setattr(summary, "_ROLLUPS", ())
+    by_calls = summarise(client, asked, groups, "group"), totals(client, asked)
+
+    assert by_rollup == by_calls
 
 
 def test_a_group_with_only_unpriced_calls_costs_none_and_says_how_many(client: Client) -> None:

@@ -57,12 +57,12 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String CODEC(ZSTD(1)) COMMENT 'Span id of the parent, hex; empty for a root span',
     part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
-    response_id String CODEC(ZSTD(1)) COMMENT 'Id the provider gave its answer; empty when it gave none',
+    response_id String CODEC(ZSTD(1)) TTL toDateTime(start_time) + INTERVAL 45 DAY COMMENT 'Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none',
     scope_name LowCardinality(String) COMMENT 'Instrumentation scope that made the span',
     batch_id UInt64 CODEC(ZSTD(1)) COMMENT 'Batch the entry was inserted with',
     ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector priced the entry (UTC, milliseconds)',
     INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX ix_trace trace_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
     INDEX ix_kind entry_kind TYPE set(4) GRANULARITY 1
 )
@@ -123,7 +123,7 @@ CREATE VIEW {database}.calls {on_cluster}
     span_id String COMMENT 'Span id, hex',
     parent_span_id String COMMENT 'Span id of the parent, hex; empty for a root span',
     part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another; empty for a call of its own',
-    response_id String COMMENT 'Id the provider gave its answer',
+    response_id String COMMENT 'Id the provider gave its answer, kept for 45 days',
     ingested_at DateTime64(3, 'UTC') COMMENT 'When the collector last booked the call (UTC)'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER

@@ -14,6 +14,6 @@ CREATE TABLE {database}.api_keys {on_cluster}
     created_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this version was written (UTC)',
     version UInt64 COMMENT 'Nanoseconds since 1970 of this version'
 )
-ENGINE = ReplacingMergeTree(version)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}version)
 ORDER BY id
 COMMENT 'Keys of collectors and admins, as digests';

@@ -1,0 +1,68 @@
+-- ROWS calls over 90 days as an organisation of 5,000 people makes them: working hours, conversations
+-- of about eight calls by one person with one agent and one model, few heavy users, four tenants.
+INSERT INTO {database}.llm_calls (
+    start_time, entry_kind, sign, tenant, source, service_name, user_id, department, agent_id,
+    agent_name, conversation_id, tags, provider_name, endpoint_id, server_address, operation_name,
+    request_model, response_model, model_name, service_tier, is_stream, status, error_type,
+    finish_reason, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+    reasoning_tokens, usage_source, cost_usd, input_cost_usd, output_cost_usd, cost_status,
+    unpriced_reason, price_id, price_source, duration_us, time_to_first_chunk_us, trace_id, span_id,
+    parent_span_id, response_id, scope_name, batch_id, ingested_at)
+WITH
+    {first} + number AS n,
+    intDiv(n, 8) AS conversation,
+    sipHash64(conversation, 1) AS hash_of_conversation,
+    sipHash64(n, 2) AS h,
+    sipHash64(n, 3) AS g,
+    toUInt32(pow((hash_of_conversation % 1000003) / 1000003., 2.2) * 5000) AS person,
+    toUInt8(pow((sipHash64(conversation, 4) % 1009) / 1009., 2) * 30) AS model,
+    toUInt8(cityHash64(person, 5) % 25) AS team,
+    toUInt64(exp(5 + (h % 1000) / 180.)) AS prompt,
+    toUInt64(exp(3 + (g % 1000) / 200.)) AS answer,
+    h % 50 = 0 AS failed,
+    model = 29 AS homemade,
+    [20000, 75000, 100000, 150000, 250000, 400000, 1250000, 2000000, 3000000, 5000000][model % 10 + 1] AS rate,
+    toDateTime64('2026-11-23 00:00:00', 6, 'UTC')
+        - toIntervalMicrosecond(toUInt64((1 - conversation * 8 / {rows}) * 90 * 86400 * 1000000))
+        + toIntervalMicrosecond((n % 8) * 45000000 + h % 30000000) AS at
+SELECT
+    at, 'call', 1,
+    concat('tenant-', toString(cityHash64(person, 6) % 4)),
+    'default',
+    concat('service-', toString(hash_of_conversation % 12)),
+    concat('user', leftPad(toString(person), 5, '0'), '@example.com'),
+    concat('department-', toString(team)),
+    concat('agent_', lower(hex(sipHash64(hash_of_conversation % 20, 7)))),
+    concat('Agent ', toString(hash_of_conversation % 20)),
+    lower(concat(hex(hash_of_conversation), hex(sipHash64(conversation, 8)))),
+    map('environment', 'production', 'plan', ['gold', 'silver', 'free'][1 + person % 3]),
+    ['openai', 'anthropic', 'gcp.gemini', 'azure.ai.openai'][1 + model % 4],
+    ['api.openai.com', 'api.anthropic.com', 'generativelanguage.googleapis.com', 'contoso.openai.azure.com'][1 + model % 4],
+    ['api.openai.com', 'api.anthropic.com', 'generativelanguage.googleapis.com', 'contoso.openai.azure.com'][1 + model % 4],
+    if(h % 40 = 0, 'embeddings', 'chat'),
+    concat('model-', toString(model)), concat('model-', toString(model), '-2026-05-01'),
+    concat('model-', toString(model), '-2026-05-01'),
+    if(g % 10 = 0, 'flex', 'default'),
+    h % 4 != 0, if(failed, 'error', 'ok'), if(failed, '429', ''), if(failed, '', if(h % 7 = 0, 'tool_calls', 'stop')),
+    if(failed, NULL, toInt64(prompt)), if(failed, NULL, toInt64(answer)),
+    if(failed, NULL, if(g % 3 = 0, intDiv(prompt, 128) * 64, 0)),
+    if(failed OR model % 4 != 1, NULL, if(g % 11 = 0, intDiv(prompt, 4), 0)),
+    if(failed OR model % 3 != 0, NULL, intDiv(answer, 2)),
+    multiIf(failed, 'unknown', h % 100 = 1, 'estimated', 'provider'),
+    multiIf(failed, toDecimal64(0, 12), homemade, NULL, CAST((prompt * rate + answer * rate * 4) / 1000000000000, 'Decimal(18, 12)')) AS cost,
+    if(failed OR homemade, NULL, CAST(prompt * rate / 1000000000000, 'Decimal(18, 12)')),
+    if(failed OR homemade, NULL, CAST(answer * rate * 4 / 1000000000000, 'Decimal(18, 12)')),
+    multiIf(failed, 'not_billed', homemade, 'unpriced', 'priced'),
+    if(homemade AND NOT failed, 'unknown_model', ''),
+    if(homemade OR failed, '', concat('model-', toString(model), '@2026-05-01')),
+    if(homemade OR failed, '', 'genai-prices 0.2.3'),
+    200000 + intDiv(answer * 20000 + h % 3000000, 1000) * 1000 + g % 1000,
+    if(h % 4 != 0, 150000 + g % 1200000, NULL),
+    lower(concat(hex(sipHash64(intDiv(n, 2), 9)), hex(sipHash64(intDiv(n, 2), 10)))),
+    lower(hex(sipHash64(n, 11))),
+    lower(hex(sipHash64(intDiv(n, 2), 12))),
+    multiIf(failed, '', model % 4 = 1, concat('msg_01', substring(base64Encode(concat(hex(sipHash64(n, 13)), hex(sipHash64(n, 14)))), 1, 22)),
+        concat('chatcmpl-', substring(replaceRegexpAll(base64Encode(unhex(concat(hex(sipHash64(n, 13)), hex(sipHash64(n, 14)), hex(sipHash64(n, 15))))), '[+/=]', 'x'), 1, 29))),
+    'tallyspan', intDiv(n, 10000), toDateTime64(at, 3, 'UTC') + toIntervalMillisecond(700)
+FROM numbers({step})
+SETTINGS async_insert = 0, max_insert_block_size = {step}, min_insert_block_size_rows = {step}, max_threads = 2

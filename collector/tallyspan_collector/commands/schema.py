@@ -1,0 +1,43 @@
+"""`tallyspan store migrate`: bring a store's schema up to date, or show what that would run."""
+
+import argparse
+import sys
+from typing import Any
+
+from tallyspan_clickhouse.migrate import bundled, migrate, pending
+from tallyspan_clickhouse.rendering import Target
+from tallyspan_collector import config
+from tallyspan_collector.commands.store import writing
+
+
+def add_parser(commands: Any) -> None:
+    """Give `tallyspan store` its parser."""
+    parser = commands.add_parser("store", help="the store's schema")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    to_date = actions.add_parser(
+        "migrate", help="bring the schema up to date; `up` does so too, on a single server"
+    )
+    config.add_flags(to_date, config.READ_OPTIONS)
+    to_date.add_argument(
+        "--dry-run", action="store_true", help="print the SQL that would run, change nothing"
+    )
+    to_date.add_argument(
+        "--cluster",
+        default="",
+        help="a cluster of the server's remote_servers: replicated tables on all its servers",
+    )
+    to_date.set_defaults(run=_migrate)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    with writing(options) as client:
+        target = Target(str(client.database), options.cluster)
+        if options.dry_run:
+            for migration in pending(client, target.database, bundled()):
+                sys.stdout.write(f"-- {migration.name}\n")
+                sys.stdout.writelines(f"{text};\n" for text in target.render(migration.sql))
+            return 0
+        applied = migrate(client, target.database, target.cluster)
+    said = f"applied {', '.join(map(str, applied))}" if applied else "was up to date"
+    sys.stderr.write(f"schema of database {target.database}: {said}\n")
+    return 0
