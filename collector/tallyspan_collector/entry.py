@@ -36,6 +36,8 @@ def cost(call: Call, book: PriceBook) -> dict[str, Any]:
     }
     if call.http_status >= _FIRST_REFUSED_STATUS and not call.usage:
         return columns | {"cost_usd": Decimal(0), "cost_status": "not_billed"}
+    if call.is_cache_hit:
+        return columns | {"cost_usd": Decimal(0), "cost_status": "not_billed"}
     if call.operation_name == "moderation" and not call.usage:
         return columns | {"cost_usd": Decimal(0), "cost_status": "not_billed"}
     if call.reported_cost_picousd is not None:
@@ -69,8 +71,6 @@ def cost(call: Call, book: PriceBook) -> dict[str, Any]:
 
 _COLUMNS: Mapping[str, Callable[[Call], object]] = {
     "start_time": lambda call: call.start_time_ns // NS_PER_US,
-    "entry_kind": lambda _: "call",
-    "sign": lambda _: 1,
     "tenant": lambda call: call.tenant,
     "source": lambda call: call.source,
     "service_name": lambda call: call.service_name,
@@ -100,20 +100,58 @@ _COLUMNS: Mapping[str, Callable[[Call], object]] = {
     "parent_span_id": lambda call: call.parent_span_id,
     "response_id": lambda call: call.response_id,
     "scope_name": lambda call: call.scope_name,
+    "part": lambda call: call.part,
+    "is_notional": lambda call: call.is_notional,
+    "quality_flags": lambda call: call.quality_flags,
 }
+_COST_AMOUNTS = ("cost_usd", "input_cost_usd", "output_cost_usd", "reported_cost_usd")
+
+
+def reversed_cost(cost: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cost columns of an entry that takes back one with these."""
+    return {
+        name: -value if name in _COST_AMOUNTS and value is not None else value
+        for name, value in cost.items()
+    }
 
 
 def columns(
-    calls: Sequence[Call], costs: Sequence[Mapping[str, Any]], batch_id: int, ingested_ms: int
+    calls: Sequence[Call],
+    costs: Sequence[Mapping[str, Any]],
+    batch_id: int,
+    ingested_ms: int,
+    signs: Sequence[int] = (),
 ) -> dict[str, list[object]]:
-    """Return column name -> values of a batch; `costs` has what `cost` said of each call."""
+    """Return column name -> values of a batch; `costs` has what `cost` said of each call.
+
+    `signs` are 1 for a call and -1 for a reversal (all calls if there are none): a reversal has
+    the amounts of its call negated, and its cost as `reversed_cost` returns it.
+    """
+    signs = signs or [1] * len(calls)
     made: dict[str, list[object]] = {
         name: [value(call) for call in calls] for name, value in _COLUMNS.items()
     }
+    made["sign"] = list(signs)
+    made["entry_kind"] = ["call" if sign > 0 else "reversal" for sign in signs]
     for name in TOKEN_FIELDS:
-        made[name] = [getattr(call.usage, name) for call in calls]
+        made[name] = [
+            _signed(getattr(call.usage, name), sign)
+            for call, sign in zip(calls, signs, strict=True)
+        ]
+    made["units"] = [
+        {name: sign * units for name, units in call.units.items()}
+        for call, sign in zip(calls, signs, strict=True)
+    ]
+    made["claimed_cost_usd"] = [
+        _usd(_signed(call.claimed_cost_picousd, sign))
+        for call, sign in zip(calls, signs, strict=True)
+    ]
     for name in costs[0]:
         made[name] = [each[name] for each in costs]
     made["batch_id"] = [batch_id] * len(calls)
     made["ingested_at"] = [ingested_ms] * len(calls)
     return made
+
+
+def _signed(amount: int | None, sign: int) -> int | None:
+    return None if amount is None else sign * amount

@@ -26,6 +26,7 @@ from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
+from tallyspan_collector.resolution.resolver import Resolver
 
 DRAIN_SECONDS = 10
 _log = structlog.get_logger()
@@ -93,15 +94,19 @@ class Worker:
         self._refusal = ""
         self._spool: Spool | None = None
         self._seen: Seen | None = None
+        self._resolver: Resolver | None = None
         self._loader: Loader | None = None
         try:
             self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
             self._seen = Seen(folder / "seen.sqlite", config.seen_window)
+            self._resolver = Resolver(folder / "traces.sqlite")
         except SpoolError as error:  # reads go on; what arrives is refused with the reason
             self._refusal = str(error)
             _log.error("spool.unusable", error=str(error))
         else:
-            self._loader = Loader(client, self._spool, self._seen, self._book, keys, self.metrics)
+            self._loader = Loader(
+                client, self._spool, self._seen, self._resolver, self._book, keys, self.metrics
+            )
             self._watch(self._spool)
         self._reading: asyncio.Task[None] | None = None
         self._grpc: GrpcReceiver | None = None
@@ -141,6 +146,8 @@ class Worker:
             self._spool.close()
         if self._seen is not None:
             self._seen.close()
+        if self._resolver is not None:
+            self._resolver.close()
 
     def metrics_text(self) -> str:
         """Return the metrics in Prometheus' text format."""

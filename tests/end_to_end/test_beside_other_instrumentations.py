@@ -50,30 +50,11 @@ OPENAI = [
     Case("openai.embeddings", is_stream=False),
 ]
 ANTHROPIC = [MESSAGES, MESSAGES_STREAM]
-NOT_CURRENT = "their span is not current while the request is made: the collector must join the two"
-BESIDE_THE_SDKS = (
-    "theirs is around the SDK's own span, which is ours too: the collector must join them"
-)
-OTHER_NAMES = (
-    "their span has names of its own, so ours is a second one: the collector must join them"
-)
-IS_DOUBLED = {
-    ("genai-openai", RESPONSES_STREAM): NOT_CURRENT,
-    ("openllmetry-openai", RESPONSES): NOT_CURRENT,
-    ("openllmetry-openai", RESPONSES_STREAM): NOT_CURRENT,
-    ("openllmetry-anthropic", MESSAGES): BESIDE_THE_SDKS,
-    ("openllmetry-anthropic", MESSAGES_STREAM): BESIDE_THE_SDKS,
-    **{("openinference-openai", case): OTHER_NAMES for case in OPENAI},
-    **{("openinference-anthropic", case): OTHER_NAMES for case in ANTHROPIC},
-}
 CASES = [
     pytest.param(
         other,
         case,
         id=f"{other}: {case}",
-        marks=[pytest.mark.xfail(strict=True, reason=IS_DOUBLED[other, case])]
-        if (other, case) in IS_DOUBLED
-        else [],
     )
     for other in instrumented_sdks.OTHERS
     for case in (

@@ -108,7 +108,7 @@ TOKENS: Mapping[str, Names] = {
 }
 
 GENERIC = Dialect(
-    name="otel_genai",
+    name="generic",
     scopes=(
         "tallyspan",
         "opentelemetry.instrumentation.genai.*",
@@ -133,6 +133,7 @@ GENERIC = Dialect(
 
 STANDARD = replace(
     GENERIC,
+    name="otel_genai",
     keys=(),
     # 1.40 and later say it, and who follows them adds the cache for Anthropic and Bedrock
     basis={"": Basis.INCLUSIVE},

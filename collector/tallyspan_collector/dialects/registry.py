@@ -66,3 +66,7 @@ def recognise(scope: str, service: str, keys: Iterable[str]) -> Dialect | None:
 
 def _has(said: frozenset[str], patterns: tuple[str, ...]) -> bool:
     return not patterns or any(matches(pattern, key) for pattern in patterns for key in said)
+
+
+TRUST: dict[str, int] = {dialect.name: dialect.trust for dialect in reversed(DIALECTS)}
+"""Whose tokens are taken first where several dialects report one call: the lowest."""

@@ -5,14 +5,14 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import Call
-from tallyspan_collector.dialects import Kind, Reader
+from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
@@ -21,12 +21,14 @@ from tallyspan_collector.ingest.spool import Batch, Request, Spool
 from tallyspan_collector.keys import Keys
 from tallyspan_collector.metrics import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.resolution.resolver import Entry, Resolver
 
 BATCH_CALLS = 20_000
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
 
 _log = structlog.get_logger()
+_Read = tuple[Request, list[Reading]]
 
 
 class Loader:
@@ -37,12 +39,14 @@ class Loader:
         client: Client,
         spool: Spool,
         seen: Seen,
+        resolver: Resolver,
         book: PriceBook,
         keys: Keys,
         metrics: Metrics,
     ) -> None:
         self._spool = spool
         self._seen = seen
+        self._resolver = resolver
         self._book = book
         self._keys = keys
         self._metrics = metrics
@@ -83,7 +87,7 @@ class Loader:
             self._inserter.insert(batch)
 
     def _make(self) -> None:
-        held: list[tuple[Request, list[Call]]] = []
+        held: list[_Read] = []
         calls, due = 0, 0.0
         while not self._is_stopped.is_set():
             wait = max(0.0, due - time.monotonic()) if held else BATCH_WAIT_SECONDS
@@ -103,23 +107,26 @@ class Loader:
                 break
         self._batches.put(None)
 
-    def _read(self, request: Request) -> list[Call] | None:
-        """Return the calls of the request; None: it cannot be read, and was buried."""
+    def _read(self, request: Request) -> list[Reading] | None:
+        """Return what the request's spans are; None: it cannot be read, and was buried."""
         try:
             spans = otlp.decode(request.blob)
             readings = [self._reader.read(span) for span in spans]
-            calls = [read.call for read in readings if read.kind is Kind.CALL and read.call]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
             self._bury(request, error)
             return None
-        self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - len(calls))
+        kept = [reading for reading in readings if reading.call is not None]
+        calls = sum(reading.kind is Kind.CALL for reading in kept)
+        self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
         source = self._keys.source(request.source)
         if source is not None:
-            for call in calls:
-                call.source = source.name
-                call.tenant = source.tenant
-                call.department = call.department or source.department
-        return calls
+            for reading in kept:
+                call = reading.call
+                if call is not None:
+                    call.source = source.name
+                    call.tenant = source.tenant
+                    call.department = call.department or source.department
+        return kept
 
     def _bury(self, request: Request, error: Exception) -> None:
         reason = str(error) if isinstance(error, DecodeError) else repr(error)
@@ -134,16 +141,16 @@ class Loader:
             else:
                 return
 
-    def _plan_until_done(self, held: list[tuple[Request, list[Call]]]) -> None:
+    def _plan_until_done(self, held: list[_Read]) -> None:
         pause = 0.2
         while held and not self._is_stopped.is_set():
             try:
                 self._plan(held)
             except _CannotBuildError as error:
-                for request, calls in [*held]:
-                    if not self._is_sound(calls):
+                for request, readings in [*held]:
+                    if not self._is_sound(readings):
                         self._bury(request, error)
-                        held.remove((request, calls))
+                        held.remove((request, readings))
             except Exception as error:  # noqa: BLE001  the disk or the store: what is held stays
                 self._last_error = f"batches cannot be made: {one_line(error)}"
                 _log.warning("batch.failed", error=one_line(error))
@@ -153,42 +160,64 @@ class Loader:
                 self._last_error = ""
                 return
 
-    def _plan(self, held: Sequence[tuple[Request, list[Call]]]) -> None:
+    def _plan(self, held: Sequence[_Read]) -> None:
         requests = [request for request, _ in held]
         # By the first request alone: after a crash the batch may get more requests, not another id.
         digest = hashlib.blake2b(f"{self._spool.id}:{requests[0].id}".encode(), digest_size=8)
         batch_id = int.from_bytes(digest.digest())
-        arrived = [call for _, calls in held for call in calls]
-        by_identity: dict[int, Call] = {}
-        for call in arrived:
-            by_identity.setdefault(identity(call.trace_id, call.span_id), call)
+        arrived = [reading for _, readings in held for reading in readings]
+        by_identity: dict[int, Reading] = {}
+        for reading in arrived:
+            if reading.call is not None:
+                key = identity(reading.call.trace_id, reading.call.span_id)
+                by_identity.setdefault(key, reading)
         fresh = self._seen.claim(list(by_identity), batch_id) if arrived else set()
-        kept = [call for key, call in by_identity.items() if key in fresh]
-        batch = None
-        if kept:
-            columns, costs = self._columns(kept, batch_id)
-            payload = self._encoder.encode(columns)
-            batch = Batch(batch_id, len(kept), tuple(columns), payload)
-            for cost in costs:
-                self._metrics.stored(str(cost["cost_status"]))
+        made = self._resolver.resolve(
+            [reading for key, reading in by_identity.items() if key in fresh], batch_id
+        )
+        try:
+            batch = None
+            costs: list[dict[str, Any]] = []
+            if made.entries:
+                columns, costs = self._columns(made.entries, batch_id)
+                payload = self._encoder.encode(columns)
+                batch = Batch(batch_id, len(made.entries), tuple(columns), payload)
+        except BaseException:
+            self._resolver.give_up()
+            raise
+        self._resolver.commit(made, costs)
         self._spool.plan(requests, batch)
-        self._metrics.dropped(Dropped.DUPLICATE, len(arrived) - len(kept))
+        for cost in costs:
+            self._metrics.stored(str(cost["cost_status"]))
+        again = sum(reading.kind is Kind.CALL for reading in arrived) - sum(
+            by_identity[key].kind is Kind.CALL for key in fresh
+        )
+        self._metrics.dropped(Dropped.DUPLICATE, again + made.duplicates)
         if batch is not None:
             self._hand_on(batch)
 
     def _columns(
-        self, calls: Sequence[Call], batch_id: int
-    ) -> tuple[dict[str, list[object]], list[dict[str, object]]]:
+        self, entries: Sequence[Entry], batch_id: int
+    ) -> tuple[dict[str, list[object]], list[dict[str, Any]]]:
         try:
-            costs = [entry.cost(call, self._book) for call in calls]
-            return entry.columns(calls, costs, batch_id, time.time_ns() // 1_000_000), costs
+            costs = [
+                entry.cost(each.call, self._book)
+                if each.reversed_cost is None
+                else entry.reversed_cost(each.reversed_cost)
+                for each in entries
+            ]
+            calls = [each.call for each in entries]
+            signs = [1 if each.reversed_cost is None else -1 for each in entries]
+            now = time.time_ns() // 1_000_000
+            return entry.columns(calls, costs, batch_id, now, signs), costs
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
 
-    def _is_sound(self, calls: Sequence[Call]) -> bool:
+    def _is_sound(self, readings: Sequence[Reading]) -> bool:
+        entries = [Entry(reading.call) for reading in readings if reading.call is not None]
         try:
-            if calls:
-                self._columns(calls, 0)
+            if entries:
+                self._columns(entries, 0)
         except _CannotBuildError:
             return False
         return True

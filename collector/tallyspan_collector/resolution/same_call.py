@@ -1,0 +1,149 @@
+"""Which spans of a trace report the same call.
+
+In this order of certainty: the provider's answer id; a call inside a call; two spans beside each
+other that agree in everything. Two spans of one emitter are never one call, unless one is inside
+the other: so each report of a call finds its own among calls that look alike.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from tallyspan_collector.call import Call
+from tallyspan_collector.resolution.node import Node
+
+TOLERANCE_NS = 250_000_000
+"""How far two clocks, or a span that ends with the headers, may be off."""
+
+_DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|latest|\d{4})$")
+_GROUPS = {"embeddings": "embeddings", "rerank": "rerank", "moderation": "moderation"}
+
+
+def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:
+    """Return the calls among the nodes (by span id), those that are one call together."""
+    calls = sorted(
+        (node for node in nodes.values() if node.is_call),
+        key=lambda node: (node.call.start_time_ns, node.call.span_id),
+    )
+    if len(calls) == 1:
+        return [calls]
+    lines = {node.call.span_id: list(ancestors(node, nodes)) for node in calls}
+    group_of = {node.call.span_id: [node] for node in calls}
+    for _, _, one, other in sorted(_candidates(calls, lines)):
+        mine, theirs = group_of[one], group_of[other]
+        if mine is theirs or not _may_join(mine, theirs, lines):
+            continue
+        mine.extend(theirs)
+        for node in theirs:
+            group_of[node.call.span_id] = mine
+    return list({id(group): group for group in group_of.values()}.values())
+
+
+def ancestors(node: Node, nodes: Mapping[str, Node]) -> Iterator[Node]:
+    """Yield the known spans around a span, the nearest first."""
+    met = {node.call.span_id}
+    parent = nodes.get(node.call.parent_span_id)
+    while parent is not None and parent.call.span_id not in met:
+        met.add(parent.call.span_id)
+        yield parent
+        parent = nodes.get(parent.call.parent_span_id)
+
+
+_Candidate = tuple[int, int, str, str]
+
+
+def _candidates(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterator[_Candidate]:
+    """Yield pairs that may be one call: certainty (0 most), how far apart (ns), their span ids."""
+    for number, first in enumerate(calls):
+        for second in calls[number + 1 :]:
+            one, other = first.call, second.call
+            if one.part or other.part:
+                continue  # a call of its own inside another's answer
+            certainty = _certainty(first, second, lines)
+            if certainty is not None:
+                apart = abs(one.start_time_ns - other.start_time_ns) + abs(
+                    one.end_time_ns - other.end_time_ns
+                )
+                yield certainty, apart, one.span_id, other.span_id
+
+
+def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -> int | None:
+    one, other = first.call, second.call
+    if f"{one.trace_id}-{one.span_id}" == other.same_call_id or (
+        f"{other.trace_id}-{other.span_id}" == one.same_call_id
+    ):
+        return 0
+    if _GROUPS.get(one.operation_name) != _GROUPS.get(other.operation_name):
+        return None
+    nested = first in lines[other.span_id] or second in lines[one.span_id]
+    if one.response_id and one.response_id == other.response_id:
+        return 0 if nested or first.emitter != second.emitter else None
+    if one.response_id and other.response_id and not _rewritten(first, second):
+        return None
+    outer, inner = (other, one) if second in lines[one.span_id] else (one, other)
+    if nested:
+        if not _starts_within(inner, outer):
+            return None
+        return 1 if _one_model(one, other) or _equal_tokens(one, other) else None
+    if first.emitter == second.emitter or not _one_model(one, other):
+        return None
+    if not (_within(one, other) or _within(other, one)):
+        return None
+    if _equal_tokens(one, other):
+        return 2
+    is_silent = not one.usage or not other.usage
+    return 3 if is_silent and one.parent_span_id == other.parent_span_id else None
+
+
+def _rewritten(first: Node, second: Node) -> bool:
+    """Whether a gateway may have given the answer an id of its own."""
+    return first.call.service_name != second.call.service_name and _equal_tokens(
+        first.call, second.call
+    )
+
+
+def _may_join(
+    mine: Sequence[Node], theirs: Sequence[Node], lines: Mapping[str, Sequence[Node]]
+) -> bool:
+    return all(
+        one.emitter != other.emitter
+        or one in lines[other.call.span_id]
+        or other in lines[one.call.span_id]
+        for one in mine
+        for other in theirs
+    )
+
+
+def _equal_tokens(one: Call, other: Call) -> bool:
+    mine, theirs = one.usage, other.usage
+    return (
+        mine.input_tokens is not None
+        and mine.input_tokens == theirs.input_tokens
+        and mine.output_tokens == theirs.output_tokens
+    )
+
+
+def _starts_within(inner: Call, outer: Call) -> bool:
+    if inner.service_name != outer.service_name:
+        return True  # two machines, two clocks
+    start = inner.start_time_ns
+    return outer.start_time_ns - TOLERANCE_NS <= start <= outer.end_time_ns + TOLERANCE_NS
+
+
+def _within(inner: Call, outer: Call) -> bool:
+    return (
+        outer.start_time_ns - TOLERANCE_NS <= inner.start_time_ns
+        and inner.end_time_ns <= outer.end_time_ns + TOLERANCE_NS
+    )
+
+
+def _one_model(one: Call, other: Call) -> bool:
+    mine = {_plain(one.request_model), _plain(one.response_model)} - {""}
+    theirs = {_plain(other.request_model), _plain(other.response_model)} - {""}
+    return bool(mine & theirs)
+
+
+@lru_cache(maxsize=10_000)
+def _plain(model: str) -> str:
+    """Return the model's name without the provider before it and the date behind it."""
+    return _DATED.sub("", model.lower().rpartition("/")[2])

@@ -1,0 +1,312 @@
+"""One provider call, told of by several emitters: one net charge, the right tokens and user."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallyspan_collector.call import Call, Flag
+from tallyspan_collector.dialects import Kind, Reader
+from tallyspan_collector.otlp import Span
+from tallyspan_collector.resolution.resolver import Resolver
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+START = 1_790_000_000_000_000_000
+MS = 1_000_000
+CLIENT, INTERNAL = 3, 1
+USAGE = {"gen_ai.usage.input_tokens": 1200, "gen_ai.usage.output_tokens": 80}
+MODEL = {"gen_ai.request.model": "gpt-5-mini", "gen_ai.response.model": "gpt-5-mini-2025-08-07"}
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", **MODEL, **USAGE}
+WITH_ID = {**CHAT, "gen_ai.response.id": "chatcmpl-1"}
+
+
+def a_span(
+    number: int,
+    scope: str,
+    said: dict[str, Any],
+    parent: int = 0,
+    at: tuple[int, int] = (0, 100),
+    kind: int = CLIENT,
+    service: str = "shop",
+    trace: str = TRACE,
+) -> Span:
+    return Span(
+        trace_id=trace,
+        span_id=f"{number:016x}",
+        parent_span_id=f"{parent:016x}" if parent else "",
+        start_time_ns=START + at[0] * MS,
+        end_time_ns=START + at[1] * MS,
+        is_error=False,
+        attributes=said,
+        resource={"service.name": service},
+        scope_name=scope,
+        name="chat",
+        kind=kind,
+    )
+
+
+OURS = a_span(
+    1, "tallyspan", {**WITH_ID, "gen_ai.usage.cache_read.input_tokens": 1000}, 2, (30, 70)
+)
+GENAI = a_span(2, "opentelemetry.instrumentation.genai.openai", WITH_ID, 3, (20, 80))
+OPENLLMETRY = a_span(
+    3,
+    "opentelemetry.instrumentation.openai.v1",
+    {**WITH_ID, "llm.request.type": "chat", "gen_ai.usage.total_tokens": 1280},
+    4,
+    (15, 85),
+)
+OPENINFERENCE = a_span(
+    4,
+    "openinference.instrumentation.openai",
+    {
+        "openinference.span.kind": "LLM",
+        "llm.model_name": "gpt-5-mini-2025-08-07",
+        "llm.provider": "openai",
+        "llm.token_count.prompt": 1200,
+        "llm.token_count.completion": 80,
+        "llm.token_count.total": 1280,
+    },
+    5,
+    (10, 90),
+    INTERNAL,
+)
+PYDANTIC = a_span(
+    5, "pydantic-ai", {**WITH_ID, "gen_ai.agent.name": "support"}, 6, (5, 95), INTERNAL
+)
+AGENT = a_span(
+    6,
+    "pydantic-ai",
+    {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": "support",
+        "gen_ai.conversation.id": "c-7",
+        "user.id": "ada",
+        **MODEL,
+        **USAGE,
+    },
+    0,
+    (0, 100),
+    INTERNAL,
+)
+LAYERS = [OURS, GENAI, OPENLLMETRY, OPENINFERENCE, PYDANTIC]
+
+
+class Ledger:
+    """What the entries of all batches add up to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.batches = 0
+        self.resolver = Resolver(path)
+        self.rows: list[tuple[int, Call]] = []
+
+    def book(self, spans: Sequence[Span], now_ms: int | None = None) -> None:
+        reader = Reader()
+        self.batches += 1
+        made = self.resolver.resolve([reader.read(span) for span in spans], self.batches, now_ms)
+        costs = [{"cost_usd": None} for _ in made.entries]
+        self.resolver.commit(made, costs, now_ms)
+        self.rows += [(1 if e.reversed_cost is None else -1, e.call) for e in made.entries]
+
+    def restart(self) -> None:
+        self.resolver.close()
+        self.resolver = Resolver(self.path)
+
+    @property
+    def net(self) -> list[Call]:
+        standing: list[Call] = []
+        for sign, call in self.rows:
+            if sign > 0:
+                standing.append(call)
+            else:
+                standing.remove(call)  # fails where something is reversed that was not booked
+        return standing
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "traces.sqlite")
+
+
+def changed(span: Span, **fields: Any) -> Span:
+    return Span(**{**{name: getattr(span, name) for name in Span.__slots__}, **fields})
+
+
+def batches_of(spans: Sequence[Span], cuts: Sequence[bool]) -> list[list[Span]]:
+    made: list[list[Span]] = [[]]
+    for span, is_cut in itertools.zip_longest(spans, cuts[: len(spans)], fillvalue=False):
+        assert isinstance(span, Span)
+        if is_cut and made[-1]:
+            made.append([])
+        made[-1].append(span)
+    return made
+
+
+@given(
+    st.sets(st.sampled_from(range(len(LAYERS))), min_size=1),
+    st.randoms(use_true_random=False),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.booleans(),
+)
+def test_any_layers_in_any_order_over_any_batches_are_one_charge(
+    tmp_path_factory: pytest.TempPathFactory,
+    layers: set[int],
+    random: Any,
+    cuts: list[bool],
+    is_restarted: bool,
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
+    # what is not reported leaves a gap in the line of parents: the next known span is the parent
+    spans, parent = [AGENT], 6
+    for number in sorted(layers, reverse=True):
+        layer = LAYERS[number]
+        spans.append(changed(layer, parent_span_id=f"{parent:016x}"))
+        parent = int(layer.span_id, 16)
+    random.shuffle(spans)
+    for batch in batches_of(spans, cuts):
+        ledger.book(batch)
+        if is_restarted:
+            ledger.restart()
+    ledger.resolver.close()
+
+    (charged,) = ledger.net
+    assert (charged.usage.input_tokens, charged.usage.output_tokens) == (1200, 80)
+    assert (charged.user_id, charged.conversation_id) == ("ada", "c-7")
+    assert charged.agent_name == "support"
+    assert charged.usage.cache_read_tokens == (1000 if 0 in layers else None)
+
+
+@given(st.permutations([OURS, GENAI, OPENINFERENCE, AGENT]), st.lists(st.booleans(), max_size=4))
+def test_two_calls_of_one_agent_stay_two(
+    tmp_path_factory: pytest.TempPathFactory, first: list[Span], cuts: list[bool]
+) -> None:
+    second = [
+        changed(
+            each,
+            span_id=each.span_id.replace("0000", "1000", 1),
+            parent_span_id=each.parent_span_id.replace("0000", "1000", 1),
+            attributes={
+                key: "chatcmpl-2" if key == "gen_ai.response.id" else value
+                for key, value in each.attributes.items()
+            },
+            start_time_ns=each.start_time_ns + 5 * MS,
+        )
+        for each in (OURS, GENAI, OPENINFERENCE)
+    ]
+    ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
+    for batch in batches_of([*first, *second], cuts):
+        ledger.book(batch)
+    ledger.resolver.close()
+
+    assert sorted(call.response_id for call in ledger.net) == ["chatcmpl-1", "chatcmpl-2"]
+
+
+def test_spans_beside_each_other_with_one_answer_id_are_one_call(ledger: Ledger) -> None:
+    ledger.book([a_span(1, "tallyspan", WITH_ID, 9)])
+    ledger.book([a_span(2, "opentelemetry.instrumentation.openai.v1", WITH_ID, 9)])
+
+    assert len(ledger.net) == 1
+
+
+def test_calls_without_an_answer_id_by_one_emitter_are_never_joined(ledger: Ledger) -> None:
+    ledger.book([a_span(1, "tallyspan", CHAT, 9), a_span(2, "tallyspan", CHAT, 9)])
+
+    assert len(ledger.net) == 2
+
+
+def test_a_failed_attempt_inside_a_call_stays_a_call_of_its_own(ledger: Ledger) -> None:
+    failed = {**{k: v for k, v in CHAT.items() if "usage" not in k}, "error.type": "429"}
+    ledger.book(
+        [
+            a_span(1, "pydantic-ai", CHAT),
+            a_span(2, "tallyspan", failed, 1, (10, 20)),
+            a_span(3, "tallyspan", WITH_ID, 1, (30, 90)),
+        ]
+    )
+
+    assert [(call.error_type, call.usage.input_tokens) for call in ledger.net] == [
+        ("429", None),
+        ("", 1200),
+    ]
+
+
+def test_a_stream_whose_inner_span_has_no_usage_takes_the_outer_ones(ledger: Ledger) -> None:
+    silent = {key: value for key, value in WITH_ID.items() if "usage" not in key}
+    ledger.book([a_span(2, "tallyspan", silent, 1, (10, 90)), a_span(1, "pydantic-ai", WITH_ID)])
+
+    (charged,) = ledger.net
+    assert charged.usage.input_tokens == 1200
+
+
+def test_reports_that_disagree_are_flagged_and_the_nearest_to_the_wire_counts(
+    ledger: Ledger,
+) -> None:
+    other = {**WITH_ID, "llm.request.type": "chat", "gen_ai.usage.output_tokens": 81}
+    ledger.book([a_span(1, "opentelemetry.instrumentation.openai.v1", other)])
+    ledger.book([a_span(2, "tallyspan", WITH_ID, 1, (10, 90))])
+
+    (charged,) = ledger.net
+    assert charged.usage.output_tokens == 80
+    assert Flag.REPORTS_DISAGREE in charged.quality_flags
+
+
+def test_a_gateway_that_gives_the_answer_its_own_id_is_no_second_call(ledger: Ledger) -> None:
+    own = {**CHAT, "gen_ai.response.id": "litellm-9", "litellm.call_id": "9"}
+    ledger.book([a_span(1, "tallyspan", WITH_ID), a_span(2, "litellm", own, 1, service="gateway")])
+
+    assert len(ledger.net) == 1
+
+
+REMOTE = {**CHAT, "gen_ai.operation.name": "invoke_agent"}
+
+
+def test_a_remote_agent_is_charged_once_the_trace_is_quiet(ledger: Ledger) -> None:
+    ledger.book([a_span(1, "x", REMOTE)], now_ms=1_000)
+    assert ledger.net == []
+    ledger.book([], now_ms=30_000)
+    assert ledger.net == []
+    ledger.book([], now_ms=62_000)
+
+    (charged,) = ledger.net
+    assert Flag.REMOTE_AGENT in charged.quality_flags
+    ledger.book([], now_ms=200_000)
+    assert len(ledger.net) == 1
+
+
+def test_a_call_that_appears_below_a_charged_agent_replaces_it(ledger: Ledger) -> None:
+    ledger.book([a_span(1, "x", REMOTE)], now_ms=1_000)
+    ledger.book([], now_ms=62_000)
+    ledger.book([a_span(2, "tallyspan", WITH_ID, 1, (10, 90))], now_ms=70_000)
+
+    (charged,) = ledger.net
+    assert charged.operation_name == "chat"
+
+
+def test_a_local_agents_total_is_never_charged(ledger: Ledger) -> None:
+    ledger.book([AGENT], now_ms=1_000)
+    ledger.book([], now_ms=100_000)
+
+    assert ledger.net == []
+
+
+def test_a_batch_that_comes_again_makes_the_same_entries(ledger: Ledger) -> None:
+    reader = Reader()
+    ledger.book([GENAI])
+    readings = [reader.read(span) for span in (OURS, AGENT)]
+    first = ledger.resolver.resolve(readings, 77)
+    ledger.resolver.commit(first, [{"cost_usd": None}] * len(first.entries))
+    ledger.restart()
+    again = ledger.resolver.resolve(readings, 77)
+    ledger.resolver.give_up()
+
+    assert again.entries == first.entries
+    assert len(again.entries) == 2
+
+
+def test_wrappers_are_read_as_such() -> None:
+    assert Reader().read(AGENT).kind is Kind.WRAPPER
