@@ -69,7 +69,7 @@ class Site:
         answer = Response(status_code=204, headers=HEADERS)
         answer.set_cookie(
             COOKIE,
-            self._sessions.open(name, key),
+            self._sessions.open(key),
             max_age=LASTS_SECONDS,
             httponly=True,
             samesite="strict",
