@@ -121,10 +121,10 @@ class Keys:
         key = self.find(token, "admin")
         return key.name if key else None
 
-    def holds(self, token_digest: bytes) -> bool:
-        """Whether the SHA-256 digest is that of an admin key that is still valid."""
-        key = self._by_digest.get(token_digest.hex())
-        return key is not None and key.role == "admin" and key.is_valid(time.time())
+    def find_digest(self, token_digest: str) -> Key | None:
+        """Return the admin key with this SHA-256 digest (hex), if it is still valid."""
+        key = self._by_digest.get(token_digest)
+        return key if key and key.role == "admin" and key.is_valid(time.time()) else None
 
     def source(self, key_id: str) -> Key | None:
         """Return the key that something came with, revoked or not."""

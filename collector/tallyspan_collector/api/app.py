@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from tallyspan_collector.api.conversations import Conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.gate import AdminGate
 from tallyspan_collector.api.token_usage import TokenUsage
@@ -61,6 +62,13 @@ def create_app(
                 "/api/admin",
                 routes=[*TokenUsage(client).routes(), *Dashboards(client).routes()],
                 middleware=[Middleware(AdminGate, keys=admin_keys, sessions=sessions)],
+            ),
+            Mount(
+                "/api/usage",
+                routes=Conversations(client).routes(),
+                middleware=[
+                    Middleware(AdminGate, keys=admin_keys, sessions=sessions, allow_apps=True)
+                ],
             ),
         ],
         exception_handlers={

@@ -72,7 +72,9 @@ class Dashboards:
         start, end = time_range.read(
             query.get("from", "now-30d"), query.get("to", "now"), datetime.now(UTC)
         )
-        text, parameters = macros.bind(sql, start, end, chosen)
+        text, parameters = macros.limit(
+            *macros.bind(sql, start, end, chosen), request.state.departments
+        )
         ask = functools.partial(answers.ask, self._client, text, parameters)
         answer = await anyio.to_thread.run_sync(ask, limiter=self._limiter)
         return JSONResponse(answer, headers=NOT_STORED)

@@ -24,9 +24,21 @@ def check_names(query: QueryParams, allowed: Sequence[str]) -> None:
             raise RequestError(f"{name} may be given once only")
 
 
-def read_filters(query: QueryParams, names: Sequence[str]) -> Filters:
-    """Return the filters the query string sets. Raises RequestError."""
+def read_filters(
+    query: QueryParams, names: Sequence[str], departments: Sequence[str] = ()
+) -> Filters:
+    """Return the filters the query string sets. Raises RequestError.
+
+    `departments` are those the key is limited to, if it is: one is taken as asked for, of several
+    one must be named, and no other may.
+    """
     texts: dict[str, Any] = {name: query[name] for name in names if name in query}
+    if len(departments) == 1:
+        texts.setdefault("department", departments[0])
+    if departments and texts.get("department") not in departments:
+        raise RequestError(
+            f"this key is limited: department must be one of {', '.join(departments)}"
+        )
     start, end = query.get("start_date"), query.get("end_date")
     return Filters(
         **texts,

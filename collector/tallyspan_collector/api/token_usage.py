@@ -47,7 +47,7 @@ class TokenUsage:
             functools.partial(
                 summary.entries,
                 self._client,
-                read_filters(query, ENTRY_FILTERS),
+                read_filters(query, ENTRY_FILTERS, request.state.departments),
                 limit,
                 query.get("cursor"),
             )
@@ -60,7 +60,7 @@ class TokenUsage:
         query = request.query_params
         check_names(query, (*SUMMARY_FILTERS, *PERIOD, "group_by", "order", "limit"))
         limit = read_limit(query, SUMMARY_LIMIT, summary.MAX_ROWS)
-        filters = read_filters(query, SUMMARY_FILTERS)
+        filters = read_filters(query, SUMMARY_FILTERS, request.state.departments)
         groups = summary.check_groups(query.get("group_by", "user").split(","))
         order = query.get("order", "cost")
         rows = await self._in_thread(

@@ -42,6 +42,16 @@ def bind(
     return sql, used
 
 
+def limit(sql: str, parameters: Parameters, departments: Sequence[str]) -> tuple[str, Parameters]:
+    """Return the query over the calls of these departments only; of none given, over all."""
+    if not departments:
+        return sql, parameters
+    names = {f"own_{number}": name for number, name in enumerate(departments)}
+    bound = ", ".join(f"{{{name}:String}}" for name in names)
+    own = rf"FROM (SELECT * FROM \1 WHERE department IN ({bound}))"  # noqa: S608  bound
+    return re.sub(r"FROM (tallyspan\.\w+)", own, sql), {**parameters, **names}
+
+
 def _without_conditions(sql: str, chosen: Mapping[str, Sequence[str]]) -> str:
     # The last one first, so that nothing between its brackets is still to be replaced.
     while (at := sql.rfind(_CONDITIONAL)) >= 0:

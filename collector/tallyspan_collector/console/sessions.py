@@ -16,10 +16,12 @@ MOST_WRONG_KEYS = 20
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that showed an admin key; `ends` is on the monotonic clock, in seconds."""
+    """A browser that showed the admin key with this SHA-256 (hex).
 
-    key_name: str
-    key_digest: bytes
+    `ends` is on the monotonic clock, in seconds.
+    """
+
+    key_digest: str
     ends: float
 
 
@@ -31,16 +33,15 @@ class Sessions:
         self._open: dict[bytes, Session] = {}
         self._wrong: deque[float] = deque(maxlen=MOST_WRONG_KEYS)
 
-    def open(self, key_name: str, key: bytes) -> str:
+    def open(self, key: bytes) -> str:
         """Begin a session for who showed the key; return the token for the cookie."""
         now = self._clock()
         self._open = {digest: each for digest, each in self._open.items() if each.ends > now}
         while len(self._open) >= MOST_SESSIONS:
             del self._open[next(iter(self._open))]
         token = secrets.token_urlsafe(32)
-        self._open[_digest(token)] = Session(
-            key_name, hashlib.sha256(key).digest(), now + LASTS_SECONDS
-        )
+        digest = hashlib.sha256(key).hexdigest()
+        self._open[_digest(token)] = Session(digest, now + LASTS_SECONDS)
         return token
 
     def of(self, token: str) -> Session | None:

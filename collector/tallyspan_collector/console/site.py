@@ -45,6 +45,7 @@ class Site:
         return [
             Route("/", self.page),
             Route("/d/{uid}", self.page),
+            Route("/session", self.session),
             Route("/login", self.login, methods=["POST"]),
             Route("/logout", self.logout, methods=["POST"]),
             Mount("/static", _Files(directory=STATIC)),
@@ -53,6 +54,11 @@ class Site:
     async def page(self, _: Request) -> Response:
         """Return the page; what is on it comes by the admin API, to who has logged in."""
         return FileResponse(STATIC / "index.html", headers=HEADERS)
+
+    async def session(self, request: Request) -> Response:
+        """Say whether the browser has a session: the page then asks for a key without an error."""
+        is_open = self._sessions.of(request.cookies.get(COOKIE, "")) is not None
+        return JSONResponse({"open": is_open}, headers=HEADERS)
 
     async def login(self, request: Request) -> Response:
         """Take `{"key": "..."}` and set the session's cookie; 401 for a wrong key."""
@@ -69,7 +75,7 @@ class Site:
         answer = Response(status_code=204, headers=HEADERS)
         answer.set_cookie(
             COOKIE,
-            self._sessions.open(name, key),
+            self._sessions.open(key),
             max_age=LASTS_SECONDS,
             httponly=True,
             samesite="strict",

@@ -28,7 +28,7 @@ def build(zone: str = ZONE) -> Model:
             5,
             (
                 stat(
-                    "Minutes since the last call",
+                    "Since the last call",
                     health.MINUTES_SINCE_LAST,
                     f"Over all calls of the last 30 days, whatever is chosen above. {source}",
                     unit=MINUTES,

@@ -104,7 +104,7 @@ def build(zone: str = ZONE) -> Model:
             ),
             (
                 stat(
-                    "Minutes since the last call",
+                    "Since the last call",
                     overview.MINUTES_SINCE_LAST,
                     f"Over all calls of the last 30 days, whatever is chosen above. {source}",
                     unit=MINUTES,

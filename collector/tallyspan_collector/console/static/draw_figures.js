@@ -12,7 +12,7 @@ export function drawStat(body, panel, answer, { zone }) {
   const field = column ? fieldsOf(panel, [column]).get(column.name) : {};
   const text = value === null ? panel.fieldConfig.defaults.noValue : show(value, field, zone);
   const level = levelOf(value, field.thresholds ?? []);
-  const kind = value === null ? "none" : field.unit === "string" ? "name" : "number";
+  const kind = value === null ? "none" : field.unit === "string" ? "name" : "amount";
   body.replaceChildren(make("p", {
     class: `figure ${kind} level-${level}`, text, title: exact(value, field, zone), "data-value": value,
   }));

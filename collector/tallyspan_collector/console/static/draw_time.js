@@ -64,7 +64,9 @@ function seriesOf(panel, answer) {
       found.get(name).total += value ?? 0;
     }
   }
-  const series = [...found.values()].sort((a, b) => b.total - a.total);
+  // What is no name comes last, however much it is.
+  const isRest = (each) => Number(each.name.startsWith("("));
+  const series = [...found.values()].sort((a, b) => isRest(a) - isRest(b) || b.total - a.total);
   return { times, series, field: measures[0] };
 }
 

@@ -17,7 +17,9 @@ let refreshing = null;
 /** Draws the place the address names. */
 async function open() {
   const place = address.read();
+  page.setAttribute("aria-busy", "true");
   try {
+    if (!current && !(await get("/session")).open) return askForKey();
     if (!dashboards.has(place.uid)) {
       dashboards.set(place.uid, await get(`/api/admin/dashboards/${encodeURIComponent(place.uid)}`));
     }
@@ -87,6 +89,7 @@ async function load() {
 function fail(error) {
   if (error.name === "AbortError") return;
   if (error instanceof LoggedOut) return askForKey(error.message);
+  page.setAttribute("aria-busy", "false");
   page.replaceChildren(make("div", { class: "problem", role: "alert" },
     make("h1", { text: "This page cannot be shown" }), make("p", { text: error.message }),
     make("p", {}, make("a", { href: "/", "data-link": true, text: "To the overview" }))));
@@ -94,6 +97,7 @@ function fail(error) {
 
 function askForKey() {
   refreshing?.abort();
+  page.setAttribute("aria-busy", "false");
   top.hidden = true;
   current = null;
   const key = make("input", { type: "password", id: "key", autocomplete: "current-password", required: true, spellcheck: "false" });
@@ -113,6 +117,7 @@ function askForKey() {
     },
   }, make("img", { src: "/static/icon.svg", alt: "", width: "48", height: "48" }),
   make("h1", { text: "Tallyspan" }), make("p", { text: "What your LLM calls cost. Costs are for admins." }),
+  make("input", { type: "text", autocomplete: "username", value: "tallyspan", hidden: true }), // for password managers
   make("label", { for: "key", text: "Admin key" }), key, problem,
   make("button", { type: "submit", class: "primary", text: "Log in" }),
   make("p", { class: "hint", text: "The operator has it: tallyspan up prints the name of its file, or it is TALLYSPAN_ADMIN_KEY." }));

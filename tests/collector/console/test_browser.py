@@ -1,0 +1,256 @@
+"""The console in a real browser: every page drawn, no error, the API's own figures on it.
+
+Pictures of every page are left in the folder that TALLYSPAN_SCREENSHOTS names, else in
+build/screenshots.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from call_facts import NASTY, NASTY_FACTS, a_busy_time, fill
+from grafana_pages import key
+from running import Running, running_collector
+from tallyspan_collector.console.dashboards import bundled
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PICTURES = Path(
+    os.environ.get("TALLYSPAN_SCREENSHOTS", Path(__file__).parents[3] / "build/screenshots")
+)
+DESK, PHONE = {"width": 1440, "height": 1000}, {"width": 390, "height": 844}
+PAGES = [uid.removeprefix("tallyspan-") for uid in bundled()]
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running_collector(tmp_path_factory.mktemp("store")) as running:
+        fill(running.client, a_busy_time())
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A tab that keeps what the browser complained of, and every address it asked."""
+
+    def __init__(self, chromium: Any, collector: Running, size: Any, scheme: str) -> None:
+        self.home = collector.ready.admin
+        self.context = chromium.new_context(viewport=size, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console",
+            lambda said: (
+                self.complaints.append(said.text) if said.type in {"error", "warning"} else None
+            ),
+        )
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(self.home + "/")
+        key_file = collector.ready.admin_key_file
+        assert key_file is not None
+        self.page.fill("#key", Path(key_file).read_text().strip())
+        self.page.press("#key", "Enter")
+        self.settle()
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.home + path)
+        self.settle()
+
+    def settle(self) -> None:
+        self.page.wait_for_selector("#page[aria-busy=false]")
+        playwright.expect(self.page.locator(".panel.loading")).to_have_count(0)
+
+    def picture(self, name: str) -> None:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+    def api(self, path: str) -> Any:
+        answer = self.context.request.get(self.home + path)
+        assert answer.ok
+        return answer.json()
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def tab(chromium: Any, collector: Running) -> Iterator[Tab]:
+    opened = Tab(chromium, collector, DESK, "light")
+    yield opened
+    opened.context.close()
+
+
+def test_every_page_is_drawn_without_an_error_or_a_request_to_elsewhere(
+    chromium: Any, collector: Running, scheme: str
+) -> None:
+    tab = Tab(chromium, collector, DESK, scheme)
+    for name in PAGES:
+        tab.open(f"/d/tallyspan-{name}")
+        dashboard = tab.api(f"/api/admin/dashboards/tallyspan-{name}")
+        assert tab.page.locator(".panel").count() == len(dashboard["panels"])
+        assert tab.page.locator(".panel.failed").count() == 0
+        empty = tab.page.locator(".panel .body:empty").count()
+        assert empty == 0, name
+        tab.picture(f"{name}-{scheme}")
+    assert tab.complaints == []
+    assert {url for url in tab.asked if not url.startswith((tab.home, "blob:"))} == set()
+    assert not any("tsa_" in url for url in tab.asked)
+    tab.context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_figures_on_a_page_are_those_of_the_api(tab: Tab, name: str) -> None:
+    tab.open(f"/d/tallyspan-{name}?from=now-29d%2Fd&to=now%2Fd")
+    query = tab.page.url.partition("?")[2]
+    dashboard = tab.api(f"/api/admin/dashboards/tallyspan-{name}")
+    for panel in dashboard["panels"]:
+        drawn = tab.page.locator(f"[data-panel='{panel['id']}']")
+        answer = tab.api(f"/api/admin/dashboards/tallyspan-{name}/panels/{panel['id']}?{query}")
+        names = [column["name"] for column in answer["columns"]]
+        if panel["type"] == "stat" and panel["title"] != "Since the last call":
+            shown = drawn.locator(".figure").get_attribute("data-value")
+            value = answer["rows"][0][0] if answer["rows"] else None
+            assert shown == (None if value is None else text_of(value)), panel["title"]
+        if panel["type"] == "table" and answer["rows"]:
+            first = drawn.locator("tbody tr").first.locator("td")
+            hidden = {
+                each["matcher"]["options"]
+                for each in panel["fieldConfig"]["overrides"]
+                for said in each["properties"]
+                if said["id"] == "custom.hidden"
+            }
+            row = [
+                text_of(value)
+                for column, value in zip(names, answer["rows"][0], strict=True)
+                if column not in hidden
+            ]
+            shown = [cell.get_attribute("data-value") or "" for cell in first.all()]
+            assert shown == row, panel["title"]
+            assert drawn.locator("tbody tr").count() == len(answer["rows"])
+
+
+def text_of(value: Any) -> str:
+    """As JavaScript writes it."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def test_from_the_overview_to_a_user_to_a_conversation_by_links(tab: Tab) -> None:
+    tab.page.locator(".panel", has_text="Top users").get_by_role("link", name="linus.t").click()
+    tab.settle()
+    assert f"var-user={key('linus.t')}" in tab.page.url
+    assert tab.page.locator("[data-panel='1'] .figure").inner_text() == "linus.t"
+
+    tab.page.get_by_role("link", name="refactoring").click()
+    tab.settle()
+    assert tab.page.locator("h1").inner_text() == "Conversation"
+    assert tab.page.locator("[data-panel='3'] .figure").inner_text() == "$5.67"
+    tab.page.go_back()
+    tab.settle()
+    assert tab.page.locator("h1").inner_text() == "User"
+
+
+def test_what_is_chosen_is_in_the_address_and_in_the_figures(tab: Tab) -> None:
+    tab.page.click("[data-chooser='User'] .opener")
+    tab.page.fill("[data-chooser='User'] input[type=search]", "linus")
+    tab.page.get_by_label("linus.t").check()
+    tab.page.click("[data-chooser='User'] .primary")
+    tab.settle()
+
+    assert f"var-user={key('linus.t')}" in tab.page.url
+    rows = tab.page.locator(".panel", has_text="Top users").locator("tbody tr")
+    assert [row.locator("td").first.inner_text() for row in rows.all()] == ["linus.t"]
+    tab.page.click("[data-chooser='Range'] .opener")
+    tab.page.get_by_role("button", name="Last 7 days").click()
+    tab.settle()
+    assert "from=now-7d" in tab.page.url
+    assert "var-user" in tab.page.url
+
+
+def test_a_table_is_sorted_and_a_chart_becomes_a_table_by_keyboard_alone(tab: Tab) -> None:
+    tab.open("/d/tallyspan-users")
+    tokens = tab.page.get_by_role("button", name="Tokens")
+    tokens.focus()
+    tab.page.keyboard.press("Enter")
+    heading = tab.page.locator("th", has_text="Tokens")
+    assert heading.get_attribute("aria-sort") == "descending"
+    cells = tab.page.locator("td:nth-child(7)").all()
+    counts = [int(cell.get_attribute("data-value") or 0) for cell in cells]
+    assert counts == sorted(counts, reverse=True)
+
+    tab.page.get_by_label("Show Spend per day, by user as a table").focus()
+    tab.page.keyboard.press("Enter")
+    assert tab.page.locator("[data-panel='6'] table tbody tr").count() > 20
+
+
+def test_a_chart_says_what_is_under_the_pointer(tab: Tab) -> None:
+    chart = tab.page.locator("[data-panel='10'] .u-over")
+    box = chart.bounding_box()
+    tab.page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5)
+
+    tooltip = tab.page.locator("[data-panel='10'] .tooltip")
+    assert re.search(r"20\d\d-\d\d-\d\d", tooltip.inner_text())
+    assert "Total" in tooltip.inner_text()
+
+
+def test_nothing_is_wider_than_a_phone(chromium: Any, collector: Running) -> None:
+    tab = Tab(chromium, collector, PHONE, "light")
+    for name in PAGES:
+        tab.open(f"/d/tallyspan-{name}")
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
+        tab.picture(f"{name}-phone")
+    assert tab.complaints == []
+    tab.context.close()
+
+
+def test_logging_out_ends_the_session(tab: Tab) -> None:
+    tab.page.click("#logout")
+    tab.page.wait_for_selector("#key")
+    tab.picture("login")
+
+    assert tab.context.request.get(f"{tab.home}/api/admin/dashboards").status == 401
+
+
+def test_names_that_strangers_wrote_are_text_and_nothing_else(
+    chromium: Any, tmp_path: Path
+) -> None:
+    with running_collector(tmp_path) as running:
+        fill(running.client, NASTY_FACTS)
+        tab = Tab(chromium, running, DESK, "light")
+        tab.page.on("dialog", lambda _: tab.complaints.append("a script of a stranger ran"))
+        for name in PAGES:
+            tab.open(f"/d/tallyspan-{name}")
+            assert tab.page.locator(".panel.failed").count() == 0
+        tab.open("/d/tallyspan-users")
+        links = tab.page.locator(".panel.table td:first-child a").all()
+        assert {link.evaluate("e => e.textContent") for link in links} == set(NASTY)
+        for name in NASTY:
+            tab.open(f"/d/tallyspan-user?var-user={key(name)}")
+            figure = tab.page.locator("[data-panel='1'] .figure")
+            assert figure.evaluate("e => e.textContent") == name
+        assert tab.complaints == []
+        tab.context.close()

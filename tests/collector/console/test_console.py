@@ -1,0 +1,363 @@
+"""The console's server: who gets in, what is asked, and that nothing but known SQL is run."""
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from starlette.testclient import TestClient
+
+from call_facts import FACTS, NASTY, NASTY_FACTS, fill, memory_ledger, spend
+from grafana_macros import interpolate
+from grafana_pages import SINGLE, key, queries
+from tallyspan_collector.api import create_app
+from tallyspan_collector.console import macros, time_range
+from tallyspan_collector.console.dashboards import bundled
+from tallyspan_collector.console.sessions import COOKIE, LASTS_SECONDS, Sessions
+from tallyspan_collector.keys import Key, Keys, digest
+from tallyspan_collector.summary import RequestError
+
+NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
+OVERVIEW = "/api/admin/dashboards/tallyspan-overview"
+ADMIN, SALES, APP = "tsa_admin", "tsa_sales", "tsu_app"
+
+
+def keys() -> Keys:
+    now = int(time.time())
+    said: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("admin", "admin", ADMIN, {}),
+        ("sales", "admin", SALES, {"departments": ("sales",)}),
+        ("two", "admin", "tsa_two", {"departments": ("sales", "research")}),
+        ("old", "admin", "tsa_old", {"expires_s": now - 1}),
+        ("gone", "admin", "tsa_gone", {"revoked_s": now - 1}),
+        ("slow", "admin", "tsa_slow", {"rate_limit": 1}),
+        ("chat", "app", APP, {}),
+        ("shop", "ingest", "tsi_shop", {}),
+    ]
+    return Keys(
+        Key(name, role, name, digest(token.encode()), **more) for name, role, token, more in said
+    )
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
+        client.database = "tallyspan"
+        yield client
+
+
+@pytest.fixture
+def browser(ledger: Client) -> TestClient:
+    fill(ledger, FACTS)
+    return TestClient(create_app(ledger, keys(), lambda: {"ready": True}, lambda: ""))
+
+
+def with_key(client: TestClient, token: str) -> TestClient:
+    client.headers["Authorization"] = f"Bearer {token}"
+    return client
+
+
+def panel(client: TestClient, title: str, page: str = "overview", **query: Any) -> Any:
+    path = f"/api/admin/dashboards/tallyspan-{page}"
+    (found,) = [each for each in client.get(path).json()["panels"] if each["title"] == title]
+    answer = client.get(f"{path}/panels/{found['id']}", params={"from": "now-90d", **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("path", [OVERVIEW, f"{OVERVIEW}/panels/1", f"{OVERVIEW}/variables/user",
+                                  "/api/admin/dashboards", "/api/admin/token_usage?department=sales",
+                                  "/api/admin/token_usage/summary?department=sales",
+                                  "/api/usage/conversations/none"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("token", "admin", "app"),
+    [
+        (None, 401, 401),
+        ("tsa_wrong", 401, 401),
+        ("tsi_shop", 401, 401),
+        ("tsa_old", 401, 401),
+        ("tsa_gone", 401, 401),
+        (APP, 401, 404),
+        (SALES, 200, 404),
+        (ADMIN, 200, 404),
+    ],
+)
+def test_who_may_read_what(
+    browser: TestClient, path: str, token: str | None, admin: int, app: int
+) -> None:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    assert browser.get(path, headers=headers).status_code == (app if "/usage/" in path else admin)
+
+
+def test_a_key_shown_once_opens_a_session_that_no_script_and_no_other_site_can_use(
+    browser: TestClient,
+) -> None:
+    answer = browser.post("/login", json={"key": f" {ADMIN}\n"})
+
+    assert answer.status_code == 204
+    cookie = answer.headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert ADMIN not in cookie
+    assert browser.get(OVERVIEW).status_code == 200
+    browser.post("/logout")
+    assert browser.get(OVERVIEW).status_code == 401
+
+
+def test_behind_tls_the_cookie_never_travels_without(ledger: Client) -> None:
+    app = create_app(ledger, keys(), lambda: {"ready": True}, lambda: "")
+    answer = TestClient(app, base_url="https://tallyspan.test").post("/login", json={"key": ADMIN})
+
+    assert "Secure" in answer.headers["Set-Cookie"].split("; ")
+
+
+@pytest.mark.parametrize("token", ["", "tsa_wrong", "tsi_shop", APP, "tsa_old", "tsa_gone", "é"])
+def test_only_an_admin_key_opens_a_session(browser: TestClient, token: str) -> None:
+    answer = browser.post("/login", json={"key": token})
+
+    assert (answer.status_code, answer.headers.get("Set-Cookie")) == (401, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ('{"key": "tsa_admin"}', "text/plain"),
+        ("key=tsa_admin", "application/x-www-form-urlencoded"),
+        ("{", "application/json"),
+        ("[1]", "application/json"),
+        ('{"key": 1}', "application/json"),
+        ("[" * 4000, "application/json"),
+        ('{"key": "' + "x" * 5000 + '"}', "application/json"),
+    ],
+)
+def test_a_login_that_is_none_is_refused_with_a_sentence(
+    browser: TestClient, body: str, kind: str
+) -> None:
+    answer = browser.post("/login", content=body, headers={"Content-Type": kind})
+
+    assert answer.status_code == 400
+    assert "application/json" in answer.json()["error"]
+
+
+def test_after_many_wrong_keys_even_the_right_one_waits_a_minute(browser: TestClient) -> None:
+    for _ in range(20):
+        assert browser.post("/login", json={"key": "guess"}).status_code == 401
+
+    assert browser.post("/login", json={"key": ADMIN}).status_code == 429
+
+
+def test_a_session_ends_by_itself_and_with_its_key(ledger: Client) -> None:
+    clock = [0.0]
+    sessions = Sessions(lambda: clock[0])
+    token = sessions.open(b"key")
+    clock[0] = LASTS_SECONDS - 1
+    assert sessions.of(token) is not None
+    clock[0] = LASTS_SECONDS
+    assert sessions.of(token) is None
+
+    mine = keys()
+    client = TestClient(create_app(ledger, mine, lambda: {"ready": True}, lambda: ""))
+    client.post("/login", json={"key": "tsa_slow"})
+    assert client.get("/api/admin/dashboards").status_code == 200
+    mine._by_digest.clear()
+    assert client.get("/api/admin/dashboards").status_code == 401
+
+
+def test_a_made_up_cookie_opens_nothing(browser: TestClient) -> None:
+    browser.cookies.set(COOKIE, "x" * 43)
+
+    assert browser.get(OVERVIEW).status_code == 401
+
+
+def test_a_key_above_its_rate_is_told_to_wait(browser: TestClient) -> None:
+    slow = with_key(browser, "tsa_slow")
+    statuses = [slow.get("/api/admin/dashboards").status_code for _ in range(3)]
+
+    assert statuses[0] == 200
+    assert 429 in statuses
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/d/tallyspan-users", "/static/main.js", "/static/console.css"]
+)
+def test_the_page_takes_nothing_from_elsewhere_and_says_no_figure(
+    browser: TestClient, path: str
+) -> None:
+    answer = browser.get(path)
+
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert not re.search(r"(src|href|url)\W{1,3}https?://", answer.text)
+    if path.startswith(("/d/", "/?")) or path == "/":
+        assert not re.search(r"<script>|style=|onclick=", answer.text)
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../site.py", "/static/%2e%2e/site.py", "/static/", "/d/"]
+)
+def test_there_is_nothing_but_the_files_of_the_console(browser: TestClient, path: str) -> None:
+    assert browser.get(path).status_code == 404
+
+
+def test_the_console_draws_the_very_dashboards_that_grafana_does(browser: TestClient) -> None:
+    admin = with_key(browser, ADMIN)
+    uids = [each["uid"] for each in admin.get("/api/admin/dashboards").json()["dashboards"]]
+
+    assert set(uids) == set(bundled())
+    for uid in uids:
+        assert admin.get(f"/api/admin/dashboards/{uid}").text == bundled()[uid].text
+
+
+@pytest.mark.parametrize("data", [FACTS, NASTY_FACTS, []], ids=["seeded", "nasty", "empty"])
+def test_bound_parameters_find_what_text_in_the_query_finds(
+    ledger: Client, data: list[Any]
+) -> None:
+    fill(ledger, data)
+    end = datetime.now(UTC)
+    start = end - timedelta(days=30)
+    for title, sql in queries():
+        names = ["ada", "c1", "", *NASTY]
+        many = {name: [key(text) for text in names] for name in ("user", "department", "model")}
+        one = {name: [key(names[1 if data is FACTS else 4])] for name in SINGLE}
+        for chosen in [one] if title.startswith(SINGLE) else [{}, many]:
+            text, parameters = macros.bind(sql, start, end, chosen)
+            assert "$" not in text
+            bound = ledger.query(text, parameters=parameters).result_rows
+            assert bound == ledger.query(interpolate(sql, start, end, chosen)).result_rows, title
+
+
+def test_figures_are_exact_and_those_of_the_summary(browser: TestClient) -> None:
+    admin = with_key(browser, ADMIN)
+    shown = panel(admin, "Spend")
+    total = admin.get("/api/admin/token_usage/summary").json()["totals"]
+
+    assert shown["columns"] == [{"name": "spend", "kind": "decimal"}]
+    assert shown["rows"] == [[total["cost_usd"]]]
+    assert Decimal(shown["rows"][0][0]) == spend(FACTS)
+
+
+def test_several_values_of_a_variable_are_all_meant(browser: TestClient) -> None:
+    admin = with_key(browser, ADMIN)
+    shown = panel(admin, "Calls", "overview", **{"var-user": [key("ada"), key("")]})
+
+    assert shown["rows"] == [[sum(fact.user in {"ada", ""} for fact in FACTS)]]
+
+
+def test_options_of_a_variable_are_keys_with_names(browser: TestClient) -> None:
+    answer = with_key(browser, ADMIN).get(f"{OVERVIEW}/variables/user?from=now-90d").json()
+
+    assert ["k616461", "ada"] in answer["rows"]
+    assert ["k", "(nobody said)"] in answer["rows"]
+
+
+def test_a_key_limited_to_a_department_sees_no_other_on_any_page(browser: TestClient) -> None:
+    sales = [fact for fact in FACTS if fact.department == "sales"]
+    limited = with_key(browser, SALES)
+
+    assert panel(limited, "Spend")["rows"] == [[str(spend(sales))]]
+    assert panel(limited, "Calls", "overview", **{"var-department": [key("research")]})["rows"] == [
+        [0]
+    ]
+    assert panel(limited, "Calls of the user", "user", **{"var-user": [key("ada")]})["rows"] == [
+        [0]
+    ]
+    for uid, dashboard in bundled().items():
+        for number in dashboard.panels:
+            query = {"from": "now-90d"} | {
+                f"var-{name}": key("ada") for name in SINGLE if name in dashboard.variables
+            }
+            answer = limited.get(f"/api/admin/dashboards/{uid}/panels/{number}", params=query)
+            assert answer.status_code == 200
+            assert not re.search("ada|research|tutor", answer.text), (uid, number)
+
+
+def test_a_limited_key_gets_its_department_from_the_api_and_no_other(browser: TestClient) -> None:
+    summary = "/api/admin/token_usage/summary"
+    limited = with_key(browser, SALES)
+    rows = limited.get(f"{summary}?group_by=department").json()["rows"]
+    assert [row["department"] for row in rows] == ["sales"]
+    assert limited.get(f"{summary}?department=research").status_code == 400
+    entries = limited.get("/api/admin/token_usage").json()["entries"]
+    assert {entry["department"] for entry in entries} == {"sales"}
+
+    two = with_key(browser, "tsa_two")
+    refused = two.get(summary)
+    assert (refused.status_code, "one of sales, research" in refused.json()["error"]) == (400, True)
+    assert two.get(f"{summary}?department=research").json()["totals"]["calls"] == 4
+
+
+def test_an_application_reads_the_cost_of_a_conversation_by_its_id(browser: TestClient) -> None:
+    answer = with_key(browser, APP).get("/api/usage/conversations/c1")
+
+    assert answer.status_code == 200
+    said = answer.json()
+    assert (said["conversation_id"], said["calls"], said["cost_usd"]) == ("c1", 2, "2")
+    assert with_key(browser, SALES).get("/api/usage/conversations/c1").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("var-user=' OR 1=1 --", "var-user takes keys"),
+        ("var-user=k6", "var-user takes keys"),
+        ("var-user=k616G", "var-user takes keys"),
+        ("var-agent=k", "unknown parameter 'var-agent'"),
+        ("sql=SELECT 1", "unknown parameter 'sql'"),
+        ("from=now&to=now-1d", "from must be before to"),
+        ("from=yesterday", "from must be a range"),
+        ("from=now-99999y", "from must be a range"),
+        ("to=99999999999999", "to must be a range"),
+        ("from=", "from must be a range"),
+        ("&".join(["var-user=k61"] * 1001), "a variable takes 1000 values"),
+    ],
+)
+def test_what_is_no_question_is_refused_with_a_sentence(
+    browser: TestClient, query: str, sentence: str
+) -> None:
+    answer = with_key(browser, ADMIN).get(f"{OVERVIEW}/panels/1?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(sentence)
+
+
+@pytest.mark.parametrize("path", ["nothing", "tallyspan-overview/panels/99",
+                                  "tallyspan-overview/panels/-1",
+                                  "tallyspan-overview/variables/sql"])  # fmt: skip
+def test_what_is_not_there_is_a_404(browser: TestClient, path: str) -> None:
+    assert with_key(browser, ADMIN).get(f"/api/admin/dashboards/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        ("now-6h", "now", "2026-03-31T06:30:00", "2026-03-31T12:30:00"),
+        ("now/M", "now", "2026-03-01T00:00:00", "2026-03-31T12:30:00"),
+        ("now-1M/M", "now-1M/M", "2026-02-01T00:00:00", "2026-02-28T23:59:59"),
+        ("now-1M", "now", "2026-02-28T12:30:00", "2026-03-31T12:30:00"),
+        ("now/w", "now/d", "2026-03-30T00:00:00", "2026-03-31T23:59:59"),
+        ("now/y", "now-1d", "2026-01-01T00:00:00", "2026-03-30T12:30:00"),
+        ("2026-03-01", "2026-03-02", "2026-03-01T00:00:00", "2026-03-03T00:00:00"),
+        ("1774915200000", "now", "2026-03-31T00:00:00", "2026-03-31T12:30:00"),
+    ],
+)
+def test_a_range_is_read_as_grafana_writes_it(start: str, end: str, first: str, last: str) -> None:
+    found = time_range.read(start, end, NOW)
+
+    assert [moment.strftime("%Y-%m-%dT%H:%M:%S") for moment in found] == [first, last]
+
+
+@pytest.mark.parametrize("text", ["now-0d", "now+1d", "now-1x", "now-1d/h", " now", "now\n", "٣"])
+def test_what_is_no_range_is_none(text: str) -> None:
+    with pytest.raises(RequestError):
+        time_range.read(text, "now", NOW)
+
+
+def test_a_macro_the_console_does_not_know_is_an_error_and_no_query() -> None:
+    with pytest.raises(ValueError, match="does not know"):
+        macros.bind("SELECT $__interval_s", NOW, NOW, {})
