@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check dashboards bench bench-store clean
+.PHONY: install demo test check dashboards bench bench-store soak clean
 
 install: $(VENV)/.dev
 
@@ -25,6 +25,9 @@ bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumenta
 
 bench-store: $(VENV)/.created  ## the store with ROWS calls (default a million): latency, bytes
 	@ROWS=$(or $(ROWS),1000000) $(BIN)/python bench store
+
+soak: $(VENV)/.dev  ## kills and outages under load for MINUTES (default 10): nothing lost, nothing twice
+	@$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),10)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -43,14 +44,14 @@ def prepare(spans: int, genai_share: float, seed: int, start_ns: int) -> bytes:
     chance = random.Random(seed)
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
-    for key, value in {
+    for key, named in {
         "service.name": f"svc-{seed % 8}",
         "service.version": "1.4.2",
         "deployment.environment.name": "production",
         "host.name": f"node-{seed % 8}",
         "telemetry.sdk.language": "python",
     }.items():
-        _put(resource.resource.attributes, key, value)
+        _put(resource.resource.attributes, key, named)
     scopes = []
     for name in ("opentelemetry.instrumentation.openai_v2", "opentelemetry.instrumentation.httpx"):
         scope = resource.scope_spans.add()
@@ -61,7 +62,7 @@ def prepare(spans: int, genai_share: float, seed: int, start_ns: int) -> bytes:
         span = scopes[0 if is_call else 1].spans.add()
         span.trace_id = MARK + chance.randbytes(9)
         span.span_id, span.parent_span_id = chance.randbytes(8), chance.randbytes(8)
-        span.kind = 3
+        span.kind = 3  # type: ignore[assignment]  # the enum is an int
         span.start_time_unix_nano = start_ns + number * 10**6
         span.end_time_unix_nano = span.start_time_unix_nano + chance.randrange(10**8, 5 * 10**9)
         attributes = _call(chance) if is_call else _http(chance)
@@ -116,8 +117,8 @@ def _http(chance: random.Random) -> dict[str, object]:
     }
 
 
-def _put(attributes: object, key: str, value: object) -> None:
-    pair = attributes.add()  # type: ignore[attr-defined]  # protobuf's repeated field
+def _put(attributes: Any, key: str, value: object) -> None:
+    pair = attributes.add()
     pair.key = key
     match value:
         case bool():

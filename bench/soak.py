@@ -1,0 +1,268 @@
+"""Load with kills and outages; at the end every acknowledged call is in the ledger exactly once.
+
+    python bench/soak.py [--minutes 10] [--seed 1]
+
+Senders give requests until they are acknowledged and send some of them twice. At random moments the
+collector is killed with SIGKILL and started again, the store's engine is killed (the collector
+starts it again), and the store is taken away for a while (its engine is stopped). At the end the
+tokens and the pico-dollars of what was acknowledged are compared with `llm_calls` and with each
+rollup, and the counts are printed. Exit code 1 if anything differs.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import grpc
+from clickhouse_connect.driver.client import Client
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tallyspan.usage import Usage
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.local import running_url
+from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.cost import Priced
+
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+MODEL, PROVIDER = "gpt-4o-2024-08-06", "openai"
+SPANS = 20
+SENDERS = 4
+FIGURES = {
+    "llm_calls": "sum(sign), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
+    "rollup_daily": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
+    "rollup_hourly": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
+}
+
+
+class Collector:
+    """A collector that is killed and started again on the same ports and folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._ports = ["127.0.0.1:0"] * 3
+        self.kills: Counter[str] = Counter()
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        grpc_port, http_port, admin = self._ports
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tallyspan", "up", "--data-dir", str(self._data_dir),
+             "--otlp-grpc", grpc_port, "--otlp-http", http_port, "--admin", admin],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        said = json.loads(self._process.stdout.readline())
+        self._ports = [said["otlp_grpc"], said["otlp_http"], said["admin"].removeprefix("http://")]
+
+    @property
+    def address(self) -> str:
+        """Where it takes OTLP over gRPC."""
+        return self._ports[0]
+
+    def kill(self) -> None:
+        """Kill it, leave it dead for a moment, start it again."""
+        self.kills["collector"] += 1
+        self._process.kill()
+        self._process.wait()
+        time.sleep(0.5)
+        self.start()
+
+    def kill_store(self) -> None:
+        """Kill the engine; the collector starts it again."""
+        for pid in self._engines():
+            self.kills["store"] += 1
+            os.kill(pid, signal.SIGKILL)
+
+    def away(self, seconds: float) -> None:
+        """Let the engine stand still for so long."""
+        engines = self._engines()
+        self.kills["outage"] += 1
+        for pid in engines:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        for pid in engines:
+            os.kill(pid, signal.SIGCONT)
+
+    def stop(self) -> int:
+        """End it in good order; return its exit code."""
+        self._process.terminate()
+        return self._process.wait(120)
+
+    def client(self) -> Client:
+        """Return a client of its store."""
+        url = running_url(self._data_dir)
+        assert url is not None
+        return connect(url)
+
+    def _engines(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                said = (entry / "cmdline").read_bytes().decode()
+            except (OSError, ValueError):
+                continue
+            if "local_engine" in said and str(self._data_dir) in said:
+                found.append(int(entry.name))
+        return found
+
+
+class Load:
+    """Senders that remember what was acknowledged."""
+
+    def __init__(self, collector: Collector, seed: int) -> None:
+        self._collector = collector
+        self._seed = seed
+        self._stopping = threading.Event()
+        self._adding = threading.Lock()
+        self.requests = self.again = 0
+        self.tokens: list[tuple[int, int]] = []
+        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(SENDERS)]
+
+    def start(self) -> None:
+        """Begin to send."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let every sender get its last request acknowledged."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, number: int) -> None:
+        chance = random.Random(self._seed * 100 + number)
+        while not self._stopping.is_set():
+            body, tokens = _request(chance)
+            times = 2 if chance.random() < 0.1 else 1
+            for _ in range(times):
+                self._until_acknowledged(body)
+            with self._adding:
+                self.requests += 1
+                self.again += times - 1
+                self.tokens += tokens
+            time.sleep(0.01)
+
+    def _until_acknowledged(self, body: bytes) -> None:
+        while True:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(self._collector.address, options=options) as channel:
+                try:
+                    channel.unary_unary(EXPORT)(body, timeout=10)
+                except grpc.RpcError:
+                    time.sleep(0.2)
+                else:
+                    return
+
+
+def _request(chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    scope.scope.name = "tallyspan"
+    tokens = []
+    for _ in range(SPANS):
+        span = scope.spans.add()
+        span.trace_id, span.span_id = chance.randbytes(16), chance.randbytes(8)
+        span.start_time_unix_nano = time.time_ns() - chance.randrange(3 * 86_400) * 10**9
+        span.end_time_unix_nano = span.start_time_unix_nano + 10**9
+        given, made = chance.randrange(1, 5000), chance.randrange(1, 900)
+        tokens.append((given, made))
+        said: dict[str, Any] = {
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": PROVIDER,
+            "gen_ai.request.model": MODEL, "gen_ai.response.model": MODEL,
+            "gen_ai.usage.input_tokens": given, "gen_ai.usage.output_tokens": made,
+            "tallyspan.usage.source": "provider", "user.id": f"u{chance.randrange(200)}",
+        }  # fmt: skip
+        for key, value in said.items():
+            pair = span.attributes.add()
+            pair.key = key
+            if isinstance(value, int):
+                pair.value.int_value = value
+            else:
+                pair.value.string_value = value
+    return request.SerializeToString(), tokens
+
+
+def expected(tokens: list[tuple[int, int]]) -> tuple[int, int, int, Decimal]:
+    """Return calls, tokens and USD of what was acknowledged, one call after another."""
+    book, picousd = PriceBook.load(), 0
+    for given, made in tokens:
+        priced = book.price(
+            provider=PROVIDER,
+            endpoint_id="",
+            model=MODEL,
+            at_ns=time.time_ns(),
+            usage=Usage(input_tokens=given, output_tokens=made),
+        )
+        assert isinstance(priced, Priced)
+        picousd += priced.cost_picousd
+    return (
+        len(tokens),
+        sum(given for given, _ in tokens),
+        sum(made for _, made in tokens),
+        Decimal(picousd).scaleb(-12),
+    )
+
+
+def main() -> int:
+    """Run, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        collector = Collector(Path(folder))
+        load = Load(collector, options.seed)
+        load.start()
+        until = time.monotonic() + options.minutes * 60
+        while time.monotonic() < until:
+            time.sleep(chance.uniform(2, 8))
+            match chance.choice(("collector", "store", "store", "outage")):
+                case "collector":
+                    collector.kill()
+                case "store":
+                    collector.kill_store()
+                case _:
+                    collector.away(chance.uniform(1, 6))
+        load.stop()
+        wanted = expected(load.tokens)
+        last: dict[str, tuple[Any, ...]] = {}
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            with collector.client() as client:
+                last = {
+                    table: tuple(client.query(f"SELECT {sums} FROM {table}").result_rows[0])
+                    for table, sums in FIGURES.items()
+                }
+            if all(figures == wanted for figures in last.values()):
+                break
+            time.sleep(1)
+        code = collector.stop()
+    for what, times in sorted(collector.kills.items()):
+        print(f"soak.{what} {times} times")
+    print(f"soak.requests {load.requests} requests")
+    print(f"soak.sent_again {load.again} requests")
+    print(f"soak.acknowledged {wanted[0]} calls")
+    wrong = {table: figures for table, figures in last.items() if figures != wanted}
+    for table in FIGURES:
+        print(f"soak.{table}.difference {last[table][0] - wanted[0]} calls")
+    for table, figures in wrong.items():
+        print(f"{table}: {figures}, expected {wanted}", file=sys.stderr)
+    print(f"soak.exit_code {code} code")
+    return 1 if wrong or code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
