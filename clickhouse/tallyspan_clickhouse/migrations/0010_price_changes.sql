@@ -20,3 +20,19 @@ CREATE TABLE {database}.price_changes {on_cluster}
 ENGINE = {replicated}MergeTree
 ORDER BY (started_at, run_id)
 COMMENT 'Audit of price changes to booked calls; the amounts themselves are entries of llm_calls';
+
+CREATE TABLE {database}.price_books {on_cluster}
+(
+    hash String COMMENT 'Of the price file and the version of the bundled prices, hex',
+    loaded_at DateTime64(3, 'UTC') COMMENT 'When a collector first used it (UTC)',
+    loaded_by String COMMENT 'Account and host of that collector',
+    bundled String COMMENT 'Bundled prices behind the file, such as genai-prices 0.2.3',
+    file_name String COMMENT 'Name of the price file; empty: there is none',
+    content String CODEC(ZSTD(1)) COMMENT 'The price file as it was',
+    price_ids Array(String) COMMENT 'Its entries',
+    added Array(String) COMMENT 'Price ids that came with this version',
+    removed Array(String) COMMENT 'Price ids that went with it'
+)
+ENGINE = {replicated}MergeTree
+ORDER BY (loaded_at, hash)
+COMMENT 'Every version of the price book: what it said, since when, who loaded it';
