@@ -67,20 +67,18 @@ def test_a_price_that_arrives_prices_the_calls_that_waited_for_it(tmp_path: Path
     with running_collector(tmp_path / "data", prices=file) as collector:
         book(collector.client, [unpriced(model_name="m", start_time=datetime.now(UTC))])
         file.write_text(ONE)
+        done = "SELECT kind, calls, newly_priced_calls FROM price_changes WHERE state = 'finished'"
         until = time.monotonic() + 30
-        while True:
-            (row,) = collector.rows("SELECT cost_usd, cost_status FROM calls")
-            if row["cost_status"] == "priced":
-                break
+        while not (audit := collector.rows(done)):
             assert time.monotonic() < until, "the price does not arrive"
             time.sleep(0.1)
 
+        assert audit == [{"kind": "backfill", "calls": 1, "newly_priced_calls": 1}]
+        (row,) = collector.rows("SELECT cost_usd, cost_status FROM calls")
+        assert row["cost_status"] == "priced"
         assert float(row["cost_usd"]) == 0.0001
         versions = collector.rows("SELECT added, removed FROM price_books ORDER BY loaded_at")
         assert [len(version["added"]) for version in versions] == [0, 1]
-        (audit,) = collector.rows("SELECT kind, calls, newly_priced_calls FROM price_changes")
-        assert audit == {"kind": "backfill", "calls": 1, "newly_priced_calls": 1}
-
         file.write_text("prices: nonsense\n")
         until = time.monotonic() + 30
         while collector.metric("tallyspan_price_file_broken") != 1:

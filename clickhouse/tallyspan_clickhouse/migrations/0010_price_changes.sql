@@ -1,10 +1,11 @@
 -- Who changed the cost of calls that were booked already, why, and by how much.
 CREATE TABLE {database}.price_changes {on_cluster}
 (
-    run_id String COMMENT 'The run; its entries in llm_calls came between started_at and finished_at',
+    run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
     kind LowCardinality(String) COMMENT 'reprice (a person asked for it) or backfill (a price for unpriced calls arrived)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
-    finished_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC); a run that has no row was broken off: run it again',
+    state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
+    written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
     changed_by String COMMENT 'Who ran it',
     reason String COMMENT 'Why, in the words of who ran it',
     calls_from DateTime64(6, 'UTC') COMMENT 'Start of the calls looked at (UTC)',
