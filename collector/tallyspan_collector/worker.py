@@ -21,7 +21,8 @@ from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.keys import READ_SECONDS, Keys
 from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.metrics import Metrics
-from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.backfill import backfill
+from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
@@ -29,6 +30,7 @@ from tallyspan_collector.receiver.tls import Tls
 from tallyspan_collector.resolution.resolver import Resolver
 
 DRAIN_SECONDS = 10
+PRICES_SECONDS = 2.0
 _log = structlog.get_logger()
 
 
@@ -88,7 +90,8 @@ class Worker:
         self._client = client
         self._keys = keys
         self.metrics = Metrics()
-        self._book = PriceBook.load(config.prices)
+        self._prices = PriceWatch(config.prices)
+        self._is_first = index == 0
         self._tls = tls(config)
         folder = config.data_dir / "spool"
         self._refusal = ""
@@ -104,11 +107,18 @@ class Worker:
             self._refusal = str(error)
             _log.error("spool.unusable", error=str(error))
         else:
+            book = self._prices.book
             self._loader = Loader(
-                client, self._spool, self._seen, self._resolver, self._book, keys, self.metrics
+                client, self._spool, self._seen, self._resolver, book, keys, self.metrics
             )
             self._watch(self._spool)
         self._reading: asyncio.Task[None] | None = None
+        self._pricing: asyncio.Task[None] | None = None
+        self.metrics.watch(
+            "tallyspan_price_file_broken",
+            "1: the price file cannot be used, and the prices before it are",
+            lambda: bool(self._prices.last_error),
+        )
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
 
@@ -132,12 +142,14 @@ class Worker:
             await self._http.start("--otlp-http", self._config.otlp_http, is_shared=is_shared),
         )
         self._reading = asyncio.create_task(self._read_keys())
+        self._pricing = asyncio.create_task(self._watch_prices())
         return listening
 
     async def stop(self) -> None:
         """Take no more; load what is on disk, within `DRAIN_SECONDS`; the rest stays there."""
-        if self._reading is not None:
-            self._reading.cancel()
+        for task in (self._reading, self._pricing):
+            if task is not None:
+                task.cancel()
         stopping = [part.stop(DRAIN_SECONDS) for part in (self._grpc, self._http) if part]
         await asyncio.gather(*stopping)
         if self._loader is not None:
@@ -160,7 +172,8 @@ class Worker:
             reasons += [said for said in (self._spool.last_error, self._loader.last_error) if said]
             if self._spool.waiting_bytes >= self._config.spool_limit:
                 reasons.append("the spool is full: nothing is taken until the store takes more")
-        return {"ready": not reasons, "reasons": reasons}
+        warnings = [said for said in (self._prices.last_error,) if said]
+        return {"ready": not reasons, "reasons": reasons, "warnings": warnings}
 
     async def _read_keys(self) -> None:
         while True:
@@ -169,3 +182,22 @@ class Worker:
                 await asyncio.to_thread(self._keys.read, self._client)
             except Exception as error:  # noqa: BLE001  the keys known so far go on
                 _log.warning("keys.not_read", error=one_line(error))
+
+    async def _watch_prices(self) -> None:
+        is_new = True
+        while True:
+            try:
+                if is_new and self._is_first:
+                    await asyncio.to_thread(self._use_prices)
+                is_new = False
+                await asyncio.sleep(PRICES_SECONDS)
+                is_new = await asyncio.to_thread(self._prices.poll)
+            except Exception as error:  # noqa: BLE001  the store is away: later is early enough
+                _log.warning("prices.not_recorded", error=one_line(error))
+                await asyncio.sleep(READ_SECONDS)
+
+    def _use_prices(self) -> None:
+        self._prices.record(self._client)
+        calls = backfill(self._client, self._prices.book)
+        if calls:
+            _log.info("prices.backfilled", calls=calls)

@@ -82,9 +82,12 @@ class Workers:
             for index, said in sorted(self._said.items())
             for reason in said["health"]["reasons"]
         ]
+        warnings = sorted(
+            {each for said in self._said.values() for each in said["health"].get("warnings", [])}
+        )
         dead = [index for index, (process, _) in self._children.items() if not process.is_alive()]
         reasons += [f"worker {index} is not running" for index in dead]
-        return {"ready": not reasons, "reasons": reasons}
+        return {"ready": not reasons, "reasons": reasons, "warnings": warnings}
 
     def metrics_text(self) -> str:
         """Return the sums of the children's metrics in Prometheus' text format."""

@@ -50,9 +50,14 @@ class PriceBook:
     """Answers what a call costs. Several threads may ask at once."""
 
     def __init__(self, file: PriceFile | None = None) -> None:
-        self.file = file or PriceFile()
         self._known: dict[tuple[str, str, str, str, str], Timeline] = {}
-        self._has_regions = any(match.region for match in self.file.matches)
+        self.use(file or PriceFile())
+
+    def use(self, file: PriceFile) -> None:
+        """Price with another file from now on; calls that are being priced keep the old one."""
+        self.file = file
+        self._has_regions = any(match.region for match in file.matches)
+        self._known = {}  # last: what `_learn` then puts here is made with the new file
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -119,9 +124,10 @@ class PriceBook:
         return made
 
     def _learn(self, key: tuple[str, str, str, str, str]) -> Timeline:
-        if len(self._known) >= KINDS_LIMIT:
-            self._known.clear()
-        made = self._known[key] = self._timeline(Kind(*key))
+        known = self._known
+        if len(known) >= KINDS_LIMIT:
+            known.clear()
+        made = known[key] = self._timeline(Kind(*key))
         return made
 
     def _timeline(self, asked: Kind) -> Timeline:

@@ -18,7 +18,7 @@ CURABLE = (
 """Reasons that a line in the price file takes away."""
 _QUERY = """
 SELECT provider_name, endpoint_id, model_name, service_tier, unpriced_reason,
-    count() AS calls, sum(total_tokens) AS tokens, min(start_time) AS first
+    count() AS calls, sum(total_tokens) AS tokens, min(start_time) AS first, max(start_time) AS last
 FROM calls
 WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons:Array(String)}
     AND start_time >= {start:DateTime64(6, 'UTC')}

@@ -140,19 +140,22 @@ def run(
     Calls whose cost the provider stated, or that were not billed, keep it; a call that has no
     price any more keeps the one it was booked with. Raises what the store raises.
     """
-    started = datetime.now(UTC)
     result = Result()
+    audit = _Audit(client, scope, changed_by, reason, kind)
     for day, until in _days(client, scope):
         batch: list[Change] = []
         for change in _changes(client, book, scope, day, until, result):
             result.add(change)
             batch.append(change)
-            if len(batch) >= BATCH_ENTRIES:
-                _book(client, batch, is_applied=is_applied)
+            if is_applied and len(batch) >= BATCH_ENTRIES:
+                audit.begin()
+                _book(client, batch)
                 batch = []
-        _book(client, batch, is_applied=is_applied)
+        if is_applied and batch:
+            audit.begin()
+            _book(client, batch)
     if is_applied and result.total.calls:
-        _audit(client, scope, result, (started, changed_by, reason, kind))
+        audit.end(result)
     return result
 
 
@@ -258,9 +261,7 @@ def _differences(row: Mapping[str, Any], priced: Priced) -> dict[str, Decimal]:
     return {name: _usd(pico) - (row[name] or 0) for name, pico in zip(COSTS, made, strict=True)}
 
 
-def _book(client: Client, changes: Sequence[Change], *, is_applied: bool) -> None:
-    if not changes or not is_applied:
-        return
+def _book(client: Client, changes: Sequence[Change]) -> None:
     now = datetime.now(UTC)
     rows = [_entry(change, now) for change in changes]
     # With the entry each change comes after: prices may go to and fro, and each time counts.
@@ -304,28 +305,46 @@ def _entry(change: Change, now: datetime) -> Row:
     )
 
 
-def _audit(
-    client: Client, scope: Scope, result: Result, run_: tuple[datetime, str, str, str]
-) -> None:
-    started, changed_by, reason, kind = run_
-    where = {k: v for k, v in asdict(scope).items() if k not in {"start", "end"} and v}
-    row = {
-        "run_id": secrets.token_hex(8),
-        "kind": kind,
-        "started_at": started,
-        "finished_at": datetime.now(UTC),
-        "changed_by": changed_by,
-        "reason": reason,
-        "calls_from": scope.start,
-        "calls_to": scope.end,
-        "scope": json.dumps(where),
-        **asdict(result.total),
-        "old_price_ids": sorted(result.old_price_ids),
-        "new_price_ids": sorted(result.new_price_ids),
-    }
-    client.insert(
-        "price_changes", [list(row.values())], column_names=list(row), settings={"async_insert": 0}
-    )
+class _Audit:
+    """Writes of a run before its first entry that it began, and at the end what it did."""
+
+    def __init__(
+        self, client: Client, scope: Scope, changed_by: str, reason: str, kind: str
+    ) -> None:
+        where = {k: v for k, v in asdict(scope).items() if k not in {"start", "end"} and v}
+        self._client = client
+        self._has_begun = False
+        self._row: Row = {
+            "run_id": secrets.token_hex(8),
+            "kind": kind,
+            "started_at": datetime.now(UTC),
+            "changed_by": changed_by,
+            "reason": reason,
+            "calls_from": scope.start,
+            "calls_to": scope.end,
+            "scope": json.dumps(where),
+        }
+
+    def begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._write({"state": "begun"})
+
+    def end(self, result: Result) -> None:
+        said = {
+            "old_price_ids": sorted(result.old_price_ids),
+            "new_price_ids": sorted(result.new_price_ids),
+        }
+        self._write({"state": "finished", **asdict(result.total), **said})
+
+    def _write(self, said: Row) -> None:
+        row = self._row | {"written_at": datetime.now(UTC)} | said
+        self._client.insert(
+            "price_changes",
+            [list(row.values())],
+            column_names=list(row),
+            settings={"async_insert": 0},
+        )
 
 
 def _usd(picousd: int) -> Decimal:
