@@ -85,6 +85,7 @@ def apply(client: Client, target: Target, known: list[Migration]) -> list[int]:
     [create_database, create_bookkeeping] = target.render(BOOKKEEPING)
     if not pending(client, target.database, known):
         return []
+    _check_cluster(client, target)
     _run(client, create_database, f"preparing database {target.database}")
     on_cluster = target.render("{on_cluster}")
     with schema_lock(client, target.database, on_cluster[0] if on_cluster else ""):
@@ -122,6 +123,21 @@ def _check(applied: dict[int, set[str]], known: list[Migration], database: str) 
                 f"{migration.name} was applied to database {database} and has changed since: "
                 "restore the file, and put the change into a new migration"
             )
+
+
+def _check_cluster(client: Client, target: Target) -> None:
+    """Refuse to make tables of a single server in a schema that has those of a cluster."""
+    clustered = client.command(
+        "SELECT count() FROM system.tables WHERE database = {database:String}"
+        " AND name = 'llm_calls_all'",
+        parameters={"database": target.database},
+        use_database=False,
+    )
+    if clustered and not target.cluster:
+        raise StoreError(
+            f"database {target.database} is on a cluster and its schema is older than this"
+            " tallyspan: run 'tallyspan store migrate --cluster NAME'"
+        )
 
 
 def _record(client: Client, database: str, migration: Migration) -> None:

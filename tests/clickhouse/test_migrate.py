@@ -88,6 +88,14 @@ def test_what_is_pending_can_be_asked_without_changing_anything(client: Client) 
     assert client.query("SHOW DATABASES LIKE 'nowhere'").result_rows == []
 
 
+def test_a_cluster_is_not_upgraded_as_if_it_were_one_server(client: Client) -> None:
+    apply(client, Target("clustered"), bundled()[:1])
+    client.command("CREATE TABLE clustered.llm_calls_all (n UInt8) ENGINE = Memory")
+
+    with pytest.raises(StoreError, match=r"run 'tallyspan store migrate --cluster NAME'"):
+        migrate(client, "clustered")
+
+
 def test_a_schema_that_is_being_changed_is_waited_for_and_then_reported(client: Client) -> None:
     impatient = schema_lock(client, "tallyspan", "", patience_seconds=0.2)
     with (

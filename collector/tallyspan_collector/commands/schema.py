@@ -1,9 +1,10 @@
-"""`tallyspan store migrate`: bring a store's schema up to date, or show what that would run."""
+"""`tallyspan store migrate|accounts`: the schema of a store, and who may do what with it."""
 
 import argparse
 import sys
 from typing import Any
 
+from tallyspan_clickhouse.accounts import account_statements, new_passwords
 from tallyspan_clickhouse.migrate import bundled, migrate, pending
 from tallyspan_clickhouse.rendering import Target
 from tallyspan_collector import config
@@ -28,6 +29,15 @@ def add_parser(commands: Any) -> None:
     )
     to_date.set_defaults(run=_migrate)
 
+    accounts = actions.add_parser(
+        "accounts",
+        help="print the SQL that makes writer, reader and admin of a ClickHouse server, with new"
+        " passwords; the local store has its own",
+    )
+    accounts.add_argument("--database", default="tallyspan")
+    accounts.add_argument("--cluster", default="", help="make them on all its servers")
+    accounts.set_defaults(run=_accounts)
+
 
 def _migrate(options: argparse.Namespace) -> int:
     with writing(options) as client:
@@ -40,4 +50,12 @@ def _migrate(options: argparse.Namespace) -> int:
         applied = migrate(client, target.database, target.cluster)
     said = f"applied {', '.join(map(str, applied))}" if applied else "was up to date"
     sys.stderr.write(f"schema of database {target.database}: {said}\n")
+    return 0
+
+
+def _accounts(options: argparse.Namespace) -> int:
+    target = Target(options.database, options.cluster)
+    for statement in account_statements(target, new_passwords()):
+        sys.stdout.write(f"{statement};\n")
+    sys.stderr.write("the passwords are in these statements and kept nowhere else\n")
     return 0

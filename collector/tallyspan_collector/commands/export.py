@@ -1,0 +1,133 @@
+"""`tallyspan export`: calls as CSV or Parquet, daily charges with the columns of FOCUS 1.2."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector import config, report, summary
+from tallyspan_collector.commands.store import reading
+from tallyspan_collector.errors import ConfigError
+
+ENGINE_FORMATS = {"csv": "CSVWithNames", "parquet": "Parquet", "focus": "CSVWithNames"}
+CALLS = """
+SELECT * FROM token_usage
+WHERE timestamp >= fromUnixTimestamp64Micro({first})
+    AND timestamp < fromUnixTimestamp64Micro({stop})
+ORDER BY timestamp, log_id"""
+# FOCUS 1.2 (focus.finops.org). A cost there may not be null, so a call without a price is no row:
+# LEFT_OUT counts them. Tokens are what is priced; our price is list, contract and bill in one.
+FOCUS = """
+SELECT
+    sum(u.cost_usd) AS BilledCost,
+    if(u.tenant = '', 'default', u.tenant) AS BillingAccountId,
+    BillingAccountId AS BillingAccountName,
+    'USD' AS BillingCurrency,
+    formatDateTime(addMonths(toStartOfMonth(u.day), 1), '%Y-%m-%dT00:00:00Z') AS BillingPeriodEnd,
+    formatDateTime(toStartOfMonth(u.day), '%Y-%m-%dT00:00:00Z') AS BillingPeriodStart,
+    'Usage' AS ChargeCategory,
+    NULL AS ChargeClass,
+    concat('Tokens of ', u.model_name) AS ChargeDescription,
+    'Usage-Based' AS ChargeFrequency,
+    formatDateTime(u.day + 1, '%Y-%m-%dT00:00:00Z') AS ChargePeriodEnd,
+    formatDateTime(u.day, '%Y-%m-%dT00:00:00Z') AS ChargePeriodStart,
+    sum(u.total_tokens) AS ConsumedQuantity,
+    'Tokens' AS ConsumedUnit,
+    BilledCost AS ContractedCost,
+    BilledCost AS EffectiveCost,
+    u.provider_name AS InvoiceIssuerName,
+    BilledCost AS ListCost,
+    ConsumedQuantity AS PricingQuantity,
+    'Tokens' AS PricingUnit,
+    u.provider_name AS ProviderName,
+    u.provider_name AS PublisherName,
+    u.endpoint_id AS ResourceId,
+    u.model_name AS ResourceName,
+    'AI and Machine Learning' AS ServiceCategory,
+    u.provider_name AS ServiceName,
+    u.model_name AS SkuId,
+    u.department AS SubAccountId,
+    u.department AS SubAccountName,
+    toJSONString(map('user_id', u.user_id, 'service_name', toString(u.service_name))) AS Tags
+FROM usage_daily AS u
+WHERE u.day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
+    AND u.day < toDate(fromUnixTimestamp64Micro({stop}), 'UTC')
+GROUP BY u.tenant, u.day, u.model_name, u.user_id, u.department, u.provider_name, u.endpoint_id,
+    u.service_name
+HAVING sum(u.calls) > sum(u.unpriced_calls)
+ORDER BY u.day, u.model_name, u.user_id, u.department, u.endpoint_id, u.service_name"""
+LEFT_OUT = """
+SELECT sum(unpriced_calls) FROM usage_daily
+WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
+    AND day < toDate(fromUnixTimestamp64Micro({stop}), 'UTC')"""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def add_parser(commands: Any) -> None:
+    """Give `tallyspan export` its parser."""
+    parser = commands.add_parser("export", help="calls of a period as CSV, Parquet or FOCUS 1.2")
+    config.add_flags(parser, config.READ_OPTIONS)
+    parser.add_argument("--format", choices=tuple(ENGINE_FORMATS), default="csv")
+    parser.add_argument("--from", dest="first", required=True, help="first day or moment (UTC)")
+    parser.add_argument("--to", dest="last", required=True, help="last day, or moment it ends at")
+    parser.add_argument("--out", help="file to write; without it standard output")
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    first = summary.parse_time(options.first, "--from")
+    stop = summary.parse_time(options.last, "--to", is_end=True)
+    if first >= stop:
+        raise ConfigError(f"--from {options.first} --to {options.last}: the period has no length")
+    is_focus = options.format == "focus"
+    if is_focus and any((moment - _EPOCH) % timedelta(days=1) for moment in (first, stop)):
+        raise ConfigError("--format focus has whole days: give dates for --from and --to")
+    with reading(options) as client, _opened(options.out) as out:
+        query = _within(FOCUS if is_focus else CALLS, first, stop)
+        report.run_sql(client, query, ENGINE_FORMATS[options.format], out)
+        if is_focus:
+            _warn(client, first, stop)
+    return 0
+
+
+def _warn(client: Client, first: datetime, stop: datetime) -> None:
+    count = client.query(_within(LEFT_OUT, first, stop)).result_rows[0][0]
+    if count:
+        sys.stderr.write(
+            f"{count} calls have no price, so their cost is in no row; "
+            "`tallyspan report` shows them\n"
+        )
+
+
+def _within(query: str, first: datetime, stop: datetime) -> str:
+    # Whole microseconds since 1970: nothing a person typed is in the text.
+    bounds = {
+        f"{{{name}}}": str((moment - _EPOCH) // timedelta(microseconds=1))
+        for name, moment in (("first", first), ("stop", stop))
+    }
+    for name, value in bounds.items():
+        query = query.replace(name, f"toInt64({value})")
+    return query
+
+
+@contextmanager
+def _opened(name: str | None) -> Iterator[BinaryIO]:
+    """Yield the stream to write; a file is there only when it is whole."""
+    if name is None:
+        yield sys.stdout.buffer
+        return
+    path = Path(name)
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as file:
+            yield file
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigError(f"--out {name}: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)

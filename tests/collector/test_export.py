@@ -1,0 +1,108 @@
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import clickhouse_connect
+import pytest
+
+from ledger import NOON, book, call, reversal, unpriced
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.local import LocalStore
+from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector.cli import main
+
+DAY = ["--from", "2026-03-31", "--to", "2026-03-31"]
+# The columns FOCUS 1.2 makes mandatory.
+MANDATORY = {
+    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
+    "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd",
+    "ChargePeriodStart", "ContractedCost", "EffectiveCost", "InvoiceIssuerName", "ListCost",
+    "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory",
+    "ServiceName",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("store")
+    with LocalStore(folder) as running, connect(running.url) as client:
+        migrate(client)
+        gone = call(user_id="gone")
+        book(
+            client,
+            [
+                call(user_id='comma, "quote"\nline', cost_usd=Decimal("0.000000000001")),
+                call(user_id="ada", cost_usd=Decimal(2)),
+                call(user_id="ada", start_time=NOON + timedelta(hours=1), cost_usd=Decimal(3)),
+                call(user_id="ada", start_time=NOON + timedelta(days=1)),
+                unpriced(user_id="bob"),
+                gone,
+                reversal(gone),
+            ],
+        )
+        yield folder
+
+
+def exported(store: Path, *flags: str) -> bytes:
+    out = store / "out"
+    assert main(["export", "--data-dir", str(store), "--out", str(out), *flags]) == 0
+    return out.read_bytes()
+
+
+def test_csv_has_every_live_call_of_the_period_exactly(store: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(exported(store, *DAY).decode())))
+
+    costs = [(row["user_id"], row["estimated_cost_usd"]) for row in rows]
+    assert sorted(costs) == [
+        ("ada", "2"),
+        ("ada", "3"),
+        ("bob", "\\N"),
+        ('comma, "quote"\nline', "0.000000000001"),
+    ]
+
+
+def test_parquet_has_the_same_calls(store: Path) -> None:
+    exported(store, "--format", "parquet", *DAY)
+
+    with clickhouse_connect.get_client(interface="chdb", path=str(store / "reads")) as client:
+        read = client.query(
+            "SELECT count(), sum(estimated_cost_usd) FROM file({path:String}, 'Parquet')",
+            parameters={"path": str(store / "out")},
+        )
+        assert read.result_rows == [(4, Decimal("5.000000000001"))]
+
+
+def test_focus_has_its_mandatory_columns_and_adds_up_to_the_priced_cost(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(exported(store, "--format", "focus", *DAY).decode())))
+
+    assert set(rows[0]) >= MANDATORY
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal("5.000000000001")
+    [ada] = [row for row in rows if json.loads(row["Tags"])["user_id"] == "ada"]
+    assert (ada["ChargePeriodStart"], ada["ChargePeriodEnd"], ada["PricingQuantity"]) == (
+        "2026-03-31T00:00:00Z",
+        "2026-04-01T00:00:00Z",
+        "220",
+    )
+    assert "1 calls have no price" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--from", "2026-04-01", "--to", "2026-03-01"], "the period has no length"),
+        (["--from", "2026-04-01T01:00", "--to", "2026-04-02", "--format", "focus"], "whole days"),
+        (["--from", "soon", "--to", "2026-04-02"], "--from must be a date"),
+        ([*DAY, "--out", "/nowhere/at/all"], "--out /nowhere/at/all: No such file"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(
+    store: Path, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "--data-dir", str(store), *flags]) == 2
+    assert says in capsys.readouterr().err
