@@ -28,6 +28,7 @@ def settle(
     given, made = counts.get("input_tokens"), counts.get("output_tokens")
     cache = (counts.get("cache_read_tokens") or 0) + (counts.get("cache_write_tokens") or 0)
     thought = counts.get("reasoning_tokens") or 0
+    outside = is_reasoning_outside or (thought > (made or 0) and provider in _BESIDE)
     total = counted.total
     if not counted.is_settled:
         if cache and given is not None:
@@ -40,7 +41,7 @@ def settle(
                 made,
                 thought,
                 total,
-                is_outside=is_reasoning_outside or (thought > made and provider in _BESIDE),
+                is_outside=outside,
             )
         ):
             made += thought

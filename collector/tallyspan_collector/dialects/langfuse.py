@@ -73,8 +73,8 @@ def _as_openai(buckets: Mapping[str, object], counts: dict[str, int | None]) -> 
     """Return OpenAI's own usage object, which Langfuse's wrapper of its SDK passes on: nested."""
     places = values.places(buckets)
     for name, keys in _OPENAI.items():
-        counts[name] = next((n for key in keys if (n := values.tokens(places.get(key))) is not None),
-                            None)  # fmt: skip
+        said = (values.tokens(places.get(key)) for key in keys)
+        counts[name] = next((count for count in said if count is not None), None)
     return Counted(counts, values.tokens(places.get("total_tokens")))
 
 
