@@ -24,7 +24,7 @@ class Flag(StrEnum):
     TOTAL_REPAIRED = "total_repaired"
     """A count the emitter is known to state wrongly was concluded from its total."""
     CONTRADICTORY = "contradictory"
-    """A part is larger than its whole: no cost is worked out."""
+    """A part is larger than its whole; more cache than input is not priced."""
     REPORTS_DISAGREE = "reports_disagree"
     """Several emitters reported the call with different counts."""
     REMOTE_AGENT = "remote_agent"

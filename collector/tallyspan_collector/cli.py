@@ -13,7 +13,7 @@ import structlog
 from tallyspan import __version__
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector import config, report, service, summary
-from tallyspan_collector.commands import export, keys, prices, reprice, schema, spool
+from tallyspan_collector.commands import explain, export, keys, prices, reprice, schema, spool
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError, TallyspanError
 
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     reprice.add_parser(commands)
     schema.add_parser(commands)
     export.add_parser(commands)
+    explain.add_parser(commands)
 
     demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")
     demo.add_argument("--once", action="store_true", help="end when the report is printed")

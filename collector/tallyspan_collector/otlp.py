@@ -17,7 +17,20 @@ from tallyspan_collector import wire
 from tallyspan_collector.errors import DecodeError
 
 Attributes = dict[str, object]
-_CONTENT = ("gen_ai.input.", "gen_ai.output.messages", "gen_ai.system_instructions")
+_CONTENT = (
+    "gen_ai.input.", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.prompt.",
+    "gen_ai.completion.", "gen_ai.tool.definitions", "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result", "gen_ai.content.", "gen_ai.headers", "llm.prompts",
+    "llm.completions", "llm.input_messages", "llm.output_messages", "llm.tools", "llm.headers",
+    "llm.openai.", "llm.anthropic.", "llm.invocation_parameters", "llm.request.functions",
+    "input.value", "output.value", "ai.prompt", "ai.response.text", "ai.response.toolCalls",
+    "ai.response.object", "ai.response.reasoning", "ai.toolCall.", "ai.request.headers.",
+    "ai.value", "ai.embedding", "langfuse.observation.input", "langfuse.observation.output",
+    "langfuse.trace.input", "langfuse.trace.output", "genkit:input", "gcp.vertex.agent.llm_request",
+    "gcp.vertex.agent.data", "traceloop.entity.input", "traceloop.entity.output", "hidden_params",
+    "all_messages", "pydantic_ai.all_messages", "final_result", "tool_arguments", "tool_response",
+    "http.request.header.", "http.response.header.", "embedding.embeddings", "retrieval.documents",
+)  # fmt: skip
 """Prompts and answers: never taken over, whatever the emitter sends."""
 MEMO_LIMIT = 50_000
 """Attributes remembered; then all are forgotten."""

@@ -3,6 +3,7 @@
 A file per emitter: where each field stands in its spans, and its token rule.
 """
 
+from tallyspan_collector.dialects.coding_agents import EVENTS
 from tallyspan_collector.dialects.interpreter import Plan, interpret, plan
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.registry import SERVICES, recognise
@@ -35,6 +36,21 @@ class Reader:
         except KeyError:
             found = self._plan(shape)
         return _NOTHING if found is None else interpret(span, found)
+
+    def read_log(self, record: Span) -> Reading:
+        """Return what a log record is: a coding agent's call, or nothing.
+
+        `record` is a span without duration whose name is the record's body or event name.
+        """
+        said = record.attributes.get("event.name")
+        dialect = EVENTS.get(said if isinstance(said, str) else "") or EVENTS.get(record.name)
+        if dialect is None:
+            return _NOTHING
+        shape = ("", dialect.name, tuple(record.attributes))
+        found = self._plans.get(shape)
+        if found is None:
+            found = self._plans[shape] = plan(dialect, frozenset(record.attributes))
+        return interpret(record, found)
 
     def _plan(self, shape: tuple[str, str, tuple[str, ...]]) -> Plan | None:
         scope, service, keys = shape

@@ -21,18 +21,24 @@ _PAID_BY_KEY = frozenset({"apikey", "api_key", "api-key", "gemini-api-key", "ver
 
 def _claude(call: Call, said: Attributes) -> None:
     call.provider_name = call.provider_name or "anthropic"
-    call.is_notional = _is_subscription(said)
+    _settle(call, said)
 
 
 def _codex(call: Call, said: Attributes) -> None:
     call.provider_name = "openai"
-    call.is_notional = _is_subscription(said)
+    _settle(call, said)
 
 
 def _gemini(call: Call, said: Attributes) -> None:
     vertex = str(said.get("auth_type", "")).lower() == "vertex-ai"
     call.provider_name = "gcp.vertex_ai" if vertex else "gcp.gemini"
+    _settle(call, said)
+
+
+def _settle(call: Call, said: Attributes) -> None:
+    """Note who pays; the provider is the agent's own, nothing had to be concluded."""
     call.is_notional = _is_subscription(said)
+    call.quality_flags = ()
 
 
 def _is_subscription(said: Attributes) -> bool:

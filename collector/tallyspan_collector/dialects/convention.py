@@ -13,6 +13,9 @@ INCLUSIVE_PROVIDERS = frozenset(
 )
 """Their APIs state input with the cache in it, so whoever passes it on does too."""
 
+_BESIDE = frozenset({"gcp.gemini", "gcp.vertex_ai"})
+"""Their APIs state thoughts beside the output."""
+
 
 def settle(
     counted: Counted, basis: Basis, provider: str, *, is_reasoning_outside: bool
@@ -25,6 +28,7 @@ def settle(
     given, made = counts.get("input_tokens"), counts.get("output_tokens")
     cache = (counts.get("cache_read_tokens") or 0) + (counts.get("cache_write_tokens") or 0)
     thought = counts.get("reasoning_tokens") or 0
+    outside = is_reasoning_outside or (thought > (made or 0) and provider in _BESIDE)
     total = counted.total
     if not counted.is_settled:
         if cache and given is not None:
@@ -32,7 +36,13 @@ def settle(
         if (
             thought
             and made is not None
-            and _is_outside(given, made, thought, total, is_outside=is_reasoning_outside)
+            and _is_outside(
+                given,
+                made,
+                thought,
+                total,
+                is_outside=outside,
+            )
         ):
             made += thought
     if total is not None and total >= 0 and given is not None:
@@ -72,7 +82,7 @@ def _is_outside(
             return True
         if total == given + made:
             return False
-    return is_outside or thought > made
+    return is_outside
 
 
 def _check_total(

@@ -29,6 +29,18 @@ _PARTS = {
 }  # fmt: skip
 _FIVE_MINUTES = ("input_cache_creation_5m", "input_cache_creation_ephemeral_5m")
 _NS_PER_US = 1_000
+_OPENAI = {
+    "input_tokens": ("prompt_tokens", "input_tokens"),
+    "output_tokens": ("completion_tokens", "output_tokens"),
+    "cache_read_tokens": ("prompt_tokens_details.cached_tokens",
+                          "input_tokens_details.cached_tokens"),
+    "cache_write_tokens": ("prompt_tokens_details.cache_write_tokens",
+                           "input_tokens_details.cache_write_tokens"),
+    "reasoning_tokens": ("completion_tokens_details.reasoning_tokens",
+                         "output_tokens_details.reasoning_tokens"),
+    "input_audio_tokens": ("prompt_tokens_details.audio_tokens",),
+    "output_audio_tokens": ("completion_tokens_details.audio_tokens",),
+}  # fmt: skip
 
 
 def count(said: Attributes) -> Counted:
@@ -37,6 +49,8 @@ def count(said: Attributes) -> Counted:
     counts: dict[str, int | None] = dict.fromkeys(TOKEN_FIELDS)
     if not isinstance(buckets, Mapping):
         return Counted(counts)
+    if any(isinstance(value, Mapping) for value in buckets.values()) or "prompt_tokens" in buckets:
+        return _as_openai(buckets, counts)
     found = {str(key): values.tokens(value) for key, value in buckets.items()}
     if -1 in found.values():
         counts["input_tokens"] = -1
@@ -53,6 +67,15 @@ def count(said: Attributes) -> Counted:
         counts[name] = sum(own) if own else None
     total = found.get("total")
     return Counted(counts, total, is_settled=True)
+
+
+def _as_openai(buckets: Mapping[str, object], counts: dict[str, int | None]) -> Counted:
+    """Return OpenAI's own usage object, which Langfuse's wrapper of its SDK passes on: nested."""
+    places = values.places(buckets)
+    for name, keys in _OPENAI.items():
+        said = (values.tokens(places.get(key)) for key in keys)
+        counts[name] = next((count for count in said if count is not None), None)
+    return Counted(counts, values.tokens(places.get("total_tokens")))
 
 
 def _is_part(key: str, start: str) -> bool:

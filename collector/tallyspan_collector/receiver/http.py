@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.receiver import langfuse
 from tallyspan_collector.receiver.intake import (
     MESSAGE_BYTES_LIMIT,
     RETRY_SECONDS,
@@ -72,6 +73,7 @@ def create_app(intake: Intake, metrics: Metrics) -> Starlette:
         routes=[
             Route("/v1/traces", traces, methods=["POST"]),
             Route("/{prefix:path}/v1/traces", traces, methods=["POST"]),
+            *langfuse.routes(intake),
         ]
     )
 
