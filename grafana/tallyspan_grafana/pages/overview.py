@@ -138,7 +138,7 @@ def build(zone: str = ZONE) -> Model:
         )
         .row(10, (_top("user", "user:user", about), 12), (_top("model", "models:model", about), 12))
         .row(
-            7,
+            5,
             (
                 table(
                     "Unusual yesterday",
