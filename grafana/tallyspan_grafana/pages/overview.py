@@ -27,7 +27,7 @@ FEW_DAYS = "fewer than 3 days known"
 
 def build(zone: str = ZONE) -> Model:
     """Return the dashboard."""
-    source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    source = f"From tallyspan.calls and its rollup by day, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
         Page("overview", "Overview", "What the organisation's LLM calls cost.", zone)
