@@ -78,7 +78,7 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     assert panel["title"]
     assert panel["type"] in KNOWN_TYPES
     assert re.search(
-        r"From tallyspan\.\w+, net of duplicates; times in UTC\.", panel["description"]
+        r"From tallyspan\.calls[ a-z]*, net of duplicates; times in UTC\.", panel["description"]
     )
     assert defaults["unit"] in KNOWN_UNITS
     assert defaults["noValue"]
@@ -127,7 +127,11 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
         for title, sql in queries():
             if title.startswith(f"{name}:"):
                 read = set(re.findall(r"FROM (\w[\w.]+)", sql)) - {"spent", "largest"}
-                assert read <= {"tallyspan.calls"}, title
+                assert read <= {
+                    "tallyspan.calls",
+                    "tallyspan.usage_daily",
+                    "tallyspan.usage_hourly",
+                }, title
                 assert set(re.findall(r"\$\{?([a-z]\w*)", sql)) <= variables, title
                 assert all(":singlequote" in each for each in re.findall(r"\$\{\w+[^}]*\}", sql))
 

@@ -14,7 +14,7 @@ from tallyspan_grafana.panels import (
     stat,
     table,
 )
-from tallyspan_grafana.sql import health
+from tallyspan_grafana.sql import health, overview
 from tallyspan_grafana.theme import COUNT, MINUTES, RATIO, SECONDS, TEXT, ZONE, thresholds
 
 
@@ -29,7 +29,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Since the last call",
-                    health.MINUTES_SINCE_LAST,
+                    overview.MINUTES_SINCE_LAST,
                     f"Over all calls of the last 30 days, whatever is chosen above. {source}",
                     unit=MINUTES,
                     if_null="none in 30 days",

@@ -27,7 +27,7 @@ FEW_DAYS = "fewer than 3 days known"
 
 def build(zone: str = ZONE) -> Model:
     """Return the dashboard."""
-    source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    source = f"From tallyspan.calls and its rollup by day, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
         Page("overview", "Overview", "What the organisation's LLM calls cost.", zone)
@@ -138,7 +138,7 @@ def build(zone: str = ZONE) -> Model:
         )
         .row(10, (_top("user", "user:user", about), 12), (_top("model", "models:model", about), 12))
         .row(
-            7,
+            5,
             (
                 table(
                     "Unusual yesterday",

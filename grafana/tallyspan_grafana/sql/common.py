@@ -45,41 +45,62 @@ CONVERSATIONS = "uniqExactIf(conversation_id, conversation_id != '')"
 CACHE_HIT = "if(sum(input_tokens) > 0, ifNull(sum(cache_read_tokens), 0) / sum(input_tokens), NULL)"
 
 
+# The same calls in fewer rows: whole UTC days from the rollup, both ends of the range from calls.
+_NAMES = "user_id, department, model_name, service_name, endpoint_id"
+_FIRST_DAY, _LAST_DAY = "toDate($__fromTime, 'UTC')", "toDate($__toTime, 'UTC')"
+USAGE_IN_RANGE = (
+    f"FROM (SELECT toDateTime(day, 'UTC') AS at, {_NAMES}, calls AS call_count, total_tokens, "
+    "cost_usd, unpriced_calls AS unpriced_count FROM tallyspan.usage_daily "
+    f"WHERE day > {_FIRST_DAY} AND day < {_LAST_DAY} AND {CHOSEN} "
+    f"UNION ALL SELECT toDateTime(start_time, 'UTC') AS at, {_NAMES}, 1 AS call_count, "
+    "total_tokens, cost_usd, cost_status = 'unpriced' AS unpriced_count "
+    f"{CALLS} WHERE {RANGE} AND (start_time < toDateTime({_FIRST_DAY} + 1, 'UTC') "
+    f"OR start_time >= toDateTime({_LAST_DAY}, 'UTC')) AND {CHOSEN})"
+)
+IN_ROLLUP = {"department", "user", "model", "service", "endpoint"}
+
+
 def ratio(part: str, whole: str) -> str:
     """Return part / whole as a float; NULL where there is nothing to divide by."""
     return f"toFloat64({part}) / nullIf(toFloat64({whole}), 0)"
 
 
 def variable(dimension: str) -> str:
-    """Return key and label of every value the dimension has in the range."""
+    """Return key and label of every value the dimension has on the days of the range."""
     column = DIMENSIONS[dimension]
     return (
-        f"SELECT DISTINCT {key(column)} AS key, {name(column)} AS label "
-        f"{CALLS} WHERE {RANGE} ORDER BY label LIMIT 1000"
+        f"SELECT DISTINCT {key(column)} AS key, {name(column)} AS label FROM tallyspan.usage_daily "
+        f"WHERE day >= {_FIRST_DAY} AND day <= {_LAST_DAY} ORDER BY label LIMIT 1000"
     )
 
 
 def per_day(dimension: str, zone: str, where: str = CHOSEN) -> str:
     """Return the spend of each of the zone's days by the dimension's ten largest and the rest."""
     column = DIMENSIONS[dimension]
+    if zone == "UTC" and where == CHOSEN and dimension in IN_ROLLUP:
+        at, source = "at", USAGE_IN_RANGE
+    else:
+        at, source = "start_time", f"{CALLS} WHERE {RANGE} AND {where}"
     return (
-        f"WITH largest AS (SELECT {column} AS leader {CALLS} WHERE {RANGE} AND {where} "
+        f"WITH largest AS (SELECT {column} AS leader {source} "
         "GROUP BY leader ORDER BY sum(cost_usd) DESC NULLS LAST, leader LIMIT 10) "
-        f"SELECT toStartOfDay(start_time, '{zone}') AS time, "
+        f"SELECT toStartOfDay({at}, '{zone}') AS time, "
         f"if({column} IN (SELECT leader FROM largest), {name(column)}, '(all others)') AS "
-        f"{dimension}, "
-        f"sum(cost_usd) AS spend {CALLS} WHERE {RANGE} AND {where} AND cost_usd IS NOT NULL "
-        f"GROUP BY time, {dimension} ORDER BY time, {dimension}"
+        f"{dimension}, sum(cost_usd) AS spend {source} "
+        f"GROUP BY time, {dimension} HAVING spend IS NOT NULL ORDER BY time, {dimension}"
     )
 
 
 def ranking(dimension: str, where: str = CHOSEN) -> str:
     """Return calls, tokens, spend and unpriced calls by the dimension, most spent first."""
     column = DIMENSIONS[dimension]
+    if where == CHOSEN and dimension in IN_ROLLUP:
+        calls, unpriced, source = "sum(call_count)", "sum(unpriced_count)", USAGE_IN_RANGE
+    else:
+        calls, unpriced, source = "count()", UNPRICED, f"{CALLS} WHERE {RANGE} AND {where}"
     return (
-        f"SELECT {name(column)} AS name, {key(column)} AS key, count() AS calls, "
-        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
-        f"{CALLS} WHERE {RANGE} AND {where} "
+        f"SELECT {name(column)} AS name, {key(column)} AS key, {calls} AS calls, "
+        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {unpriced} AS unpriced {source} "
         "GROUP BY name, key ORDER BY spend DESC NULLS LAST, name LIMIT 50"
     )
 

@@ -1,14 +1,9 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
-from tallyspan_grafana.sql.common import CALLS, IN_RANGE, UNPRICED, name
+from tallyspan_grafana.sql.common import IN_RANGE, UNPRICED, name
 
-_RECENT = f"{CALLS} WHERE start_time >= now('UTC') - INTERVAL 30 DAY"
 _LAG = "dateDiff('millisecond', start_time, ingested_at) / 1e3 - duration_us / 1e6"
 
-MINUTES_SINCE_LAST = (
-    "SELECT if(count() = 0, NULL, dateDiff('minute', max(start_time), now('UTC'))) AS "
-    f"minutes {_RECENT}"
-)
 LAG_P95 = f"SELECT if(count() = 0, NULL, quantile(0.95)({_LAG})) AS lag {IN_RANGE}"
 COMPLETE = (
     f"SELECT 1 - {UNPRICED} / nullIf(count(), 0) AS priced, "

@@ -1,29 +1,40 @@
 """Overview: who spends, on what, is it more than last month, what jumped."""
 
-from tallyspan_grafana.sql.common import CALLS, CHOSEN, IN_RANGE, SPENT, UNPRICED, name, ratio
+from tallyspan_grafana.sql.common import CALLS, CHOSEN, IN_RANGE, SPENT, USAGE_IN_RANGE, name, ratio
 
-SPEND = f"SELECT {SPENT} AS spend {IN_RANGE}"
-CALL_COUNT = f"SELECT count() AS calls {IN_RANGE}"
-TOKENS = f"SELECT if(count() = 0, 0, sum(total_tokens)) AS tokens {IN_RANGE}"
-UNPRICED_CALLS = f"SELECT {UNPRICED} AS unpriced {IN_RANGE}"
+SPEND = f"SELECT {SPENT} AS spend {USAGE_IN_RANGE}"
+CALL_COUNT = f"SELECT sum(call_count) AS calls {USAGE_IN_RANGE}"
+TOKENS = f"SELECT if(count() = 0, 0, sum(total_tokens)) AS tokens {USAGE_IN_RANGE}"
+UNPRICED_CALLS = f"SELECT sum(unpriced_count) AS unpriced {USAGE_IN_RANGE}"
 NOT_STATED = (
     "SELECT countIf(usage_source != 'provider' AND cost_status != 'not_billed') AS not_stated "
     f"{IN_RANGE}"
 )
 MINUTES_SINCE_LAST = (
     "SELECT if(count() = 0, NULL, dateDiff('minute', max(start_time), now('UTC'))) AS minutes "
-    f"{CALLS} WHERE start_time >= now('UTC') - INTERVAL 30 DAY"
+    # The rollup knows the hour, the calls of that hour the minute.
+    f"{CALLS} WHERE start_time >= (SELECT if(count() = 0, now('UTC'), max(hour)) "
+    "FROM tallyspan.usage_hourly WHERE hour >= now('UTC') - INTERVAL 30 DAY)"
 )
 # A day is unusual above median + 3 deviations of the 28 days before it; 1.4826 makes the median
 # absolute deviation that of a normal distribution. Below a dollar nobody wants to hear of it.
 DEVIATIONS, FLOOR_USD = "3 * 1.4826", "1"
 
 
+def _by_day(zone: str, names: str = "") -> str:
+    """Return what a query by days selects: from the rollup where its days are the zone's."""
+    if zone == "UTC":
+        return f"SELECT {names}day, sum(cost_usd) AS amount FROM tallyspan.usage_daily WHERE day"
+    return (
+        f"SELECT {names}toDate(start_time, '{zone}') AS day, sum(cost_usd) AS amount "
+        f"{CALLS} WHERE toDate(start_time, '{zone}')"
+    )
+
+
 def spend_this_month(zone: str) -> str:
     """Return the spend since the first of the zone's month."""
-    # toStartOfMonth makes a Date, which would be compared in the server's zone.
-    since = f"toDateTime(toStartOfMonth(now('{zone}')), '{zone}')"
-    return f"SELECT {SPENT} AS spend {CALLS} WHERE start_time >= {since} AND {CHOSEN}"
+    days = f"{_by_day(zone)} >= toStartOfMonth(now('{zone}')) AND {CHOSEN} GROUP BY day"
+    return f"SELECT if(count() = 0, 0, sum(amount)) AS spend FROM ({days})"
 
 
 def change_to_last_month(zone: str) -> str:
@@ -48,9 +59,7 @@ def forecast(zone: str) -> str:
     return (
         f"WITH toDate(now('{zone}'), '{zone}') AS today, toStartOfMonth(today) AS month, "
         "dateDiff('day', today, toLastDayOfMonth(today)) AS days_left, "
-        "spent AS (SELECT toDate(start_time, "
-        f"'{zone}') AS day, sum(cost_usd) AS amount {CALLS} "
-        f"WHERE start_time >= toDateTime(least(month, today - 28), '{zone}') "
+        f"spent AS ({_by_day(zone)} >= least(month, today - 28) "
         f"AND cost_usd IS NOT NULL AND {CHOSEN} GROUP BY day), "
         "least(28, dateDiff('day', (SELECT min(day) FROM spent), today)) AS days_known, "
         # How many days of a weekday are to come, for each such day that was.
@@ -78,10 +87,8 @@ def unusual(zone: str) -> str:
         "spend - toDecimal128(usual, 6) AS more, "
         f"usual + {DEVIATIONS} * arrayReduce('medianExact', arrayMap(d -> abs(d - usual), days)) "
         "AS bound "
-        f"FROM (SELECT user_id, model_name, toDate(start_time, '{zone}') AS day, "
-        f"sum(cost_usd) AS amount {CALLS} "
-        f"WHERE start_time >= toDateTime(today - 29, '{zone}') "
-        f"AND start_time < toDateTime(today, '{zone}') AND cost_usd IS NOT NULL AND {CHOSEN} "
+        f"FROM ({_by_day(zone, 'user_id, model_name, ')} BETWEEN today - 29 AND today - 1 "
+        f"AND cost_usd IS NOT NULL AND {CHOSEN} "
         "GROUP BY user_id, model_name, day) "
         "GROUP BY user_id, model_name "
         f"HAVING spend >= {FLOOR_USD} AND toFloat64(spend) > bound ORDER BY more DESC LIMIT 20"
