@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Self
 
 from tallyspan.usage import Usage
@@ -12,9 +13,10 @@ from tallyspan_collector.dialects.reading import Kind, Reading
 Cost = dict[str, Any]
 """The cost columns of an entry, as `entry.cost` makes them."""
 
-_DEFAULTS = {
-    field.name: getattr(Call("", "", "", 0, 0, "", "", ""), field.name) for field in fields(Call)
-}
+_NAMES = tuple(field.name for field in fields(Call))
+_USAGE, _FLAGS = _NAMES.index("usage"), _NAMES.index("quality_flags")
+_said = attrgetter(*_NAMES)
+_counts = attrgetter(*Usage.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +40,19 @@ class Node:
         return self.call.scope_name, self.call.service_name
 
 
-def pack(call: Call) -> dict[str, Any]:
-    """Return what the call says, as JSON has it; what nobody said is left out."""
-    said = {
-        name: value
-        for name, default in _DEFAULTS.items()
-        if (value := getattr(call, name)) != default
-    }
-    if call.usage:
-        usage = call.usage
-        said["usage"] = {
-            name: count for name in Usage.__slots__ if (count := getattr(usage, name)) is not None
-        }
+def pack(call: Call) -> list[Any]:
+    """Return what the call says, field by field, as JSON has it."""
+    said = list(_said(call))
+    said[_USAGE] = _counts(call.usage) if call.usage else None
     return said
 
 
-def unpack(said: dict[str, Any]) -> Call:
-    """Return the call again."""
-    made = {**said}
-    if "usage" in made:
-        made["usage"] = Usage(**made["usage"])
-    if "quality_flags" in made:
-        made["quality_flags"] = tuple(made["quality_flags"])
-    for name in ("trace_id", "span_id", "parent_span_id", "provider_name", "operation_name",
-                 "request_model"):  # fmt: skip
-        made.setdefault(name, "")
-    made.setdefault("start_time_ns", 0)
-    made.setdefault("end_time_ns", 0)
-    return Call(**made)
+def unpack(said: list[Any]) -> Call:
+    """Return the call again; fields that are newer than the file have their defaults."""
+    made = [*said]
+    made[_USAGE] = Usage(*made[_USAGE]) if made[_USAGE] else Usage()
+    made[_FLAGS] = tuple(made[_FLAGS])
+    return Call(*made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +78,16 @@ class Trace:
                     [pack(node.call), node.is_call, node.may_be_charged]
                     for node in self.nodes.values()
                 ],
-                [[pack(each.call), _texts(each.cost)] for each in self.booked.values()],
+                [
+                    # what is booked is mostly a report as it came: then its span id says enough
+                    [
+                        span_id
+                        if (node := self.nodes.get(span_id)) and node.call is each.call
+                        else pack(each.call),
+                        _texts(each.cost),
+                    ]
+                    for span_id, each in self.booked.items()
+                ],
             ],
             separators=(",", ":"),
         )
@@ -101,11 +97,15 @@ class Trace:
         """Return it from its text."""
         nodes, booked = json.loads(dumped)
         calls = [Node(unpack(said), is_call, may) for said, is_call, may in nodes]
-        charges = [Booked(unpack(said), _decimals(cost)) for said, cost in booked]
-        return cls(
-            {node.call.span_id: node for node in calls},
-            {each.call.span_id: each for each in charges},
-        )
+        by_id = {node.call.span_id: node for node in calls}
+        charges = [
+            Booked(
+                by_id[said].call if isinstance(said, str) else unpack(said),
+                _decimals(cost),
+            )
+            for said, cost in booked
+        ]
+        return cls(by_id, {each.call.span_id: each for each in charges})
 
 
 def _texts(cost: Cost) -> Cost:
