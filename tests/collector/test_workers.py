@@ -54,7 +54,7 @@ def test_both_take_requests_and_a_span_sent_to_both_is_booked_once(collector: Ru
     assert [path.name for path in files] == ["0.sqlite", "1.sqlite"]
     assert collector.metric("tallyspan_requests_total") == 48
     assert collector.metric("tallyspan_calls_stored_total") == 24
-    assert httpx.get(f"{collector.ready.admin}/readyz").json() == {"ready": True, "reasons": []}
+    assert httpx.get(f"{collector.ready.admin}/readyz").json()["ready"] is True
 
 
 def worker_pids(data_dir: Path) -> list[int]:
