@@ -2,6 +2,7 @@
 
 import hashlib
 import queue
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ BATCH_CALLS = 20_000
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
 
+_CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _log = structlog.get_logger()
 _Read = tuple[Request, list[Reading]]
 
@@ -118,6 +120,8 @@ class Loader:
         kept = [reading for reading in readings if reading.call is not None]
         calls = sum(reading.kind is Kind.CALL for reading in kept)
         self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
+        for reading in kept:
+            _join_trace(reading)
         source = self._keys.source(request.source)
         if source is not None:
             for reading in kept:
@@ -231,6 +235,16 @@ class Loader:
                 continue
             else:
                 return
+
+
+def _join_trace(reading: Reading) -> None:
+    """Put a report that names another span as its very call into that span's trace.
+
+    A background answer is retrieved in a trace of its own; traces are resolved one by one.
+    """
+    call = reading.call
+    if call is not None and _CALL_ID.fullmatch(call.same_call_id):
+        call.trace_id = call.same_call_id[:32]
 
 
 class _CannotBuildError(Exception):

@@ -2,7 +2,7 @@
 
 In this order of certainty: the provider's answer id; a call inside a call; two spans beside each
 other that agree in everything. Two spans of one emitter are never one call, unless one is inside
-the other: so each report of a call finds its own among calls that look alike.
+the other or names it as its very call: so each report finds its own among calls that look alike.
 """
 
 import re
@@ -69,9 +69,7 @@ def _candidates(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> I
 
 def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -> int | None:
     one, other = first.call, second.call
-    if f"{one.trace_id}-{one.span_id}" == other.same_call_id or (
-        f"{other.trace_id}-{other.span_id}" == one.same_call_id
-    ):
+    if _says_so(one, other):
         return 0
     if _GROUPS.get(one.operation_name) != _GROUPS.get(other.operation_name):
         return None
@@ -95,6 +93,13 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
     return 3 if is_silent and one.parent_span_id == other.parent_span_id else None
 
 
+def _says_so(one: Call, other: Call) -> bool:
+    """Whether one of them names the other's span as its very call."""
+    return one.same_call_id == f"{other.trace_id}-{other.span_id}" or (
+        other.same_call_id == f"{one.trace_id}-{one.span_id}"
+    )
+
+
 def _rewritten(first: Node, second: Node) -> bool:
     """Whether a gateway may have given the answer an id of its own."""
     return first.call.service_name != second.call.service_name and _equal_tokens(
@@ -109,6 +114,7 @@ def _may_join(
         one.emitter != other.emitter
         or one in lines[other.call.span_id]
         or other in lines[one.call.span_id]
+        or _says_so(one.call, other.call)
         for one in mine
         for other in theirs
     )
