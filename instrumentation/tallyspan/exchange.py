@@ -183,11 +183,13 @@ class Exchange:
 
     def fail(self, error: BaseException) -> None:
         """End the call with what was known when the transport or the application gave up."""
-        self._finish(type(error).__qualname__)
+        with ours("end a call"):
+            self._finish(type(error).__qualname__)
 
     def end(self) -> None:
         """End the call: the body is over, closed or abandoned. A second time does nothing."""
-        self._finish("")
+        with ours("end a call"):
+            self._finish("")
 
     def _finish(self, error_type: str) -> None:
         if self._is_over:
