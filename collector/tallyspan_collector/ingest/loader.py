@@ -186,8 +186,11 @@ class Loader:
                 columns, costs = self._columns(made.entries, batch_id)
                 payload = self._encoder.encode(columns)
                 batch = Batch(batch_id, len(made.entries), tuple(columns), payload)
-        except BaseException:
+        except BaseException as error:
             self._resolver.give_up()
+            if isinstance(error, _CannotBuildError):
+                # A request goes, maybe the one that names the batch: its claims are not to stay.
+                self._seen.release(batch_id)
             raise
         self._resolver.commit(made, costs)
         self._spool.plan(requests, batch)

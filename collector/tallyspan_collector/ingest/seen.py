@@ -83,6 +83,17 @@ class Seen:
             ) from None
         return fresh
 
+    def release(self, batch_id: int) -> None:
+        """Give back what a batch claimed: it will not be made. Slow, and rare."""
+        mine = batch_id - (1 << 63)
+        try:
+            for table in ("seen_0", "seen_1"):
+                self._file.execute(f"DELETE FROM {table} WHERE batch = ?", (mine,))  # noqa: S608  own names
+        except sqlite3.Error as error:
+            raise SpoolError(
+                f"the index of seen spans {self._path} cannot be written: {error}"
+            ) from None
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
