@@ -1,6 +1,7 @@
 """One process that receives, spools and loads; `tallyspan up` is one or has several."""
 
 import asyncio
+import gc
 import ipaddress
 import sys
 from collections.abc import Coroutine
@@ -37,6 +38,8 @@ _log = structlog.get_logger()
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where there is one; the threads that load give way to it every 2 ms."""
     sys.setswitchinterval(0.002)
+    # A batch is thousands of objects that all die together: looking for cycles among them is waste.
+    gc.set_threshold(100_000, 20, 20)
     if find_spec("uvloop") is None:
         asyncio.run(main)
     else:

@@ -1,10 +1,11 @@
 """A span of a trace that matters for its charges, and how it is kept."""
 
-import json
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Self
+
+import orjson
 
 from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
@@ -72,7 +73,7 @@ class Trace:
 
     def dump(self) -> str:
         """Return it as text."""
-        return json.dumps(
+        return orjson.dumps(
             [
                 [
                     [pack(node.call), node.is_call, node.may_be_charged]
@@ -88,14 +89,13 @@ class Trace:
                     ]
                     for span_id, each in self.booked.items()
                 ],
-            ],
-            separators=(",", ":"),
-        )
+            ]
+        ).decode()
 
     @classmethod
     def load(cls, dumped: str) -> Self:
         """Return it from its text."""
-        nodes, booked = json.loads(dumped)
+        nodes, booked = orjson.loads(dumped)
         calls = [Node(unpack(said), is_call, may) for said, is_call, may in nodes]
         by_id = {node.call.span_id: node for node in calls}
         charges = [
