@@ -49,23 +49,24 @@ def repair(client: Client, batch_id: int) -> int:
 
 
 def _repair(client: Client, rollup: Rollup, days: list[str]) -> int:
-    first = _differences(client, rollup, days)
+    columns, sql = _question(client, rollup, days)
+    first = _rows(client, sql)
     if not first:
         return 0
     time.sleep(SETTLED_SECONDS)
-    stable = [row for row in _differences(client, rollup, days) if row in first]
+    stable = [row for row in _rows(client, sql) if row in first]
     if stable:
         client.insert(
             rollup.table,
             stable,
-            column_names=_columns(client, rollup.table),
+            column_names=columns,
             settings={"async_insert": 0, "insert_deduplicate": 0},
         )
     return len(stable)
 
 
-def _differences(client: Client, rollup: Rollup, days: list[str]) -> list[tuple[object, ...]]:
-    """Return rows of the rollup's columns: keys, and what the ledger has more of each measure."""
+def _question(client: Client, rollup: Rollup, days: list[str]) -> tuple[list[str], str]:
+    """Return the rollup's columns, and SQL for rows of them: what the ledger has more."""
     described = client.query(
         "SELECT name, type, is_in_sorting_key FROM system.columns"
         " WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
@@ -88,20 +89,15 @@ def _differences(client: Client, rollup: Rollup, days: list[str]) -> list[tuple[
     )
     differs = " OR ".join(f"{name} != 0" for name in measures)
     listed = ", ".join(f"'{day}'" for day in days)
-    rows = client.query(
+    sql = (
         f"SELECT {summed} FROM ("  # noqa: S608  names of our own tables, and dates
         f"SELECT {named} FROM ({select}) WHERE toDate({rollup.time}) IN ({listed})"
         f" UNION ALL SELECT {negated} FROM {rollup.table}"
         f" WHERE toDate({rollup.time}) IN ({listed})) AS u"
         f" GROUP BY {', '.join(keys)} HAVING {differs}"
-    ).result_rows
-    return [tuple(row) for row in rows]
+    )
+    return [name for name, _, _ in described], sql
 
 
-def _columns(client: Client, table: str) -> list[str]:
-    rows = client.query(
-        "SELECT name FROM system.columns WHERE database = currentDatabase()"
-        " AND table = {table:String} ORDER BY position",
-        parameters={"table": table},
-    ).result_rows
-    return [str(row[0]) for row in rows]
+def _rows(client: Client, sql: str) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in client.query(sql).result_rows]
