@@ -1,4 +1,4 @@
-"""OTLP bytes -> plain spans. Source: opentelemetry-proto, trace/v1.
+"""OTLP bytes -> plain spans; log records too. Source: opentelemetry-proto, trace/v1 and logs/v1.
 
 An attribute is looked up by its serialised bytes first: most of a service's attributes repeat span
 by span, and are parsed once. What holds prompts or answers is never taken over.
@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -175,3 +176,63 @@ def _scope(raw: bytes) -> tuple[str, str]:
 def _made_ids(span: object) -> tuple[bytes, bytes]:
     digest = hashlib.blake2b(span.SerializeToString(deterministic=True), digest_size=24).digest()  # type: ignore[attr-defined]  # a class made at run time
     return digest[:TRACE_ID_BYTES], digest[TRACE_ID_BYTES:]
+
+
+def decode_logs(body: bytes) -> list[Span]:
+    """Return the records of an ExportLogsServiceRequest as spans without duration.
+
+    A span's name is the record's event name, or its body's text. Its span id is made from what the
+    record says, so a record that is sent again is the same span; its parent is the span the record
+    was written in. Without a trace the record is one of its own. Raises `DecodeError`.
+    """
+    found: list[Span] = []
+    try:
+        for of_resource in wire.Request.FromString(body).resource_spans:
+            resource = _resource(of_resource.resource)
+            for raw in of_resource.scope_spans:
+                of_scope = wire.ScopeLogs.FromString(raw)
+                scope_name, scope_version = _scope(of_scope.scope)
+                for record in of_scope.log_records:
+                    time_ns = record.time_unix_nano or record.observed_time_unix_nano
+                    made = _record_id(record, time_ns)
+                    has_trace = len(record.trace_id) == TRACE_ID_BYTES
+                    found.append(
+                        Span(
+                            (record.trace_id if has_trace else made[SPAN_ID_BYTES:]).hex(),
+                            made[:SPAN_ID_BYTES].hex(),
+                            record.span_id.hex() if has_trace else "",
+                            time_ns,
+                            time_ns,
+                            is_error=False,
+                            attributes=_attributes(record.attributes),
+                            resource=resource,
+                            scope_name=scope_name,
+                            name=record_name(record),
+                            scope_version=scope_version,
+                        )
+                    )
+    except (ProtobufError, UnicodeDecodeError) as error:
+        raise DecodeError(f"not an OTLP ExportLogsServiceRequest: {error}") from None
+    return found
+
+
+def record_name(record: Any) -> str:
+    """Return a log record's event name, or its body where that is text."""
+    if record.event_name:
+        said: bytes = record.event_name
+        return said.decode("utf-8", "replace")
+    return AnyValue.FromString(record.body).string_value if record.body else ""
+
+
+def record_attributes(record: Any) -> Attributes:
+    """Return a log record's attributes, without what holds prompts or answers."""
+    return _attributes(record.attributes)
+
+
+def _record_id(record: Any, time_ns: int) -> bytes:
+    """Return 24 bytes that another copy of the record has as well, whichever way it took."""
+    digest = hashlib.blake2b(digest_size=SPAN_ID_BYTES + TRACE_ID_BYTES)
+    for part in (time_ns.to_bytes(8), record.event_name, record.body, *sorted(record.attributes)):
+        digest.update(len(part).to_bytes(4))
+        digest.update(part)
+    return digest.digest()

@@ -97,7 +97,10 @@ def cost_text(row: Row) -> str:
     unpriced = f"{row['unpriced_calls']:,} unpriced"
     if row["cost_usd"] is None:
         return unpriced if row["unpriced_calls"] else "not billed"
-    return money(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "")
+    notional = (
+        f" ({money(row['notional_cost_usd'])} notional)" if row["notional_calls"] else ""
+    )
+    return money(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
 
 
 def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row) -> str:
@@ -122,6 +125,8 @@ def _notes(total: Row) -> list[str]:
         notes.append(f"{total['estimated_calls']:,} calls with estimated token counts")
     if total["unknown_usage_calls"]:
         notes.append(f"{total['unknown_usage_calls']:,} calls with unknown token counts")
+    if total["notional_calls"]:
+        notes.append(f"{total['notional_calls']:,} calls on a subscription: notional, not billed")
     return notes
 
 

@@ -47,6 +47,8 @@ _PARTS: Mapping[str, str] = {
     "estimated_calls": "countIf(c.usage_source = 'estimated')",
     "unknown_usage_calls": "countIf(c.usage_source = 'unknown')",
     "cost_usd": "sum(c.cost_usd)",
+    "notional_calls": "countIf(c.cost_status = 'notional')",
+    "notional_cost_usd": "sum(c.notional_cost_usd)",
 } | {
     name: text
     for count in ("input", "output", "cache_read", "reasoning")
@@ -71,6 +73,8 @@ _MEASURE_TEXT: Mapping[str, str] = {
     "unpriced_tokens": "sum(p.unpriced_tokens)",
     "estimated_calls": "sum(p.estimated_calls)",
     "unknown_usage_calls": "sum(p.unknown_usage_calls)",
+    "notional_calls": "sum(p.notional_calls)",
+    "notional_cost_usd": "if(sum(p.notional_calls) = 0, NULL, sum(p.notional_cost_usd))",
 }
 MEASURES: tuple[str, ...] = tuple(_MEASURE_TEXT)
 MAX_ROWS = 10_000
@@ -364,7 +368,7 @@ def _select(
         # Nothing known adds nothing; the outer query knows how many calls said so. One type for
         # both halves: a union of signed and unsigned has no sum.
         known = f"ifNull({text}, 0)"
-        columns.append(f"{known if name == 'cost_usd' else f'toInt64({known})'} AS {name}")
+        columns.append(f"{known if name.endswith('cost_usd') else f'toInt64({known})'} AS {name}")
     by = f" GROUP BY {', '.join(f'`{name}`' for name in groups)}" if groups else ""
     return f"SELECT {', '.join(columns)} FROM {view} AS c WHERE {where}{by}"  # noqa: S608  closed tables only
 

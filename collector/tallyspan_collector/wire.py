@@ -1,9 +1,9 @@
-"""OTLP's trace request, cut down for reading fast.
+"""OTLP's trace and log requests, cut down for reading fast.
 
 The same bytes, but parts that are not always needed are declared `bytes`: both are
 length-delimited on the wire, so the C parser stays right and does not open them; what is not named
-here is skipped. Source: opentelemetry-proto, trace/v1 and collector/trace/v1. Field numbers are
-the protocol's.
+here is skipped. `Request` stands for both: their outer layers have the same numbers. Source:
+opentelemetry-proto, trace/v1, logs/v1 and collector/*/v1. Field numbers are the protocol's.
 """
 
 from typing import Any
@@ -36,6 +36,19 @@ _SCHEMA: dict[str, dict[str, tuple[int, int, str]]] = {
         "status": (15, Field.LABEL_OPTIONAL, "Status"),
     },
     "Status": {"code": (3, Field.LABEL_OPTIONAL, "int32")},
+    "ScopeLogs": {
+        "scope": (1, Field.LABEL_OPTIONAL, "bytes"),
+        "log_records": (2, Field.LABEL_REPEATED, "LogRecord"),
+    },
+    "LogRecord": {
+        "time_unix_nano": (1, Field.LABEL_OPTIONAL, "fixed64"),
+        "body": (5, Field.LABEL_OPTIONAL, "bytes"),
+        "attributes": (6, Field.LABEL_REPEATED, "bytes"),
+        "trace_id": (9, Field.LABEL_OPTIONAL, "bytes"),
+        "span_id": (10, Field.LABEL_OPTIONAL, "bytes"),
+        "observed_time_unix_nano": (11, Field.LABEL_OPTIONAL, "fixed64"),
+        "event_name": (12, Field.LABEL_OPTIONAL, "bytes"),
+    },
 }
 _TYPES = {"bytes": Field.TYPE_BYTES, "int32": Field.TYPE_INT32, "fixed64": Field.TYPE_FIXED64}
 
@@ -61,3 +74,4 @@ def _classes() -> dict[str, Any]:
 _made = _classes()
 Request: Any = _made["Request"]
 ScopeSpans: Any = _made["ScopeSpans"]
+ScopeLogs: Any = _made["ScopeLogs"]

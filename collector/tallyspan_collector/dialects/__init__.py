@@ -3,13 +3,13 @@
 A file per emitter: where each field stands in its spans, and its token rule.
 """
 
-from tallyspan_collector.dialects.coding_agents import EVENTS
+from tallyspan_collector.dialects.coding_agents import agent_of, as_span, is_call_record
 from tallyspan_collector.dialects.interpreter import Plan, interpret, plan
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.registry import SERVICES, recognise
 from tallyspan_collector.otlp import Span
 
-__all__ = ["NEEDLES", "Kind", "Reader", "Reading"]
+__all__ = ["NEEDLES", "Kind", "Reader", "Reading", "is_call_record"]
 
 NEEDLES = (
     b"gen_ai.", b"llm.", b"openinference.", b"langfuse.", b"traceloop.", b"ai.model.",
@@ -42,10 +42,10 @@ class Reader:
 
         `record` is a span without duration whose name is the record's body or event name.
         """
-        said = record.attributes.get("event.name")
-        dialect = EVENTS.get(said if isinstance(said, str) else "") or EVENTS.get(record.name)
+        dialect = agent_of(record.name, record.attributes)
         if dialect is None:
             return _NOTHING
+        record = as_span(record, dialect)
         shape = ("", dialect.name, tuple(record.attributes))
         found = self._plans.get(shape)
         if found is None:

@@ -4,14 +4,18 @@ Their spans and metrics repeat the same calls and are left alone. Sources: Claud
 usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/telemetry.
 """
 
+from dataclasses import replace
+
 from tallyspan_collector.call import Call
+from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Attributes, Basis
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
+from tallyspan_collector.otlp import Span
 
 _WHO = {
     "user_id": ("user.email", "user.account_uuid", "user.account_id", "user.id",
                 "installation.id"),
-    "department": ("department", "team.id", "cost_center"),
+    "department": ("tallyspan.department", "department", "team.id", "cost_center"),
     "conversation_id": ("session.id", "conversation.id", "gen_ai.conversation.id"),
     "request_model": ("model",),
 }  # fmt: skip
@@ -21,6 +25,7 @@ _PAID_BY_KEY = frozenset({"apikey", "api_key", "api-key", "gemini-api-key", "ver
 
 def _claude(call: Call, said: Attributes) -> None:
     call.provider_name = call.provider_name or "anthropic"
+    call.service_tier = "" if call.service_tier == "normal" else call.service_tier
     _settle(call, said)
 
 
@@ -55,7 +60,7 @@ CLAUDE_CODE = extend(
     operation=("event.name",),
     calls={"api_request": "chat", "claude_code.api_request": "chat"},
     texts={**_WHO, "response_id": ("request_id",), "agent_name": ("agent.name",),
-           "agent_id": ("agent_id",)},
+           "agent_id": ("agent_id",), "service_tier": ("speed",)},
     tokens={
         "input_tokens": ("input_tokens",),
         "output_tokens": ("output_tokens",),
@@ -72,7 +77,7 @@ CODEX = extend(
     name="codex_cli",
     operation=("event.kind",),
     calls={"response.completed": "chat"},
-    texts={**_WHO, "agent_name": ("originator",)},
+    texts={**_WHO, "agent_name": ("originator",), "service_tier": ("service_tier",)},
     tokens={
         "input_tokens": ("input_token_count",),
         "output_tokens": ("output_token_count",),
@@ -108,7 +113,45 @@ EVENTS = {
     "codex.sse_event": CODEX,
     "gemini_cli.api_response": GEMINI,
 }
-"""event.name (or the body) of the records that are calls."""
+"""event.name (or the body) of the records that may be calls."""
+
+_TIMED = frozenset({CLAUDE_CODE.name, GEMINI.name})
+"""Whose duration_ms is the call's; Codex means the time it waited for that event of the stream."""
+
+_RESOURCE_SAYS = (
+    "tallyspan.department", "department", "team.id", "cost_center", "user.email", "user.id",
+    "enduser.id", "subscription.type",
+)  # fmt: skip
+
+
+def agent_of(name: str, said: Attributes) -> Dialect | None:
+    """Return how to read a log record, by its `event.name` or what its record is called."""
+    event = said.get("event.name")
+    return EVENTS.get(event if isinstance(event, str) else "") or EVENTS.get(name)
+
+
+def is_call_record(name: str, said: Attributes) -> bool:
+    """Whether a log record is a call; agents log much more than that."""
+    dialect = agent_of(name, said)
+    if dialect is None:
+        return False
+    kinds = [str(said[key]) for key in dialect.operation if key in said]
+    return not kinds or kinds[0] in dialect.calls
+
+
+def as_span(record: Span, dialect: Dialect) -> Span:
+    """Return the record from the call's start to its end, with what its resource says of who pays.
+
+    A record is written when the call is over. OTEL_RESOURCE_ATTRIBUTES is where people put their
+    department.
+    """
+    resource = record.resource
+    more = {key: resource[key] for key in _RESOURCE_SAYS if key in resource}
+    said = {**more, **record.attributes} if more else record.attributes
+    lasted = values.tokens(said.get("duration_ms")) if dialect.name in _TIMED else None
+    start = record.end_time_ns - min(max(lasted or 0, 0) * 1_000_000, record.end_time_ns)
+    return replace(record, attributes=said, start_time_ns=start)
+
 
 CLAUDE_CODE_SPANS = extend(
     name="coding_agent_spans",

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError as ProtobufError
 
-from tallyspan_collector import wire
-from tallyspan_collector.dialects import NEEDLES
+from tallyspan_collector import otlp, wire
+from tallyspan_collector.dialects import NEEDLES, is_call_record
 from tallyspan_collector.errors import DecodeError
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`blob` is an OTLP request of the scopes that may hold calls; empty: there are none.
+    """`blob` is an OTLP request of what may be calls; empty: nothing may.
 
-    `spans` counts those in the blob, `untimed` those refused for want of any time: the sender is
-    told (OTLP partial success).
+    `spans` counts the spans or records in the blob, `untimed` those refused for want of any time:
+    the sender is told (OTLP partial success).
     """
 
     blob: bytes
@@ -56,3 +56,46 @@ def admit(body: bytes) -> Admitted:
     if not spans:
         return Admitted(b"", 0, untimed)
     return Admitted(request.SerializeToString() if dropped or untimed else body, spans, untimed)
+
+
+def admit_logs(body: bytes) -> Admitted:
+    """Return the records of an ExportLogsServiceRequest that are calls of coding agents.
+
+    Prompts and tools' answers are records of their own: they never reach the disk. Raises
+    `DecodeError` if the bytes are no such request.
+    """
+    try:
+        request = wire.Request.FromString(body)
+        records = untimed = 0
+        for of_resource in request.resource_spans:
+            kept = []
+            for raw in of_resource.scope_spans:
+                scope = wire.ScopeLogs.FromString(raw)
+                calls = [
+                    record
+                    for record in scope.log_records
+                    if is_call_record(otlp.record_name(record), otlp.record_attributes(record))
+                ]
+                timed = [
+                    each for each in calls if each.time_unix_nano or each.observed_time_unix_nano
+                ]
+                untimed += len(calls) - len(timed)
+                records += len(timed)
+                if timed:
+                    made = wire.ScopeLogs(scope=scope.scope)
+                    made.log_records.extend(timed)
+                    kept.append(made.SerializeToString())
+            del of_resource.scope_spans[:]
+            of_resource.scope_spans.extend(kept)
+    except (ProtobufError, UnicodeDecodeError) as error:
+        raise DecodeError(f"not an OTLP ExportLogsServiceRequest: {error}") from None
+    return Admitted(request.SerializeToString() if records else b"", records, untimed)
+
+
+def admit_metrics(body: bytes) -> Admitted:
+    """Return nothing: what agents count in metrics, their logs and spans say call by call."""
+    try:
+        wire.Request.FromString(body)
+    except ProtobufError as error:
+        raise DecodeError(f"not an OTLP ExportMetricsServiceRequest: {error}") from None
+    return Admitted(b"")

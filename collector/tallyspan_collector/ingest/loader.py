@@ -18,7 +18,7 @@ from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.seen import Seen, identity
-from tallyspan_collector.ingest.spool import Batch, Request, Spool
+from tallyspan_collector.ingest.spool import LOGS, Batch, Request, Spool
 from tallyspan_collector.keys import Keys
 from tallyspan_collector.metrics import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
@@ -112,8 +112,10 @@ class Loader:
     def _read(self, request: Request) -> list[Reading] | None:
         """Return what the request's spans are; None: it cannot be read, and was buried."""
         try:
-            spans = otlp.decode(request.blob)
-            readings = [self._reader.read(span) for span in spans]
+            is_logs = request.kind == LOGS
+            spans = otlp.decode_logs(request.blob) if is_logs else otlp.decode(request.blob)
+            read = self._reader.read_log if is_logs else self._reader.read
+            readings = [read(span) for span in spans]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
             self._bury(request, error)
             return None

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ PAGE_BYTES = 16_384
 MEMORY_BYTES = 32 << 20
 """Blobs handed to the loader without reading the file; above it the file is read."""
 TAKEN_AT_ONCE = 64
+TRACES, LOGS = "traces", "logs"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, source TEXT NOT NULL,
-    blob BLOB NOT NULL);
+    blob BLOB NOT NULL, kind TEXT NOT NULL DEFAULT 'traces');
 CREATE TABLE IF NOT EXISTS batches (
     id INTEGER PRIMARY KEY AUTOINCREMENT, batch_id TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL,
     columns TEXT NOT NULL, payload BLOB NOT NULL);
@@ -46,12 +47,16 @@ CREATE TABLE IF NOT EXISTS dead (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An OTLP request that was acknowledged; `source` names the key it came with."""
+    """An OTLP request that was acknowledged; `source` names the key it came with.
+
+    `kind` is OTLP's signal: traces or logs.
+    """
 
     id: int
     received_ms: int
     source: str
     blob: bytes
+    kind: str = TRACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """What could not be worked on, and why; `kind` is request or batch.
+    """What could not be worked on, and why; `kind` is request (of spans), logs or batch.
 
     `source` names a request's key, or is a batch's id.
     """
@@ -83,6 +88,7 @@ class Dead:
 class _Put:
     source: str
     blob: bytes
+    kind: str
     loop: asyncio.AbstractEventLoop
     done: "asyncio.Future[None]"
 
@@ -108,6 +114,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         if state != "ok":
             raise sqlite3.DatabaseError(state)
         file.executescript(SCHEMA)
+        _upgrade(file)
         file.execute(
             "INSERT OR IGNORE INTO meta VALUES ('id', ?)", (int.from_bytes(os.urandom(7)),)
         )
@@ -117,6 +124,15 @@ def open_file(path: Path) -> sqlite3.Connection:
             "with an empty one (what it holds is then not in the ledger)"
         ) from None
     return file
+
+
+def _upgrade(file: sqlite3.Connection) -> None:
+    """Give an older file's requests their kind: until now all were traces."""
+    file.execute("BEGIN IMMEDIATE")
+    columns = {row[1] for row in file.execute("PRAGMA table_info(requests)")}
+    if "kind" not in columns:
+        file.execute(f"ALTER TABLE requests ADD COLUMN kind TEXT NOT NULL DEFAULT '{TRACES}'")
+    file.execute("COMMIT")
 
 
 class Spool:
@@ -157,8 +173,8 @@ class Spool:
         """Requests and batches that are not in the ledger yet."""
         return self._requests, self._batches
 
-    async def put(self, source: str, blob: bytes) -> None:
-        """Return once the request is on disk.
+    async def put(self, source: str, blob: bytes, kind: str = TRACES) -> None:
+        """Return once the request is on disk; `kind` is traces or logs.
 
         Raises `OverloadedError` above the limit, `SpoolError` if the disk does not take it.
         """
@@ -168,7 +184,7 @@ class Spool:
             )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._commands.put(_Put(source, lz4.block.compress(blob), loop, done))
+        self._commands.put(_Put(source, lz4.block.compress(blob), kind, loop, done))
         await done
 
     def take(self, wait_seconds: float) -> list[Request]:
@@ -187,7 +203,7 @@ class Spool:
                 return [_unpacked(request) for request in taken]
             until = self._memory[0].id if self._memory else self._committed + 1
         rows = self._reading.execute(
-            "SELECT id, received_ms, source, blob FROM requests WHERE id > ? AND id < ?"
+            "SELECT id, received_ms, source, blob, kind FROM requests WHERE id > ? AND id < ?"
             " ORDER BY id LIMIT ?",
             (self._cursor, until, TAKEN_AT_ONCE),
         ).fetchall()
@@ -248,7 +264,8 @@ class Spool:
             now = time.time_ns() // 1_000_000
             if isinstance(dead, Request):
                 packed = lz4.block.compress(dead.blob)
-                file.execute(insert, (now, "request", reason, dead.source, 0, "", packed))
+                named = LOGS if dead.kind == LOGS else "request"
+                file.execute(insert, (now, named, reason, dead.source, 0, "", packed))
                 return _delete_requests(file, [dead.id])
             columns = ",".join(dead.columns)
             named = str(dead.batch_id)
@@ -301,10 +318,10 @@ class Spool:
             file.execute("BEGIN IMMEDIATE")
             for put in puts:
                 row = file.execute(
-                    "INSERT INTO requests (received_ms, source, blob) VALUES (?, ?, ?)",
-                    (now, put.source, put.blob),
+                    "INSERT INTO requests (received_ms, source, blob, kind) VALUES (?, ?, ?, ?)",
+                    (now, put.source, put.blob, put.kind),
                 )
-                stored.append(Request(int(row.lastrowid or 0), now, put.source, put.blob))
+                stored.append(Request(int(row.lastrowid or 0), now, put.source, put.blob, put.kind))
             results = [change.make(file) for change in changes]
             file.execute("COMMIT")
         except sqlite3.Error as error:
@@ -345,9 +362,7 @@ class Spool:
 
 
 def _unpacked(request: Request) -> Request:
-    return Request(
-        request.id, request.received_ms, request.source, lz4.block.decompress(request.blob)
-    )
+    return replace(request, blob=lz4.block.decompress(request.blob))
 
 
 def _delete_requests(file: sqlite3.Connection, ids: Sequence[int]) -> int:
@@ -417,10 +432,10 @@ def replay(path: Path, dead_id: int) -> bool:
         ).fetchone()
         if found is not None:
             kind, source, rows, columns, blob = found
-            if kind == "request":
+            if kind != "batch":
                 file.execute(
-                    "INSERT INTO requests (received_ms, source, blob) VALUES (?, ?, ?)",
-                    (time.time_ns() // 1_000_000, source, blob),
+                    "INSERT INTO requests (received_ms, source, blob, kind) VALUES (?, ?, ?, ?)",
+                    (time.time_ns() // 1_000_000, source, blob, LOGS if kind == LOGS else TRACES),
                 )
             else:
                 file.execute(

@@ -4,7 +4,6 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tallyspan_collector.errors import ConfigError, DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics import Dropped, Metrics
@@ -14,13 +13,12 @@ from tallyspan_collector.receiver.intake import (
     Intake,
     NoKeyError,
 )
+from tallyspan_collector.receiver.signals import SIGNALS, Signal
 from tallyspan_collector.receiver.tls import Tls
-
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 class GrpcReceiver:
-    """Serves TraceService on one address; with `is_shared` other processes listen there too."""
+    """Serves OTLP's services on one address; with `is_shared` other processes listen there too."""
 
     def __init__(
         self, intake: Intake, metrics: Metrics, tls: Tls | None = None, *, is_shared: bool = False
@@ -35,8 +33,9 @@ class GrpcReceiver:
                 ("grpc.so_reuseport", int(is_shared)),
             ]
         )
-        handler = grpc.unary_unary_rpc_method_handler(self._export)
-        self._server.add_generic_rpc_handlers((_Only(_METHOD, handler),))
+        self._server.add_generic_rpc_handlers(
+            [_Only(signal.grpc_method, self._handler(signal)) for signal in SIGNALS]
+        )
 
     async def start(self, address: str) -> str:
         """Listen; return HOST:PORT with the port really taken. Raises `ConfigError`."""
@@ -58,10 +57,18 @@ class GrpcReceiver:
         """Take no new requests; let the ones in flight end."""
         await self._server.stop(grace_seconds)
 
-    async def _export(self, body: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    def _handler(self, signal: Signal) -> grpc.RpcMethodHandler:
+        async def export(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            return await self._export(signal, body, context)
+
+        return grpc.unary_unary_rpc_method_handler(export)
+
+    async def _export(
+        self, signal: Signal, body: bytes, context: grpc.aio.ServicerContext
+    ) -> bytes:
         try:
             key = self._intake.authenticate(_authorization(context))
-            rejected = await self._intake.take(body, key)
+            rejected = await self._intake.take(body, key, signal)
         except NoKeyError as error:
             self._metrics.request("unauthenticated")
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
@@ -78,11 +85,8 @@ class GrpcReceiver:
         else:
             self._metrics.request("accepted")
             if rejected is None:
-                return b""  # an empty ExportTraceServiceResponse: all accepted
-            response = ExportTraceServiceResponse()
-            response.partial_success.rejected_spans = rejected.spans
-            response.partial_success.error_message = rejected.reason
-            return response.SerializeToString()
+                return b""  # an empty response: all accepted
+            return signal.answer(rejected.items, rejected.reason).SerializeToString()
         raise AssertionError  # abort raises
 
     @staticmethod

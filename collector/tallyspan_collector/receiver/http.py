@@ -2,14 +2,11 @@
 
 import io
 import zlib
+from collections.abc import Awaitable, Callable
 
 import zstandard
 from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +23,7 @@ from tallyspan_collector.receiver.intake import (
     TooOftenError,
 )
 from tallyspan_collector.receiver.otlp_json import to_protobuf
+from tallyspan_collector.receiver.signals import SIGNALS, Signal
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 CODINGS = ("identity", "gzip", "zstd")
@@ -41,16 +39,38 @@ class RefusedError(Exception):
 
 
 def create_app(intake: Intake, metrics: Metrics) -> Starlette:
-    """Return the ASGI application that answers POST .../v1/traces, whatever stands before it."""
+    """Return the ASGI application that answers POST .../v1/traces and .../v1/logs.
 
-    async def traces(request: Request) -> Response:
+    Whatever stands before it in the path; metrics are acknowledged and not kept.
+    """
+    return Starlette(
+        routes=[
+            route
+            for signal in SIGNALS
+            for route in _routes(signal, _taking(intake, metrics, signal))
+        ]
+        + langfuse.routes(intake)
+    )
+
+
+def _routes(signal: Signal, take: Callable[[Request], Awaitable[Response]]) -> list[Route]:
+    return [
+        Route(f"{prefix}/v1/{signal.name}", take, methods=["POST"])
+        for prefix in ("", "/{prefix:path}")
+    ]
+
+
+def _taking(
+    intake: Intake, metrics: Metrics, signal: Signal
+) -> Callable[[Request], Awaitable[Response]]:
+    async def take(request: Request) -> Response:
         is_json = _media_type(request) == JSON
         try:
             key = intake.authenticate(request.headers.get("authorization", ""))
             body = await _body(request)
             if is_json:
-                body = to_protobuf(body, ExportTraceServiceRequest())
-            rejected = await intake.take(body, key)
+                body = to_protobuf(body, signal.request())
+            rejected = await intake.take(body, key, signal)
         except (
             NoKeyError,
             TooOftenError,
@@ -61,21 +81,12 @@ def create_app(intake: Intake, metrics: Metrics) -> Starlette:
         ) as e:
             return _failure(e, metrics, is_json=is_json)
         metrics.request("accepted")
-        said = ExportTraceServiceResponse()
-        if rejected is not None:
-            said.partial_success.rejected_spans = rejected.spans
-            said.partial_success.error_message = rejected.reason
+        said = signal.answer(rejected.items, rejected.reason) if rejected else signal.answer()
         if is_json:
             return Response(MessageToJson(said, indent=None), media_type=JSON)
         return Response(said.SerializeToString(), media_type=PROTOBUF)
 
-    return Starlette(
-        routes=[
-            Route("/v1/traces", traces, methods=["POST"]),
-            Route("/{prefix:path}/v1/traces", traces, methods=["POST"]),
-            *langfuse.routes(intake),
-        ]
-    )
+    return take
 
 
 def _media_type(request: Request) -> str:

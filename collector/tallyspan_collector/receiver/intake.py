@@ -5,10 +5,10 @@ import binascii
 from dataclasses import dataclass
 
 from tallyspan_collector.errors import OverloadedError, SpoolError, TallyspanError
-from tallyspan_collector.ingest.door import admit
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.keys import Key, Keys
 from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.receiver.signals import Signal
 
 MESSAGE_BYTES_LIMIT = 64 << 20
 RETRY_SECONDS = 2
@@ -25,9 +25,9 @@ class TooOftenError(OverloadedError):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Spans that were not taken, and why: OTLP's partial success."""
+    """Spans or log records that were not taken, and why: OTLP's partial success."""
 
-    spans: int
+    items: int
     reason: str
 
 
@@ -60,21 +60,21 @@ class Intake:
             raise TooOftenError(f"key {key.name!r} makes more than {key.rate_limit} requests/s")
         return key
 
-    async def take(self, body: bytes, key: Key | None) -> Rejected | None:
+    async def take(self, body: bytes, key: Key | None, signal: Signal) -> Rejected | None:
         """Return once what can become a call is on disk, with what was not taken of it.
 
         Raises `DecodeError`, `OverloadedError`, `SpoolError`.
         """
-        admitted = admit(body)
+        admitted = signal.admit(body)
         if self._spool is None:
             raise SpoolError(self._refusal)
         if admitted.blob:
-            await self._spool.put(key.id if key else "", admitted.blob)
+            await self._spool.put(key.id if key else "", admitted.blob, signal.name)
         self._metrics.received(admitted.spans)
         if not admitted.untimed:
             return None
         self._metrics.dropped(Dropped.UNTIMED, admitted.untimed)
-        return Rejected(admitted.untimed, "spans without start and end time cannot be booked")
+        return Rejected(admitted.untimed, "what says no time at all cannot be booked")
 
 
 def _token(authorization: str) -> bytes:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import lz4.block
 import pytest
 
 from tallyspan_collector.errors import OverloadedError, SpoolError
@@ -113,6 +114,50 @@ def test_above_the_limit_nothing_is_taken_until_there_is_room(path: Path) -> Non
     put(spool, b"more")
     assert len(take_all(spool)) == 1
     spool.close()
+
+
+OF_VERSION_1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value);
+CREATE TABLE requests (id INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL,
+    source TEXT NOT NULL, blob BLOB NOT NULL);
+CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, died_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL, reason TEXT NOT NULL, source TEXT NOT NULL, rows INTEGER NOT NULL,
+    columns TEXT NOT NULL, blob BLOB NOT NULL);
+"""
+
+
+def test_a_file_of_before_there_were_logs_is_taken_over_as_it_is(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.executescript(OF_VERSION_1)
+        packed = lz4.block.compress(b"a span")
+        file.execute("INSERT INTO requests VALUES (7, 1, 'key', ?)", (packed,))
+        file.execute("INSERT INTO dead VALUES (1, 1, 'request', 'r', 'key', 0, '', ?)", (packed,))
+    file.close()
+    spool = Spool(path, LIMIT)
+    put(spool, b"another")
+    replay(path, 1)
+
+    assert [(each.id, each.kind, each.blob) for each in take_all(spool)] == [
+        (7, "traces", b"a span"),
+        (8, "traces", b"another"),
+        (9, "traces", b"a span"),
+    ]
+    spool.close()
+
+
+def test_a_request_keeps_its_kind_on_disk_and_among_the_dead(path: Path) -> None:
+    spool = Spool(path, LIMIT)
+    asyncio.run(spool.put("key", b"a record", "logs"))
+    spool.close()
+    again = Spool(path, LIMIT)
+    (request,) = take_all(again)
+    again.bury(request, "cannot be read")
+    (dead,) = dead_letters(path)
+    replay(path, dead.id)
+
+    assert (request.kind, dead.kind) == ("logs", "logs")
+    assert [(each.kind, each.blob) for each in take_all(again)] == [("logs", b"a record")]
+    again.close()
 
 
 def test_what_is_dead_is_kept_with_its_reason_and_can_come_back(path: Path) -> None:

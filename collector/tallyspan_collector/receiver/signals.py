@@ -1,0 +1,76 @@
+"""OTLP's signals: how each is called, let in and answered. Source: opentelemetry-proto."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from tallyspan_collector.ingest.door import Admitted, admit, admit_logs, admit_metrics
+from tallyspan_collector.ingest.spool import LOGS, TRACES
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One kind of request.
+
+    `name` is the end of its HTTP path and its kind in the spool, `rejected_field` what its answer
+    calls the number of items that were not taken.
+    """
+
+    name: str
+    grpc_method: str
+    request: type[Message]
+    response: type[Message]
+    rejected_field: str
+    admit: Callable[[bytes], Admitted]
+
+    def answer(self, rejected: int = 0, reason: str = "") -> Message:
+        """Return the response; with `rejected` items it is OTLP's partial success."""
+        said = self.response()
+        if rejected:
+            partial = said.partial_success  # type: ignore[attr-defined]  # each response has one
+            setattr(partial, self.rejected_field, rejected)
+            partial.error_message = reason
+        return said
+
+
+_SERVICE = "/opentelemetry.proto.collector"
+SIGNALS = (
+    Signal(
+        TRACES,
+        f"{_SERVICE}.trace.v1.TraceService/Export",
+        ExportTraceServiceRequest,
+        ExportTraceServiceResponse,
+        "rejected_spans",
+        admit,
+    ),
+    Signal(
+        LOGS,
+        f"{_SERVICE}.logs.v1.LogsService/Export",
+        ExportLogsServiceRequest,
+        ExportLogsServiceResponse,
+        "rejected_log_records",
+        admit_logs,
+    ),
+    # an agent that sends logs sends metrics to the same place: refused, it would complain for ever
+    Signal(
+        "metrics",
+        f"{_SERVICE}.metrics.v1.MetricsService/Export",
+        ExportMetricsServiceRequest,
+        ExportMetricsServiceResponse,
+        "rejected_data_points",
+        admit_metrics,
+    ),
+)
