@@ -97,9 +97,7 @@ def cost_text(row: Row) -> str:
     unpriced = f"{row['unpriced_calls']:,} unpriced"
     if row["cost_usd"] is None:
         return unpriced if row["unpriced_calls"] else "not billed"
-    notional = (
-        f" ({money(row['notional_cost_usd'])} notional)" if row["notional_calls"] else ""
-    )
+    notional = f" ({money(row['notional_cost_usd'])} notional)" if row["notional_calls"] else ""
     return money(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
 
 

@@ -42,7 +42,9 @@ def test_notional_cost_stands_beside_the_cost_and_is_no_part_of_it() -> None:
     plan = row("ada", calls=3, cost_usd=Decimal(2), notional_calls=2)
 
     assert cost_text(plan | {"notional_cost_usd": Decimal("7.5")}) == "$2.00 ($7.50 notional)"
-    assert "2 calls on a subscription" in rendered("table", [plan | {"notional_cost_usd": Decimal(7)}])
+    assert "2 calls on a subscription" in rendered(
+        "table", [plan | {"notional_cost_usd": Decimal(7)}]
+    )
 
 
 def rendered(fmt: Any, rows: list[dict[str, Any]] = ROWS, **options: Any) -> str:
