@@ -14,6 +14,11 @@ READABLE_VIEWS = (
     "usage_hourly",
     "conversations",
     "data_health",
+    "budget_periods",
+    "budget_status",
+    "budgeted_days",
+    "alert_thresholds",
+    "collector_health",
 )
 
 # The first statement opens the port, the second keeps the engine up; neither needs rights on data.

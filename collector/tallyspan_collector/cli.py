@@ -15,7 +15,16 @@ import structlog
 from tallyspan import __version__
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector import config, report, service, summary
-from tallyspan_collector.commands import explain, export, keys, prices, reprice, schema, spool
+from tallyspan_collector.commands import (
+    budgets,
+    explain,
+    export,
+    keys,
+    prices,
+    reprice,
+    schema,
+    spool,
+)
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError, TallyspanError
 
@@ -74,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     spool.add_parser(commands)
     prices.add_parser(commands)
     reprice.add_parser(commands)
+    budgets.add_parser(commands)
     schema.add_parser(commands)
     export.add_parser(commands)
     explain.add_parser(commands)

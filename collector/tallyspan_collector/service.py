@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from tallyspan_collector.api.app import create_app
 from tallyspan_collector.config import Config
 from tallyspan_collector.keys import PREFIXES, Key, Keys, digest
 from tallyspan_collector.listener import HttpServer
+from tallyspan_collector.metrics_log import MetricsLog
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.workers import Workers
@@ -81,8 +83,11 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         admin = HttpServer(
             create_app(client, keys, workers.health, workers.metrics_text), tls(config)
         )
+        name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
+        metrics_log = MetricsLog(client, name, workers.metrics_text)
         try:
             listening = await workers.start()
+            metrics_log.start()
             scheme = "https" if config.tls_cert else "http"
             announce(
                 Ready(
@@ -97,6 +102,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             _log.info("collector.stopping")
         finally:
             await workers.stop()
+            await metrics_log.stop()
             await admin.stop()
 
 

@@ -196,7 +196,9 @@ def test_every_table_view_and_column_has_a_comment(client: Client) -> None:
 
 @pytest.mark.parametrize("view", READABLE_VIEWS)
 def test_the_reader_reads_the_views(reader: Client, view: str) -> None:
-    assert reader.query(f"SELECT * FROM {view}").result_rows == []
+    rows = reader.query(f"SELECT * FROM {view}").result_rows
+
+    assert bool(rows) == (view == "alert_thresholds")  # they come with the schema
 
 
 def test_the_reader_may_shorten_its_time_limit_but_not_lift_it(reader: Client) -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from tallyspan_collector.api.budgets import Budgets
 from tallyspan_collector.api.conversations import Conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.gate import AdminGate
@@ -60,7 +61,11 @@ def create_app(
             Route("/metrics", metrics_text),
             Mount(
                 "/api/admin",
-                routes=[*TokenUsage(client).routes(), *Dashboards(client).routes()],
+                routes=[
+                    *TokenUsage(client).routes(),
+                    *Budgets(client).routes(),
+                    *Dashboards(client).routes(),
+                ],
                 middleware=[Middleware(AdminGate, keys=admin_keys, sessions=sessions)],
             ),
             Mount(

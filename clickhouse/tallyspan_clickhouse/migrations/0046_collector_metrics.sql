@@ -1,0 +1,43 @@
+-- What collectors say of themselves, once a minute: so that an alert needs no other store than this one.
+CREATE TABLE {database}.collector_metrics {on_cluster}
+(
+    at DateTime('UTC') CODEC(Delta(4), ZSTD(1)) COMMENT 'When the collector wrote it (UTC)',
+    collector LowCardinality(String) COMMENT 'Host and data folder of the collector',
+    name LowCardinality(String) COMMENT 'Metric, as /metrics has it, such as tallyspan_spans_dropped_total',
+    labels LowCardinality(String) COMMENT 'Its labels, such as reason=buried; several are separated by commas',
+    kind LowCardinality(String) COMMENT 'counter (value is what came since the row before it) or gauge (value is the value)',
+    value Float64 CODEC(ZSTD(1)) COMMENT 'See kind; the unit is in the name, else a count'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}at)
+PARTITION BY toYYYYMM(at)
+ORDER BY (at, collector, name, labels)
+TTL at + INTERVAL 30 DAY
+COMMENT 'Metrics of collectors, kept for 30 days; counters that did not move have no row';
+
+CREATE VIEW {database}.collector_health {on_cluster}
+(
+    collector String COMMENT 'Host and data folder of the collector',
+    last_seen DateTime('UTC') COMMENT 'When it last wrote its metrics (UTC), within the last day',
+    calls UInt64 COMMENT 'Calls it put into the ledger in the last 15 minutes',
+    lost_spans UInt64 COMMENT 'Spans of the last 15 minutes that are in no ledger: malformed, buried or without a time',
+    refused_requests UInt64 COMMENT 'Requests of the last 15 minutes it did not take: refused, unauthenticated, malformed or failed',
+    insert_failures UInt64 COMMENT 'Inserts of the last 15 minutes that the store did not take at once',
+    waiting_bytes Nullable(UInt64) COMMENT 'Bytes that waited for the store through all of the last 15 minutes; NULL: it said nothing in them',
+    is_price_file_broken Bool COMMENT 'Whether its price file cannot be used, and the prices before it are'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    toString(m.collector) AS collector,
+    max(m.at) AS last_seen,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_calls_stored_total' AND is_recent)) AS calls,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_spans_dropped_total' AND m.labels IN ('reason=malformed', 'reason=buried', 'reason=untimed') AND is_recent)) AS lost_spans,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_requests_total' AND m.labels != 'outcome=accepted' AND is_recent)) AS refused_requests,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_insert_failures_total' AND is_recent)) AS insert_failures,
+    toUInt64(minIfOrNull(m.value, m.name = 'tallyspan_spool_bytes' AND is_recent)) AS waiting_bytes,
+    argMaxIf(m.value, m.at, m.name = 'tallyspan_price_file_broken') > 0 AS is_price_file_broken
+FROM (
+    SELECT at, collector, name, labels, value, at > now('UTC') - INTERVAL 15 MINUTE AS is_recent
+    FROM {database}.collector_metrics WHERE at > now('UTC') - INTERVAL 1 DAY
+) AS m
+GROUP BY m.collector
+COMMENT 'Collectors of the last day, and what went wrong with each in the last 15 minutes';

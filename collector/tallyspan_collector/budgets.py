@@ -1,0 +1,179 @@
+"""Budgets and thresholds of alerts in the store: what may be spent, and when somebody is told.
+
+Where a budget stands is worked out by the view `budget_status`; dashboards, alerts, the API and the
+command read it there.
+"""
+
+import getpass
+import math
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.errors import ConfigError
+
+SCOPES = ("total", "department", "user", "agent", "model", "endpoint")
+PERIODS = ("month", "quarter", "year")
+STATES = ("ok", "forecast over", "warning", "over")
+OPEN_END = date(2149, 6, 6)
+MOST_USD = Decimal(10**12)
+MOST_PERCENT = 1_000
+
+Row = dict[str, Any]
+_STATUS = (
+    "scope, name, period, period_start, period_end, days_left, amount_usd, spent_usd, left_usd,"
+    " used, unpriced_calls, forecast_usd, forecast_low_usd, forecast_high_usd, forecast_used,"
+    " used_up_on, warn_percent, critical_percent, owner, state"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent on something in each period, from `valid_from` to before `valid_to` (UTC).
+
+    Raises ConfigError for what cannot be.
+    """
+
+    scope: str
+    name: str
+    period: str
+    valid_from: date
+    amount_usd: Decimal
+    valid_to: date = OPEN_END
+    warn_percent: int = 80
+    critical_percent: int = 100
+    owner: str = ""
+    is_withdrawn: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES or self.period not in PERIODS:
+            raise ConfigError(f"no budget is of {self.scope!r} and {self.period!r}")
+        if (self.scope == "total") != (self.name == ""):
+            raise ConfigError(f"a budget of scope {self.scope} cannot be of {self.name!r}")
+        if not (self.amount_usd.is_finite() and 0 < self.amount_usd < MOST_USD):
+            raise ConfigError(f"the amount must be above 0 USD and below 10^12: {self.amount_usd}")
+        if self.amount_usd != round(self.amount_usd, 6):
+            raise ConfigError(f"an amount has six decimals at most: {self.amount_usd}")
+        if not 0 < self.warn_percent <= self.critical_percent <= MOST_PERCENT:
+            raise ConfigError(
+                "percentages must rise from 1 to 1000:"
+                f" warn at {self.warn_percent}, critical at {self.critical_percent}"
+            )
+        if not date(1970, 1, 1) <= self.valid_from < self.valid_to <= OPEN_END:
+            raise ConfigError(
+                f"a budget must begin before it ends: {self.valid_from} to {self.valid_to}"
+            )
+
+    @property
+    def title(self) -> str:
+        """What people call it: `department research, month`."""
+        return f"{self.scope} {self.name}".strip() + f", {self.period}"
+
+
+def today() -> date:
+    """Return the day budgets are counted on."""
+    return datetime.now(UTC).date()
+
+
+def put(client: Client, budget: Budget) -> None:
+    """Write a budget, or a new version of the one with its scope, name, period and beginning."""
+    row = asdict(budget) | {"changed_by": _who(), "version": time.time_ns()}
+    client.insert("budgets", [list(row.values())], column_names=list(row))
+
+
+def stored(client: Client) -> list[Budget]:
+    """Return all budgets that are not withdrawn, past and future ones too."""
+    names = list(Budget.__dataclass_fields__)
+    rows = client.query(
+        f"SELECT {', '.join(names)} FROM budgets FINAL WHERE NOT is_withdrawn"  # noqa: S608  own names
+        " ORDER BY scope, name, period, valid_from"
+    ).result_rows
+    return [
+        Budget(**dict(zip(names, row, strict=True)) | {"is_withdrawn": bool(row[-1])})
+        for row in rows
+    ]
+
+
+def end(client: Client, scope: str, name: str, period: str, day: date) -> list[Budget]:
+    """Let the budget hold until before `day`, and withdraw what was to follow; return the changed.
+
+    Raises ConfigError if there is none.
+    """
+    found = [
+        each
+        for each in stored(client)
+        if (each.scope, each.name, each.period) == (scope, name, period) and each.valid_to > day
+    ]
+    if not found:
+        what = f"{scope} {name}".strip()
+        raise ConfigError(
+            f"no budget of {what} and {period} holds on {day} or later; see: tallyspan budgets list"
+        )
+    ended = [
+        replace(each, valid_to=day) if each.valid_from < day else replace(each, is_withdrawn=True)
+        for each in found
+    ]
+    for each in ended:
+        put(client, each)
+    return ended
+
+
+def status(client: Client, departments: Sequence[str] = ()) -> list[Row]:
+    """Return where each budget that holds today stands, the most used first.
+
+    Amounts are Decimal USD, `used` and `forecast_used` ratios, `state` one of STATES. Of
+    `departments`, if there are any, only their own.
+    """
+    where = "WHERE department IN {departments:Array(String)}" if departments else ""
+    result = client.query(
+        f"SELECT {_STATUS} FROM budget_status {where}"  # noqa: S608  own names
+        " ORDER BY used DESC, scope, name, period",
+        parameters={"departments": list(departments)} if departments else {},
+    )
+    return list(result.named_results())
+
+
+def periods(client: Client, departments: Sequence[str] = ()) -> list[Row]:
+    """Return what was spent against each budget in each period there was, the latest first."""
+    where = "WHERE department IN {departments:Array(String)}" if departments else ""
+    result = client.query(
+        "SELECT scope, name, period, period_start, period_end, is_current, amount_usd, spent_usd,"  # noqa: S608  own names
+        f" used, unpriced_calls, owner FROM budget_periods {where}"
+        " ORDER BY period_start DESC, scope, name, period",
+        parameters={"departments": list(departments)} if departments else {},
+    )
+    return list(result.named_results())
+
+
+def thresholds(client: Client) -> list[Row]:
+    """Return name, value and meaning of each threshold the alert rules read."""
+    rows = client.query("SELECT name, value, meaning FROM alert_thresholds ORDER BY name")
+    return list(rows.named_results())
+
+
+def set_thresholds(client: Client, values: Iterable[tuple[str, float]]) -> None:
+    """Set thresholds, all or none. Raises ConfigError for a name or value that cannot be."""
+    known = {row["name"]: row["meaning"] for row in thresholds(client)}
+    rows = []
+    for name, value in values:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"no threshold is called {name!r}{hint} There are {', '.join(known)}")
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{name}: must be a number from 0 on, not {value}")
+        rows.append([name, value, known[name], _who(), time.time_ns()])
+    client.insert(
+        "alert_settings", rows, column_names=["name", "value", "meaning", "changed_by", "version"]
+    )
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

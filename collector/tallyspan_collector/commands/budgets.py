@@ -1,0 +1,293 @@
+"""`tallyspan budgets set|list|remove|check|thresholds`: what may be spent, and where it stands."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector import budgets, config, summary
+from tallyspan_collector.budgets import Budget, Row
+from tallyspan_collector.commands.store import reading, writing
+from tallyspan_collector.commands.table import write_table
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.summary import plain
+
+# What `check` fails at, each with the states that are as bad or worse.
+FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STATES) if place}
+
+
+def add_parser(commands: Any) -> None:
+    """Give `tallyspan budgets` its parser."""
+    parser = commands.add_parser("budgets", help="what may be spent, and where it stands")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
+        made = actions.add_parser(name, help=what, allow_abbrev=False)
+        config.add_flags(made, config.READ_OPTIONS)
+        made.set_defaults(run=run)
+        return made
+
+    made = action("set", _set, "make or change a budget, and show where it stands")
+    _add_scope(made)
+    made.add_argument("--amount", required=True, help="USD a period: 5000 or 12.50")
+    made.add_argument("--owner", default="", help="who answers for it")
+    made.add_argument("--from", dest="start", default="", help="first day (UTC; default today)")
+    made.add_argument("--to", dest="end", default="", help="last day (default: no end)")
+    made.add_argument("--warn", default="80", help="percent that is nearly all (default 80)")
+    made.add_argument("--critical", default="100", help="percent that is too much (default 100)")
+    made.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="change nothing; show what this period and three before would use",
+    )
+
+    listed = action("list", _list, "every budget that holds today, the most used first")
+    listed.add_argument("--all", action="store_true", help="past and future ones too")
+    listed.add_argument("--history", action="store_true", help="what was spent in earlier periods")
+    listed.add_argument("--format", choices=("table", "json", "csv"), default="table")
+
+    removed = action("remove", _remove, "end a budget; its past periods stay")
+    _add_scope(removed)
+    removed.add_argument("--on", default="", help="first day without it (UTC; default today)")
+
+    checked = action("check", _check, "for cron: exit code 1 if a budget is in a bad state")
+    checked.add_argument(
+        "--fail-at",
+        choices=tuple(FAIL_AT),
+        default="over",
+        help="this state or worse (default over)",
+    )
+
+    alerts = action("thresholds", _thresholds, "what the alert rules compare with; NAME=VALUE sets")
+    alerts.add_argument("values", nargs="*", metavar="NAME=VALUE")
+
+
+def _add_scope(parser: argparse.ArgumentParser) -> None:
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--total", action="store_true", help="of all calls together")
+    for scope in budgets.SCOPES[1:]:
+        of.add_argument(f"--{scope}", metavar="NAME", help=f"of one {scope}")
+    parser.add_argument("--period", choices=budgets.PERIODS, default="month")
+
+
+def _scope(options: argparse.Namespace) -> tuple[str, str]:
+    if options.total:
+        return "total", ""
+    scope = next(each for each in budgets.SCOPES[1:] if getattr(options, each) is not None)
+    name = str(getattr(options, scope))
+    if not name:
+        raise ConfigError(f"--{scope}: name one")
+    return scope, name
+
+
+def _set(options: argparse.Namespace) -> int:
+    scope, name = _scope(options)
+    last = _day(options.end, "--to")
+    budget = Budget(
+        scope,
+        name,
+        options.period,
+        _day(options.start, "--from") or budgets.today(),
+        _amount(options.amount),
+        date.fromordinal(last.toordinal() + 1) if last else budgets.OPEN_END,
+        _percent(options.warn, "--warn"),
+        _percent(options.critical, "--critical"),
+        options.owner,
+    )
+    if options.dry_run:
+        with reading(options) as client:
+            write_table(_preview(client, budget), sys.stdout)
+        return 0
+    with writing(options) as client:
+        before = [each for each in budgets.status(client) if _is_of(each, budget)]
+        budgets.put(client, budget)
+        now = [each for each in budgets.status(client) if _is_of(each, budget)]
+    was = f"; it was ${_usd(before[0]['amount_usd'])}" if before else ""
+    sys.stderr.write(
+        f"budget of {budget.title}: ${_usd(budget.amount_usd)} from {budget.valid_from}{was}\n"
+    )
+    write_table([_shown(each) for each in now], sys.stdout)
+    return 0
+
+
+def _preview(client: Client, budget: Budget) -> list[Row]:
+    """Return what the running period and the three before it would have used of the budget."""
+    rows = []
+    start = _period_start(budget.period, budgets.today())
+    for _ in range(4):
+        end = _period_start(budget.period, start + _LONGEST[budget.period])
+        spent = summary.totals(client, _filters(budget, start, end))
+        cost = spent["cost_usd"] or Decimal(0)
+        rows.append(
+            {
+                "period": f"{start} to {end - timedelta(days=1)}",
+                "amount": f"${_usd(budget.amount_usd)}",
+                "spent": f"${_usd(cost)}",
+                "used": f"{cost / budget.amount_usd:.1%}",
+                "unpriced_calls": spent["unpriced_calls"],
+            }
+        )
+        start = _period_start(budget.period, start - timedelta(days=1))
+    return rows
+
+
+# A day so many days after a period's first one is in the next period.
+_LONGEST = {
+    "month": timedelta(days=31),
+    "quarter": timedelta(days=92),
+    "year": timedelta(days=366),
+}
+
+
+def _period_start(period: str, day: date) -> date:
+    months = {"month": 1, "quarter": 3, "year": 12}[period]
+    return date(day.year, (day.month - 1) // months * months + 1, 1)
+
+
+def _filters(budget: Budget, start: date, end: date) -> summary.Filters:
+    column = {"model": "model"}.get(budget.scope, f"{budget.scope}_id")
+    names = {"total": {}, "department": {"department": budget.name}}
+    return summary.Filters(
+        **names.get(budget.scope, {column: budget.name}),
+        start=datetime.combine(start, time(), UTC),
+        end=datetime.combine(end, time(), UTC),
+    )
+
+
+def _list(options: argparse.Namespace) -> int:
+    with (writing if options.all else reading)(options) as client:
+        if options.all:
+            rows = [_declared(each) for each in budgets.stored(client)]
+        elif options.history:
+            rows = budgets.periods(client)
+        else:
+            rows = budgets.status(client)
+    match options.format:
+        case "json":
+            sys.stdout.write(json.dumps([plain(_text_days(row)) for row in rows], indent=2) + "\n")
+        case "csv":
+            if rows:
+                writer = csv.DictWriter(sys.stdout, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(plain(_text_days(row)) for row in rows)
+        case _:
+            shown = rows if options.all else [_shown(each) for each in rows]
+            write_table(shown, sys.stdout)
+            if not rows:
+                sys.stderr.write("there is no budget; make one with: tallyspan budgets set\n")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    scope, name = _scope(options)
+    day = _day(options.on, "--on") or budgets.today()
+    with writing(options) as client:
+        for each in budgets.end(client, scope, name, options.period, day):
+            when = "is withdrawn" if each.is_withdrawn else f"ends before {day}"
+            sys.stderr.write(f"budget of {each.title}, from {each.valid_from}: {when}\n")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    with reading(options) as client:
+        rows = budgets.status(client)
+    bad = [row for row in rows if row["state"] in FAIL_AT[options.fail_at]]
+    write_table([_shown(each) for each in bad], sys.stdout)
+    sys.stderr.write(f"{len(bad)} of {len(rows)} budgets: {options.fail_at} or worse\n")
+    return 1 if bad else 0
+
+
+def _thresholds(options: argparse.Namespace) -> int:
+    values = [_threshold(text) for text in options.values]
+    with (writing if values else reading)(options) as client:
+        if values:
+            budgets.set_thresholds(client, values)
+        rows = budgets.thresholds(client)
+    write_table([row | {"value": f"{row['value']:g}"} for row in rows], sys.stdout)
+    return 0
+
+
+def _is_of(row: Row, budget: Budget) -> bool:
+    return (row["scope"], row["name"], row["period"]) == (
+        budget.scope,
+        budget.name,
+        budget.period,
+    )
+
+
+def _declared(budget: Budget) -> Row:
+    return {
+        "budget": budget.title,
+        "amount": f"${_usd(budget.amount_usd)}",
+        "from": str(budget.valid_from),
+        "to": "" if budget.valid_to == budgets.OPEN_END else str(budget.valid_to),
+        "warn": f"{budget.warn_percent}%",
+        "critical": f"{budget.critical_percent}%",
+        "owner": budget.owner,
+    }
+
+
+def _shown(row: Row) -> Row:
+    """Return a row of `status` or `periods` as people read it."""
+    shown = {
+        "budget": f"{row['scope']} {row['name']}".strip() + f", {row['period']}",
+        "from": str(row["period_start"]),
+        "amount": f"${_usd(row['amount_usd'])}",
+        "spent": f"${_usd(row['spent_usd'])}",
+        "used": f"{row['used']:.1%}",
+        "unpriced_calls": row["unpriced_calls"],
+    }
+    if "state" in row:
+        forecast, used_up = row["forecast_usd"], row["used_up_on"]
+        shown |= {
+            "forecast": "unknown yet" if forecast is None else f"${_usd(forecast)}",
+            "used_up_on": str(used_up or ""),
+            "state": row["state"],
+        }
+    return shown | {"owner": row["owner"]}
+
+
+def _text_days(row: Row) -> Row:
+    return {name: str(value) if type(value) is date else value for name, value in row.items()}
+
+
+def _usd(amount: Decimal) -> str:
+    return f"{amount:,.2f}"
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        return Decimal(text.removeprefix("$").replace("_", ""))
+    except InvalidOperation:
+        raise ConfigError(f"--amount {text!r}: must be USD, for example 5000 or 12.50") from None
+
+
+def _percent(text: str, flag: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):  # noqa: PLR2004  Budget checks
+        raise ConfigError(f"{flag} {text!r}: must be a whole number of percent, for example 80")
+    return int(text)
+
+
+def _day(text: str, flag: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{flag} {text!r}: must be a date, for example 2026-12-01") from None
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if equals:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"{text!r}: must be NAME=VALUE, for example spike_floor_usd=20")

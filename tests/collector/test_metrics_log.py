@@ -1,0 +1,97 @@
+"""What collectors say of themselves in the store: counters as what is new, gauges as they are."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from call_facts import memory_ledger
+from running import running_collector
+from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.metrics_log import MetricsLog
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with memory_ledger(tmp_path) as made:
+        made.database = "tallyspan"
+        yield made
+
+
+def health(client: Client) -> dict[str, object]:
+    (row,) = client.query("SELECT * FROM collector_health").named_results()
+    return dict(row)
+
+
+def test_a_counter_is_told_once_however_often_it_is_written(client: Client) -> None:
+    metrics = Metrics()
+    waiting = [700.0, 300.0]
+    metrics.watch("tallyspan_spool_bytes", "Bytes that wait", lambda: waiting.pop(0))
+    log = MetricsLog(client, "one", metrics.text)
+    metrics.dropped(Dropped.BURIED, 3)
+    metrics.dropped(Dropped.DUPLICATE, 50)
+    metrics.request("refused")
+    metrics.request("accepted")
+    log.write()
+    metrics.dropped(Dropped.MALFORMED, 2)
+    metrics.stored("priced")
+    log.write()
+
+    assert {name: value for name, value in health(client).items() if name != "last_seen"} == {
+        "collector": "one",
+        "calls": 1,
+        "lost_spans": 5,
+        "refused_requests": 1,
+        "insert_failures": 0,
+        "waiting_bytes": 300,
+        "is_price_file_broken": False,
+    }
+
+
+def test_after_a_restart_counting_begins_anew_and_nothing_is_taken_back(client: Client) -> None:
+    first, second = Metrics(), Metrics()
+    first.dropped(Dropped.BURIED, 5)
+    second.dropped(Dropped.BURIED, 2)
+    shown = [first, second]
+    log = MetricsLog(client, "one", lambda: shown[0].text())
+    log.write()
+    del shown[0]
+    log.write()
+
+    assert health(client)["lost_spans"] == 7
+
+
+def test_what_could_not_be_written_is_told_the_next_time(client: Client) -> None:
+    metrics = Metrics()
+    metrics.dropped(Dropped.BURIED, 4)
+    log = MetricsLog(client, "one", metrics.text)
+    client.database = "nowhere"
+    with pytest.raises(Exception, match="nowhere"):
+        log.write()
+    client.database = "tallyspan"
+    log.write()
+
+    assert health(client)["lost_spans"] == 4
+
+
+def test_trouble_is_of_the_last_quarter_of_an_hour(client: Client) -> None:
+    now = datetime.now(UTC)
+    rows = [
+        (now - timedelta(minutes=ago), "one", "tallyspan_insert_failures_total", "", "counter", 1.0)
+        for ago in (1, 10, 20, 600)
+    ]
+    client.insert("collector_metrics", rows)
+
+    assert health(client)["insert_failures"] == 2
+
+
+def test_a_collector_that_stops_has_told_its_metrics(tmp_path: Path) -> None:
+    with running_collector(tmp_path) as running:
+        pass
+    with running_collector(tmp_path) as running:
+        rows = running.rows("SELECT collector, name FROM collector_metrics")
+
+    assert {str(tmp_path) in row["collector"] for row in rows} == {True}
+    assert "tallyspan_spool_bytes" in {row["name"] for row in rows}
