@@ -54,10 +54,9 @@ def test_after_a_restart_counting_begins_anew_and_nothing_is_taken_back(client: 
     first, second = Metrics(), Metrics()
     first.dropped(Dropped.BURIED, 5)
     second.dropped(Dropped.BURIED, 2)
-    shown = [first, second]
-    log = MetricsLog(client, "one", lambda: shown[0].text())
+    shown = [first.text(), second.text()]
+    log = MetricsLog(client, "one", lambda: shown.pop(0))
     log.write()
-    del shown[0]
     log.write()
 
     assert health(client)["lost_spans"] == 7
