@@ -1,7 +1,7 @@
 """Budgets: what the views say of them against facts added up in Python; command and API."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -44,7 +44,7 @@ def client(ledger: Client) -> Client:
 
 
 def budget(scope: str = "total", name: str = "", amount: str = "100", **more: Any) -> Budget:
-    said = {"period": "month", "valid_from": LONG_AGO} | more
+    said: dict[str, Any] = {"period": "month", "valid_from": LONG_AGO} | more
     return Budget(scope, name, amount_usd=Decimal(amount), **said)
 
 
@@ -69,7 +69,7 @@ def spent(facts: list[Fact], since: date, until: date = TODAY) -> Decimal:
     )
 
 
-OF = {
+OF: dict[str, Callable[[Fact], str]] = {
     "total": lambda fact: "",
     "department": lambda fact: fact.department,
     "user": lambda fact: fact.user,
