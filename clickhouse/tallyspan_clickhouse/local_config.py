@@ -19,6 +19,9 @@ READABLE_VIEWS = (
     "budgeted_days",
     "alert_thresholds",
     "collector_health",
+    "people",
+    "user_names",
+    "unknown_users",
 )
 
 # The first statement opens the port, the second keeps the engine up; neither needs rights on data.

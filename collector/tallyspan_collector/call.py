@@ -42,7 +42,8 @@ class Call:
     `http_status` 0 when unknown.
     `reported_cost_picousd` is what the provider says it billed, `claimed_cost_picousd` what the
     emitter worked out. `is_notional`: paid by a subscription, not by the call. `is_cache_hit`: a
-    gateway answered from its own cache, the provider was not asked.
+    gateway answered from its own cache, the provider was not asked. `key_department`: what the
+    ingest key says of calls that name no department.
     """
 
     trace_id: str
@@ -85,6 +86,7 @@ class Call:
     claimed_cost_picousd: int | None = None
     is_notional: bool = False
     is_cache_hit: bool = False
+    key_department: str = ""
 
     @property
     def model_name(self) -> str:

@@ -17,6 +17,7 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector import config, report, service, summary
 from tallyspan_collector.commands import (
     budgets,
+    directory,
     explain,
     export,
     keys,
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_parser(commands)
     export.add_parser(commands)
     explain.add_parser(commands)
+    directory.add_parser(commands)
 
     demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")
     demo.add_argument("--once", action="store_true", help="end when the report is printed")

@@ -6,6 +6,7 @@ from typing import Any
 
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.call import Call
+from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced, Unpriced
 from tallyspan_collector.pricing.region import region_of
@@ -69,13 +70,27 @@ def cost(call: Call, book: PriceBook) -> dict[str, Any]:
             return columns | {"unpriced_reason": unpriced.reason.value}
 
 
+def paid_by(call: Call, directory: Directory) -> dict[str, Any]:
+    """Return the columns of who pays: what the span says, else the directory, else the key.
+
+    They are kept with the cost of the entry: its reversal names the same department, whatever the
+    directory has become since.
+    """
+    if call.department:
+        return {"department": call.department, "department_source": "span"}
+    found = directory.department(call.tenant, call.user_id, call.start_time_ns)
+    if found:
+        return {"department": found, "department_source": "directory"}
+    source = "key" if call.key_department else ""
+    return {"department": call.key_department, "department_source": source}
+
+
 _COLUMNS: Mapping[str, Callable[[Call], object]] = {
     "start_time": lambda call: call.start_time_ns // NS_PER_US,
     "tenant": lambda call: call.tenant,
     "source": lambda call: call.source,
     "service_name": lambda call: call.service_name,
     "user_id": lambda call: call.user_id,
-    "department": lambda call: call.department,
     "agent_id": lambda call: call.agent_id,
     "agent_name": lambda call: call.agent_name,
     "conversation_id": lambda call: call.conversation_id,
@@ -122,7 +137,7 @@ def columns(
     ingested_ms: int,
     signs: Sequence[int] = (),
 ) -> dict[str, list[object]]:
-    """Return column name -> values of a batch; `costs` has what `cost` said of each call.
+    """Return column name -> values of a batch; `costs` has what `cost` and `paid_by` said of each.
 
     `signs` are 1 for a call and -1 for a reversal (all calls if there are none): a reversal has
     the amounts of its call negated, and its cost as `reversed_cost` returns it.

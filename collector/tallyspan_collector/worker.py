@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector.config import Config
+from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.seen import Seen
@@ -95,6 +96,8 @@ class Worker:
         self.metrics = Metrics()
         self._prices = PriceWatch(config.prices)
         self._is_first = index == 0
+        self._directory = Directory(config.data_dir / f"directory-{index}.json")
+        self._directory.read(client)
         self._tls = tls(config)
         folder = config.data_dir / "spool"
         self._refusal = ""
@@ -112,8 +115,9 @@ class Worker:
         else:
             book = self._prices.book
             self._loader = Loader(
-                client, self._spool, self._seen, self._resolver, book, keys, self.metrics
-            )
+                client, self._spool, self._seen, self._resolver, book, keys, self.metrics,
+                self._directory,
+            )  # fmt: skip
             self._watch(self._spool)
         self._reading: asyncio.Task[None] | None = None
         self._pricing: asyncio.Task[None] | None = None
@@ -183,7 +187,9 @@ class Worker:
             await asyncio.sleep(READ_SECONDS)
             try:
                 await asyncio.to_thread(self._keys.read, self._client)
-            except Exception as error:  # noqa: BLE001  the keys known so far go on
+                if await asyncio.to_thread(self._directory.read, self._client):
+                    _log.info("directory.read", users=self._directory.users)
+            except Exception as error:  # noqa: BLE001  the keys and people known so far go on
                 _log.warning("keys.not_read", error=one_line(error))
 
     async def _watch_prices(self) -> None:

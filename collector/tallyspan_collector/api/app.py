@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 from tallyspan_collector.api.budgets import Budgets
 from tallyspan_collector.api.conversations import Conversations
 from tallyspan_collector.api.dashboards import Dashboards
+from tallyspan_collector.api.directory import DirectoryRoutes
 from tallyspan_collector.api.gate import AdminGate
 from tallyspan_collector.api.token_usage import TokenUsage
 from tallyspan_collector.console.sessions import Sessions
@@ -65,6 +66,7 @@ def create_app(
                     *TokenUsage(client).routes(),
                     *Budgets(client).routes(),
                     *Dashboards(client).routes(),
+                    *DirectoryRoutes(client).routes(),
                 ],
                 middleware=[Middleware(AdminGate, keys=admin_keys, sessions=sessions)],
             ),

@@ -56,7 +56,8 @@ class AdminGate:
                 refusal = JSONResponse({"error": TOO_MANY}, 429, {"Retry-After": "1"})
                 await refusal(scope, receive, send_and_note)
             else:
-                scope.setdefault("state", {})["departments"] = key.departments
+                state = scope.setdefault("state", {})
+                state["departments"], state["key_name"] = key.departments, key.name
                 await self._app(scope, receive, send_and_note)
         except HTTPException as error:
             status = error.status_code

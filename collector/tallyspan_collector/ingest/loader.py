@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector import entry, otlp
 from tallyspan_collector.dialects import Kind, Reader, Reading
+from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
@@ -45,6 +46,7 @@ class Loader:
         book: PriceBook,
         keys: Keys,
         metrics: Metrics,
+        directory: Directory,
     ) -> None:
         self._spool = spool
         self._seen = seen
@@ -52,6 +54,7 @@ class Loader:
         self._book = book
         self._keys = keys
         self._metrics = metrics
+        self._directory = directory
         self._reader = Reader()
         self._encoder = Encoder(client, TABLE)
         self._inserter = Inserter(client, spool, metrics)
@@ -131,7 +134,7 @@ class Loader:
                 if call is not None:
                     call.source = source.name
                     call.tenant = source.tenant
-                    call.department = call.department or source.department
+                    call.key_department = source.department
         return kept
 
     def _bury(self, request: Request, error: Exception) -> None:
@@ -210,9 +213,12 @@ class Loader:
     ) -> tuple[dict[str, list[object]], list[dict[str, Any]]]:
         try:
             costs = [
-                entry.cost(each.call, self._book)
-                if each.reversed_cost is None
-                else entry.reversed_cost(each.reversed_cost)
+                entry.paid_by(each.call, self._directory)
+                | (
+                    entry.cost(each.call, self._book)
+                    if each.reversed_cost is None
+                    else entry.reversed_cost(each.reversed_cost)
+                )
                 for each in entries
             ]
             calls = [each.call for each in entries]

@@ -15,7 +15,17 @@ from tallyspan_grafana.panels import (
     table,
 )
 from tallyspan_grafana.sql import health, overview
-from tallyspan_grafana.theme import COUNT, MINUTES, RATIO, SECONDS, TEXT, ZONE, thresholds
+from tallyspan_grafana.theme import (
+    COUNT,
+    DOLLARS,
+    MINUTES,
+    RATIO,
+    SECONDS,
+    TEXT,
+    TIME,
+    ZONE,
+    thresholds,
+)
 
 
 def build(zone: str = ZONE) -> Model:
@@ -103,6 +113,28 @@ def build(zone: str = ZONE) -> Model:
                         Column("unpriced", "Unpriced", RATIO, 1),
                         Column("lag", "95 % counted within", SECONDS, 1),
                         LAST_CALL,
+                    ],
+                ),
+                24,
+            ),
+        )
+        .row(
+            9,
+            (
+                table(
+                    "Users the directory does not know",
+                    health.UNKNOWN_USERS,
+                    "Calls of whole days (UTC) by users who are not in the directory on that day, "
+                    "whatever is chosen above; the 200 dearest. `tallyspan directory import` adds "
+                    f"them. From tallyspan.unknown_users, net of duplicates; times in {zone}.",
+                    [
+                        Column("name", "User", TEXT, link="user"),
+                        Column("key", "Key", TEXT, is_hidden=True),
+                        Column("why", "Why", TEXT),
+                        Column("departments", "Booked to", TEXT),
+                        Column("call_count", "Calls"),
+                        Column("spend", "Spend", DOLLARS),
+                        Column("last_day", "Last day", TIME, width=190),
                     ],
                 ),
                 24,

@@ -1,6 +1,6 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
-from tallyspan_grafana.sql.common import IN_RANGE, UNPRICED, name
+from tallyspan_grafana.sql.common import IN_RANGE, UNPRICED, key, name
 
 _LAG = "dateDiff('millisecond', start_time, ingested_at) / 1e3 - duration_us / 1e6"
 
@@ -33,4 +33,12 @@ SERVICES = (
     f"{UNPRICED} / count() AS unpriced, quantile(0.95)({_LAG}) AS lag, max(start_time) AS "
     "last_call "
     f"{IN_RANGE} GROUP BY name, key_name ORDER BY calls DESC, name, key_name LIMIT 200"
+)
+UNKNOWN_USERS = (
+    f"SELECT user_id AS name, {key('user_id')} AS key, any(reason) AS why, "
+    f"arrayStringConcat(groupUniqArray({name('department')}), ', ') AS departments, "
+    "sum(calls) AS call_count, sum(cost_usd) AS spend, "
+    "toDateTime(max(day), 'UTC') AS last_day FROM tallyspan.unknown_users "
+    "WHERE day >= toDate($__fromTime, 'UTC') AND day <= toDate($__toTime, 'UTC') "
+    "GROUP BY user_id ORDER BY spend DESC, call_count DESC, name LIMIT 200"
 )
