@@ -183,11 +183,11 @@ def test_calls_get_the_department_of_their_day_unless_their_span_names_one(
 ) -> None:
     monkeypatch.setattr("tallyspan_collector.worker.READ_SECONDS", 0.1)
     monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", "tsa_test")
-    with running_collector(tmp_path / "c") as collector:
-        admin = httpx.Client(
-            base_url=f"{collector.ready.admin}/api/admin",
-            headers={"authorization": "Bearer tsa_test"},
-        )
+    headers = {"authorization": "Bearer tsa_test"}
+    with (
+        running_collector(tmp_path / "c") as collector,
+        httpx.Client(base_url=f"{collector.ready.admin}/api/admin", headers=headers) as admin,
+    ):
         rows = [
             {"user": "ada", "department": "Old", "valid_to": "2026-09-20"},
             {"user": "ada", "department": "Research", "valid_from": "2026-09-21"},
@@ -346,15 +346,14 @@ def test_calls_that_a_collector_may_still_reverse_are_not_corrected_yet(client: 
 def test_names_are_there_where_people_read(store: LocalStore, client: Client) -> None:
     book(client, [call(), call(user_id="bob")])
     take(client, Period("", "ada", DAY, FURTHER_NOTICE, "Research", "0042", "Ada Lovelace"))
-    reader = connect(store.url_for("tallyspan_reader"))
-
-    names = "SELECT user_id, display_name FROM token_usage ORDER BY user_id"
-    assert reader.query(names).result_rows == [("ada", "Ada Lovelace"), ("bob", "")]
-    who = "SELECT user_id, reason, calls FROM unknown_users"
-    assert reader.query(who).result_rows == [("bob", "unknown", 1)]
-    assert reader.query("SELECT cost_centre, is_current FROM people").result_rows == [
-        ("0042", True)
-    ]
+    with connect(store.url_for("tallyspan_reader")) as reader:
+        names = "SELECT user_id, display_name FROM token_usage ORDER BY user_id"
+        assert reader.query(names).result_rows == [("ada", "Ada Lovelace"), ("bob", "")]
+        who = "SELECT user_id, reason, calls FROM unknown_users"
+        assert reader.query(who).result_rows == [("bob", "unknown", 1)]
+        assert reader.query("SELECT cost_centre, is_current FROM people").result_rows == [
+            ("0042", True)
+        ]
 
 
 @pytest.mark.parametrize(
