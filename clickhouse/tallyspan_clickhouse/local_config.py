@@ -22,6 +22,7 @@ READABLE_VIEWS = (
     "people",
     "user_names",
     "unknown_users",
+    "reconciliations",
 )
 
 # The first statement opens the port, the second keeps the engine up; neither needs rights on data.

@@ -22,6 +22,7 @@ from tallyspan_collector.commands import (
     export,
     keys,
     prices,
+    reconcile,
     reprice,
     schema,
     spool,
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     prices.add_parser(commands)
     reprice.add_parser(commands)
     budgets.add_parser(commands)
+    reconcile.add_parser(commands)
     schema.add_parser(commands)
     export.add_parser(commands)
     explain.add_parser(commands)

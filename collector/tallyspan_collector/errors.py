@@ -3,6 +3,7 @@
 TallyspanError
 ├── ConfigError             a setting, a file or a flag; refused at the start
 ├── PriceError              prices that cannot be used
+├── BillError               what a provider says it billed cannot be had; try again
 ├── DecodeError             bytes that are no OTLP: INVALID_ARGUMENT, 400
 ├── OverloadedError         too much is waiting: RESOURCE_EXHAUSTED, 503; try again
 ├── SpoolError              the disk does not take what arrives: UNAVAILABLE, 503; try again
@@ -22,6 +23,12 @@ class ConfigError(TallyspanError):
 
 class PriceError(TallyspanError):
     """Prices that cannot be used."""
+
+
+class BillError(TallyspanError):
+    """What a provider says it billed cannot be had, or is not what its documentation says."""
+
+    retryable = True
 
 
 class DecodeError(TallyspanError):

@@ -191,7 +191,7 @@ def bars_over_time(
     return panel.display_name(f"${{__field.labels.{label}}}") if label else panel
 
 
-def lines(title: str, query: str, about: str, *, unit: str) -> TimeSeries:
+def lines(title: str, query: str, about: str, *, unit: str, if_null: str = NO_CALLS) -> TimeSeries:
     """Return a line a numeric column, straight from point to point."""
     return (
         TimeSeries()
@@ -199,7 +199,7 @@ def lines(title: str, query: str, about: str, *, unit: str) -> TimeSeries:
         .description(about)
         .datasource(DATASOURCE)
         .unit(unit)
-        .no_value(NO_CALLS)
+        .no_value(if_null)
         .draw_style(GraphDrawStyle.LINE)
         .color_scheme(BY_NAME)
         .with_target(Target(query, TIME_SERIES))

@@ -78,7 +78,8 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     assert panel["title"]
     assert panel["type"] in KNOWN_TYPES
     assert re.search(
-        r"From tallyspan\.(calls|unknown_users)[ a-z]*, net of duplicates; times in UTC\.",
+        r"From tallyspan\.((calls|unknown_users)[ a-z]*, net of duplicates|reconciliations);"
+        r" times in UTC\.",
         panel["description"],
     )
     assert defaults["unit"] in KNOWN_UNITS
@@ -133,6 +134,7 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_daily",
                     "tallyspan.usage_hourly",
                     "tallyspan.unknown_users",
+                    "tallyspan.reconciliations",
                 }, title
                 assert set(re.findall(r"\$\{?([a-z]\w*)", sql)) <= variables, title
                 assert all(":singlequote" in each for each in re.findall(r"\$\{\w+[^}]*\}", sql))

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
-from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.engine import connect, one_line
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore, running_url
 from tallyspan_collector import config
 from tallyspan_collector.errors import ConfigError
@@ -17,15 +20,24 @@ from tallyspan_collector.errors import ConfigError
 @contextmanager
 def reading(options: argparse.Namespace) -> Iterator[Client]:
     """Yield a client that reads only. Raises `ConfigError`, `StoreError`."""
-    with _opened(options, "tallyspan_reader") as client:
+    with _said(), _opened(options, "tallyspan_reader") as client:
         yield client
 
 
 @contextmanager
 def writing(options: argparse.Namespace) -> Iterator[Client]:
     """Yield a client that may write. Raises `ConfigError`, `StoreError`."""
-    with _opened(options, "tallyspan") as client:
+    with _said(), _opened(options, "tallyspan") as client:
         yield client
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Turn what the store answers while the command works on it into one sentence."""
+    try:
+        yield
+    except (ClickHouseError, HTTPError) as error:
+        raise StoreError(f"the store: {one_line(error)}") from error
 
 
 @contextmanager

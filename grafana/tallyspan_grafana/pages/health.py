@@ -31,6 +31,7 @@ from tallyspan_grafana.theme import (
 def build(zone: str = ZONE) -> Model:
     """Return the dashboard."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    bills = f"From tallyspan.reconciliations; times in {zone}."
     return (
         Page("health", "Data health", "Whether the figures are fresh and complete.", zone)
         .choose_some()
@@ -138,6 +139,47 @@ def build(zone: str = ZONE) -> Model:
                     ],
                 ),
                 24,
+            ),
+        )
+        .row(
+            11,
+            (
+                table(
+                    "Recorded against billed",
+                    health.RECONCILED,
+                    "What tallyspan reconcile found last, what is off first; days of the bill. "
+                    "Drift: recorded less billed, as a part of billed; calls without a price are "
+                    "not in recorded. Whatever is chosen above. "
+                    f"{bills}",
+                    [
+                        Column("day_of_bill", "Day", TIME, width=190),
+                        Column("provider", "Bill", TEXT),
+                        Column("name", "Model", TEXT),
+                        Column("part", "Project or key", TEXT, if_null="all"),
+                        Column("recorded", "Recorded", DOLLARS, 4),
+                        Column("billed", "Billed", DOLLARS, 4, "not stated"),
+                        Column("cost_drift", "Drift", RATIO, 2, "-"),
+                        Column("recorded_tokens", "Recorded tokens"),
+                        Column("billed_tokens", "Billed tokens", COUNT, None, "not stated"),
+                        Column("token_drift", "Drift of tokens", RATIO, 2, "-"),
+                        Column("why", "Likely reason", TEXT, if_null="within the threshold"),
+                        Column("because", "Because", TEXT, if_null="-"),
+                        Column("run_at", "Compared", TIME, width=190),
+                    ],
+                    if_null="nothing reconciled yet: tallyspan reconcile",
+                ),
+                16,
+            ),
+            (
+                lines(
+                    "Drift per day of the bill",
+                    health.DRIFT_PER_DAY,
+                    "Recorded less billed, as a part of billed, over all bills. Below 0: not all "
+                    f"was recorded. {bills}",
+                    unit=RATIO,
+                    if_null="nothing reconciled yet: tallyspan reconcile",
+                ),
+                8,
             ),
         )
         .build()

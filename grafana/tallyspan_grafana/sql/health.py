@@ -1,6 +1,6 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
-from tallyspan_grafana.sql.common import IN_RANGE, UNPRICED, key, name
+from tallyspan_grafana.sql.common import IN_RANGE, UNPRICED, key, name, ratio
 
 _LAG = "dateDiff('millisecond', start_time, ingested_at) / 1e3 - duration_us / 1e6"
 
@@ -41,4 +41,23 @@ UNKNOWN_USERS = (
     "toDateTime(max(day), 'UTC') AS last_day FROM tallyspan.unknown_users "
     "WHERE day >= toDate($__fromTime, 'UTC') AND day <= toDate($__toTime, 'UTC') "
     "GROUP BY user_id ORDER BY spend DESC, call_count DESC, name LIMIT 200"
+)
+_RECONCILED = (
+    "FROM tallyspan.reconciliations "
+    "WHERE day >= toDate($__fromTime, 'UTC') AND day <= toDate($__toTime, 'UTC')"
+)
+RECONCILED = (
+    "SELECT toDateTime(day, 'UTC') AS day_of_bill, provider, model_name AS name, "
+    "if(project = '', NULL, project) AS part, recorded_cost_usd AS recorded, billed_cost_usd AS "
+    "billed, cost_drift, recorded_tokens, billed_tokens, token_drift, "
+    "if(reason = '', NULL, replaceAll(toString(reason), '_', ' ')) AS why, "
+    "if(detail = '', NULL, detail) AS because, run_at "
+    f"{_RECONCILED} ORDER BY is_within, day DESC, abs(ifNull(toFloat64(recorded_cost_usd), 0) - "
+    "ifNull(toFloat64(billed_cost_usd), 0)) DESC, provider, name, part LIMIT 500"
+)
+DRIFT_PER_DAY = (
+    "SELECT toDateTime(day, 'UTC') AS time, "
+    f"{ratio('sum(recorded_cost_usd) - sum(billed_cost_usd)', 'sum(billed_cost_usd)')} AS `cost`, "
+    f"{ratio('sum(recorded_tokens) - sum(billed_tokens)', 'sum(billed_tokens)')} AS `tokens` "
+    f"{_RECONCILED} GROUP BY time ORDER BY time"
 )

@@ -1,0 +1,59 @@
+-- What was recorded against what the provider says it billed; one line a day, model and project.
+CREATE TABLE {database}.reconciliation_lines {on_cluster}
+(
+    run_id String COMMENT 'The run of tallyspan reconcile',
+    run_at DateTime64(3, 'UTC') COMMENT 'When it ran (UTC)',
+    run_by String COMMENT 'Account and host it ran as',
+    provider LowCardinality(String) COMMENT 'Whose bill: openai, anthropic, or the name given for a file',
+    source String COMMENT 'Where the bill came from: the provider API, or the name of the file',
+    zone LowCardinality(String) COMMENT 'Time zone of the days',
+    day Date COMMENT 'Day of the calls, in that zone',
+    model_name String COMMENT 'Model, without the date of a snapshot; for what is billed beside models, the name of the line on the bill',
+    project String COMMENT 'Project, workspace or API key on the bill; empty where the run was not by them',
+    recorded_calls UInt64 COMMENT 'Calls in the ledger, net',
+    billed_requests Nullable(UInt64) COMMENT 'Requests on the bill; NULL: it does not say',
+    recorded_tokens UInt64 COMMENT 'Tokens in the ledger, input and output',
+    billed_tokens Nullable(UInt64) COMMENT 'Tokens on the bill, input (cache included) and output; NULL: it does not say',
+    recorded_cost_usd Decimal(38, 12) COMMENT 'Cost in the ledger, in USD; calls without a price are not in it',
+    billed_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost on the bill, in USD; NULL: it does not say',
+    token_drift Nullable(Float64) COMMENT 'Recorded tokens less billed, as a part of billed; -0.05: five percent are missing',
+    cost_drift Nullable(Float64) COMMENT 'Recorded cost less billed, as a part of billed',
+    reason LowCardinality(String) COMMENT 'Likely reason of the drift; empty: within the threshold',
+    detail String COMMENT 'What the reason was concluded from',
+    threshold Float64 COMMENT 'Drift that was allowed, as a part of billed',
+    is_within Bool COMMENT 'Whether the line is within the threshold'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}run_at)
+ORDER BY (provider, day, run_at, model_name, project)
+COMMENT 'Every run of tallyspan reconcile, line by line';
+
+CREATE VIEW {database}.reconciliations {on_cluster}
+(
+    run_id String COMMENT 'The run of tallyspan reconcile',
+    run_at DateTime64(3, 'UTC') COMMENT 'When it ran (UTC)',
+    provider LowCardinality(String) COMMENT 'Whose bill',
+    source String COMMENT 'Where the bill came from: the provider API, or the name of the file',
+    day Date COMMENT 'Day of the calls, in the zone of the bill',
+    model_name String COMMENT 'Model, without the date of a snapshot; or the name of the line on the bill',
+    project String COMMENT 'Project, workspace or API key on the bill; empty where the run was not by them',
+    recorded_calls UInt64 COMMENT 'Calls in the ledger, net',
+    billed_requests Nullable(UInt64) COMMENT 'Requests on the bill; NULL: it does not say',
+    recorded_tokens UInt64 COMMENT 'Tokens in the ledger, input and output',
+    billed_tokens Nullable(UInt64) COMMENT 'Tokens on the bill; NULL: it does not say',
+    recorded_cost_usd Decimal(38, 12) COMMENT 'Cost in the ledger, in USD',
+    billed_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost on the bill, in USD; NULL: it does not say',
+    token_drift Nullable(Float64) COMMENT 'Recorded tokens less billed, as a part of billed',
+    cost_drift Nullable(Float64) COMMENT 'Recorded cost less billed, as a part of billed',
+    reason LowCardinality(String) COMMENT 'Likely reason of the drift; empty: within the threshold',
+    detail String COMMENT 'What the reason was concluded from',
+    is_within Bool COMMENT 'Whether the line is within the threshold'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.run_id, l.run_at, l.provider, l.source, l.day, l.model_name, l.project, l.recorded_calls,
+    l.billed_requests, l.recorded_tokens, l.billed_tokens, l.recorded_cost_usd, l.billed_cost_usd,
+    l.token_drift, l.cost_drift, l.reason, l.detail, l.is_within
+FROM {database}.reconciliation_lines AS l
+WHERE (l.provider, l.day, l.run_at) IN (
+    SELECT provider, day, max(run_at) FROM {database}.reconciliation_lines GROUP BY provider, day)
+COMMENT 'The latest reconciliation of each provider and day';

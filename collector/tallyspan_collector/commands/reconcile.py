@@ -1,0 +1,219 @@
+"""`tallyspan reconcile`: what was recorded against what the provider billed, day by day."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tallyspan_collector import config
+from tallyspan_collector.commands.store import reading, writing
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.reconcile import anthropic, bill_file, openai, recorded
+from tallyspan_collector.reconcile.billed import Billed
+from tallyspan_collector.reconcile.compare import compare
+from tallyspan_collector.reconcile.outcome import Outcome
+from tallyspan_collector.reconcile.pages import Api, check_base
+from tallyspan_collector.reconcile.reasons import explained
+
+APIS = {"openai": openai, "anthropic": anthropic}
+DEFAULT_DAYS = 7
+
+
+def add_parser(commands: Any) -> None:
+    """Give `tallyspan reconcile` its parser."""
+    parser = commands.add_parser(
+        "reconcile",
+        help="compare what was recorded with what the provider billed",
+        description="Exit code 0: within the threshold; 1: not; 2: called wrongly.",
+    )
+    config.add_flags(parser, config.READ_OPTIONS)
+    parser.add_argument("provider", choices=(*APIS, "csv"), help="whose bill, or csv for any other")
+    parser.add_argument("--from", dest="first", default="", help="first day (default: 7 days ago)")
+    parser.add_argument("--to", dest="last", default="", help="last day (default: yesterday)")
+    parser.add_argument(
+        "--file", help="the bill as CSV; without it the provider's usage and cost APIs are asked"
+    )
+    parser.add_argument(
+        "--key-file",
+        help="file with an admin key; default: OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY",
+    )
+    parser.add_argument("--url", help="another address of the API, such as a proxy of your own")
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help=f"a column of the file; OURS is one of {', '.join(bill_file.COLUMNS)}",
+    )
+    parser.add_argument("--zone", default="UTC", help="time zone of the file's days (default UTC)")
+    parser.add_argument("--by", choices=("project", "api_key"), default="", help="also by these")
+    parser.add_argument(
+        "--recorded-as",
+        default="",
+        help=f"what the ledger calls them: {', '.join(recorded.LABELS)} or tag:NAME",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="ID=NAME",
+        help="what the ledger calls a project or key of the bill",
+    )
+    parser.add_argument(
+        "--ledger-provider",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="gen_ai.provider.name of the calls (default: the provider's own; csv: any)",
+    )
+    parser.add_argument("--endpoint", default="", help="only calls of this endpoint_id, or a glob")
+    parser.add_argument("--threshold", default="1", help="drift allowed, in percent (default 1)")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--no-store", action="store_true", help="do not keep the result")
+    parser.set_defaults(run=_reconcile)
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    threshold = _threshold(options.threshold)
+    zone = _zone(options)
+    first, last = _period(options, now.astimezone(zone).date())
+    _check(options)
+    names = dict(_pair(text, "--name") for text in options.name)
+    bill = [
+        replace(line, project=names.get(line.project, line.project))
+        for line in _bill(options, first, last)
+    ]
+    inside = [line for line in bill if first <= line.day <= last]
+    providers = options.ledger_provider or list(
+        APIS[options.provider].PROVIDERS if options.provider in APIS else ()
+    )
+    with (reading if options.no_store else writing)(options) as client:
+        calls = recorded.read(
+            client,
+            datetime.combine(first, time(), zone).astimezone(UTC),
+            datetime.combine(last + timedelta(days=1), time(), zone).astimezone(UTC),
+            providers=providers,
+            endpoint=options.endpoint,
+            label=options.recorded_as,
+        )
+        lines = explained(compare(calls, inside, first, last, zone), calls, zone, threshold, now)
+        outcome = Outcome(
+            provider=options.provider,
+            source=Path(options.file).name if options.file else "API",
+            zone=options.zone,
+            threshold=threshold,
+            lines=lines,
+            notes=_notes(bill, inside, first, last),
+            run_at=now,
+        )
+        if not options.no_store:
+            outcome.store(client)
+    outcome.write(options.format, sys.stdout)
+    return 0 if outcome.is_within else 1
+
+
+def _bill(options: argparse.Namespace, first: date, last: date) -> Sequence[Billed]:
+    if options.file:
+        columns = dict(_pair(text, "--column") for text in options.column)
+        return list(bill_file.read(Path(options.file), columns, options.by))
+    asked = APIS[options.provider]
+    base = options.url or asked.BASE
+    check_base(base)
+    key, key_name = _key(options, asked.KEY)
+    return list(asked.bill(Api(base, asked.headers(key), key_name), first, last, options.by))
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.provider == "csv" and not options.file:
+        raise ConfigError("reconcile csv: name the bill with --file FILE")
+    if options.file and (options.url or options.key_file):
+        raise ConfigError(
+            "--file: --url and --key-file are for the provider's API; give one or other"
+        )
+    if options.column and not options.file:
+        raise ConfigError("--column is for --file")
+    if bool(options.by) != bool(options.recorded_as):
+        raise ConfigError(
+            "--by and --recorded-as go together: by what the bill is split, and what the ledger"
+            f" calls that ({', '.join(recorded.LABELS)}, tag:NAME)"
+        )
+
+
+def _key(options: argparse.Namespace, variable: str) -> tuple[str, str]:
+    """Return the key and where it is from; never from an argument, which `ps` would show."""
+    if options.key_file:
+        try:
+            key = Path(options.key_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--key-file {options.key_file}: cannot be read: {error}") from None
+        origin = f"--key-file {options.key_file}"
+    else:
+        key, origin = os.environ.get(variable, "").strip(), variable
+    if not key:
+        raise ConfigError(
+            f"{origin}: no key; set {variable} or --key-file FILE to an admin key of the"
+            " organisation, or give the bill with --file FILE.csv"
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{origin}: is no key: it must be one word")
+    return key, origin
+
+
+def _period(options: argparse.Namespace, today: date) -> tuple[date, date]:
+    first = _day(options.first, "--from", today - timedelta(days=DEFAULT_DAYS))
+    last = _day(options.last, "--to", today - timedelta(days=1))
+    if first > last:
+        raise ConfigError(f"--from {first} is after --to {last}")
+    if (last - first).days > 366:  # noqa: PLR2004  a year
+        raise ConfigError("--from, --to: a year at most")
+    return first, last
+
+
+def _day(text: str, flag: str, otherwise: date) -> date:
+    try:
+        return date.fromisoformat(text) if text else otherwise
+    except ValueError:
+        raise ConfigError(f"{flag}: must be a day like 2026-01-31; got {text!r}") from None
+
+
+def _threshold(text: str) -> float:
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:  # noqa: PLR2004  percent
+        raise ConfigError(f"--threshold: must be 0 to 100 percent; got {text!r}")
+    return percent / 100
+
+
+def _zone(options: argparse.Namespace) -> ZoneInfo:
+    if not options.file and options.zone != "UTC":
+        raise ConfigError("--zone is for --file: the days of the providers' APIs are UTC")
+    try:
+        return ZoneInfo(options.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"--zone {options.zone}: no such time zone; for example Europe/Berlin"
+        ) from None
+
+
+def _pair(text: str, flag: str) -> tuple[str, str]:
+    left, sign, right = text.partition("=")
+    if not sign or not left.strip() or not right.strip():
+        raise ConfigError(f"{flag} {text}: must be LEFT=RIGHT")
+    return left.strip(), right.strip()
+
+
+def _notes(bill: Sequence[Billed], inside: Sequence[Billed], first: date, last: date) -> list[str]:
+    notes = []
+    if not inside:
+        notes.append(f"the bill has nothing from {first} to {last}")
+    if len(inside) < len(bill):
+        notes.append(f"{len(bill) - len(inside)} lines of the bill are of other days: left out")
+    return notes

@@ -1,0 +1,1 @@
+"""What was recorded against what the provider says it billed."""

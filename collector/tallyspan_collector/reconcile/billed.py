@@ -1,0 +1,76 @@
+"""A line of a bill, whoever sent it, in the convention of the ledger."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import date
+from decimal import Decimal
+
+from tallyspan_collector.pricing.match import names
+
+_SNAPSHOT_OF_VERTEX = re.compile(r"@.*$")
+_VERSION = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What a provider billed for a day. None: the line does not say; 0: it says zero.
+
+    `input_tokens` includes cache reads and writes, as in the ledger. `model` is empty for what is
+    billed beside models; `item` then names it. `project` is a project, workspace or API key.
+    """
+
+    day: date
+    model: str = ""
+    project: str = ""
+    tier: str = ""
+    item: str = ""
+    requests: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost_usd: Decimal | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """Input and output; None if the line says neither."""
+        known = [count for count in (self.input_tokens, self.output_tokens) if count is not None]
+        return sum(known) if known else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was billed: a provider lists such lines for any model ever used."""
+        return not any((self.requests, self.tokens, self.cost_usd))
+
+
+COUNTS = tuple(
+    field.name
+    for field in fields(Billed)
+    if field.name not in {"day", "model", "project", "tier", "item"}
+)
+
+
+def added(lines: Iterable[Billed], name: str) -> "int | Decimal | None":
+    """Return the sum of a count over the lines that state it; None if none does."""
+    known = [value for line in lines if (value := getattr(line, name)) is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def model_key(model: str) -> tuple[str, ...]:
+    """Return what makes a bill's and the ledger's name of a model the same.
+
+    Without the date of a snapshot; and words in any order, numbers in theirs: a console says
+    `Claude Haiku 3.5`, the API `claude-3-5-haiku-20241022`.
+    """
+    low = names(_SNAPSHOT_OF_VERTEX.sub("", model.strip()))[-1]
+    if not low.startswith("claude"):
+        return (low,)
+    parts = [part for part in re.split(r"[\s.\-_]+", low) if part]
+    numbers = tuple(part for part in parts if _VERSION.fullmatch(part))
+    return (*sorted(set(parts) - set(numbers)), *numbers)
+
+
+def model_label(model: str) -> str:
+    """Return the model without the date of a snapshot, for people."""
+    return names(_SNAPSHOT_OF_VERTEX.sub("", model.strip()))[-1]

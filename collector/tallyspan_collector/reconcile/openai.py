@@ -1,0 +1,120 @@
+"""OpenAI's usage and costs APIs (https://platform.openai.com/docs/api-reference/usage).
+
+Buckets are days in UTC. A page has at most 31 of them from usage and 180 from costs. `input_tokens`
+include cached and cache-write tokens. Costs say the model in the name of the line:
+`priority | gpt-5.6-sol, cached input`.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tallyspan_collector.errors import BillError
+from tallyspan_collector.reconcile.billed import Billed
+from tallyspan_collector.reconcile.pages import Api, NotThereError
+
+BASE = "https://api.openai.com"
+KEY = "OPENAI_ADMIN_KEY"
+PROVIDERS = ("openai",)
+USAGE = (
+    "completions",
+    "embeddings",
+    "images",
+    "audio_speeches",
+    "audio_transcriptions",
+    "decisions",
+)
+"""What has a model and is billed; moderations are free. An organisation may not have the last."""
+_LINE = re.compile(r"(?:(?P<tier>[\w-]+) \| )?(?P<model>[\w.:@/-]+)(?: \w+)?, \w.*")
+_GROUPS = {"project": "project_id", "api_key": "api_key_id"}
+
+
+def headers(key: str) -> dict[str, str]:
+    """Return the headers that say who asks."""
+    return {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+
+
+def bill(api: Api, first: date, last: date, group: str = "") -> Iterator[Billed]:
+    """Yield usage and costs of the days; `group` is empty, `project` or `api_key`.
+
+    Raises `ConfigError` and `BillError`.
+    """
+    grouped = [_GROUPS[group]] if group else []
+    for kind in USAGE:
+        by = ["model", *(["service_tier", "batch"] if kind == "completions" else []), *grouped]
+        try:
+            for bucket in api.buckets(f"/v1/organization/usage/{kind}", _ask(first, last, 31, by)):
+                yield from (_usage(bucket, said, grouped) for said in bucket["results"])
+        except NotThereError:
+            if kind == "completions":
+                raise
+    for bucket in api.buckets(
+        "/v1/organization/costs", _ask(first, last, 180, ["line_item", *grouped])
+    ):
+        yield from (_cost(bucket, said, grouped) for said in bucket["results"])
+
+
+def _ask(first: date, last: date, limit: int, by: list[str]) -> list[tuple[str, str]]:
+    return [
+        ("start_time", str(_second(first))),
+        ("end_time", str(_second(last + timedelta(days=1)))),
+        ("bucket_width", "1d"),
+        ("limit", str(limit)),
+        *(("group_by[]", name) for name in by),
+    ]
+
+
+def _second(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())
+
+
+def _usage(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> Billed:
+    tier = "batch" if said.get("batch") else said.get("service_tier") or ""
+    return Billed(
+        day=_day(bucket),
+        model=said.get("model") or "",
+        project=_project(said, grouped),
+        tier=tier,
+        item="" if said.get("model") else "(usage without a model)",
+        requests=said.get("num_model_requests"),
+        input_tokens=said.get("input_tokens"),
+        output_tokens=said.get("output_tokens"),
+        cache_read_tokens=said.get("input_cached_tokens"),
+        cache_write_tokens=said.get("input_cache_write_tokens"),
+    )
+
+
+def _cost(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> Billed:
+    amount = said.get("amount") or {}
+    currency = amount.get("currency") or "usd"
+    if currency.lower() != "usd":
+        raise BillError(f"the bill is in {currency}: only bills in USD can be compared")
+    item = said.get("line_item") or ""
+    model, tier = model_of(item)
+    return Billed(
+        day=_day(bucket),
+        model=model,
+        project=_project(said, grouped),
+        tier=tier,
+        item=item or "(costs without a line)",
+        cost_usd=Decimal(str(amount.get("value") or 0)),
+    )
+
+
+def model_of(line: str) -> tuple[str, str]:
+    """Return model and tier that a line of the costs names; empty where it names none."""
+    found = _LINE.fullmatch(line)
+    return (found["model"], (found["tier"] or "").lower()) if found else ("", "")
+
+
+def _project(said: dict[str, Any], grouped: list[str]) -> str:
+    return said.get(grouped[0]) or "" if grouped else ""
+
+
+def _day(bucket: dict[str, Any]) -> date:
+    try:
+        return datetime.fromtimestamp(int(bucket["start_time"]), UTC).date()
+    except (KeyError, TypeError, ValueError):
+        raise BillError("a bucket of OpenAI's answer has no start_time") from None

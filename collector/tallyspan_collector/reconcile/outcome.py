@@ -1,0 +1,179 @@
+"""A run of reconcile: kept in the store, written as table, JSON or CSV."""
+
+import csv
+import getpass
+import json
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.reconcile.compare import Line, total
+
+COLUMNS = (
+    "day",
+    "model",
+    "project",
+    "recorded_calls",
+    "billed_requests",
+    "recorded_tokens",
+    "billed_tokens",
+    "token_drift_percent",
+    "recorded_cost_usd",
+    "billed_cost_usd",
+    "cost_drift_percent",
+    "reason",
+    "detail",
+)
+_TABLE = tuple(name for name in COLUMNS if name not in {"recorded_calls", "billed_requests"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The lines of a run and what it was asked; `threshold` is a part of billed."""
+
+    provider: str
+    source: str
+    zone: str
+    threshold: float
+    lines: Sequence[Line]
+    notes: Sequence[str] = ()
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    run_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def is_within(self) -> bool:
+        """Whether every line is within the threshold."""
+        return all(line.is_within for line in self.lines)
+
+    def store(self, client: Client) -> None:
+        """Write the lines to `reconciliation_lines`. Raises what the store raises."""
+        if not self.lines:
+            return
+        account = f"{getpass.getuser()}@{socket.gethostname()}"
+        rows: list[dict[str, Any]] = [
+            {
+                "run_id": self.run_id,
+                "run_at": self.run_at,
+                "run_by": account,
+                "provider": self.provider,
+                "source": self.source,
+                "zone": self.zone,
+                "day": line.day,
+                "model_name": line.model,
+                "project": line.project,
+                "recorded_calls": line.recorded_calls,
+                "billed_requests": line.billed_requests,
+                "recorded_tokens": line.recorded_tokens,
+                "billed_tokens": line.billed_tokens,
+                "recorded_cost_usd": line.recorded_cost_usd,
+                "billed_cost_usd": line.billed_cost_usd,
+                "token_drift": line.token_drift,
+                "cost_drift": line.cost_drift,
+                "reason": line.reason.value if line.reason else "",
+                "detail": line.detail,
+                "threshold": self.threshold,
+                "is_within": line.is_within,
+            }
+            for line in self.lines
+        ]
+        client.insert(
+            "reconciliation_lines",
+            [list(row.values()) for row in rows],
+            column_names=list(rows[0]),
+            settings={"async_insert": 0},
+        )
+
+    def write(self, fmt: Literal["table", "json", "csv"], out: TextIO) -> None:
+        """Write the lines; costs in USD, exact; what the bill does not say stays empty."""
+        rows = [_row(line) for line in self.lines]
+        summed = _row(total(self.lines)) | {"day": "total"}
+        match fmt:
+            case "json":
+                answer = {
+                    "run_id": self.run_id,
+                    "provider": self.provider,
+                    "source": self.source,
+                    "zone": self.zone,
+                    "threshold_percent": _percent(self.threshold),
+                    "is_within": self.is_within,
+                    "notes": list(self.notes),
+                    "lines": rows,
+                    "totals": {k: v for k, v in summed.items() if k not in _TEXTS},
+                }
+                json.dump(answer, out, indent=2, ensure_ascii=False)
+                out.write("\n")
+            case "csv":
+                writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+            case "table":
+                self._write_table([*rows, summed], out)
+
+    def _write_table(self, rows: Sequence[dict[str, Any]], out: TextIO) -> None:
+        shown = [[_title(name) for name in _TABLE[:-1]]]
+        shown += [[_cell(row[name]) for name in _TABLE[:-1]] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        for cells in shown:
+            padded = [
+                cell.rjust(width) if "tokens" in name or "usd" in name or "percent" in name
+                else cell.ljust(width)
+                for name, cell, width in zip(_TABLE, cells, widths, strict=False)
+            ]  # fmt: skip
+            out.write("  ".join(padded).rstrip() + "\n")
+        out.writelines(f"{note}\n" for note in self.notes)
+        off = [line for line in self.lines if not line.is_within]
+        said = Counter((line.reason, line.detail) for line in off if line.reason)
+        out.writelines(
+            f"{reason} ({count} line{'s' * (count > 1)}): {_cell(detail)}\n"
+            for (reason, detail), count in said.most_common(20)
+        )
+        out.write(
+            f"{len(off)} of {len(self.lines)} lines are off by more than"
+            f" {_percent(self.threshold):g} %\n"
+        )
+
+
+_TEXTS = {"day", "model", "project", "reason", "detail"}
+
+
+def _row(line: Line) -> dict[str, Any]:
+    billed = line.billed_cost_usd
+    return {
+        "day": line.day.isoformat(),
+        "model": line.model,
+        "project": line.project,
+        "recorded_calls": line.recorded_calls,
+        "billed_requests": line.billed_requests,
+        "recorded_tokens": line.recorded_tokens,
+        "billed_tokens": line.billed_tokens,
+        "token_drift_percent": _percent(line.token_drift),
+        "recorded_cost_usd": f"{line.recorded_cost_usd:f}",
+        "billed_cost_usd": None if billed is None else f"{billed:f}",
+        "cost_drift_percent": _percent(line.cost_drift),
+        "reason": line.reason.value if line.reason else "",
+        "detail": line.detail,
+    }
+
+
+def _percent(part: float | None) -> float | None:
+    return None if part is None else round(part * 100, 4)
+
+
+def _title(name: str) -> str:
+    return name.replace("_percent", " %").replace("_usd", " USD").replace("_", " ")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:+.2f}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))

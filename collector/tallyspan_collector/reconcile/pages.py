@@ -1,0 +1,153 @@
+"""Pages of a provider's usage and cost APIs, over HTTPS; a key is sent and never shown."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from tallyspan_collector.errors import BillError, ConfigError
+
+ATTEMPTS = 5
+LONGEST_WAIT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
+MOST_PAGES = 10_000
+_REFUSED = (401, 403)
+_NOT_THERE = 404
+_AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+Parameters = Sequence[tuple[str, str]]
+
+
+class NotThereError(BillError):
+    """The API has no such path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Where a provider answers, and how it is told who asks.
+
+    `key_name` says in errors where the key came from. `sleep` is replaced by tests.
+    """
+
+    base: str
+    headers: Mapping[str, str]
+    key_name: str
+    sleep: Callable[[float], object] = time.sleep
+
+    def buckets(self, path: str, parameters: Parameters) -> Iterator[dict[str, Any]]:
+        """Yield the time buckets of all pages; numbers come as `Decimal` or `int`.
+
+        Waits as long as the provider asks for, within bounds. Raises `ConfigError` if the key is
+        refused, `BillError` if the answer cannot be had or is no such page.
+        """
+        check_base(self.base)
+        with urllib3.PoolManager(
+            timeout=urllib3.Timeout(TIMEOUT_SECONDS), retries=False
+        ) as connections:
+            page, seen = "", set()
+            for _ in range(MOST_PAGES):
+                asked = [*parameters, *([("page", page)] if page else [])]
+                answer = self._page(connections, path, asked)
+                yield from answer["data"]
+                page = answer.get("next_page") or ""
+                if not answer.get("has_more"):
+                    return
+                if not page or page in seen:
+                    raise BillError(
+                        f"{self._where(path)}: says there is more and does not say where;"
+                        " what was read so far is not all of it"
+                    )
+                seen.add(page)
+        raise BillError(f"{self._where(path)}: does not end after {MOST_PAGES:,} pages")
+
+    def _page(
+        self, connections: urllib3.PoolManager, path: str, parameters: Parameters
+    ) -> dict[str, Any]:
+        url = f"{self.base.rstrip('/')}{path}?{urlencode(parameters)}"
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            wait = float(2**attempt)
+            try:
+                # Not followed: a redirect would carry the key to another host.
+                answer = connections.request("GET", url, headers=dict(self.headers), redirect=False)
+            except HTTPError as error:
+                problem = f"cannot be reached: {_plain(error)}"
+            else:
+                if answer.status == 200:  # noqa: PLR2004
+                    try:
+                        return self._checked(path, answer.data)
+                    except ValueError:
+                        problem = f"an answer of {len(answer.data):,} bytes that is no whole JSON"
+                else:
+                    problem = self._problem(path, answer)
+                    wait = _asked_to_wait(answer.headers.get("Retry-After"), wait)
+            if attempt + 1 < ATTEMPTS:
+                self.sleep(wait)
+        raise BillError(f"{self._where(path)}: {problem} ({ATTEMPTS} attempts); try again later")
+
+    def _problem(self, path: str, answer: urllib3.BaseHTTPResponse) -> str:
+        """Return what a status that may pass says; raise what will not pass."""
+        said = _sentence(answer.data)
+        if answer.status in _REFUSED:
+            raise ConfigError(
+                f"{self._where(path)}: {answer.status}, the key of {self.key_name} is refused"
+                f"{said}: it needs an organisation's admin key, not one for calls"
+            )
+        if answer.status == _NOT_THERE:
+            raise NotThereError(f"{self._where(path)}: 404{said}")
+        if answer.status not in _AGAIN:
+            raise BillError(f"{self._where(path)}: answered {answer.status}{said}")
+        return f"answered {answer.status}{said}"
+
+    def _checked(self, path: str, body: bytes) -> dict[str, Any]:
+        said = json.loads(body, parse_float=Decimal)
+        data = said.get("data") if isinstance(said, dict) else None
+        if not isinstance(data, list) or not all(
+            isinstance(bucket, dict) and isinstance(bucket.get("results"), list) for bucket in data
+        ):
+            raise BillError(
+                f"{self._where(path)}: is no page of buckets with results; is the address right?"
+            )
+        return dict(said)
+
+    def _where(self, path: str) -> str:
+        return f"{urlsplit(self.base).netloc}{path}"
+
+
+def check_base(base: str) -> None:
+    """Raise `ConfigError` for an address that would send the key in the clear."""
+    parts = urlsplit(base)
+    is_own = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_own):
+        raise ConfigError(
+            f"--url {base}: must begin with https://, or the key would be readable on the way"
+        )
+    if parts.username or parts.query:
+        raise ConfigError("--url: give scheme, host and path only")
+
+
+def _asked_to_wait(said: str | None, otherwise: float) -> float:
+    try:
+        seconds = float(said) if said else otherwise
+    except ValueError:  # a date: rare, and our own pause does as well
+        seconds = otherwise
+    return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
+
+
+def _sentence(body: bytes) -> str:
+    """Return the provider's own words, on one line; some errors quote the key: cut from there."""
+    try:
+        said = json.loads(body)["error"]
+        text = said["message"] if isinstance(said, dict) else str(said)
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f" ({' '.join(str(text).split())[:120].partition('sk-')[0].rstrip(' :')})"
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split()).rpartition(": ")[2][:200] or type(error).__name__
