@@ -361,3 +361,10 @@ def test_what_is_no_range_is_none(text: str) -> None:
 def test_a_macro_the_console_does_not_know_is_an_error_and_no_query() -> None:
     with pytest.raises(ValueError, match="does not know"):
         macros.bind("SELECT $__interval_s", NOW, NOW, {})
+
+
+def test_what_is_of_the_whole_organisation_has_no_rows_for_a_limited_key() -> None:
+    sql, parameters = macros.limit("SELECT * FROM tallyspan.reconciliations", {}, ["sales"])
+
+    assert sql == "SELECT * FROM (SELECT * FROM tallyspan.reconciliations WHERE 1 = 0)"
+    assert parameters == {"own_0": "sales"}
