@@ -1,12 +1,19 @@
 """What real packages emitted for recorded calls, read and resolved: the calls the recordings say."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tallyspan_collector.dialects import Reader
+from tallyspan_collector import otlp
+from tallyspan_collector.call import Call
+from tallyspan_collector.dialects import Reader, Reading
+from tallyspan_collector.ingest.door import admit, admit_logs
 from tallyspan_collector.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
 
@@ -20,30 +27,58 @@ STATED_OTHERWISE: dict[str, dict[str, int | None]] = {
 """What a package itself states wrongly or not at all; nothing in the span says better."""
 
 
-def net(spans: list[dict[str, Any]], folder: Path) -> list[Any]:
+def read(captured: dict[str, Any]) -> Iterator[Reading]:
+    """Read a capture the way of a request: through the door, decoded, by its dialect.
+
+    A capture has `spans` as an exporter in the process saw them, or whole requests as posted.
+    """
     reader = Reader()
+    yield from (reader.read(Span(**span)) for span in captured.get("spans", []))
+    for said in captured.get("traces", []):
+        body = ParseDict(said, ExportTraceServiceRequest()).SerializeToString()
+        yield from (reader.read(span) for span in otlp.decode(admit(body).blob))
+    for said in captured.get("logs", []):
+        body = ParseDict(said, ExportLogsServiceRequest()).SerializeToString()
+        yield from (reader.read_log(span) for span in otlp.decode_logs(admit_logs(body).blob))
+
+
+def net(readings: list[Reading], folder: Path) -> list[Call]:
     resolver = Resolver(folder / "traces.sqlite")
-    made = resolver.resolve([reader.read(Span(**span)) for span in spans], 1)
-    resolver.close()
-    return [each.call for each in made.entries]
+    try:
+        return [each.call for each in resolver.resolve(readings, 1).entries]
+    finally:
+        resolver.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.parent.name}/{case.stem}" for case in CASES])
-def test_the_captured_spans_are_the_recorded_call(case: Path, tmp_path: Path) -> None:
+def test_what_was_captured_is_the_recorded_calls_and_nothing_else(
+    case: Path, tmp_path: Path
+) -> None:
     captured = json.loads(case.read_text())
-    (recorded,) = captured["expected"]
-    expected = recorded | STATED_OTHERWISE.get(f"{case.parent.name}/{case.stem}", {})
-    (call,) = net(captured["spans"], tmp_path)
+    known = STATED_OTHERWISE.get(f"{case.parent.name}/{case.stem}", {})
+    expected = [recorded | known for recorded in captured["expected"]]
+    calls = net(list(read(captured)), tmp_path)
 
-    assert call.provider_name in {"openai", "anthropic"}
-    assert call.model_name
-    assert call.usage.input_tokens == expected["input_tokens"]
-    assert call.usage.output_tokens == expected["output_tokens"]
-    assert call.usage_source == ("unknown" if expected["input_tokens"] is None else "provider")
+    def counts(said: dict[str, Any]) -> tuple[Any, Any]:
+        return said.get("input_tokens"), said.get("output_tokens")
+
+    assert sorted(map(repr, map(counts, expected))) == sorted(
+        repr((call.usage.input_tokens, call.usage.output_tokens)) for call in calls
+    )
+    assert all(call.provider_name and call.model_name for call in calls)
+    assert {call.usage_source for call in calls} == {
+        "unknown" if each["input_tokens"] is None else "provider" for each in expected
+    }
+    for name in ("user_id", "conversation_id", "agent_id", "endpoint_id", "provider_name"):
+        said = [each[name] for each in expected if name in each]
+        assert sorted(said) == sorted(getattr(call, name) for call in calls[: len(said)])
 
 
 def test_the_corpus_has_the_packages_it_should() -> None:
     assert {case.parent.name for case in CASES} >= {
+        "claude_code",
+        "codex_cli",
+        "gemini_cli",
         "genai_anthropic",
         "genai_openai",
         "langfuse_openai",

@@ -43,7 +43,7 @@ class Reader:
         `record` is a span without duration whose name is the record's body or event name.
         """
         dialect = agent_of(record.name, record.attributes)
-        if dialect is None:
+        if dialect is None or not is_call_record(record.name, record.attributes):
             return _NOTHING
         record = as_span(record, dialect)
         shape = ("", dialect.name, tuple(record.attributes))

@@ -35,6 +35,7 @@ def _codex(call: Call, said: Attributes) -> None:
 
 
 def _gemini(call: Call, said: Attributes) -> None:
+    call.agent_name = "" if call.agent_name == "main" else call.agent_name
     vertex = str(said.get("auth_type", "")).lower() == "vertex-ai"
     call.provider_name = "gcp.vertex_ai" if vertex else "gcp.gemini"
     _settle(call, said)
@@ -102,6 +103,7 @@ GEMINI = extend(
         "reasoning_tokens": ("thoughts_token_count",),
     },
     total=("total_token_count",),
+    added={"input_tokens": ("tool_token_count",)},  # what tools put into the prompt
     is_reasoning_outside=True,
     refine=_gemini,
     trust=4,
@@ -136,7 +138,10 @@ def is_call_record(name: str, said: Attributes) -> bool:
     if dialect is None:
         return False
     kinds = [str(said[key]) for key in dialect.operation if key in said]
-    return not kinds or kinds[0] in dialect.calls
+    if kinds and kinds[0] not in dialect.calls:
+        return False
+    # Codex logs the end of a stream twice: as an event like any other, and with the counts
+    return dialect is not CODEX or any(names[0] in said for names in CODEX.tokens.values())
 
 
 def as_span(record: Span, dialect: Dialect) -> Span:
