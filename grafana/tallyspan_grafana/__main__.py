@@ -8,6 +8,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from tallyspan_grafana.pages import (
     agents,
+    budgets,
     conversation,
     departments,
     health,
@@ -29,6 +30,7 @@ PAGES = {
     "agents.json": agents.build,
     "conversation.json": conversation.build,
     "models.json": models.build,
+    "budgets.json": budgets.build,
     "prices.json": prices.build,
     "health.json": health.build,
 }

@@ -22,6 +22,7 @@ MENU = {
     "departments": "Departments",
     "agents": "Agents",
     "models": "Models",
+    "budgets": "Budgets",
     "prices": "Prices",
     "health": "Data health",
 }
@@ -31,14 +32,23 @@ EVERYTHING = VariableOption(selected=True, text=["All"], value=["$__all"])
 class Page:
     """Collects rows of panels, numbers them and puts each where it belongs."""
 
-    def __init__(self, name: str, title: str, about: str, zone: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        about: str,
+        zone: str,
+        *,
+        since: str = "now-30d",
+        until: str = "now",
+    ) -> None:
         self._page = (
             Dashboard(f"Tallyspan: {title}")
             .uid(f"tallyspan-{name}")
             .description(about)
             .tags(["tallyspan"])
             .timezone("utc" if zone == "UTC" else zone)
-            .time("now-30d", "now")
+            .time(since, until)
             .refresh("5m")
             .readonly()
             .tooltip(DashboardCursorSync.CROSSHAIR)

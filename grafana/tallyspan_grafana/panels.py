@@ -1,6 +1,6 @@
 """The five kinds of panel there are; a page says what is in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,8 @@ IN_TOOLTIP_ONLY = DynamicConfigValue(
 class Column:
     """How a table's column looks; `if_null` is its text for NULL, `link` the page its cells open.
 
-    `is_bar` draws its figure as a bar of the largest; a link takes the key from the row.
+    `is_bar` draws its figure as a bar of the largest, and with `colours` as a bar of 1, in the
+    colour of its threshold; `levels` are the colours of texts. A link takes the key from the row.
     """
 
     field: str
@@ -59,6 +60,8 @@ class Column:
     is_hidden: bool = False
     is_bar: bool = False
     width: int | None = None
+    colours: Any = None
+    levels: Mapping[str, str] | None = None
 
     def properties(self) -> list[DynamicConfigValue]:
         """Return the override Grafana takes for the column."""
@@ -85,10 +88,24 @@ class Column:
             )
         if self.is_bar:
             cell = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+            said += [DynamicConfigValue("custom.cellOptions", cell), DynamicConfigValue("min", 0)]
+            said += (
+                [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "blue"})]
+                if self.colours is None
+                else [
+                    DynamicConfigValue("color", {"mode": "thresholds"}),
+                    DynamicConfigValue("thresholds", self.colours.build()),
+                    DynamicConfigValue("max", 1),
+                ]
+            )
+        if self.levels:
+            shown = {
+                text: {"color": colour, "index": place, "text": text}
+                for place, (text, colour) in enumerate(self.levels.items())
+            }
             said += [
-                DynamicConfigValue("custom.cellOptions", cell),
-                DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "blue"}),
-                DynamicConfigValue("min", 0),
+                DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+                DynamicConfigValue("mappings", [{"type": "value", "options": shown}]),
             ]
         if self.is_hidden:
             # Grafana up to 12.1 knows the first, later ones the second.
@@ -193,7 +210,7 @@ def bars_over_time(
 
 def lines(title: str, query: str, about: str, *, unit: str, if_null: str = NO_CALLS) -> TimeSeries:
     """Return a line a numeric column, straight from point to point."""
-    return (
+    panel = (
         TimeSeries()
         .title(title)
         .description(about)
@@ -204,6 +221,7 @@ def lines(title: str, query: str, about: str, *, unit: str, if_null: str = NO_CA
         .color_scheme(BY_NAME)
         .with_target(Target(query, TIME_SERIES))
     )
+    return panel.decimals(2) if unit == DOLLARS else panel
 
 
 def bars(title: str, query: str, about: str, *, link: str = "") -> BarChart:

@@ -128,13 +128,16 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
         variables = {variable["name"] for variable in page["templating"]["list"]}
         for title, sql in queries():
             if title.startswith(f"{name}:"):
-                read = set(re.findall(r"FROM (\w[\w.]+)", sql)) - {"spent", "largest"}
+                read = set(re.findall(r"(?:FROM|JOIN) (\w[\w.]+)", sql)) - {"spent", "largest"}
                 assert read <= {
                     "tallyspan.calls",
                     "tallyspan.usage_daily",
                     "tallyspan.usage_hourly",
                     "tallyspan.unknown_users",
                     "tallyspan.reconciliations",
+                    "tallyspan.budget_status",
+                    "tallyspan.budget_periods",
+                    "tallyspan.budgeted_days",
                 }, title
                 assert set(re.findall(r"\$\{?([a-z]\w*)", sql)) <= variables, title
                 assert all(":singlequote" in each for each in re.findall(r"\$\{\w+[^}]*\}", sql))

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from statistics import median
 from typing import Any
@@ -12,7 +12,8 @@ from clickhouse_connect.driver.client import Client
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
 from grafana_macros import interpolate
-from grafana_pages import SINGLE, key, pages, queries, run
+from grafana_pages import ONE, SINGLE, key, pages, queries, run, run_variable
+from tallyspan_collector.budgets import Budget, put
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 RANGES = {"6h": timedelta(hours=6), "30d": timedelta(days=30), "90d": timedelta(days=90)}
@@ -22,7 +23,20 @@ DATA = {"empty": [], "seeded": FACTS, "nasty": NASTY_FACTS}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
+        made.database = "tallyspan"
+        for scope, name in (("total", ""), ("user", "ada"), *(("user", name) for name in NASTY)):
+            put(made, a_budget(scope, name, 10))
         yield made
+
+
+def a_budget(scope: str, name: str, amount: int) -> Budget:
+    return Budget(scope, name, "month", date(2020, 1, 1), Decimal(amount))
+
+
+def put_budgets(client: Client, budgets: list[Budget]) -> None:
+    client.command("TRUNCATE TABLE budgets")
+    for each in budgets:
+        put(client, each)
 
 
 @pytest.fixture
@@ -37,17 +51,21 @@ def test_every_query_runs_for_every_range_choice_and_data(
     client: Client, data: str, length: timedelta
 ) -> None:
     fill(client, DATA[data], NOW)
+    # Every nasty name over one range; the other ranges with two names that stand for them.
+    names = (
+        ("ada", "c1", "", *NASTY) if data == "nasty" and length.days == 30 else ("ada", NASTY[2])
+    )
     many = [key(text) for text in ("ada", *NASTY)]
-    choices: list[dict[str, list[str]]] = [{}, {"user": [key("ada")]}]
-    choices.append(dict.fromkeys(("user", "department", "model"), many))
+    choices: list[dict[str, list[str]]] = [{}, dict.fromkeys(("user", "department", "model"), many)]
+    if length.days == 30:
+        choices.append({"user": [key("ada")]})
     for title, sql in queries():
-        if title.startswith(SINGLE):
-            for text in ("ada", "c1", "", *NASTY):
-                chosen = {"user": [key(text)], "conversation": [key(text)]}
-                client.query(interpolate(sql, NOW - length, NOW, chosen))
-        else:
-            for chosen in choices:
-                client.query(interpolate(sql, NOW - length, NOW, chosen))
+        for chosen in (
+            [{variable: [key(text)] for variable in ONE} for text in names]
+            if title.startswith(SINGLE)
+            else choices
+        ):
+            client.query(interpolate(sql, NOW - length, NOW, chosen))
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -57,7 +75,7 @@ def test_a_figure_is_one_row_and_what_goes_over_time_comes_in_order(
     fill(client, DATA[data], NOW)
     for name, page in pages().items():
         for panel in page["panels"]:
-            chosen = {variable: ["ada"] for variable in SINGLE if variable == name}
+            chosen = {variable: ["ada"] for variable in ONE} if name in SINGLE else {}
             rows = run(client, name, panel["title"], 90, **chosen)
             if panel["type"] in {"stat", "bargauge"}:
                 assert len(rows) <= 1, panel["title"]
@@ -73,7 +91,7 @@ def test_every_column_of_a_table_is_described_and_there(client: Client) -> None:
         for panel in page["panels"]:
             if panel["type"] == "table":
                 named = [each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]]
-                chosen = {variable: [key("ada")] for variable in SINGLE if variable == name}
+                chosen = {variable: [key("ada")] for variable in ONE} if name in SINGLE else {}
                 sql = interpolate(panel["targets"][0]["rawSql"], NOW, NOW, chosen)
                 described = client.query(f"DESCRIBE TABLE ({sql})").result_rows
                 assert [row[0] for row in described] == named, panel["title"]
@@ -82,7 +100,7 @@ def test_every_column_of_a_table_is_described_and_there(client: Client) -> None:
 def test_column_types_are_those_the_plugin_can_show(seeded: Client) -> None:
     shown = ("String", "Decimal", "Float64", "Int", "UInt", "DateTime", "Nullable")
     for title, sql in queries():
-        chosen = {"user": [key("ada")], "conversation": [key("c1")]}
+        chosen = {variable: [key("ada")] for variable in ONE}
         answer = seeded.query(interpolate(sql, NOW - timedelta(days=90), NOW, chosen))
         for column, kind in zip(answer.column_names, answer.column_types, strict=True):
             # The days are hidden, no panel looks at them.
@@ -318,3 +336,33 @@ def test_a_day_is_the_zones_own_also_when_clocks_change(client: Client) -> None:
         ("2026-10-24T22:00:00+00:00", Decimal(2)),
         ("2026-10-25T23:00:00+00:00", Decimal(1)),
     ]
+
+
+def test_the_page_of_budgets_says_what_the_facts_add_up_to(seeded: Client) -> None:
+    month = NOW.replace(day=1, hour=0, minute=0, second=0)
+    sales = [fact for fact in FACTS if fact.department == "sales"]
+    now_spent = spend([f for f in sales if NOW - timedelta(hours=f.hours_ago) >= month])
+    of_sales = a_budget("department", "sales", 5)
+    put_budgets(seeded, [of_sales, a_budget("total", "", 1000)])
+
+    rows = {row["name"]: row for row in run(seeded, "budgets", "All budgets")}
+    assert list(rows) == ["sales", "(all calls)"]
+    assert (rows["sales"]["spent"], rows["sales"]["rest"]) == (now_spent, 5 - now_spent)
+    assert run(seeded, "budgets", "Nearly used up") == [{"budgets": 0}]
+    (used,) = run(seeded, "budgets", "Used of the budget of all calls")
+    assert used["used"] == pytest.approx(float(rows["(all calls)"]["spent"]) / 1000)
+
+
+def test_a_budget_is_used_up_day_by_day_until_what_is_spent(seeded: Client) -> None:
+    put_budgets(seeded, [a_budget("department", "sales", 5)])
+    (status,) = run(seeded, "budgets", "All budgets")
+    (chosen,) = run_variable(seeded, "budgets", "budget")
+    rows = run(seeded, "budgets", "How it is used up", budget=["department sales, month"])
+
+    assert chosen["key"] == status["key"] == key("department sales, month")
+    until_today = [row for row in rows if row["spent"] is not None]
+    assert until_today[-1]["spent"] == status["spent"]
+    assert [row["spent"] for row in until_today] == sorted(row["spent"] for row in until_today)
+    assert len(until_today) == NOW.day
+    assert rows[-1]["even pace"] == pytest.approx(5)
+    assert {row["budget"] for row in rows} == {5.0}

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from call_facts import NASTY, NASTY_FACTS, a_busy_time, fill
 from grafana_pages import key
 from running import Running, running_collector
+from tallyspan_collector.budgets import Budget, put
 from tallyspan_collector.console.dashboards import bundled
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -28,6 +31,15 @@ FLAGS = [
 PICTURES = Path(
     os.environ.get("TALLYSPAN_SCREENSHOTS", Path(__file__).parents[3] / "build/screenshots")
 )
+LONG_AGO = date(2020, 1, 1)
+BUDGETS = [
+    Budget("total", "", "month", LONG_AGO, Decimal(30), owner="cfo@example.com"),
+    Budget("department", "platform", "month", LONG_AGO, Decimal(8), owner="linus.t"),
+    Budget("department", "research", "quarter", LONG_AGO, Decimal(20)),
+    Budget("user", "linus.t", "month", LONG_AGO, Decimal("7.50"), warn_percent=70),
+    Budget("model", "gpt-5", "year", LONG_AGO, Decimal(400)),
+    Budget("agent", "tutor", "month", LONG_AGO, Decimal(6)),
+]
 DESK, PHONE = {"width": 1440, "height": 1000}, {"width": 390, "height": 844}
 PAGES = [uid.removeprefix("tallyspan-") for uid in bundled()]
 
@@ -36,6 +48,8 @@ PAGES = [uid.removeprefix("tallyspan-") for uid in bundled()]
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running_collector(tmp_path_factory.mktemp("store")) as running:
         fill(running.client, a_busy_time())
+        for each in BUDGETS:
+            put(running.client, each)
         yield running
 
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, fill, memory_ledger, spend
 from grafana_macros import interpolate
-from grafana_pages import SINGLE, key, queries
+from grafana_pages import ONE, SINGLE, key, queries
 from tallyspan_collector.api import create_app
 from tallyspan_collector.console import macros, time_range
 from tallyspan_collector.console.dashboards import bundled
@@ -224,7 +224,7 @@ def test_bound_parameters_find_what_text_in_the_query_finds(
     for title, sql in queries():
         names = ["ada", "c1", "", *NASTY]
         many = {name: [key(text) for text in names] for name in ("user", "department", "model")}
-        one = {name: [key(names[1 if data is FACTS else 4])] for name in SINGLE}
+        one = {name: [key(names[1 if data is FACTS else 4])] for name in ONE}
         for chosen in [one] if title.startswith(SINGLE) else [{}, many]:
             text, parameters = macros.bind(sql, start, end, chosen)
             assert "$" not in text
@@ -270,7 +270,7 @@ def test_a_key_limited_to_a_department_sees_no_other_on_any_page(browser: TestCl
     for uid, dashboard in bundled().items():
         for number in dashboard.panels:
             query = {"from": "now-90d"} | {
-                f"var-{name}": key("ada") for name in SINGLE if name in dashboard.variables
+                f"var-{name}": key("ada") for name in ONE if name in dashboard.variables
             }
             answer = limited.get(f"/api/admin/dashboards/{uid}/panels/{number}", params=query)
             assert answer.status_code == 200

@@ -12,7 +12,8 @@ export const RANGES = [
   ["now-30d", "now", "Last 30 days"],
   ["now-90d", "now", "Last 90 days"],
   ["now/d", "now", "Today"],
-  ["now/M", "now", "This month"],
+  ["now/M", "now", "This month so far"],
+  ["now/M", "now/M", "This month"],
   ["now-1M/M", "now-1M/M", "Last month"],
   ["now/y", "now", "This year"],
 ];

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 import { empty } from "./draw_figures.js";
-import { fieldsOf, objects } from "./fields.js";
+import { fieldsOf, levelOf, objects } from "./fields.js";
 import { exact, show } from "./format.js";
 import { follow } from "./place.js";
 
@@ -12,7 +12,7 @@ export function drawTable(body, panel, answer, place, sorting = {}) {
   const rows = objects(answer);
   if (rows.length === 0) return empty(body, panel);
   for (const field of fields.filter((each) => each.isBar)) {
-    field.most = Math.max(...rows.map((row) => Number(row[field.name] ?? 0)));
+    field.most = field.isLevelled ? field.max : Math.max(...rows.map((row) => Number(row[field.name] ?? 0)));
   }
   const redraw = () => drawTable(body, panel, answer, place, sorting);
   const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": panel.title },
@@ -46,13 +46,13 @@ function cell(field, row, { zone, from, to }) {
   const text = show(value, field, zone);
   const shown = field.link && !isNothing
     ? make("a", { href: follow(field.link, row, { from, to }), "data-link": true, text })
-    : make("span", { text, class: isNothing ? "missing" : undefined });
+    : make("span", { text, class: isNothing ? "missing" : `level-${field.levels?.[value]?.color ?? "text"}` });
   const element = make("td", {
     class: field.kind === "text" ? "" : "number", title: exact(value, field, zone), "data-value": value,
   }, shown);
   if (field.isBar) {
-    const bar = make("span", { class: "bar" });
-    bar.style.inlineSize = `${field.most > 0 ? (100 * Math.max(Number(value ?? 0), 0)) / field.most : 0}%`;
+    const bar = make("span", { class: `bar level-${field.isLevelled ? levelOf(value, field.thresholds) : "text"}` });
+    bar.style.inlineSize = `${field.most > 0 ? Math.min((100 * Math.max(Number(value ?? 0), 0)) / field.most, 100) : 0}%`;
     element.classList.add("with-bar");
     element.prepend(make("span", { class: "track", "aria-hidden": "true" }, bar));
   }

@@ -31,7 +31,7 @@ export function drawTime(body, panel, answer, { zone, range }, hiddenNames) {
     plot?.destroy();
     const visible = series.filter((each) => !hiddenNames.has(each.name));
     plot = plotOf({ picture, tooltip, times, visible, colours, field, zone, range, step, isStacked, isBars });
-    legend.replaceChildren(...series.map((each) => entry(each, colours, field, zone, hiddenNames, draw)));
+    legend.replaceChildren(...series.map((each) => entry(each, { colours, field, zone, isStacked }, hiddenNames, draw)));
   };
   draw();
   const watcher = new ResizeObserver(() => {
@@ -164,8 +164,11 @@ function hover(plot, { tooltip, picture, times, visible, colours, field, zone, s
   tooltip.style.insetInlineEnd = isRight ? `${space.width - left + 18}px` : "auto";
 }
 
-function entry(each, colours, field, zone, hiddenNames, draw) {
+function entry(each, { colours, field, zone, isStacked }, hiddenNames, draw) {
   const isHidden = hiddenNames.has(each.name);
+  // Bars add up to something; of a line the last point is what there is to say.
+  const said = isStacked ? `${show(each.total, field, zone)} in the range`
+    : `last ${show(each.values.findLast((value) => value !== null) ?? null, field, zone)}`;
   const toggle = () => {
     if (isHidden) hiddenNames.delete(each.name);
     else hiddenNames.add(each.name);
@@ -173,7 +176,7 @@ function entry(each, colours, field, zone, hiddenNames, draw) {
   };
   return make("li", {}, make("button", {
     type: "button", onclick: toggle, "aria-pressed": String(!isHidden),
-    title: `${each.name}: ${show(each.total, field, zone)} in the range`,
+    title: `${each.name}: ${said}`,
   }, swatch(colours.get(each.name)), make("span", { text: each.name })));
 }
 

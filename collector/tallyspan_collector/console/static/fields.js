@@ -39,6 +39,9 @@ function apply(field, id, value) {
     case "noValue": field.noValue = value; break;
     case "links": [field.link] = value; break;
     case "custom.cellOptions": field.isBar = value.type === "gauge"; break;
+    case "thresholds": field.thresholds = value.steps; field.isLevelled = true; break;
+    case "max": field.max = value; break;
+    case "mappings": field.levels = value[0].options; break;
     case "custom.hidden": field.isHidden = value; break;
     case "custom.hideFrom": field.isHiddenInPicture = value.viz; break;
     default: break;

@@ -25,6 +25,8 @@ async function open() {
     }
     const dashboard = dashboards.get(place.uid);
     top.hidden = false;
+    place.from ??= dashboard.time.from;
+    place.to ??= dashboard.time.to;
     await choose(dashboard, place);
     lay(dashboard, place);
     await load();

@@ -1,9 +1,7 @@
 // Where the reader is: page, range and choices. All of it is in the address, as Grafana writes it.
 
 export const HOME = "tallyspan-overview";
-const DEFAULT_RANGE = { from: "now-30d", to: "now" };
-
-/** Returns { uid, from, to, chosen } of an address. */
+/** Returns { uid, from, to, chosen } of an address; without a range it is the dashboard's own. */
 export function read(url = new URL(location.href)) {
   const uid = url.pathname.startsWith("/d/") ? decodeURIComponent(url.pathname.slice(3)) : HOME;
   const chosen = {};
@@ -12,8 +10,8 @@ export function read(url = new URL(location.href)) {
   }
   return {
     uid,
-    from: url.searchParams.get("from") ?? DEFAULT_RANGE.from,
-    to: url.searchParams.get("to") ?? DEFAULT_RANGE.to,
+    from: url.searchParams.get("from"),
+    to: url.searchParams.get("to"),
     chosen,
   };
 }
