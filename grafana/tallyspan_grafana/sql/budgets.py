@@ -8,8 +8,7 @@ _LABEL = "concat(if(scope = 'total', 'all calls', concat(scope, ' ', name)), ', 
 _KEY = f"concat('k', hex({_LABEL}))"
 NAME = "if(scope = 'total', '(all calls)', name)"
 _CHOSEN = (
-    f"{_LABEL} = unhex(substring(${{budget:singlequote}}, 2)) "
-    "AND ${budget:singlequote} != ''"
+    f"{_LABEL} = unhex(substring(${{budget:singlequote}}, 2)) AND ${{budget:singlequote}} != ''"
 )
 
 
@@ -22,9 +21,7 @@ TOTAL_USED = (
     f"SELECT used {STATUS} WHERE scope = 'total' "
     "ORDER BY indexOf(['month', 'quarter', 'year'], period) LIMIT 1"
 )
-VARIABLE = (
-    f"SELECT {_KEY} AS key, {_LABEL} AS label {STATUS} ORDER BY used DESC, label LIMIT 1000"
-)
+VARIABLE = f"SELECT {_KEY} AS key, {_LABEL} AS label {STATUS} ORDER BY used DESC, label LIMIT 1000"
 ALL = (
     f"SELECT scope, {NAME} AS name, {_KEY} AS key, period, amount_usd AS amount, "
     "spent_usd AS spent, used, forecast_usd AS forecast, forecast_used, left_usd AS rest, "
