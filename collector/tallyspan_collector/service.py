@@ -19,6 +19,7 @@ from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.api.app import create_app
+from tallyspan_collector.api.limits import limit
 from tallyspan_collector.config import Config
 from tallyspan_collector.keys import PREFIXES, Key, Keys, digest
 from tallyspan_collector.listener import HttpServer
@@ -76,12 +77,14 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
     """Run until `stop` is set; then drain what was accepted. Raises `ConfigError`, `StoreError`."""
     PriceBook.load(config.prices)
     tls(config)
-    with open_store(config) as (url, client):
+    with ExitStack() as stack:
+        url, client = stack.enter_context(open_store(config))
         keys, key_file = open_keys(config, client)
         check_exposure(config, keys)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
+        asking = limit(stack.enter_context(connect(url)))
         admin = HttpServer(
-            create_app(client, keys, workers.health, workers.metrics_text), tls(config)
+            create_app(asking, keys, workers.health, workers.metrics_text), tls(config)
         )
         name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         metrics_log = MetricsLog(client, name, workers.metrics_text)

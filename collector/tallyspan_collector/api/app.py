@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import anyio
 import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
@@ -12,23 +13,29 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from tallyspan_collector.api.budgets import Budgets
-from tallyspan_collector.api.conversations import Conversations
+from tallyspan_collector.api.budgets import budget_operations
+from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
-from tallyspan_collector.api.directory import DirectoryRoutes
+from tallyspan_collector.api.directory import directory
 from tallyspan_collector.api.gate import AdminGate
-from tallyspan_collector.api.token_usage import TokenUsage
+from tallyspan_collector.api.openapi import document
+from tallyspan_collector.api.operation import THREADS
+from tallyspan_collector.api.token_usage import token_usage
 from tallyspan_collector.console.sessions import Sessions
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.keys import Keys
 from tallyspan_collector.summary import MAX_SECONDS, RequestError
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-TIMEOUT_EXCEEDED = 159
+TIMEOUT_EXCEEDED, TOO_SLOW_CODE, MEMORY_LIMIT_EXCEEDED = 159, 160, 241
 TOO_SLOW = (
     f"the store did not finish within {MAX_SECONDS} seconds; ask for a shorter time range"
     " (start_date, end_date) or fewer groups"
 )
+TOO_MUCH = dict.fromkeys((TIMEOUT_EXCEEDED, TOO_SLOW_CODE), TOO_SLOW) | {
+    MEMORY_LIMIT_EXCEEDED: "the answer takes more memory than the store has for it; ask for a"
+    " shorter time range (start_date, end_date) or fewer groups"
+}
 UNAVAILABLE = "the store cannot be read at the moment; try again, and see /readyz for the reason"
 
 log = structlog.get_logger()
@@ -54,25 +61,29 @@ def create_app(
         return PlainTextResponse(metrics(), headers={"Content-Type": METRICS_TYPE})
 
     sessions = Sessions()
+    limiter = anyio.CapacityLimiter(THREADS)
+    admin = [*token_usage(client), *budget_operations(client), *directory(client)]
+    apps = conversations(client)
+    described = document({"/api/admin": admin, "/api/usage": apps})
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(described)
+
     return Starlette(
         routes=[
             *Site(sessions, admin_keys.name_of).routes(),
             Route("/healthz", _alive),
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
+            Route("/api/openapi.json", openapi),
             Mount(
                 "/api/admin",
-                routes=[
-                    *TokenUsage(client).routes(),
-                    *Budgets(client).routes(),
-                    *Dashboards(client).routes(),
-                    *DirectoryRoutes(client).routes(),
-                ],
+                routes=[*(each.route(limiter) for each in admin), *Dashboards(client).routes()],
                 middleware=[Middleware(AdminGate, keys=admin_keys, sessions=sessions)],
             ),
             Mount(
                 "/api/usage",
-                routes=Conversations(client).routes(),
+                routes=[each.route(limiter) for each in apps],
                 middleware=[
                     Middleware(AdminGate, keys=admin_keys, sessions=sessions, allow_apps=True)
                 ],
@@ -97,7 +108,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _store_failed(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, Error) else None
     log.warning("admin.store_failed", path=request.url.path, code=code, error=str(error)[:300])
-    sentence = TOO_SLOW if code == TIMEOUT_EXCEEDED else UNAVAILABLE
+    sentence = TOO_MUCH.get(code or 0, UNAVAILABLE)
     return JSONResponse({"error": sentence}, status_code=503, headers={"Retry-After": "5"})
 
 

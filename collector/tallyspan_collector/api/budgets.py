@@ -1,51 +1,69 @@
 """What may be spent, and where it stands."""
 
-import functools
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from clickhouse_connect.driver.client import Client
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from tallyspan_collector import budgets
-from tallyspan_collector.api.parameters import check_names
+from tallyspan_collector.api.fields import Field, Fields, rows_of
+from tallyspan_collector.api.operation import Asked, Operation
 from tallyspan_collector.summary import plain
 
-NOT_STORED = {"Cache-Control": "no-store"}
-THREADS = 2
+_PERIOD: Fields = {
+    "scope": Field("text", "what it is for: total, department, user, agent, model or endpoint"),
+    "name": Field("text", "which of them; empty for total"),
+    "period": Field("text", "month, quarter or year"),
+    "period_start": Field("day", "first day of the period (UTC)"),
+    "period_end": Field("day", "first day after it"),
+    "amount_usd": Field("usd", "what may be spent in it, USD"),
+    "spent_usd": Field("usd", "what was spent in it, USD"),
+    "used": Field("ratio", "spent_usd / amount_usd"),
+    "unpriced_calls": Field("integer", "calls without a price: they lack in spent_usd"),
+    "owner": Field("text", "who is responsible"),
+}
+_STATUS: Fields = {
+    **_PERIOD,
+    "days_left": Field("integer", "days of the period after today"),
+    "left_usd": Field("usd", "amount_usd - spent_usd"),
+    "forecast_usd": Field(
+        "usd?", "what will have been spent at its end; null: too little is known"
+    ),
+    "forecast_low_usd": Field("usd?", "lower end of what is likely"),
+    "forecast_high_usd": Field("usd?", "upper end of what is likely"),
+    "forecast_used": Field("ratio?", "forecast_usd / amount_usd"),
+    "used_up_on": Field("day?", "day the budget will be used up, if within the period"),
+    "warn_percent": Field("integer", "of the amount: state becomes warning"),
+    "critical_percent": Field("integer", "of the amount: state becomes over"),
+    "state": Field("text", ", ".join(budgets.STATES)),
+}
+_HISTORY: Fields = {**_PERIOD, "is_current": Field("flag", "whether it holds today")}
 
 
-class Budgets:
-    """Answers from the views of the store; budgets are made with `tallyspan budgets set`."""
+def budget_operations(client: Client) -> list[Operation]:
+    """Return the operations of budgets; they are made with `tallyspan budgets set`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._limiter = anyio.CapacityLimiter(THREADS)
+    def of(ask: Callable[..., list[Any]]) -> Callable[[Asked], Mapping[str, Any]]:
+        def answer(asked: Asked) -> Mapping[str, Any]:
+            return {"budgets": [plain(row) for row in ask(client, asked.departments)]}
 
-    def routes(self) -> list[Route]:
-        """Return the paths below the admin prefix."""
-        return [Route("/budgets", self.status), Route("/budgets/history", self.history)]
+        return answer
 
-    async def status(self, request: Request) -> JSONResponse:
-        """Every budget that holds today: spent, left, forecast and state, the most used first."""
-        return await self._answer(request, budgets.status)
-
-    async def history(self, request: Request) -> JSONResponse:
-        """Every period of each budget, the latest first: amount, spent, used."""
-        return await self._answer(request, budgets.periods)
-
-    async def _answer(self, request: Request, ask: Callable[..., list[Any]]) -> JSONResponse:
-        check_names(request.query_params, ())
-        asked = functools.partial(ask, self._client, request.state.departments)
-        rows = await anyio.to_thread.run_sync(asked, limiter=self._limiter)
-        answer = {"budgets": [plain(_with_days(row)) for row in rows]}
-        return JSONResponse(answer, headers=NOT_STORED)
-
-
-def _with_days(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: str(value) if type(value) is date else value for name, value in row.items()}
+    return [
+        Operation(
+            "/budgets",
+            "budgets",
+            "Every budget that holds today: spent, left, forecast and state, the most used first.",
+            of(budgets.status),
+            {"budgets": rows_of("a row a budget", _STATUS)},
+            table="budgets",
+        ),
+        Operation(
+            "/budgets/history",
+            "budgets_history",
+            "Every period of each budget, the latest first: amount, spent, used.",
+            of(budgets.periods),
+            {"budgets": rows_of("a row a budget and period", _HISTORY)},
+            table="budgets",
+        ),
+    ]

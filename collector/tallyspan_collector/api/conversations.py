@@ -1,51 +1,94 @@
-"""What one conversation cost, for the application it was held in."""
+"""What one conversation or one message cost, for the application it was held in."""
 
-import functools
+import re
+from collections.abc import Mapping
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from clickhouse_connect.driver.client import Client
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
-from tallyspan_collector.summary import MAX_SECONDS, plain
+from tallyspan_collector.api.fields import Field, Fields
+from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.parameters import in_path
+from tallyspan_collector.summary import plain
+from tallyspan_collector.summary.asking import rows
 
-THREADS = 4
-_SQL = """
-    SELECT conversation_id, first_call, last_call, calls, errors, input_tokens, output_tokens,
-        total_tokens, cost_usd, unpriced_calls, departments
-    FROM conversations WHERE conversation_id = {conversation_id:String}
+_SUMS = """
+    any(c.conversation_id) AS conversation_id,
+    min(c.start_time) AS first_call, max(c.start_time) AS last_call, toInt64(count()) AS calls,
+    toInt64(countIf(c.status = 'error')) AS errors,
+    sum(c.input_tokens) AS input_tokens, sum(c.output_tokens) AS output_tokens,
+    sum(c.total_tokens) AS total_tokens, sum(c.cost_usd) AS cost_usd,
+    toInt64(countIf(c.cost_status = 'unpriced')) AS unpriced_calls,
+    sum(c.notional_cost_usd) AS notional_cost_usd,
+    groupUniqArray(c.department) AS departments
 """
+_OF: Mapping[str, str] = {
+    "conversation": "c.conversation_id = {id:String}",
+    "span": "c.trace_id = {trace_id:String} AND c.span_id = {span_id:String}",
+    # A response id is kept for 45 days; only those parts are read.
+    "message": "c.response_id = {id:String} AND c.start_time >= now() - INTERVAL 46 DAY",
+}
+LOG_ID = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})", re.ASCII)
+_ANSWERED: Fields = {
+    "first_call": Field("time", "when its first call began"),
+    "last_call": Field("time", "when its last call began"),
+    "calls": Field("count", "calls, net of duplicates"),
+    "errors": Field("count", "those of them that failed"),
+    "input_tokens": Field("integer?", "prompt tokens, cache included; null: unknown"),
+    "output_tokens": Field("integer?", "generated tokens, reasoning included; null: unknown"),
+    "total_tokens": Field("integer?", "both; null: unknown"),
+    "cost_usd": Field("usd?", "billed cost in USD of the priced calls; null: none is priced"),
+    "unpriced_calls": Field("count", "calls without a price: they lack in cost_usd"),
+    "notional_cost_usd": Field("usd?", "what calls on a subscription would have cost"),
+}
+_CONVERSATION = Field("text", "conversation it belongs to")
 
 
-class Conversations:
-    """Answers by the id of a conversation; nobody can list them here."""
+def conversations(client: Client) -> list[Operation]:
+    """Return the operations of applications: costs by an id they know, nothing can be listed."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._limiter = anyio.CapacityLimiter(THREADS)
+    def of_conversation(asked: Asked) -> Mapping[str, Any]:
+        return _found(client, "conversation", {"id": asked["conversation_id"]}, asked.departments)
 
-    def routes(self) -> list[Route]:
-        """Return the paths below the prefix of applications."""
-        return [Route("/conversations/{conversation_id:path}", self.conversation)]
-
-    async def conversation(self, request: Request) -> JSONResponse:
-        """Return calls, tokens and cost of the conversation; 404 if the ledger knows none."""
-        ask = functools.partial(self._find, request.path_params["conversation_id"])
-        row = await anyio.to_thread.run_sync(ask, limiter=self._limiter)
-        allowed = request.state.departments
-        if row is None or (allowed and not set(row["departments"]) <= set(allowed)):
-            raise HTTPException(404, "no call of this conversation is in the ledger")
-        del row["departments"]
-        return JSONResponse(plain(row), headers={"Cache-Control": "no-store"})
-
-    def _find(self, conversation_id: str) -> dict[str, Any] | None:
-        result = self._client.query(
-            _SQL,
-            parameters={"conversation_id": conversation_id},
-            settings={"max_execution_time": MAX_SECONDS},
+    def of_message(asked: Asked) -> Mapping[str, Any]:
+        name = asked["id"]
+        span = LOG_ID.fullmatch(name)
+        found = (
+            _found(client, "span", {"trace_id": span[1], "span_id": span[2]}, asked.departments)
+            if span
+            else _found(client, "message", {"id": name}, asked.departments)
         )
-        return next(iter(result.named_results()), None)
+        return {"id": name, **found}
+
+    return [
+        Operation(
+            "/conversations/{conversation_id:path}",
+            "conversation_cost",
+            "What one conversation cost; 404 if the ledger has no call of it.",
+            of_conversation,
+            {"conversation_id": _CONVERSATION, **_ANSWERED},
+            (in_path("conversation_id", "as the calls say it; a slash in it may stay one"),),
+        ),
+        Operation(
+            "/messages/{id:path}",
+            "message_cost",
+            "What one message cost, by the id the provider gave its answer (kept for 45 days) or by"
+            " log_id; 404 if the ledger has no call of it.",
+            of_message,
+            {"id": Field("text", "the id"), "conversation_id": _CONVERSATION, **_ANSWERED},
+            (in_path("id", "response id of the provider, such as chatcmpl-..., or log_id"),),
+        ),
+    ]
+
+
+def _found(
+    client: Client, what: str, parameters: dict[str, Any], departments: tuple[str, ...]
+) -> dict[str, Any]:
+    text = f"SELECT {_SUMS} FROM calls AS c WHERE {_OF[what]}"  # noqa: S608  closed tables only
+    row = rows(client, text, parameters)[0]
+    others = set(row.pop("departments")) - set(departments) if departments else set()
+    if not row["calls"] or others:
+        said = "conversation" if what == "conversation" else "message"
+        raise HTTPException(404, f"no call of this {said} is in the ledger")
+    return plain(row)

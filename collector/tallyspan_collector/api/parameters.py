@@ -1,57 +1,104 @@
-"""Query strings of the admin API -> what is asked for; refuses what it does not know."""
+"""Parameters of requests, declared once: the document and what is refused are made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from tallyspan_collector.summary import Filters, RequestError, parse_time
+from tallyspan_collector.summary import RequestError
 
-PERIOD = ("start_date", "end_date")
-
-
-def check_names(query: QueryParams, allowed: Sequence[str]) -> None:
-    """Raise RequestError for a parameter that is not allowed, or given twice."""
-    for name, _ in query.multi_items():
-        if name not in allowed:
-            nearest = get_close_matches(name, allowed, n=1)
-            hint = f"did you mean {nearest[0]}? " if nearest else ""
-            raise RequestError(
-                f"unknown parameter {name!r}: {hint}allowed are {', '.join(allowed)}"
-            )
-        if len(query.getlist(name)) > 1:
-            raise RequestError(f"{name} may be given once only")
+MOST_CHARACTERS = 1_024
+Read = Callable[[str, str], Any]
+"""Name and text -> value; raises RequestError."""
 
 
-def read_filters(
-    query: QueryParams, names: Sequence[str], departments: Sequence[str] = ()
-) -> Filters:
-    """Return the filters the query string sets. Raises RequestError.
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What may be asked: `read` takes name and text, `schema` says the same in JSON Schema.
 
-    `departments` are those the key is limited to, if it is: one is taken as asked for, of several
-    one must be named, and no other may.
+    `most` is how often it may be given; the value is then a tuple.
     """
-    texts: dict[str, Any] = {name: query[name] for name in names if name in query}
-    if len(departments) == 1:
-        texts.setdefault("department", departments[0])
-    if departments and texts.get("department") not in departments:
+
+    name: str
+    says: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    read: Read = lambda _, text: text
+    default: str | None = None
+    most: int = 1
+    is_in_path: bool = False
+
+    def value(self, texts: Sequence[str]) -> Any:
+        """Return the value of what was given, None for nothing. Raises RequestError."""
+        if len(texts) > self.most:
+            often = "once only" if self.most == 1 else f"{self.most} times at most"
+            raise RequestError(f"{self.name} may be given {often}")
+        for text in texts:
+            check_text(self.name, text)
+        if self.most > 1:
+            return tuple(self.read(self.name, text) for text in texts)
+        given = texts[0] if texts else self.default
+        return None if given is None else self.read(self.name, given)
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise RequestError for what no name and no id is."""
+    if len(text) > MOST_CHARACTERS:
         raise RequestError(
-            f"this key is limited: department must be one of {', '.join(departments)}"
+            f"{name} must have {MOST_CHARACTERS} characters at most, not {len(text)}"
         )
-    start, end = query.get("start_date"), query.get("end_date")
-    return Filters(
-        **texts,
-        start=None if start is None else parse_time(start, "start_date"),
-        end=None if end is None else parse_time(end, "end_date", is_end=True),
-    )
+    if "\0" in text:
+        raise RequestError(f"{name} must not contain a NUL character")
 
 
-def read_limit(query: QueryParams, default: int, most: int) -> int:
-    """Return how many rows are wanted, 1 to `most`. Raises RequestError."""
-    text = query.get("limit", str(default))
-    # Six digits: int() of a text of any length is work for whoever sends it.
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0  # noqa: PLR2004
-    if not 1 <= limit <= most:
-        raise RequestError(f"limit must be a whole number from 1 to {most}, not {text!r}")
-    return limit
+def read_query(query: QueryParams, declared: Sequence[Parameter]) -> dict[str, Any]:
+    """Return name -> value of everything declared.
+
+    Raises RequestError for what is not declared, given too often, or not as declared.
+    """
+    names = [each.name for each in declared]
+    for name, _ in query.multi_items():
+        if name not in names:
+            nearest = get_close_matches(name[:100], names, n=1)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            allowed = f"allowed are {', '.join(names)}" if names else "none is allowed here"
+            raise RequestError(f"unknown parameter {name[:60]!r}: {hint}{allowed}")
+    return {each.name: each.value(query.getlist(each.name)) for each in declared}
+
+
+def text(name: str, says: str) -> Parameter:
+    """Return a parameter that is compared as it is; empty: where nobody said."""
+    return Parameter(name, says, {"type": "string", "maxLength": MOST_CHARACTERS})
+
+
+def in_path(name: str, says: str) -> Parameter:
+    """Return a parameter that is a part of the path."""
+    schema = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS}
+    return Parameter(name, says, schema, is_in_path=True)
+
+
+def choice(name: str, says: str, values: Sequence[str], default: str | None = None) -> Parameter:
+    """Return a parameter that takes one of these values."""
+
+    def read(name: str, text: str) -> str:
+        if text not in values:
+            raise RequestError(f"{name} must be one of {', '.join(values)}, not {text[:60]!r}")
+        return text
+
+    schema: dict[str, Any] = {"type": "string", "enum": list(values)}
+    return Parameter(name, says, schema, read, default)
+
+
+def whole_number(name: str, says: str, default: int, most: int) -> Parameter:
+    """Return a parameter that takes a number from 1 to `most`."""
+
+    def read(name: str, text: str) -> int:
+        # Six digits: int() of a text of any length is work for whoever sends it.
+        found = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0  # noqa: PLR2004
+        if not 1 <= found <= most:
+            raise RequestError(f"{name} must be a whole number from 1 to {most}, not {text[:60]!r}")
+        return found
+
+    schema = {"type": "integer", "minimum": 1, "maximum": most}
+    return Parameter(name, says, schema, read, str(default))

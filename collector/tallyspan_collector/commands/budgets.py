@@ -152,7 +152,10 @@ def _period_start(period: str, day: date) -> date:
 
 def _filters(budget: Budget, start: date, end: date) -> summary.Filters:
     column = {"model": "model"}.get(budget.scope, f"{budget.scope}_id")
-    names = {"total": {}, "department": {"department": budget.name}}
+    names: dict[str, dict[str, Any]] = {
+        "total": {},
+        "department": {"department": budget.name},
+    }
     return summary.Filters(
         **names.get(budget.scope, {column: budget.name}),
         start=datetime.combine(start, time(), UTC),

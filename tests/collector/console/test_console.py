@@ -287,7 +287,9 @@ def test_a_limited_key_gets_its_department_from_the_api_and_no_other(browser: Te
     assert {entry["department"] for entry in entries} == {"sales"}
 
     two = with_key(browser, "tsa_two")
-    refused = two.get(summary)
+    both = two.get(f"{summary}?group_by=department&order=group").json()["rows"]
+    assert [row["department"] for row in both] == ["research", "sales"]
+    refused = two.get(f"{summary}?department=platform")
     assert (refused.status_code, "one of sales, research" in refused.json()["error"]) == (400, True)
     assert two.get(f"{summary}?department=research").json()["totals"]["calls"] == 4
 

@@ -1,0 +1,102 @@
+"""What was found -> JSON or CSV, with an ETag; 304 for who has it already."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tallyspan_collector.api.fields import Fields
+from tallyspan_collector.api.parameters import choice
+
+FORMAT = choice(
+    "format", "json, or csv for the rows alone; else the Accept header decides", ("json", "csv")
+)
+JSON, CSV = "application/json", "text/csv"
+# For the reader alone, and asked again each time: the ETag spares the transfer.
+HEADERS = {
+    "Cache-Control": "private, no-cache",
+    "Vary": "Accept, Authorization, Cookie",
+    "X-Content-Type-Options": "nosniff",
+}
+# A cell that begins so is run as a formula by spreadsheets; names come from anyone.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def wants_csv(said: str | None, accept: str) -> bool:
+    """Return whether CSV is asked for, by parameter or else by an Accept header."""
+    if said is not None:
+        return said == "csv"
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        try:
+            weights[media] = float(weight)
+        except ValueError:
+            weights[media] = 0
+    of_json = max(weights.get(each, 0) for each in (JSON, "application/*", "*/*"))
+    return weights.get(CSV, 0) > 0 and weights[CSV] >= of_json
+
+
+def render(request: Request, body: Mapping[str, Any], table: tuple[str, Fields] | None) -> Response:
+    """Return the answer; `table`: the field that goes out as CSV, and what its rows have."""
+    if table is None:
+        content, media_type = json_text(body), JSON
+    else:
+        name, fields = table
+        content, media_type = csv_text(body[name], fields), f"{CSV}; charset=utf-8; header=present"
+    headers = HEADERS | {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    following = body.get("next_cursor")
+    if following:
+        url = request.url.include_query_params(cursor=following)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def json_text(body: Mapping[str, Any]) -> bytes:
+    """Return the body as JSON, in the order of its fields."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+        errors="replace"
+    )
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], fields: Fields) -> bytes:
+    """Return a header and the rows, as RFC 4180 has it; amounts exact, null as nothing.
+
+    Text that a spreadsheet would run has an apostrophe before it, as they show text themselves.
+    """
+    names = list(rows[0]) if rows else [n for n, each in fields.items() if not each.is_optional]
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(names)
+    amounts = {name for name, each in fields.items() if each.kind.startswith("usd")}
+    writer.writerows(
+        [_cell(row[name], is_text=name not in amounts) for name in names] for row in rows
+    )
+    return out.getvalue().encode(errors="replace")
+
+
+def _cell(value: Any, *, is_text: bool) -> Any:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f"'{value}" if is_text and value.startswith(_FORMULA) else value
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False) if value else ""
+        case _:
+            return value
+
+
+def _has(header: str, etag: str) -> bool:
+    known = {each.strip().removeprefix("W/") for each in header.split(",")}
+    return etag in known or "*" in known

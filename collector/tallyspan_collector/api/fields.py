@@ -1,0 +1,68 @@
+"""Fields of answers, declared once: the document and the CSV's header are made of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+AMOUNT = r"^-?[0-9]+(\.[0-9]{1,12})?$"
+MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+)$"
+_TEXT: dict[str, Any] = {"type": "string"}
+KINDS: Mapping[str, dict[str, Any]] = {
+    "text": _TEXT,
+    "texts": {"type": "array", "items": _TEXT},
+    "count": {"type": "integer", "minimum": 0},
+    "integer": {"type": "integer"},
+    "ratio": {"type": "number"},
+    "flag": {"type": "boolean"},
+    "usd": {"type": "string", "pattern": AMOUNT, "description": "exact decimal, USD"},
+    "time": {"type": "string", "pattern": MOMENT},
+    "day": {"type": "string", "format": "date"},
+    "map": {"type": "object", "additionalProperties": _TEXT},
+}
+"""Kinds of fields -> JSON Schema; a `?` behind the kind: or null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of an answer: its kind of KINDS, or the fields of the rows it is a list of."""
+
+    kind: str
+    says: str
+    rows: "Mapping[str, Field] | None" = None
+    is_optional: bool = False
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema."""
+        if self.rows is not None:
+            inner = object_schema(self.rows)
+            made: dict[str, Any] = {"type": "array", "items": inner}
+            made = made if self.kind == "rows" else inner
+        else:
+            made = dict(KINDS[self.kind.removesuffix("?")])
+        if self.kind.endswith("?"):
+            made["type"] = [made["type"], "null"]
+        return made | {"description": self.says}
+
+
+Fields = Mapping[str, Field]
+
+
+def object_schema(fields: Fields) -> dict[str, Any]:
+    """Return the JSON Schema of an object with these fields; a name with `^` is a pattern."""
+    return {
+        "type": "object",
+        "properties": {n: each.schema() for n, each in fields.items() if n[0] != "^"},
+        "patternProperties": {n: each.schema() for n, each in fields.items() if n[0] == "^"},
+        "required": [name for name, each in fields.items() if not each.is_optional],
+        "additionalProperties": False,
+    }
+
+
+def rows_of(says: str, fields: Fields) -> Field:
+    """Return the field of a list of rows."""
+    return Field("rows", says, fields)
+
+
+def record_of(says: str, fields: Fields) -> Field:
+    """Return the field of one object."""
+    return Field("record", says, fields)

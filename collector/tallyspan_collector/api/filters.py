@@ -1,0 +1,103 @@
+"""Which calls are meant: the parameters every question about calls has."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tallyspan_collector.api.parameters import Parameter, choice, text
+from tallyspan_collector.summary import Filters, RequestError, parse_time
+from tallyspan_collector.summary.question import DIMENSIONS, MOST_TAGS
+from tallyspan_collector.summary.times import parse_zone
+
+MOST_DAYS = 3_660
+MOST_DAYS_OF_HOURS = 400
+_NOT_SAID = "; an empty value: calls where nobody said"
+
+
+def _tag(name: str, said: str) -> tuple[str, str]:
+    key, colon, value = said.partition(":")
+    if not colon or not key:
+        raise RequestError(f"{name} must be <key>:<value>, not {said[:60]!r}")
+    return key, value
+
+
+PERIOD = (
+    Parameter(
+        "start_date",
+        "only calls that began then or later: a date, or a time such as 2026-03-31T12:00:00Z;"
+        " without an offset it is of time_zone",
+    ),
+    Parameter(
+        "end_date",
+        "only calls that began before: a date includes its day, a time is exact;"
+        f" {MOST_DAYS} days after start_date at most",
+    ),
+    Parameter(
+        "time_zone",
+        "IANA name of the zone of dates and of hours, days, weeks and months",
+        {"type": "string", "examples": ["UTC", "Europe/Berlin"]},
+        lambda name, said: parse_zone(said, name),
+        "UTC",
+    ),
+)
+OF_CALLS = (
+    *(
+        choice(each.filter, f"only calls with this {each.filter}: {each.says}", each.values)
+        if each.values
+        else text(each.filter, f"only calls with exactly this: {each.says}{_NOT_SAID}")
+        for each in DIMENSIONS
+    ),
+    Parameter(
+        "tag",
+        f"only calls with this free tag: <key>:<value>, up to {MOST_TAGS} times",
+        {"type": "string", "pattern": "^[^:]+:"},
+        _tag,
+        most=MOST_TAGS,
+    ),
+)
+FILTERS = (*OF_CALLS, *PERIOD)
+
+
+def filters(
+    said: Mapping[str, Any], departments: tuple[str, ...], days: int | None = None
+) -> Filters:
+    """Return the filters that were asked for, within the departments the reader is limited to.
+
+    `days` back is where an answer begins when nobody said; None: with the first call.
+    Raises RequestError: for another department than those, and for a range that is too long.
+    """
+    if departments and said.get("department") not in {None, *departments}:
+        raise RequestError(
+            f"this key is limited: department must be one of {', '.join(departments)}"
+        )
+    start, end = period(said)
+    if start is None and days is not None:
+        start = (end or datetime.now(UTC)) - timedelta(days=days)
+    return Filters(
+        **{each.filter: said.get(each.filter) for each in DIMENSIONS},
+        tags=said.get("tag", ()),
+        departments=departments,
+        start=start,
+        end=end,
+    )
+
+
+def period(said: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Return start and end in UTC, None where nobody said. Raises RequestError."""
+    zone = said["time_zone"]
+    bounds = [
+        None if said[name] is None else parse_time(said[name], name, is_end=is_end, zone=zone)
+        for name, is_end in (("start_date", False), ("end_date", True))
+    ]
+    check_length(bounds[0], bounds[1], MOST_DAYS, "an answer")
+    return bounds[0], bounds[1]
+
+
+def check_length(start: datetime | None, end: datetime | None, days: int, what: str) -> None:
+    """Raise RequestError if more than so many days are between the two."""
+    if start is None or end is None or end - start <= timedelta(days=days, hours=1):
+        return
+    raise RequestError(
+        f"{what} covers {days} days at most, not {(end - start).days}:"
+        " bring start_date and end_date closer together"
+    )

@@ -1,0 +1,133 @@
+"""What calls add up to, by group."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.summary.asking import rows
+from tallyspan_collector.summary.conditions import Parameters
+from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
+from tallyspan_collector.summary.errors import RequestError
+from tallyspan_collector.summary.measures import measures
+from tallyspan_collector.summary.plain import Row, decimal_text
+from tallyspan_collector.summary.question import ORDERS, Filters, check_groups, check_order
+from tallyspan_collector.summary.rollups import Asked, parts
+from tallyspan_collector.summary.times import hour_text
+
+MAX_ROWS = 10_000
+_NUMBER = re.compile(r"-?[0-9]{1,26}(\.[0-9]{1,12})?", re.ASCII)
+_KEY = re.compile(r"g[0-9]+", re.ASCII)
+
+
+def summarise(
+    client: Client,
+    filters: Filters,
+    group_by: Sequence[str],
+    order: str = "cost",
+    limit: int = MAX_ROWS,
+    *,
+    direction: str | None = None,
+    zone: str = "UTC",
+) -> list[Row]:
+    """Return the rows of the first page of `summary_page`."""
+    return summary_page(client, filters, group_by, order, limit, direction=direction, zone=zone)[0]
+
+
+def summary_page(
+    client: Client,
+    filters: Filters,
+    group_by: Sequence[str],
+    order: str = "cost",
+    limit: int = MAX_ROWS,
+    *,
+    direction: str | None = None,
+    zone: str = "UTC",
+    contains: str | None = None,
+    cursor: str | None = None,
+) -> tuple[list[Row], str | None]:
+    """Return one row a group, and the cursor of the next page; None: that was the last.
+
+    A row has its keys, then MEASURES; costs Decimal, unknown or unpriced None. `order` is one of
+    ORDERS, `group` sorts by the keys; `direction` is desc or asc, what is not known comes last.
+    Hours, days, weeks and months are those of `zone`. `contains` is a part of the first key, in
+    any case. Raises RequestError.
+    """
+    asked = Asked(filters, check_groups(group_by), zone, contains or "")
+    order, direction = check_order(order, direction)
+    keys = [f"g{number}" for number in range(len(asked.groups))]
+    by = _sort_keys(order, direction)
+    is_down = not by and direction == "desc"
+    question = fingerprint(asked, order, direction)
+    text, parameters = parts(asked)
+    where, after = _after(cursor, question, by, asked, "<" if is_down else ">")
+    found = rows(
+        client,
+        f"SELECT * FROM (SELECT {', '.join(f'p.{key} AS {key}' for key in keys)}, {measures()}"  # noqa: S608  closed tables only
+        f" FROM ({text}) AS p GROUP BY {', '.join(keys)} HAVING sum(p.calls) != 0) WHERE {where}"
+        f" ORDER BY {', '.join((*by, *(f'{key} DESC' if is_down else key for key in keys)))}"
+        " LIMIT {row_limit:UInt32}",
+        {**parameters, **after, "row_limit": limit + 1},
+    )
+    page = found[:limit]
+    has_more = len(found) > limit
+    more = _cursor_of(page[-1], question, order, direction) if has_more else None
+    return [_named(row, asked) for row in page], more
+
+
+def totals(client: Client, filters: Filters, contains: tuple[str, str] | None = None) -> Row:
+    """Return MEASURES over everything the filters let through; zero calls if that is nothing.
+
+    `contains`: a group, and a part of its name.
+    """
+    asked = Asked(filters, (contains[0],), "UTC", contains[1]) if contains else Asked(filters)
+    text, parameters = parts(asked)
+    return rows(client, f"SELECT {measures()} FROM ({text}) AS p", parameters)[0]  # noqa: S608  closed tables only
+
+
+def _sort_keys(order: str, direction: str) -> tuple[str, ...]:
+    """Return what is sorted by before the groups; ascending, so that one comparison pages."""
+    column = ORDERS[order]
+    if not column:
+        return ()
+    sign = "-" if direction == "desc" else ""
+    return (f"isNull({column})", f"{sign}toDecimal128(ifNull({column}, 0), 12)")
+
+
+def _after(
+    cursor: str | None, question: str, by: Sequence[str], asked: Asked, sign: str
+) -> tuple[str, Parameters]:
+    """Return the condition of being behind the cursor, and its parameters."""
+    if cursor is None:
+        return "true", {}
+    hours = [name == "hour" for name in asked.groups]
+    kinds = [int, str] if by else []
+    values = read_cursor(cursor, question, kinds + [int if each else str for each in hours])
+    if by and not _NUMBER.fullmatch(str(values[1])):
+        raise RequestError("cursor must be the next_cursor of an earlier answer, unchanged")
+    types = ["UInt8", "Decimal(38, 12)"] if by else []
+    types += ["Int64" if each else "String" for each in hours]
+    names = [f"after_{number}" for number in range(len(values))]
+    bound = ", ".join(f"{{{name}:{kind}}}" for name, kind in zip(names, types, strict=True))
+    keys = ", ".join((*by, *(f"g{number}" for number in range(len(asked.groups)))))
+    return f"tuple({keys}) {sign} tuple({bound})", dict(zip(names, values, strict=True))
+
+
+def _cursor_of(row: Row, question: str, order: str, direction: str) -> str:
+    values: list[str | int] = []
+    if ORDERS[order]:
+        known = row[ORDERS[order]]
+        amount = Decimal(known if known is not None else 0)
+        sorted_by = -amount if direction == "desc" else amount
+        values = [int(known is None), decimal_text(sorted_by)]
+    return write_cursor(question, [*values, *(row[key] for key in row if _KEY.fullmatch(key))])
+
+
+def _named(row: Row, asked: Asked) -> Row:
+    """Return the row with the groups under their own names."""
+    named: Row = {}
+    for number, name in enumerate(asked.groups):
+        value = row.pop(f"g{number}")
+        named[name] = hour_text(value, asked.zone) if name == "hour" else value
+    return named | row
