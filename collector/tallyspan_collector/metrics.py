@@ -55,6 +55,12 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._remainders = Counter(
+            "tallyspan_price_remainders",
+            "Calls taken back after a price change, what it left booked away",
+            registry=self._registry,
+        )
+
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
         """Show a value that is asked for when the metrics are read."""
         Gauge(name, what, registry=self._registry).set_function(value)
@@ -83,6 +89,10 @@ class Metrics:
     def repaired(self, kind: str, rows: int) -> None:
         """Count ledger entries that were not there as they should have been."""
         self._repairs.labels(kind).inc(rows)
+
+    def remainders(self, calls: int) -> None:
+        """Count calls that were taken back after a price change, which is now booked away."""
+        self._remainders.inc(calls)
 
     def insert_failed(self) -> None:
         """Count a failed attempt to insert."""

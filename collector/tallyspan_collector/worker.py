@@ -4,6 +4,7 @@ import asyncio
 import gc
 import ipaddress
 import sys
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,6 +24,7 @@ from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.keys import READ_SECONDS, Keys
 from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.pricing import remainders
 from tallyspan_collector.pricing.backfill import backfill
 from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.receiver import http
@@ -33,6 +35,7 @@ from tallyspan_collector.resolution.resolver import Resolver
 
 DRAIN_SECONDS = 10
 PRICES_SECONDS = 2.0
+REMAINDERS_SECONDS = 300.0
 _log = structlog.get_logger()
 
 
@@ -193,12 +196,15 @@ class Worker:
                 _log.warning("keys.not_read", error=one_line(error))
 
     async def _watch_prices(self) -> None:
-        is_new = True
+        is_new, due = True, 0.0
         while True:
             try:
                 if is_new and self._is_first:
                     await asyncio.to_thread(self._use_prices)
                 is_new = False
+                if self._is_first and time.monotonic() >= due:
+                    await asyncio.to_thread(self._book_remainders)
+                    due = time.monotonic() + REMAINDERS_SECONDS
                 await asyncio.sleep(PRICES_SECONDS)
                 is_new = await asyncio.to_thread(self._prices.poll)
             except Exception as error:  # noqa: BLE001  the store is away: later is early enough
@@ -210,3 +216,9 @@ class Worker:
         calls = backfill(self._client, self._prices.book)
         if calls:
             _log.info("prices.backfilled", calls=calls)
+
+    def _book_remainders(self) -> None:
+        calls = remainders.book_away(self._client)
+        if calls:
+            self.metrics.remainders(calls)
+            _log.info("prices.remainders_booked_away", calls=calls)

@@ -1,5 +1,8 @@
 """Prices that change after the calls were booked."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +14,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import NOON, Entry, book, call, empty, reversal, unpriced
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.ledger_lock import ledger_lock
+from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.pricing import missing
 from tallyspan_collector.pricing.book import PriceBook
@@ -217,3 +224,64 @@ def test_missing_prices_are_drafted_most_tokens_first(client: Client) -> None:
     assert draft.index('model: "big"') < draft.index('model: "small"')
     assert "# 1 calls, 9,010 tokens wait (unknown_model)" in draft
     assert "broken" not in draft
+
+
+def test_two_processes_that_reprice_at_once_book_each_call_once(tmp_path: Path) -> None:
+    """In another time zone than UTC, and with other batches each: neither may matter."""
+    path = tmp_path / "models_pricing.yaml"
+    path.write_text(PRICES)
+    with LocalStore(tmp_path / "data") as store, connect(store.url) as admin:
+        migrate(admin)
+        models = ("gpt-4.1", "homemade")
+        days = [NOON + timedelta(days=n) for n in range(6)]
+        book(
+            admin,
+            [
+                call(model_name=m, start_time=day)
+                for m in models
+                for day in days
+                for _ in range(150)
+            ],
+        )
+        command = [
+            sys.executable, "-m", "tallyspan", "reprice", "--data-dir", str(tmp_path / "data"),
+            "--prices", str(path), "--from", "2026-03-01", "--to", "2026-04-30", "--apply",
+            "--reason", "both",
+        ]  # fmt: skip
+        environment = os.environ | {"TZ": "America/New_York"}
+        both = [
+            subprocess.Popen([*command, *flags], env=environment, stdout=subprocess.PIPE)
+            for flags in ([], ["--model", "gpt*"])
+        ]
+        done = [(process.communicate(timeout=120), process.returncode) for process in both]
+
+        assert [code for _, code in done] == [0, 0]
+        calls = len(models) * len(days) * 150
+        assert admin.query(
+            "SELECT count(), countIf(entry_kind = 'price_change') FROM llm_calls"
+        ).first_row == (2 * calls, calls)
+        assert set(costs(admin).values()) == {
+            Decimal(usd) for usd in ("0.0004", "0.0008", "0.00011")
+        }
+
+
+def test_who_has_to_wait_too_long_is_told_for_whom(client: Client, prices: PriceBook) -> None:
+    ledger(client)
+    with (
+        ledger_lock(client, "a long run"),
+        pytest.raises(StoreError, match=r"\(a long run by process \d+ on .* DROP TABLE tallyspan"),
+    ):
+        run(client, prices, SCOPE, is_applied=True, patience_seconds=0.1)
+
+    assert apply(client, prices).total.calls == 3
+
+
+def test_a_holder_that_died_is_followed_and_one_that_comes_back_stops(client: Client) -> None:
+    with (
+        ledger_lock(client, "asleep") as lost,
+        ledger_lock(client, "the next", patience_seconds=5, stale_seconds=0),
+    ):
+        lost._kept -= 60
+
+        with pytest.raises(StoreError, match="was lost while it was held"):
+            lost.keep()

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tallyspan_clickhouse.schema_lock import schema_lock
+from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_collector import config, summary
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
@@ -132,8 +132,8 @@ def _correct(options: argparse.Namespace) -> int:
     with writing(options) as client:
         directory.read(client)
         if options.apply:
-            # One at a time: two would both take a call back.
-            with schema_lock(client, str(client.database), ""):
+            # One at a time: two would both take a call back; nor may its price change meanwhile.
+            with ledger_lock(client, "directory correct"):
                 result = correct.run(
                     client,
                     directory,

@@ -13,10 +13,15 @@ from tallyspan_collector.pricing.reprice import Scope, run
 LOOK_BACK = timedelta(days=400)
 """As far as raw entries are kept by default."""
 WHO = "tallyspan"
+PATIENCE_SECONDS = 2.0
+"""Another collector that back-fills has the same prices: better to come again than to wait."""
 
 
 def backfill(client: Client, book: PriceBook) -> int:
-    """Book the cost of calls that had no price and have one now; return how many there were."""
+    """Book the cost of calls that had no price and have one now; return how many there were.
+
+    Raises StoreError if other changes are being booked at the moment; then try again.
+    """
     now = datetime.now(UTC)
     start, end = now - LOOK_BACK, now + timedelta(days=1)
     kinds = set()
@@ -41,6 +46,7 @@ def backfill(client: Client, book: PriceBook) -> int:
             changed_by=WHO,
             reason="a price arrived",
             kind="backfill",
+            patience_seconds=PATIENCE_SECONDS,
         )
         calls += result.total.calls
     return calls

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_collector.pricing import ledger
 from tallyspan_collector.pricing.cost import UnpricedReason
 
 CURABLE = (
@@ -20,17 +21,18 @@ _QUERY = """
 SELECT provider_name, endpoint_id, model_name, service_tier, unpriced_reason,
     count() AS calls, sum(total_tokens) AS tokens, min(start_time) AS first, max(start_time) AS last
 FROM calls
-WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons:Array(String)}
-    AND start_time >= {start:DateTime64(6, 'UTC')}
+WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons}
+    AND start_time >= {start}
 GROUP BY provider_name, endpoint_id, model_name, service_tier, unpriced_reason
 ORDER BY tokens DESC NULLS LAST, calls DESC
-"""
+""".format(reasons="{reasons:Array(String)}", start=ledger.at("start"))
 
 
 def find(client: Client, start: datetime) -> list[dict[str, Any]]:
     """Return what waits for a price, by tokens: where, how many calls and tokens, since when."""
-    parameters = {"reasons": list(CURABLE), "start": start.astimezone(UTC)}
-    return list(client.query(_QUERY, parameters=parameters).named_results())
+    parameters = {"reasons": list(CURABLE), "start": ledger.micros(start)}
+    rows = client.query(_QUERY, parameters=parameters).named_results()
+    return [row | {name: ledger.utc(row[name]) for name in ("first", "last")} for row in rows]
 
 
 def draft(rows: Sequence[dict[str, Any]]) -> str:

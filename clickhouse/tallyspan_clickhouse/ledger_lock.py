@@ -1,0 +1,45 @@
+"""One at a time who books changes to calls that are in the ledger."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.table_lock import Held, cluster_of, plain, table_lock
+
+LOCK = "ledger_lock"
+STALE_SECONDS = 600
+"""Who holds it says so every half minute: one that was silent for so long died."""
+PATIENCE_SECONDS = 120.0
+
+
+@contextmanager
+def ledger_lock(
+    client: Client,
+    what: str,
+    patience_seconds: float = PATIENCE_SECONDS,
+    stale_seconds: int = STALE_SECONDS,
+) -> Iterator[Held]:
+    """Hold the lock of the client's database; `what` is being done, for those who wait.
+
+    New calls need no lock: they are booked all the time. Raises StoreError after `patience`.
+    """
+    database = str(client.database)
+    lock = f"{database}.{LOCK}"
+    about = plain(f"{what} by process {os.getpid()} on {socket.gethostname()} {uuid4().hex[:8]}")
+
+    def refusal(holder: str) -> str:
+        return (
+            f"booked calls are being changed ({holder or 'nobody says what'}) for more than"
+            f" {patience_seconds:.0f} s: wait for it; if it does not run any more,"
+            f" DROP TABLE {lock}"
+        )
+
+    on_cluster = cluster_of(client, database)
+    with table_lock(
+        client, lock, on_cluster, about, refusal, patience_seconds, stale_seconds
+    ) as held:
+        yield held
