@@ -5,7 +5,6 @@ every chunk as it passes, and `end` or `fail`. Nothing here raises into the call
 """
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Token
@@ -14,31 +13,17 @@ from dataclasses import replace
 from opentelemetry import context, trace
 
 from tallyspan import estimate, providers, request, semconv, span
-from tallyspan.answer import Answer, Json, items
+from tallyspan.answer import Answer
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
+from tallyspan.body import Body
 from tallyspan.endpoints import Endpoint, recognise
-from tallyspan.framing import Framing
-from tallyspan.framing.aws_eventstream import AwsEventStream
-from tallyspan.framing.encoding import Decoder, decoder
-from tallyspan.framing.lines import JsonLines, ServerSentEvents
-from tallyspan.framing.whole import Unread, Whole
-from tallyspan.guard import note, ours
+from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
 from tallyspan.stream_usage import HiddenUsage, asking, is_wanted
 from tallyspan.usage import Usage
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
-STREAMS: dict[str, Callable[[re.Pattern[bytes]], Framing]] = {
-    "text/event-stream": ServerSentEvents,
-    "application/x-ndjson": JsonLines,
-    "application/stream+json": JsonLines,
-    "application/vnd.amazon.eventstream": AwsEventStream,
-}
-"""Content types of streams; everything else is one JSON text."""
-NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
-KEPT_BYTES_LIMIT = 4 << 20
-"""Bytes of a stream kept by reference, for counting tokens if it ends without usage."""
 _REFUSED = 400
 _SPOKEN = {"chat", "generate_content", "text_completion", "embeddings"}
 """Operations billed by the tokens of their text."""
@@ -81,19 +66,17 @@ class Exchange:
         """The request to send instead of the application's own, if it is to say more."""
         self.hidden: HiddenUsage | None = None
         """Takes off the stream what the application did not ask for; None: nothing."""
-        if body and is_wanted():
+        if body and said.is_stream and is_wanted():
             self.body_to_send = asking(endpoint, body)
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
         self._endpoint = endpoint
         self._start_ns = time.time_ns()
         self._started = time.perf_counter()
         self._answer = Answer()
         self._format = providers.open_format(endpoint.format)
-        self._framing: Framing = Whole()
-        self._decode: Decoder | None = None
+        self._answered = Body(self._format, self._answer)
+        self.feed: Callable[[bytes], None] = self._answered.feed
+        """Takes the next bytes of the body as they came over the wire; never raises."""
         self._status = 0
-        self._first_chunk: float | None = None
         self._is_stream = said.is_stream if endpoint.is_stream is None else endpoint.is_stream
         self._is_over = False
         self._context = context.get_current()
@@ -141,45 +124,19 @@ class Exchange:
         """Take the status line and the headers (lower-case names)."""
         with ours("read the headers of an answer"):
             self._status = status
-            content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-            framing = STREAMS.get(content_type)
-            if framing is not None:
-                self._framing = framing(self._format.interesting)
-                self._is_stream = True
-                if self.body_to_send is not None and not headers.get("content-encoding"):
-                    self.hidden = HiddenUsage()
-            elif content_type.startswith(NOT_TEXT):
-                self._framing = Unread()
             if self._format.read_headers is not None:
                 self._format.read_headers(headers, self._answer)
-            self._decode = decoder(headers.get("content-encoding", ""))
+            coding = headers.get("content-encoding", "")
+            self._answered.open(headers.get("content-type", ""), coding)
+            if self._answered.is_stream:
+                self._is_stream = True
+                if self.body_to_send is not None and not coding:
+                    self.hidden = HiddenUsage()
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body as they came over the wire."""
-        try:  # not `with ours(...)`: this runs for every chunk of every stream
-            if self._first_chunk is None:
-                self._first_chunk = time.perf_counter()
-            plain = chunk if self._decode is None else self._decode(chunk)
-            if self._answer.usage is None or self._format.opens_with_usage:
-                self._keep(plain)
-            for data in self._framing.feed(plain):
-                self._read(data)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
-            note("read a chunk of an answer", error)
-
-    def _keep(self, plain: bytes) -> None:
-        self._kept_bytes += len(plain)
-        if self._kept_bytes <= KEPT_BYTES_LIMIT:
-            self._kept.append(plain)
-
-    def _read(self, data: bytes) -> None:
-        with ours("read an event of an answer"):
-            body = json.loads(data)
-            for part in items(body) if isinstance(body, list) else [body]:
-                self._take(part)
-
-    def _take(self, body: Json) -> None:
-        self._format.read(body, self._answer)
+    def packed(self, coding: str) -> None:
+        """Take that the bytes to come are in the content coding, which `answered` did not say."""
+        with ours("read the headers of an answer"):
+            self._answered.unpack(coding)
 
     def fail(self, error: BaseException) -> None:
         """End the call with what was known when the transport or the application gave up."""
@@ -196,8 +153,7 @@ class Exchange:
             return
         self._is_over = True
         with ours("read the end of an answer"):
-            for data in self._framing.end():
-                self._read(data)
+            self._answered.end()
             if self._format.read_request is not None and self._body and self._is_answered:
                 self._format.read_request(json.loads(self._body), self._answer)
         with ours("write a span"):
@@ -289,11 +245,7 @@ class Exchange:
             given = estimate.input_tokens(self._body or b"", model)
         made = usage.output_tokens
         if self._endpoint.operation != "embeddings":
-            events = []
-            again = self._framing.anew()
-            for data in [*again.feed(b"".join(self._kept)), *again.end()]:
-                with ours("read an event for an estimate"):
-                    events.append(json.loads(data))
+            events = self._answered.events()
             counted = estimate.output_tokens(events, self._endpoint.format, model)
             made = max(made or 0, counted)
         return replace(usage, input_tokens=given, output_tokens=made)
@@ -302,8 +254,9 @@ class Exchange:
         fresh = span.describe(self._answer, source)
         if self._status:
             fresh[semconv.HTTP_STATUS] = self._status
-        if self._is_stream and self._first_chunk is not None:
-            fresh[semconv.TIME_TO_FIRST_CHUNK] = self._first_chunk - self._started
+        first_chunk = self._answered.first_chunk
+        if self._is_stream and first_chunk is not None:
+            fresh[semconv.TIME_TO_FIRST_CHUNK] = first_chunk - self._started
         said = self._attributes | fresh
         if self._span is None:
             if self._other is not None:

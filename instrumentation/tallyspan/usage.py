@@ -28,6 +28,9 @@ class Usage:
 
     def __bool__(self) -> bool:
         """Whether the provider stated anything at all."""
+        # The usual case first: this is asked several times a call.
+        if self.input_tokens is not None or self.output_tokens is not None:
+            return True
         return any(getattr(self, name) is not None for name in TOKEN_FIELDS)
 
 

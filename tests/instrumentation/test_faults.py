@@ -15,14 +15,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tallyspan
 from llm_server import ANSWER, STREAM, serving
-from tallyspan import endpoints, exchange, request, span, stream_usage
+from tallyspan import body, endpoints, exchange, request, span, stream_usage
 from tallyspan.framing import encoding, lines, whole
 from tallyspan.guard import failures
 from tallyspan.providers import openai_chat
 
 MODULES = (endpoints, request, span, openai_chat, encoding, lines, whole, stream_usage)
-CORE = ("_describe_request", "answered", "_keep", "_finish", "_read", "_take", "_write",
-        "_lacks_usage", "scope")  # fmt: skip
+CORE = ((exchange.Exchange, ("_describe_request", "answered", "_finish", "_write", "_lacks_usage", "scope")),
+        (body.Body, ("open", "_read_noted", "_read", "end")))  # fmt: skip
 BODY = {"model": "gpt-5-mini", "messages": []}
 
 
@@ -113,14 +113,17 @@ def test_a_fault_in_a_function_stays_ours(
 
 @pytest.mark.usefixtures("instrumented")
 @pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize(
+    ("owner", "name"), [(owner, name) for owner, names in CORE for name in names]
+)
 def test_a_fault_in_the_core_stays_ours_and_is_counted(
     client: Callable[[str], tuple[Any, bytes]],
+    owner: type,
     name: str,
     server: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exchange.Exchange, name, boom)
+    monkeypatch.setattr(owner, name, boom)
 
     assert client(server) == (ANSWER, b"".join(STREAM))
     assert sum(failures.values()) > 0

@@ -3,7 +3,6 @@
 import base64
 import itertools
 import json
-import re
 import struct
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from tallyspan import providers
 from tallyspan.answer import Answer
+from tallyspan.framing import Interest
 from tallyspan.framing.aws_eventstream import AwsEventStream
 
 
@@ -46,7 +46,7 @@ FRAMES = b"".join(
 
 @given(st.lists(st.integers(0, len(FRAMES))))
 def test_aws_frames_do_not_depend_on_cuts(places: list[int]) -> None:
-    framing = AwsEventStream(re.compile(b"usage|stopReason"))
+    framing = AwsEventStream(Interest((b"usage", b"stopReason")))
     borders = sorted({0, len(FRAMES), *places})
     found = [
         data
@@ -59,7 +59,7 @@ def test_aws_frames_do_not_depend_on_cuts(places: list[int]) -> None:
 
 @given(st.binary(max_size=300))
 def test_garbage_where_frames_should_be_is_dropped_and_not_kept(body: bytes) -> None:
-    framing = AwsEventStream(re.compile(b"usage"))
+    framing = AwsEventStream(Interest((b"usage",)))
     framing.feed(b"\xff" * 12)
     framing.feed(body)
 

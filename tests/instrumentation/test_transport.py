@@ -187,7 +187,7 @@ def test_the_requests_own_user_counts_when_nobody_else_says(spans: InMemorySpanE
 
 
 @pytest.mark.parametrize(
-    "step", ["begin", "Exchange.answered", "Exchange._take", "Exchange._write"]
+    "step", ["begin", "Exchange.answered", "Exchange._finish", "Exchange._write"]
 )
 def test_a_fault_of_ours_stays_ours(
     step: str,

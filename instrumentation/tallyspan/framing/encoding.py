@@ -1,11 +1,16 @@
 """Content codings taken off a copy of the bytes; the application's own stay as they came."""
 
+import struct
 import zlib
 from collections.abc import Callable
+from functools import reduce
 from importlib import import_module
 from typing import cast
 
 Decoder = Callable[[bytes], bytes]
+_GZIP = zlib.MAX_WBITS | 16
+_ZLIB_HEADER = struct.Struct(">H")
+_MAGIC = b"\x1f\x8b\x08"
 
 
 class UnreadableCodingError(Exception):
@@ -15,22 +20,77 @@ class UnreadableCodingError(Exception):
 def decoder(coding: str) -> Decoder | None:
     """Return an incremental decoder; None: the bytes are plain.
 
-    br and zstd need the packages that the HTTP client needs for them as well; a client without
-    them does not ask for these codings. Raises `UnreadableCodingError` if it got one all the same.
+    Several codings, as `deflate, gzip`, come off in the reverse of their order. br and zstd need
+    the packages that the HTTP client needs for them as well; a client without them does not ask
+    for these codings. Raises `UnreadableCodingError` if it got one all the same.
     """
+    found = [made for each in reversed(coding.split(",")) if (made := _decoder(each)) is not None]
+    return reduce(_then, found) if found else None
+
+
+def _then(first: Decoder, second: Decoder) -> Decoder:
+    return lambda packed: second(first(packed))
+
+
+def _decoder(coding: str) -> Decoder | None:
     match coding.strip().lower():
         case "" | "identity":
             return None
         case "gzip" | "x-gzip":
-            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
+            return Gzip().decompress
         case "deflate":
-            return zlib.decompressobj().decompress
+            return Deflate().decompress
         case "br":
             return _brotli()
         case "zstd":
             return _zstd()
         case other:
             raise UnreadableCodingError(other)
+
+
+class Gzip:
+    """gzip, of one member or several; what stands behind the last is no gzip and is let go."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+        self._rest = b""
+        """The bytes behind a member, as long as they may be the beginning of another."""
+
+    def decompress(self, packed: bytes) -> bytes:
+        """Take the next bytes; return what they add to the plain ones."""
+        plain = []
+        while packed:
+            if self._member.eof:
+                packed = self._rest + packed
+                self._rest = packed[: len(_MAGIC)]
+                if not packed.startswith(_MAGIC):
+                    break
+                self._member, self._rest = zlib.decompressobj(_GZIP), b""
+            plain.append(self._member.decompress(packed))
+            packed = self._member.unused_data
+        return b"".join(plain)
+
+
+class Deflate:
+    """deflate in its zlib wrapping, or bare, as some servers send it."""
+
+    def __init__(self) -> None:
+        self._stream: Decoder | None = None
+        self._head = b""
+
+    def decompress(self, packed: bytes) -> bytes:
+        """Take the next bytes; return what they add to the plain ones."""
+        if self._stream is None:
+            packed = self._head + packed
+            if len(packed) < _ZLIB_HEADER.size:
+                self._head = packed
+                return b""
+            # RFC 1950: the method is 8, and both bytes together are a multiple of 31.
+            (header,) = _ZLIB_HEADER.unpack_from(packed)
+            is_wrapped = header >> 8 & 15 == zlib.DEFLATED and header % 31 == 0
+            bits = zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS
+            self._stream = zlib.decompressobj(bits).decompress
+        return self._stream(packed)
 
 
 def _brotli() -> Decoder:

@@ -55,5 +55,5 @@ class Whole:
         return Whole()
 
     def end(self) -> list[bytes]:
-        """Return the body, thinned."""
-        return [thinned(b"".join(self._chunks))] if self._chunks else []
+        """Return the body."""
+        return [b"".join(self._chunks)] if self._chunks else []

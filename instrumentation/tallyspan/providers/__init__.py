@@ -1,10 +1,10 @@
 """A file per wire format: what an answer or one event of a stream says, in our terms."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tallyspan.answer import Answer, Json
+from tallyspan.framing import Interest
 from tallyspan.providers import (
     anthropic_complete,
     anthropic_messages,
@@ -26,48 +26,46 @@ Read = Callable[[Json, Answer], None]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How to read one answer; `interesting` finds the events of a stream that say something.
+    """How to read one answer; `interest` finds the events of a stream that say something.
 
     `opens_with_usage`: a stream states its input first and its output at the end, so one that is
     cut has counts that are too low. `read_request`: what is billed by the request, not the answer.
     """
 
     read: Read
-    interesting: re.Pattern[bytes]
+    interest: Interest
     opens_with_usage: bool = False
     read_headers: ReadHeaders | None = None
     read_request: ReadRequest | None = None
 
 
 FORMATS: dict[str, Callable[[], Format]] = {
-    "openai_chat": lambda: Format(openai_chat.read, openai_chat.INTERESTING),
-    "openai_responses": lambda: Format(openai_responses.read, openai_responses.INTERESTING),
-    "openai_media": lambda: Format(openai_responses.read, openai_responses.INTERESTING_MEDIA),
+    "openai_chat": lambda: Format(openai_chat.read, openai_chat.INTEREST),
+    "openai_responses": lambda: Format(openai_responses.read, openai_responses.INTEREST),
+    "openai_media": lambda: Format(openai_responses.read, openai_responses.INTEREST_MEDIA),
     "openai_speech": lambda: Format(
         openai_responses.read,
-        openai_responses.INTERESTING_MEDIA,
+        openai_responses.INTEREST_MEDIA,
         read_request=openai_responses.read_speech_request,
     ),
     "anthropic_messages": lambda: Format(
-        anthropic_messages.Reader().read, anthropic_messages.INTERESTING, opens_with_usage=True
+        anthropic_messages.Reader().read, anthropic_messages.INTEREST, opens_with_usage=True
     ),
-    "anthropic_complete": lambda: Format(anthropic_complete.read, anthropic_complete.INTERESTING),
-    "gemini_interactions": lambda: Format(
-        gemini_interactions.read, gemini_interactions.INTERESTING
-    ),
+    "anthropic_complete": lambda: Format(anthropic_complete.read, anthropic_complete.INTEREST),
+    "gemini_interactions": lambda: Format(gemini_interactions.read, gemini_interactions.INTEREST),
     "mistral_conversations": lambda: Format(
-        mistral_conversations.read, mistral_conversations.INTERESTING
+        mistral_conversations.read, mistral_conversations.INTEREST
     ),
-    "gemini": lambda: Format(gemini.read, gemini.INTERESTING),
-    "bedrock_converse": lambda: Format(bedrock.read_converse, bedrock.INTERESTING_CONVERSE),
+    "gemini": lambda: Format(gemini.read, gemini.INTEREST),
+    "bedrock_converse": lambda: Format(bedrock.read_converse, bedrock.INTEREST_CONVERSE),
     "bedrock_invoke": lambda: Format(
         bedrock.InvokeReader().read,
-        bedrock.INTERESTING_INVOKE,
+        bedrock.INTEREST_INVOKE,
         read_headers=bedrock.read_headers,
     ),
-    "cohere": lambda: Format(cohere.read, cohere.INTERESTING),
-    "ollama": lambda: Format(ollama.read, ollama.INTERESTING),
-    "vertex_predict": lambda: Format(vertex_predict.read, vertex_predict.INTERESTING),
+    "cohere": lambda: Format(cohere.read, cohere.INTEREST),
+    "ollama": lambda: Format(ollama.read, ollama.INTEREST),
+    "vertex_predict": lambda: Format(vertex_predict.read, vertex_predict.INTEREST),
 }
 
 

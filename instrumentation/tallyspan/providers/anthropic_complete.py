@@ -1,10 +1,9 @@
 """Anthropic's Text Completions of 2023: no usage at all, so its tokens are always an estimate."""
 
-import re
-
 from tallyspan.answer import Answer, Json
+from tallyspan.framing import Interest, spelled
 
-INTERESTING = re.compile(rb'"stop_reason"\s*:\s*"')
+INTEREST = Interest((*spelled("stop_reason", '"'), b'"error"'))
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -6,13 +6,11 @@ tier come with `message_start` only. Advisors and compactions are among the `ite
 the counts of the message. Source: Anthropic's API types and recordings.
 """
 
-import re
-
 from tallyspan.answer import Answer, Json, Part, count, items, mapping, text, total
+from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|error)"')
-
+INTEREST = Interest((b'"message_start"', b'"message_delta"', b'"error"'))
 
 _OF_THE_MESSAGE = {"message", "fallback_message"}
 """Iterations whose counts are in the message's own usage."""

@@ -11,17 +11,42 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tallyspan.answer import Answer, Json, count, items, mapping, text, total
+from tallyspan.framing import Interest
 from tallyspan.providers import anthropic_messages
 from tallyspan.usage import TOKEN_FIELDS, Usage
 
-INTERESTING_CONVERSE = re.compile(rb'"usage"|"stopReason"|^\{"message":"')
-INTERESTING_INVOKE = re.compile(rb'"bytes"|^\{"message":"')
+INTEREST_CONVERSE = Interest((b'"usage"', b'"stopReason"', b'"failed"'))
 _HEADER = "x-amzn-bedrock-{}-token-count"
+_PACKED = re.compile(rb'"bytes"\s*:\s*"([^"]*)"')
+
+
+class _Packed(Interest):
+    """Interest in the events of InvokeModel, which are base64 inside JSON."""
+
+    def is_in(self, data: bytes) -> bool:
+        packed = _PACKED.search(data)
+        return packed is None or super().is_in(base64.b64decode(packed[1]))
+
+
+INTEREST_INVOKE = _Packed(
+    (
+        b"oken_count",  # Llama
+        b"okenCount",  # Titan, and the metrics at the end for everybody
+        b'"usage"',
+        b'"message_start"',
+        b'"message_delta"',
+        b'top_reason"',
+        b'topReason"',
+        b'"finish_reason"',
+        b'"error"',
+    )
+)
 
 
 def read_converse(body: Json, answer: Answer) -> None:
     """Take what a Converse answer, or one event of ConverseStream, says."""
     answer.finished(body.get("stopReason"))
+    answer.error_type = text(body.get("failed")) or answer.error_type
     usage = mapping(body.get("usage"))
     if usage:
         _take(
@@ -56,7 +81,7 @@ class InvokeReader:
             return
         if text(body.get("type")).startswith(("message", "content_block")):
             self._anthropic.read(body, answer)
-        elif "usage" in body or "stopReason" in body:
+        elif "failed" in body or "usage" in body or "stopReason" in body:
             read_converse(body, answer)
         elif "inputTextTokenCount" in body:
             made = total(*(count(each.get("tokenCount")) for each in items(body.get("results"))))

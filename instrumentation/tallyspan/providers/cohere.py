@@ -1,11 +1,10 @@
 """Cohere: `billed_units` are billed (7 where `tokens` says 69); v1 and v2 differ in place."""
 
-import re
-
 from tallyspan.answer import Answer, Json, count, mapping, text
+from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"(?:message-end|stream-end|message-start|stream-start)"')
+INTEREST = Interest((b'"message-end"', b'"stream-end"', b'"message-start"', b'"stream-start"'))
 
 
 def read(body: Json, answer: Answer) -> None:

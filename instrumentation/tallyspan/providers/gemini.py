@@ -6,9 +6,14 @@
 import re
 
 from tallyspan.answer import Answer, Json, count, items, mapping, text, total
+from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"usageMetadata"|"finishReason"|"error"')
+INTEREST = Interest(
+    (b'"finishReason"', b'"groundingMetadata"', b'"error"'),
+    b"TokenCount",
+    re.compile(rb'TokenCount"\s*:\s*[0-9]'),
+)
 _MODALITY_NAMES = {2: "IMAGE", 4: "AUDIO"}  # some clients send the proto numbers
 
 

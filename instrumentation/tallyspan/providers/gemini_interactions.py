@@ -1,11 +1,10 @@
 """Gemini Interactions: prompts of tools and thoughts stand beside input and output, not inside."""
 
-import re
-
 from tallyspan.answer import Answer, Json, count, mapping, text, total
+from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"usage"\s*:\s*\{|"error"')
+INTEREST = Interest((b'"usage"', b'"error"'))
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -1,12 +1,12 @@
 """Mistral Conversations: the usual usage; what connectors put into the prompt stands beside."""
 
-import re
 from dataclasses import replace
 
 from tallyspan.answer import Answer, Json, count, mapping, text, total
+from tallyspan.framing import Interest
 from tallyspan.providers import openai_chat
 
-INTERESTING = re.compile(rb'"usage"\s*:\s*\{')
+INTEREST = Interest((b'"usage"', b'"conversation.response.error"'))
 
 
 def read(body: Json, answer: Answer) -> None:

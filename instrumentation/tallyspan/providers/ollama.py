@@ -1,11 +1,10 @@
 """Ollama's own API: counts at the root of the last object; JSON lines unless told not to."""
 
-import re
-
 from tallyspan.answer import Answer, Json, count, text
+from tallyspan.framing import Interest, spelled
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"done"\s*:\s*true|"error"')
+INTEREST = Interest((*spelled("done", "true"), b'"error"'))
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -8,9 +8,15 @@ A stream has usage in its last event, and only if the request set `stream_option
 import re
 
 from tallyspan.answer import Answer, Json, count, items, mapping, text
+from tallyspan.framing import Interest, spelled
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"(?:usage|x_groq|error)"\s*:\s*\{|"finish_reason"\s*:\s*"')
+INTEREST = Interest(
+    (b'"error"', *spelled("finish_reason", '"')),
+    b"_tokens",
+    re.compile(rb'_tokens"\s*:\s*[0-9]'),
+)
+"""`usage`, Groq's `x_groq.usage` and whoever states growing values have these keys in common."""
 
 
 def read(body: Json, answer: Answer) -> None:

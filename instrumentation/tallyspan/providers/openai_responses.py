@@ -5,21 +5,19 @@ request answers `status: queued` with `usage: null`; its usage is in a later ans
 tool used stands beside the usage, and is the image model's.
 """
 
-import re
-
 from tallyspan.answer import Answer, Json, Part, count, items, mapping, text
+from tallyspan.framing import Interest
 from tallyspan.providers.openai_chat import reported_cost
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
+INTEREST = Interest(
+    (b'response.completed"', b'response.incomplete"', b'response.failed"', b'"error"')
+)
 
 _IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
 """The tool's type, and the model it takes where the request names none (OpenAI's API reference)."""
 
-INTERESTING_MEDIA = re.compile(
-    rb'"type"\s*:\s*"(?:image_generation\.completed|image_edit\.completed'
-    rb'|transcript\.text\.done|speech\.audio\.done|error)"'
-)
+INTEREST_MEDIA = Interest((b'.completed"', b'.done"', b'"error"'))
 """Streams of images and sound say their usage in the same shape, in events of their own."""
 
 

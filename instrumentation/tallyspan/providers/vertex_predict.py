@@ -1,11 +1,10 @@
 """Vertex `:predict` of embedding models: a count with each prediction."""
 
-import re
-
 from tallyspan.answer import Answer, Json, count, items, mapping, total
+from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
-INTERESTING = re.compile(rb'"predictions"')
+INTEREST = Interest((b'"predictions"',))
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -75,52 +75,95 @@ class _Tap(wrapt.ObjectProxy[Any]):
         self._self_exchange = exchange
 
     async def read(self, n: int = -1) -> bytes:
-        return await self._self_show(self.__wrapped__.read(n))
+        return await self._self_shown(self.__wrapped__.read(n))
 
     async def readany(self) -> bytes:
-        return await self._self_show(self.__wrapped__.readany())
+        return await self._self_shown(self.__wrapped__.readany())
 
     async def readexactly(self, n: int) -> bytes:
-        return await self._self_show(self.__wrapped__.readexactly(n))
+        return await self._self_shown(self.__wrapped__.readexactly(n))
 
     async def readline(self, **options: Any) -> bytes:
-        return await self._self_show(self.__wrapped__.readline(**options))
+        return await self._self_shown(self.__wrapped__.readline(**options))
 
     async def readuntil(self, *args: Any, **options: Any) -> bytes:
-        return await self._self_show(self.__wrapped__.readuntil(*args, **options))
+        return await self._self_shown(self.__wrapped__.readuntil(*args, **options))
 
     async def readchunk(self) -> tuple[bytes, bool]:
-        reading = self.__wrapped__.readchunk()
-        data, is_end = await self._self_guarded(reading)
-        self._self_feed(data)
+        reader, exchange = self.__wrapped__, self._self_exchange
+        try:
+            data, is_end = await reader.readchunk()
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        _show(data, reader, exchange)
         return data, is_end
 
+    def read_nowait(self, n: int = -1) -> bytes:
+        data: bytes = self.__wrapped__.read_nowait(n)
+        _show(data, self.__wrapped__, self._self_exchange)
+        return data
+
     def __aiter__(self) -> Any:
-        return type(self.__wrapped__).__aiter__(self)
+        return self._self_parts(aiter(self.__wrapped__))
 
     def iter_chunked(self, n: int) -> Any:
-        return type(self.__wrapped__).iter_chunked(self, n)
+        return self._self_parts(self.__wrapped__.iter_chunked(n))
 
     def iter_any(self) -> Any:
-        return type(self.__wrapped__).iter_any(self)
+        return self._self_parts(self.__wrapped__.iter_any())
 
     def iter_chunks(self) -> Any:
         return type(self.__wrapped__).iter_chunks(self)
 
-    async def _self_show(self, reading: Any) -> bytes:
-        data: bytes = await self._self_guarded(reading)
-        self._self_feed(data)
+    def _self_parts(self, parts: Any) -> "_Parts":
+        return _Parts(parts, self.__wrapped__, self._self_exchange)
+
+    async def _self_shown(self, reading: Any) -> bytes:
+        reader, exchange = self.__wrapped__, self._self_exchange
+        try:
+            data: bytes = await reading
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        _show(data, reader, exchange)
         return data
 
-    async def _self_guarded(self, reading: Any) -> Any:
-        try:
-            return await reading
-        except BaseException as error:
-            self._self_exchange.fail(error)
-            raise
 
-    def _self_feed(self, data: bytes) -> None:
+class _Parts:
+    """Iterates as the reader's own iterator does, with no coroutine more a part."""
+
+    __slots__ = ("_at_eof", "_exchange", "_feed", "_read")
+
+    def __init__(self, parts: Any, reader: Any, exchange: Exchange) -> None:
+        self._read = getattr(parts, "read_func", parts.__anext__)
+        self._at_eof = reader.at_eof
+        self._exchange = exchange
+        self._feed = exchange.feed
+
+    def __aiter__(self) -> "_Parts":
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            data: bytes = await self._read()
+        except StopAsyncIteration:
+            self._exchange.end()
+            raise
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
         if data:
-            self._self_exchange.feed(data)
-        if self.__wrapped__.at_eof():
-            self._self_exchange.end()
+            self._feed(data)
+        if self._at_eof():
+            self._exchange.end()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
+def _show(data: bytes, reader: Any, exchange: Exchange) -> None:
+    if data:
+        exchange.feed(data)
+    if reader.at_eof():
+        exchange.end()

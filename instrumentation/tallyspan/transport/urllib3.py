@@ -66,28 +66,24 @@ def _is_bytes(body: object) -> bool:
 
 def _follow(response: Any, exchange: Exchange, *, is_read: bool) -> None:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    plain = {name: value for name, value in headers.items() if name != "content-encoding"}
+    # What the application reads is decoded, unless it asks for the bytes of the wire.
+    coding = headers.pop("content-encoding", "")
+    exchange.answered(response.status, headers)
     if is_read:
-        exchange.answered(response.status, plain)
         exchange.feed(response.data)
         exchange.end()
         return
-    _Tap(response, exchange, headers, plain)
+    _Tap(response, exchange, coding)
 
 
 class _Tap:
     """Stands in for the reading methods of one response; only the outermost shows what it got."""
 
-    def __init__(
-        self, response: Any, exchange: Exchange, headers: dict[str, str], plain: dict[str, str]
-    ) -> None:
-        self._status = response.status
+    def __init__(self, response: Any, exchange: Exchange, coding: str) -> None:
         self._decodes = response.decode_content
         self._exchange = exchange
-        self._headers = headers
-        self._plain = plain
+        self._coding = coding
         self._is_inside = False
-        self._has_begun = False
         for name in ("read", "read1"):
             if hasattr(response, name):
                 setattr(response, name, self._reading(getattr(response, name)))
@@ -100,9 +96,13 @@ class _Tap:
         def read(*args: Any, **kwargs: Any) -> bytes:
             if self._is_inside:
                 return method(*args, **kwargs)
-            data: bytes = self._inside(lambda: method(*args, **kwargs))
-            decodes = args[1] if len(args) > 1 else kwargs.get("decode_content")
-            self._show(data, decodes, is_last=not data or args[:1] in {(), (None,)})
+            self._open(args, kwargs)
+            data: bytes = self._inside(method, *args, **kwargs)
+            amount = args[0] if args else kwargs.get("amt")
+            if data:
+                self._exchange.feed(data)
+            if amount is None or (amount and not data):
+                self._exchange.end()
             return data
 
         return read
@@ -112,12 +112,13 @@ class _Tap:
             if self._is_inside:
                 yield from method(*args, **kwargs)
                 return
-            decodes = args[1] if len(args) > 1 else kwargs.get("decode_content")
+            self._open(args, kwargs)
+            feed, inside = self._exchange.feed, self._inside
             parts = method(*args, **kwargs)
-            while (data := self._inside(lambda: next(parts, None))) is not None:
-                self._show(data, decodes)
+            while (data := inside(next, parts, None)) is not None:
+                feed(data)
                 yield data
-            self._show(b"", decodes, is_last=True)
+            self._exchange.end()
 
         return stream
 
@@ -138,23 +139,18 @@ class _Tap:
 
         return close
 
-    def _inside(self, step: Callable[[], Any]) -> Any:
+    def _inside(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._is_inside = True
         try:
-            return step()
+            return step(*args, **kwargs)
         except BaseException as error:
             self._exchange.fail(error)
             raise
         finally:
             self._is_inside = False
 
-    def _show(self, data: bytes, decodes: bool | None, *, is_last: bool = False) -> None:
-        with ours("follow an answer"):
-            if not self._has_begun:
-                self._has_begun = True
-                decoded = self._decodes if decodes is None else decodes
-                self._exchange.answered(self._status, self._plain if decoded else self._headers)
-            if data:
-                self._exchange.feed(data)
-            if is_last:
-                self._exchange.end()
+    def _open(self, args: Any, kwargs: Any) -> None:
+        asked = args[1] if len(args) > 1 else kwargs.get("decode_content")
+        if self._coding and not (self._decodes if asked is None else asked):
+            self._exchange.packed(self._coding)
+        self._coding = ""
