@@ -1,7 +1,9 @@
 """LibreChat's spans as its agents package sends them (both generations), and what it asks for."""
 
+import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -93,6 +95,40 @@ def test_an_aborted_call_has_unknown_usage_not_none() -> None:
     assert (call.usage_source, call.error_type) == ("unknown", "AbortError")
 
 
+TWICE = {
+    "input": 0,
+    "input_cache_read": 2222,
+    "input_cache_creation": 836,
+    "output": 34,
+    "total": 40,
+}
+
+
+@pytest.mark.parametrize(
+    ("buckets", "expected"),
+    [
+        (TWICE, 1532),
+        ({"input": 2014, "output": 60, "total": 2074}, 1007),
+        ({**TWICE, "input": 6, "total": 3098}, 3064),  # its total has the cache: not twice
+        ({"input": 2013, "output": 60, "total": 2073}, 2013),  # twice would be even
+    ],
+)
+def test_the_doubled_input_of_anthropics_streams_before_agents_3_2_is_halved(
+    buckets: dict[str, int], expected: int
+) -> None:
+    streamed = {
+        **OLD,
+        f"{OM}ls_provider": "anthropic",
+        "langfuse.observation.model.name": "claude-sonnet-4-5",
+        "langfuse.observation.completion_start_time": '"2099-01-01T00:00:00.000Z"',
+        "langfuse.observation.usage_details": json.dumps(buckets),
+    }
+    call = read(streamed)
+
+    assert call.usage.input_tokens == expected
+    assert (Flag.TOTAL_REPAIRED in call.quality_flags) == (expected in {1532, 1007})
+
+
 def test_bedrocks_clamped_input_is_concluded_from_the_total() -> None:
     clamped = {"input": 0, "input_cache_read": 2000, "output": 50, "total": 2150}
     call = read({**NEW, f"{OM}ls_provider": "bedrock",
@@ -106,6 +142,50 @@ def test_bedrocks_clamped_input_is_concluded_from_the_total() -> None:
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running_collector(tmp_path_factory.mktemp("store")) as running:
         yield running
+
+
+CAPTURES = sorted((Path(__file__).parents[1] / "conformance").glob("librechat_agents_*/*.json"))
+
+
+def as_posted(captured: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the requests as LibreChat sends them: JSON, ids in hex."""
+    for request in captured["traces"]:
+        for of_resource in request["resourceSpans"]:
+            for scope in of_resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    for name in {"traceId", "spanId", "parentSpanId"} & span.keys():
+                        span[name] = base64.b64decode(span[name]).hex()
+        yield json.dumps(request).encode()
+
+
+@pytest.mark.parametrize("case", CAPTURES, ids=[f"{c.parent.name}-{c.stem}" for c in CAPTURES])
+def test_what_librechats_packages_posted_is_their_calls_in_the_ledger(
+    collector: Running, case: Path
+) -> None:
+    captured = json.loads(case.read_text())
+    prefix = f"/{case.parent.name}-{case.stem}"
+    before = collector.rows("SELECT count() AS n FROM calls")[0]["n"]
+    for body in as_posted(captured):
+        answer = httpx.post(
+            f"http://{collector.ready.otlp_http}{prefix}/api/public/otel/v1/traces",
+            content=(body[at : at + 4096] for at in range(0, len(body), 4096)),  # chunked
+            headers={"content-type": "application/json"},
+            auth=("librechat-prod", "any"),
+        )
+        assert (answer.status_code, answer.json()) == (200, {})
+    rows = collector.rows(
+        "SELECT usage_source, user_id, conversation_id, agent_id, endpoint_id FROM calls"
+        " ORDER BY ingested_at DESC LIMIT {n:UInt8}", n=len(captured["expected"]),
+    )  # fmt: skip
+    names = ("user_id", "conversation_id", "agent_id", "endpoint_id")
+
+    assert collector.rows("SELECT count() AS n FROM calls")[0]["n"] == before + len(rows)
+    assert sorted(tuple(row[name] for name in names) for row in rows) == sorted(
+        tuple(each[name] for name in names) for each in captured["expected"]
+    )
+    assert {row["usage_source"] for row in rows} == (
+        {"unknown"} if case.stem == "aborted" else {"provider"}
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "/librechat", "/tenant/t1/central-media-disabled"])

@@ -3,9 +3,10 @@
 Source: LibreChat packages/data-provider/src/parsers.ts (ephemeral agent ids); measured spans.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.table import Attributes
 
@@ -39,6 +40,41 @@ def refine(call: Call, said: Attributes) -> None:
     kind = _kind(said)
     if kind:
         call.tags = {**call.tags, "call_kind": kind}
+    if call.provider_name == "anthropic" and call.is_stream and _is_before_3_2(said):
+        _undouble(call, values.parse(said.get("langfuse.observation.usage_details")))
+
+
+def _is_before_3_2(said: Attributes) -> bool:
+    """Whether the span is of agents 3.0 or 3.1 (LibreChat 0.8.1 to 0.8.5): it has no agentId."""
+    node = values.text(said.get(f"{_OM}langgraph_node"))
+    return node.startswith(_NODE) and f"{_OM}agentId" not in said
+
+
+def _undouble(call: Call, buckets: object) -> None:
+    """Halve the input of Anthropic's streams: these versions count it twice.
+
+    Anthropic states it when a stream begins and again when it ends, and both were added. The
+    total is proof where there is a cache, which was taken from the sum of the uncached rest alone:
+    then the parts are more than the total. Without a cache every sum is even and nothing more can
+    be told. Measured with 3.0.50 and 3.1.63; 3.2.57 states it once.
+    """
+    total = values.tokens(buckets.get("total")) if isinstance(buckets, Mapping) else None
+    usage = call.usage
+    if total is None or usage.input_tokens is None or usage.output_tokens is None:
+        return
+    read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+    rest = total - usage.output_tokens
+    is_plain = not read + written and rest == usage.input_tokens
+    is_proven = read + written > 0 and total < usage.input_tokens + usage.output_tokens
+    if rest < 0 or rest % 2 or read % 2 or written % 2 or not (is_plain or is_proven):
+        return
+    call.usage = replace(
+        usage,
+        input_tokens=(rest + read + written) // 2,
+        cache_read_tokens=read // 2,
+        cache_write_tokens=written // 2,
+    )
+    call.quality_flags = (*call.quality_flags, Flag.TOTAL_REPAIRED)
 
 
 def decode_agent(agent: str) -> tuple[str, str]:
