@@ -36,16 +36,18 @@ class MetricsLog:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Write what came since the last time, and end."""
+        """Write what came since the last time, and that this is the end."""
         if self._task is not None:
             self._task.cancel()
-            await self._try()
+            await self._try(is_last=True)
 
-    def write(self) -> None:
+    def write(self, *, is_last: bool = False) -> None:
         """Write what is new. Raises what the store raises; it is told again the next time."""
         now = datetime.now(UTC)
         told = dict(self._told)
         rows = list(self._rows(now, told))
+        if is_last:
+            rows.append((now, self._collector, "tallyspan_collector_stopped", "", "gauge", 1.0))
         if rows:
             self._client.insert("collector_metrics", rows, column_names=_COLUMNS)
         self._told = told
@@ -74,8 +76,8 @@ class MetricsLog:
             await asyncio.sleep(WRITE_SECONDS)
             await self._try()
 
-    async def _try(self) -> None:
+    async def _try(self, *, is_last: bool = False) -> None:
         try:
-            await asyncio.to_thread(self.write)
+            await asyncio.to_thread(self.write, is_last=is_last)
         except Exception as error:  # noqa: BLE001  the store is away: the next time says it all
             _log.warning("metrics.not_recorded", error=one_line(error))

@@ -1,4 +1,4 @@
-"""`python -m tallyspan_grafana [--check]`: write the dashboards, or fail if they would change."""
+"""`python -m tallyspan_grafana [--check]`: write dashboards and alerting, or fail on a change."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from tallyspan_grafana import alerting
 from tallyspan_grafana.pages import (
     agents,
     budgets,
@@ -20,6 +21,7 @@ from tallyspan_grafana.pages import (
 )
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
+PROVISIONING = Path(__file__).parents[1] / "provisioning"
 # The console draws the same files, and is in the wheel, which this folder is not.
 CONSOLE = Path(__file__).parents[2] / "collector/tallyspan_collector/console/dashboards"
 PAGES = {
@@ -41,15 +43,31 @@ def render(name: str) -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(PAGES[name]()) + "\n"
 
 
-def main(arguments: list[str] | None = None, folders: tuple[Path, ...] = (FOLDER, CONSOLE)) -> int:
+def provisioned() -> dict[str, str]:
+    """Return the files of alerting by their path below `provisioning`."""
+    points = {
+        f"contact_points/{channel}.yaml": alerting.contact_point(channel)
+        for channel in alerting.CHANNELS
+    }
+    return {"alerting/rules.yaml": alerting.rules(), **points}
+
+
+def main(
+    arguments: list[str] | None = None,
+    folders: tuple[Path, ...] = (FOLDER, CONSOLE),
+    provisioning: Path = PROVISIONING,
+) -> int:
     """Write or check every page; return 1 if a committed file is not what would be written."""
     parser = argparse.ArgumentParser(prog="tallyspan_grafana", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on drift")
     is_check = parser.parse_args(arguments).check
     drifted = 0
     texts = {name: render(name) for name in PAGES}
-    for path, text in ((folder / name, texts[name]) for folder in folders for name in PAGES):
+    files = {folder / name: texts[name] for folder in folders for name in PAGES}
+    files |= {provisioning / name: text for name, text in provisioned().items()}
+    for path, text in files.items():
         if not is_check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             sys.stderr.write(f"{path} is not what the generator makes: run `make dashboards`\n")

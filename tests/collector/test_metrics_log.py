@@ -41,6 +41,7 @@ def test_a_counter_is_told_once_however_often_it_is_written(client: Client) -> N
 
     assert {name: value for name, value in health(client).items() if name != "last_seen"} == {
         "collector": "one",
+        "is_stopped": False,
         "calls": 1,
         "lost_spans": 5,
         "refused_requests": 1,
@@ -93,4 +94,18 @@ def test_a_collector_that_stops_has_told_its_metrics(tmp_path: Path) -> None:
         rows = running.rows("SELECT collector, name FROM collector_metrics")
 
     assert {str(tmp_path) in row["collector"] for row in rows} == {True}
-    assert "tallyspan_spool_bytes" in {row["name"] for row in rows}
+    assert {"tallyspan_spool_bytes", "tallyspan_collector_stopped"} <= {row["name"] for row in rows}
+
+
+def test_a_collector_that_was_stopped_is_not_looked_for_until_it_begins_again(
+    client: Client,
+) -> None:
+    metrics = Metrics()
+    metrics.watch("tallyspan_spool_bytes", "Bytes that wait", lambda: 0)
+    log = MetricsLog(client, "one", metrics.text)
+    log.write(is_last=True)
+    assert health(client)["is_stopped"]
+
+    later = (datetime.now(UTC) + timedelta(seconds=2), "one", "tallyspan_spool_bytes", "")
+    client.insert("collector_metrics", [(*later, "gauge", 0.0)])
+    assert not health(client)["is_stopped"]

@@ -33,11 +33,11 @@ def test_the_committed_files_are_what_the_generator_makes() -> None:
 def test_a_changed_file_is_found_and_named(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([], (tmp_path,)) == 0
-    assert main(["--check"], (tmp_path,)) == 0
+    assert main([], (tmp_path,), tmp_path) == 0
+    assert main(["--check"], (tmp_path,), tmp_path) == 0
     (tmp_path / "users.json").write_text("{}")
 
-    assert main(["--check"], (tmp_path,)) == 1
+    assert main(["--check"], (tmp_path,), tmp_path) == 1
     assert "users.json is not what the generator makes" in capsys.readouterr().err
 
 

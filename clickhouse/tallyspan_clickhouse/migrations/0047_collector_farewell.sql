@@ -1,0 +1,36 @@
+-- A collector that was stopped says so and is no longer looked for; one that died is silent.
+CREATE OR REPLACE VIEW {database}.collector_health {on_cluster}
+(
+    collector String COMMENT 'Host and data folder of the collector',
+    last_seen DateTime('UTC') COMMENT 'When it last wrote its metrics (UTC), within the last day',
+    is_stopped Bool COMMENT 'Whether it was stopped then, and has not begun again',
+    calls UInt64 COMMENT 'Calls it put into the ledger in the last 15 minutes',
+    lost_spans UInt64 COMMENT 'Spans of the last 15 minutes that are in no ledger: malformed, buried or without a time',
+    refused_requests UInt64 COMMENT 'Requests of the last 15 minutes it did not take: refused, unauthenticated, malformed or failed',
+    insert_failures UInt64 COMMENT 'Inserts of the last 15 minutes that the store did not take at once',
+    waiting_bytes Nullable(UInt64) COMMENT 'Bytes that waited for the store through all of the last 15 minutes; NULL: it said nothing in them',
+    is_price_file_broken Bool COMMENT 'Whether its price file cannot be used, and the prices before it are'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    toString(m.collector) AS collector,
+    max(m.at) AS last_seen,
+    maxIf(m.at, m.name = 'tallyspan_collector_stopped') >= last_seen AS is_stopped,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_calls_stored_total' AND is_recent)) AS calls,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_spans_dropped_total' AND m.labels IN ('reason=malformed', 'reason=buried', 'reason=untimed') AND is_recent)) AS lost_spans,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_requests_total' AND m.labels != 'outcome=accepted' AND is_recent)) AS refused_requests,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_insert_failures_total' AND is_recent)) AS insert_failures,
+    toUInt64(minIfOrNull(m.value, m.name = 'tallyspan_spool_bytes' AND is_recent)) AS waiting_bytes,
+    argMaxIf(m.value, m.at, m.name = 'tallyspan_price_file_broken') > 0 AS is_price_file_broken
+FROM (
+    SELECT at, collector, name, labels, value, at > now('UTC') - INTERVAL 15 MINUTE AS is_recent
+    FROM {database}.collector_metrics WHERE at > now('UTC') - INTERVAL 1 DAY
+) AS m
+GROUP BY m.collector
+COMMENT 'Collectors of the last day, and what went wrong with each in the last 15 minutes';
+
+INSERT INTO {database}.alert_settings (name, value, meaning, version) VALUES
+    ('silent_minutes', 10, 'Minutes since a collector that was not stopped last wrote its metrics, from which the alert fires', 0),
+    ('refused_requests', 100, 'Requests a collector did not take in the last 15 minutes, from which the alert fires', 0),
+    ('dropped_spans', 0, 'Spans a collector lost in the last 15 minutes, above which the alert fires', 0),
+    ('insert_failures', 10, 'Inserts the store did not take at once in the last 15 minutes, from which the alert fires', 0);
