@@ -98,6 +98,7 @@ OPTIONS = (
     Option("otlp_http", _address, "127.0.0.1:4318", "HOST:PORT of OTLP over HTTP"),
     Option("admin", _address, "127.0.0.1:4319", "HOST:PORT of the admin API"),
     Option("prices", _path, None, "models_pricing.yaml with prices of your own"),
+    Option("prices_max_age", duration, "90d", "age of the bundled prices that is warned of"),
     Option("spool_limit", _size, "10GiB", "bytes that may wait on disk while the store is away"),
     Option("seen_window", duration, "24h", "how long a span that is sent again is recognised"),
     Option("workers", _count, "1", "processes that receive and load, sharing the OTLP ports"),
@@ -118,6 +119,7 @@ class Config:
     otlp_http: str
     admin: str
     prices: Path | None = None
+    prices_max_age: int = 90 * 86_400
     spool_limit: int = 10 << 30
     seen_window: int = 86_400
     workers: int = 1

@@ -75,7 +75,7 @@ def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
 
 async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready], None]) -> None:
     """Run until `stop` is set; then drain what was accepted. Raises `ConfigError`, `StoreError`."""
-    PriceBook.load(config.prices)
+    PriceBook.load(config.prices)  # before anything is started
     tls(config)
     with ExitStack() as stack:
         url, client = stack.enter_context(open_store(config))

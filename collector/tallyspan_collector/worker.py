@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -97,7 +98,7 @@ class Worker:
         self._client = client
         self._keys = keys
         self.metrics = Metrics()
-        self._prices = PriceWatch(config.prices)
+        self._prices = PriceWatch(config.prices, config.data_dir)
         self._is_first = index == 0
         self._directory = Directory(config.data_dir / f"directory-{index}.json")
         self._directory.read(client)
@@ -128,6 +129,11 @@ class Worker:
             "tallyspan_price_file_broken",
             "1: the price file cannot be used, and the prices before it are",
             lambda: bool(self._prices.last_error),
+        )
+        self.metrics.watch(
+            "tallyspan_price_data_age_days",
+            "Days since the newest dated price of the bundled data",
+            lambda: self._prices.age_days(datetime.now(UTC)) or 0,
         )
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
@@ -182,7 +188,7 @@ class Worker:
             reasons += [said for said in (self._spool.last_error, self._loader.last_error) if said]
             if self._spool.waiting_bytes >= self._config.spool_limit:
                 reasons.append("the spool is full: nothing is taken until the store takes more")
-        warnings = [said for said in (self._prices.last_error,) if said]
+        warnings = [said for said in (self._prices.last_error, self._old_prices()) if said]
         return {"ready": not reasons, "reasons": reasons, "warnings": warnings}
 
     async def _read_keys(self) -> None:
@@ -212,10 +218,21 @@ class Worker:
                 await asyncio.sleep(READ_SECONDS)
 
     def _use_prices(self) -> None:
+        if said := self._old_prices():
+            _log.warning("price_data.old", said=said)
         self._prices.record(self._client)
         calls = backfill(self._client, self._prices.book)
         if calls:
             _log.info("prices.backfilled", calls=calls)
+
+    def _old_prices(self) -> str:
+        age, limit = self._prices.age_days(datetime.now(UTC)), self._config.prices_max_age // 86_400
+        if age is None or age <= limit:
+            return ""
+        return (
+            f"the price data ({self._prices.book.data.source}) is {age} days old, more than"
+            f" {limit}: 'tallyspan prices update', or --prices-max-age"
+        )
 
     def _book_remainders(self) -> None:
         calls = remainders.book_away(self._client)

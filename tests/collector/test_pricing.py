@@ -25,7 +25,7 @@ MODELS = [
     (ours, provider.id, model.id)
     for provider in get_snapshot().providers
     for model in provider.models
-    if bundled.find(ours := NAMES.get(provider.id, provider.id), model.id)
+    if bundled.installed().find(ours := NAMES.get(provider.id, provider.id), model.id)
 ]
 TIERS = ["", "default", "flex", "priority", "fast", "batch", "ultrafast"]
 THEIRS = {ours: theirs for theirs, ours in VARIABLES.items() if ours in TOKEN_FIELDS}

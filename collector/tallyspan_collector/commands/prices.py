@@ -7,19 +7,23 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tallyspan_collector import config, summary
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.pricing import bundled, listing, missing
+from tallyspan_collector.pricing import in_use, listing, missing, release
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import day, findings
 from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
 
 PRICES = next(option for option in config.OPTIONS if option.name == "prices")
+SHOWN = 50
+"""Changes of an update that are shown without --all."""
 
 
 def add_parser(commands: Any) -> None:
@@ -33,9 +37,9 @@ def add_parser(commands: Any) -> None:
         return made
 
     listed = action("list", _list, "the entries of the price file, most specific first")
-    config.add_flags(listed, (PRICES,))
+    config.add_flags(listed, (PRICES, config.DATA_DIR))
     shown = action("show", _show, "the price of a model, and where it comes from")
-    config.add_flags(shown, (PRICES,))
+    config.add_flags(shown, (PRICES, config.DATA_DIR))
     shown.add_argument("model")
     shown.add_argument("--provider", default="openai", help="gen_ai.provider.name (default openai)")
     shown.add_argument("--endpoint", default="", help="endpoint_id of the calls")
@@ -48,6 +52,14 @@ def add_parser(commands: Any) -> None:
     lacking = action("missing", _missing, "models without a price, most tokens first, as YAML")
     config.add_flags(lacking, config.READ_OPTIONS)
     lacking.add_argument("--since", default="30d", help="how far back: 12h, 30d (default 30d)")
+    newer = action("update", _update, "newer bundled prices: shows what changes, applies on yes")
+    config.add_flags(newer, (config.DATA_DIR,))
+    newer.add_argument("--from", dest="wheel", metavar="FILE.whl", help="instead of pip download")
+    newer.add_argument("--sha256", default="", help="what the wheel must have")
+    newer.add_argument("--yes", action="store_true", help="apply without asking")
+    newer.add_argument("--all", action="store_true", help="show every change, not the first 50")
+    back = action("rollback", _rollback, "take the last update of bundled prices back")
+    config.add_flags(back, (config.DATA_DIR,))
     action("schema", _schema, "the JSON Schema of the price file, for editors")
 
 
@@ -56,9 +68,16 @@ def _path(options: argparse.Namespace) -> Path | None:
     return path
 
 
+def book_of(options: argparse.Namespace) -> PriceBook:
+    """Return the book of --prices over the price data in use in --data-dir."""
+    said = config.read(options, options=(PRICES, config.DATA_DIR))
+    return PriceBook.load(said["prices"], in_use.data_in_use(said["data_dir"]))
+
+
 def _list(options: argparse.Namespace) -> int:
     path = _path(options)
-    file = PriceBook.load(path).file
+    book = book_of(options)
+    file = book.file
     write_table(
         [
             {
@@ -77,7 +96,7 @@ def _list(options: argparse.Namespace) -> int:
     )
     sys.stdout.write(
         f"{len(file.rates)} prices, {len(file.discounts)} discounts, {len(file.uplifts)} uplifts,"
-        f" {len(file.aliases)} aliases of {path or 'no file'}; behind them {bundled.SOURCE}\n"
+        f" {len(file.aliases)} aliases of {path or 'no file'}; behind them {book.data.source}\n"
     )
     return 0
 
@@ -86,7 +105,7 @@ def _show(options: argparse.Namespace) -> int:
     at_ns = time.time_ns()
     if options.at:
         at_ns = int(summary.parse_time(options.at, "--at").timestamp()) * 10**9
-    found = PriceBook.load(_path(options)).quote(
+    found = book_of(options).quote(
         options.provider, options.endpoint, options.model, options.tier, at_ns, options.region
     )
     if isinstance(found, Unpriced):
@@ -117,6 +136,48 @@ def _missing(options: argparse.Namespace) -> int:
                 missing.find(client, summary.parse_since(options.since, datetime.now(UTC)))
             )
         )
+    return 0
+
+
+def _update(options: argparse.Namespace) -> int:
+    data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
+    with TemporaryDirectory() as folder:
+        wheel = Path(options.wheel) if options.wheel else release.download(Path(folder))
+        found = release.read_wheel(wheel, options.sha256)
+    old, new = in_use.data_in_use(data_dir), found.data()
+    if not in_use.is_newer(found.version, data_dir):
+        sys.stdout.write(f"{old.source} is in use, and {new.source} is not newer\n")
+        return 0
+    diff = difference(old, new)
+    for line in diff.lines(None if options.all else SHOWN):
+        sys.stdout.write(line + "\n")
+    sys.stdout.write(
+        f"{old.source} -> {new.source}: {diff.summary()} (wheel {found.wheel_sha256})\n"
+    )
+    if not options.yes and not _is_yes():
+        sys.stdout.write("nothing was changed; --yes applies it\n")
+        return 1
+    in_use.put_in_use(data_dir, found)
+    sys.stdout.write(
+        f"{new.source} is in use in {data_dir}; a collector there takes it within seconds;"
+        " calls that are booked keep their cost (tallyspan reprice).\n"
+        "tallyspan prices rollback takes it back\n"
+    )
+    return 0
+
+
+def _is_yes() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    sys.stdout.write("Apply? [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
+    in_use.roll_back(data_dir)
+    sys.stdout.write(f"{in_use.data_in_use(data_dir).source} is in use in {data_dir}\n")
     return 0
 
 

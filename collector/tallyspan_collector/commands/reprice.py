@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallyspan_collector import config, summary
-from tallyspan_collector.commands.prices import PRICES
+from tallyspan_collector.commands.prices import PRICES, book_of
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.reprice import Result, Scope, Total, run
 
 
@@ -51,8 +50,7 @@ def _reprice(options: argparse.Namespace) -> int:
         options.department,
         options.unpriced,
     )
-    path = config.read(options, options=(PRICES,))["prices"]
-    book = PriceBook.load(path)
+    book = book_of(options)
     with (writing if options.apply else reading)(options) as client:
         result = run(
             client,

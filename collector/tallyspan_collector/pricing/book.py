@@ -8,7 +8,8 @@ from typing import Self
 
 from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
-from tallyspan_collector.pricing import bundled, rates
+from tallyspan_collector.pricing import rates
+from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
 from tallyspan_collector.pricing.marginal import MarginalPrice
 from tallyspan_collector.pricing.match import Kind
@@ -49,20 +50,21 @@ _new = tuple.__new__
 class PriceBook:
     """Answers what a call costs. Several threads may ask at once."""
 
-    def __init__(self, file: PriceFile | None = None) -> None:
+    def __init__(self, file: PriceFile | None = None, data: PriceData | None = None) -> None:
         self._known: dict[tuple[str, str, str, str, str], Timeline] = {}
-        self.use(file or PriceFile())
+        self.use(file or PriceFile(), data or installed())
 
-    def use(self, file: PriceFile) -> None:
-        """Price with another file from now on; calls that are being priced keep the old one."""
+    def use(self, file: PriceFile, data: PriceData) -> None:
+        """Price with these from now on; calls that are being priced keep the old ones."""
         self.file = file
+        self.data = data
         self._has_regions = any(match.region for match in file.matches)
         self._known = {}  # last: what `_learn` then puts here is made with the new file
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Self:
+    def load(cls, path: Path | None = None, data: PriceData | None = None) -> Self:
         """Return the book with the file's entries over the bundled data. Raises `ConfigError`."""
-        return cls(rates.load(path) if path else None)
+        return cls(rates.load(path) if path else None, data)
 
     def quote(
         self,
@@ -131,7 +133,7 @@ class PriceBook:
         return made
 
     def _timeline(self, asked: Kind) -> Timeline:
-        file = self.file
+        file, data = self.file, self.data
         kind = file.priced_as(asked)
         own = [r for r in file.rates if r.match.is_for(asked) or r.match.is_for(kind)]
         discounts = [d for d in file.discounts if d.match.is_for(asked)]
@@ -146,11 +148,11 @@ class PriceBook:
                     return self._own(rate, discount if rate.level is None else None, uplift, at_ns)
             level, note = _level(discount, uplift)
             if note not in behind:
-                behind[note] = bundled.timeline(kind.provider, kind.model, kind.tier, level, note)
+                behind[note] = data.timeline(kind.provider, kind.model, kind.tier, level, note)
             found = behind[note]
             return found.at(at_ns) if found else UNKNOWN_MODEL
 
-        plain = bundled.timeline(kind.provider, kind.model, kind.tier)
+        plain = data.timeline(kind.provider, kind.model, kind.tier)
         matches = [r.match for r in own] + [change.match for change in (*discounts, *uplifts)]
         if not matches:
             return plain or Timeline(lambda _: UNKNOWN_MODEL)

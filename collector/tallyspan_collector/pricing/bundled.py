@@ -1,13 +1,15 @@
 """The prices that come with the genai-prices package, chosen by the call's own time and tier."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version
 from types import MappingProxyType
 
-from genai_prices.data_snapshot import DataSnapshot, get_snapshot
+from genai_prices.data_snapshot import DataSnapshot
 from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
@@ -20,6 +22,7 @@ from genai_prices.types import (
 )
 from genai_prices.units import UnitDef, UnitRegistry
 
+from tallyspan_collector.errors import PriceError
 from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
 from tallyspan_collector.pricing.price import Part, Price, compile_price
 from tallyspan_collector.pricing.timeline import Timeline, instant, moment, second_of_day
@@ -103,62 +106,132 @@ def context(provider_id: str, tier: str) -> dict[str, str] | None:
     return {"speed" if provider_id == "anthropic" else "service_tier": name}
 
 
-def timeline(
-    provider: str, model: str, tier: str, factor: Fraction = Fraction(1), note: str = ""
-) -> Timeline | None:
-    """Return the prices of the model over time; None if the package does not have it.
+@dataclass(frozen=True, slots=True, eq=False)
+class PriceData:
+    """Prices of a release of the package; `source` names it in every entry it prices."""
 
-    `factor` is a discount or an uplift, which `note` names in the price's id.
-    """
-    found = find(provider, model)
-    if found is None:
-        return None
-    owner, info = found
-    asked = context(owner.id, tier) or {}
-    is_own = any(info is each for each in owner.models)
-    variants = [v for v in info.price_variants or () if is_own and _is_for(v, asked)]
-    conditions = info.prices if isinstance(info.prices, list) else []
-    constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
+    providers: list[Provider]
+    source: str
 
-    def make(at_ns: int) -> Price | Unpriced:
-        at = moment(at_ns)
-        if asked and not any(v.constraint is None or v.constraint.active(at) for v in variants):
-            return UNKNOWN_TIER  # a default rate would be a guess
-        prices = info.get_prices(at, asked if is_own else None)
-        suffix = f":{tier_name(tier)}" if asked else ""
-        since = _since([*_standing(conditions, at), *variants], at)
-        limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _NO_LIMIT)
-        return compile_price(
-            f"{owner.id}/{info.id}{suffix}{since}{note}",
-            SOURCE,
-            [part.scaled(factor) for part in _parts(prices)],
-            minimum=_MINIMUM.get(info.id, _NO_LIMIT) if owner.id == "groq" else _NO_LIMIT,
-            maximum=limits,
+    @property
+    def models(self) -> int:
+        """How many models it knows."""
+        return sum(len(provider.models) for provider in self.providers)
+
+    def newest(self, today: date) -> date | None:
+        """Return the day of the newest dated price until today: how old the data is."""
+        return _newest(self, today)
+
+    def check(self) -> None:
+        """Raise `PriceError` for a price that is no amount, or for a unit not known here."""
+        for provider in self.providers:
+            for model in provider.models:
+                prices = model.prices if isinstance(model.prices, list) else [model]
+                for each in (*prices, *(model.price_variants or ())):
+                    where = f"{self.source}: {provider.id}/{model.id}"
+                    if not all(_is_amount(usd) for usd in _amounts(each.prices)):
+                        raise PriceError(f"{where}: a price that is no amount of USD, 0 or more")
+                    try:
+                        _parts(each.prices)
+                    except (KeyError, ValueError, TypeError, AttributeError) as error:
+                        raise PriceError(
+                            f"{where}: a price this version does not know: {error};"
+                            " upgrade tallyspan"
+                        ) from None
+
+    def timeline(
+        self, provider: str, model: str, tier: str, factor: Fraction = Fraction(1), note: str = ""
+    ) -> Timeline | None:
+        """Return the prices of the model over time; None if the package does not have it.
+
+        `factor` is a discount or an uplift, which `note` names in the price's id.
+        """
+        found = self.find(provider, model)
+        if found is None:
+            return None
+        owner, info = found
+        asked = context(owner.id, tier) or {}
+        is_own = any(info is each for each in owner.models)
+        variants = [v for v in info.price_variants or () if is_own and _is_for(v, asked)]
+        conditions = info.prices if isinstance(info.prices, list) else []
+        constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
+
+        def make(at_ns: int) -> Price | Unpriced:
+            at = moment(at_ns)
+            if asked and not any(v.constraint is None or v.constraint.active(at) for v in variants):
+                return UNKNOWN_TIER  # a default rate would be a guess
+            prices = info.get_prices(at, asked if is_own else None)
+            suffix = f":{tier_name(tier)}" if asked else ""
+            since = _since([*_standing(conditions, at), *variants], at)
+            limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _NO_LIMIT)
+            return compile_price(
+                f"{owner.id}/{info.id}{suffix}{since}{note}",
+                self.source,
+                [part.scaled(factor) for part in _parts(prices)],
+                minimum=_MINIMUM.get(info.id, _NO_LIMIT) if owner.id == "groq" else _NO_LIMIT,
+                maximum=limits,
+            )
+
+        return Timeline(
+            make,
+            [instant(c.start_date) for c in constraints if isinstance(c, StartDateConstraint)],
+            [
+                second_of_day(at)
+                for c in constraints
+                if isinstance(c, TimeOfDateConstraint)
+                for at in (c.start_time, c.end_time)
+            ],
         )
 
-    return Timeline(
-        make,
-        [instant(c.start_date) for c in constraints if isinstance(c, StartDateConstraint)],
-        [
-            second_of_day(at)
-            for c in constraints
-            if isinstance(c, TimeOfDateConstraint)
-            for at in (c.start_time, c.end_time)
-        ],
+    def find(self, provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
+        """Return the package's provider and model for a call's; None if it has no such model."""
+        provider_id = PROVIDER_IDS.get(provider, provider)
+        if not provider_id or provider_id in NOT_BILLED_BY_USE:
+            return None
+        # Of its own: the package's snapshot remembers every name it is asked for, without a bound.
+        snapshot = DataSnapshot(self.providers, from_auto_update=False)
+        try:
+            return snapshot.find_provider_model(model, None, provider_id, None)
+        except LookupError:
+            return None
+
+
+@lru_cache(maxsize=1)
+def installed() -> PriceData:
+    """Return the prices of the package that is installed."""
+    from genai_prices.data import providers
+
+    return PriceData(providers, SOURCE)
+
+
+@lru_cache(maxsize=4)
+def _newest(data: PriceData, today: date) -> date | None:
+    days = (
+        each.constraint.start_date
+        for provider in data.providers
+        for model in provider.models
+        for each in (
+            *(model.prices if isinstance(model.prices, list) else ()),
+            *(model.price_variants or ()),
+        )
+        if isinstance(each.constraint, StartDateConstraint)
     )
+    return max((day for day in days if day <= today), default=None)
 
 
-def find(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Return the package's provider and model for a call's; None if it has no such model."""
-    provider_id = PROVIDER_IDS.get(provider, provider)
-    if not provider_id or provider_id in NOT_BILLED_BY_USE:
-        return None
-    # A snapshot of its own: the package's remembers every name it is asked for, without a bound.
-    snapshot = DataSnapshot(get_snapshot().providers, from_auto_update=False)
-    try:
-        return snapshot.find_provider_model(model, None, provider_id, None)
-    except LookupError:
-        return None
+def _amounts(prices: ModelPrice) -> Iterator[object]:
+    for value in prices.__dict__.values():
+        if isinstance(value, TieredPrices):
+            yield from (value.base, *(tier.price for tier in value.tiers))
+        elif value is not None:
+            yield value
+
+
+def _is_amount(usd: object) -> bool:
+    """Whether it is an amount; also that its exponent is none that takes hours to work out."""
+    if not isinstance(usd, Decimal) or not usd.is_finite() or usd.is_signed():
+        return False
+    return not usd or -30 < usd.adjusted() < 10  # noqa: PLR2004  far beyond any price
 
 
 def _is_for(variant: PriceVariant, asked: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""The price file, read again when it changes; a broken one leaves the prices as they are."""
+"""The price file and data, read again when they change; a broken one leaves prices as they are."""
 
 import getpass
 import hashlib
@@ -9,44 +9,90 @@ from pathlib import Path
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.pricing import bundled, rates
+from tallyspan_collector.errors import ConfigError, PriceError
+from tallyspan_collector.pricing import in_use, rates
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.bundled import PriceData, installed
 
 _log = structlog.get_logger()
 
 
 class PriceWatch:
-    """Keeps a book as its file is. `last_error` says why the file is not in use; empty: it is."""
+    """Keeps a book as its file and the price data in use are.
 
-    def __init__(self, path: Path | None) -> None:
-        """Read it. Raises `ConfigError`: a collector must not start with a broken file."""
+    `last_error` says why one of them is not in use; empty: both are.
+    """
+
+    def __init__(self, path: Path | None, data_dir: Path | None = None) -> None:
+        """Read them. Raises `ConfigError`: a collector must not start with a broken file.
+
+        Price data that cannot be read is no reason not to start: then what is installed is used.
+        """
         self._path = path
-        self._state = _state(path)
-        self.book = PriceBook.load(path)
-        self.last_error = ""
+        self._data_dir = data_dir
+        self._file_error = self._data_error = ""
+        self._state, self._data_state = _state(path), in_use.state(data_dir)
+        self.book = PriceBook(rates.load(path) if path else None, self._data() or installed())
+
+    @property
+    def last_error(self) -> str:
+        """Why what is on disk is not what prices."""
+        return "; ".join(said for said in (self._file_error, self._data_error) if said)
 
     def poll(self) -> bool:
-        """Read the file if it changed; return whether there are new prices."""
+        """Read what changed; return whether there are new prices."""
+        file, data = self._changed_file(), self._changed_data()
+        if file is None and data is None:
+            return False
+        self.book.use(file or self.book.file, data or self.book.data)
+        _log.info(
+            "prices.loaded",
+            file=str(self._path or ""),
+            prices=len(self.book.file.rates),
+            bundled=self.book.data.source,
+        )
+        return True
+
+    def age_days(self, now: datetime) -> int | None:
+        """Return days since the newest dated price of the data; None if it dates none."""
+        newest = self.book.data.newest(now.date())
+        return None if newest is None else (now.date() - newest).days
+
+    def _changed_file(self) -> rates.PriceFile | None:
         state = _state(self._path)
         if self._path is None or state == self._state:
-            return False
+            return None
         self._state = state
         try:
             file = rates.load(self._path)
         except ConfigError as error:
-            self.last_error = str(error)
+            self._file_error = str(error)
             _log.error("prices.broken", error=str(error), action="keeping the old prices")
-            return False
-        self.last_error = ""
-        self.book.use(file)
-        _log.info("prices.loaded", file=str(self._path), prices=len(file.rates))
-        return True
+            return None
+        self._file_error = ""
+        return file
+
+    def _changed_data(self) -> PriceData | None:
+        state = in_use.state(self._data_dir)
+        if state == self._data_state:
+            return None
+        self._data_state = state
+        return self._data()
+
+    def _data(self) -> PriceData | None:
+        try:
+            data = in_use.data_in_use(self._data_dir)
+        except PriceError as error:
+            self._data_error = str(error)
+            _log.error("price_data.broken", error=str(error), action="keeping the old prices")
+            return None
+        self._data_error = ""
+        return data
 
     def record(self, client: Client) -> None:
         """Store the version in `price_books` if it is not the newest there."""
         content = self._path.read_text(encoding="utf-8") if self._path else ""
-        said = f"{bundled.SOURCE}\n{content}".encode()
+        said = f"{self.book.data.source}\n{content}".encode()
         digest = hashlib.blake2b(said, digest_size=16).hexdigest()
         newest = client.query(
             "SELECT hash, price_ids FROM price_books ORDER BY loaded_at DESC LIMIT 1"
@@ -59,7 +105,7 @@ class PriceWatch:
             "hash": digest,
             "loaded_at": datetime.now(UTC),
             "loaded_by": f"{getpass.getuser()}@{socket.gethostname()}",
-            "bundled": bundled.SOURCE,
+            "bundled": self.book.data.source,
             "file_name": self._path.name if self._path else "",
             "content": content,
             "price_ids": sorted(ids),
