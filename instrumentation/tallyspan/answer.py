@@ -1,5 +1,6 @@
 """What a provider's answer has said so far."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ TOKENS_LIMIT = 1 << 53
 """Above this a count is absurd: JSON numbers stop being exact integers."""
 
 Json = dict[str, Any]
+_DIGITS = re.compile(r"[0-9]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Part:
 class Answer:
     """Filled by a reader, event by event; an empty string or None: not said yet.
 
-    `units` are what is billed beside tokens: web_search, search_units, characters, seconds, images.
+    `units` are what is billed beside tokens: web_search, search_units, characters, seconds, images
+    and pages.
     `is_background`: the provider works on after its answer, and says the usage when asked later.
     """
 
@@ -73,13 +76,27 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def failure(body: Json, *keys: str) -> str:
+    """Return what kind of error the body states, by the first of the keys; empty: none."""
+    said = body.get("error")
+    if not said:
+        return ""
+    named = (mapping(said).get(key) for key in keys)
+    return next((str(name) for name in named if name), "error")
+
+
 def items(value: object) -> list[Json]:
     """Return the JSON objects of an array; nothing if it is none."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def count(value: object) -> int | None:
-    """Return a plausible token count, else None: negative, fractional and absurd ones are not."""
+    """Return a plausible token count, else None: negative, fractional and absurd ones are not.
+
+    Gateways write counts as text now and then.
+    """
+    if isinstance(value, str):
+        value = int(value) if _DIGITS.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not 0 <= value < TOKENS_LIMIT or value != int(value):

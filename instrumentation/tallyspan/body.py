@@ -42,7 +42,7 @@ class Body:
     def __init__(self, read_as: Format, answer: Answer) -> None:
         self._format = read_as
         self._answer = answer
-        self._framing: Framing = Whole()
+        self._framing: Framing = Whole(read_as.interest)
         self._decode: Decoder | None = None
         self._noted: list[bytes] = []
         self._room = -1

@@ -84,6 +84,10 @@ RULES = (
     _rule(r"^/v[12]/generate", "cohere", "text_completion", "cohere"),
     _rule(r"^/v[12]/embed", "cohere", "embeddings", "cohere"),
     _rule(r"^/v[12]/rerank", "cohere", "rerank", "cohere"),
+    _rule(r"^/v1/summarize", "cohere", "text_completion", "cohere"),
+    _rule(r"^/v1/chat", "openai_chat", "chat", "writer"),
+    _rule(r"/rerank", "openai_chat", "rerank"),
+    _rule(r"/score", "openai_chat", "rerank"),
     _rule(r"/api/chat", "ollama", "chat"),
     _rule(r"/api/generate", "ollama", "text_completion"),
     _rule(r"/api/embed(?:dings)?", "ollama", "embeddings"),
@@ -95,20 +99,31 @@ RULES = (
     _rule(
         r"/v1/conversations(?:/[^/]+(?:/restart)?)?", "mistral_conversations", "chat", "mistral_ai"
     ),
+    _rule(r"/v1/ocr", "openai_chat", "generate_content", "mistral_ai"),
+    _rule(r"/v1/agents/completions", "openai_chat", "chat", "mistral_ai"),
+    _rule(r"/v1/(?:multimodal|contextualized)embeddings", "openai_chat", "embeddings", "voyageai"),
+    _rule(r"/decisions", "openai_responses", "chat", "openai"),
+    _rule(r"/completion", "llama_cpp", "text_completion"),
     _rule(r"/v1/complete", "anthropic_complete", "text_completion"),
     _rule(
         r"/(?:models|tunedModels)/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)",
         "gemini",
         "embeddings",
     ),
+    _rule(r"/models/(?P<model>imagen[^/:]*):predict", "vertex_predict", "generate_content"),
     _rule(r"/publishers/google/models/(?P<model>[^/:]+):predict", "vertex_predict", "embeddings"),
+    _rule(
+        r"/publishers/mistralai/models/(?P<model>[^/:]+):(?:rawPredict|(?P<stream>streamRawPredict))",
+        "openai_chat",
+        "chat",
+    ),
     _rule(r"(?<!/input_tokens)/responses(?:/compact)?", "openai_responses", "chat"),
     _rule(r"(?:/deployments/(?P<model>[^/]+))?/chat/completions", "openai_chat", "chat"),
     _rule(r"(?:/deployments/(?P<model>[^/]+))?/completions", "openai_chat", "text_completion"),
     _rule(r"(?:/deployments/(?P<model>[^/]+))?/embeddings", "openai_chat", "embeddings"),
     _rule(r"/v1/messages", "anthropic_messages", "chat"),
     _rule(
-        r"/publishers/anthropic/models/(?P<model>[^/:]+):(?:rawPredict|(?P<stream>streamRawPredict))",
+        r"/publishers/anthropic/models/(?!count-tokens)(?P<model>[^/:]+):(?:rawPredict|(?P<stream>streamRawPredict))",
         "anthropic_messages",
         "chat",
     ),
@@ -128,14 +143,17 @@ PROVIDERS = tuple(
     (re.compile(host + r"$"), provider)
     for host, provider in (
         (r"(?:^|\.)api\.openai\.com", "openai"),
-        (r"\.openai\.azure\.com", "azure.ai.openai"),
+        (r"\.openai\.azure\.(?:com|us|cn)", "azure.ai.openai"),
         (r"\.cognitiveservices\.azure\.com", "azure.ai.openai"),
         (r"\.services\.ai\.azure\.com", "azure.ai.openai"),
         (r"\.models\.ai\.azure\.com", "azure.ai.inference"),
         (r"^api\.anthropic\.com", "anthropic"),
         (r"^generativelanguage\.googleapis\.com", "gcp.gemini"),
         (r"aiplatform\.(?:[a-z-]+\.)?(?:rep\.)?(?:mtls\.)?googleapis\.com", "gcp.vertex_ai"),
-        (r"^bedrock-runtime(?:-fips)?\.[a-z0-9-]+\.amazonaws\.com", "aws.bedrock"),
+        (
+            r"(?:^|\.)bedrock-runtime(?:-fips)?\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)",
+            "aws.bedrock",
+        ),
         (r"^bedrock-mantle\.[a-z0-9-]+\.api\.aws", "aws.bedrock"),
         (r"^api\.mistral\.ai", "mistral_ai"),
         (r"^api\.cohere\.(?:com|ai)", "cohere"),
@@ -154,6 +172,7 @@ PROVIDERS = tuple(
         (r"^ollama\.com", "ollama"),
         (r"\.crusoecloud\.com", "crusoe"),
         (r"\.inference\.heroku\.com", "heroku"),
+        (r"^api\.writer\.com", "writer"),
         (r"^api\.moonshot\.(?:ai|cn)", "moonshot_ai"),
     )
 )
@@ -171,6 +190,7 @@ FORMAT_PROVIDER = {
     "bedrock_converse": "aws.bedrock",
     "bedrock_invoke": "aws.bedrock",
     "cohere": "cohere",
+    "llama_cpp": "llama_cpp",
     "ollama": "ollama",
     "vertex_predict": "gcp.vertex_ai",
 }

@@ -231,11 +231,24 @@ class Exchange:
         source = "unknown" if self._answer.usage is None else "provider"
         try:
             with ours("estimate tokens"):
-                self._answer.usage = self._estimated()
-                source = "estimated"
+                if self._answer.usage is None and self._reread():
+                    source = "provider"
+                else:
+                    self._answer.usage = self._estimated()
+                    source = "estimated"
         finally:
             with ours("write a span"):
                 self._write(error_type, end_ns, source)
+
+    def _reread(self) -> bool:
+        """Read every event, not only what looked of interest; return whether one states usage."""
+        again, read = Answer(), providers.open_format(self._endpoint.format).read
+        for event in self._answered.events():
+            with ours("read an event of an answer"):
+                read(event, again)
+        if again.usage is not None:
+            self._answer = again
+        return again.usage is not None
 
     def _estimated(self) -> Usage:
         usage = self._answer.usage or Usage()

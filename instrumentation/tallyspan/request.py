@@ -11,7 +11,12 @@ SMALL_BODY = 16 << 10
 
 _MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,200})"')
 _STREAM = re.compile(rb'(?<!\\)"stream"\s*:\s*(true|false)')
-_LOOKS_LIKE_A_CALL = re.compile(rb'(?<!\\)"(?:messages|input|prompt|contents|instructions)"\s*:')
+_LOOKS_LIKE_A_CALL = re.compile(
+    rb'(?<!\\)"(?:messages|input|prompt|contents|instructions|documents|text_1)"\s*:'
+)
+_KEYS_OF_CALLS = (
+    "messages", "input", "prompt", "contents", "instructions", "documents", "text_1",
+)  # fmt: skip
 _USER = re.compile(rb'(?<!\\)"(?:safety_identifier|user|user_id)"\s*:\s*"([^"\\]{1,256})"')
 
 
@@ -54,7 +59,5 @@ def _read_whole(body: bytes) -> Request:
         user_id=text(said.get("safety_identifier"))
         or text(said.get("user"))
         or text(mapping(said.get("metadata")).get("user_id")),
-        looks_like_a_call=any(
-            key in said for key in ("messages", "input", "prompt", "contents", "instructions")
-        ),
+        looks_like_a_call=any(key in said for key in _KEYS_OF_CALLS),
     )

@@ -152,3 +152,83 @@ def test_pictures_and_speech_say_their_tokens_like_responses_do() -> None:
     assert counts(picture) == (50, 4000)
     assert speech.usage is not None
     assert speech.usage.input_audio_tokens == 14
+
+
+def test_an_exception_frame_of_an_event_stream_says_its_name() -> None:
+    headers = (
+        b"\x0d:message-type\x07\x00\x09exception\x0f:exception-type\x07\x00\x13throttlingException"
+    )
+    framing = AwsEventStream(Interest((b"usage",)))
+    (said,) = framing.feed(frame(b'{"message":"slow down"}', headers) + frame(b"{}"))
+
+    assert read("bedrock_converse", json.loads(said)).error_type == "throttlingException"
+    assert read("bedrock_invoke", json.loads(said)).error_type == "throttlingException"
+
+
+def test_of_a_stream_of_invoke_only_what_can_hold_counts_is_parsed() -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 3}}}
+    text = {"type": "content_block_delta", "delta": {"text": "hi"}}
+    bodies = (start, text, {"generation": "x", "generation_token_count": 2}, text)
+    framing = AwsEventStream(providers.open_format("bedrock_invoke").interest)
+    found = framing.feed(b"".join(frame(json.dumps(chunk(body)).encode()) for body in bodies))
+
+    assert [json.loads(text) for text in found] == [chunk(start), chunk(bodies[2])]
+
+
+def test_models_on_bedrock_that_speak_like_openai_are_read_like_it() -> None:
+    body = {"usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}}
+
+    assert counts(read("bedrock_invoke", body)) == (9, 4)
+    assert counts(read("bedrock_invoke", chunk(body))) == (9, 4)
+
+
+def test_llama_cpp_states_counts_at_the_root_or_with_its_timings() -> None:
+    own = {"stop": True, "tokens_evaluated": 26, "tokens_predicted": 9}
+    timings = {"prompt_n": 6, "cache_n": 20, "predicted_n": 9}
+    like_openai = {"choices": [{"finish_reason": "stop"}], "timings": timings}
+
+    assert counts(read("llama_cpp", {"stop": False, "tokens_predicted": 1}, own)) == (26, 9)
+    assert counts(read("openai_chat", like_openai)) == (26, 9)
+    usage = {"prompt_tokens": 26, "completion_tokens": 10}
+    assert counts(read("openai_chat", like_openai, {"usage": usage})) == (26, 10)
+
+
+def test_what_is_billed_by_time_page_or_picture_is_counted() -> None:
+    mistral = {"usage": {"prompt_audio_seconds": 203, "prompt_tokens": 4, "completion_tokens": 635}}
+    ocr = {"model": "mistral-ocr", "usage_info": {"pages_processed": 3}}
+    imagen = {"predictions": [{"bytesBase64Encoded": "x"}, {"bytesBase64Encoded": "y"}]}
+
+    assert counts(read("openai_media", mistral)) == (4, 635)
+    assert read("openai_media", mistral).units == {"seconds": 203}
+    assert read("openai_media", {"text": "hi", "duration": 8.5}).units == {"seconds": 8.5}
+    assert read("openai_chat", ocr).units == {"pages": 3}
+    assert read("vertex_predict", imagen).units == {"images": 2}
+
+
+def test_costs_that_providers_state_are_kept_to_the_last_digit() -> None:
+    stated = {
+        "openai_chat": {"usage": {"prompt_tokens": 1, "cost": 0.00014}},
+        "anthropic_messages": {"type": "message", "usage": {"input_tokens": 1, "cost": 0.00014}},
+    }
+    perplexity = {"usage": {"prompt_tokens": 1, "cost": {"total_cost": 0.005}}}
+    xai = {"usage": {"prompt_tokens": 1, "cost_in_usd_ticks": 37756000}}
+
+    assert {read(form, body).reported_cost_usd for form, body in stated.items()} == {
+        "0.000140000000"
+    }
+    assert read("openai_chat", perplexity).reported_cost_usd == "0.005000000000"
+    assert read("openai_chat", xai).reported_cost_usd == "0.0037756000"
+
+
+def test_the_tier_of_gemini_may_come_in_a_header() -> None:
+    usage = {"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 4}}
+    headers = {"x-gemini-service-tier": "flex"}
+
+    assert read("gemini", usage, headers=headers).service_tier == "flex"
+
+
+def test_an_error_may_be_an_object_or_a_text() -> None:
+    assert read("openai_chat", {"error": {"code": "content_filter"}}).error_type == "content_filter"
+    assert read("openai_chat", {"error": "out of memory"}).error_type == "error"
+    assert read("openai_chat", {"error": None}).error_type == ""
+    assert read("ollama", {"error": "no such model"}).error_type == "error"

@@ -31,8 +31,10 @@ EVERYTHING = Interest((b"{",))
 def spelled(key: str, *values: str) -> Iterator[bytes]:
     """Yield what `"key": value` can begin with, by the white space around the colon."""
     name = f'"{key}"'.encode()
-    yield name + b" "
-    yield name + b":\n"
+    for space in (b" ", b"\t"):
+        yield name + space
+    for space in (b"  ", b"\t", b"\n"):
+        yield name + b":" + space
     for value in values:
         yield name + b":" + value.encode()
         yield name + b": " + value.encode()

@@ -1,6 +1,12 @@
-"""A body that is one JSON text; Gemini streams an array of answers without `alt=sse`."""
+"""A body that is one JSON text; Gemini streams an array of answers without `alt=sse`.
+
+A stream behind a gateway that lost its content type is found by what it looks like.
+"""
 
 import re
+
+from tallyspan.framing import EVERYTHING, Interest
+from tallyspan.framing.lines import json_lines, server_sent_events
 
 BODY_LIMIT = 64 << 20
 """Bytes of a JSON body that are kept for reading its usage; what is larger is not read."""
@@ -8,6 +14,7 @@ BODY_LIMIT = 64 << 20
 LARGE_BODY = 64 << 10
 """Bytes from which a body is thinned: parsing vectors would take the caller's time."""
 _VECTOR = re.compile(rb"\[[-+0-9eE.,\s]{256,}\]")
+_LOOKS_LIKE_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
 _PACKED = re.compile(rb'"[A-Za-z0-9+/_=-]{4096,}"')
 
 
@@ -37,7 +44,8 @@ class Unread:
 class Whole:
     """Keeps references to the chunks as they pass and joins them when the body is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, interest: Interest) -> None:
+        self._interest = interest
         self._chunks: list[bytes] = []
         self._size = 0
 
@@ -51,9 +59,23 @@ class Whole:
         return []
 
     def anew(self) -> "Whole":
-        """Return a new one: there is but one text to find."""
-        return Whole()
+        """Return one that finds every event interesting, should there be several."""
+        return Whole(EVERYTHING)
 
     def end(self) -> list[bytes]:
-        """Return the body."""
-        return [b"".join(self._chunks)] if self._chunks else []
+        """Return the body, or what is of interest in it if it is a stream after all."""
+        body = b"".join(self._chunks).strip()
+        if _LOOKS_LIKE_EVENTS.match(body):
+            events = server_sent_events(self._interest)
+        elif _looks_like_lines(body):
+            events = json_lines(self._interest)
+        else:
+            return [body] if body else []
+        return [*events.feed(body), *events.end()]
+
+
+def _looks_like_lines(body: bytes) -> bool:
+    end = body.find(b"\n")
+    return (
+        end > 0 and body[end - 2 : end].rstrip().endswith(b"}") and body[end + 1 : end + 2] == b"{"
+    )

@@ -12,6 +12,7 @@ from tallyspan.providers import (
     cohere,
     gemini,
     gemini_interactions,
+    llama_cpp,
     mistral_conversations,
     ollama,
     openai_chat,
@@ -56,7 +57,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "mistral_conversations": lambda: Format(
         mistral_conversations.read, mistral_conversations.INTEREST
     ),
-    "gemini": lambda: Format(gemini.read, gemini.INTEREST),
+    "gemini": lambda: Format(gemini.read, gemini.INTEREST, read_headers=gemini.read_headers),
     "bedrock_converse": lambda: Format(bedrock.read_converse, bedrock.INTEREST_CONVERSE),
     "bedrock_invoke": lambda: Format(
         bedrock.InvokeReader().read,
@@ -64,6 +65,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
         read_headers=bedrock.read_headers,
     ),
     "cohere": lambda: Format(cohere.read, cohere.INTEREST),
+    "llama_cpp": lambda: Format(llama_cpp.read, llama_cpp.INTEREST),
     "ollama": lambda: Format(ollama.read, ollama.INTEREST),
     "vertex_predict": lambda: Format(vertex_predict.read, vertex_predict.INTEREST),
 }

@@ -8,6 +8,7 @@ the counts of the message. Source: Anthropic's API types and recordings.
 
 from tallyspan.answer import Answer, Json, Part, count, items, mapping, text, total
 from tallyspan.framing import Interest
+from tallyspan.providers.openai_chat import reported_cost
 from tallyspan.usage import Usage
 
 INTEREST = Interest((b'"message_start"', b'"message_delta"', b'"error"'))
@@ -38,6 +39,8 @@ class Reader:
             answer.usage = read_usage(self._usage)
             answer.service_tier = tier(self._usage) or answer.service_tier
             answer.parts = parts(self._usage)
+            # OpenRouter speaks this format as well, and states the cost.
+            answer.reported_cost_usd = reported_cost(self._usage) or answer.reported_cost_usd
             answer.billed(
                 "web_search", mapping(self._usage.get("server_tool_use")).get("web_search_requests")
             )

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tallyspan.answer import Answer, Json, count, items, mapping, text, total
 from tallyspan.framing import Interest
-from tallyspan.providers import anthropic_messages
+from tallyspan.providers import anthropic_messages, openai_chat
 from tallyspan.usage import TOKEN_FIELDS, Usage
 
 INTEREST_CONVERSE = Interest((b'"usage"', b'"stopReason"', b'"failed"'))
@@ -81,6 +81,8 @@ class InvokeReader:
             return
         if text(body.get("type")).startswith(("message", "content_block")):
             self._anthropic.read(body, answer)
+        elif "prompt_tokens" in mapping(body.get("usage")):  # Mistral, OpenAI, Qwen and others
+            openai_chat.read(body, answer)
         elif "failed" in body or "usage" in body or "stopReason" in body:
             read_converse(body, answer)
         elif "inputTextTokenCount" in body:

@@ -4,15 +4,16 @@
 """
 
 import re
+from collections.abc import Mapping
 
-from tallyspan.answer import Answer, Json, count, items, mapping, text, total
+from tallyspan.answer import Answer, Json, count, failure, items, mapping, text, total
 from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
 INTEREST = Interest(
     (b'"finishReason"', b'"groundingMetadata"', b'"error"'),
     b"TokenCount",
-    re.compile(rb'TokenCount"\s*:\s*[0-9]'),
+    re.compile(rb'TokenCount"\s*:\s*"?[0-9]'),
 )
 _MODALITY_NAMES = {2: "IMAGE", 4: "AUDIO"}  # some clients send the proto numbers
 
@@ -28,9 +29,12 @@ def read(body: Json, answer: Answer) -> None:
     if usage:
         answer.usage = read_usage(usage) or answer.usage
         answer.service_tier = _tier(usage) or answer.service_tier
-    error = mapping(body.get("error"))
-    if error:
-        answer.error_type = str(error.get("status") or error.get("code") or "error")
+    answer.error_type = failure(body, "status", "code") or answer.error_type
+
+
+def read_headers(headers: Mapping[str, str], answer: Answer) -> None:
+    """Take the tier that AI Studio states in a header; the body's own wins."""
+    answer.service_tier = headers.get("x-gemini-service-tier", "")
 
 
 def read_usage(usage: Json) -> Usage | None:

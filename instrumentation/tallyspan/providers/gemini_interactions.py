@@ -1,6 +1,6 @@
 """Gemini Interactions: prompts of tools and thoughts stand beside input and output, not inside."""
 
-from tallyspan.answer import Answer, Json, count, mapping, text, total
+from tallyspan.answer import Answer, Json, count, failure, mapping, text, total
 from tallyspan.framing import Interest
 from tallyspan.usage import Usage
 
@@ -27,6 +27,4 @@ def read(body: Json, answer: Answer) -> None:
         reasoning_tokens=count(usage.get("total_thought_tokens")),
     )
     answer.usage = found or answer.usage
-    error = mapping(body.get("error"))
-    if error:
-        answer.error_type = str(error.get("status") or error.get("code") or "error")
+    answer.error_type = failure(body, "status", "code") or answer.error_type

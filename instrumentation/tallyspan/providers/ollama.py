@@ -1,6 +1,6 @@
 """Ollama's own API: counts at the root of the last object; JSON lines unless told not to."""
 
-from tallyspan.answer import Answer, Json, count, text
+from tallyspan.answer import Answer, Json, count, failure, text
 from tallyspan.framing import Interest, spelled
 from tallyspan.usage import Usage
 
@@ -11,8 +11,7 @@ def read(body: Json, answer: Answer) -> None:
     """Take what an answer, or one line of a stream, says."""
     answer.model = answer.model or text(body.get("model"))
     answer.finished(body.get("done_reason"))
-    if body.get("error"):
-        answer.error_type = "error"
+    answer.error_type = failure(body) or answer.error_type
     found = Usage(
         input_tokens=count(body.get("prompt_eval_count")),
         output_tokens=count(body.get("eval_count")),

@@ -7,14 +7,14 @@ A stream has usage in its last event, and only if the request set `stream_option
 
 import re
 
-from tallyspan.answer import Answer, Json, count, items, mapping, text
+from tallyspan.answer import Answer, Json, count, failure, items, mapping, text, total
 from tallyspan.framing import Interest, spelled
 from tallyspan.usage import Usage
 
 INTEREST = Interest(
     (b'"error"', *spelled("finish_reason", '"')),
     b"_tokens",
-    re.compile(rb'_tokens"\s*:\s*[0-9]'),
+    re.compile(rb'_tokens"\s*:\s*"?[0-9]'),
 )
 """`usage`, Groq's `x_groq.usage` and whoever states growing values have these keys in common."""
 
@@ -33,9 +33,20 @@ def read(body: Json, answer: Answer) -> None:
         answer.usage = read_usage(usage) or answer.usage
         answer.service_tier = text(usage.get("service_tier")) or answer.service_tier
         answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
-    error = mapping(body.get("error"))
-    if error:
-        answer.error_type = str(error.get("code") or error.get("type") or "error")
+    elif answer.usage is None:
+        answer.usage = _timed(mapping(body.get("timings")))
+    answer.billed("pages", mapping(body.get("usage_info")).get("pages_processed"))  # Mistral OCR
+    answer.error_type = failure(body, "code", "type") or answer.error_type
+
+
+def _timed(timings: Json) -> Usage | None:
+    """Return the counts that llama.cpp states with its timings, in streams without usage too."""
+    found = Usage(
+        input_tokens=total(count(timings.get("prompt_n")), count(timings.get("cache_n"))),
+        output_tokens=count(timings.get("predicted_n")),
+        cache_read_tokens=count(timings.get("cache_n")),
+    )
+    return found or None
 
 
 def read_usage(usage: Json) -> Usage | None:

@@ -7,6 +7,7 @@ tool used stands beside the usage, and is the image model's.
 
 from tallyspan.answer import Answer, Json, Part, count, items, mapping, text
 from tallyspan.framing import Interest
+from tallyspan.providers import openai_chat
 from tallyspan.providers.openai_chat import reported_cost
 from tallyspan.usage import Usage
 
@@ -31,6 +32,8 @@ def read(body: Json, answer: Answer) -> None:
         answer.usage = read_usage(usage) or answer.usage
         answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
         _read_units(usage, answer)
+    elif response.get("duration") is not None:  # a transcript of a model billed by time
+        answer.billed("seconds", response["duration"])
     elif isinstance(response.get("data"), list):  # images of a model that is billed apiece
         answer.billed("images", len(response["data"]))
     answer.is_background = answer.is_background or response.get("background") is True
@@ -47,6 +50,7 @@ def read(body: Json, answer: Answer) -> None:
 def _read_units(usage: Json, answer: Answer) -> None:
     if usage.get("type") == "duration":
         answer.billed("seconds", usage.get("seconds"))
+    answer.billed("seconds", usage.get("prompt_audio_seconds"))  # Mistral
 
 
 def _read_tools(response: Json, answer: Answer) -> None:
@@ -73,6 +77,8 @@ def read_speech_request(asked: Json, answer: Answer) -> None:
 
 def read_usage(usage: Json) -> Usage | None:
     """Return the counts of a `usage` object; None if it states none."""
+    if "prompt_tokens" in usage:  # Mistral's transcripts
+        return openai_chat.read_usage(usage)
     given = mapping(usage.get("input_tokens_details") or usage.get("input_token_details"))
     made = mapping(usage.get("output_tokens_details"))
     found = Usage(

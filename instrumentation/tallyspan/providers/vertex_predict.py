@@ -1,4 +1,4 @@
-"""Vertex `:predict` of embedding models: a count with each prediction."""
+"""Vertex `:predict`: embeddings have a count with each prediction, pictures are billed apiece."""
 
 from tallyspan.answer import Answer, Json, count, items, mapping, total
 from tallyspan.framing import Interest
@@ -17,3 +17,5 @@ def read(body: Json, answer: Answer) -> None:
     )
     if counted is not None:
         answer.usage = Usage(input_tokens=counted)
+    pictures = [each for each in items(body.get("predictions")) if "bytesBase64Encoded" in each]
+    answer.billed("images", len(pictures) + len(items(body.get("generatedImages"))))
