@@ -21,9 +21,8 @@ TOKEN = re.compile(
 )
 CREATES_TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?\{database\}\.(\w+)")
 # Tables that views read on all shards. A trace is on one shard, so that is the key of its entries.
-DISTRIBUTED = {"llm_calls": "cityHash64(trace_id)", "rollup_daily": "rand()"} | {
-    "rollup_hourly": "rand()"
-}
+ROLLUPS = ("rollup_daily", "rollup_hourly", "rollup_models", "rollup_conversations")
+DISTRIBUTED = {"llm_calls": "cityHash64(trace_id)", **dict.fromkeys(ROLLUPS, "rand()")}
 
 
 @dataclass(frozen=True)
