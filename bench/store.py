@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ REPEATS = int(os.environ.get("REPEATS", "7"))
 STEP = 500_000
 GENERATE = Path(__file__).with_name("generate.sql").read_text()
 END = datetime(2026, 11, 22, 17, 23, 5, tzinfo=UTC)
-"""A moment of the last day that is generated: a range from then cuts days and hours, as ranges do."""
+"""A moment of the last day that is generated, inside a day and an hour as ranges end."""
 RANGE_DAYS = int(os.environ.get("DAYS", "30"))
 DASHBOARDS = Path(__file__).parents[1] / "grafana" / "dashboards"
 CHOOSERS = {"user": "user_id", "conversation": "conversation_id"}
@@ -85,7 +85,7 @@ class Question:
 
     name: str
     sql: str
-    parameters: Mapping[str, object]
+    parameters: dict[str, Any]
 
 
 def of_dashboards(client: Client) -> Iterator[Question]:
@@ -107,12 +107,12 @@ def of_dashboards(client: Client) -> Iterator[Question]:
 def of_the_api() -> Iterator[Question]:
     """Yield what the admin API asks for its summaries and a page of calls."""
     filters = summary.Filters(start=END - timedelta(days=RANGE_DAYS), end=END)
-    asked: list[tuple[str, Mapping[str, object]]] = []
+    asked: list[tuple[str, dict[str, Any]]] = []
 
     class Listening:
         """Takes the place of a client, to learn what is asked."""
 
-        def query(self, text: str, parameters: Mapping[str, object], **_: object) -> Any:
+        def query(self, text: str, parameters: dict[str, Any], **_: object) -> Any:
             asked.append((text, parameters))
             raise StopIteration
 

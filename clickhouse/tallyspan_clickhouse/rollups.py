@@ -4,6 +4,7 @@ A server that dies between the parts of one insert can leave the ledger and a ro
 difference is added to the rollup, whose figures are sums.
 """
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class Rollup:
 ROLLUPS = (
     Rollup("rollup_daily", "rollup_daily_feed", "day"),
     Rollup("rollup_hourly", "rollup_hourly_feed", "hour"),
+    Rollup("rollup_models", "rollup_models_feed", "day"),
+    Rollup("rollup_conversations", "rollup_conversations_feed", "day"),
 )
 
 
@@ -80,14 +83,21 @@ def _question(client: Client, rollup: Rollup, days: list[str]) -> tuple[list[str
         parameters={"feed": rollup.feed},
     ).result_rows[0][0]
     # The feed's own types may be wider: cast, so that both halves agree.
+    described = [(name, _plain(kind), is_key) for name, kind, is_key in described]
     named = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind, _ in described)
     negated = ", ".join(
-        name if is_key else f"CAST(-{name} AS {kind}) AS {name}" for name, kind, is_key in described
+        name if is_key else f"CAST({_negated(name, kind)} AS {kind}) AS {name}"
+        for name, kind, is_key in described
     )
     summed = ", ".join(
-        name if is_key else f"sum(u.{name}) AS {name}" for name, _, is_key in described
+        name if is_key else f"{'sumMap' if 'Map(' in kind else 'sum'}(u.{name}) AS {name}"
+        for name, kind, is_key in described
     )
-    differs = " OR ".join(f"{name} != 0" for name in measures)
+    kinds = {name: kind for name, kind, _ in described}
+    differs = " OR ".join(
+        f"arrayExists(n -> n != 0, mapValues({name}))" if "Map(" in kinds[name] else f"{name} != 0"
+        for name in measures
+    )
     listed = ", ".join(f"'{day}'" for day in days)
     sql = (
         f"SELECT {summed} FROM ("  # noqa: S608  names of our own tables, and dates
@@ -97,6 +107,16 @@ def _question(client: Client, rollup: Rollup, days: list[str]) -> tuple[list[str
         f" GROUP BY {', '.join(keys)} HAVING {differs}"
     )
     return [name for name, _, _ in described], sql
+
+
+def _plain(kind: str) -> str:
+    """Return the type of the values of an aggregated column."""
+    found = re.fullmatch(r"SimpleAggregateFunction\(\w+, (.*)\)", kind)
+    return found[1] if found else kind
+
+
+def _negated(name: str, kind: str) -> str:
+    return f"mapApply((k, n) -> (k, -n), {name})" if "Map(" in kind else f"-{name}"
 
 
 def _rows(client: Client, sql: str) -> list[tuple[object, ...]]:

@@ -1,8 +1,9 @@
+import math
 import os
 import random
 import signal
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,17 @@ from tallyspan_clickhouse.migrate import migrate
 VIEWS = {
     "usage_daily": ("day", "tenant", "user_id", "department", "model_name", "service_name"),
     "usage_hourly": ("hour", "tenant", "department", "agent_id", "model_name", "error_type"),
+    "usage_by_model": ("day", "tenant", "department", "model_name", "error_type", "usage_source"),
+    "usage_by_conversation": (
+        "day",
+        "tenant",
+        "user_id",
+        "conversation_id",
+        "department",
+        "agent_id",
+        "service_name",
+    ),
+    "usage_entries": ("user_id", "conversation_id", "department", "agent_id", "usage_source"),
 }
 
 
@@ -236,6 +248,33 @@ def test_conversations_and_data_health_say_the_same_as_the_calls(client: Client,
         "reversals": history.reversals,
         "price_changes": history.price_changes,
     }
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32))
+def test_durations_are_kept_two_percent_exact_and_follow_reversals(
+    client: Client, seed: int
+) -> None:
+    empty(client)
+    history = some_history(seed)
+    for batch in history.batches:
+        book(client, batch)
+
+    def bucket(microseconds: int) -> int:
+        return round(20 * math.log2(max(microseconds, 1)))
+
+    durations = Counter(bucket(each["duration_us"]) for each in history.live.values())
+    firsts = Counter(
+        bucket(each["time_to_first_chunk_us"])
+        for each in history.live.values()
+        if each["time_to_first_chunk_us"] is not None
+    )
+    for view in ("usage_by_model", "usage_entries"):
+        [(all_durations, all_firsts)] = client.query(
+            f"SELECT sumMap(durations), sumMap(first_chunks) FROM {view}"
+        ).result_rows
+        assert {key: n for key, n in all_durations.items() if n} == dict(durations)
+        assert {key: n for key, n in all_firsts.items() if n} == dict(firsts)
 
 
 def test_rollups_stay_when_raw_entries_go(client: Client) -> None:

@@ -53,7 +53,8 @@ ENGINE = {replicated}SummingMergeTree((
     notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens,
     input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated,
     cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd,
-    input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us
+    input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations,
+    first_chunks, lags
 ))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
@@ -269,6 +270,7 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     model_name LowCardinality(String) COMMENT 'Model used',
     agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the calls; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the spans',
     calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
@@ -306,10 +308,11 @@ ENGINE = {replicated}SummingMergeTree((
     notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens,
     input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated,
     cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd,
-    input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us
+    input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations,
+    lags
 ))
 PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, service_name, source)
+ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
 COMMENT 'Calls, tokens and cost by user, day and conversation; kept when raw entries expire';
 
@@ -318,7 +321,7 @@ TRUNCATE TABLE {database}.rollup_conversations {on_cluster};
 
 -- Entry by entry, in blocks that are added up as they are written: a GROUP BY over all would not fit
 -- into memory.
-INSERT INTO {database}.rollup_conversations{all} (tenant, user_id, day, conversation_id, department, model_name, agent_id, service_name, source, calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, lags)
+INSERT INTO {database}.rollup_conversations{all} (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source, calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, lags)
 SELECT
     l.tenant AS tenant,
     l.user_id AS user_id,
@@ -327,6 +330,7 @@ SELECT
     l.department AS department,
     l.model_name AS model_name,
     l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
     l.service_name AS service_name,
     l.source AS source,
     toInt64(l.sign) AS calls,
@@ -371,6 +375,7 @@ AS SELECT
     l.department,
     l.model_name,
     l.agent_id,
+    l.agent_name,
     l.service_name,
     l.source,
     sum(l.sign) AS calls,
@@ -403,7 +408,7 @@ AS SELECT
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
 FROM {database}.llm_calls AS l
-GROUP BY l.tenant, l.user_id, day, l.conversation_id, l.department, l.model_name, l.agent_id, l.service_name, l.source
+GROUP BY l.tenant, l.user_id, day, l.conversation_id, l.department, l.model_name, l.agent_id, l.agent_name, l.service_name, l.source
 COMMENT 'Adds every entry of llm_calls to rollup_conversations';
 
 CREATE VIEW {database}.usage_by_conversation {on_cluster}
@@ -415,6 +420,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     model_name LowCardinality(String) COMMENT 'Model used',
     agent_id String COMMENT 'Agent or assistant that made the calls; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the spans',
     calls Int64 COMMENT 'Calls, net of reversals',
@@ -457,6 +463,7 @@ AS SELECT
     r.department,
     r.model_name,
     r.agent_id,
+    r.agent_name,
     r.service_name,
     r.source,
     r.calls,
@@ -502,6 +509,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     model_name LowCardinality(String) COMMENT 'Model used',
     agent_id String COMMENT 'Agent or assistant that made the calls; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the spans',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, ...',
@@ -554,6 +562,7 @@ AS SELECT
     l.department AS department,
     l.model_name AS model_name,
     l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
     l.service_name AS service_name,
     l.source AS source,
     l.provider_name AS provider_name,

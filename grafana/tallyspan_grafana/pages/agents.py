@@ -92,17 +92,17 @@ def build(zone: str = ZONE) -> Model:
         )
         .row(
             9,
-            (_by("Services", "service_name", about), 12),
-            (_by("Operations", "operation_name", about), 12),
+            (_by("Services", "service", about), 12),
+            (_by("Operations", "operation", about), 12),
         )
         .build()
     )
 
 
-def _by(title: str, column: str, about: str) -> object:
+def _by(title: str, dimension: str, about: str) -> object:
     return table(
         title,
-        models.by(column),
+        models.by(dimension, f"{dimension}_name"),
         f"The 100 that cost most. {about}",
         [
             Column("name", title.removesuffix("s"), TEXT),

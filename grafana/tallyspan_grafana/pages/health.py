@@ -88,7 +88,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 lines(
                     "Seconds until a call is counted",
-                    health.LAG_PER_HOUR,
+                    health.LAG_PER_DAY,
                     f"From the end of the call to its entry in the ledger. {source}",
                     unit=SECONDS,
                 ),

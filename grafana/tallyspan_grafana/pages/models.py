@@ -131,7 +131,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Endpoints",
-                    models.by("endpoint_id"),
+                    models.by("endpoint", "endpoint_id"),
                     f"Provider hosts, gateways or contracts; the 100 that cost most. {about}",
                     [
                         Column("name", "Endpoint", TEXT),

@@ -41,7 +41,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 money(
                     "Spend of the user",
-                    common.total(common.SPENT, "spend", HIM),
+                    common.total(common.SPENT, "spend", HIM, common.TALKS),
                     f"In the range above. {about}",
                 ),
                 4,
@@ -49,7 +49,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Conversations",
-                    common.total(common.CONVERSATIONS, "conversations", HIM),
+                    common.total(common.CONVERSATIONS, "conversations", HIM, common.TALKS),
                     f"Conversations with a call in the range. {source}",
                 ),
                 3,
@@ -57,7 +57,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Calls of the user",
-                    common.total("count()", "calls", HIM),
+                    common.total(common.COUNT, "calls", HIM, common.TALKS),
                     f"Every call once. {source}",
                 ),
                 3,
@@ -65,7 +65,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "From cache",
-                    common.total(common.CACHE_HIT, "cache_hit", HIM),
+                    common.total(common.CACHE_HIT, "cache_hit", HIM, common.TALKS),
                     f"Part of the prompt tokens that the provider read from its cache. {source}",
                     unit=RATIO,
                     decimals=1,
@@ -76,7 +76,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Unpriced calls of the user",
-                    common.total(common.UNPRICED, "unpriced", HIM),
+                    common.total(common.UNPRICED, "unpriced", HIM, common.TALKS),
                     f"No price or no token count: not in the spend. {source}",
                     colours=thresholds(orange_from=1),
                 ),

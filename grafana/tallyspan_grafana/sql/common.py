@@ -1,5 +1,7 @@
 """What the queries of all pages share: which calls are meant, and what is counted of them."""
 
+from dataclasses import dataclass
+
 ZONE = "UTC"
 # Variables with a choice of several and All, and the columns they choose by.
 FILTERS = {"department": "department", "user": "user_id", "model": "model_name"}
@@ -32,32 +34,114 @@ def some(variable: str) -> str:
 CHOSEN = " AND ".join(some(variable) for variable in FILTERS)
 CALLS = "FROM tallyspan.calls"
 RANGE = "$__timeFilter(start_time)"
-IN_RANGE = f"{CALLS} WHERE {RANGE} AND {CHOSEN}"
 # The range and, before it, one of the same length: what a change is measured against.
 BEFORE = "$__fromTime - ($__toTime - $__fromTime)"
-WITH_BEFORE = f"{CALLS} WHERE start_time >= {BEFORE} AND start_time <= $__toTime AND {CHOSEN}"
-IS_NOW = "start_time >= $__fromTime"
+IS_NOW = "at >= $__fromTime"
 
-UNPRICED = "countIf(cost_status = 'unpriced')"
-# No call costs $0; calls that all lack a price cost NULL, which a panel shows as "unpriced".
+# Of what the sources below select: calls, and what is known of their cost. No call costs $0; calls
+# that all lack a price cost NULL, which a panel shows as "unpriced".
+COUNT = "sum(call_count)"
+UNPRICED = "sum(unpriced_count)"
+FAILED = "sum(error_count)"
 SPENT = "if(count() = 0, 0, sum(cost_usd))"
-CONVERSATIONS = "uniqExactIf(conversation_id, conversation_id != '')"
+CONVERSATIONS = "uniqExactIf(cityHash64(conversation_id), conversation_id != '')"
 CACHE_HIT = "if(sum(input_tokens) > 0, ifNull(sum(cache_read_tokens), 0) / sum(input_tokens), NULL)"
 
-
-# The same calls in fewer rows: whole UTC days from the rollup, both ends of the range from calls.
-_NAMES = "user_id, department, model_name, service_name, endpoint_id"
-_FIRST_DAY, _LAST_DAY = "toDate($__fromTime, 'UTC')", "toDate($__toTime, 'UTC')"
-USAGE_IN_RANGE = (
-    f"FROM (SELECT toDateTime(day, 'UTC') AS at, {_NAMES}, calls AS call_count, total_tokens, "
-    "cost_usd, unpriced_calls AS unpriced_count FROM tallyspan.usage_daily "
-    f"WHERE day > {_FIRST_DAY} AND day < {_LAST_DAY} AND {CHOSEN} "
-    f"UNION ALL SELECT toDateTime(start_time, 'UTC') AS at, {_NAMES}, 1 AS call_count, "
-    "total_tokens, cost_usd, cost_status = 'unpriced' AS unpriced_count "
-    f"{CALLS} WHERE {RANGE} AND (start_time < toDateTime({_FIRST_DAY} + 1, 'UTC') "
-    f"OR start_time >= toDateTime({_LAST_DAY}, 'UTC')) AND {CHOSEN})"
+_MEASURES = (
+    "calls AS call_count, errors AS error_count, unpriced_calls AS unpriced_count, input_tokens, "
+    "output_tokens, total_tokens, cache_read_tokens, reasoning_tokens, cost_usd"
 )
-IN_ROLLUP = {"department", "user", "model", "service", "endpoint"}
+_FIRST_DAY, _LAST_DAY = "toDate($__fromTime, 'UTC')", "toDate($__toTime, 'UTC')"
+_BEFORE_DAY = f"toDate({BEFORE}, 'UTC')"
+
+
+def _without_users(where: str) -> str:
+    return where.replace(f"{some('user')} AND ", "").replace(f" AND {some('user')}", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Calls added up by day: `view` has whole UTC days, `usage_entries` both ends of a range.
+
+    `names` are the columns to group or choose by, `more` further figures, each of both. Where users
+    are chosen and the view has none, the entries have all days.
+    """
+
+    view: str
+    names: str
+    more: str = ""
+
+    def within(self, days: str, entries: str, where: str) -> str:
+        """Return a FROM of the rows of these days, and of the entries of these times."""
+        has_users = "user_id" in self.names
+        on_days = where if has_users else _without_users(where)
+        days += "" if has_users else f" AND {NO_USER_CHOSEN}"
+        entries = entries if has_users else f"({entries} OR NOT {NO_USER_CHOSEN})"
+        columns = ", ".join(part for part in (self.names, _MEASURES, self.more) if part)
+        return (
+            f"FROM (SELECT toDateTime(day, 'UTC') AS at, {columns} FROM tallyspan.{self.view} "
+            f"WHERE {days} AND {on_days} "
+            f"UNION ALL SELECT toDateTime(start_time, 'UTC') AS at, {columns} "
+            f"FROM tallyspan.usage_entries WHERE {entries} AND {where})"
+        )
+
+    def in_range(self, where: str = CHOSEN) -> str:
+        """Return a FROM of the calls in the range."""
+        ends = (
+            f"(start_time < toDateTime({_FIRST_DAY} + 1, 'UTC') "
+            f"OR start_time >= toDateTime({_LAST_DAY}, 'UTC'))"
+        )
+        days = f"day > {_FIRST_DAY} AND day < {_LAST_DAY}"
+        return self.within(days, f"{RANGE} AND {ends}", where)
+
+    def with_before(self, where: str = CHOSEN) -> str:
+        """Return a FROM of the calls in the range and in the one before it."""
+        ends = (
+            f"(start_time < toDateTime({_BEFORE_DAY} + 1, 'UTC') "
+            f"OR start_time >= toDateTime({_FIRST_DAY}, 'UTC') "
+            f"AND start_time < toDateTime({_FIRST_DAY} + 1, 'UTC') "
+            f"OR start_time >= toDateTime({_LAST_DAY}, 'UTC'))"
+        )
+        days = f"day > {_BEFORE_DAY} AND day < {_LAST_DAY} AND day != {_FIRST_DAY}"
+        return self.within(
+            days, f"start_time >= {BEFORE} AND start_time <= $__toTime AND {ends}", where
+        )
+
+
+# All: 1=1, which reads the days; a choice: 0, which reads none of them.
+NO_USER_CHOSEN = "$__conditionalAll(0, $user)"
+MODELS = Source(
+    "usage_by_model",
+    "department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, "
+    "usage_source, cost_status, unpriced_reason, price_source",
+)
+USERS = Source("usage_daily", "user_id, department, model_name, service_name, endpoint_id")
+TALKS = Source(
+    "usage_by_conversation",
+    "user_id, conversation_id, department, model_name, agent_id, agent_name, service_name, source",
+)
+IN_RANGE = MODELS.in_range()
+_OF_DIMENSION = {
+    "department": MODELS, "model": MODELS, "endpoint": MODELS,
+    "operation": MODELS, "user": USERS, "service": USERS, "agent": TALKS, "conversation": TALKS,
+}  # fmt: skip
+
+
+def quantile(level: float, buckets: str) -> str:
+    """Return SQL for a quantile in seconds, 2 % exact, of calls counted by bucket of duration.
+
+    NULL where there are none. A bucket is round(20 * log2(microseconds)).
+    """
+    counts = f"arrayMap(n -> toUInt64(greatest(n, 0)), mapValues({buckets}))"
+    return (
+        f"if(arraySum({counts}) = 0, NULL, exp2(arrayReduce('quantileExactWeighted({level})', "
+        f"mapKeys({buckets}), {counts}) / 20) / 1e6)"
+    )
+
+
+def in_range(dimension: str, where: str = CHOSEN) -> str:
+    """Return the FROM of the fewest rows that know the dimension."""
+    return _OF_DIMENSION[dimension].in_range(where)
 
 
 def ratio(part: str, whole: str) -> str:
@@ -77,14 +161,17 @@ def variable(dimension: str) -> str:
 def per_day(dimension: str, zone: str, where: str = CHOSEN) -> str:
     """Return the spend of each of the zone's days by the dimension's ten largest and the rest."""
     column = DIMENSIONS[dimension]
-    if zone == "UTC" and where == CHOSEN and dimension in IN_ROLLUP:
-        at, source = "at", USAGE_IN_RANGE
-    else:
-        at, source = "start_time", f"{CALLS} WHERE {RANGE} AND {where}"
+    source = in_range(dimension, where) if where == CHOSEN else TALKS.in_range(where)
+    if zone != "UTC":
+        # Its days begin within ours: every entry counts.
+        source = (
+            f"FROM (SELECT start_time AS at, {column}, cost_usd FROM tallyspan.usage_entries "
+            f"WHERE {RANGE} AND {where})"
+        )
     return (
         f"WITH largest AS (SELECT {column} AS leader {source} "
         "GROUP BY leader ORDER BY sum(cost_usd) DESC NULLS LAST, leader LIMIT 10) "
-        f"SELECT toStartOfDay({at}, '{zone}') AS time, "
+        f"SELECT toStartOfDay(at, '{zone}') AS time, "
         f"if({column} IN (SELECT leader FROM largest), {name(column)}, '(all others)') AS "
         f"{dimension}, sum(cost_usd) AS spend {source} "
         f"GROUP BY time, {dimension} HAVING spend IS NOT NULL ORDER BY time, {dimension}"
@@ -94,34 +181,38 @@ def per_day(dimension: str, zone: str, where: str = CHOSEN) -> str:
 def ranking(dimension: str, where: str = CHOSEN) -> str:
     """Return calls, tokens, spend and unpriced calls by the dimension, most spent first."""
     column = DIMENSIONS[dimension]
-    if where == CHOSEN and dimension in IN_ROLLUP:
-        calls, unpriced, source = "sum(call_count)", "sum(unpriced_count)", USAGE_IN_RANGE
-    else:
-        calls, unpriced, source = "count()", UNPRICED, f"{CALLS} WHERE {RANGE} AND {where}"
     return (
-        f"SELECT {name(column)} AS name, {key(column)} AS key, {calls} AS calls, "
-        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {unpriced} AS unpriced {source} "
-        "GROUP BY name, key ORDER BY spend DESC NULLS LAST, name LIMIT 50"
+        f"SELECT {name(column)} AS name, {key(column)} AS key, {COUNT} AS calls, "
+        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
+        f"{in_range(dimension, where)} "
+        "GROUP BY name, key HAVING calls != 0 ORDER BY spend DESC NULLS LAST, name LIMIT 50"
     )
 
 
-def total(expression: str, alias: str, where: str = CHOSEN) -> str:
+def total(expression: str, alias: str, where: str = CHOSEN, source: Source = MODELS) -> str:
     """Return one figure over the calls in the range."""
-    return f"SELECT {expression} AS {alias} {CALLS} WHERE {RANGE} AND {where}"
+    return f"SELECT {expression} AS {alias} {source.in_range(where)}"
 
 
 def compared(
-    column: str, extra: str, *, total_of: str = "sum(spend) OVER ()", limit: int = 500
+    column: str,
+    extra: str,
+    source: Source,
+    *,
+    first: str = "",
+    total_of: str = "sum(spend) OVER ()",
+    limit: int = 500,
 ) -> str:
     """Return spend, share of all, and change against the range before, by the column.
 
-    `extra` are further figures of the range itself, each with its alias and a comma before it.
+    `extra` are further figures of the range itself, each with its alias and a comma before it;
+    `first` are those to stand before the money, with a comma behind.
     """
     return (
-        f"SELECT {name(column)} AS name, {key(column)} AS key, "
+        f"SELECT {name(column)} AS name, {key(column)} AS key, {first}"
         f"sumIf(cost_usd, {IS_NOW}) AS spend, {ratio('spend', total_of)} AS share, "
         f"sumIf(cost_usd, NOT ({IS_NOW})) AS before, "
-        f"{ratio('ifNull(spend, 0) - before', 'before')} AS change{extra} {WITH_BEFORE} "
-        f"GROUP BY name, key HAVING countIf({IS_NOW}) > 0 "
+        f"{ratio('ifNull(spend, 0) - before', 'before')} AS change{extra} {source.with_before()} "
+        f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 "
         f"ORDER BY spend DESC NULLS LAST, name LIMIT {limit}"
     )

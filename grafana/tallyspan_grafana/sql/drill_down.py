@@ -1,11 +1,12 @@
 """One conversation, call by call."""
 
-from tallyspan_grafana.sql.common import CALLS, RANGE, SPENT, key, name, one
+from tallyspan_grafana.sql.common import CALLS, RANGE, SPENT, TALKS, key, name, one
 
 _HERE = f"{CALLS} WHERE {RANGE} AND {one('conversation')}"
 VARIABLE = (
-    f"SELECT {key('conversation_id')} AS key, {name('conversation_id')} AS label {CALLS} "
-    f"WHERE {RANGE} GROUP BY key, label ORDER BY max(start_time) DESC, label LIMIT 500"
+    f"SELECT {key('conversation_id')} AS key, {name('conversation_id')} AS label "
+    f"{TALKS.in_range('1=1')} GROUP BY key, label HAVING sum(call_count) != 0 "
+    "ORDER BY max(at) DESC, label LIMIT 500"
 )
 NAME = f"SELECT any({name('conversation_id')}) AS name {_HERE} HAVING count() > 0"
 USERS = (

@@ -1,38 +1,66 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
-from tallyspan_grafana.sql.common import IN_RANGE, UNPRICED, key, name, ratio
+from dataclasses import replace
 
-_LAG = "dateDiff('millisecond', start_time, ingested_at) / 1e3 - duration_us / 1e6"
+from tallyspan_grafana.sql.common import (
+    CHOSEN,
+    COUNT,
+    IN_RANGE,
+    MODELS,
+    NO_USER_CHOSEN,
+    RANGE,
+    TALKS,
+    UNPRICED,
+    key,
+    name,
+    quantile,
+    ratio,
+    some,
+)
 
-LAG_P95 = f"SELECT if(count() = 0, NULL, quantile(0.95)({_LAG})) AS lag {IN_RANGE}"
+_WITH_LAGS = replace(MODELS, more="lags").in_range()
+_TALKS_WITH_LAGS = replace(TALKS, more="lags, estimated_calls, unknown_usage_calls").in_range()
+
+LAG_P95 = f"SELECT {quantile(0.95, 'sumMap(lags)')} AS lag {_WITH_LAGS}"
 COMPLETE = (
-    f"SELECT 1 - {UNPRICED} / nullIf(count(), 0) AS priced, "
-    "countIf(usage_source = 'provider') / nullIf(countIf(cost_status != 'not_billed'), 0) "
-    "AS `counted by the provider`, "
-    "countIf(user_id != '') / nullIf(count(), 0) AS `names a user`, "
-    "countIf(department != '') / nullIf(count(), 0) AS `names a department`, "
-    "countIf(conversation_id != '') / nullIf(count(), 0) AS `names a conversation` "
-    f"{IN_RANGE}"
+    "SELECT * FROM (SELECT "
+    f"1 - {UNPRICED} / nullIf({COUNT}, 0) AS priced, "
+    "sumIf(call_count, usage_source = 'provider') / "
+    "nullIf(sumIf(call_count, cost_status != 'not_billed'), 0) AS `counted by the provider` "
+    f"{IN_RANGE}) AS m CROSS JOIN (SELECT "
+    f"sumIf(call_count, user_id != '') / nullIf({COUNT}, 0) AS `names a user`, "
+    f"sumIf(call_count, department != '') / nullIf({COUNT}, 0) AS `names a department`, "
+    f"sumIf(call_count, conversation_id != '') / nullIf({COUNT}, 0) AS `names a conversation` "
+    f"{TALKS.in_range()}) AS t"
 )
+# Hours of UTC are whole where its days are: from the first one that is, by the hour.
+_FIRST_HOUR = "toStartOfHour($__fromTime + INTERVAL 1 HOUR)"
+_LAST_HOUR = "toStartOfHour($__toTime)"
+_ON_HOURS = CHOSEN.replace(some("user") + " AND ", "").replace(" AND " + some("user"), "")
 CALLS_PER_HOUR = (
-    f"SELECT toStartOfHour(start_time) AS time, {name('service_name')} AS service, count() AS "
-    "calls "
-    f"{IN_RANGE} GROUP BY time, service ORDER BY time, service"
+    f"SELECT toStartOfHour(at) AS time, {name('service_name')} AS service, {COUNT} AS calls "
+    "FROM (SELECT toDateTime(hour, 'UTC') AS at, service_name, calls AS call_count "
+    f"FROM tallyspan.usage_hourly WHERE hour >= {_FIRST_HOUR} AND hour < {_LAST_HOUR} "
+    f"AND {NO_USER_CHOSEN} AND {_ON_HOURS} "
+    "UNION ALL SELECT toDateTime(start_time, 'UTC') AS at, service_name, calls AS call_count "
+    f"FROM tallyspan.usage_entries WHERE {RANGE} AND (start_time < {_FIRST_HOUR} "
+    f"OR start_time >= {_LAST_HOUR} OR NOT {NO_USER_CHOSEN}) AND {CHOSEN}) "
+    "GROUP BY time, service HAVING calls != 0 ORDER BY time, service"
 )
-LAG_PER_HOUR = (
-    f"SELECT toStartOfHour(start_time) AS time, quantile(0.5)({_LAG}) AS median, "
-    f"quantile(0.95)({_LAG}) AS `95 %` {IN_RANGE} GROUP BY time ORDER BY time"
+LAG_PER_DAY = (
+    f"SELECT toStartOfDay(at, 'UTC') AS time, {quantile(0.5, 'sumMap(lags)')} AS median, "
+    f"{quantile(0.95, 'sumMap(lags)')} AS `95 %` {_WITH_LAGS} GROUP BY time ORDER BY time"
 )
 SERVICES = (
-    f"SELECT {name('service_name')} AS name, {name('source')} AS key_name, count() AS calls, "
-    "countIf(user_id = '') / count() AS no_user, countIf(department = '') / count() AS "
-    "no_department, "
-    "countIf(conversation_id = '') / count() AS no_conversation, "
-    "countIf(usage_source = 'estimated') / count() AS estimated, "
-    "countIf(usage_source = 'unknown' AND cost_status != 'not_billed') / count() AS unknown, "
-    f"{UNPRICED} / count() AS unpriced, quantile(0.95)({_LAG}) AS lag, max(start_time) AS "
-    "last_call "
-    f"{IN_RANGE} GROUP BY name, key_name ORDER BY calls DESC, name, key_name LIMIT 200"
+    f"SELECT {name('service_name')} AS name, {name('source')} AS key_name, {COUNT} AS calls, "
+    "sumIf(call_count, user_id = '') / calls AS no_user, "
+    "sumIf(call_count, department = '') / calls AS no_department, "
+    "sumIf(call_count, conversation_id = '') / calls AS no_conversation, "
+    "sum(estimated_calls) / calls AS estimated, "
+    "sum(unknown_usage_calls) / calls AS unknown, "
+    f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, max(at) AS "
+    f"last_call {_TALKS_WITH_LAGS} GROUP BY name, key_name HAVING calls > 0 "
+    "ORDER BY calls DESC, name, key_name LIMIT 200"
 )
 UNKNOWN_USERS = (
     f"SELECT user_id AS name, {key('user_id')} AS key, any(reason) AS why, "

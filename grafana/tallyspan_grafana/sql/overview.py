@@ -1,20 +1,31 @@
 """Overview: who spends, on what, is it more than last month, what jumped."""
 
-from tallyspan_grafana.sql.common import CALLS, CHOSEN, IN_RANGE, SPENT, USAGE_IN_RANGE, name, ratio
+from tallyspan_grafana.sql.common import (
+    CHOSEN,
+    COUNT,
+    IN_RANGE,
+    SPENT,
+    UNPRICED,
+    USERS,
+    name,
+    ratio,
+)
 
-SPEND = f"SELECT {SPENT} AS spend {USAGE_IN_RANGE}"
-CALL_COUNT = f"SELECT sum(call_count) AS calls {USAGE_IN_RANGE}"
-TOKENS = f"SELECT if(count() = 0, 0, sum(total_tokens)) AS tokens {USAGE_IN_RANGE}"
-UNPRICED_CALLS = f"SELECT sum(unpriced_count) AS unpriced {USAGE_IN_RANGE}"
+SPEND = f"SELECT {SPENT} AS spend {IN_RANGE}"
+CALL_COUNT = f"SELECT {COUNT} AS calls {IN_RANGE}"
+TOKENS = f"SELECT if(count() = 0, 0, sum(total_tokens)) AS tokens {IN_RANGE}"
+UNPRICED_CALLS = f"SELECT {UNPRICED} AS unpriced {IN_RANGE}"
 NOT_STATED = (
-    "SELECT countIf(usage_source != 'provider' AND cost_status != 'not_billed') AS not_stated "
+    "SELECT sumIf(call_count, usage_source != 'provider' AND cost_status != 'not_billed') "
+    "AS not_stated "
     f"{IN_RANGE}"
 )
 MINUTES_SINCE_LAST = (
     "SELECT if(count() = 0, NULL, dateDiff('minute', max(start_time), now('UTC'))) AS minutes "
-    # The rollup knows the hour, the calls of that hour the minute.
-    f"{CALLS} WHERE start_time >= (SELECT if(count() = 0, now('UTC'), max(hour)) "
-    "FROM tallyspan.usage_hourly WHERE hour >= now('UTC') - INTERVAL 30 DAY)"
+    # The rollup knows the day, the entries of that day the minute.
+    "FROM tallyspan.usage_entries WHERE calls > 0 AND start_time >= "
+    "(SELECT if(count() = 0, now('UTC'), toDateTime(max(day), 'UTC')) "
+    "FROM tallyspan.usage_by_model WHERE day >= toDate(now('UTC')) - 30)"
 )
 # A day is unusual above median + 3 deviations of the 28 days before it; 1.4826 makes the median
 # absolute deviation that of a normal distribution. Below a dollar nobody wants to hear of it.
@@ -27,7 +38,7 @@ def _by_day(zone: str, names: str = "") -> str:
         return f"SELECT {names}day, sum(cost_usd) AS amount FROM tallyspan.usage_daily WHERE day"
     return (
         f"SELECT {names}toDate(start_time, '{zone}') AS day, sum(cost_usd) AS amount "
-        f"{CALLS} WHERE toDate(start_time, '{zone}')"
+        f"FROM tallyspan.usage_entries WHERE toDate(start_time, '{zone}')"
     )
 
 
@@ -43,11 +54,21 @@ def change_to_last_month(zone: str) -> str:
     last = f"toDateTime(toStartOfMonth(now('{zone}')) - INTERVAL 1 MONTH, '{zone}')"
     # Of March 31st the month before has no counterpart: addMonths stops at its last day.
     until = f"addMonths(now('{zone}'), -1)"
+    today, that_day = "toDate(now('UTC'))", f"toDate({until}, 'UTC')"
+    if zone == "UTC":
+        days = f"day >= toDate({last}) AND day < {today} AND day != {that_day}"
+        ends = (
+            f"(start_time >= toDateTime({that_day}, 'UTC') "
+            f"AND start_time < toDateTime({that_day} + 1, 'UTC') "
+            f"OR start_time >= toDateTime({today}, 'UTC'))"
+        )
+    else:
+        days, ends = "0", "1"
+    source = USERS.within(days, f"start_time >= {last} AND {ends}", CHOSEN)
     return (
         f"SELECT {ratio('ifNull(so_far, 0) - then', 'then')} AS change "
-        f"FROM (SELECT sumIf(cost_usd, start_time >= {this}) AS so_far, "
-        f"sumIf(cost_usd, start_time < {until}) AS then "
-        f"{CALLS} WHERE start_time >= {last} AND {CHOSEN})"
+        f"FROM (SELECT sumIf(cost_usd, at >= {this}) AS so_far, "
+        f"sumIf(cost_usd, at < {until}) AS then {source})"
     )
 
 
@@ -89,6 +110,11 @@ def unusual(zone: str) -> str:
         "AS bound "
         f"FROM ({_by_day(zone, 'user_id, model_name, ')} BETWEEN today - 29 AND today - 1 "
         f"AND cost_usd IS NOT NULL AND {CHOSEN} "
+        # Only who spent enough yesterday can be unusual: the days before are read for few.
+        f"AND (user_id, model_name) IN (SELECT user_id, model_name FROM "
+        f"({_by_day(zone, 'user_id, model_name, ')} = today - 1 "
+        "GROUP BY user_id, model_name, day) "
+        f"GROUP BY user_id, model_name HAVING sum(amount) >= {FLOOR_USD}) "
         "GROUP BY user_id, model_name, day) "
         "GROUP BY user_id, model_name "
         f"HAVING spend >= {FLOOR_USD} AND toFloat64(spend) > bound ORDER BY more DESC LIMIT 20"
