@@ -204,6 +204,10 @@ def capture(folder: str) -> None:
             if folder.startswith("openlit")
             else {}
         )  # noqa: E501
+        if folder.startswith("openlit"):
+            from openlit import OpenlitConfig
+
+            OpenlitConfig.reset_to_defaults()
         made.instrument(tracer_provider=provider, skip_dep_check=True, **more)
     is_openai = "anthropic" not in folder
     apis = ["openai.chat", "openai.responses"] if is_openai else ["anthropic.messages"]

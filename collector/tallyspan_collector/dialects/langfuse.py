@@ -152,7 +152,7 @@ DIALECT = extend(
         "response_model": (f"{_O}model.name",),
         "user_id": (
             "user.id", "langfuse.user.id", f"{_OM}user_id", f"{_OM}langfuse_user_id",
-            f"{_TM}user_id", f"{_TM}langfuse_user_id",
+            f"{_TM}user_id", f"{_TM}langfuse_user_id", f"{_O}model.parameters#user",
         ),
         "conversation_id": (
             "session.id", "langfuse.session.id", f"{_OM}thread_id", f"{_OM}langfuse_session_id",
