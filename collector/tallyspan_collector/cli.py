@@ -16,6 +16,7 @@ from tallyspan import __version__
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector import config, report, service, summary
 from tallyspan_collector.commands import (
+    archive,
     budgets,
     directory,
     explain,
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands)
     explain.add_parser(commands)
     directory.add_parser(commands)
+    archive.add_parser(commands)
 
     demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")
     demo.add_argument("--once", action="store_true", help="end when the report is printed")

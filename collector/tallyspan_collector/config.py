@@ -87,6 +87,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _days(text: str) -> int:
+    """Return days of a text like 400d; forever is 0."""
+    if text.strip() == "forever":
+        return 0
+    found = re.fullmatch(r"(\d{1,5})d", text.strip())
+    if not found or not int(found[1]):
+        raise ValueError("must be days like 400d, or forever")
+    return int(found[1])
+
+
 STORE = Option(
     "store", _store, "local", "local (an engine of our own) or the URL of a ClickHouse server"
 )
@@ -101,12 +111,15 @@ OPTIONS = (
     Option("prices_max_age", duration, "90d", "age of the bundled prices that is warned of"),
     Option("spool_limit", _size, "10GiB", "bytes that may wait on disk while the store is away"),
     Option("seen_window", duration, "24h", "how long a span that is sent again is recognised"),
+    Option("retention", _days, "400d", "how long entries of the ledger are kept: 400d, or forever"),
+    Option("retention_rollups", _days, "forever", "how long what was added up of them is kept"),
     Option("workers", _count, "1", "processes that receive and load, sharing the OTLP ports"),
     Option("tls_cert", _path, None, "PEM certificate of the listeners"),
     Option("tls_key", _path, None, "PEM private key of that certificate"),
     Option("tls_client_ca", _path, None, "PEM of the CA whose clients alone may connect (mTLS)"),
 )
 READ_OPTIONS = (STORE, DATA_DIR)
+RETENTION_OPTIONS = tuple(each for each in OPTIONS if each.name.startswith("retention"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,8 @@ class Config:
     prices_max_age: int = 90 * 86_400
     spool_limit: int = 10 << 30
     seen_window: int = 86_400
+    retention: int = 400
+    retention_rollups: int = 0
     workers: int = 1
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse import retention
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
@@ -52,7 +53,19 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
         database = database_name(url)
         client = stack.enter_context(connect(url))
         migrate(client, database)
+        _retain(client, config)
         yield url, client
+
+
+def _retain(client: Client, config: Config) -> None:
+    """Make the retention what is set. A cluster's is changed by command, on all its servers."""
+    wanted = retention.changes(client, config.retention, config.retention_rollups)
+    if wanted and client.command("EXISTS TABLE llm_calls_all"):
+        _log.warning("retention.differs", tables=wanted, run="tallyspan store retention --cluster")
+        return
+    for table, days in wanted.items():
+        retention.keep(client, table, days)
+        _log.info("retention.changed", table=table, days=days or "forever")
 
 
 def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:

@@ -4,11 +4,13 @@ import argparse
 import sys
 from typing import Any
 
+from tallyspan_clickhouse import retention
 from tallyspan_clickhouse.accounts import account_statements, new_passwords
 from tallyspan_clickhouse.migrate import bundled, migrate, pending
 from tallyspan_clickhouse.rendering import Target
 from tallyspan_collector import config
 from tallyspan_collector.commands.store import writing
+from tallyspan_collector.commands.table import write_table
 
 
 def add_parser(commands: Any) -> None:
@@ -28,6 +30,14 @@ def add_parser(commands: Any) -> None:
         help="a cluster of the server's remote_servers: replicated tables on all its servers",
     )
     to_date.set_defaults(run=_migrate)
+
+    keeping = actions.add_parser(
+        "retention", help="how long rows are kept; --apply changes it, `up` does so too"
+    )
+    config.add_flags(keeping, (*config.READ_OPTIONS, *config.RETENTION_OPTIONS))
+    keeping.add_argument("--apply", action="store_true", help="change what is not as set")
+    keeping.add_argument("--cluster", default="", help="change it on all servers of the cluster")
+    keeping.set_defaults(run=_retention)
 
     accounts = actions.add_parser(
         "accounts",
@@ -51,6 +61,29 @@ def _migrate(options: argparse.Namespace) -> int:
     said = f"applied {', '.join(map(str, applied))}" if applied else "was up to date"
     sys.stderr.write(f"schema of database {target.database}: {said}\n")
     return 0
+
+
+def _retention(options: argparse.Namespace) -> int:
+    settings = config.read(options, options=config.RETENTION_OPTIONS)
+    with writing(options) as client:
+        now = retention.kept_days(client)
+        wanted = retention.changes(client, settings["retention"], settings["retention_rollups"])
+        if options.apply:
+            for table, days in wanted.items():
+                retention.keep(client, table, days, options.cluster)
+    rows = [
+        {"table": table, "kept": _kept(days), "to be kept": _kept(wanted.get(table, days))}
+        for table, days in now.items()
+    ]
+    write_table(rows, sys.stdout)
+    if wanted:
+        said = "changed" if options.apply else "not as set: --apply changes them"
+        sys.stderr.write(f"{len(wanted)} tables {said}\n")
+    return 0
+
+
+def _kept(days: int) -> str:
+    return f"{days}d" if days else "forever"
 
 
 def _accounts(options: argparse.Namespace) -> int:

@@ -1,0 +1,59 @@
+"""How long rows stay: a TTL for each table, changed by ALTER and never by a migration."""
+
+import re
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from tallyspan_clickhouse.engine import one_line
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.rollups import ROLLUPS
+
+ENTRIES = "llm_calls"
+TABLES = {ENTRIES: "start_time"} | {rollup.table: rollup.time for rollup in ROLLUPS}
+"""Tables with a retention, and the column of their time."""
+_TTL = re.compile(r"\bTTL (.+?)(?: SETTINGS | COMMENT |$)")
+_DAYS = re.compile(r"toIntervalDay\((\d+)\)")
+
+
+def kept_days(client: Client) -> dict[str, int]:
+    """Return for each table how many days a row is kept; 0: for ever."""
+    rows = client.query(
+        "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"
+        " AND name IN {tables:Array(String)}",
+        parameters={"tables": list(TABLES)},
+    ).result_rows
+    return {str(name): _days_of(str(engine)) for name, engine in rows}
+
+
+def changes(client: Client, entries_days: int, rollup_days: int) -> dict[str, int]:
+    """Return the tables whose retention is another, and the days they are to have (0: for ever)."""
+    wanted = {name: entries_days if name == ENTRIES else rollup_days for name in TABLES}
+    now = kept_days(client)
+    return {name: days for name, days in wanted.items() if name in now and now[name] != days}
+
+
+def keep(client: Client, table: str, days: int, cluster: str = "") -> None:
+    """Let rows of the table go after so many days, 0: never. Raises StoreError.
+
+    What has expired already goes with the next merges, by whole parts: a month when all of it has.
+    """
+    on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
+    if days:
+        # A time beyond 2106 has no DateTime: it would count as long ago and be gone at once.
+        at = f"toDateTime(least({TABLES[table]}, toDateTime64('2100-01-01 00:00:00', 0, 'UTC')))"
+        if TABLES[table] == "day":
+            at = "day"
+        change = f"MODIFY TTL {at} + toIntervalDay({days})"
+    else:
+        change = "REMOVE TTL"
+    try:
+        client.command(f"ALTER TABLE {table}{on_cluster} {change}")
+    except ClickHouseError as error:
+        raise StoreError(f"retention of {table}: {one_line(error)}") from error
+
+
+def _days_of(engine: str) -> int:
+    ttl = _TTL.search(engine)
+    days = _DAYS.search(ttl[1]) if ttl else None
+    return int(days[1]) if days else 0
