@@ -12,6 +12,7 @@ from tallyspan_clickhouse.rollups import ROLLUPS
 ENTRIES = "llm_calls"
 TABLES = {ENTRIES: "start_time"} | {rollup.table: rollup.time for rollup in ROLLUPS}
 """Tables with a retention, and the column of their time."""
+SEEN_DAYS = 7
 _TTL = re.compile(r"\bTTL (.+?)(?: SETTINGS | COMMENT |$)")
 _DAYS = re.compile(r"toIntervalDay\((\d+)\)")
 
@@ -41,10 +42,14 @@ def keep(client: Client, table: str, days: int, cluster: str = "") -> None:
     on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
     if days:
         # A time beyond 2106 has no DateTime: it would count as long ago and be gone at once.
-        at = f"toDateTime(least({TABLES[table]}, toDateTime64('2100-01-01 00:00:00', 0, 'UTC')))"
-        if TABLES[table] == "day":
-            at = "day"
-        change = f"MODIFY TTL {at} + toIntervalDay({days})"
+        at = TABLES[table]
+        if table == ENTRIES:
+            at = f"toDateTime(least({at}, toDateTime64('2100-01-01 00:00:00', 6, 'UTC')))"
+        until = f"{at} + toIntervalDay({days})"
+        if table == ENTRIES:
+            # A batch is looked for after a crash: what was booked just now must still be there.
+            until = f"greatest({until}, toDateTime(ingested_at) + toIntervalDay({SEEN_DAYS}))"
+        change = f"MODIFY TTL {until}"
     else:
         change = "REMOVE TTL"
     try:

@@ -54,7 +54,7 @@ def run(store: LocalStore, command: str, *arguments: str) -> int:
 
 
 def rows(client: Client, table: str = "llm_calls") -> int:
-    return int(client.command(f"SELECT count() FROM {table}"))
+    return int(client.query(f"SELECT count() FROM {table}").result_rows[0][0])
 
 
 def whole(client: Client, view: str) -> list[Any]:
