@@ -84,6 +84,7 @@ class _Tap:
         self._exchange = exchange
         self._coding = coding
         self._is_inside = False
+        self._is_closed = False
         for name in ("read", "read1"):
             if hasattr(response, name):
                 setattr(response, name, self._reading(getattr(response, name)))
@@ -101,7 +102,7 @@ class _Tap:
             amount = args[0] if args else kwargs.get("amt")
             if data:
                 self._exchange.feed(data)
-            if amount is None or (amount and not data):
+            if amount is None or (amount and not data) or self._is_closed:
                 self._exchange.end()
             return data
 
@@ -135,7 +136,9 @@ class _Tap:
             try:
                 method()
             finally:
-                self._exchange.end()
+                self._is_closed = True
+                if not self._is_inside:  # else the reading method says how it ended
+                    self._exchange.end()
 
         return close
 
