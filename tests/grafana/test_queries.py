@@ -350,7 +350,7 @@ def test_the_page_of_budgets_says_what_the_facts_add_up_to(seeded: Client) -> No
     assert (rows["sales"]["spent"], rows["sales"]["rest"]) == (now_spent, 5 - now_spent)
     assert run(seeded, "budgets", "Nearly used up") == [{"budgets": 0}]
     (used,) = run(seeded, "budgets", "Used of the budget of all calls")
-    assert used["used"] == pytest.approx(float(rows["(all calls)"]["spent"]) / 1000)
+    assert used["total_used"] == pytest.approx(float(rows["(all calls)"]["spent"]) / 1000)
 
 
 def test_a_budget_is_used_up_day_by_day_until_what_is_spent(seeded: Client) -> None:

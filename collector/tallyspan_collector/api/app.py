@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import anyio
 import structlog
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,23 +20,14 @@ from tallyspan_collector.api.directory import directory
 from tallyspan_collector.api.gate import AdminGate
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS
+from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.api.token_usage import token_usage
 from tallyspan_collector.console.sessions import Sessions
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.keys import Keys
-from tallyspan_collector.summary import MAX_SECONDS, RequestError
+from tallyspan_collector.summary import RequestError
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-TIMEOUT_EXCEEDED, TOO_SLOW_CODE, MEMORY_LIMIT_EXCEEDED = 159, 160, 241
-TOO_SLOW = (
-    f"the store did not finish within {MAX_SECONDS} seconds; ask for a shorter time range"
-    " (start_date, end_date) or fewer groups"
-)
-TOO_MUCH = dict.fromkeys((TIMEOUT_EXCEEDED, TOO_SLOW_CODE), TOO_SLOW) | {
-    MEMORY_LIMIT_EXCEEDED: "the answer takes more memory than the store has for it; ask for a"
-    " shorter time range (start_date, end_date) or fewer groups"
-}
-UNAVAILABLE = "the store cannot be read at the moment; try again, and see /readyz for the reason"
 
 log = structlog.get_logger()
 
@@ -106,10 +97,12 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _store_failed(request: Request, error: Exception) -> Response:
-    code = error.code if isinstance(error, Error) else None
-    log.warning("admin.store_failed", path=request.url.path, code=code, error=str(error)[:300])
-    sentence = TOO_MUCH.get(code or 0, UNAVAILABLE)
-    return JSONResponse({"error": sentence}, status_code=503, headers={"Retry-After": "5"})
+    log.warning(
+        "admin.store_failed", path=request.url.path, code=code_of(error), error=str(error)[:300]
+    )
+    return JSONResponse(
+        {"error": sentence_of(error)}, status_code=503, headers={"Retry-After": "5"}
+    )
 
 
 async def _not_served(request: Request, error: Exception) -> Response:

@@ -1,27 +1,46 @@
 """What the console asks: which dashboards there are, and the figures of one panel."""
 
+import asyncio
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio.to_thread
+import orjson
+import structlog
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.console import answers, macros, time_range
 from tallyspan_collector.console.dashboards import Dashboard, bundled
+from tallyspan_collector.console.questions import Question, questions
 from tallyspan_collector.summary import RequestError
 
 NOT_STORED = {"Cache-Control": "no-store"}
 MOST_VALUES = 1_000
-# A page has a dozen panels; more at once would only wait for each other in the store.
+# More at once would only wait for each other in the store.
 THREADS = 6
+log = structlog.get_logger()
 _KEY = re.compile(r"k(?:[0-9A-F]{2})*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the reader chose, and what they may see."""
+
+    start: datetime
+    end: datetime
+    chosen: Mapping[str, Sequence[str]]
+    departments: tuple[str, ...]
 
 
 class Dashboards:
@@ -36,6 +55,7 @@ class Dashboards:
         return [
             Route("/dashboards", self.list),
             Route("/dashboards/{uid}", self.dashboard),
+            Route("/dashboards/{uid}/panels", self.panels),
             Route("/dashboards/{uid}/panels/{number:int}", self.panel),
             Route("/dashboards/{uid}/variables/{name}", self.variable),
         ]
@@ -66,18 +86,56 @@ class Dashboards:
             raise HTTPException(404, f"{dashboard.uid} has no such variable")
         return await self._answer(request, dashboard, sql)
 
+    async def panels(self, request: Request) -> Response:
+        """Return the figures of all panels: a line of JSON each, as they come from the store."""
+        dashboard = _dashboard(request)
+        asked = _asked(request, dashboard)
+
+        async def lines() -> AsyncIterator[bytes]:
+            tasks = [
+                asyncio.create_task(self._lines(question, asked))
+                for question in questions(dashboard)
+            ]
+            try:
+                for done in asyncio.as_completed(tasks):
+                    yield await done
+            finally:  # who has left the page waits for nothing more
+                for task in tasks:
+                    task.cancel()
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson", headers=NOT_STORED)
+
+    async def _lines(self, question: Question, asked: _Asked) -> bytes:
+        try:
+            answer = await self._ask(question.sql, asked)
+        except ClickHouseError as error:
+            log.warning("console.store_failed", code=code_of(error), error=str(error)[:300])
+            said: list[dict[str, Any]] = [
+                {"panel": panel, "error": sentence_of(error)} for panel in question.panels
+            ]
+        else:
+            said = [{"panel": panel, "answer": part} for panel, part in question.answers(answer)]
+        return b"".join(orjson.dumps(line) + b"\n" for line in said)
+
     async def _answer(self, request: Request, dashboard: Dashboard, sql: str) -> JSONResponse:
-        query = request.query_params
-        chosen = _chosen(query, tuple(dashboard.variables))
-        start, end = time_range.read(
-            query.get("from", "now-30d"), query.get("to", "now"), datetime.now(UTC)
-        )
+        answer = await self._ask(sql, _asked(request, dashboard))
+        return JSONResponse(answer, headers=NOT_STORED)
+
+    async def _ask(self, sql: str, asked: _Asked) -> dict[str, Any]:
         text, parameters = macros.limit(
-            *macros.bind(sql, start, end, chosen), request.state.departments
+            *macros.bind(sql, asked.start, asked.end, asked.chosen), asked.departments
         )
         ask = functools.partial(answers.ask, self._client, text, parameters)
-        answer = await anyio.to_thread.run_sync(ask, limiter=self._limiter)
-        return JSONResponse(answer, headers=NOT_STORED)
+        return await anyio.to_thread.run_sync(ask, limiter=self._limiter)
+
+
+def _asked(request: Request, dashboard: Dashboard) -> _Asked:
+    query = request.query_params
+    chosen = _chosen(query, tuple(dashboard.variables))
+    start, end = time_range.read(
+        query.get("from", dashboard.since), query.get("to", dashboard.until), datetime.now(UTC)
+    )
+    return _Asked(start, end, chosen, tuple(request.state.departments))
 
 
 def _dashboard(request: Request) -> Dashboard:

@@ -10,13 +10,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """One dashboard: its JSON, the SQL of each panel by id, and of each variable by name."""
+    """One dashboard: its JSON, the SQL of each panel by id, and of each variable by name.
+
+    `figures` are the panels that show one figure; `since` and `until` the range it opens with.
+    """
 
     uid: str
     title: str
     text: str
     panels: Mapping[int, str]
     variables: Mapping[str, str]
+    figures: frozenset[int]
+    since: str
+    until: str
 
 
 @cache
@@ -36,4 +42,7 @@ def _read(text: str) -> Dashboard:
         text=text,
         panels={panel["id"]: panel["targets"][0]["rawSql"] for panel in page["panels"]},
         variables={each["name"]: each["query"]["rawSql"] for each in page["templating"]["list"]},
+        figures=frozenset(panel["id"] for panel in page["panels"] if panel["type"] == "stat"),
+        since=page["time"]["from"],
+        until=page["time"]["to"],
     )

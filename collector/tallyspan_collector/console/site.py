@@ -1,12 +1,14 @@
 """The page itself and the way in: files without any figure in them, and a login."""
 
+import functools
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -26,6 +28,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+# What is asked for under the name of its content never changes.
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 log = structlog.get_logger()
 
@@ -48,12 +52,17 @@ class Site:
             Route("/session", self.session),
             Route("/login", self.login, methods=["POST"]),
             Route("/logout", self.logout, methods=["POST"]),
-            Mount("/static", _Files(directory=STATIC)),
+            Mount(f"/static/{version()}", _Files(FOR_EVER)),
+            Mount("/static", _Files({})),
         ]
 
-    async def page(self, _: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """Return the page; what is on it comes by the admin API, to who has logged in."""
-        return FileResponse(STATIC / "index.html", headers=HEADERS)
+        text = _index()
+        if self._sessions.of(request.cookies.get(COOKIE, "")) is not None:
+            # Saves asking for it before anything else.
+            text = text.replace("<html ", '<html data-session="open" ', 1)
+        return HTMLResponse(text, headers=HEADERS)
 
     async def session(self, request: Request) -> Response:
         """Say whether the browser has a session: the page then asks for a key without an error."""
@@ -92,11 +101,37 @@ class Site:
 
 
 class _Files(StaticFiles):
+    def __init__(self, more: Mapping[str, str]) -> None:
+        super().__init__(directory=STATIC)
+        self._headers = {**HEADERS, **more}
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the file with the headers every answer of the console has."""
         response = await super().get_response(path, scope)
-        response.headers.update(HEADERS)
+        response.headers.update(self._headers)
         return response
+
+
+@functools.cache
+def version() -> str:
+    """Return the name of all files of the console as they are now."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(STATIC).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _index() -> str:
+    """Return the page with names of content, and all modules asked for at once."""
+    text = (STATIC / "index.html").read_text(encoding="utf-8")
+    modules = "".join(
+        f'<link rel="modulepreload" href="/static/{path.name}">\n'
+        for path in sorted(STATIC.glob("*.js"))
+        if path.name != "theme.js"
+    )
+    return text.replace("</head>", f"{modules}</head>").replace("/static/", f"/static/{version()}/")
 
 
 async def _posted_key(request: Request) -> bytes | None:

@@ -14,12 +14,12 @@ _CHOSEN = (
 
 def in_state(state: str) -> str:
     """Return how many budgets are in the state."""
-    return f"SELECT count() AS budgets {STATUS} WHERE state = '{state}'"
+    return f"SELECT countIf(state = '{state}') AS budgets {STATUS}"
 
 
 TOTAL_USED = (
-    f"SELECT used {STATUS} WHERE scope = 'total' "
-    "ORDER BY indexOf(['month', 'quarter', 'year'], period) LIMIT 1"
+    "SELECT argMinIfOrNull(used, indexOf(['month', 'quarter', 'year'], period), scope = 'total') "
+    f"AS total_used {STATUS}"
 )
 VARIABLE = f"SELECT {_KEY} AS key, {_LABEL} AS label {STATUS} ORDER BY used DESC, label LIMIT 1000"
 ALL = (

@@ -10,6 +10,22 @@ export async function get(path, signal) {
   return answer.json();
 }
 
+/** Calls `take` with each line of JSON at the path as it comes. Throws as `get` does. */
+export async function stream(path, signal, take) {
+  const answer = await fetch(path, { signal });
+  if (answer.status === 401 || answer.status === 403) throw new LoggedOut(await sentence(answer));
+  if (!answer.ok) throw new Error(await sentence(answer));
+  const decoder = new TextDecoder();
+  let rest = "";
+  for (const reader = answer.body.getReader(); ;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
+    rest = lines.pop();
+    for (const line of lines) take(JSON.parse(line));
+    if (done) return;
+  }
+}
+
 /** Sends JSON. Throws an Error with the sentence of the server. */
 export async function post(path, body) {
   const answer = await fetch(path, {

@@ -1,6 +1,6 @@
 // The console: reads the address, draws the dashboard it names, follows links.
 
-import { get, LoggedOut, post } from "./api.js";
+import { get, LoggedOut, post, stream } from "./api.js";
 import { rangeChooser, variableChooser } from "./choosers.js";
 import { make } from "./dom.js";
 import { Panel } from "./panel.js";
@@ -19,7 +19,8 @@ async function open() {
   const place = address.read();
   page.setAttribute("aria-busy", "true");
   try {
-    if (!current && !(await get("/session")).open) return askForKey();
+    const isOpen = current || document.documentElement.dataset.session === "open";
+    if (!isOpen && !(await get("/session")).open) return askForKey();
     if (!dashboards.has(place.uid)) {
       dashboards.set(place.uid, await get(`/api/admin/dashboards/${encodeURIComponent(place.uid)}`));
     }
@@ -79,13 +80,24 @@ async function load() {
   const query = new URLSearchParams(rangeOf(place));
   for (const name of variables) for (const value of place.chosen[name] ?? []) query.append(`var-${name}`, value);
   const drawn = { ...place, zone, range: secondsOf(place) };
+  const waiting = new Map(panels.map((panel) => [panel.panel.id, panel]));
+  const { signal } = refreshing;
+  const take = ({ panel, ...said }) => {
+    const found = waiting.get(panel);
+    waiting.delete(panel);
+    found?.take(said);
+  };
+  let problem = "the collector ended its answer before it came to this panel";
   try {
     page.setAttribute("aria-busy", "true");
-    await Promise.all(panels.map((panel) => panel.load(query, drawn, refreshing.signal)));
-    page.setAttribute("aria-busy", "false");
+    for (const panel of panels) panel.wait(drawn);
+    await stream(`/api/admin/dashboards/${encodeURIComponent(place.uid)}/panels?${query}`, signal, take);
   } catch (error) {
-    fail(error);
+    if (error.name === "AbortError" || error instanceof LoggedOut) return fail(error);
+    problem = error.message;
   }
+  for (const panel of waiting.values()) panel.take({ error: problem });
+  page.setAttribute("aria-busy", "false");
 }
 
 function fail(error) {
@@ -102,6 +114,7 @@ function askForKey() {
   page.setAttribute("aria-busy", "false");
   top.hidden = true;
   current = null;
+  delete document.documentElement.dataset.session;
   const key = make("input", { type: "password", id: "key", autocomplete: "current-password", required: true, spellcheck: "false" });
   const problem = make("p", { class: "wrong", role: "alert" });
   const form = make("form", {
@@ -117,7 +130,7 @@ function askForKey() {
         key.select();
       }
     },
-  }, make("img", { src: "/static/icon.svg", alt: "", width: "48", height: "48" }),
+  }, make("img", { src: new URL("icon.svg", import.meta.url).href, alt: "", width: "48", height: "48" }),
   make("h1", { text: "Tallyspan" }), make("p", { text: "What your LLM calls cost. Costs are for admins." }),
   make("input", { type: "text", autocomplete: "username", value: "tallyspan", hidden: true }), // for password managers
   make("label", { for: "key", text: "Admin key" }), key, problem,

@@ -1,6 +1,5 @@
 // One panel: its frame, its figures, and the same figures as a table or a file.
 
-import { get, LoggedOut } from "./api.js";
 import { make } from "./dom.js";
 import { drawBars, drawGauges, drawStat } from "./draw_figures.js";
 import { drawTable } from "./draw_table.js";
@@ -30,20 +29,22 @@ export class Panel {
     this.element.style.setProperty("--rows", h);
   }
 
-  /** Fetches the figures and draws them. Throws LoggedOut. */
-  async load(query, place, signal) {
+  /** Says that figures are on their way. */
+  wait(place) {
     this.place = place;
     this.element.classList.add("loading");
-    try {
-      this.answer = await get(`/api/admin/dashboards/${this.uid}/panels/${this.panel.id}?${query}`, signal);
-      this.draw();
-      this.element.classList.remove("failed");
-    } catch (error) {
-      if (error instanceof LoggedOut || error.name === "AbortError") throw error;
-      this.element.classList.add("failed");
-      this.body.replaceChildren(make("p", { class: "empty", role: "alert", text: error.message }));
-    }
+  }
+
+  /** Draws the figures, or says why there are none. */
+  take({ answer, error }) {
     this.element.classList.remove("loading");
+    this.element.classList.toggle("failed", error !== undefined);
+    if (error === undefined) {
+      this.answer = answer;
+      this.draw();
+    } else {
+      this.body.replaceChildren(make("p", { class: "empty", role: "alert", text: error }));
+    }
   }
 
   /** Draws what was fetched last, for example in other colours. */
