@@ -237,7 +237,7 @@ def bars(title: str, query: str, about: str, *, link: str = "") -> BarChart:
         .x_field("name")
         .orientation(VizOrientation.HORIZONTAL)
         .override_by_name("name", name.properties())
-        .override_by_name("spend", spend().properties())
+        .override_by_name("spend", Column("spend", "Spend", DOLLARS, 2, "unpriced").properties())
         .override_by_regexp("/^(calls|tokens|unpriced)$/", [IN_TOOLTIP_ONLY])
         .override_by_name("key", KEY.properties())
         .with_target(Target(query))

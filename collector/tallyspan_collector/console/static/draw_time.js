@@ -95,7 +95,7 @@ function plotOf({ picture, tooltip, times, visible, colours, field, zone, range,
   return new uPlot({
     width,
     height: picture.clientHeight,
-    padding: [8, 8, 0, 0],
+    padding: [8, 22, 0, 0],
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
     legend: { show: false },
     cursor: { y: false, points: { show: !isBars }, drag: { x: false, y: false } },
