@@ -1,0 +1,167 @@
+"""The very text, colour and link that Grafana shows, by Grafana's own @grafana/data in Node."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from call_facts import FACTS, fill, memory_ledger
+from grafana_macros import interpolate
+from grafana_pages import ONE, SINGLE, key, pages
+from tallyspan_collector.budgets import Budget, put
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("node") and (HERE / "node_modules/@grafana/data").is_dir()),
+    reason="no @grafana/data: npm ci --prefix tests/grafana --ignore-scripts",
+)
+TEXT, ORANGE, RED = "#CCCCDC", "#FF9830", "#F2495C"
+LONG_AGO = date(2020, 1, 1)
+
+
+def grafana(*questions: dict[str, Any]) -> list[dict[str, Any]]:
+    """What @grafana/data makes of panels with figures."""
+    done = subprocess.run(
+        ["node", str(HERE / "displayed_text.cjs")],
+        input="\n".join(json.dumps(each) for each in questions),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def panel(page: str, title: str) -> dict[str, Any]:
+    (found,) = [each for each in pages()[page]["panels"] if each["title"] == title]
+    return dict(found)
+
+
+def figure(page: str, title: str, value: Any) -> tuple[str, str]:
+    """Text and colour of the one figure of a panel."""
+    columns = [{"name": "figure", "type": "number"}]
+    (shown,) = grafana({"panel": panel(page, title), "columns": columns, "rows": [[value]]})
+    ((cell,),) = shown["cells"]
+    return cell["text"], cell["color"]
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "value", "text", "colour"),
+    [
+        ("overview", "Spend", 4321.5, "$4,321.50", TEXT),
+        ("overview", "Spend", 1234567.891, "$1,234,567.89", TEXT),
+        ("overview", "Spend", None, "unpriced", None),
+        ("overview", "Spend", 0, "$0.00", TEXT),
+        ("overview", "Against last month", 0.355, "35.5%", ORANGE),
+        ("overview", "Against last month", 1.5, "150.0%", RED),
+        ("overview", "Against last month", -0.2, "-20.0%", TEXT),
+        ("overview", "Unpriced calls", 0, "0", TEXT),
+        ("overview", "Unpriced calls", 3, "3", ORANGE),
+        ("overview", "Tokens", 12_345_678, "12.3 Mil", TEXT),
+        ("overview", "Forecast of this month", None, "fewer than 3 days known", None),
+        ("budgets", "Used of the budget of all calls", 0.79, "79.0%", TEXT),
+        ("budgets", "Used of the budget of all calls", 0.8, "80.0%", ORANGE),
+        ("budgets", "Used of the budget of all calls", 1.021, "102.1%", RED),
+        ("budgets", "Over their amount", 1, "1", RED),
+    ],
+)
+def test_a_figure_reads_as_it_should(
+    page: str, title: str, value: Any, text: str, colour: str | None
+) -> None:
+    shown = figure(page, title, value)
+
+    assert shown[0] == text
+    assert colour is None or shown[1].upper() == colour
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
+        made.database = "tallyspan"
+        fill(made, FACTS)
+        put(made, Budget("department", "research", "month", LONG_AGO, Decimal(10)))
+        yield made
+
+
+def asked(client: Client, page: str, found: dict[str, Any]) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    chosen = {name: [key("ada")] for name in ONE} if page in SINGLE else {}
+    sql = interpolate(found["targets"][0]["rawSql"], now - timedelta(days=90), now, chosen)
+    types = [row[:2] for row in client.query(f"DESCRIBE TABLE ({sql})").result_rows]
+    rows = client.query(sql)
+    columns = [{"name": name, "type": kind_of(kind)} for name, kind in types]
+    return {"panel": found, "columns": columns,
+            "rows": [[plain(value) for value in row] for row in rows.result_rows]}  # fmt: skip
+
+
+def kind_of(name: str) -> str:
+    """As the plugin converts: times, numbers (Decimal too), else text."""
+    inner = name.removeprefix("LowCardinality(").removeprefix("Nullable(")
+    if inner.startswith("Date"):
+        return "time"
+    return "number" if inner.startswith(("Int", "UInt", "Float", "Decimal")) else "string"
+
+
+def plain(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return float(value)
+        case datetime():
+            return value.timestamp() * 1000
+        case list():
+            return str(value)
+        case _:
+            return value
+
+
+def test_every_cell_of_every_table_has_a_text_and_hidden_columns_stay_hidden(
+    client: Client,
+) -> None:
+    tables = [
+        (name, found)
+        for name, page in pages().items()
+        for found in page["panels"]
+        if found["type"] == "table"
+    ]
+    questions = [asked(client, *each) for each in tables]
+
+    for (page, found), question, shown in zip(tables, questions, grafana(*questions), strict=True):
+        titles = [
+            said["value"]
+            for override in found["fieldConfig"]["overrides"]
+            for said in override["properties"]
+            if said["id"] == "displayName"
+        ]
+        assert shown["names"] == titles, (page, found["title"])
+        assert {"key", "before"} & {each["name"] for each in question["columns"]} <= set(
+            shown["hidden"]
+        )
+        for cells, row in zip(shown["cells"], question["rows"], strict=True):
+            for cell, value in zip(cells, row, strict=True):
+                assert not {"NaN", "undefined"} & set(cell["text"].split())
+                assert cell["text"] or value in (None, ""), (page, found["title"])
+
+
+def test_a_link_of_a_cell_leads_to_the_key_of_its_row(client: Client) -> None:
+    (shown,) = grafana(asked(client, "overview", panel("overview", "Top users")))
+
+    first = shown["cells"][0][0]
+    assert (first["text"], shown["cells"][0][4]["text"]) == ("ada", "$15.00")
+    assert first["href"] == f"/d/tallyspan-user?var-user={key('ada')}&from=now-30d&to=now"
+
+
+def test_a_budget_is_in_the_colour_of_its_state(client: Client) -> None:
+    (shown,) = grafana(asked(client, "budgets", panel("budgets", "All budgets")))
+    (row,) = [dict(zip(shown["names"], cells, strict=True)) for cells in shown["cells"]]
+
+    assert (row["Budget"]["text"], row["State"]["text"]) == ("$10.00", "over")
+    assert row["Used"]["text"].endswith("%")
+    assert row["State"]["color"].upper() == row["Used"]["color"].upper() == RED
+    assert row["Name"]["href"].startswith("/d/tallyspan-budgets?var-budget=k")
