@@ -73,9 +73,9 @@ class Metrics:
         """Count GenAI spans that arrived."""
         self._spans.inc(spans)
 
-    def stored(self, cost_status: str) -> None:
-        """Count one call that is on its way into the ledger, priced."""
-        self._calls.labels(cost_status).inc()
+    def stored(self, cost_status: str, calls: int) -> None:
+        """Count calls that are on their way into the ledger, priced."""
+        self._calls.labels(cost_status).inc(calls)
 
     def dropped(self, reason: Dropped, spans: int = 1) -> None:
         """Count spans that did not become a call."""

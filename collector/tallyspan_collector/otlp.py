@@ -5,6 +5,7 @@ by span, and are parsed once. What holds prompts or answers is never taken over.
 """
 
 import hashlib
+import struct
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,15 +36,22 @@ _CONTENT = (
 """Prompts and answers: never taken over, whatever the emitter sends."""
 MEMO_LIMIT = 50_000
 """Attributes remembered; then all are forgotten."""
+VALUES_OF_A_KEY = 2_000
+"""So many values of a key are remembered: those of an id never come again."""
 MEMO_BYTES = 160
 """A longer attribute hardly repeats."""
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+_LEAST_BYTES = 6
+_VALUE = 0x12
+_LONGEST_INT = 8
+"""Bytes; a longer one may be negative."""
+_MORE = 0x80
+"""Set in every byte of an integer but the last."""
 _ERROR = 2
 
 unreadable: Counter[str] = Counter()
 """Attributes that were left out because their bytes could not be read."""
 
-_memo: dict[bytes, tuple[str, object] | None] = {}
 _scopes: dict[bytes, tuple[str, str]] = {}
 _resources: dict[bytes, Attributes] = {}
 
@@ -107,31 +115,89 @@ def decode(body: bytes) -> list[Span]:
     return found
 
 
+class _Memo(dict[bytes, tuple[str, object]]):
+    """Serialised attribute -> key and value; one that is not known is read. No key: left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: Counter[str] = Counter()
+
+    def __missing__(self, raw: bytes) -> tuple[str, object]:
+        pair = _sliced(raw) or _parsed(raw)
+        key = pair[0]
+        if len(raw) <= MEMO_BYTES and (seen := self._values[key]) < VALUES_OF_A_KEY:
+            if len(self) >= MEMO_LIMIT:
+                self.clear()
+                self._values.clear()
+            self._values[key] = seen + 1
+            self[raw] = pair
+        return pair
+
+
+class _Keys(dict[bytes, str]):
+    """Serialised key -> key; empty: what it names is left out."""
+
+    def __missing__(self, raw: bytes) -> str:
+        key = raw.decode()
+        if key.startswith(_CONTENT):
+            key = ""
+        if len(self) >= MEMO_LIMIT:
+            self.clear()
+        self[raw] = key
+        return key
+
+
+_pair_of = _Memo().__getitem__
+_key_of = _Keys().__getitem__
+_LEFT_OUT: tuple[str, object] = ("", None)
+_STRING, _INT, _DOUBLE = 0x0A, 0x18, 0x21
+_double = struct.Struct("<d").unpack_from
+
+
 def _attributes(raws: Iterable[bytes]) -> Attributes:
-    made: Attributes = {}
-    remembered = _memo
-    for raw in raws:
-        try:
-            pair = remembered[raw]
-        except KeyError:
-            pair = _parsed(raw)
-        if pair is not None:
-            made[pair[0]] = pair[1]
+    made = dict(map(_pair_of, raws))
+    made.pop("", None)
     return made
 
 
-def _parsed(raw: bytes) -> tuple[str, object] | None:
+def _sliced(raw: bytes) -> tuple[str, object] | None:
+    """Return key and value of an attribute laid out as every encoder does; None: it is not.
+
+    Source: opentelemetry-proto, common/v1: KeyValue {1: key, 2: AnyValue}, lengths below 128.
+    """
+    size = len(raw)
+    if size < _LEAST_BYTES or raw[0] != _STRING:
+        return None
+    end = 2 + raw[1]
+    start = end + 3
+    if start >= size or raw[end] != _VALUE or end + 2 + raw[end + 1] != size:
+        return None
+    kind = raw[end + 2]
+    try:
+        key = _key_of(raw[2:end])
+        if not key:
+            return _LEFT_OUT
+        if kind == _STRING and start + 1 + raw[start] == size:
+            return key, raw[start + 1 :].decode()
+        if kind == _INT and size - start <= _LONGEST_INT and raw[-1] < _MORE:
+            number = raw[start] & 0x7F
+            for at in range(1, size - start):
+                number |= (raw[start + at] & 0x7F) << 7 * at
+            return key, number
+        if kind == _DOUBLE and start + 8 == size:
+            return key, _double(raw, start)[0]
+    except UnicodeDecodeError:
+        pass
+    return None  # the parser says what it makes of it
+
+
+def _parsed(raw: bytes) -> tuple[str, object]:
     try:
         said = KeyValue.FromString(raw)
     except ProtobufError:  # text that is no UTF-8, say: the span is worth more than the attribute
         unreadable["attribute"] += 1
-        return None
-    pair = None if said.key.startswith(_CONTENT) else (said.key, _value(said.value))
-    if len(raw) <= MEMO_BYTES:
-        if len(_memo) >= MEMO_LIMIT:
-            _memo.clear()
-        _memo[raw] = pair
-    return pair
+        return _LEFT_OUT
+    return _LEFT_OUT if said.key.startswith(_CONTENT) else (said.key, _value(said.value))
 
 
 def _value(value: AnyValue) -> object:

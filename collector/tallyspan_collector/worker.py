@@ -19,8 +19,8 @@ from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
+from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.loader import Loader
-from tallyspan_collector.ingest.seen import Seen
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.keys import READ_SECONDS, Keys
 from tallyspan_collector.listener import HttpServer
@@ -32,7 +32,6 @@ from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
-from tallyspan_collector.resolution.resolver import Resolver
 
 DRAIN_SECONDS = 10
 PRICES_SECONDS = 2.0
@@ -43,8 +42,9 @@ _log = structlog.get_logger()
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where there is one; the threads that load give way to it every 2 ms."""
     sys.setswitchinterval(0.002)
-    # A batch is thousands of objects that all die together: looking for cycles among them is waste.
-    gc.set_threshold(100_000, 20, 20)
+    # A batch is thousands of objects that all die together: looking for cycles among them while
+    # they live is waste, and stops every thread. The loader looks after each batch instead.
+    gc.set_threshold(1_000_000, 10, 10)
     if find_spec("uvloop") is None:
         asyncio.run(main)
     else:
@@ -106,23 +106,20 @@ class Worker:
         folder = config.data_dir / "spool"
         self._refusal = ""
         self._spool: Spool | None = None
-        self._seen: Seen | None = None
-        self._resolver: Resolver | None = None
+        self._journal: Journal | None = None
         self._loader: Loader | None = None
         try:
             self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
-            self._seen = Seen(folder / "seen.sqlite", config.seen_window)
-            self._resolver = Resolver(folder / "traces.sqlite")
+            self._journal = Journal(folder / FILE_NAME, seen_seconds=config.seen_window)
         except SpoolError as error:  # reads go on; what arrives is refused with the reason
             self._refusal = str(error)
             _log.error("spool.unusable", error=str(error))
         else:
             book = self._prices.book
             self._loader = Loader(
-                client, self._spool, self._seen, self._resolver, book, keys, self.metrics,
-                self._directory,
-            )  # fmt: skip
-            self._watch(self._spool)
+                client, self._spool, self._journal, book, keys, self.metrics, self._directory
+            )
+            self._watch(self._spool, self._loader)
         self._reading: asyncio.Task[None] | None = None
         self._pricing: asyncio.Task[None] | None = None
         self.metrics.watch(
@@ -138,11 +135,11 @@ class Worker:
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
 
-    def _watch(self, spool: Spool) -> None:
+    def _watch(self, spool: Spool, loader: Loader) -> None:
         watch = self.metrics.watch
         watch("tallyspan_spool_bytes", "Bytes that wait for the store", lambda: spool.waiting_bytes)
-        watch("tallyspan_spool_requests", "Requests to be decoded", lambda: spool.waiting[0])
-        watch("tallyspan_spool_batches", "Batches to be inserted", lambda: spool.waiting[1])
+        watch("tallyspan_spool_requests", "Requests to be decoded", lambda: spool.waiting)
+        watch("tallyspan_spool_batches", "Batches to be inserted", lambda: loader.waiting)
 
     async def start(self) -> Listening:
         """Listen and load. Raises `ConfigError`."""
@@ -159,6 +156,8 @@ class Worker:
         )
         self._reading = asyncio.create_task(self._read_keys())
         self._pricing = asyncio.create_task(self._watch_prices())
+        gc.collect()
+        gc.freeze()  # prices, tables, modules: there for good
         return listening
 
     async def stop(self) -> None:
@@ -172,10 +171,8 @@ class Worker:
             await asyncio.to_thread(self._loader.stop, DRAIN_SECONDS)
         if self._spool is not None:
             self._spool.close()
-        if self._seen is not None:
-            self._seen.close()
-        if self._resolver is not None:
-            self._resolver.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def metrics_text(self) -> str:
         """Return the metrics in Prometheus' text format."""

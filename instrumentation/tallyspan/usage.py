@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 
 
-@dataclass(slots=True, frozen=True)
+# Never changed once made; `frozen` would make making one four times as dear, and one is made a span.
+@dataclass(slots=True, unsafe_hash=True)
 class Usage:
     """Token counts of one call. None: the provider did not say; 0: it said zero.
 

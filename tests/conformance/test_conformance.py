@@ -1,7 +1,9 @@
 """What real packages emitted for recorded calls, read and resolved: the calls the recordings say."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +49,17 @@ def read(captured: dict[str, Any]) -> Iterator[Reading]:
         yield from (reader.read_log(span) for span in otlp.decode_logs(admit_logs(body).blob))
 
 
-def net(readings: list[Reading], folder: Path) -> list[Call]:
-    resolver = Resolver(folder / "traces.sqlite")
-    try:
-        return [each.call for each in resolver.resolve(readings, 1).entries]
-    finally:
-        resolver.close()
+def net(readings: list[Reading]) -> list[Call]:
+    with closing(sqlite3.connect(":memory:")) as file:
+        return Resolver(file).resolve(readings).calls
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.parent.name}/{case.stem}" for case in CASES])
-def test_what_was_captured_is_the_recorded_calls_and_nothing_else(
-    case: Path, tmp_path: Path
-) -> None:
+def test_what_was_captured_is_the_recorded_calls_and_nothing_else(case: Path) -> None:
     captured = json.loads(case.read_text())
     known = STATED_OTHERWISE.get(f"{case.parent.name}/{case.stem}", {})
     expected = [recorded | known for recorded in captured["expected"]]
-    calls = net(list(read(captured)), tmp_path)
+    calls = net(list(read(captured)))
 
     def counts(said: dict[str, Any]) -> tuple[Any, Any]:
         return said.get("input_tokens"), said.get("output_tokens")

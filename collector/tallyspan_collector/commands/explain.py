@@ -1,9 +1,10 @@
 """`tallyspan explain FILE`: what spans were taken for, what was merged, which price, the sum."""
 
 import argparse
+import sqlite3
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tallyspan_collector import entry, otlp
 from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Reader, Reading
+from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, DecodeError
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.receiver.otlp_json import to_protobuf
@@ -64,26 +66,19 @@ def explain(spans: Sequence[otlp.Span], book: PriceBook) -> Iterator[str]:
         yield "      tokens: " + (", ".join(_counts(call)) or "unknown")
         if call.quality_flags:
             yield f"      flags: {', '.join(call.quality_flags)}"
-        cost = entry.cost(call, book)
-        if cost["cost_usd"] is None:
-            yield f"      no cost: {cost['unpriced_reason']}"
+        (cost,) = entry.costs([call], book, Directory())
+        amount, prompt, answer = entry.usd(cost[:3])
+        if amount is None:
+            yield f"      no cost: {cost.unpriced_reason}"
             continue
-        parts = (
-            f" = {cost['input_cost_usd']} for the prompt + {cost['output_cost_usd']} for the answer"
-            if cost["input_cost_usd"] is not None
-            else ""
-        )
-        price = f" at {cost['price_id']} of {cost['price_source']}" if cost["price_id"] else ""
-        yield f"      {cost['cost_usd']} USD ({cost['cost_status']}){parts}{price}"
+        parts = f" = {prompt} for the prompt + {answer} for the answer" if prompt is not None else ""
+        price = f" at {cost.price_id} of {cost.price_source}" if cost.price_id else ""
+        yield f"      {amount} USD ({cost.cost_status}){parts}{price}"
 
 
 def _charges(readings: Sequence[Reading]) -> list[Call]:
-    with tempfile.TemporaryDirectory() as folder:
-        resolver = Resolver(Path(folder) / "traces.sqlite")
-        try:
-            return [each.call for each in resolver.resolve(readings, 1).entries]
-        finally:
-            resolver.close()
+    with closing(sqlite3.connect(":memory:")) as file:
+        return Resolver(file).resolve(readings).calls
 
 
 def _is_merged(other: Call, call: Call) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from tallyspan_collector import config
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.ingest import spool
+from tallyspan_collector.ingest import journal, spool
 
 
 def add_parser(commands: Any) -> None:
@@ -25,28 +26,36 @@ def add_parser(commands: Any) -> None:
         action = actions.add_parser(name, help=what)
         config.add_flags(action, (config.DATA_DIR,))
         if name in {"replay", "drop"}:
-            action.add_argument("ids", nargs="+", help="WORKER:ID as `spool dead` shows them")
+            action.add_argument("ids", nargs="+", help="as `spool dead` shows them")
         action.set_defaults(run=run)
 
 
-def _files(options: argparse.Namespace) -> dict[str, Path]:
+BATCH = "batch"
+
+
+def _files(options: argparse.Namespace) -> tuple[dict[str, Path], Path]:
+    """Return the spool of each worker, and the journal they share."""
     data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
-    found = {path.stem: path for path in sorted((data_dir / "spool").glob("[0-9]*.sqlite"))}
+    folder = data_dir / "spool"
+    found = {path.stem: path for path in sorted(folder.glob("[0-9]*.sqlite"))}
     if not found:
         raise ConfigError(f"--data-dir {data_dir}: no spool there")
-    return found
+    return found, folder / journal.FILE_NAME
 
 
 def _status(options: argparse.Namespace) -> int:
+    spools, shared = _files(options)
     rows = []
-    for worker, path in _files(options).items():
+    for worker, path in spools.items():
         state = spool.status(path)
-        rows.append({"worker": worker, **state})
+        planned = journal.status(shared, state.pop("id"))
+        rows.append({"worker": worker, **state, **planned})
     write_table(rows, sys.stdout)
     return 0
 
 
 def _dead(options: argparse.Namespace) -> int:
+    spools, shared = _files(options)
     rows = [
         {
             "id": f"{worker}:{dead.id}",
@@ -55,35 +64,48 @@ def _dead(options: argparse.Namespace) -> int:
             "bytes": dead.bytes,
             "reason": dead.reason,
         }
-        for worker, path in _files(options).items()
+        for worker, path in spools.items()
         for dead in spool.dead_letters(path)
+    ]
+    rows += [
+        {
+            "id": f"{BATCH}:{batch.batch_id}",
+            "since": "",
+            "kind": f"batch of {batch.rows} rows",
+            "bytes": batch.bytes,
+            "reason": batch.reason,
+        }
+        for batch in journal.refused_batches(shared)
     ]
     write_table(rows, sys.stdout)
     return 0
 
 
 def _replay(options: argparse.Namespace) -> int:
-    for named, path, number in _named(options):
-        if not spool.replay(path, number):
-            raise ConfigError(f"{named}: there is no such dead letter")
-        sys.stderr.write(f"{named} is given back\n")
-    return 0
+    return _each(options, spool.replay, journal.replay, "is given back")
 
 
 def _drop(options: argparse.Namespace) -> int:
-    for named, path, number in _named(options):
-        if not spool.drop(path, number):
-            raise ConfigError(f"{named}: there is no such dead letter")
-        sys.stderr.write(f"{named} is forgotten\n")
-    return 0
+    return _each(options, spool.drop, journal.drop, "is forgotten")
 
 
-def _named(options: argparse.Namespace) -> list[tuple[str, Path, int]]:
-    files = _files(options)
-    found = []
+def _each(
+    options: argparse.Namespace,
+    of_request: Callable[[Path, int], bool],
+    of_batch: Callable[[Path, int], bool],
+    said: str,
+) -> int:
+    spools, shared = _files(options)
     for named in options.ids:
-        worker, _, number = named.partition(":")
-        if worker not in files or not number.isdigit():
-            raise ConfigError(f"{named}: must be WORKER:ID as 'tallyspan spool dead' shows it")
-        found.append((named, files[worker], int(number)))
-    return found
+        kind, _, number = named.partition(":")
+        if kind not in {BATCH, *spools} or not number.isdigit():
+            raise ConfigError(f"{named}: must be an id as 'tallyspan spool dead' shows it")
+        found = (
+            of_batch(shared, int(number))
+            if kind == BATCH
+            else of_request(spools[kind], int(number))
+        )
+        if not found:
+            raise ConfigError(f"{named}: there is no such dead letter")
+        sys.stderr.write(f"{named} {said}\n")
+    return 0

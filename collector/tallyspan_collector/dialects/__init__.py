@@ -4,7 +4,8 @@ A file per emitter: where each field stands in its spans, and its token rule.
 """
 
 from tallyspan_collector.dialects.coding_agents import agent_of, as_span, is_call_record
-from tallyspan_collector.dialects.interpreter import Plan, interpret, plan
+from tallyspan_collector.dialects.interpreter import interpret
+from tallyspan_collector.dialects.plan import Plan, plan
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.registry import SERVICES, recognise
 from tallyspan_collector.otlp import Span

@@ -4,9 +4,9 @@ What is known of an emitter comes first, but its counts are checked against it: 
 fit in their whole, or a total that only adds up the other way, are believed over the table.
 """
 
-from tallyspan.usage import Usage
+from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.call import Flag
-from tallyspan_collector.dialects.table import Basis, Counted
+from tallyspan_collector.dialects.table import Basis
 
 INCLUSIVE_PROVIDERS = frozenset(
     {"openai", "azure.ai.openai", "gcp.gemini", "gcp.vertex_ai", "deepseek", "x_ai", "groq"}
@@ -15,41 +15,51 @@ INCLUSIVE_PROVIDERS = frozenset(
 
 _BESIDE = frozenset({"gcp.gemini", "gcp.vertex_ai"})
 """Their APIs state thoughts beside the output."""
+_INPUT, _OUTPUT, _READ, _WRITE, _THOUGHT = (
+    TOKEN_FIELDS.index(name)
+    for name in (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+    )
+)
 
 
 def settle(
-    counted: Counted, basis: Basis, provider: str, *, is_reasoning_outside: bool
-) -> tuple[Usage, list[Flag]]:
-    """Return the usage in our convention, and what is not beyond doubt about it."""
-    counts, flags = counted.counts, list[Flag]()
-    if -1 in counts.values():
+    counts: list[int | None],
+    total: int | None,
+    basis: Basis,
+    provider: str,
+    *,
+    is_settled: bool,
+    is_reasoning_outside: bool,
+) -> tuple[Flag, ...]:
+    """Bring the counts (in the order of `Usage`) into our convention, in place.
+
+    -1 is a count that cannot be one; it becomes None. `is_settled`: input and output are totals
+    already. Returns what is not beyond doubt.
+    """
+    flags: list[Flag] = []
+    if -1 in counts:
         flags.append(Flag.BAD_COUNT)
-        counts = {name: None if count == -1 else count for name, count in counts.items()}
-    given, made = counts.get("input_tokens"), counts.get("output_tokens")
-    cache = (counts.get("cache_read_tokens") or 0) + (counts.get("cache_write_tokens") or 0)
-    thought = counts.get("reasoning_tokens") or 0
-    outside = is_reasoning_outside or (thought > (made or 0) and provider in _BESIDE)
-    total = counted.total
-    if not counted.is_settled:
+        counts[:] = [None if count == -1 else count for count in counts]
+    given, made = counts[_INPUT], counts[_OUTPUT]
+    cache = (counts[_READ] or 0) + (counts[_WRITE] or 0)
+    thought = counts[_THOUGHT] or 0
+    if not is_settled:
         if cache and given is not None:
-            given = _with_cache(given, made, cache, total, basis, provider, flags)
-        if (
-            thought
-            and made is not None
-            and _is_outside(
-                given,
-                made,
-                thought,
-                total,
-                is_outside=outside,
-            )
-        ):
-            made += thought
+            given = counts[_INPUT] = _with_cache(given, made, cache, total, basis, provider, flags)
+        if thought and made is not None:
+            outside = is_reasoning_outside or (thought > made and provider in _BESIDE)
+            if _is_outside(given, made, thought, total, is_outside=outside):
+                made = counts[_OUTPUT] = made + thought
     if total is not None and total >= 0 and given is not None:
         _check_total(given, made or 0, cache, total, basis, flags)
     if (given is not None and cache > given) or (made is not None and thought > made):
         flags.append(Flag.CONTRADICTORY)
-    return Usage(**{**counts, "input_tokens": given, "output_tokens": made}), flags
+    return tuple(flags)
 
 
 def _with_cache(

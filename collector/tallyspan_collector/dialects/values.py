@@ -12,6 +12,7 @@ from tallyspan.answer import TOKENS_LIMIT
 _PLAIN_DECIMAL = re.compile(r"\d{1,12}(?:\.\d{1,30})?(?:[eE]-?\d{1,2})?\Z")
 _WHOLE = re.compile(r"\d{1,16}(?:\.0{1,6})?\Z")
 _NOTHING = frozenset({"", "none", "null", "undefined", "unknown"})
+_WORD = 1 + max(map(len, _NOTHING))
 _LITERAL_LIMIT = 65_536
 """Longer blobs (characters) are no usage; they are content that was not dropped."""
 _DEPTH_LIMIT = 6
@@ -22,7 +23,7 @@ def text(value: object) -> str:
     if value is None or isinstance(value, list | dict):
         return ""
     said = value.strip() if isinstance(value, str) else str(value)
-    return "" if said.lower() in _NOTHING else said
+    return "" if len(said) < _WORD and said.lower() in _NOTHING else said
 
 
 def first(value: object) -> str:

@@ -21,6 +21,7 @@ class Encoder:
 
     def __init__(self, client: Client, table: str) -> None:
         self._table = table
+        self._context: InsertContext | None = None
         described = client.create_insert_context(table, "*")
         self._types: dict[str, ClickHouseType] = dict(
             zip(described.column_names, described.column_types, strict=True)
@@ -35,20 +36,25 @@ class Encoder:
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> bytes:
         """Return the payload of columns of equal length."""
         names = list(columns)
-        types = [self._types[name] for name in names]
         rows = len(columns[names[0]])
+        context = self._context_of(names)
         blocks = bytearray()
         for start in range(0, rows, BLOCK_ROWS):
-            context = InsertContext(
-                self._table,
-                names,
-                types,
-                [columns[name][start : start + BLOCK_ROWS] for name in names],
-                column_oriented=True,
-                column_formats=self._formats,
-                block_size=BLOCK_ROWS,
-            )
+            context.data = [columns[name][start : start + BLOCK_ROWS] for name in names]
             made = b"".join(bytes(part) for part in self._codec.build_insert(context))
             blocks += made[made.index(_START_OF_DATA) + len(_START_OF_DATA) :]
         packed: bytes = lz4.frame.compress(bytes(blocks))
         return packed
+
+    def _context_of(self, names: list[str]) -> InsertContext:
+        # One that is used again: it refers to itself, and each would keep its data until a gc.
+        if self._context is None or self._context.column_names != names:
+            self._context = InsertContext(
+                self._table,
+                names,
+                [self._types[name] for name in names],
+                column_oriented=True,
+                column_formats=self._formats,
+                block_size=BLOCK_ROWS,
+            )
+        return self._context

@@ -15,8 +15,8 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.rollups import repair
-from tallyspan_collector.errors import SpoolError, StoreUnavailableError
-from tallyspan_collector.ingest.spool import Batch, Spool
+from tallyspan_collector.errors import StoreUnavailableError
+from tallyspan_collector.ingest.journal import Batch
 from tallyspan_collector.metrics import Metrics
 
 TABLE = "llm_calls"
@@ -42,23 +42,17 @@ _log = structlog.get_logger()
 class Inserter:
     """Sends batches in their order, one at a time."""
 
-    def __init__(self, client: Client, spool: Spool, metrics: Metrics) -> None:
+    def __init__(self, client: Client, metrics: Metrics) -> None:
         self._client = client
-        self._spool = spool
         self._metrics = metrics
         self._stopping = threading.Event()
         self.last_error = ""
 
-    def recover(self) -> None:
-        """Bring the batches of an unclean stop into the ledger."""
-        for batch in self._spool.planned():
-            _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
-            self.insert(batch, is_doubtful=True)
+    def insert(self, batch: Batch, *, is_doubtful: bool = False) -> str | None:
+        """Return once the ledger has the batch: "", or why the store will never take it.
 
-    def insert(self, batch: Batch, *, is_doubtful: bool = False) -> None:
-        """Return when the ledger has the batch and the spool forgot it, or `stop` was called.
-
-        While the store is away it is tried for ever; what the store will never take is buried.
+        While the store is away it is tried for ever; None: `stop` was called before it was there.
+        `is_doubtful`: the batch may have been sent before.
         """
         pause = 0.1
         while not self._stopping.is_set():
@@ -72,9 +66,8 @@ class Inserter:
                 self._metrics.insert_failed()
                 reason = one_line(error)
                 if any(name in reason for name in _CANNOT_EVER):
-                    _log.error("batch.buried", batch_id=batch.batch_id, error=reason)
-                    self._forget(batch, buried_for=reason)
-                    return
+                    _log.error("batch.refused", batch_id=batch.batch_id, error=reason)
+                    return reason
                 self.last_error = f"the store does not take what arrives: {reason}"
                 _log.warning("insert.failed", batch_id=batch.batch_id, error=reason)
                 is_doubtful = True
@@ -83,26 +76,12 @@ class Inserter:
             else:
                 self.last_error = ""
                 self._metrics.inserted(time.perf_counter() - started, batch.rows)
-                self._forget(batch)
-                return
+                return ""
+        return None
 
     def stop(self) -> None:
-        """Let a batch that the store does not take stay in the spool."""
+        """Let a batch that the store does not take stay in the journal."""
         self._stopping.set()
-
-    def _forget(self, batch: Batch, buried_for: str = "") -> None:
-        while True:
-            try:
-                if buried_for:
-                    self._spool.bury(batch, buried_for)
-                else:
-                    self._spool.confirm(batch)
-            except SpoolError as error:  # the disk is full, say; the row is removed when it can be
-                self.last_error = str(error)
-                if self._stopping.wait(1):
-                    return
-            else:
-                return
 
     def _send(self, batch: Batch) -> None:
         self._client.raw_insert(

@@ -1,33 +1,41 @@
 """Spooled requests -> calls -> prices -> batches -> the ledger, behind the acknowledgement."""
 
-import hashlib
+import gc
+import os
 import queue
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector import entry, otlp
+from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.entry import Cost
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
-from tallyspan_collector.ingest.seen import Seen, identity
-from tallyspan_collector.ingest.spool import LOGS, Batch, Request, Spool
+from tallyspan_collector.ingest.journal import Batch, Journal
+from tallyspan_collector.ingest.seen import identity
+from tallyspan_collector.ingest.spool import LOGS, Request, Spool
 from tallyspan_collector.keys import Keys
 from tallyspan_collector.metrics import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.resolution.resolver import Entry, Resolver
+from tallyspan_collector.resolution.node import Booked
 
 BATCH_CALLS = 20_000
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
+GC_SECONDS = 10
+"""How often cycles are looked for, between two batches; see `worker.run_loop`."""
+QUIET_LOOK_SECONDS = 10
+"""How often traces that wait for quiet are looked at while nothing arrives."""
 
 _CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _log = structlog.get_logger()
@@ -41,24 +49,27 @@ class Loader:
         self,
         client: Client,
         spool: Spool,
-        seen: Seen,
-        resolver: Resolver,
+        journal: Journal,
         book: PriceBook,
         keys: Keys,
         metrics: Metrics,
         directory: Directory,
     ) -> None:
         self._spool = spool
-        self._seen = seen
-        self._resolver = resolver
+        self._journal = journal
         self._book = book
         self._keys = keys
         self._metrics = metrics
         self._directory = directory
         self._reader = Reader()
         self._encoder = Encoder(client, TABLE)
-        self._inserter = Inserter(client, spool, metrics)
+        self._inserter = Inserter(client, metrics)
         self._batches: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
+        self._recovered = journal.planned(spool.id)
+        self._waiting = {batch.batch_id: batch for batch in self._recovered}
+        self._ended: queue.SimpleQueue[tuple[Batch, str]] = queue.SimpleQueue()
+        spool.resume(journal.progress(spool.id))
+        spool.planned_bytes = sum(len(batch.payload) for batch in self._recovered)
         self._is_draining = threading.Event()
         self._is_stopped = threading.Event()
         self._making = threading.Thread(target=self._make, name="loader", daemon=True)
@@ -69,6 +80,11 @@ class Loader:
     def last_error(self) -> str:
         """Why calls do not get into the ledger at the moment; empty: they do."""
         return self._last_error or self._inserter.last_error
+
+    @property
+    def waiting(self) -> int:
+        """Batches of which it is not known that the store has them."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Begin with what an earlier process left."""
@@ -85,16 +101,47 @@ class Loader:
         self._inserter.stop()
         self._making.join()
         self._inserting.join()
+        self._settle()
 
     def _insert(self) -> None:
-        self._inserter.recover()
+        for batch in self._recovered:
+            _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
+            self._insert_one(batch, is_doubtful=True)
         while (batch := self._batches.get()) is not None:
-            self._inserter.insert(batch)
+            self._insert_one(batch)
+
+    def _insert_one(self, batch: Batch, *, is_doubtful: bool = False) -> None:
+        refusal = self._inserter.insert(batch, is_doubtful=is_doubtful)
+        if refusal is not None:
+            self._ended.put((batch, refusal))
+
+    def _settle(self) -> None:
+        """Take out of the journal what the store has; mark what it refused for ever."""
+        ended: list[tuple[Batch, str]] = []
+        while not self._ended.empty():
+            ended.append(self._ended.get())
+        if not ended:
+            return
+        try:
+            with self._journal.change():
+                self._journal.settle(
+                    [batch for batch, refusal in ended if not refusal],
+                    [(batch, refusal) for batch, refusal in ended if refusal],
+                )
+        except SpoolError as error:  # the disk is full, say: after a restart they are verified
+            self._last_error = str(error)
+            for each in ended:
+                self._ended.put(each)
+            return
+        for batch, _ in ended:
+            self._waiting.pop(batch.batch_id, None)
+        self._spool.planned_bytes = sum(len(each.payload) for each in self._waiting.values())
 
     def _make(self) -> None:
         held: list[_Read] = []
-        calls, due = 0, 0.0
+        calls, due, look, clean = 0, 0.0, 0.0, 0.0
         while not self._is_stopped.is_set():
+            self._settle()
             wait = max(0.0, due - time.monotonic()) if held else BATCH_WAIT_SECONDS
             requests = self._spool.take(min(wait, BATCH_WAIT_SECONDS))
             if requests and not held:
@@ -108,6 +155,12 @@ class Loader:
             if held and (calls >= BATCH_CALLS or time.monotonic() >= due or is_over):
                 self._plan_until_done(held)
                 held, calls = [], 0
+            elif not held and time.monotonic() >= look:
+                look = time.monotonic() + QUIET_LOOK_SECONDS
+                self._plan_quiet()
+            if not held and time.monotonic() >= clean:
+                clean = time.monotonic() + GC_SECONDS
+                gc.collect()
             if is_over:
                 break
         self._batches.put(None)
@@ -126,7 +179,8 @@ class Loader:
         calls = sum(reading.kind is Kind.CALL for reading in kept)
         self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
         for reading in kept:
-            _join_trace(reading)
+            if reading.call is not None and reading.call.same_call_id:
+                _join_trace(reading.call)
         source = self._keys.source(request.source)
         if source is not None:
             for reading in kept:
@@ -170,75 +224,77 @@ class Loader:
                 return
 
     def _plan(self, held: Sequence[_Read]) -> None:
-        requests = [request for request, _ in held]
-        # By the first request alone: after a crash the batch may get more requests, not another id.
-        digest = hashlib.blake2b(f"{self._spool.id}:{requests[0].id}".encode(), digest_size=8)
-        batch_id = int.from_bytes(digest.digest())
         arrived = [reading for _, readings in held for reading in readings]
         by_identity: dict[int, Reading] = {}
         for reading in arrived:
-            if reading.call is not None:
-                key = identity(reading.call.trace_id, reading.call.span_id)
-                by_identity.setdefault(key, reading)
-        fresh = self._seen.claim(list(by_identity), batch_id) if arrived else set()
-        made = self._resolver.resolve(
-            [reading for key, reading in by_identity.items() if key in fresh], batch_id
-        )
-        try:
-            batch = None
-            costs: list[dict[str, Any]] = []
-            if made.entries:
-                columns, costs = self._columns(made.entries, batch_id)
-                payload = self._encoder.encode(columns)
-                batch = Batch(batch_id, len(made.entries), tuple(columns), payload)
-        except BaseException as error:
-            self._resolver.give_up()
-            if isinstance(error, _CannotBuildError):
-                # A request goes, maybe the one that names the batch: its claims are not to stay.
-                self._seen.release(batch_id)
-            raise
-        self._resolver.commit(made, costs)
-        self._spool.plan(requests, batch)
-        for cost in costs:
-            self._metrics.stored(str(cost["cost_status"]))
+            call = reading.call
+            if call is not None:
+                by_identity.setdefault(identity(call.trace_id, call.span_id), reading)
+        until = held[-1][0].id if held else None
+        costs: list[Cost] = []
+        batch = None
+        journal = self._journal
+        with journal.change():
+            fresh = journal.seen.claim(by_identity) if by_identity else set()
+            made = journal.resolver.resolve(
+                [reading for key, reading in by_identity.items() if key in fresh]
+            )
+            if made.calls or made.reversals:
+                batch, costs = self._batch(made.calls, made.reversals)
+            journal.resolver.commit(made, costs)
+            journal.plan(self._spool.id, until, batch)
+        if until is not None:
+            self._spool.forget(until)
+        for status, calls in Counter(cost.cost_status for cost in costs).items():
+            self._metrics.stored(status, calls)
         again = sum(reading.kind is Kind.CALL for reading in arrived) - sum(
             by_identity[key].kind is Kind.CALL for key in fresh
         )
         self._metrics.dropped(Dropped.DUPLICATE, again + made.duplicates)
         if batch is not None:
+            self._waiting[batch.batch_id] = batch
+            self._spool.planned_bytes += len(batch.payload)
             self._hand_on(batch)
 
-    def _columns(
-        self, entries: Sequence[Entry], batch_id: int
-    ) -> tuple[dict[str, list[object]], list[dict[str, Any]]]:
+    def _plan_quiet(self) -> None:
+        """Book what waited for its trace to be quiet, when nothing arrives that would."""
         try:
-            costs = [
-                entry.paid_by(each.call, self._directory)
-                | (
-                    entry.cost(each.call, self._book)
-                    if each.reversed_cost is None
-                    else entry.reversed_cost(each.reversed_cost)
-                )
-                for each in entries
-            ]
-            calls = [each.call for each in entries]
-            signs = [1 if each.reversed_cost is None else -1 for each in entries]
-            now = time.time_ns() // 1_000_000
-            return entry.columns(calls, costs, batch_id, now, signs), costs
+            if self._journal.resolver.has_quiet():
+                self._plan([])
+        except Exception as error:  # noqa: BLE001  the disk or a call: it is looked at again
+            self._last_error = f"batches cannot be made: {one_line(error)}"
+            _log.warning("batch.failed", error=one_line(error))
+
+    def _batch(
+        self, calls: Sequence[Call], reversals: Sequence[Booked]
+    ) -> tuple[Batch, list[Cost]]:
+        """Return the batch that books these, and what each call costs."""
+        batch_id = int.from_bytes(os.urandom(8))
+        try:
+            costs = entry.costs(calls, self._book, self._directory)
+            columns = entry.columns(
+                [*calls, *(booked.call for booked in reversals)],
+                [*costs, *(booked.cost.reversed() for booked in reversals)],
+                batch_id,
+                time.time_ns() // 1_000_000,
+                len(reversals),
+            )
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
+        payload = self._encoder.encode(columns)
+        return Batch(batch_id, len(calls) + len(reversals), tuple(columns), payload), costs
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
-        entries = [Entry(reading.call) for reading in readings if reading.call is not None]
+        calls = [reading.call for reading in readings if reading.call is not None]
         try:
-            if entries:
-                self._columns(entries, 0)
+            if calls:
+                self._batch(calls, ())
         except _CannotBuildError:
             return False
         return True
 
     def _hand_on(self, batch: Batch) -> None:
-        """Give the batch to the inserter; one not taken before the end stays in the spool."""
+        """Give the batch to the inserter; one not taken before the end stays in the journal."""
         while not self._is_stopped.is_set():
             try:
                 self._batches.put(batch, timeout=0.2)
@@ -248,13 +304,12 @@ class Loader:
                 return
 
 
-def _join_trace(reading: Reading) -> None:
+def _join_trace(call: Call) -> None:
     """Put a report that names another span as its very call into that span's trace.
 
     A background answer is retrieved in a trace of its own; traces are resolved one by one.
     """
-    call = reading.call
-    if call is not None and _CALL_ID.fullmatch(call.same_call_id):
+    if _CALL_ID.fullmatch(call.same_call_id):
         call.trace_id = call.same_call_id[:32]
 
 

@@ -17,6 +17,8 @@ _OF_THE_CALL = (
     "finish_reason", "source",
 )  # fmt: skip
 _SOURCES = {"provider": 0, "deferred": 1, "estimated": 2}
+_Agreed = dict[tuple[str, ...], tuple[str, ...]]
+"""Fields of identity -> what every wrapper that says them says."""
 
 
 def charges(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
@@ -29,7 +31,10 @@ def charges(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
         (only,) = nodes.values()
         if only.is_call:
             return [only.call]
-    found = [_merged(group, nodes) for group in groups(nodes)] if _has_calls(nodes) else []
+    found: list[Call] = []
+    if _has_calls(nodes):
+        agreed = _agreed(nodes)
+        found = [_merged(group, nodes, agreed) for group in groups(nodes)]
     if is_quiet:
         found += [
             replace(node.call, quality_flags=(*node.call.quality_flags, Flag.REMOTE_AGENT))
@@ -67,7 +72,7 @@ def _has_calls_below(agent: Node, nodes: Mapping[str, Node]) -> bool:
     return False
 
 
-def _merged(group: Sequence[Node], nodes: Mapping[str, Node]) -> Call:
+def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -> Call:
     """Return the group's best report, with what only the others say."""
     depth = {node.call.span_id: len(list(ancestors(node, nodes))) for node in group}
     ranked = sorted(group, key=lambda node: _rank(node, depth[node.call.span_id]))
@@ -93,7 +98,7 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node]) -> Call:
     for each in others:
         call.tags = {**each.tags, **call.tags}
         call.units = {**each.units, **call.units}
-    _identify(call, best, others, nodes)
+    _identify(call, best, others, nodes, agreed)
     if _disagree(group):
         call.quality_flags = tuple(dict.fromkeys((*call.quality_flags, Flag.REPORTS_DISAGREE)))
     return call
@@ -131,7 +136,9 @@ def _disagree(group: Sequence[Node]) -> bool:
     return len(stated) > 1
 
 
-def _identify(call: Call, best: Node, others: Sequence[Call], nodes: Mapping[str, Node]) -> None:
+def _identify(
+    call: Call, best: Node, others: Sequence[Call], nodes: Mapping[str, Node], agreed: _Agreed
+) -> None:
     """Take who the call is for from the nearest span that says it: its reports, what is around."""
     line = list(ancestors(best, nodes))
     around = [node.call for node in line]
@@ -147,16 +154,19 @@ def _identify(call: Call, best: Node, others: Sequence[Call], nodes: Mapping[str
                     setattr(call, name, getattr(each, name))
                 break
         else:
-            _take_unanimous(call, names, nodes)
+            for name, value in zip(names, agreed.get(names, ()), strict=False):
+                setattr(call, name, value)
 
 
-def _take_unanimous(call: Call, names: Sequence[str], nodes: Mapping[str, Node]) -> None:
-    """Take what all wrappers of the trace agree on: a span between may be unknown to us."""
-    said = {
-        tuple(getattr(node.call, name) for name in names)
-        for node in nodes.values()
-        if not node.is_call and any(getattr(node.call, name) for name in names)
-    }
-    if len(said) == 1:
-        for name, value in zip(names, said.pop(), strict=True):
-            setattr(call, name, value)
+def _agreed(nodes: Mapping[str, Node]) -> _Agreed:
+    """Return what all wrappers of the trace agree on: a span between may be unknown to us."""
+    found: _Agreed = {}
+    for names in _IDENTITY:
+        said = {
+            tuple(getattr(node.call, name) for name in names)
+            for node in nodes.values()
+            if not node.is_call and any(getattr(node.call, name) for name in names)
+        }
+        if len(said) == 1:
+            found[names] = said.pop()
+    return found

@@ -1,18 +1,16 @@
 """A span of a trace that matters for its charges, and how it is kept."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
 from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.reading import Kind, Reading
-
-Cost = dict[str, Any]
-"""The cost columns of an entry, as `entry.cost` makes them."""
+from tallyspan_collector.entry import Cost
 
 _NAMES = tuple(field.name for field in fields(Call))
 _USAGE, _FLAGS = _NAMES.index("usage"), _NAMES.index("quality_flags")
@@ -20,9 +18,9 @@ _said = attrgetter(*_NAMES)
 _counts = attrgetter(*Usage.__slots__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A call, or a wrapper that says who its calls are for."""
+    """A call, or a wrapper that says who its calls are for; equal to itself alone."""
 
     call: Call
     is_call: bool
@@ -41,24 +39,8 @@ class Node:
         return self.call.scope_name, self.call.service_name
 
 
-def pack(call: Call) -> list[Any]:
-    """Return what the call says, field by field, as JSON has it."""
-    said = list(_said(call))
-    said[_USAGE] = _counts(call.usage) if call.usage else None
-    return said
-
-
-def unpack(said: list[Any]) -> Call:
-    """Return the call again; fields that are newer than the file have their defaults."""
-    made = [*said]
-    made[_USAGE] = Usage(*made[_USAGE]) if made[_USAGE] else Usage()
-    made[_FLAGS] = tuple(made[_FLAGS])
-    return Call(*made)
-
-
-@dataclass(frozen=True, slots=True)
-class Booked:
-    """What stands in the ledger for a call: the call as booked, and its cost columns."""
+class Booked(NamedTuple):
+    """What stands in the ledger for a call: the call as booked, and what it cost."""
 
     call: Call
     cost: Cost
@@ -71,12 +53,12 @@ class Trace:
     nodes: dict[str, Node]
     booked: dict[str, Booked]
 
-    def dump(self) -> str:
-        """Return it as text."""
+    def dump(self) -> bytes:
+        """Return it as JSON."""
         return orjson.dumps(
             [
                 [
-                    [pack(node.call), node.is_call, node.may_be_charged]
+                    [_pack(node.call), node.is_call, node.may_be_charged]
                     for node in self.nodes.values()
                 ],
                 [
@@ -84,39 +66,52 @@ class Trace:
                     [
                         span_id
                         if (node := self.nodes.get(span_id)) and node.call is each.call
-                        else pack(each.call),
-                        _texts(each.cost),
+                        else _pack(each.call),
+                        tuple(each.cost),
                     ]
                     for span_id, each in self.booked.items()
                 ],
             ]
-        ).decode()
+        )
 
     @classmethod
-    def load(cls, dumped: str) -> Self:
-        """Return it from its text."""
+    def of_one(cls, call: Call, cost: Cost) -> Self:
+        """Return a trace of one call, booked as it came."""
+        return cls({call.span_id: Node(call, True)}, {call.span_id: Booked(call, cost)})
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Self:
+        """Return it from its JSON."""
         nodes, booked = orjson.loads(dumped)
-        calls = [Node(unpack(said), is_call, may) for said, is_call, may in nodes]
+        calls = [Node(_unpack(said), is_call, may) for said, is_call, may in nodes]
         by_id = {node.call.span_id: node for node in calls}
         charges = [
-            Booked(
-                by_id[said].call if isinstance(said, str) else unpack(said),
-                _decimals(cost),
-            )
+            Booked(by_id[said].call if isinstance(said, str) else _unpack(said), Cost(*cost))
             for said, cost in booked
         ]
         return cls(by_id, {each.call.span_id: each for each in charges})
 
 
-def _texts(cost: Cost) -> Cost:
-    return {
-        name: {"decimal": str(value)} if isinstance(value, Decimal) else value
-        for name, value in cost.items()
-    }
+def pack_lone(calls: Sequence[tuple[Call, Cost]]) -> bytes:
+    """Return calls that were booked as they came, and their costs, as JSON."""
+    return orjson.dumps([[_pack(call), tuple(cost)] for call, cost in calls])
 
 
-def _decimals(cost: Cost) -> Cost:
-    return {
-        name: Decimal(value["decimal"]) if isinstance(value, dict) else value
-        for name, value in cost.items()
-    }
+def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]]:
+    """Return those of them that are asked for."""
+    said = orjson.loads(packed)
+    return [(_unpack(said[number][0]), Cost(*said[number][1])) for number in numbers]
+
+
+def _pack(call: Call) -> list[Any]:
+    """Return what the call says, field by field, as JSON has it."""
+    said = list(_said(call))
+    said[_USAGE] = _counts(call.usage)
+    return said
+
+
+def _unpack(said: list[Any]) -> Call:
+    """Return the call again; fields that are newer than the file have their defaults."""
+    said[_USAGE] = Usage(*said[_USAGE])
+    said[_FLAGS] = tuple(said[_FLAGS])
+    return Call(*said)

@@ -6,8 +6,9 @@ the other or names it as its very call: so each report finds its own among calls
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import combinations, product
 
 from tallyspan_collector.call import Call
 from tallyspan_collector.resolution.node import Node
@@ -50,21 +51,63 @@ def ancestors(node: Node, nodes: Mapping[str, Node]) -> Iterator[Node]:
 
 
 _Candidate = tuple[int, int, str, str]
+_Pair = tuple[Node, Node]
 
 
 def _candidates(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterator[_Candidate]:
     """Yield pairs that may be one call: certainty (0 most), how far apart (ns), their span ids."""
-    for number, first in enumerate(calls):
-        for second in calls[number + 1 :]:
-            one, other = first.call, second.call
-            if one.part or other.part:
-                continue  # a call of its own inside another's answer
-            certainty = _certainty(first, second, lines)
-            if certainty is not None:
-                apart = abs(one.start_time_ns - other.start_time_ns) + abs(
-                    one.end_time_ns - other.end_time_ns
-                )
-                yield certainty, apart, one.span_id, other.span_id
+    met: set[tuple[str, str]] = set()
+    own = [node for node in calls if not node.call.part]  # the others are of an answer's inside
+    for first, second in _pairs(own, lines):
+        one, other = first.call, second.call
+        named = min((one.span_id, other.span_id), (other.span_id, one.span_id))
+        if named in met:
+            continue
+        met.add(named)
+        certainty = _certainty(first, second, lines)
+        if certainty is not None:
+            apart = abs(one.start_time_ns - other.start_time_ns) + abs(
+                one.end_time_ns - other.end_time_ns
+            )
+            yield certainty, apart, *named
+
+
+def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterator[_Pair]:
+    """Yield every pair that `_certainty` may say something of, without comparing all with all.
+
+    A trace may have thousands of calls: those that name each other, are inside each other, or are
+    of two emitters and have an answer id, token counts or (one of them silent) a parent in common.
+    """
+    by_name = {f"{node.call.trace_id}-{node.call.span_id}": node for node in calls}
+    for node in calls:
+        named = by_name.get(node.call.same_call_id)
+        if named is not None and named is not node:
+            yield node, named
+        for outer in lines[node.call.span_id]:
+            if outer.is_call and not outer.call.part:
+                yield node, outer
+    if len({node.emitter for node in calls}) == 1:
+        return
+    yield from _of_two_emitters(calls, lambda call: call.response_id)
+    yield from _of_two_emitters(
+        calls,
+        lambda call: call.usage.input_tokens is not None
+        and (call.usage.input_tokens, call.usage.output_tokens),
+    )
+    for first, second in _of_two_emitters(calls, lambda call: (call.parent_span_id,)):
+        if not first.call.usage or not second.call.usage:
+            yield first, second
+
+
+def _of_two_emitters(calls: Sequence[Node], by: Callable[[Call], object]) -> Iterator[_Pair]:
+    """Yield the pairs of two emitters' calls that agree in something they say."""
+    alike: dict[object, dict[tuple[str, str], list[Node]]] = {}
+    for node in calls:
+        if shared := by(node.call):
+            alike.setdefault(shared, {}).setdefault(node.emitter, []).append(node)
+    for of_emitters in alike.values():
+        for mine, theirs in combinations(of_emitters.values(), 2):
+            yield from product(mine, theirs)
 
 
 def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -> int | None:

@@ -19,7 +19,7 @@ from running import Running, running_collector
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.ingest.inserter import Inserter
-from tallyspan_collector.ingest.spool import Batch, Spool
+from tallyspan_collector.ingest.journal import Batch, Journal, drop, refused_batches, replay
 from tallyspan_collector.metrics import Metrics
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -42,24 +42,21 @@ class Recorder(Metrics):
         self.repairs.append((kind, rows))
 
 
-def a_batch(collector: Running, tmp_path: Path, user: str, calls: int) -> tuple[Batch, Spool]:
+def a_batch(collector: Running, user: str, calls: int) -> Batch:
     """A batch as the loader plans one, not inserted yet."""
     from tallyspan_collector import dialects, entry, otlp
+    from tallyspan_collector.directory.lookup import Directory
     from tallyspan_collector.ingest.block import Encoder
     from tallyspan_collector.pricing.book import PriceBook
 
     spans = [span(number, {**CHAT, "user.id": user}) for number in range(1, calls + 1)]
     read = [dialects.Reader().read(each).call for each in otlp.decode(request(*spans))]
     found = [call for call in read if call is not None]
-    book = PriceBook.load()
     batch_id = int.from_bytes(os.urandom(8))
-    costs = [entry.cost(call, book) for call in found]
+    costs = entry.costs(found, PriceBook.load(), Directory())
     columns = entry.columns(found, costs, batch_id, 1_790_000_000_000)
     payload = Encoder(collector.client, "llm_calls").encode(columns)
-    spool = Spool(tmp_path / "own.sqlite", 1 << 30)
-    batch = Batch(batch_id, calls, tuple(columns), payload)
-    spool.plan([], batch)
-    return batch, spool
+    return Batch(batch_id, calls, tuple(columns), payload)
 
 
 def count(collector: Running, user: str) -> int:
@@ -67,24 +64,21 @@ def count(collector: Running, user: str) -> int:
     return int(collector.rows(sql, user=user)[0]["n"])
 
 
-def test_a_batch_of_an_unclean_stop_is_sent_again_and_is_there_once(
-    collector: Running, tmp_path: Path
-) -> None:
-    batch, spool = a_batch(collector, tmp_path, "unclean", 50)
-    Inserter(collector.client, spool, Metrics())._send(batch)  # and then the process died
-    Inserter(collector.client, spool, Metrics()).recover()
+def test_a_batch_of_an_unclean_stop_is_sent_again_and_is_there_once(collector: Running) -> None:
+    batch = a_batch(collector, "unclean", 50)
+    Inserter(collector.client, Metrics())._send(batch)  # and then the process died
+    refusal = Inserter(collector.client, Metrics()).insert(batch, is_doubtful=True)
 
     assert count(collector, "unclean") == 50
-    assert spool.planned() == []
-    spool.close()
+    assert refusal == ""
 
 
 def test_rows_the_store_lost_behind_its_deduplication_log_are_added_again(
-    collector: Running, tmp_path: Path
+    collector: Running,
 ) -> None:
-    batch, spool = a_batch(collector, tmp_path, "lost", 60)
+    batch = a_batch(collector, "lost", 60)
     metrics = Recorder()
-    inserter = Inserter(collector.client, spool, metrics)
+    inserter = Inserter(collector.client, metrics)
     inserter._send(batch)
     # What a kill between log and part leaves behind: the token is known, the rows are not there.
     collector.client.command(
@@ -95,7 +89,7 @@ def test_rows_the_store_lost_behind_its_deduplication_log_are_added_again(
     inserter._send(batch)
     assert 0 < left == count(collector, "lost") < 60  # the token alone does not help
 
-    inserter.recover()
+    inserter.insert(batch, is_doubtful=True)
     assert count(collector, "lost") == 60
     assert metrics.repairs == [("lost", 60 - left)]
     (row,) = collector.rows(
@@ -103,26 +97,32 @@ def test_rows_the_store_lost_behind_its_deduplication_log_are_added_again(
         " WHERE user_id = 'lost'"
     )
     assert row["spans"] == 60
-    spool.close()
 
 
-def test_a_batch_the_store_will_never_take_is_buried_and_the_next_goes_in(
+def test_a_batch_the_store_will_never_take_is_kept_apart_and_the_next_goes_in(
     collector: Running, tmp_path: Path
 ) -> None:
-    good, spool = a_batch(collector, tmp_path, "after-poison", 3)
-    bad = Batch(1, 1, good.columns, b'\x04"M\x18 no frame')
-    inserter = Inserter(collector.client, spool, Metrics())
-    spool.plan([], bad)
+    good = a_batch(collector, "after-poison", 3)
     broken = Batch(2, 1, ("start_time", "no_such_column"), good.payload)
-    spool.plan([], broken)
-    inserter.insert(broken)
-    inserter.insert(good)
-
-    from tallyspan_collector.ingest.spool import dead_letters
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    with journal.change():
+        journal.plan(1, 5, good)
+        journal.plan(1, 6, broken)
+    inserter = Inserter(collector.client, Metrics())
+    refusal = inserter.insert(broken)
+    assert refusal
+    assert inserter.insert(good) == ""
+    with journal.change():
+        journal.settle([good], [(broken, refusal)])
 
     assert count(collector, "after-poison") == 3
-    assert [dead.source for dead in dead_letters(spool.path)] == ["2"]
-    spool.close()
+    assert [(each.batch_id, each.reason) for each in refused_batches(path)] == [(2, refusal)]
+    assert journal.planned(1) == []
+    assert replay(path, 2)
+    assert journal.planned(1) == [broken]
+    assert not drop(path, 2)  # it is not refused any more
+    journal.close()
 
 
 def start(data_dir: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:

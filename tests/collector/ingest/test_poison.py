@@ -1,8 +1,8 @@
 """A call that cannot be priced or written takes its own request along, and no other."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +11,8 @@ from otlp_spans import CHAT, request, span
 from running import running_collector
 from tallyspan_collector import entry
 from tallyspan_collector.call import Call
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.entry import Cost
 from tallyspan_collector.ingest.spool import dead_letters
 from tallyspan_collector.pricing.book import PriceBook
 
@@ -20,14 +22,14 @@ TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 def test_the_requests_around_a_poisonous_one_are_booked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = entry.cost
+    sound = entry.costs
 
-    def cost(call: Call, book: PriceBook) -> dict[str, Any]:
-        if call.user_id == "poison":
+    def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
+        if any(call.user_id == "poison" for call in calls):
             raise ArithmeticError("cannot be priced")
-        return sound(call, book)
+        return sound(calls, book, directory)
 
-    monkeypatch.setattr(entry, "cost", cost)
+    monkeypatch.setattr(entry, "costs", costs)
     with (
         running_collector(tmp_path) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,

@@ -1,6 +1,8 @@
 """One provider call, told of by several emitters: one net charge, the right tokens and user."""
 
 import itertools
+import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 
 from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects import Kind, Reader
+from tallyspan_collector.entry import Cost
 from tallyspan_collector.otlp import Span
+from tallyspan_collector.resolution import same_call
+from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.resolver import Resolver
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -101,21 +106,19 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.batches = 0
-        self.resolver = Resolver(path)
         self.rows: list[tuple[int, Call]] = []
+        self.restart()
 
     def book(self, spans: Sequence[Span], now_ms: int | None = None) -> None:
         reader = Reader()
-        self.batches += 1
-        made = self.resolver.resolve([reader.read(span) for span in spans], self.batches, now_ms)
-        costs = [{"cost_usd": None} for _ in made.entries]
-        self.resolver.commit(made, costs, now_ms)
-        self.rows += [(1 if e.reversed_cost is None else -1, e.call) for e in made.entries]
+        made = self.resolver.resolve([reader.read(span) for span in spans], now_ms)
+        self.resolver.commit(made, [Cost() for _ in made.calls], now_ms)
+        self.rows += [(-1, booked.call) for booked in made.reversals]
+        self.rows += [(1, call) for call in made.calls]
 
     def restart(self) -> None:
-        self.resolver.close()
-        self.resolver = Resolver(self.path)
+        self.file = sqlite3.connect(self.path, isolation_level=None)
+        self.resolver = Resolver(self.file)
 
     @property
     def net(self) -> list[Call]:
@@ -172,7 +175,7 @@ def test_any_layers_in_any_order_over_any_batches_are_one_charge(
         ledger.book(batch)
         if is_restarted:
             ledger.restart()
-    ledger.resolver.close()
+    ledger.file.close()
 
     (charged,) = ledger.net
     assert (charged.usage.input_tokens, charged.usage.output_tokens) == (1200, 80)
@@ -201,7 +204,7 @@ def test_two_calls_of_one_agent_stay_two(
     ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
     for batch in batches_of([*first, *second], cuts):
         ledger.book(batch)
-    ledger.resolver.close()
+    ledger.file.close()
 
     assert sorted(call.response_id for call in ledger.net) == ["chatcmpl-1", "chatcmpl-2"]
 
@@ -294,18 +297,62 @@ def test_a_local_agents_total_is_never_charged(ledger: Ledger) -> None:
     assert ledger.net == []
 
 
-def test_a_batch_that_comes_again_makes_the_same_entries(ledger: Ledger) -> None:
-    reader = Reader()
-    ledger.book([GENAI])
-    readings = [reader.read(span) for span in (OURS, AGENT)]
-    first = ledger.resolver.resolve(readings, 77)
-    ledger.resolver.commit(first, [{"cost_usd": None}] * len(first.entries))
-    ledger.restart()
-    again = ledger.resolver.resolve(readings, 77)
-    ledger.resolver.give_up()
+@given(st.data())
+def test_no_pair_that_could_be_one_call_is_left_uncompared(data: st.DataObject) -> None:
+    nodes: dict[str, Node] = {}
+    for number in range(1, data.draw(st.integers(2, 7)) + 1):
+        layer = data.draw(st.sampled_from([*LAYERS, AGENT]))
+        said = dict(layer.attributes)
+        if data.draw(st.booleans()):
+            said = {key: value for key, value in said.items() if "usage" not in key}
+        if "gen_ai.response.id" in said:
+            said["gen_ai.response.id"] = data.draw(st.sampled_from(["", "a", "b"]))
+        if data.draw(st.booleans()):
+            said["tallyspan.call.id"] = f"{TRACE}-{data.draw(st.integers(1, 7)):016x}"
+        start = data.draw(st.integers(0, 900))
+        node = Node.of(
+            Reader().read(
+                changed(
+                    layer,
+                    span_id=f"{number:016x}",
+                    parent_span_id=f"{data.draw(st.integers(0, 7)):016x}",
+                    attributes=said,
+                    start_time_ns=START + start * MS,
+                    end_time_ns=START + (start + data.draw(st.integers(0, 600))) * MS,
+                )
+            )
+        )
+        if node is not None:
+            nodes[node.call.span_id] = node
+    calls = [node for node in nodes.values() if node.is_call]
+    lines = {node.call.span_id: list(same_call.ancestors(node, nodes)) for node in calls}
+    possible = {
+        frozenset((one.call.span_id, other.call.span_id))
+        for one, other in itertools.combinations(calls, 2)
+        if not one.call.part and not other.call.part
+        if same_call._certainty(one, other, lines) is not None
+    }
 
-    assert again.entries == first.entries
-    assert len(again.entries) == 2
+    compared = {frozenset(found[2:]) for found in same_call._candidates(calls, lines)}
+    assert compared == possible
+
+
+def test_a_trace_of_thousands_of_calls_is_worked_out_in_a_moment(ledger: Ledger) -> None:
+    many = [
+        a_span(
+            number,
+            "tallyspan" if number % 2 else "opentelemetry.instrumentation.openai.v1",
+            {**CHAT, "gen_ai.response.id": f"r-{number // 2}"},
+            9_999_999,
+            (number, number + 5),
+        )
+        for number in range(2, 6_002)
+    ]
+    began = time.process_time()
+    ledger.book(many)
+
+    assert len(ledger.net) == 3_000
+    assert time.process_time() - began < 20  # all with all would be minutes
 
 
 def test_wrappers_are_read_as_such() -> None:

@@ -1,0 +1,136 @@
+"""Which attributes of a shape of spans (a scope, a service, a set of keys) answer what."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from tallyspan import semconv
+from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_collector.dialects.reading import Kind
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+
+OWN = ("response_id", "user_id", "conversation_id", "agent_id", "same_call_id")
+"""Fields of `Call` that differ from call to call; the other texts repeat, and are kept."""
+COMMON_LIMIT = 2_000
+_TAGS_LIMIT = 32
+_FINISH = (
+    semconv.FINISH_REASONS,
+    "gen_ai.response.finish_reason",
+    "gen_ai.completion.0.finish_reason",
+    "llm.finish_reason",
+    "ai.response.finishReason",
+    "anthropic.message.stop_reason",
+)
+_STREAM = (semconv.REQUEST_STREAM, "llm.is_streaming", "gen_ai.is_streaming", "llm.stream")
+_FIRST_CHUNK = (semconv.TIME_TO_FIRST_CHUNK, "gen_ai.server.time_to_first_token")
+
+
+class Common(NamedTuple):
+    """What spans have in common whose repeating attributes agree.
+
+    `said` are the arguments of `Call` from `provider_name` on, in their order, the own fields left
+    empty; `basis` is the token rule.
+    """
+
+    kind: Kind
+    reason: str
+    is_inferred: bool
+    is_agent: bool
+    is_settled: bool
+    basis: Basis
+    said: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """How to read spans of a shape: only the keys that are there.
+
+    `repeating` fetches the values of `repeating_keys`; `known` remembers what they came to.
+    """
+
+    dialect: Dialect
+    blobs: Names
+    operation: Names
+    wrapper_key: str
+    texts: tuple[tuple[str, Names], ...]
+    own: tuple[tuple[str, Names], ...]
+    tokens: tuple[tuple[int, Names], ...]
+    total: Names
+    added: tuple[tuple[int, Names], ...]
+    tags: tuple[tuple[str, str], ...]
+    units: tuple[tuple[str, str], ...]
+    claimed_cost: Names
+    cache_hit: Names
+    finish: Names
+    stream: Names
+    first_chunk: Names
+    has_reported_cost: bool
+    repeating: Callable[[Attributes], tuple[object, ...]]
+    known: dict[tuple[object, ...], Common] = field(default_factory=dict)
+
+
+def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
+    """Return how to read spans that have these attributes."""
+
+    def here(names: Names) -> Names:
+        return tuple(name for name in names if name.partition("#")[0] in keys)
+
+    def table(of: Mapping[str, Names]) -> tuple[tuple[str, Names], ...]:
+        return tuple((name, found) for name, names in of.items() if (found := here(names)))
+
+    def counts(of: Mapping[str, Names]) -> tuple[tuple[int, Names], ...]:
+        return tuple((TOKEN_FIELDS.index(name), found) for name, found in table(of))
+
+    texts = table(dialect.texts)
+    taken = {name for names in dialect.texts.values() for name in names}
+    blobs = {
+        name.partition("#")[0]
+        for names in (*dialect.texts.values(), *dialect.tokens.values(), dialect.total)
+        for name in here(names)
+        if "#" in name
+    }
+    operation, cache_hit, stream = here(dialect.operation), here(dialect.cache_hit), here(_STREAM)
+    status = here((semconv.HTTP_STATUS,))
+    repeating_texts = tuple(each for each in texts if each[0] not in OWN)
+    repeating = (*operation, *cache_hit, *stream, *status)
+    repeating += tuple(name for _, names in repeating_texts for name in names)
+    return Plan(
+        dialect=dialect,
+        blobs=tuple(sorted(blobs)),
+        operation=operation,
+        wrapper_key=next(
+            (key for key in sorted(keys) for mark in dialect.wrapper_keys if matches(mark, key)), ""
+        ),
+        texts=repeating_texts,
+        own=tuple(each for each in texts if each[0] in OWN),
+        tokens=counts(dialect.tokens),
+        total=here(dialect.total),
+        added=counts(dialect.added),
+        tags=_under(dialect.tags, keys - taken)[:_TAGS_LIMIT],
+        units=_under(dialect.units, keys),
+        claimed_cost=here(dialect.claimed_cost),
+        cache_hit=cache_hit,
+        finish=here(_FINISH),
+        stream=stream,
+        first_chunk=here(_FIRST_CHUNK),
+        has_reported_cost=semconv.REPORTED_COST_USD in keys,
+        repeating=_fetch(tuple(dict.fromkeys(repeating)), is_sparse=bool(blobs)),
+    )
+
+
+def _fetch(keys: Names, *, is_sparse: bool) -> Callable[[Attributes], tuple[object, ...]]:
+    """Return what fetches the values of the keys; sparse: a place in a blob may be missing."""
+    if len(keys) > 1 and not is_sparse:
+        return itemgetter(*keys)  # type: ignore[return-value]  # of several keys: a tuple
+    return lambda said: tuple(map(said.get, keys))
+
+
+def _under(prefixes: Names, keys: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Return key and the rest of it, of the keys that start with one of the prefixes."""
+    return tuple(
+        (key, key.removeprefix(prefix))
+        for prefix in prefixes
+        for key in sorted(keys)
+        if key.startswith(prefix)
+    )

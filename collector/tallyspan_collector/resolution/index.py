@@ -1,0 +1,161 @@
+"""Recent traces by id, in SQLite: what each is known to hold.
+
+Most traces have one call and are never heard of again. Those are kept packed, `CHUNK` together, and
+the youngest in memory too; a trace that is touched a second time gets a row of its own.
+
+Two sets of tables take turns, so forgetting is one DELETE: a trace is known for at least the window
+after its last span, and for at most two. A trace that waits for quiet is not forgotten.
+
+A trace is found by 63 bits made of its id. Two traces of a window that share them (one chance in
+10^7 a day at a million calls) would be worked out as one, which changes nothing unless their spans
+name each other.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
+
+import lz4.block
+
+from tallyspan_collector.call import Call
+from tallyspan_collector.entry import Cost
+from tallyspan_collector.resolution.node import Trace, pack_lone, unpack_lone
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS traces_{n}
+    (id INTEGER PRIMARY KEY, touched_ms INTEGER NOT NULL, is_waiting INTEGER NOT NULL,
+     state BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS waiting_{n} ON traces_{n} (touched_ms) WHERE is_waiting;
+CREATE TABLE IF NOT EXISTS lone_{n} (id INTEGER PRIMARY KEY, place INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS chunks_{n} (chunk INTEGER PRIMARY KEY, calls BLOB NOT NULL);
+"""
+_TURN = "CREATE TABLE IF NOT EXISTS trace_turn (one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)"
+CHUNK = 32
+RECENT = 8_192
+"""Lone calls kept in memory: the next span of an agent's trace mostly comes within seconds."""
+_PRIME = 0x6A09E667F3BCC91D
+"""Between 2^62 and 2^63, so that a remainder is an integer of SQLite's; all bits of an id matter."""
+
+
+def short_id(hexadecimal: str) -> int:
+    """Return the 63 bits that an id, or several joined, is found by."""
+    return int(hexadecimal, 16) % _PRIME
+
+
+class TraceIndex:
+    """The traces of one file; every call belongs to a transaction of the caller's."""
+
+    def __init__(self, file: sqlite3.Connection, window_seconds: int) -> None:
+        self._file = file
+        self._window_ms = window_seconds * 1000
+        self._recent: dict[int, tuple[Call, Cost]] = {}
+        file.executescript(_SCHEMA.format(n=0) + _SCHEMA.format(n=1) + _TURN)
+
+    def find(self, keys: Collection[int], now_ms: int) -> dict[int, Trace]:
+        """Return what is known of those traces."""
+        asked = json.dumps(list(keys))
+        found: dict[int, Trace] = {}
+        lone: dict[int, tuple[int, int]] = {}
+        for turn in reversed(self._turns(now_ms)):  # the current one has the last word
+            found |= self._load(turn, "id IN (SELECT value FROM json_each(?))", asked)
+            rows = self._file.execute(
+                f"SELECT id, place FROM lone_{turn} WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608  own names
+                (asked,),
+            )
+            lone |= {key: (turn, place) for key, place in rows}
+        return self._unpack({key: at for key, at in lone.items() if key not in found}) | found
+
+    def quiet(self, since_ms: int, now_ms: int) -> dict[int, Trace]:
+        """Return the traces that wait and were not touched since then."""
+        found: dict[int, Trace] = {}
+        for turn in self._turns(now_ms):
+            found |= self._load(turn, "is_waiting AND touched_ms < ?", since_ms)
+        return found
+
+    def keep(self, touched: Mapping[int, tuple[Trace, bool]], now_ms: int) -> None:
+        """Remember traces as they are now; the flag says that one waits for quiet."""
+        current, other = self._turns(now_ms)
+        self._file.executemany(
+            f"INSERT OR REPLACE INTO traces_{current} VALUES (?, ?, ?, ?)",
+            [(key, now_ms, waits, trace.dump()) for key, (trace, waits) in touched.items()],
+        )
+        self._file.executemany(
+            f"DELETE FROM traces_{other} WHERE id = ?",  # noqa: S608  own name
+            [(key,) for key in touched],
+        )
+
+    def keep_lone(self, keys: Sequence[int], calls: Sequence[tuple[Call, Cost]], now_ms: int) -> None:
+        """Remember new traces of one call each, booked at that cost."""
+        turn, _ = self._turns(now_ms)
+        (first,) = self._file.execute(
+            f"SELECT ifnull(max(chunk), -1) + 1 FROM chunks_{turn}"  # noqa: S608  own name
+        ).fetchone()
+        # in the order of the keys, so that each page of the table is met once
+        ordered = sorted(zip(keys, calls, strict=True), key=lambda each: each[0])
+        self._file.executemany(
+            f"INSERT INTO chunks_{turn} VALUES (?, ?)",
+            [
+                (first + start // CHUNK, _packed([call for _, call in ordered[start : start + CHUNK]]))
+                for start in range(0, len(ordered), CHUNK)
+            ],
+        )
+        self._file.execute(
+            f"INSERT OR REPLACE INTO lone_{turn} SELECT value, ? + key FROM json_each(?)",  # noqa: S608  own name
+            (first * CHUNK, json.dumps([key for key, _ in ordered])),
+        )
+        recent = self._recent
+        recent |= ordered[-RECENT:]
+        for key in list(islice(recent, max(0, len(recent) - RECENT))):
+            del recent[key]
+
+    def _load(self, turn: int, where: str, value: object) -> dict[int, Trace]:
+        rows = self._file.execute(f"SELECT id, state FROM traces_{turn} WHERE {where}", (value,))  # noqa: S608  own text
+        return {key: Trace.load(state) for key, state in rows}
+
+    def _unpack(self, places: Mapping[int, tuple[int, int]]) -> dict[int, Trace]:
+        found: dict[int, Trace] = {}
+        in_chunks: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for key, (turn, place) in places.items():
+            if key in self._recent:
+                found[key] = Trace.of_one(*self._recent[key])
+            else:
+                chunk, offset = divmod(place, CHUNK)
+                in_chunks.setdefault((turn, chunk), []).append((key, offset))
+        for (turn, chunk), wanted in in_chunks.items():
+            (blob,) = self._file.execute(
+                f"SELECT calls FROM chunks_{turn} WHERE chunk = ?",  # noqa: S608  own name
+                (chunk,),
+            ).fetchone()
+            calls = unpack_lone(lz4.block.decompress(blob), [offset for _, offset in wanted])
+            found |= {
+                key: Trace.of_one(*call) for (key, _), call in zip(wanted, calls, strict=True)
+            }
+        return found
+
+    def _turns(self, now_ms: int) -> tuple[int, int]:
+        """Return the tables' number of this window and of the one before, emptied if they are old."""
+        epoch = now_ms // self._window_ms
+        row = self._file.execute("SELECT epoch FROM trace_turn").fetchone()
+        last = row[0] if row else epoch
+        current = max(epoch, last) % 2  # a clock that goes back changes nothing
+        other = 1 - current
+        if epoch > last:
+            old = [current] if epoch == last + 1 else [current, other]
+            waiting = [
+                row
+                for turn in old
+                for row in self._file.execute(f"SELECT * FROM traces_{turn} WHERE is_waiting")  # noqa: S608  own name
+            ]
+            for turn in old:
+                for table in ("traces", "lone", "chunks"):
+                    self._file.execute(f"DELETE FROM {table}_{turn}")  # noqa: S608  own names
+            self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?)", waiting)
+        if row is None or epoch > last:
+            self._file.execute("INSERT OR REPLACE INTO trace_turn VALUES (1, ?)", (epoch,))
+        return current, other
+
+
+def _packed(calls: Sequence[tuple[Call, Cost]]) -> bytes:
+    packed: bytes = lz4.block.compress(pack_lone(calls))
+    return packed
