@@ -29,7 +29,7 @@ _counts = attrgetter(*TOKEN_FIELDS)
 
 
 class Cost(NamedTuple):
-    """What an entry costs, in pico-dollars (None: not priced, `unpriced_reason` says why), and whom.
+    """What an entry costs, in pico-dollars (None: not priced, see `unpriced_reason`), and whom.
 
     `cost_status`: priced, reported (the provider said it), unpriced, or not_billed. A reversal has
     the amounts of its call negated, and names the same department, whatever the directory has
@@ -99,7 +99,11 @@ def _payer(call: Call, directory: Directory) -> tuple[str, str]:
 
 
 def columns(
-    calls: Sequence[Call], costs: Sequence[Cost], batch_id: int, ingested_ms: int, reversals: int = 0
+    calls: Sequence[Call],
+    costs: Sequence[Cost],
+    batch_id: int,
+    ingested_ms: int,
+    reversals: int = 0,
 ) -> dict[str, Sequence[object]]:
     """Return column name -> values of a batch; `costs` in the order of the calls.
 
@@ -123,7 +127,9 @@ def columns(
         made[name] = [each.encode() for each in said[name]]
     made["sign"] = [1] * added + [-1] * reversals
     made["entry_kind"] = ["call"] * added + ["reversal"] * reversals
-    for name, counts in zip(TOKEN_FIELDS, zip(*map(_counts, said["usage"]), strict=True), strict=True):
+    for name, counts in zip(
+        TOKEN_FIELDS, zip(*map(_counts, said["usage"]), strict=True), strict=True
+    ):
         made[name] = _taken_back(counts, added)
     made["units"] = [
         *said["units"][:added],

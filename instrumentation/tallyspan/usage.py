@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 
-# Never changed once made; `frozen` would make making one four times as dear, and one is made a span.
+# Never changed once made; `frozen` would take four times as long to make one, and a span has one.
 @dataclass(slots=True, unsafe_hash=True)
 class Usage:
     """Token counts of one call. None: the provider did not say; 0: it said zero.

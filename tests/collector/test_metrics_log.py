@@ -36,7 +36,7 @@ def test_a_counter_is_told_once_however_often_it_is_written(client: Client) -> N
     metrics.request("accepted")
     log.write()
     metrics.dropped(Dropped.MALFORMED, 2)
-    metrics.stored("priced")
+    metrics.stored("priced", 1)
     log.write()
 
     assert {name: value for name, value in health(client).items() if name != "last_seen"} == {

@@ -71,7 +71,9 @@ def explain(spans: Sequence[otlp.Span], book: PriceBook) -> Iterator[str]:
         if amount is None:
             yield f"      no cost: {cost.unpriced_reason}"
             continue
-        parts = f" = {prompt} for the prompt + {answer} for the answer" if prompt is not None else ""
+        parts = (
+            f" = {prompt} for the prompt + {answer} for the answer" if prompt is not None else ""
+        )
         price = f" at {cost.price_id} of {cost.price_source}" if cost.price_id else ""
         yield f"      {amount} USD ({cost.cost_status}){parts}{price}"
 

@@ -213,7 +213,9 @@ def _texts(said: Mapping[str, object], plan: Plan) -> dict[str, str]:
 def _measure(call: Call, said: Mapping[str, object], plan: Plan) -> None:
     # what `Common` holds is shared by many calls: tables are a call's own
     call.tags = {
-        name: value[:_TAG_CHARACTERS] for key, name in plan.tags if (value := values.text(said[key]))
+        name: value[:_TAG_CHARACTERS]
+        for key, name in plan.tags
+        if (value := values.text(said[key]))
     }
     call.units = {
         name: units for key, name in plan.units if (units := amount(said[key])) is not None
@@ -236,9 +238,7 @@ def _counted(said: Mapping[str, object], plan: Plan) -> tuple[list[int | None], 
         for key in keys:
             value = said.get(key)
             count = (
-                value
-                if type(value) is int and 0 <= value < TOKENS_LIMIT
-                else values.tokens(value)
+                value if type(value) is int and 0 <= value < TOKENS_LIMIT else values.tokens(value)
             )
             if count is not None:
                 counts[at] = count

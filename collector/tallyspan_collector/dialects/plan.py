@@ -122,7 +122,7 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
 def _fetch(keys: Names, *, is_sparse: bool) -> Callable[[Attributes], tuple[object, ...]]:
     """Return what fetches the values of the keys; sparse: a place in a blob may be missing."""
     if len(keys) > 1 and not is_sparse:
-        return itemgetter(*keys)  # type: ignore[return-value]  # of several keys: a tuple
+        return itemgetter(*keys)  # of several keys: a tuple
     return lambda said: tuple(map(said.get, keys))
 
 

@@ -107,8 +107,8 @@ class Loader:
         for batch in self._recovered:
             _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
             self._insert_one(batch, is_doubtful=True)
-        while (batch := self._batches.get()) is not None:
-            self._insert_one(batch)
+        while (made := self._batches.get()) is not None:
+            self._insert_one(made)
 
     def _insert_one(self, batch: Batch, *, is_doubtful: bool = False) -> None:
         refusal = self._inserter.insert(batch, is_doubtful=is_doubtful)

@@ -151,7 +151,8 @@ class Spool:
         self._memory_bytes = 0
         self._cursor = 0
         self._forget_until = self._forgotten = 0
-        self._requests = self._file.execute("SELECT count() FROM requests").fetchone()[0]
+        self._requests: int
+        (self._requests,) = self._file.execute("SELECT count() FROM requests").fetchone()
         self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._writer = threading.Thread(target=self._write, name="spool", daemon=True)
         self._writer.start()
@@ -228,7 +229,6 @@ class Spool:
 
     def bury(self, request: Request, reason: str) -> None:
         """Put a request that cannot be worked on among the dead, with the reason."""
-
         burial = _Burial(request, reason, Future())
         self._commands.put(burial)
         burial.done.result()
@@ -381,7 +381,9 @@ def replay(path: Path, dead_id: int) -> bool:
     file = open_spool(path)
     try:
         file.execute("BEGIN IMMEDIATE")
-        found = file.execute("SELECT kind, source, blob FROM dead WHERE id = ?", (dead_id,)).fetchone()
+        found = file.execute(
+            "SELECT kind, source, blob FROM dead WHERE id = ?", (dead_id,)
+        ).fetchone()
         if found is not None:
             kind, source, blob = found
             file.execute(

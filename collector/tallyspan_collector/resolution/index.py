@@ -35,7 +35,7 @@ CHUNK = 32
 RECENT = 8_192
 """Lone calls kept in memory: the next span of an agent's trace mostly comes within seconds."""
 _PRIME = 0x6A09E667F3BCC91D
-"""Between 2^62 and 2^63, so that a remainder is an integer of SQLite's; all bits of an id matter."""
+"""Between 2^62 and 2^63: a remainder is an integer of SQLite's, and all bits of an id matter."""
 
 
 def short_id(hexadecimal: str) -> int:
@@ -60,7 +60,7 @@ class TraceIndex:
         for turn in reversed(self._turns(now_ms)):  # the current one has the last word
             found |= self._load(turn, "id IN (SELECT value FROM json_each(?))", asked)
             rows = self._file.execute(
-                f"SELECT id, place FROM lone_{turn} WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608  own names
+                f"SELECT id, place FROM lone_{turn} WHERE id IN (SELECT value FROM json_each(?))",
                 (asked,),
             )
             lone |= {key: (turn, place) for key, place in rows}
@@ -81,27 +81,32 @@ class TraceIndex:
             [(key, now_ms, waits, trace.dump()) for key, (trace, waits) in touched.items()],
         )
         self._file.executemany(
-            f"DELETE FROM traces_{other} WHERE id = ?",  # noqa: S608  own name
+            f"DELETE FROM traces_{other} WHERE id = ?",
             [(key,) for key in touched],
         )
 
-    def keep_lone(self, keys: Sequence[int], calls: Sequence[tuple[Call, Cost]], now_ms: int) -> None:
+    def keep_lone(
+        self, keys: Sequence[int], calls: Sequence[tuple[Call, Cost]], now_ms: int
+    ) -> None:
         """Remember new traces of one call each, booked at that cost."""
         turn, _ = self._turns(now_ms)
         (first,) = self._file.execute(
-            f"SELECT ifnull(max(chunk), -1) + 1 FROM chunks_{turn}"  # noqa: S608  own name
+            f"SELECT ifnull(max(chunk), -1) + 1 FROM chunks_{turn}"
         ).fetchone()
         # in the order of the keys, so that each page of the table is met once
         ordered = sorted(zip(keys, calls, strict=True), key=lambda each: each[0])
         self._file.executemany(
             f"INSERT INTO chunks_{turn} VALUES (?, ?)",
             [
-                (first + start // CHUNK, _packed([call for _, call in ordered[start : start + CHUNK]]))
+                (
+                    first + start // CHUNK,
+                    _packed([call for _, call in ordered[start : start + CHUNK]]),
+                )
                 for start in range(0, len(ordered), CHUNK)
             ],
         )
         self._file.execute(
-            f"INSERT OR REPLACE INTO lone_{turn} SELECT value, ? + key FROM json_each(?)",  # noqa: S608  own name
+            f"INSERT OR REPLACE INTO lone_{turn} SELECT value, ? + key FROM json_each(?)",
             (first * CHUNK, json.dumps([key for key, _ in ordered])),
         )
         recent = self._recent
@@ -110,7 +115,7 @@ class TraceIndex:
             del recent[key]
 
     def _load(self, turn: int, where: str, value: object) -> dict[int, Trace]:
-        rows = self._file.execute(f"SELECT id, state FROM traces_{turn} WHERE {where}", (value,))  # noqa: S608  own text
+        rows = self._file.execute(f"SELECT id, state FROM traces_{turn} WHERE {where}", (value,))
         return {key: Trace.load(state) for key, state in rows}
 
     def _unpack(self, places: Mapping[int, tuple[int, int]]) -> dict[int, Trace]:
@@ -124,7 +129,7 @@ class TraceIndex:
                 in_chunks.setdefault((turn, chunk), []).append((key, offset))
         for (turn, chunk), wanted in in_chunks.items():
             (blob,) = self._file.execute(
-                f"SELECT calls FROM chunks_{turn} WHERE chunk = ?",  # noqa: S608  own name
+                f"SELECT calls FROM chunks_{turn} WHERE chunk = ?",
                 (chunk,),
             ).fetchone()
             calls = unpack_lone(lz4.block.decompress(blob), [offset for _, offset in wanted])
@@ -134,7 +139,7 @@ class TraceIndex:
         return found
 
     def _turns(self, now_ms: int) -> tuple[int, int]:
-        """Return the tables' number of this window and of the one before, emptied if they are old."""
+        """Return the tables' number of this window and of the one before, emptied if old."""
         epoch = now_ms // self._window_ms
         row = self._file.execute("SELECT epoch FROM trace_turn").fetchone()
         last = row[0] if row else epoch
@@ -145,11 +150,11 @@ class TraceIndex:
             waiting = [
                 row
                 for turn in old
-                for row in self._file.execute(f"SELECT * FROM traces_{turn} WHERE is_waiting")  # noqa: S608  own name
+                for row in self._file.execute(f"SELECT * FROM traces_{turn} WHERE is_waiting")
             ]
             for turn in old:
                 for table in ("traces", "lone", "chunks"):
-                    self._file.execute(f"DELETE FROM {table}_{turn}")  # noqa: S608  own names
+                    self._file.execute(f"DELETE FROM {table}_{turn}")
             self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?)", waiting)
         if row is None or epoch > last:
             self._file.execute("INSERT OR REPLACE INTO trace_turn VALUES (1, ?)", (epoch,))

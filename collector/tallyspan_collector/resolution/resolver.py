@@ -91,9 +91,7 @@ class Resolver:
         now = _now_ms() if now_ms is None else now_ms
         return bool(self._index.quiet(now - self._quiet_ms, now))
 
-    def commit(
-        self, made: Resolution, costs: Sequence[Cost], now_ms: int | None = None
-    ) -> None:
+    def commit(self, made: Resolution, costs: Sequence[Cost], now_ms: int | None = None) -> None:
         """Remember the batch; `costs` are those of its calls, in their order."""
         now = _now_ms() if now_ms is None else now_ms
         first = len(made.lone)

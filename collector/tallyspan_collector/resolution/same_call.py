@@ -8,8 +8,9 @@ the other or names it as its very call: so each report finds its own among calls
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations, islice
 
+from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
 from tallyspan_collector.resolution.node import Node
 
@@ -24,7 +25,7 @@ def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:
     """Return the calls among the nodes (by span id), those that are one call together."""
     calls = sorted(
         (node for node in nodes.values() if node.is_call),
-        key=lambda node: (node.call.start_time_ns, node.call.span_id),
+        key=lambda node: (node.call.start_time_ns, node.call.span_id),  # `_pairs` needs it
     )
     if len(calls) == 1:
         return [calls]
@@ -76,7 +77,8 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
     """Yield every pair that `_certainty` may say something of, without comparing all with all.
 
     A trace may have thousands of calls: those that name each other, are inside each other, or are
-    of two emitters and have an answer id, token counts or (one of them silent) a parent in common.
+    of two emitters and have an answer id in common, or overlap and have token counts or (one of
+    them silent) a parent in common. `calls` in the order they started.
     """
     by_name = {f"{node.call.trace_id}-{node.call.span_id}": node for node in calls}
     for node in calls:
@@ -88,26 +90,39 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
                 yield node, outer
     if len({node.emitter for node in calls}) == 1:
         return
-    yield from _of_two_emitters(calls, lambda call: call.response_id)
-    yield from _of_two_emitters(
-        calls,
-        lambda call: call.usage.input_tokens is not None
-        and (call.usage.input_tokens, call.usage.output_tokens),
-    )
-    for first, second in _of_two_emitters(calls, lambda call: (call.parent_span_id,)):
-        if not first.call.usage or not second.call.usage:
-            yield first, second
+    for alike in _alike(calls, lambda call: call.response_id):
+        yield from combinations(alike, 2)
+    for alike in _alike(calls, lambda call: _stated(call.usage)):
+        yield from _overlapping(alike)
+    for alike in _alike(calls, lambda call: (call.parent_span_id,)):
+        for one, other in _overlapping(alike):
+            if not one.call.usage or not other.call.usage:
+                yield one, other
 
 
-def _of_two_emitters(calls: Sequence[Node], by: Callable[[Call], object]) -> Iterator[_Pair]:
-    """Yield the pairs of two emitters' calls that agree in something they say."""
-    alike: dict[object, dict[tuple[str, str], list[Node]]] = {}
+def _alike(calls: Sequence[Node], by: Callable[[Call], object]) -> Iterator[list[Node]]:
+    """Yield the calls that agree in something they say, where there are several."""
+    found: dict[object, list[Node]] = {}
     for node in calls:
         if shared := by(node.call):
-            alike.setdefault(shared, {}).setdefault(node.emitter, []).append(node)
-    for of_emitters in alike.values():
-        for mine, theirs in combinations(of_emitters.values(), 2):
-            yield from product(mine, theirs)
+            found.setdefault(shared, []).append(node)
+    return (alike for alike in found.values() if len(alike) > 1)
+
+
+def _overlapping(calls: Sequence[Node]) -> Iterator[_Pair]:
+    """Yield the pairs of two emitters' calls that overlap; a span within another does."""
+    for number, first in enumerate(calls):
+        until = first.call.end_time_ns + TOLERANCE_NS
+        for second in islice(calls, number + 1, None):
+            if second.call.start_time_ns > until:
+                break
+            if first.emitter != second.emitter:
+                yield first, second
+
+
+def _stated(usage: Usage) -> tuple[int | None, ...]:
+    given, made = usage.input_tokens, usage.output_tokens
+    return () if given is None else (given, made)
 
 
 def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -> int | None:

@@ -44,18 +44,23 @@ def plan(journal: Journal, spool: int, request: int, *readings: Reading) -> Reso
         made = journal.resolver.resolve(readings if fresh else ())
         journal.resolver.commit(made, [Cost(7) for _ in made.calls])
         rows = len(made.calls) + len(made.reversals)
-        journal.plan(spool, request, Batch(spool * 100 + request, rows, ("a",), b"") if rows else None)
+        journal.plan(
+            spool, request, Batch(spool * 100 + request, rows, ("a",), b"") if rows else None
+        )
     return made
 
 
 def test_a_plan_that_fails_leaves_everything_as_it_was(journal: Journal) -> None:
-    with pytest.raises(ZeroDivisionError), journal.change():
-        journal.seen.claim({1})
-        made = journal.resolver.resolve([reading(1)])
-        journal.resolver.commit(made, [Cost(7)])
-        journal.plan(5, 9, Batch(1, 1, ("a",), b""))
-        raise ZeroDivisionError
+    def fail(journal: Journal) -> None:
+        with journal.change():
+            journal.seen.claim({1})
+            made = journal.resolver.resolve([reading(1)])
+            journal.resolver.commit(made, [Cost(7)])
+            journal.plan(5, 9, Batch(1, 1, ("a",), b""))
+            raise ZeroDivisionError
 
+    with pytest.raises(ZeroDivisionError):
+        fail(journal)
     assert (journal.progress(5), journal.planned(5)) == (0, [])
     assert len(plan(journal, 5, 9, reading(1)).calls) == 1
     assert journal.progress(5) == 9

@@ -1,0 +1,54 @@
+"""An attribute says the same whichever way it is read."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from tallyspan_collector import otlp
+
+KEYS = st.sampled_from(["gen_ai.usage.input_tokens", "user.id", "input.value", "", "ü"]) | st.text(
+    max_size=140
+)
+
+
+@given(
+    KEYS,
+    st.text(max_size=140)
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.floats(allow_nan=False)
+    | st.booleans()
+    | st.none(),
+)
+def test_the_short_way_reads_what_the_parser_reads(key: str, value: object) -> None:
+    pair = KeyValue(key=key)
+    match value:
+        case bool():
+            pair.value.bool_value = value
+        case int():
+            pair.value.int_value = value
+        case float():
+            pair.value.double_value = value
+        case str():
+            pair.value.string_value = value
+        case _:
+            pair.value.SetInParent()
+    raw = pair.SerializeToString()
+
+    assert otlp._sliced(raw) in (None, otlp._parsed(raw))
+
+
+@given(st.binary(max_size=160) | st.binary(max_size=30).map(lambda tail: b"\x0a\x01k\x12" + tail))
+def test_no_bytes_are_read_otherwise_than_by_the_parser(raw: bytes) -> None:
+    short = otlp._sliced(raw)
+
+    assert short in (None, otlp._parsed(raw))
+
+
+def test_ids_do_not_fill_the_memory() -> None:
+    memo = otlp._Memo()
+    for number in range(3 * otlp.VALUES_OF_A_KEY):
+        pair = KeyValue(key="gen_ai.response.id")
+        pair.value.string_value = f"id-{number}"
+        assert memo[pair.SerializeToString()] == ("gen_ai.response.id", f"id-{number}")
+
+    assert len(memo) == otlp.VALUES_OF_A_KEY
