@@ -32,5 +32,21 @@ def test_every_tallyspan_command_parses() -> None:
 
 
 def test_every_link_into_the_repository_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            file = target.partition("#")[0]
+            is_there = target.startswith(("https://", "#")) or (page.parent / file).exists()
+            assert is_there, f"{page.name}: {target}"
+
+
+def test_each_audience_has_a_start_of_five_lines_and_a_page() -> None:
+    for audience, page in (
+        ("A service", "docs/instrumentation.md"),
+        ("An operator", "docs/operations.md"),
+        ("An admin", "docs/admin.md"),
+        ("An analyst", "clickhouse/README.md"),
+    ):
+        part = README.split(f"## {audience}\n", 1)[1].split("\n## ")[0]
+        commands = re.findall(r"```console\n(.*?)```", part, re.DOTALL)[0].splitlines()
+        assert 2 <= len(commands) <= 5, audience
+        assert f"]({page})" in part, audience
