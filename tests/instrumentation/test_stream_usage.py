@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import aiohttp
 import pytest
+import requests
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
@@ -157,3 +160,131 @@ def test_only_usage_events_are_taken_off_however_the_network_cuts(
         start += size
 
     assert got + hidden.end() == b"".join(event for event in events if event != USAGE_TEXT)
+
+
+ASKED: dict[str, Any] = {
+    "model": "gpt-5-mini",
+    "messages": [{"role": "user", "content": "hi"}],
+    "stream": True,
+}
+SHOWN = b"".join([*TEXT, DONE])
+
+
+def with_requests(url: str) -> bytes:
+    with requests.post(url, json=ASKED, stream=True, timeout=10) as response:
+        return b"".join(response.iter_content(7))
+
+
+def with_requests_at_once(url: str) -> bytes:
+    return requests.post(url, json=ASKED, timeout=10).content
+
+
+def with_urllib3(read: Callable[[Any], bytes]) -> Callable[[str], bytes]:
+    def run(url: str) -> bytes:
+        with urllib3.PoolManager() as pool:
+            headers = {"content-type": "application/json", "Accept-Encoding": "gzip"}
+            body = json.dumps(ASKED)
+            response = pool.request("POST", url, body=body, headers=headers, preload_content=False)
+            got = read(response)
+            response.release_conn()
+            return got
+
+    return run
+
+
+def in_reads_of_five(response: Any) -> bytes:
+    parts = list(iter(lambda: response.read(5), b""))
+    assert all(len(part) == 5 for part in parts[:-1])
+    return b"".join(parts)
+
+
+def in_short_reads(response: Any) -> bytes:
+    return b"".join(iter(lambda: response.read1(5), b""))
+
+
+def with_aiohttp(read: Callable[[Any], Any], **kwargs: Any) -> Callable[[str], bytes]:
+    def run(url: str) -> bytes:
+        async def send() -> bytes:
+            sent = kwargs or {"json": ASKED}
+            async with aiohttp.ClientSession() as session, session.post(url, **sent) as response:
+                got = await read(response)
+                assert response.content.at_eof()
+                return b"".join(got)
+
+        return asyncio.run(send())
+
+    return run
+
+
+async def lines(response: Any) -> list[bytes]:
+    got = [line async for line in response.content]
+    assert all(line.count(b"\n") == 1 for line in got)
+    return got
+
+
+async def chunks(response: Any) -> list[bytes]:
+    return [chunk async for chunk in response.content.iter_any()]
+
+
+async def chunks_of_five(response: Any) -> list[bytes]:
+    got = [chunk async for chunk in response.content.iter_chunked(5)]
+    assert all(len(chunk) <= 5 for chunk in got)
+    return got
+
+
+async def chunks_and_ends(response: Any) -> list[bytes]:
+    return [chunk async for chunk, _ in response.content.iter_chunks()]
+
+
+async def exactly(response: Any) -> list[bytes]:
+    got = [await response.content.readexactly(len(SHOWN))]
+    with pytest.raises(asyncio.IncompleteReadError):
+        await response.content.readexactly(1)
+    return got
+
+
+async def at_once(response: Any) -> list[bytes]:
+    return [await response.read()]
+
+
+READERS = {
+    "requests": with_requests,
+    "requests at once": with_requests_at_once,
+    "urllib3 stream": with_urllib3(lambda response: b"".join(response.stream(9))),
+    "urllib3 read": with_urllib3(lambda response: response.read()),
+    "urllib3 read n": with_urllib3(in_reads_of_five),
+    "urllib3 read1": with_urllib3(in_short_reads),
+    "aiohttp lines": with_aiohttp(lines),
+    "aiohttp chunks": with_aiohttp(chunks),
+    "aiohttp chunks of n": with_aiohttp(chunks_of_five),
+    "aiohttp chunks and ends": with_aiohttp(chunks_and_ends),
+    "aiohttp exactly": with_aiohttp(exactly),
+    "aiohttp at once": with_aiohttp(at_once),
+    "aiohttp data": with_aiohttp(lines, data=json.dumps(ASKED)),
+}
+
+
+@pytest.mark.parametrize("client", READERS.values(), ids=READERS)
+def test_other_clients_get_the_bytes_they_would_have_had(
+    client: Callable[[str], bytes], spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALLYSPAN_INCLUDE_STREAM_USAGE", "1")
+    with openai_like() as (url, asked):
+        got = client(url + "/chat/completions")
+
+    assert got == SHOWN
+    assert asked == [ASKED | {"stream_options": {"include_usage": True}}]
+    said = only(spans)
+    assert (said[semconv.USAGE_SOURCE], said["gen_ai.usage.output_tokens"]) == ("provider", 4)
+
+
+def test_a_body_that_urllib3_reads_at_once_is_not_asked_for_more(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALLYSPAN_INCLUDE_STREAM_USAGE", "1")
+    with openai_like() as (url, asked), urllib3.PoolManager() as pool:
+        response = pool.request("POST", url + "/chat/completions", body=json.dumps(ASKED))
+
+    assert response.data == SHOWN
+    assert asked == [ASKED]
+    assert only(spans)[semconv.USAGE_SOURCE] == "estimated"

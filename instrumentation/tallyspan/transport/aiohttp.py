@@ -5,6 +5,7 @@ The private method is the one every request of a session goes through (get, post
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ import wrapt
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
+from tallyspan.transport.hiding import hiding
 
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
@@ -36,6 +38,7 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
         exchange = _begin(tracer, session, args, kwargs)
         if exchange is None:
             return await wrapped(*args, **kwargs)
+        kwargs = _asking(exchange, kwargs)
         with exchange.sending():
             response = await wrapped(*args, **kwargs)
         with ours("follow an answer"):
@@ -43,7 +46,9 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
             if session.auto_decompress:
                 headers.pop("content-encoding", None)
             exchange.answered(response.status, headers)
-            response.content = _Tap(response.content, exchange)
+            content = _Tap(response.content, exchange)
+            hidden = exchange.hidden
+            response.content = content if hidden is None else hiding(content, hidden)
         return response
 
     return send
@@ -65,6 +70,21 @@ def _begin(tracer: CallTracer, session: Any, args: Any, kwargs: Any) -> Exchange
             body if isinstance(body, bytes) else None,
         )
     return None
+
+
+def _asking(exchange: Exchange, kwargs: Any) -> Any:
+    body = exchange.body_to_send
+    if body is None:
+        return kwargs
+    with ours("ask for the usage of a stream"):
+        headers = import_module("multidict").CIMultiDict(kwargs.get("headers") or ())
+        headers["Accept-Encoding"] = "identity"  # what is packed cannot be taken off
+        if kwargs.get("json") is not None:
+            headers.setdefault("Content-Type", "application/json")
+        # Of text and bytes aiohttp makes different content types.
+        data = body.decode() if isinstance(kwargs.get("data"), str) else body
+        return {**kwargs, "json": None, "data": data, "headers": headers}
+    return kwargs
 
 
 class _Tap(wrapt.ObjectProxy[Any]):

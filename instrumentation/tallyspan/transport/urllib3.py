@@ -13,6 +13,10 @@ import wrapt
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
+from tallyspan.stream_usage import HiddenUsage
+
+_NAMES = ("method", "url", "body", "headers")
+_REPLACED = {"content-length", "accept-encoding"}
 
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
@@ -35,6 +39,7 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
         exchange = _begin(tracer, pool, args, kwargs)
         if exchange is None:
             return wrapped(*args, **kwargs)
+        args, kwargs = _asking(pool, exchange, args, kwargs)
         with exchange.sending():
             response = wrapped(*args, **kwargs)
         with ours("follow an answer"):
@@ -58,6 +63,22 @@ def _begin(tracer: CallTracer, pool: Any, args: Any, kwargs: Any) -> Exchange | 
             tracer, named["method"].upper(), address, bytes(body) if _is_bytes(body) else None
         )
     return None
+
+
+def _asking(pool: Any, exchange: Exchange, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    body = exchange.body_to_send
+    # A body that is read at once is out before anything can be taken off it.
+    if body is None or kwargs.get("preload_content", True) or len(args) > len(_NAMES):
+        exchange.body_to_send = None
+        return args, kwargs
+    with ours("ask for the usage of a stream"):
+        named = dict(zip(_NAMES, args, strict=False)) | kwargs
+        given = named.get("headers") or pool.headers
+        headers = {k: v for k, v in given.items() if k.lower() not in _REPLACED}
+        headers |= {"Content-Length": str(len(body)), "Accept-Encoding": "identity"}
+        return (), {**named, "body": body, "headers": headers}
+    exchange.body_to_send = None
+    return args, kwargs
 
 
 def _is_bytes(body: object) -> bool:
@@ -85,6 +106,9 @@ class _Tap:
         self._coding = coding
         self._is_inside = False
         self._is_closed = False
+        self._ready = b""
+        """What may be shown and was not asked for yet."""
+        self._is_read = False
         for name in ("read", "read1"):
             if hasattr(response, name):
                 setattr(response, name, self._reading(getattr(response, name)))
@@ -98,8 +122,13 @@ class _Tap:
             if self._is_inside:
                 return method(*args, **kwargs)
             self._open(args, kwargs)
-            data: bytes = self._inside(method, *args, **kwargs)
             amount = args[0] if args else kwargs.get("amt")
+            if self._exchange.hidden is not None:
+                is_short = method.__name__ == "read1"
+                return self._visible(
+                    self._exchange.hidden, lambda: method(*args, **kwargs), amount, is_short
+                )
+            data: bytes = self._inside(method, *args, **kwargs)
             if data:
                 self._exchange.feed(data)
             if amount is None or (amount and not data) or self._is_closed:
@@ -108,17 +137,39 @@ class _Tap:
 
         return read
 
+    def _visible(
+        self, hidden: HiddenUsage, read: Callable[[], bytes], amount: int | None, is_short: bool
+    ) -> bytes:
+        """Return as much as is asked for of what is not hidden; `is_short`: less will do."""
+        wanted = 1 if is_short else amount
+        while not self._is_read and (wanted is None or len(self._ready) < wanted):
+            data = self._inside(read)
+            if data:
+                self._exchange.feed(data)
+                self._ready += hidden.feed(data)
+            if not data or (amount is None and not is_short):
+                self._is_read = True
+                self._ready += hidden.end()
+                self._exchange.end()
+        size = len(self._ready) if amount is None else amount
+        taken, self._ready = self._ready[:size], self._ready[size:]
+        return taken
+
     def _streaming(self, method: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
         def stream(*args: Any, **kwargs: Any) -> Iterator[bytes]:
             if self._is_inside:
                 yield from method(*args, **kwargs)
                 return
             self._open(args, kwargs)
-            feed, inside = self._exchange.feed, self._inside
+            feed, inside, hidden = self._exchange.feed, self._inside, self._exchange.hidden
             parts = method(*args, **kwargs)
             while (data := inside(next, parts, None)) is not None:
                 feed(data)
-                yield data
+                shown = data if hidden is None else hidden.feed(data)
+                if shown:
+                    yield shown
+            if hidden is not None and (shown := hidden.end()):
+                yield shown
             self._exchange.end()
 
         return stream
