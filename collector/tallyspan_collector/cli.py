@@ -28,8 +28,11 @@ from tallyspan_collector.commands import (
     schema,
     spool,
 )
-from tallyspan_collector.commands.store import reading
+from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError, TallyspanError
+from tallyspan_collector.pricing.watch import too_old
+from tallyspan_collector.summary.as_of_today import as_of_today
+from tallyspan_collector.summary.currency import currency_of
 
 USAGE_ERROR = 2
 
@@ -68,12 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(run=_up)
 
     told = commands.add_parser("report", help="calls, tokens and cost in a terminal")
-    config.add_flags(told, config.READ_OPTIONS)
+    config.add_flags(told, (*config.READ_OPTIONS, prices.PRICES, prices.MAX_AGE))
     told.add_argument(
         "--by", default="user", help=f"comma-separated: {', '.join(summary.GROUPS)} (default user)"
     )
     told.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
     told.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    told.add_argument("--currency", default="", help="costs in this currency too, such as EUR")
+    told.add_argument(
+        "--as-of-today", action="store_true", help="also with the prices of today; books nothing"
+    )
     told.set_defaults(run=_report)
 
     sql = commands.add_parser("sql", help="ClickHouse SQL against the store, read-only")
@@ -107,11 +114,24 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
     groups = [name.strip() for name in options.by.split(",") if name.strip()]
-    filters = summary.Filters(start=summary.parse_since(options.since, datetime.now(UTC)))
-    with reading(options) as client:
-        rows = summary.summarise(client, filters, groups)
-        report.render(rows, groups, options.format, sys.stdout)
+    filters = summary.Filters(start=summary.parse_since(options.since, now))
+    book = prices.book_of(options)
+    currency = currency_of(book.file, options.currency) if options.currency else None
+    # Entries themselves, which calls are priced anew by, are not for readers.
+    with (writing if options.as_of_today else reading)(options) as client:
+        rows = summary.summarise(client, filters, groups, currency=currency)
+        if options.as_of_today:
+            today = as_of_today(client, book, filters, groups)
+            rows = [today.add_to(row, groups) for row in rows]
+    report.render(rows, groups, options.format, sys.stdout, currency=options.currency)
+    if currency is not None:
+        rates = (f"1 = {each['usd']} USD since {each['from']}" for each in currency.stated())
+        sys.stderr.write(f"{currency.name}, each day at its rate: {'; '.join(rates)}\n")
+    age = config.read(options, options=(prices.MAX_AGE,))["prices_max_age"]
+    if said := too_old(book.data, age, now):
+        sys.stderr.write(f"{said}\n")
     return 0
 
 

@@ -19,6 +19,9 @@ from tallyspan_collector.summary import MEASURES, RequestError, Row, plain
 Format = Literal["table", "json", "csv"]
 TABLE_MEASURES = ("calls", "input_tokens", "output_tokens", "total_tokens")
 CHUNK_BYTES = 1 << 16
+IN_CURRENCY = "cost_in_currency"
+EXTRAS = (IN_CURRENCY, "cost_usd_as_of_today", "difference_usd", "newly_priced_calls")
+"""What a row has where it was asked for."""
 
 
 def render(
@@ -27,8 +30,12 @@ def render(
     fmt: Format,
     out: TextIO,
     totals: Row | None = None,
+    currency: str = "",
 ) -> None:
-    """Write the summary to `out`; `totals` None: the rows are all there is, add them up."""
+    """Write the summary to `out`; `totals` None: the rows are all there is, add them up.
+
+    `currency` is that of `cost_in_currency`, if the rows have it.
+    """
     total = add_up(rows) if totals is None else totals
     match fmt:
         case "json":
@@ -36,11 +43,12 @@ def render(
             json.dump(answer, out, indent=2, ensure_ascii=False)
             out.write("\n")
         case "csv":
-            writer = csv.DictWriter(out, (*group_by, *MEASURES), lineterminator="\n")
+            extras = [name for name in EXTRAS if name in total]
+            writer = csv.DictWriter(out, (*group_by, *MEASURES, *extras), lineterminator="\n")
             writer.writeheader()
             writer.writerows(plain(row) for row in rows)
         case "table":
-            out.write(_table(rows, group_by, total))
+            out.write(_table(rows, group_by, total, currency))
 
 
 def add_up(rows: Iterable[Row]) -> Row:
@@ -50,6 +58,14 @@ def add_up(rows: Iterable[Row]) -> Row:
     for name in MEASURES:
         known = [row[name] for row in kept if row[name] is not None]
         total[name] = sum(known) if known or name.endswith("calls") or name == "errors" else None
+    for name in EXTRAS:
+        if kept and name in kept[0]:
+            known = [row[name] for row in kept if row[name] is not None]
+            # Of a currency the sum of some would not be the whole.
+            is_whole = name != IN_CURRENCY or len(known) == sum(
+                row["cost_usd"] is not None for row in kept
+            )
+            total[name] = sum(known) if known and is_whole else None
     return total
 
 
@@ -101,10 +117,21 @@ def cost_text(row: Row) -> str:
     return money(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
 
 
-def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row) -> str:
-    lines = [[*group_by, *(name.removesuffix("_tokens") for name in TABLE_MEASURES), "cost"]]
-    lines += [[*(_printable(row[name]) for name in group_by), *_figures(row)] for row in rows]
-    lines.append(["total", *[""] * (len(group_by) - 1), *_figures(total)])
+def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row, currency: str = "") -> str:
+    extras = [
+        title
+        for name, title in ((IN_CURRENCY, currency), ("difference_usd", "as of today"))
+        if name in total
+    ]
+    if "difference_usd" in total:
+        extras.append("difference")
+    measures = (name.removesuffix("_tokens") for name in TABLE_MEASURES)
+    lines = [[*group_by, *measures, "cost", *extras]]
+    lines += [
+        [*(_printable(row[name]) for name in group_by), *_figures(row), *_extras(row)]
+        for row in rows
+    ]
+    lines.append(["total", *[""] * (len(group_by) - 1), *_figures(total), *_extras(total)])
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     rendered = [_line(line, widths, len(group_by)) for line in lines]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
@@ -115,6 +142,18 @@ def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row) -> str:
 def _figures(row: Row) -> list[str]:
     counts = ("unknown" if row[name] is None else f"{row[name]:,}" for name in TABLE_MEASURES)
     return [*counts, cost_text(row)]
+
+
+def _extras(row: Row) -> list[str]:
+    cells = []
+    if IN_CURRENCY in row:
+        amount = row[IN_CURRENCY]
+        cells.append("-" if amount is None else money(amount).replace("$", ""))
+    if "difference_usd" in row:
+        today, difference = row["cost_usd_as_of_today"], row["difference_usd"] or Decimal(0)
+        cells.append("unpriced" if today is None else money(today))
+        cells.append(("+" if difference > 0 else "") + money(difference))
+    return cells
 
 
 def _notes(total: Row) -> list[str]:

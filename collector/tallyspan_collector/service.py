@@ -26,6 +26,7 @@ from tallyspan_collector.keys import PREFIXES, Key, Keys, digest
 from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.metrics_log import MetricsLog
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.workers import Workers
 
@@ -96,8 +97,10 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         check_exposure(config, keys)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
         asking = limit(stack.enter_context(connect(url)))
+        prices = PriceWatch(config.prices, config.data_dir)
         admin = HttpServer(
-            create_app(asking, keys, workers.health, workers.metrics_text), tls(config)
+            create_app(asking, keys, workers.health, workers.metrics_text, prices.current),
+            tls(config),
         )
         name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         metrics_log = MetricsLog(client, name, workers.metrics_text)

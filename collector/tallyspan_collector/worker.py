@@ -27,7 +27,7 @@ from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.metrics import Metrics
 from tallyspan_collector.pricing import remainders
 from tallyspan_collector.pricing.backfill import backfill
-from tallyspan_collector.pricing.watch import PriceWatch
+from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
 from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
@@ -130,7 +130,7 @@ class Worker:
         self.metrics.watch(
             "tallyspan_price_data_age_days",
             "Days since the newest dated price of the bundled data",
-            lambda: self._prices.age_days(datetime.now(UTC)) or 0,
+            lambda: age_days(self._prices.book.data, datetime.now(UTC)) or 0,
         )
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
@@ -223,13 +223,8 @@ class Worker:
             _log.info("prices.backfilled", calls=calls)
 
     def _old_prices(self) -> str:
-        age, limit = self._prices.age_days(datetime.now(UTC)), self._config.prices_max_age // 86_400
-        if age is None or age <= limit:
-            return ""
-        return (
-            f"the price data ({self._prices.book.data.source}) is {age} days old, more than"
-            f" {limit}: 'tallyspan prices update', or --prices-max-age"
-        )
+        data, limit = self._prices.book.data, self._config.prices_max_age
+        return too_old(data, limit, datetime.now(UTC))
 
     def _book_remainders(self) -> None:
         calls = remainders.book_away(self._client)

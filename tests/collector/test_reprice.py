@@ -249,6 +249,7 @@ def test_two_processes_that_reprice_at_once_book_each_call_once(tmp_path: Path) 
             "--reason", "both",
         ]  # fmt: skip
         environment = os.environ | {"TZ": "America/New_York"}
+        subprocess.run(command[:-3], env=environment, check=True)  # a preview
         both = [
             subprocess.Popen([*command, *flags], env=environment, stdout=subprocess.PIPE)
             for flags in ([], ["--model", "gpt*"])

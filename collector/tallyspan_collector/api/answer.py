@@ -76,7 +76,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], fields: Fields) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(names)
-    amounts = {name for name, each in fields.items() if each.kind.startswith("usd")}
+    amounts = {name for name, each in fields.items() if each.kind.startswith(("usd", "amount"))}
     writer.writerows(
         [_cell(row[name], is_text=name not in amounts) for name in names] for row in rows
     )

@@ -25,6 +25,7 @@ from tallyspan_collector.api.token_usage import token_usage
 from tallyspan_collector.console.sessions import Sessions
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.keys import Keys
+from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import RequestError
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,11 +38,13 @@ def create_app(
     admin_keys: Keys,
     health: Callable[[], Mapping[str, object]],
     metrics: Callable[[], str],
+    prices: Callable[[], PriceBook] = PriceBook,
 ) -> Starlette:
     """Return the ASGI application of the admin port.
 
     `client` needs `autogenerate_session_id=False`: requests share it, and one session answers one
     query at a time. `health` says `ready` (bool) and whatever explains it, such as `reasons`.
+    `prices` returns the prices and exchange rates of the moment.
     """
 
     async def readyz(_: Request) -> Response:
@@ -53,7 +56,7 @@ def create_app(
 
     sessions = Sessions()
     limiter = anyio.CapacityLimiter(THREADS)
-    admin = [*token_usage(client), *budget_operations(client), *directory(client)]
+    admin = [*token_usage(client, prices), *budget_operations(client), *directory(client)]
     apps = conversations(client)
     described = document({"/api/admin": admin, "/api/usage": apps})
 

@@ -15,6 +15,7 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "ratio": {"type": "number"},
     "flag": {"type": "boolean"},
     "usd": {"type": "string", "pattern": AMOUNT, "description": "exact decimal, USD"},
+    "amount": {"type": "string", "pattern": AMOUNT, "description": "exact decimal"},
     "time": {"type": "string", "pattern": MOMENT},
     "day": {"type": "string", "format": "date"},
     "map": {"type": "object", "additionalProperties": _TEXT},

@@ -1,6 +1,6 @@
 """The two questions the admin API answers: which calls, and what they add up to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -14,8 +14,11 @@ from tallyspan_collector.api.filters import (
 )
 from tallyspan_collector.api.operation import Asked, Operation
 from tallyspan_collector.api.parameters import Parameter, choice, whole_number
+from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import MAX_ROWS, entries, plain, summary_page, totals
+from tallyspan_collector.summary.as_of_today import MOST_CALLS, as_of_today
 from tallyspan_collector.summary.calls import CALL_COLUMNS
+from tallyspan_collector.summary.currency import currency_of
 from tallyspan_collector.summary.measures import MEASURE_SAYS
 from tallyspan_collector.summary.question import (
     BUCKETS,
@@ -51,7 +54,39 @@ def measure(name: str) -> Field:
     return Field(kind if is_known else f"{kind}?", MEASURE_SAYS[name])
 
 
-MEASURED: Fields = {name: measure(name) for name in MEASURE_SAYS}
+MEASURED: Fields = {
+    **{name: measure(name) for name in MEASURE_SAYS},
+    "cost_in_currency": Field(
+        "amount?",
+        "cost_usd in the currency asked for, each day's amount at that day's rate, to 12"
+        " decimals; null: unpriced, or of days before the first rate",
+        is_optional=True,
+    ),
+    "cost_usd_as_of_today": Field("usd?", "cost_usd with the prices of today", is_optional=True),
+    "difference_usd": Field("usd", "cost_usd_as_of_today - cost_usd", is_optional=True),
+    "newly_priced_calls": Field("count", "unpriced calls that have a price now", is_optional=True),
+}
+AS_OF_TODAY = choice(
+    "as_of_today",
+    f"true: also what the prices of today make of it, {MOST_CALLS:,} calls at most; nothing is"
+    " booked",
+    ("true", "false"),
+    "false",
+)
+RATES = Field(
+    "rows",
+    "the rates that were used",
+    {
+        "from": Field("day?", "first day (UTC); null: always"),
+        "usd": Field("amount", "USD for one of the currency"),
+    },
+    is_optional=True,
+)
+CURRENCY = Parameter(
+    "currency",
+    "a second currency for costs, such as EUR, with dated rates in the price file",
+    {"type": "string", "examples": ["EUR"]},
+)
 GROUPED: Fields = {
     **{each.group: Field("text", each.says, is_optional=True) for each in DIMENSIONS},
     **{name: Field("text", f"{name} in time_zone", is_optional=True) for name in BUCKETS},
@@ -59,8 +94,8 @@ GROUPED: Fields = {
 }
 
 
-def token_usage(client: Client) -> list[Operation]:
-    """Return the operations of the ledger itself."""
+def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operation]:
+    """Return the operations of the ledger itself; `prices` are asked for rates of currencies."""
 
     def ask_entries(asked: Asked) -> Mapping[str, Any]:
         chosen = filters(asked.said, asked.departments)
@@ -70,8 +105,15 @@ def token_usage(client: Client) -> list[Operation]:
     def ask_summary(asked: Asked) -> Mapping[str, Any]:
         chosen = filters(asked.said, asked.departments)
         groups = asked["group_by"]
+        name = asked["currency"]
+        currency = None if name is None else currency_of(prices().file, name)
         if "hour" in groups:
             check_length(chosen.start, chosen.end, MOST_DAYS_OF_HOURS, "a summary by hour")
+        today = None
+        if asked["as_of_today"] == "true":
+            today = as_of_today(
+                client, prices(), chosen, groups, zone=asked["time_zone"], most_calls=MOST_CALLS
+            )
         rows, following = summary_page(
             client,
             chosen,
@@ -81,14 +123,22 @@ def token_usage(client: Client) -> list[Operation]:
             direction=asked["direction"],
             zone=asked["time_zone"],
             cursor=asked["cursor"],
+            currency=currency,
         )
-        return {
+        total = totals(client, chosen, currency=currency)
+        if today is not None:
+            rows = [today.add_to(row, groups) for row in rows]
+            total = today.add_to_totals(total)
+        answer = {
             "group_by": list(groups),
             "rows": [plain(row) for row in rows],
-            "totals": plain(totals(client, chosen)),
+            "totals": plain(total),
             "truncated": following is not None,
             "next_cursor": following,
         }
+        if currency is not None:
+            answer |= {"currency": currency.name, "rates": currency.stated()}
+        return answer
 
     return [
         Operation(
@@ -111,9 +161,13 @@ def token_usage(client: Client) -> list[Operation]:
                 "totals": Field("record", "over all groups, on this page or not", MEASURED),
                 "truncated": Field("flag", "whether there are more groups than on this page"),
                 "next_cursor": NEXT,
+                "currency": Field("text", "the second currency, where asked for", is_optional=True),
+                "rates": RATES,
             },
             (
                 *FILTERS,
+                CURRENCY,
+                AS_OF_TODAY,
                 GROUP_BY,
                 ORDER,
                 DIRECTION,

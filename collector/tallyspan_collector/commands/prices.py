@@ -21,7 +21,10 @@ from tallyspan_collector.pricing.cost import Unpriced
 from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
 
-PRICES = next(option for option in config.OPTIONS if option.name == "prices")
+PRICES, MAX_AGE = (
+    next(option for option in config.OPTIONS if option.name == name)
+    for name in ("prices", "prices_max_age")
+)
 SHOWN = 50
 """Changes of an update that are shown without --all."""
 

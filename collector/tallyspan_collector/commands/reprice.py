@@ -8,7 +8,7 @@ from typing import Any
 
 from tallyspan_collector import config, summary
 from tallyspan_collector.commands.prices import PRICES, book_of
-from tallyspan_collector.commands.store import reading, writing
+from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.reprice import Result, Scope, Total, run
@@ -51,7 +51,7 @@ def _reprice(options: argparse.Namespace) -> int:
         options.unpriced,
     )
     book = book_of(options)
-    with (writing if options.apply else reading)(options) as client:
+    with writing(options) as client:  # a preview too: readers do not see the entries themselves
         result = run(
             client,
             book,

@@ -20,7 +20,7 @@ from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
 from tallyspan_collector.pricing import ledger
 from tallyspan_collector.pricing.audit import Audit
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import Priced
+from tallyspan_collector.pricing.cost import Priced, Unpriced
 from tallyspan_collector.pricing.ledger import COSTS, Row
 from tallyspan_collector.pricing.region import region_of
 
@@ -159,22 +159,27 @@ def _changes(
     result: Result,
 ) -> Iterator[Change]:
     for row in _calls(client, scope, start, end):
-        found = book.price(
-            provider=row["provider_name"],
-            endpoint_id=row["endpoint_id"],
-            model=row["model_name"],
-            at_ns=ledger.micros(row["start_time"]) * 1000,
-            usage=Usage(**{name: row[name] for name in TOKEN_FIELDS}),
-            service_tier=row["service_tier"],
-            region=region_of(row["server_address"]),
-            units=row["units"],
-        )
+        found = priced_today(book, row)
         if not isinstance(found, Priced):
             result.without_price_calls += 1
         elif row["cost_status"] == "unpriced" or any(_differences(row, found).values()):
             yield Change(row, found)
         else:
             result.unchanged_calls += 1
+
+
+def priced_today(book: PriceBook, row: Row) -> Priced | Unpriced:
+    """Return what a booked call costs with the book, at its own time; or why not."""
+    return book.price(
+        provider=row["provider_name"],
+        endpoint_id=row["endpoint_id"],
+        model=row["model_name"],
+        at_ns=ledger.micros(row["start_time"]) * 1000,
+        usage=Usage(**{name: row[name] for name in TOKEN_FIELDS}),
+        service_tier=row["service_tier"],
+        region=region_of(row["server_address"]),
+        units=row["units"],
+    )
 
 
 def _calls(client: Client, scope: Scope, start: datetime, end: datetime) -> Iterator[Row]:

@@ -53,10 +53,10 @@ class PriceWatch:
         )
         return True
 
-    def age_days(self, now: datetime) -> int | None:
-        """Return days since the newest dated price of the data; None if it dates none."""
-        newest = self.book.data.newest(now.date())
-        return None if newest is None else (now.date() - newest).days
+    def current(self) -> PriceBook:
+        """Return the book as file and data are at this moment."""
+        self.poll()
+        return self.book
 
     def _changed_file(self) -> rates.PriceFile | None:
         state = _state(self._path)
@@ -113,6 +113,23 @@ class PriceWatch:
             "removed": sorted(before - ids),
         }
         client.insert("price_books", [list(row.values())], column_names=list(row))
+
+
+def age_days(data: PriceData, now: datetime) -> int | None:
+    """Return days since the newest dated price of the data; None if it dates none."""
+    newest = data.newest(now.date())
+    return None if newest is None else (now.date() - newest).days
+
+
+def too_old(data: PriceData, limit_seconds: int, now: datetime) -> str:
+    """Return a sentence if the data is older than it may be, else nothing."""
+    age, limit = age_days(data, now), limit_seconds // 86_400
+    if age is None or age <= limit:
+        return ""
+    return (
+        f"the price data ({data.source}) is {age} days old, more than {limit}:"
+        " 'tallyspan prices update', or --prices-max-age"
+    )
 
 
 def _state(path: Path | None) -> tuple[int, int, int] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tallyspan_collector.summary.conditions import Parameters, at, conditions
+from tallyspan_collector.summary.currency import BY_RATE, rate_number
 from tallyspan_collector.summary.measures import PARTS
 from tallyspan_collector.summary.question import BUCKETS, COLUMNS, TAG, Filters
 from tallyspan_collector.summary.times import EPOCH, has_whole_hours, microseconds
@@ -57,12 +58,16 @@ ROLLUPS = (
 
 @dataclass(slots=True, frozen=True)
 class Asked:
-    """What sums are asked for: which calls, by what; `contains` is part of the first group."""
+    """What sums are asked for: which calls, by what; `contains` is part of the first group.
+
+    `rate_bounds` are when rates of a second currency begin: the cost is then added up by rate too.
+    """
 
     filters: Filters
     groups: tuple[str, ...] = ()
     zone: str = "UTC"
     contains: str = ""
+    rate_bounds: tuple[int, ...] = ()
 
     @property
     def buckets(self) -> tuple[str, ...]:
@@ -82,6 +87,8 @@ class Asked:
         for number, name in enumerate(self.groups):
             if name.startswith(TAG):
                 parameters[f"group_{number}"] = name.removeprefix(TAG)
+        if self.rate_bounds:
+            parameters["rate_bounds"] = list(self.rate_bounds)
         if self.contains:
             column = COLUMNS[self.groups[0]]
             where += f" AND positionCaseInsensitiveUTF8(c.{column}, {{contains:String}}) > 0"
@@ -90,9 +97,10 @@ class Asked:
 
     def keys(self, time: str) -> str:
         """Return the groups as columns g0, g1, ...; `time` is the column their buckets are of."""
-        return "".join(f"{self._key(n, time)} AS g{n}, " for n in range(len(self.groups)))
+        return "".join(f"{self.key(n, time)} AS g{n}, " for n in range(len(self.groups)))
 
-    def _key(self, number: int, time: str) -> str:
+    def key(self, number: int, time: str) -> str:
+        """Return the text of one group."""
         name = self.groups[number]
         if name in BUCKETS:
             return _BUCKET_TEXT[name].format(time=f"c.{time}")
@@ -153,19 +161,24 @@ def _of_rollup(rollup: Rollup, asked: Asked, where: str) -> str:
     keys = asked.keys(time)
     if time == "day":
         keys = keys.replace(", {zone:String}", "")
-    return _select(keys, len(asked.groups), sums, rollup.view, where)
+    return _select(asked, keys, sums, rollup.view, where, time)
 
 
 def _of_calls(asked: Asked, where: str) -> str:
-    return _select(asked.keys("start_time"), len(asked.groups), PARTS, "calls", where)
+    return _select(asked, asked.keys("start_time"), PARTS, "calls", where, "start_time")
 
 
-def _select(keys: str, groups: int, sums: Mapping[str, str], view: str, where: str) -> str:
+def _select(
+    asked: Asked, keys: str, sums: Mapping[str, str], view: str, where: str, time: str
+) -> str:
     # Nothing known adds nothing; the outer query knows how many calls said so. One type for both
     # halves: a union of signed and unsigned has no sum.
     columns = ", ".join(
         f"{known if name.endswith('cost_usd') else f'toInt64({known})'} AS {name}"
         for name, known in ((name, f"ifNull({text}, 0)") for name, text in sums.items())
     )
+    if asked.rate_bounds:
+        columns += f", sumMap([{rate_number(time)}], [ifNull(c.cost_usd, 0)]) AS {BY_RATE}"
+    groups = len(asked.groups)
     by = f" GROUP BY {', '.join(f'g{n}' for n in range(groups))}" if groups else ""
     return f"SELECT {keys}{columns} FROM {view} AS c WHERE {where}{by}"  # noqa: S608  closed tables only

@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.summary.asking import rows
 from tallyspan_collector.summary.conditions import Parameters
+from tallyspan_collector.summary.currency import BY_RATE, Currency
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
 from tallyspan_collector.summary.errors import RequestError
 from tallyspan_collector.summary.measures import measures
@@ -30,9 +31,12 @@ def summarise(
     *,
     direction: str | None = None,
     zone: str = "UTC",
+    currency: Currency | None = None,
 ) -> list[Row]:
     """Return the rows of the first page of `summary_page`."""
-    return summary_page(client, filters, group_by, order, limit, direction=direction, zone=zone)[0]
+    return summary_page(
+        client, filters, group_by, order, limit, direction=direction, zone=zone, currency=currency
+    )[0]
 
 
 def summary_page(
@@ -46,15 +50,18 @@ def summary_page(
     zone: str = "UTC",
     contains: str | None = None,
     cursor: str | None = None,
+    currency: Currency | None = None,
 ) -> tuple[list[Row], str | None]:
     """Return one row a group, and the cursor of the next page; None: that was the last.
 
     A row has its keys, then MEASURES; costs Decimal, unknown or unpriced None. `order` is one of
     ORDERS, `group` sorts by the keys; `direction` is desc or asc, what is not known comes last.
     Hours, days, weeks and months are those of `zone`. `contains` is a part of the first key, in
-    any case. Raises RequestError.
+    any case. With a `currency` a row also has its cost in that, `cost_in_currency`. Raises
+    RequestError.
     """
-    asked = Asked(filters, check_groups(group_by), zone, contains or "")
+    bounds = currency.bounds if currency else ()
+    asked = Asked(filters, check_groups(group_by), zone, contains or "", bounds)
     order, direction = check_order(order, direction)
     keys = [f"g{number}" for number in range(len(asked.groups))]
     by = _sort_keys(order, direction)
@@ -64,7 +71,7 @@ def summary_page(
     where, after = _after(cursor, question, by, asked, "<" if is_down else ">")
     found = rows(
         client,
-        f"SELECT * FROM (SELECT {', '.join(f'p.{key} AS {key}' for key in keys)}, {measures()}"  # noqa: S608  closed tables only
+        f"SELECT * FROM (SELECT {', '.join(f'p.{key} AS {key}' for key in keys)}, {_all(currency)}"  # noqa: S608  closed tables only
         f" FROM ({text}) AS p GROUP BY {', '.join(keys)} HAVING sum(p.calls) != 0) WHERE {where}"
         f" ORDER BY {', '.join((*by, *(f'{key} DESC' if is_down else key for key in keys)))}"
         " LIMIT {row_limit:UInt32}",
@@ -73,17 +80,37 @@ def summary_page(
     page = found[:limit]
     has_more = len(found) > limit
     more = _cursor_of(page[-1], question, order, direction) if has_more else None
-    return [_named(row, asked) for row in page], more
+    return [_converted(_named(row, asked), currency) for row in page], more
 
 
-def totals(client: Client, filters: Filters, contains: tuple[str, str] | None = None) -> Row:
+def totals(
+    client: Client,
+    filters: Filters,
+    contains: tuple[str, str] | None = None,
+    currency: Currency | None = None,
+) -> Row:
     """Return MEASURES over everything the filters let through; zero calls if that is nothing.
 
     `contains`: a group, and a part of its name.
     """
-    asked = Asked(filters, (contains[0],), "UTC", contains[1]) if contains else Asked(filters)
+    bounds = currency.bounds if currency else ()
+    asked = Asked(filters, rate_bounds=bounds)
+    if contains:
+        asked = Asked(filters, (contains[0],), "UTC", contains[1], bounds)
     text, parameters = parts(asked)
-    return rows(client, f"SELECT {measures()} FROM ({text}) AS p", parameters)[0]  # noqa: S608  closed tables only
+    query = f"SELECT {_all(currency)} FROM ({text}) AS p"  # noqa: S608  closed tables only
+    return _converted(rows(client, query, parameters)[0], currency)
+
+
+def _all(currency: Currency | None) -> str:
+    return measures() + (f", sumMap(p.{BY_RATE}) AS {BY_RATE}" if currency else "")
+
+
+def _converted(row: Row, currency: Currency | None) -> Row:
+    if currency is not None:
+        amount = currency.amount(row.pop(BY_RATE))
+        row["cost_in_currency"] = None if row["cost_usd"] is None else amount
+    return row
 
 
 def _sort_keys(order: str, direction: str) -> tuple[str, ...]:
