@@ -78,7 +78,7 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     assert panel["title"]
     assert panel["type"] in KNOWN_TYPES
     assert re.search(
-        r"From tallyspan\.((calls|unknown_users)[ a-z]*, net of duplicates|reconciliations);"
+        r"From tallyspan\.((calls|unknown_users)[ a-z]*, net of duplicates|reconciliations|collector_health);"
         r" times in UTC\.",
         panel["description"],
     )
@@ -138,6 +138,7 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_by_conversation",
                     "tallyspan.usage_entries",
                     "tallyspan.reconciliations",
+                    "tallyspan.collector_health",
                     "tallyspan.budget_status",
                     "tallyspan.budget_periods",
                     "tallyspan.budgeted_days",

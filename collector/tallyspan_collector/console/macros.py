@@ -14,7 +14,7 @@ _TIME_FILTER = re.compile(r"\$__timeFilter\(([^)]*)\)")
 _VARIABLE = re.compile(r"\$\{(\w+):singlequote\}")
 _FROM, _TO = "toDateTime({from_s:UInt32})", "toDateTime({to_s:UInt32})"
 
-OF_ALL = ("tallyspan.reconciliations",)
+OF_ALL = ("tallyspan.reconciliations", "tallyspan.collector_health")
 """Views without a department: who may see some only does not see them."""
 Parameters = dict[str, str | int]
 

@@ -111,7 +111,7 @@ def build(_: str = "UTC") -> Model:
                     f"and what an even pace would have spent. {about}",
                     unit=DOLLARS,
                 ),
-                13,
+                12,
             ),
             (
                 table(
@@ -129,7 +129,7 @@ def build(_: str = "UTC") -> Model:
                     ],
                     if_null="no earlier period with spend",
                 ),
-                11,
+                12,
             ),
         )
         .build()

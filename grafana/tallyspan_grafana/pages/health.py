@@ -182,5 +182,39 @@ def build(zone: str = ZONE) -> Model:
                 8,
             ),
         )
+        .row(
+            6,
+            (
+                table(
+                    "Collectors",
+                    health.COLLECTORS,
+                    "What each collector of the last day did in the last 15 minutes, whatever is "
+                    "chosen above. Lost: malformed, buried or without a time. From "
+                    f"tallyspan.collector_health; times in {zone}.",
+                    [
+                        Column("name", "Collector", TEXT),
+                        Column(
+                            "state",
+                            "State",
+                            TEXT,
+                            levels={
+                                "silent": "red",
+                                "loses spans": "red",
+                                "price file broken": "orange",
+                            },
+                            width=140,
+                        ),
+                        Column("stored", "Calls stored"),
+                        Column("lost", "Spans lost"),
+                        Column("refused", "Requests refused"),
+                        Column("failed", "Inserts failed"),
+                        Column("waiting", "Bytes waiting"),
+                        Column("last_seen", "Last heard of", TIME, width=190),
+                    ],
+                    if_null="no collector wrote its metrics in a day",
+                ),
+                24,
+            ),
+        )
         .build()
     )

@@ -89,3 +89,10 @@ DRIFT_PER_DAY = (
     f"{ratio('sum(recorded_tokens) - sum(billed_tokens)', 'sum(billed_tokens)')} AS `tokens` "
     f"{_RECONCILED} GROUP BY time ORDER BY time"
 )
+COLLECTORS = (
+    "SELECT collector AS name, multiIf(is_stopped, 'stopped', "
+    "last_seen < now('UTC') - INTERVAL 10 MINUTE, 'silent', lost_spans > 0, 'loses spans', "
+    "is_price_file_broken, 'price file broken', 'ok') AS state, calls AS stored, "
+    "lost_spans AS lost, refused_requests AS refused, insert_failures AS failed, "
+    "ifNull(waiting_bytes, 0) AS waiting, last_seen FROM tallyspan.collector_health ORDER BY state = 'ok', name LIMIT 200"
+)
