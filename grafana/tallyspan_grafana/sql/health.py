@@ -94,5 +94,6 @@ COLLECTORS = (
     "last_seen < now('UTC') - INTERVAL 10 MINUTE, 'silent', lost_spans > 0, 'loses spans', "
     "is_price_file_broken, 'price file broken', 'ok') AS state, calls AS stored, "
     "lost_spans AS lost, refused_requests AS refused, insert_failures AS failed, "
-    "ifNull(waiting_bytes, 0) AS waiting, last_seen FROM tallyspan.collector_health ORDER BY state = 'ok', name LIMIT 200"
+    "ifNull(waiting_bytes, 0) AS waiting, last_seen "
+    "FROM tallyspan.collector_health ORDER BY state = 'ok', name LIMIT 200"
 )
