@@ -4,6 +4,7 @@ Refused: duplicate keys, anchors and aliases, tabs, anything but a mapping at th
 as `Decimal` of their text (money must not pass through a float), dates and the rest as text.
 """
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ import yaml
 from tallyspan_collector.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
+_PLAIN_NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
 _NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
@@ -53,6 +55,13 @@ class Lines:
 
 def load(path: Path) -> tuple[dict[str, Any], Lines]:
     """Return the file's mapping and its lines. Raises `ConfigError`."""
+    try:
+        return _load(path)
+    except RecursionError:
+        raise ConfigError(f"{path}:1: is nested too deeply to be settings or prices") from None
+
+
+def _load(path: Path) -> tuple[dict[str, Any], Lines]:
     lines = Lines(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -98,10 +107,13 @@ def _value(node: yaml.Node, key_path: KeyPath, lines: Lines) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return list(_items(node, key_path, lines))
     if node.tag in _NUMBERS:
-        try:
-            return Decimal(node.value)
-        except ArithmeticError:
-            raise lines.error(key_path, f"{node.value} is not a plain decimal number") from None
+        # No exponent: one typed wrongly is a price a thousand times off, or hours of arithmetic.
+        if not _PLAIN_NUMBER.fullmatch(node.value):
+            raise lines.error(
+                key_path,
+                f"{node.value[:40]} is not a plain decimal number; write it out, as in 0.0000001",
+            )
+        return Decimal(node.value)
     if node.tag == "tag:yaml.org,2002:bool":
         return str(node.value).lower() in {"true", "yes", "on"}
     if node.tag == "tag:yaml.org,2002:null":

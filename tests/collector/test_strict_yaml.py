@@ -13,7 +13,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_numbers_keep_the_text_they_were_written_with(file: Path) -> None:
-    file.write_text("a: 0.1\nb: 3\nc: [1.10, x]\nd: true\ne: 2026-01-31\nf: 1.5e-7\n")
+    file.write_text("a: 0.1\nb: 3\nc: [1.10, x]\nd: true\ne: 2026-01-31\nf: 0.00000015\n")
     said, lines = load(file)
 
     assert said == {
@@ -22,7 +22,7 @@ def test_numbers_keep_the_text_they_were_written_with(file: Path) -> None:
         "c": [Decimal("1.10"), "x"],
         "d": True,
         "e": "2026-01-31",
-        "f": Decimal("1.5e-7"),
+        "f": Decimal("0.00000015"),
     }
     assert lines.line(("c", 1)) == 3
 
@@ -32,6 +32,9 @@ def test_numbers_keep_the_text_they_were_written_with(file: Path) -> None:
     [
         ("a: 1\na: 2\n", 2, "second time"),
         ("a: &x 1\nb: *x\n", 1, "anchors"),
+        ("a: 1\nb: 1.5e-7\n", 2, "plain decimal"),
+        ("a: 1_000\n", 1, "plain decimal"),
+        ("a: " + "[" * 5000 + "]" * 5000 + "\n", 1, "nested too deeply"),
         ("a:\n\tb: 1\n", 2, "not YAML"),
         ("a: [1\n", 2, "not YAML"),
         ("- 1\n", 1, "mapping"),
