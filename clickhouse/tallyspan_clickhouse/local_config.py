@@ -17,6 +17,7 @@ READABLE_VIEWS = (
     "usage_entries",
     "conversations",
     "data_health",
+    "claimed_costs",
     "budget_periods",
     "budget_status",
     "budgeted_days",

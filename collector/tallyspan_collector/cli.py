@@ -18,6 +18,7 @@ from tallyspan_collector import config, report, service, summary
 from tallyspan_collector.commands import (
     archive,
     budgets,
+    claimed,
     directory,
     explain,
     export,
@@ -73,7 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     told = commands.add_parser("report", help="calls, tokens and cost in a terminal")
     config.add_flags(told, (*config.READ_OPTIONS, prices.PRICES, prices.MAX_AGE))
     told.add_argument(
-        "--by", default="user", help=f"comma-separated: {', '.join(summary.GROUPS)} (default user)"
+        "--by", default="", help=f"comma-separated: {', '.join(summary.GROUPS)} (default user)"
+    )
+    told.add_argument(
+        "--claimed",
+        action="store_true",
+        help="what emitters claim calls cost, against ours; "
+        f"--by {', '.join(claimed.GROUPS)} (default {','.join(claimed.DEFAULT_GROUPS)})",
     )
     told.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
     told.add_argument("--format", choices=("table", "json", "csv"), default="table")
@@ -116,7 +123,14 @@ def _up(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     groups = [name.strip() for name in options.by.split(",") if name.strip()]
-    filters = summary.Filters(start=summary.parse_since(options.since, now))
+    since = summary.parse_since(options.since, now)
+    if options.claimed:
+        with reading(options) as client:
+            claims = claimed.compare(client, groups or claimed.DEFAULT_GROUPS, since)
+        claimed.render(claims, options.format, sys.stdout)
+        return 0
+    groups = groups or ["user"]
+    filters = summary.Filters(start=since)
     book = prices.book_of(options)
     currency = currency_of(book.file, options.currency) if options.currency else None
     # Entries themselves, which calls are priced anew by, are not for readers.
