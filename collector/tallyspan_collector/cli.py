@@ -17,6 +17,7 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector import config, report, service, summary
 from tallyspan_collector.commands import (
     archive,
+    audit,
     budgets,
     claimed,
     directory,
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     sql.set_defaults(run=_sql)
 
     keys.add_parser(commands)
+    audit.add_parser(commands)
     spool.add_parser(commands)
     prices.add_parser(commands)
     reprice.add_parser(commands)

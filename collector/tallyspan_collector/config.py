@@ -15,6 +15,7 @@ from typing import Any
 
 from tallyspan_collector import strict_yaml
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.oidc import OidcConfig, parse_access
 
 
 def _address(text: str) -> str:
@@ -117,6 +118,10 @@ OPTIONS = (
     Option("tls_cert", _path, None, "PEM certificate of the listeners"),
     Option("tls_key", _path, None, "PEM private key of that certificate"),
     Option("tls_client_ca", _path, None, "PEM of the CA whose clients alone may connect (mTLS)"),
+    Option("oidc_issuer", str, None, "URL of the OpenID provider whose tokens the admin API takes"),
+    Option("oidc_audience", str, None, "audience a token must be for"),
+    Option("oidc_claim", str, "groups", "claim of a token that lists groups; dots lead into it"),
+    Option("oidc_access", parse_access, None, "who sees what: finance=*;sales-leads=Sales,Support"),
 )
 READ_OPTIONS = (STORE, DATA_DIR)
 RETENTION_OPTIONS = tuple(each for each in OPTIONS if each.name.startswith("retention"))
@@ -141,6 +146,18 @@ class Config:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_claim: str = "groups"
+    oidc_access: Mapping[str, tuple[str, ...]] | None = None
+
+    def oidc(self) -> OidcConfig | None:
+        """Return whose tokens are taken, None for nobody's. Raises `ConfigError`."""
+        if self.oidc_issuer is None:
+            return None
+        return OidcConfig(
+            self.oidc_issuer, self.oidc_audience or "", self.oidc_claim, self.oidc_access or {}
+        )
 
 
 def add_flags(parser: argparse.ArgumentParser, options: tuple[Option, ...]) -> None:

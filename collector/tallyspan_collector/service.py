@@ -21,11 +21,12 @@ from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.limits import limit
+from tallyspan_collector.audit import AuditLog
 from tallyspan_collector.config import Config
 from tallyspan_collector.keys import PREFIXES, Key, Keys, digest
 from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.metrics_log import MetricsLog
-from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.oidc import Oidc
 from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.workers import Workers
@@ -89,17 +90,27 @@ def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
 
 async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready], None]) -> None:
     """Run until `stop` is set; then drain what was accepted. Raises `ConfigError`, `StoreError`."""
-    PriceBook.load(config.prices)  # before anything is started
+    prices = PriceWatch(config.prices, config.data_dir)
+    oidc = config.oidc()
     tls(config)
     with ExitStack() as stack:
         url, client = stack.enter_context(open_store(config))
         keys, key_file = open_keys(config, client)
         check_exposure(config, keys)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
+        audit_log = AuditLog(client)
         asking = limit(stack.enter_context(connect(url)))
         prices = PriceWatch(config.prices, config.data_dir)
         admin = HttpServer(
-            create_app(asking, keys, workers.health, workers.metrics_text, prices.current),
+            create_app(
+                asking,
+                keys,
+                workers.health,
+                workers.metrics_text,
+                prices.current,
+                audit_log,
+                Oidc(oidc) if oidc else None,
+            ),
             tls(config),
         )
         name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
@@ -107,6 +118,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         try:
             listening = await workers.start()
             metrics_log.start()
+            audit_log.start()
             scheme = "https" if config.tls_cert else "http"
             announce(
                 Ready(
@@ -123,6 +135,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             await workers.stop()
             await metrics_log.stop()
             await admin.stop()
+            await audit_log.stop()
 
 
 def announce_on_stdout(ready: Ready) -> None:

@@ -10,21 +10,29 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from tallyspan_collector.api import reference
+from tallyspan_collector.api.audit import audits
 from tallyspan_collector.api.budgets import budget_operations
+from tallyspan_collector.api.calls import calls
 from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
+from tallyspan_collector.api.data_health import data_health
 from tallyspan_collector.api.directory import directory
-from tallyspan_collector.api.gate import AdminGate
+from tallyspan_collector.api.gate import AdminGate, Doors
+from tallyspan_collector.api.groups import groups
 from tallyspan_collector.api.openapi import document
-from tallyspan_collector.api.operation import THREADS
+from tallyspan_collector.api.operation import THREADS, any_text
+from tallyspan_collector.api.prices import prices as price_operations
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.api.token_usage import token_usage
+from tallyspan_collector.audit import AuditLog
 from tallyspan_collector.console.sessions import Sessions
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.keys import Keys
+from tallyspan_collector.oidc import Oidc
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import RequestError
 
@@ -39,12 +47,15 @@ def create_app(
     health: Callable[[], Mapping[str, object]],
     metrics: Callable[[], str],
     prices: Callable[[], PriceBook] = PriceBook,
+    audit_log: AuditLog | None = None,
+    oidc: Oidc | None = None,
 ) -> Starlette:
     """Return the ASGI application of the admin port.
 
     `client` needs `autogenerate_session_id=False`: requests share it, and one session answers one
     query at a time. `health` says `ready` (bool) and whatever explains it, such as `reasons`.
     `prices` returns the prices and exchange rates of the moment.
+    Without an `audit_log` requests are only logged.
     """
 
     async def readyz(_: Request) -> Response:
@@ -52,13 +63,33 @@ def create_app(
         return JSONResponse(state, status_code=200 if state.get("ready") is True else 503)
 
     async def metrics_text(_: Request) -> Response:
-        return PlainTextResponse(metrics(), headers={"Content-Type": METRICS_TYPE})
+        return PlainTextResponse(
+            metrics() + audit_metrics(), headers={"Content-Type": METRICS_TYPE}
+        )
 
     sessions = Sessions()
+    note, audit_metrics = (
+        (audit_log.note, audit_log.metrics_text) if audit_log else (lambda _: None, str)
+    )
+    doors = Doors(admin_keys, sessions, oidc, note)
     limiter = anyio.CapacityLimiter(THREADS)
-    admin = [*token_usage(client, prices), *budget_operations(client), *directory(client)]
+    admin = [
+        *token_usage(client, prices),
+        *groups(client),
+        *calls(client),
+        *price_operations(client, prices),
+        *data_health(client, health),
+        *budget_operations(client),
+        *audits(client),
+        *directory(client),
+    ]
     apps = conversations(client)
     described = document({"/api/admin": admin, "/api/usage": apps})
+
+    shown = reference.page(described)
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(shown, headers=reference.HEADERS)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(described)
@@ -70,17 +101,20 @@ def create_app(
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
             Route("/api/openapi.json", openapi),
-            Mount(
-                "/api/admin",
-                routes=[*(each.route(limiter) for each in admin), *Dashboards(client).routes()],
-                middleware=[Middleware(AdminGate, keys=admin_keys, sessions=sessions)],
+            Route("/api/docs", docs),
+            any_text(
+                Mount(
+                    "/api/admin",
+                    routes=[*(each.route(limiter) for each in admin), *Dashboards(client).routes()],
+                    middleware=[Middleware(AdminGate, doors=doors)],
+                )
             ),
-            Mount(
-                "/api/usage",
-                routes=[each.route(limiter) for each in apps],
-                middleware=[
-                    Middleware(AdminGate, keys=admin_keys, sessions=sessions, allow_apps=True)
-                ],
+            any_text(
+                Mount(
+                    "/api/usage",
+                    routes=[each.route(limiter) for each in apps],
+                    middleware=[Middleware(AdminGate, doors=doors, allow_apps=True)],
+                )
             ),
         ],
         exception_handlers={

@@ -1,7 +1,11 @@
 """What stands before every admin path: key or session is checked, the request is logged."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import anyio
+import anyio.to_thread
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -9,8 +13,10 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallyspan_collector import audit
 from tallyspan_collector.console.sessions import COOKIE, Sessions
 from tallyspan_collector.keys import Key, Keys
+from tallyspan_collector.oidc import Oidc, OidcUnavailableError, looks_like_token
 
 NO_KEYS = (
     "no admin key is set up, so nobody may read costs: start the collector with"
@@ -22,26 +28,34 @@ WRONG_KEY = "an admin key is needed; send it as header 'Authorization: Bearer <k
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What readers are known by, and where their requests are noted."""
+
+    keys: Keys
+    sessions: Sessions
+    oidc: Oidc | None = None
+    note: Callable[[audit.Request], None] = lambda _: None
+
+
 class AdminGate:
-    """Lets requests with an admin key or a session through, and logs a line for each request.
+    """Lets requests with an admin key, a session or a token through; logs and notes each request.
 
     With `allow_apps` a key of the role app passes too. Behind the gate `request.state.departments`
     says what the key is limited to; empty: nothing.
     """
 
-    def __init__(
-        self, app: ASGIApp, keys: Keys, sessions: Sessions, *, allow_apps: bool = False
-    ) -> None:
+    def __init__(self, app: ASGIApp, doors: Doors, *, allow_apps: bool = False) -> None:
         self._allow_apps = allow_apps
         self._app = app
-        self._keys = keys
-        self._sessions = sessions
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 without any key set up, 401 for a wrong one, 429 above its rate."""
-        key = self._who(scope)
         status = 500
+        key: Key | None = None
         began = time.monotonic()
+        state = scope.setdefault("state", {})
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -50,41 +64,66 @@ class AdminGate:
             await send(message)
 
         try:
+            key = await self._who(scope)
             if key is None:
                 await self._refusal()(scope, receive, send_and_note)
-            elif not self._keys.is_within_rate(key):
+            elif not self._doors.keys.is_within_rate(key):
                 refusal = JSONResponse({"error": TOO_MANY}, 429, {"Retry-After": "1"})
                 await refusal(scope, receive, send_and_note)
             else:
-                state = scope.setdefault("state", {})
                 state["departments"], state["key_name"] = key.departments, key.name
                 await self._app(scope, receive, send_and_note)
+        except OidcUnavailableError as error:
+            refusal = JSONResponse({"error": f"{error}; try again"}, 503, {"Retry-After": "10"})
+            await refusal(scope, receive, send_and_note)
         except HTTPException as error:
             status = error.status_code
             raise
         finally:
-            log.info(
-                "admin.request",
-                method=scope.get("method", "WEBSOCKET"),
-                path=scope["path"],
-                status=status,
-                key_name=None if key is None else key.name,
-                duration_ms=round((time.monotonic() - began) * 1000),
-            )
+            duration_ms = round((time.monotonic() - began) * 1000)
+            self._note(scope, key, status, duration_ms)
 
-    def _who(self, scope: Scope) -> Key | None:
+    def _note(self, scope: Scope, key: Key | None, status: int, duration_ms: int) -> None:
+        method = scope.get("method", "WEBSOCKET")
+        log.info(
+            "admin.request",
+            method=method,
+            path=scope["path"],
+            status=status,
+            key_name=None if key is None else key.name,
+            duration_ms=duration_ms,
+        )
+        self._doors.note(
+            audit.Request(
+                key_id="" if key is None else key.id,
+                key_name="" if key is None else key.name,
+                role="" if key is None else key.role,
+                client=str((scope.get("client") or ("",))[0]),
+                method=method,
+                path=scope["path"],
+                query=scope.get("query_string", b"").decode("latin-1"),
+                status=status,
+                rows=scope["state"].get("rows", 0),
+                duration_ms=duration_ms,
+            )
+        )
+
+    async def _who(self, scope: Scope) -> Key | None:
         headers = Headers(scope=scope)
+        doors = self._doors
         if "authorization" in headers:
             token = _bearer(headers["authorization"])
-            as_app = self._keys.find(token, "app") if self._allow_apps else None
-            return as_app or self._keys.find(token, "admin")
+            if doors.oidc is not None and looks_like_token(token):
+                return await anyio.to_thread.run_sync(doors.oidc.find, token)
+            as_app = doors.keys.find(token, "app") if self._allow_apps else None
+            return as_app or doors.keys.find(token, "admin")
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
-        session = self._sessions.of(cookie) if cookie else None
+        session = doors.sessions.of(cookie) if cookie else None
         # A key that was revoked takes its sessions along.
-        return None if session is None else self._keys.find_digest(session.key_digest)
+        return None if session is None else doors.keys.find_digest(session.key_digest)
 
     def _refusal(self) -> ASGIApp:
-        if not self._keys.has("admin"):
+        if not self._doors.keys.has("admin") and self._doors.oidc is None:
             return JSONResponse({"error": NO_KEYS}, status_code=403)
         return JSONResponse(
             {"error": WRONG_KEY},

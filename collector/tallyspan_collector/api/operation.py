@@ -2,16 +2,17 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from tallyspan_collector.api.answer import FORMAT, render, wants_csv
 from tallyspan_collector.api.fields import Fields
@@ -22,6 +23,15 @@ from tallyspan_collector.summary import MAX_SECONDS, RequestError
 THREADS = 6
 LATE = "the store has too much to do at the moment; try again in some seconds"
 LIMITED = "this shows the whole ledger, and your key is limited to departments"
+
+
+R = TypeVar("R", Route, Mount)
+
+
+def any_text(route: R) -> R:
+    """Return the route; an id in its path may have a line break, as ids of calls may."""
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
+    return route
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Operation:
         async def endpoint(request: Request) -> Response:
             return await self._serve(request, limiter)
 
-        return Route(self.path, endpoint, methods=[self.method], name=self.name)
+        return any_text(Route(self.path, endpoint, methods=[self.method], name=self.name))
 
     async def _serve(self, request: Request, limiter: anyio.CapacityLimiter) -> Response:
         departments = request.state.departments

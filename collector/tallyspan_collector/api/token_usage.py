@@ -5,7 +5,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.api.fields import Field, Fields, rows_of
+from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
 from tallyspan_collector.api.filters import (
     FILTERS,
     MOST_DAYS_OF_HOURS,
@@ -158,7 +158,7 @@ def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operati
             {
                 "group_by": Field("texts", "the groups, as asked for"),
                 "rows": rows_of("a row a group", {**GROUPED, **MEASURED}),
-                "totals": Field("record", "over all groups, on this page or not", MEASURED),
+                "totals": record_of("over all groups, on this page or not", MEASURED),
                 "truncated": Field("flag", "whether there are more groups than on this page"),
                 "next_cursor": NEXT,
                 "currency": Field("text", "the second currency, where asked for", is_optional=True),

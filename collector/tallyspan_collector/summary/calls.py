@@ -104,6 +104,20 @@ def entries(
     return page, write_cursor(question, [microseconds(last["timestamp"]), last["log_id"]])
 
 
+def one(
+    client: Client, trace_id: str, span_id: str, departments: tuple[str, ...] = ()
+) -> Row | None:
+    """Return a call, None if there is none that the reader may see."""
+    where, parameters = conditions(Filters(departments=departments))
+    found = rows(
+        client,
+        f"SELECT {_selected(CALL_COLUMNS)} FROM calls AS c WHERE {where}"  # noqa: S608  closed tables only
+        " AND c.trace_id = {trace_id:String} AND c.span_id = {span_id:String}",
+        parameters | {"trace_id": trace_id, "span_id": span_id},
+    )
+    return _in_utc(found[0], "timestamp") if found else None
+
+
 def booked(client: Client, trace_id: str, span_id: str) -> list[Row]:
     """Return every entry the ledger has of a call, in the order they were booked."""
     found = rows(

@@ -61,6 +61,7 @@ class Asked:
     """What sums are asked for: which calls, by what; `contains` is part of the first group.
 
     `rate_bounds` are when rates of a second currency begin: the cost is then added up by rate too.
+    `is_named`: not those where nobody said the first group.
     """
 
     filters: Filters
@@ -68,6 +69,7 @@ class Asked:
     zone: str = "UTC"
     contains: str = ""
     rate_bounds: tuple[int, ...] = ()
+    is_named: bool = False
 
     @property
     def buckets(self) -> tuple[str, ...]:
@@ -93,6 +95,8 @@ class Asked:
             column = COLUMNS[self.groups[0]]
             where += f" AND positionCaseInsensitiveUTF8(c.{column}, {{contains:String}}) > 0"
             parameters["contains"] = self.contains
+        if self.is_named:
+            where += f" AND c.{COLUMNS[self.groups[0]]} != ''"
         return where, parameters
 
     def keys(self, time: str) -> str:

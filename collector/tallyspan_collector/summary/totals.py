@@ -49,6 +49,7 @@ def summary_page(
     direction: str | None = None,
     zone: str = "UTC",
     contains: str | None = None,
+    is_named: bool = False,
     cursor: str | None = None,
     currency: Currency | None = None,
 ) -> tuple[list[Row], str | None]:
@@ -57,11 +58,11 @@ def summary_page(
     A row has its keys, then MEASURES; costs Decimal, unknown or unpriced None. `order` is one of
     ORDERS, `group` sorts by the keys; `direction` is desc or asc, what is not known comes last.
     Hours, days, weeks and months are those of `zone`. `contains` is a part of the first key, in
-    any case. With a `currency` a row also has its cost in that, `cost_in_currency`. Raises
-    RequestError.
+    any case; `is_named` leaves out rows where nobody said the first key. With a `currency` a row
+    also has its cost in that, `cost_in_currency`. Raises RequestError.
     """
     bounds = currency.bounds if currency else ()
-    asked = Asked(filters, check_groups(group_by), zone, contains or "", bounds)
+    asked = Asked(filters, check_groups(group_by), zone, contains or "", bounds, is_named)
     order, direction = check_order(order, direction)
     keys = [f"g{number}" for number in range(len(asked.groups))]
     by = _sort_keys(order, direction)

@@ -1,0 +1,121 @@
+"""How far the figures can be trusted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
+from tallyspan_collector.api.filters import PERIOD, period
+from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.parameters import Parameter, whole_number
+from tallyspan_collector.summary import Filters, RequestError
+from tallyspan_collector.summary.asking import rows
+from tallyspan_collector.summary.conditions import conditions
+
+GROUPS = {
+    "source": "toString(c.source)",
+    "service": "toString(c.service_name)",
+    "provider": "toString(c.provider_name)",
+    "model": "toString(c.model_name)",
+    "tenant": "toString(c.tenant)",
+    "day": "toString(toDate(c.hour, {zone:String}))",
+}
+COUNTS: Fields = {
+    "calls": Field("integer", "calls, net of duplicates"),
+    "errors": Field("integer", "those of them that failed"),
+    "estimated_calls": Field("integer", "calls whose tokens are an estimate"),
+    "unknown_usage_calls": Field("integer", "calls whose tokens nobody stated"),
+    "unpriced_calls": Field("integer", "calls without a price"),
+    "unpriced_tokens": Field("integer", "tokens of the calls without a price"),
+    "flagged_calls": Field("integer", "calls with a quality flag"),
+    "reversals": Field("integer", "duplicates that were taken back"),
+    "price_changes": Field("integer", "entries that changed a price afterwards"),
+}
+_SUMS = ", ".join(f"toInt64(sum(c.{name})) AS {name}" for name in COUNTS)
+
+
+def _group_by(_: str, said: str) -> tuple[str, ...]:
+    names = tuple(said.split(","))
+    if not set(names) <= GROUPS.keys() or len(set(names)) != len(names):
+        raise RequestError(
+            f"group_by must be one or several different ones of {', '.join(GROUPS)}, not"
+            f" {said[:60]!r}"
+        )
+    return names
+
+
+def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> list[Operation]:
+    """Return the operation; `health` says what the collector itself complains of."""
+
+    def ask(asked: Asked) -> Mapping[str, Any]:
+        start, end = period(asked.said)
+        where, parameters = conditions(Filters(start=start, end=end), "hour")
+        parameters |= {"zone": asked["time_zone"], "row_limit": asked["limit"] + 1}
+        names = ", ".join(f"{GROUPS[name]} AS `{name}`" for name in asked["group_by"])
+        by = ", ".join(f"`{name}`" for name in asked["group_by"])
+        found = rows(
+            client,
+            f"SELECT {names}, {_SUMS} FROM data_health AS c WHERE {where} GROUP BY {by}"  # noqa: S608  closed tables only
+            f" ORDER BY calls DESC, {by} LIMIT {{row_limit:UInt32}}",
+            parameters,
+        )
+        total = f"SELECT {_SUMS} FROM data_health AS c WHERE {where}"  # noqa: S608  closed tables only
+        state = health()
+        return {
+            "rows": found[: asked["limit"]],
+            "totals": rows(client, total, parameters)[0],
+            "truncated": len(found) > asked["limit"],
+            "collector": {
+                "ready": state.get("ready") is True,
+                "reasons": _sentences(state.get("reasons")),
+                "warnings": _sentences(state.get("warnings")),
+            },
+        }
+
+    return [
+        Operation(
+            "/data_health",
+            "data_health",
+            "How far the figures can be trusted, by whole hours; what the collector complains of.",
+            ask,
+            {
+                "rows": rows_of(
+                    "a row a group, the most calls first",
+                    {
+                        **{
+                            name: Field("text", f"{name} of the calls", is_optional=True)
+                            for name in GROUPS
+                        },
+                        **COUNTS,
+                    },
+                ),
+                "totals": record_of("over all groups", COUNTS),
+                "truncated": Field("flag", "whether there are more groups than limit"),
+                "collector": record_of(
+                    "the collector that answers",
+                    {
+                        "ready": Field("flag", "whether it can do its work"),
+                        "reasons": Field("texts", "why not"),
+                        "warnings": Field("texts", "what else is wrong"),
+                    },
+                ),
+            },
+            (
+                Parameter(
+                    "group_by",
+                    f"one or several, with commas: {', '.join(GROUPS)}",
+                    read=_group_by,
+                    default="source,service,model",
+                ),
+                *PERIOD,
+                whole_number("limit", "rows", 1_000, 10_000),
+            ),
+            table="rows",
+            is_for_all=True,
+        )
+    ]
+
+
+def _sentences(said: object) -> Sequence[str]:
+    return [str(each) for each in said] if isinstance(said, list | tuple) else []

@@ -1,0 +1,128 @@
+"""Who and what there is: users, departments, agents, models, ... with what they come to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.api.fields import Field, Fields, rows_of
+from tallyspan_collector.api.filters import OF_CALLS, PERIOD, filters
+from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.parameters import Parameter, text, whole_number
+from tallyspan_collector.api.token_usage import CURSOR, DIRECTION, MEASURED, NEXT, ORDER
+from tallyspan_collector.summary import plain, summary_page
+from tallyspan_collector.summary.details import MOST_NAMES, of_conversations, of_groups
+from tallyspan_collector.summary.question import DIMENSIONS, Dimension
+
+LISTED = ("user", "department", "agent", "model", "provider", "endpoint", "service")
+CONVERSATION_DAYS = 30
+CONTAINS = text("contains", "only those with this in their name, in any case")
+_NAMES = f"{MOST_NAMES} at most"
+_DETAILS: Fields = {
+    "first_day": Field("day", "day of the first of its calls in the period (UTC)"),
+    "last_day": Field("day", "day of the last of them (UTC)"),
+    "departments": Field("texts", f"departments that pay, {_NAMES}"),
+    "models": Field("count", "different models"),
+    "users": Field("count?", "different users; null for agents"),
+    "mean_duration_us": Field("count", "mean from request to last byte, in microseconds"),
+}
+_OF_CONVERSATION: Fields = {
+    "first_call": Field("time", "when the first of its calls in the period began"),
+    "last_call": Field("time", "when the last of them began"),
+    "users": Field("texts", f"whom its calls were made for, {_NAMES}"),
+    "departments": Field("texts", f"departments that pay, {_NAMES}"),
+    "agents": Field("texts", f"agents that took part, {_NAMES}"),
+    "models": Field("texts", f"models that were used, {_NAMES}"),
+}
+LIMIT = whole_number("limit", "rows a page", 100, 1_000)
+
+
+def _only(*names: str) -> tuple[Parameter, ...]:
+    return tuple(each for each in OF_CALLS if each.name in names)
+
+
+def groups(client: Client) -> list[Operation]:
+    """Return an operation for each of LISTED, and one for conversations."""
+    listed = [each for each in DIMENSIONS if each.group in LISTED]
+    return [*(_list_of(client, each) for each in listed), _conversations(client)]
+
+
+def _list_of(client: Client, of: Dimension) -> Operation:
+    def ask(asked: Asked) -> Mapping[str, Any]:
+        chosen = filters(asked.said, asked.departments)
+        rows, following = summary_page(
+            client,
+            chosen,
+            [of.group],
+            asked["order"],
+            asked["limit"],
+            direction=asked["direction"],
+            contains=asked["contains"],
+            cursor=asked["cursor"],
+        )
+        found = of_groups(client, of.group, [row[of.group] for row in rows], chosen)
+        known = [plain({**row, **found[row[of.group]]}) for row in rows if row[of.group] in found]
+        return {f"{of.group}s": known, "next_cursor": following}
+
+    return Operation(
+        f"/{of.group}s",
+        f"{of.group}s",
+        f"Every {of.group} with calls in the period: what they come to, since when, with what.",
+        ask,
+        {
+            f"{of.group}s": rows_of(
+                f"a row a {of.group}", {of.group: Field("text", of.says), **MEASURED, **_DETAILS}
+            ),
+            "next_cursor": NEXT,
+        },
+        (CONTAINS, *_only("department", "tenant"), *PERIOD, ORDER, DIRECTION, LIMIT, CURSOR),
+        table=f"{of.group}s",
+    )
+
+
+def _conversations(client: Client) -> Operation:
+    def ask(asked: Asked) -> Mapping[str, Any]:
+        chosen = filters(asked.said, asked.departments, days=CONVERSATION_DAYS)
+        rows, following = summary_page(
+            client,
+            chosen,
+            ["conversation"],
+            asked["order"],
+            asked["limit"],
+            direction=asked["direction"],
+            contains=asked["contains"],
+            is_named=True,
+            cursor=asked["cursor"],
+        )
+        found = of_conversations(client, [row["conversation"] for row in rows], chosen)
+        known = [
+            plain({**row, **found[row["conversation"]]})
+            for row in rows
+            if row["conversation"] in found
+        ]
+        return {"conversations": known, "next_cursor": following}
+
+    return Operation(
+        "/conversations",
+        "conversations",
+        "Conversations with calls in the period, the dearest first."
+        f" Without start_date: of the last {CONVERSATION_DAYS} days.",
+        ask,
+        {
+            "conversations": rows_of(
+                "a row a conversation",
+                {"conversation": Field("text", "its id"), **MEASURED, **_OF_CONVERSATION},
+            ),
+            "next_cursor": NEXT,
+        },
+        (
+            CONTAINS,
+            *_only("user_id", "department", "agent_id", "model", "service", "tenant"),
+            *PERIOD,
+            ORDER,
+            DIRECTION,
+            LIMIT,
+            CURSOR,
+        ),
+        table="conversations",
+    )

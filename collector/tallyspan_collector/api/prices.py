@@ -1,0 +1,143 @@
+"""What calls are priced with, and what has no price."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from starlette.exceptions import HTTPException
+
+from tallyspan_collector.api.fields import Field, rows_of
+from tallyspan_collector.api.filters import PERIOD
+from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.parameters import Parameter
+from tallyspan_collector.pricing import listing, missing
+from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.check import day
+from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.summary import RequestError, parse_time, plain
+
+MISSING_DAYS = 30
+_TEXT = Field("text", "as the price file has it; empty: any")
+_OF_CALLS = Field("text", "as the calls have it")
+
+
+def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
+    """Return the operations; `book` is asked each time, for the file may change."""
+
+    def listed(_: Asked) -> Mapping[str, Any]:
+        rates = [
+            {
+                "price_id": rate.price_id,
+                "line": rate.line,
+                "model": rate.match.model,
+                "provider": rate.match.provider,
+                "endpoint": rate.match.endpoint,
+                "service_tier": rate.match.tier,
+                "from": day(rate.match.from_ns),
+                "to": day(rate.match.to_ns),
+            }
+            for rate in book().file.rates
+        ]
+        return {"prices": rates, "behind_them": book().data.source}
+
+    def quoted(asked: Asked) -> Mapping[str, Any]:
+        if not asked["model"]:
+            raise RequestError("model must name the model whose price is asked for")
+        at_ns = time.time_ns()
+        if asked["at"] is not None:
+            at_ns = int(parse_time(asked["at"], "at").timestamp()) * 10**9
+        kind = (asked["provider"], asked["endpoint_id"], asked["model"], asked["service_tier"])
+        found = book().quote(*kind, at_ns, asked["region"])
+        if isinstance(found, Unpriced):
+            raise HTTPException(404, f"there is no price for it: {found.reason.value}")
+        rates = [
+            {"class": row["class"], "context": row["context"], "usd": row["USD"]}
+            for row in listing.rows(found)
+        ]
+        return {"price_id": found.price_id, "rates": rates}
+
+    def lacking(asked: Asked) -> Mapping[str, Any]:
+        start = datetime.now(UTC) - timedelta(days=MISSING_DAYS)
+        if asked["start_date"] is not None:
+            start = parse_time(asked["start_date"], "start_date", zone=asked["time_zone"])
+        rows = missing.find(client, start)
+        for row in rows:
+            row |= {name: row[name].replace(tzinfo=UTC) for name in ("first", "last")}
+        return {"models": [plain(row) for row in rows]}
+
+    return [
+        Operation(
+            "/prices",
+            "prices",
+            "The entries of the price file, the most specific first.",
+            listed,
+            {
+                "prices": rows_of(
+                    "an entry a row",
+                    {
+                        "price_id": Field("text", "as entries of the ledger have it"),
+                        "line": Field("count", "where it begins in the file"),
+                        **dict.fromkeys(("model", "provider", "endpoint", "service_tier"), _TEXT),
+                        "from": Field("text", "since when; empty: always"),
+                        "to": Field("text", "until when; empty: for good"),
+                    },
+                ),
+                "behind_them": Field("text", "prices that hold where the file says nothing"),
+            },
+            table="prices",
+        ),
+        Operation(
+            "/prices/quote",
+            "price",
+            "The price of a model at a moment, and where it comes from.",
+            quoted,
+            {
+                "price_id": Field("text", "as entries of the ledger have it"),
+                "rates": rows_of(
+                    "a row a class of tokens or another unit",
+                    {
+                        "class": Field("text", "input, output, cache_read, ..."),
+                        "context": Field("text", "above how many tokens; empty: from the first"),
+                        "usd": Field("text", "USD; /M for a million tokens, each for one"),
+                    },
+                ),
+            },
+            (
+                Parameter("model", "model, as the provider names it", default=""),
+                Parameter("provider", "gen_ai.provider.name", default="openai"),
+                Parameter("endpoint_id", "endpoint of the calls", default=""),
+                Parameter("service_tier", "served tier: flex, priority, batch, ...", default=""),
+                Parameter("region", "region of the endpoint", default=""),
+                Parameter("at", "a date or a time (UTC); default: now"),
+            ),
+            table="rates",
+        ),
+        Operation(
+            "/prices/missing",
+            "prices_missing",
+            "What calls wait for a price of, the most tokens first."
+            f" Without start_date: in the last {MISSING_DAYS} days.",
+            lacking,
+            {
+                "models": rows_of(
+                    "a row a model",
+                    {
+                        **dict.fromkeys(
+                            ("provider_name", "endpoint_id", "model_name", "service_tier"),
+                            _OF_CALLS,
+                        ),
+                        "unpriced_reason": Field("text", "why there is no price"),
+                        "calls": Field("count", "calls that wait"),
+                        "tokens": Field("integer?", "their tokens"),
+                        "first": Field("time", "when the first of them began"),
+                        "last": Field("time", "when the last of them began"),
+                    },
+                )
+            },
+            tuple(each for each in PERIOD if each.name != "end_date"),
+            table="models",
+            is_for_all=True,
+        ),
+    ]

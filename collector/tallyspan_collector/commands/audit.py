@@ -1,0 +1,50 @@
+"""`tallyspan audit`: who asked the admin API for what."""
+
+import argparse
+import csv
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from tallyspan_collector import audit, config, summary
+from tallyspan_collector.commands.store import writing
+from tallyspan_collector.commands.table import write_table
+from tallyspan_collector.errors import ConfigError
+
+MOST = 100_000
+_SHOWN = ("at", "key_name", "role", "client", "method", "path", "query", "status", "rows",
+          "duration_ms")  # fmt: skip
+
+
+def add_parser(commands: Any) -> None:
+    """Give `tallyspan audit` its parser."""
+    parser = commands.add_parser("audit", help="who asked the admin API for what")
+    config.add_flags(parser, config.READ_OPTIONS)
+    parser.add_argument("--since", default="7d", help="how far back: 12h, 30d (default 7d)")
+    parser.add_argument("--key", help="only requests with the key of this name")
+    parser.add_argument("--status", type=int, help="only what was answered so, such as 401")
+    parser.add_argument("--limit", type=int, default=100, help="rows, the newest (default 100)")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    if not 1 <= options.limit <= MOST:
+        raise ConfigError(f"--limit {options.limit}: must be 1 to {MOST}")
+    start = summary.parse_since(options.since, datetime.now(UTC), "--since")
+    with writing(options) as client:
+        found = audit.read(
+            client, start=start, key_name=options.key, status=options.status, limit=options.limit
+        )
+    rows = [{name: row[name] for name in _SHOWN} for row in map(summary.plain, found)]
+    match options.format:
+        case "json":
+            sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        case "csv":
+            writer = csv.DictWriter(sys.stdout, _SHOWN, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        case _:
+            write_table(rows, sys.stdout)
+    return 0

@@ -1,0 +1,176 @@
+"""Who may ask what: every path of the admin port, for every kind of reader."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.testclient import TestClient
+
+from call_facts import FACTS, fill, memory_ledger
+from identity_provider import AUDIENCE, identity_provider
+from tallyspan_collector.api import create_app
+from tallyspan_collector.console.site import version
+from tallyspan_collector.keys import Key, Keys, make
+from tallyspan_collector.oidc import Oidc, OidcConfig
+
+READERS = (
+    "no key", "wrong key", "ingest key", "expired", "revoked", "bad token",
+    "app", "limited", "admin", "member of finance", "member of sales",
+)  # fmt: skip
+STRANGERS = READERS[:6]
+# What each kind of path answers, in the order of app, limited, admin, finance, sales.
+OPEN = dict.fromkeys(READERS, 200)
+SHUT = dict.fromkeys(STRANGERS, 401)
+
+
+def row(app: int, limited: int, admin: int) -> dict[str, int]:
+    known = {"app": app, "limited": limited, "admin": admin}
+    return SHUT | known | {"member of finance": admin, "member of sales": limited}
+
+
+ADMINS = row(app=401, limited=200, admin=200)
+ALL_OF_IT = row(app=401, limited=403, admin=200)
+# Conversation c1 and the first call are of research; the limited key is of sales.
+FOREIGN = row(app=401, limited=404, admin=200)
+APPS = row(app=200, limited=404, admin=200)
+CALL = f"{0:032x}-{0:016x}"
+ADMIN, USAGE = "/api/admin", "/api/usage"
+MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
+    ("GET", "/"): ("/", OPEN),
+    ("GET", "/d/{uid}"): ("/d/tallyspan-overview", OPEN),
+    ("GET", "/session"): ("/session", OPEN),
+    ("POST", "/login"): ("/login", dict.fromkeys(READERS, 400)),
+    ("POST", "/logout"): ("/logout", dict.fromkeys(READERS, 204)),
+    ("GET", "/static"): ("/static/main.js", OPEN),
+    ("GET", f"/static/{version()}"): (f"/static/{version()}/main.js", OPEN),
+    ("GET", "/healthz"): ("/healthz", OPEN),
+    ("GET", "/readyz"): ("/readyz", OPEN),
+    ("GET", "/metrics"): ("/metrics", OPEN),
+    ("GET", "/api/openapi.json"): ("/api/openapi.json", OPEN),
+    ("GET", "/api/docs"): ("/api/docs", OPEN),
+    ("GET", f"{ADMIN}/token_usage"): (f"{ADMIN}/token_usage", ADMINS),
+    ("GET", f"{ADMIN}/token_usage/summary"): (f"{ADMIN}/token_usage/summary", ADMINS),
+    **{
+        ("GET", f"{ADMIN}/{name}"): (f"{ADMIN}/{name}", ADMINS)
+        for name in (
+            "users", "departments", "agents", "models", "providers", "endpoints", "services",
+            "conversations", "prices", "budgets", "budgets/history", "directory",
+            "directory/unknown", "dashboards",
+        )
+    },
+    ("GET", f"{ADMIN}/prices/quote"): (f"{ADMIN}/prices/quote?model=gpt-4.1", ADMINS),
+    ("GET", f"{ADMIN}/prices/missing"): (f"{ADMIN}/prices/missing", ALL_OF_IT),
+    ("GET", f"{ADMIN}/data_health"): (f"{ADMIN}/data_health", ALL_OF_IT),
+    ("GET", f"{ADMIN}/audit"): (f"{ADMIN}/audit", ALL_OF_IT),
+    ("GET", f"{ADMIN}/calls/{{log_id}}"): (f"{ADMIN}/calls/{CALL}", FOREIGN),
+    ("GET", f"{ADMIN}/conversations/{{conversation_id:path}}"): (
+        f"{ADMIN}/conversations/c1",
+        FOREIGN,
+    ),
+    ("PUT", f"{ADMIN}/directory"): (
+        f"{ADMIN}/directory?dry_run=true",
+        row(app=401, limited=403, admin=200),
+    ),
+    ("GET", f"{ADMIN}/dashboards/{{uid}}"): (f"{ADMIN}/dashboards/tallyspan-overview", ADMINS),
+    ("GET", f"{ADMIN}/dashboards/{{uid}}/panels/{{number:int}}"): (
+        f"{ADMIN}/dashboards/tallyspan-users/panels/3",
+        ADMINS,
+    ),
+    ("GET", f"{ADMIN}/dashboards/{{uid}}/panels"): (
+        f"{ADMIN}/dashboards/tallyspan-users/panels",
+        ADMINS,
+    ),
+    ("GET", f"{ADMIN}/dashboards/{{uid}}/variables/{{name}}"): (
+        f"{ADMIN}/dashboards/tallyspan-users/variables/department",
+        ADMINS,
+    ),
+    ("GET", f"{USAGE}/conversations/{{conversation_id:path}}"): (
+        f"{USAGE}/conversations/c1",
+        APPS,
+    ),
+    ("GET", f"{USAGE}/messages/{{id:path}}"): (f"{USAGE}/messages/{CALL}", APPS),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ledger:
+    app: Starlette
+    headers: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
+        made.database = "tallyspan"
+        fill(made, FACTS)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ledger(client: Client) -> Iterator[Ledger]:
+    keys, tokens = Keys(), {"wrong key": "tsa_wrong"}
+
+    def let_in(reader: str, key: Key, token: str) -> None:
+        keys.add(key)
+        tokens[reader] = token
+
+    let_in("ingest key", *make("ingest", "services"))
+    let_in("app", *make("app", "chat"))
+    let_in("limited", *make("admin", "sales", departments=("sales",)))
+    let_in("admin", *make("admin", "finance"))
+    let_in("expired", *make("admin", "old", expires_s=1))
+    gone, token = make("admin", "gone")
+    let_in("revoked", replace(gone, revoked_s=1), token)
+    with identity_provider() as provider:
+        access = {"finance": (), "sales-leads": ("sales",)}
+        oidc = Oidc(OidcConfig(provider.issuer, AUDIENCE, "groups", access))
+        tokens["bad token"] = provider.token(aud="elsewhere")
+        tokens["member of finance"] = provider.token()
+        tokens["member of sales"] = provider.token(groups=["sales-leads"])
+        app = create_app(client, keys, lambda: {"ready": True}, lambda: "", oidc=oidc)
+        headers = {name: {"Authorization": f"Bearer {tokens[name]}"} for name in tokens}
+        yield Ledger(app, headers | {"no key": {}})
+
+
+def routes(below: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for each in below:
+        match each:
+            case Mount() if each.routes:
+                yield from routes(each.routes, prefix + each.path)
+            case Mount():
+                yield "GET", prefix + each.path
+            case Route():
+                for method in (each.methods or set()) - {"HEAD"}:
+                    yield method, prefix + each.path
+
+
+def test_every_path_there_is_has_a_row_in_the_matrix(ledger: Ledger) -> None:
+    assert set(routes(ledger.app.routes)) == set(MATRIX)
+
+
+@pytest.mark.parametrize("path", MATRIX, ids=" ".join)
+def test_each_reader_gets_what_the_matrix_says_and_no_more(
+    ledger: Ledger, path: tuple[str, str]
+) -> None:
+    url, expected = MATRIX[path]
+    browser = TestClient(ledger.app, raise_server_exceptions=False)
+    body: dict[str, list[str]] | None = {"people": []} if path[0] == "PUT" else None
+
+    got = {
+        reader: browser.request(path[0], url, json=body, headers=ledger.headers[reader]).status_code
+        for reader in READERS
+    }
+    assert got == expected
+
+
+def test_what_a_limited_reader_gets_is_of_his_department_alone(ledger: Ledger) -> None:
+    browser = TestClient(ledger.app)
+    for (method, path), (url, expected) in MATRIX.items():
+        is_about_calls = path.startswith(ADMIN) and "dashboards/{uid}" not in path
+        if method == "GET" and is_about_calls and expected["limited"] == 200:
+            answer = browser.get(url, headers=ledger.headers["limited"])
+            assert "ada" not in answer.text, path
+            assert "research" not in answer.text, path
