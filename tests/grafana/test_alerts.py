@@ -20,8 +20,7 @@ from tallyspan_grafana import alerting
 from tallyspan_grafana.__main__ import PROVISIONING, main, provisioned
 from tallyspan_grafana.alerting import CHANNELS, RECEIVER, RULES
 
-NOW = datetime.now(UTC)
-TODAY = NOW.date()
+TODAY = datetime.now(UTC).date()
 LONG_AGO = date(2020, 1, 1)
 BY_UID = {rule.uid.removeprefix("tallyspan-"): rule for rule in RULES}
 GROUPS = yaml.safe_load((PROVISIONING / "alerting/rules.yaml").read_text())["groups"]
@@ -57,7 +56,7 @@ def ask(client: Client, uid: str) -> list[tuple[Any, ...]]:
 
 
 def hours(at: datetime) -> float:
-    return (NOW - at).total_seconds() / 3600
+    return (datetime.now(UTC) - at).total_seconds() / 3600
 
 
 def noon(days_ago: int) -> datetime:
@@ -143,7 +142,7 @@ def test_without_a_call_or_a_budget_nothing_fires(client: Client, uid: str) -> N
 
 @pytest.mark.parametrize("uid", BY_UID)
 def test_names_of_strangers_harm_no_rule(client: Client, uid: str) -> None:
-    fill(client, NASTY_FACTS, NOW)
+    fill(client, NASTY_FACTS)
     for name in NASTY:
         budgets.put(client, Budget("user", name, "year", LONG_AGO, Decimal(1)))
     fired = ask(client, uid)
@@ -159,7 +158,7 @@ def test_names_of_strangers_harm_no_rule(client: Client, uid: str) -> None:
 def test_a_budget_fires_at_80_and_at_100_percent_one_at_a_time(
     client: Client, spent: str, fires: str
 ) -> None:
-    fill(client, [Fact(0.001, "ada", "research", cost=Decimal(spent))], NOW)
+    fill(client, [Fact(0.001, "ada", "research", cost=Decimal(spent))])
     budgets.put(client, Budget("department", "research", "month", LONG_AGO, Decimal(10)))
     budgets.put(client, Budget("user", "bob", "month", LONG_AGO, Decimal(10)))
 
@@ -169,7 +168,7 @@ def test_a_budget_fires_at_80_and_at_100_percent_one_at_a_time(
 
 
 def test_thresholds_of_a_budget_are_its_own(client: Client) -> None:
-    fill(client, [Fact(0.001, cost=Decimal(6))], NOW)
+    fill(client, [Fact(0.001, cost=Decimal(6))])
     budgets.put(client, Budget("total", "", "month", LONG_AGO, Decimal(10), warn_percent=50))
 
     assert ask(client, "budget-warning") == [("total", "(all calls)", "month", pytest.approx(60))]
@@ -179,7 +178,7 @@ def test_thresholds_of_a_budget_are_its_own(client: Client) -> None:
 def test_a_forecast_over_the_budget_fires_before_the_budget_does(
     client: Client, share: Decimal, fires: bool
 ) -> None:
-    fill(client, [Fact(hours(noon(n)), cost=Decimal(4)) for n in range(1, 29)], NOW)
+    fill(client, [Fact(hours(noon(n)), cost=Decimal(4)) for n in range(1, 29)])
     year = TODAY.replace(month=1, day=1)
     so_far = sum(4 for n in range(1, 29) if TODAY - timedelta(days=n) >= year)
     days_left = (date(TODAY.year, 12, 31) - TODAY).days
@@ -200,11 +199,11 @@ def test_a_day_far_above_the_28_before_is_a_spike_today_or_yesterday(
     middle = median_high(usual)
     deviation = 1.4826 * float(median_high(abs(each - middle) for each in usual))
     bound = float(middle) + 3 * deviation
-    at = noon(1) if days_ago else NOW - timedelta(seconds=1)
+    at = noon(1) if days_ago else datetime.now(UTC) - timedelta(seconds=1)
     before = [Fact(hours(noon(n + days_ago + 1)), "ada", cost=cost) for n, cost in enumerate(usual)]
     for cost, fires in ((bound + 0.01, True), (bound - 0.01, False)):
         amount = round(Decimal(cost), 6)
-        fill(client, [*before, Fact(hours(at), "ada", cost=amount)], NOW)
+        fill(client, [*before, Fact(hours(at), "ada", cost=amount)])
 
         day = str(TODAY - timedelta(days=days_ago))
         assert [row for row in ask(client, uid) if row[1] == day] == (
@@ -213,7 +212,7 @@ def test_a_day_far_above_the_28_before_is_a_spike_today_or_yesterday(
 
 
 def test_below_the_floor_nothing_is_a_spike_and_the_floor_can_be_moved(client: Client) -> None:
-    fill(client, [Fact(0.001, "ada", cost=Decimal("4.99"))], NOW)
+    fill(client, [Fact(0.001, "ada", cost=Decimal("4.99"))])
     assert ask(client, "spike-user") == []
 
     budgets.set_thresholds(client, [("spike_floor_usd", 4.0)])
@@ -224,7 +223,7 @@ def test_below_the_floor_nothing_is_a_spike_and_the_floor_can_be_moved(client: C
 def test_unpriced_calls_fire_by_model_for_a_day(client: Client) -> None:
     facts = [Fact(ago, "ada", model=model, cost_status="unpriced")
              for ago, model in ((1, "new"), (2, "new"), (3, ""), (30, "old"))]  # fmt: skip
-    fill(client, [*facts, Fact(1, cost=Decimal(1))], NOW)
+    fill(client, [*facts, Fact(1, cost=Decimal(1))])
     fired = [("openai", "(nobody said)", 1.0), ("openai", "new", 2.0)]
     assert ask(client, "unpriced") == fired
 
@@ -235,7 +234,7 @@ def test_unpriced_calls_fire_by_model_for_a_day(client: Client) -> None:
 
 @pytest.mark.parametrize(("minutes", "fires"), [(1, False), (58, False), (61, True), (6000, True)])
 def test_silence_fires_after_an_hour_and_stays(client: Client, minutes: int, fires: bool) -> None:
-    fill(client, [Fact(minutes / 60, cost=Decimal(1)), Fact(9000, cost=Decimal(1))], NOW)
+    fill(client, [Fact(minutes / 60, cost=Decimal(1)), Fact(9000, cost=Decimal(1))])
 
     assert ask(client, "no-data") == ([(pytest.approx(minutes, abs=2),)] if fires else [])
     assert len(client.query(BY_UID["no-data"].sql).result_rows) == 1
@@ -243,10 +242,10 @@ def test_silence_fires_after_an_hour_and_stays(client: Client, minutes: int, fir
 
 def test_late_and_guessed_figures_fire(client: Client) -> None:
     good = [Fact(0.5, cost=Decimal(1)) for _ in range(8)]
-    fill(client, good, NOW)
+    fill(client, good)
     assert ask(client, "doubtful") == []
 
-    fill(client, [*good, *(Fact(2, usage_source="estimated") for _ in range(2))], NOW)
+    fill(client, [*good, *(Fact(2, usage_source="estimated") for _ in range(2))])
     ((trouble, figure),) = ask(client, "doubtful")
     assert ("token counts" in trouble, figure) == (True, pytest.approx(20))
 
@@ -268,7 +267,7 @@ METRICS = {
 @pytest.mark.parametrize("trouble", METRICS)
 def test_a_collector_in_trouble_fires_from_its_threshold_on(client: Client, trouble: str) -> None:
     name, labels, from_here = METRICS[trouble]
-    at = NOW - timedelta(minutes=2)
+    at = datetime.now(UTC) - timedelta(minutes=2)
 
     def write(value: float) -> None:
         client.command("TRUNCATE TABLE collector_metrics")
@@ -282,7 +281,16 @@ def test_a_collector_in_trouble_fires_from_its_threshold_on(client: Client, trou
 
 def test_a_collector_that_fell_silent_fires_unless_it_was_stopped(client: Client) -> None:
     for name, ago in (("busy", 1), ("dead", 30), ("stopped", 30)):
-        rows = [(NOW - timedelta(minutes=ago), name, "tallyspan_spool_bytes", "", "gauge", 0.0)]
+        rows = [
+            (
+                datetime.now(UTC) - timedelta(minutes=ago),
+                name,
+                "tallyspan_spool_bytes",
+                "",
+                "gauge",
+                0.0,
+            )
+        ]
         if name == "stopped":
             rows.append((rows[0][0], name, "tallyspan_collector_stopped", "", "gauge", 1.0))
         client.insert("collector_metrics", rows)
