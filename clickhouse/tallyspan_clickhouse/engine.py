@@ -5,6 +5,7 @@ from typing import NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import clickhouse_connect
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -17,6 +18,15 @@ REQUIRED_PASSWORD, AUTHENTICATION_FAILED, WRONG_PASSWORD, UNKNOWN_USER = 194, 51
 NOT_LET_IN = {REQUIRED_PASSWORD, AUTHENTICATION_FAILED, WRONG_PASSWORD, UNKNOWN_USER}
 # What the HTTP library says when nobody is there.
 UNREACHABLE = ("Failed to establish", "Failed to resolve", "Connection refused", "timed out")
+
+
+def without_data_frames() -> None:
+    """Keep clickhouse-connect from loading pandas, numpy and pyarrow where they are installed.
+
+    It would, to ask whether what it inserts is a data frame: 50 MB in a process that has none.
+    """
+    for name in ("pd", "np", "arrow", "pl"):
+        vars(options)[name] = None
 
 
 def connect(url: str, *, database: str | None = None) -> Client:

@@ -13,7 +13,7 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Unpriced
 
 NS_PER_US = 1_000
-_FIRST_REFUSED_STATUS = 400
+_FIRST_WITHOUT_ANSWER = 300
 _PICOUSD = Decimal("1e-12")
 _AS_SAID = (
     "tenant", "source", "service_name", "user_id", "agent_id", "agent_name",
@@ -63,8 +63,8 @@ _new = tuple.__new__
 def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
     """Return what each call costs and who pays, in the order of the calls.
 
-    What the provider says it billed is the cost; a request it refused (HTTP 4xx and 5xx, without
-    usage) costs nothing, nor does what a gateway's cache answered; else the price book decides, and
+    What the provider says it billed is the cost; a request it sent on or refused (HTTP 3xx, 4xx,
+    5xx, without usage) costs nothing, nor does what a gateway's cache answered; else the price book decides, and
     what it cannot price stays None. The department is what the span says, else the directory, else
     the key.
     """
@@ -75,7 +75,7 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
         reported = call.reported_cost_picousd
         if (
             call.is_cache_hit
-            or (call.http_status >= _FIRST_REFUSED_STATUS and not call.usage)
+            or (call.http_status >= _FIRST_WITHOUT_ANSWER and not call.usage)
             or (call.operation_name == "moderation" and not call.usage)
         ):
             add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer))

@@ -29,7 +29,7 @@ from tallyspan_collector.metrics import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.resolution.node import Booked
 
-BATCH_CALLS = 20_000
+BATCH_CALLS = 4_096
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
 GC_SECONDS = 10

@@ -24,7 +24,7 @@ def open_file(path: Path, schema: str, what: str, if_moved: str) -> sqlite3.Conn
         file.execute(f"PRAGMA page_size={PAGE_BYTES}")
         file.execute("PRAGMA journal_mode=WAL")
         file.execute("PRAGMA synchronous=FULL")
-        file.execute("PRAGMA wal_autocheckpoint=2000")
+        file.execute("PRAGMA wal_autocheckpoint=1000")
         file.execute("PRAGMA secure_delete=OFF")
         file.executescript(schema)
     except (sqlite3.Error, OSError) as error:

@@ -1,0 +1,63 @@
+"""What an entry costs, and whom."""
+
+from typing import Any
+
+import pytest
+
+from priced import ns
+from tallyspan.usage import Usage
+from tallyspan_collector import entry
+from tallyspan_collector.call import Call
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.entry import Cost
+from tallyspan_collector.pricing.book import PriceBook
+
+USED = Usage(1000, 100)
+BOOK = PriceBook.load()
+
+
+def cost(usage: Usage = USED, **said: Any) -> Cost:
+    call = Call("a" * 32, "b" * 16, "", ns("2026-06-01"), 0, "openai", "chat", "gpt-5-mini")
+    call.usage = usage
+    for name, value in said.items():
+        setattr(call, name, value)
+    (found,) = entry.costs([call], BOOK, Directory())
+    return found
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 429, 500, 503])
+def test_a_request_that_was_sent_on_or_refused_costs_nothing(status: int) -> None:
+    found = cost(Usage(), http_status=status)
+
+    assert (found.cost_status, found.cost_picousd) == ("not_billed", 0)
+
+
+@pytest.mark.parametrize("status", [0, 200, 429])
+def test_what_has_usage_is_priced_whatever_the_status(status: int) -> None:
+    assert cost(http_status=status).cost_status == "priced"
+
+
+def test_an_answer_without_usage_is_not_free() -> None:
+    found = cost(Usage(), http_status=200)
+
+    assert (found.cost_picousd, found.unpriced_reason) == (None, "unknown_usage")
+
+
+def test_what_the_provider_says_it_billed_is_the_cost() -> None:
+    found = cost(reported_cost_picousd=77)
+
+    assert (found.cost_picousd, found.cost_status, found.price_source) == (
+        77, "reported", "provider",
+    )  # fmt: skip
+
+
+def test_a_gateways_cache_costs_nothing() -> None:
+    assert cost(is_cache_hit=True).cost_picousd == 0
+
+
+def test_a_reversal_takes_back_what_was_booked_from_whom_it_was_booked() -> None:
+    booked = cost(key_department="Support")
+    taken = booked.reversed()
+
+    assert [(a or 0) + (b or 0) for a, b in zip(booked[:3], taken[:3], strict=True)] == [0, 0, 0]
+    assert (taken.department, taken.department_source) == ("Support", "key")
