@@ -63,10 +63,10 @@ _new = tuple.__new__
 def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
     """Return what each call costs and who pays, in the order of the calls.
 
-    What the provider says it billed is the cost; a request it sent on or refused (HTTP 3xx, 4xx,
-    5xx, without usage) costs nothing, nor does what a gateway's cache answered; else the price book decides, and
-    what it cannot price stays None. The department is what the span says, else the directory, else
-    the key.
+    What the provider says it billed is the cost; a request it sent on or refused (HTTP 3xx, 4xx and
+    5xx, without usage) costs nothing, nor does what a gateway's cache answered; else the price book
+    decides, and what it cannot price stays None. The department is what the span says, else the
+    directory, else the key.
     """
     made: list[Cost] = []
     add = made.append
