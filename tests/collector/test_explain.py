@@ -1,9 +1,177 @@
+import json
+import sqlite3
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from otlp_spans import CHAT, request, span
+import otlp_logs
+from otlp_spans import CHAT, START_NS, pairs, request, span
+from running import Running, running_collector
+from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.cli import main
+
+MS = 1_000_000
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+ID = {"gen_ai.response.id": "chatcmpl-1"}
+INFERENCE = "openinference.instrumentation.openai"
+GENAI = "opentelemetry.instrumentation.genai.openai"
+LLM: dict[str, Any] = {
+    "openinference.span.kind": "LLM", "llm.model_name": "gpt-5-mini", "llm.provider": "openai",
+    "llm.token_count.prompt": 1000, "llm.token_count.completion": 100,
+}  # fmt: skip
+AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "support", "user.id": "eve"}
+CACHED = {**CHAT, **ID, "gen_ai.usage.cache_read.input_tokens": 400, "user.id": ""}
+WAY_OUT = "ffffffffffffffffffffffffffffffff"
+
+
+def layer(
+    number: int, scope: str, said: dict[str, Any], parent: int, at: tuple[int, int], trace: str
+) -> bytes:
+    made = Span(
+        trace_id=bytes.fromhex(trace),
+        span_id=number.to_bytes(8),
+        parent_span_id=parent.to_bytes(8) if parent else b"",
+        name="chat",
+        start_time_unix_nano=START_NS + at[0] * MS,
+        end_time_unix_nano=START_NS + at[1] * MS,
+        attributes=pairs(said),
+    )
+    return ExportTraceServiceRequest(
+        resource_spans=[
+            ResourceSpans(
+                resource=Resource(attributes=pairs({"service.name": "shop"})),
+                scope_spans=[ScopeSpans(scope=InstrumentationScope(name=scope), spans=[made])],
+            )
+        ]
+    ).SerializeToString()
+
+
+def send(collector: Running, body: bytes) -> None:
+    answer = httpx.post(
+        f"http://{collector.ready.otlp_http}/v1/traces",
+        content=body,
+        headers={"content-type": "application/x-protobuf"},
+        timeout=30,
+    )
+    assert answer.status_code == 200
+    collector.settle()
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Three layers of one call in three batches, the innermost and best one last; one lone call."""
+    with running_collector(tmp_path_factory.mktemp("store")) as running:
+        send(running, layer(2, INFERENCE, LLM, 1, (10, 90), TRACE))
+        send(running, layer(1, "pydantic-ai", AGENT, 0, (0, 100), TRACE))
+        send(running, layer(3, GENAI, CACHED, 2, (20, 80), TRACE))
+        send(running, layer(7, GENAI, CHAT, 0, (0, 100), f"{7:032x}"))
+        yield running
+
+
+def explained(collector: Running, subject: str, *more: str) -> list[str]:
+    return ["explain", subject, "--data-dir", str(collector.data_dir), *more]
+
+
+def test_a_trace_is_explained_from_its_reports_to_its_net(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(explained(collector, TRACE)) == 0
+    told = capsys.readouterr().out
+
+    assert "3 received" in told
+    assert f"{1:016x} wrapper (pydantic_ai) of pydantic-ai" in told
+    assert f"{2:016x} call (openinference) of {INFERENCE}" in told
+    assert "one call, reported 2 times:" in told
+    assert f"{3:016x} is inside {2:016x}, the same model" in told
+    assert "600 input x 0.25 USD a million = 0.000150000000 USD" in told
+    assert "400 cache_read x 0.025 USD a million = 0.000010000000 USD" in told
+    assert "for user_id eve" in told
+    assert "net: 1 call, input_tokens 1000, output_tokens 100" in told
+    assert told.rstrip().endswith("0.000360000000 USD")
+
+
+def test_every_entry_is_listed_with_what_took_it_back(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(explained(collector, f"{TRACE.upper()}-{3:016x}", "--format", "json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    entries = told["entries"]
+    booked = collector.rows(
+        "SELECT toString(batch_id) AS batch, cost_usd FROM llm_calls"
+        " WHERE toString(trace_id) = {trace:String}",
+        trace=TRACE,
+    )
+
+    kinds = [(each["entry_kind"], each["sign"], each["span_id"][-1]) for each in entries]
+    assert kinds[0] == ("call", 1, "2")
+    assert kinds[-2:] == [("reversal", -1, "2"), ("call", 1, "3")]
+    assert sum(sign for _, sign, _ in kinds) == told["net"]["calls"] == 1
+    assert sorted((str(each["batch_id"]), Decimal(each["cost_usd"])) for each in entries) == sorted(
+        (row["batch"], row["cost_usd"]) for row in booked
+    )
+    assert "not_in_ledger_yet" not in told
+
+
+def test_a_trace_of_one_call_is_explained(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(explained(collector, f"{7:032x}")) == 0
+    told = capsys.readouterr().out
+    assert "1 received" in told
+    assert "reported" not in told
+    assert told.rstrip().endswith("0.000450000000 USD")
+
+
+def test_a_trace_too_old_for_the_journal_is_told_from_the_ledger(
+    collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = running_url(collector.data_dir)
+    assert url is not None
+    assert main(["explain", TRACE, "--store", url, "--data-dir", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+
+    assert "the ledger's part alone" in told
+    assert "received" not in told
+    assert "net: 1 call" in told
+    assert not (tmp_path / "spool").exists()
+
+
+def test_explaining_leaves_the_journal_as_it_is(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def content() -> list[object]:
+        with sqlite3.connect(collector.data_dir / "spool" / "journal.sqlite") as file:
+            return [
+                *file.execute("SELECT * FROM trace_turn"),
+                *file.execute("SELECT * FROM traces_0 UNION ALL SELECT * FROM traces_1"),
+                *file.execute("SELECT * FROM chunks_0 UNION ALL SELECT * FROM chunks_1"),
+            ]
+
+    before = content()
+    main(explained(collector, TRACE))
+    main(explained(collector, WAY_OUT))
+    assert content() == before
+    assert WAY_OUT in capsys.readouterr().err
+
+
+def test_a_trace_nobody_knows_is_one_sentence(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(explained(collector, WAY_OUT)) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert f"trace {WAY_OUT}: neither the ledger nor the journal" in told.err
 
 
 def test_a_file_of_spans_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,3 +195,37 @@ def test_a_file_that_holds_no_spans_is_refused_by_name(
 
     assert main(["explain", str(file)]) == 2
     assert "spans.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_a_file_of_log_records_is_explained(
+    is_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = otlp_logs.request(
+        otlp_logs.record(otlp_logs.CLAUDE, "claude_code.api_request"),
+        otlp_logs.record({"event.name": "user_prompt"}, "claude_code.user_prompt"),
+    )
+    if is_json:
+        body = json.dumps(MessageToDict(ExportLogsServiceRequest.FromString(body))).encode()
+    file = tmp_path / "records"
+    file.write_bytes(body)
+
+    assert main(["explain", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "2 log records" in told
+    assert "call (claude_code): event.name = api_request" in told
+    assert "1 charged" in told
+    assert "input_tokens 2400, output_tokens 50" in told
+
+
+def test_why_reports_in_a_file_are_one_call_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = layer(2, "opentelemetry.instrumentation.openai.v1", {**CHAT, **ID}, 0, (0, 90), TRACE)
+    file = tmp_path / "spans.pb"
+    file.write_bytes(first + layer(3, GENAI, {**CHAT, **ID}, 0, (10, 95), TRACE))
+
+    assert main(["explain", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "1 charged" in told
+    assert f"{2:016x} = {3:016x}: the same answer id chatcmpl-1" in told

@@ -1,98 +1,170 @@
-"""`tallyspan explain FILE`: what spans were taken for, what was merged, which price, the sum."""
+"""`tallyspan explain TRACE|FILE`: what was received, what was merged and why, at which price."""
 
 import argparse
+import json
+import re
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import Call
+from tallyspan_collector import config, entry, otlp
+from tallyspan_collector.commands import explained
+from tallyspan_collector.commands.explained_text import lines
+from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.store import writing
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, DecodeError
+from tallyspan_collector.ingest import journal
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.receiver.otlp_json import to_protobuf
-from tallyspan_collector.resolution.resolver import Resolver
+from tallyspan_collector.resolution.index import look_up, short_id
+from tallyspan_collector.resolution.node import Trace
+from tallyspan_collector.resolution.resolver import QUIET_SECONDS, Resolver
+from tallyspan_collector.summary.trace import entries_of_trace
+
+_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:-[0-9a-fA-F]{16})?\Z")
+_LOGS_IN_JSON = ("resourceLogs", "resource_logs")
+Said = explained.Said
 
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan explain` its parser."""
     parser = commands.add_parser(
-        "explain", help="say of the spans in a file which are calls, and what they cost"
+        "explain", help="what a trace, or spans in a file, were taken for, and what they cost"
     )
-    parser.add_argument("file", type=Path, help="an OTLP trace request, JSON or protobuf")
-    parser.add_argument("--prices", type=Path, help="models_pricing.yaml")
+    parser.add_argument(
+        "subject",
+        metavar="TRACE|FILE",
+        help="a trace id (32 hex digits; a log_id will do), or a file with an OTLP request of spans"
+        " or log records, JSON or protobuf",
+    )
+    config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
+    parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        body = options.file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{options.file}: {error.strerror}; name a file of OTLP spans") from None
-    try:
-        if body.lstrip().startswith(b"{"):
-            body = to_protobuf(body, ExportTraceServiceRequest())
-        spans = otlp.decode(body)
-    except DecodeError as error:
-        raise ConfigError(f"{options.file}: {error}") from None
-    for line in explain(spans, PriceBook.load(options.prices)):
+    trace = _TRACE.match(options.subject)
+    if trace is None:
+        said = of_file(Path(options.subject), book_of(options))
+    else:
+        said = of_trace(trace[1].lower(), options)
+    if options.format == "json":
+        sys.stdout.write(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    for line in lines(said):
         sys.stdout.write(line + "\n")
     return 0
 
 
-def explain(spans: Sequence[otlp.Span], book: PriceBook) -> Iterator[str]:
-    """Yield the lines: each span, then each charge with its price."""
-    reader = Reader()
-    readings = [reader.read(span) for span in spans]
-    yield f"{len(spans)} spans"
-    for span, reading in zip(spans, readings, strict=True):
-        yield f"  {span.span_id} {span.name!r} of {span.scope_name or 'an unnamed scope'}"
-        dialect = f" ({reading.dialect})" if reading.dialect else ""
-        yield f"      {reading.kind}{dialect}: {reading.reason}"
-    charged = _charges(readings)
-    yield f"{len(charged)} charged"
-    for call in charged:
-        yield f"  {call.span_id} {call.operation_name} {call.provider_name} {call.model_name}"
-        for also in readings:
-            if also.kind == "call" and also.call is not None and _is_merged(also.call, call):
-                yield f"      the same call as {also.call.span_id} of {also.call.scope_name}"
-        yield f"      for user {call.user_id or '-'}, conversation {call.conversation_id or '-'}"
-        yield "      tokens: " + (", ".join(_counts(call)) or "unknown")
-        if call.quality_flags:
-            yield f"      flags: {', '.join(call.quality_flags)}"
-        (cost,) = entry.costs([call], book, Directory())
-        amount, prompt, answer = entry.usd(cost[:3])
-        if amount is None:
-            yield f"      no cost: {cost.unpriced_reason}"
-            continue
-        parts = (
-            f" = {prompt} for the prompt + {answer} for the answer" if prompt is not None else ""
+def of_trace(trace_id: str, options: argparse.Namespace) -> Said:
+    """Return what the journal and the ledger know of a trace. Raises `ConfigError`: nothing."""
+    data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
+    book = book_of(options)
+    path = data_dir / "spool" / journal.FILE_NAME
+    trace = journal.recall(path, trace_id)
+    with writing(options) as client:  # entries themselves are not for readers
+        rows = entries_of_trace(client, trace_id)
+    if trace is None and not rows:
+        raise ConfigError(
+            f"trace {trace_id}: neither the ledger nor the journal {path} has a call of it;"
+            " if its spans were sent, `tallyspan explain FILE` says what they are taken for"
         )
-        price = f" at {cost.price_id} of {cost.price_source}" if cost.price_id else ""
-        yield f"      {amount} USD ({cost.cost_status}){parts}{price}"
+    said: Said = {"trace_id": trace_id}
+    if trace is None:
+        said["note"] = (
+            f"the journal {path} does not have its spans (any more: it keeps hours);"
+            " what follows is the ledger's part alone"
+        )
+    else:
+        waiting = explained.not_in_ledger(trace, rows)
+        said |= _reports(trace) | _charges([trace], book)
+        if waiting:
+            said["not_in_ledger_yet"] = waiting
+    said["entries"] = [explained.entry_of(row, book) for row in rows]
+    said["net"] = explained.net_of(rows)
+    return said
 
 
-def _charges(readings: Sequence[Reading]) -> list[Call]:
+def of_file(path: Path, book: PriceBook) -> Said:
+    """Return what the spans or records of a file are taken for. Raises `ConfigError`."""
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}; name a file of OTLP spans or log records,"
+            " or a trace id of 32 hex digits"
+        ) from None
+    reader = Reader()
+    try:
+        is_logs, items = _decoded(body)
+    except DecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    readings = [(reader.read_log if is_logs else reader.read)(item) for item in items]
+    return {
+        "spans": [_item(item, each) for item, each in zip(items, readings, strict=True)],
+        "is_logs": is_logs,
+        **_charges(_resolved(readings, book), book),
+    }
+
+
+def _decoded(body: bytes) -> tuple[bool, list[otlp.Span]]:
+    """Return whether they are log records, and the spans or records. Raises `DecodeError`."""
+    if body.lstrip().startswith(b"{"):
+        if any(f'"{name}"'.encode() in body for name in _LOGS_IN_JSON):
+            return True, otlp.decode_logs(to_protobuf(body, ExportLogsServiceRequest()))
+        return False, otlp.decode(to_protobuf(body, ExportTraceServiceRequest()))
+    try:
+        records = otlp.decode_logs(body)
+    except DecodeError:
+        records = []
+    # both kinds of request look alike; a span read as a record has no time
+    if any(record.start_time_ns for record in records):
+        return True, records
+    return False, otlp.decode(body)
+
+
+def _resolved(readings: Sequence[Reading], book: PriceBook) -> list[Trace]:
+    """Return the traces as they are charged once nothing follows."""
+    ids = {each.call.trace_id: None for each in readings if each.call is not None}
+    now = time.time_ns() // 1_000_000
     with closing(sqlite3.connect(":memory:")) as file:
-        return Resolver(file).resolve(readings).calls
+        resolver = Resolver(file)
+        for later, arrived in ((0, readings), (2 * QUIET_SECONDS * 1000, ())):
+            made = resolver.resolve(arrived, now + later)
+            resolver.commit(made, entry.costs(made.calls, book, Directory()), now + later)
+        return [found for each in ids if (found := look_up(file, short_id(each))) is not None]
 
 
-def _is_merged(other: Call, call: Call) -> bool:
-    return other.span_id != call.span_id and bool(
-        other.trace_id == call.trace_id
-        and other.response_id == call.response_id
-        and call.response_id
-    )
+def _item(item: otlp.Span, reading: Reading) -> Said:
+    return {
+        "span_id": item.span_id,
+        "name": item.name,
+        "scope_name": item.scope_name,
+        "kind": reading.kind.value,
+        "dialect": reading.dialect,
+        "reason": reading.reason,
+    }
 
 
-def _counts(call: Call) -> Iterator[str]:
-    for name in call.usage.__slots__:
-        count = getattr(call.usage, name)
-        if count is not None:
-            yield f"{name} {count}"
+def _reports(trace: Trace) -> Said:
+    nodes = sorted(trace.nodes.values(), key=lambda node: node.call.start_time_ns)
+    return {"received": [explained.report_of(node) for node in nodes]}
+
+
+def _charges(traces: Sequence[Trace], book: PriceBook) -> Said:
+    return {
+        "charges": [
+            explained.charge_of(booked, trace, book)
+            for trace in traces
+            for booked in sorted(trace.booked.values(), key=lambda each: each.call.start_time_ns)
+        ]
+    }

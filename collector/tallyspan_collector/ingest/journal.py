@@ -8,13 +8,15 @@ each other.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.ingest.seen import Seen
-from tallyspan_collector.ingest.sqlite_file import open_file
+from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, open_file
+from tallyspan_collector.resolution.index import look_up, short_id
+from tallyspan_collector.resolution.node import Node, Trace
 from tallyspan_collector.resolution.resolver import Resolver
 
 FILE_NAME = "journal.sqlite"
@@ -125,6 +127,28 @@ def _open(path: Path) -> sqlite3.Connection:
         "journal",
         "batches in it are not in the ledger, and spans that are sent again are charged again",
     )
+
+
+def recall(path: Path, trace_id: str) -> Trace | None:
+    """Return what the journal knows of a trace; None: nothing (any more), or there is no journal.
+
+    The file is only read, and never made. Raises `SpoolError`.
+    """
+    if not path.is_file():
+        return None
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
+            file.execute("BEGIN")  # one moment of it: workers write meanwhile
+            trace = look_up(file, short_id(trace_id))
+    except sqlite3.Error as error:
+        raise SpoolError(f"the journal {path} cannot be read: {error}") from None
+    # another trace may have the same short id
+    return trace if trace and any(_is_of(trace_id, each) for each in trace.nodes.values()) else None
+
+
+def _is_of(trace_id: str, node: Node) -> bool:
+    return node.call.trace_id == trace_id
 
 
 def refused_batches(path: Path) -> list[RefusedBatch]:

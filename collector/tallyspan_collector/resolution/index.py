@@ -43,6 +43,21 @@ def short_id(hexadecimal: str) -> int:
     return int(hexadecimal, 16) % _PRIME
 
 
+def look_up(file: sqlite3.Connection, key: int) -> Trace | None:
+    """Return what a file knows of one trace, for those who may only read: nothing is forgotten."""
+    (epoch,) = file.execute("SELECT ifnull(max(epoch), 0) FROM trace_turn").fetchone()
+    turns = (epoch % 2, 1 - epoch % 2)  # the current one has the last word
+    for turn in turns:
+        row = file.execute(f"SELECT state FROM traces_{turn} WHERE id = ?", (key,)).fetchone()
+        if row:
+            return Trace.load(row[0])
+    for turn in turns:
+        row = file.execute(f"SELECT place FROM lone_{turn} WHERE id = ?", (key,)).fetchone()
+        if row:
+            return Trace.of_one(*_lone(file, turn, row[0] // CHUNK, [row[0] % CHUNK])[0])
+    return None
+
+
 class TraceIndex:
     """The traces of one file; every call belongs to a transaction of the caller's."""
 
@@ -128,11 +143,7 @@ class TraceIndex:
                 chunk, offset = divmod(place, CHUNK)
                 in_chunks.setdefault((turn, chunk), []).append((key, offset))
         for (turn, chunk), wanted in in_chunks.items():
-            (blob,) = self._file.execute(
-                f"SELECT calls FROM chunks_{turn} WHERE chunk = ?",
-                (chunk,),
-            ).fetchone()
-            calls = unpack_lone(lz4.block.decompress(blob), [offset for _, offset in wanted])
+            calls = _lone(self._file, turn, chunk, [offset for _, offset in wanted])
             found |= {
                 key: Trace.of_one(*call) for (key, _), call in zip(wanted, calls, strict=True)
             }
@@ -159,6 +170,13 @@ class TraceIndex:
         if row is None or epoch > last:
             self._file.execute("INSERT OR REPLACE INTO trace_turn VALUES (1, ?)", (epoch,))
         return current, other
+
+
+def _lone(
+    file: sqlite3.Connection, turn: int, chunk: int, offsets: Sequence[int]
+) -> list[tuple[Call, Cost]]:
+    (blob,) = file.execute(f"SELECT calls FROM chunks_{turn} WHERE chunk = ?", (chunk,)).fetchone()
+    return unpack_lone(lz4.block.decompress(blob), offsets)
 
 
 def _packed(calls: Sequence[tuple[Call, Cost]]) -> bytes:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, islice
+from typing import NamedTuple
 
 from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
@@ -23,6 +24,31 @@ _GROUPS = {"embeddings": "embeddings", "rerank": "rerank", "moderation": "modera
 
 def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:
     """Return the calls among the nodes (by span id), those that are one call together."""
+    return _grouped(nodes, [])
+
+
+def joins(nodes: Mapping[str, Node]) -> list["Join"]:
+    """Return which two reports made one call of their groups, and why, in the order of certainty.
+
+    For those who explain a charge; n reports of a call are n - 1 joins.
+    """
+    made: list[tuple[str, str]] = []
+    _grouped(nodes, made)
+    return [
+        Join(one, other, _reason(nodes[one].call, nodes[other].call, nodes)) for one, other in made
+    ]
+
+
+class Join(NamedTuple):
+    """Two reports, by span id, and in an operator's words why they are one call."""
+
+    one: str
+    other: str
+    reason: str
+
+
+def _grouped(nodes: Mapping[str, Node], joined: list[tuple[str, str]]) -> list[list[Node]]:
+    """Return the groups; the pairs that made them are added to `joined`."""
     calls = sorted(
         (node for node in nodes.values() if node.is_call),
         key=lambda node: (node.call.start_time_ns, node.call.span_id),  # `_pairs` needs it
@@ -35,10 +61,26 @@ def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:
         mine, theirs = group_of[one], group_of[other]
         if mine is theirs or not _may_join(mine, theirs, lines):
             continue
+        joined.append((one, other))
         mine.extend(theirs)
         for node in theirs:
             group_of[node.call.span_id] = mine
     return list({id(group): group for group in group_of.values()}.values())
+
+
+def _reason(one: Call, other: Call, nodes: Mapping[str, Node]) -> str:
+    """Say which rule of `_certainty` made them one."""
+    if _says_so(one, other):
+        return "one names the other as its very call"
+    if one.response_id and one.response_id == other.response_id:
+        return f"the same answer id {one.response_id}"
+    for inner, outer in ((one, other), (other, one)):
+        if nodes[outer.span_id] in ancestors(nodes[inner.span_id], nodes):
+            shared = "model" if _one_model(one, other) else "token counts"
+            return f"{inner.span_id} is inside {outer.span_id}, the same {shared}"
+    if _equal_tokens(one, other):
+        return "alike: at the same time, the same model and token counts"
+    return "alike: at the same time under one parent, the same model, and one states no usage"
 
 
 def ancestors(node: Node, nodes: Mapping[str, Node]) -> Iterator[Node]:
