@@ -10,7 +10,7 @@ from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.call import Call
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Unpriced
 
 NS_PER_US = 1_000
 _FIRST_WITHOUT_ANSWER = 300
@@ -81,8 +81,8 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer))
         elif reported is not None:
             add(Cost(reported, None, None, "reported", "", "", "provider", reported, *payer))
-        elif isinstance(priced, Unpriced):
-            reason = priced.reason.value
+        elif isinstance(priced, Unpriced) or priced[0] >= COST_LIMIT:
+            reason = (priced if isinstance(priced, Unpriced) else INCONSISTENT_USAGE).reason.value
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
         else:
             amount, prompt, answer, price_id, source = priced

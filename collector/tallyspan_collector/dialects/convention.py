@@ -4,6 +4,8 @@ What is known of an emitter comes first, but its counts are checked against it: 
 fit in their whole, or a total that only adds up the other way, are believed over the table.
 """
 
+from collections.abc import Sequence
+
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.call import Flag
 from tallyspan_collector.dialects.table import Basis
@@ -25,6 +27,20 @@ _INPUT, _OUTPUT, _READ, _WRITE, _THOUGHT = (
         "reasoning_tokens",
     )
 )
+_PARTS = tuple(
+    (TOKEN_FIELDS.index(part), TOKEN_FIELDS.index(whole))
+    for part, whole in (
+        ("cache_write_1h_tokens", "cache_write_tokens"),
+        ("cache_read_audio_tokens", "cache_read_tokens"),
+        ("input_audio_tokens", "input_tokens"),
+        ("output_audio_tokens", "output_tokens"),
+        ("input_image_tokens", "input_tokens"),
+        ("output_image_tokens", "output_tokens"),
+    )
+)
+"""Rarer parts and their wholes; a price refuses the same."""
+_FIRST_PART = TOKEN_FIELDS.index("cache_write_1h_tokens")
+_NO_PARTS = [None] * (len(TOKEN_FIELDS) - _FIRST_PART)
 
 
 def settle(
@@ -35,15 +51,18 @@ def settle(
     *,
     is_settled: bool,
     is_reasoning_outside: bool,
+    is_bad: bool = False,
 ) -> tuple[Flag, ...]:
     """Bring the counts (in the order of `Usage`) into our convention, in place.
 
     -1 is a count that cannot be one; it becomes None. `is_settled`: input and output are totals
-    already. Returns what is not beyond doubt.
+    already; `is_bad`: a count that cannot be one was left out before. Returns what is not beyond
+    doubt.
     """
     flags: list[Flag] = []
-    if -1 in counts:
+    if is_bad or total == -1 or -1 in counts:
         flags.append(Flag.BAD_COUNT)
+        total = None if total == -1 else total
         counts[:] = [None if count == -1 else count for count in counts]
     given, made = counts[_INPUT], counts[_OUTPUT]
     cache = (counts[_READ] or 0) + (counts[_WRITE] or 0)
@@ -55,11 +74,19 @@ def settle(
             outside = is_reasoning_outside or (thought > made and provider in _BESIDE)
             if _is_outside(given, made, thought, total, is_outside=outside):
                 made = counts[_OUTPUT] = made + thought
-    if total is not None and total >= 0 and given is not None:
+    if total is not None and given is not None:
         _check_total(given, made or 0, cache, total, basis, flags)
-    if (given is not None and cache > given) or (made is not None and thought > made):
+    if (
+        (given is not None and cache > given)
+        or (made is not None and thought > made)
+        or (counts[_FIRST_PART:] != _NO_PARTS and _has_parts_too_large(counts))
+    ):
         flags.append(Flag.CONTRADICTORY)
     return tuple(flags)
+
+
+def _has_parts_too_large(counts: Sequence[int | None]) -> bool:
+    return any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
 
 
 def _with_cache(

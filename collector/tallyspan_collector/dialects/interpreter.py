@@ -55,8 +55,9 @@ def interpret(span: Span, plan: Plan) -> Reading:
                 break
     call.is_error = span.is_error or bool(call.error_type)
     _measure(call, said, plan)
+    is_bad = False
     if dialect.count is None:
-        counts, total = _counted(said, plan)
+        counts, total, is_bad = _counted(said, plan)
     else:
         stated = dialect.count(said)
         counts, total = [stated.counts.get(name) for name in TOKEN_FIELDS], stated.total
@@ -68,6 +69,7 @@ def interpret(span: Span, plan: Plan) -> Reading:
         call.provider_name,
         is_settled=is_settled,
         is_reasoning_outside=dialect.is_reasoning_outside,
+        is_bad=is_bad,
     )
     call.usage = usage = Usage(*counts)
     if counts == [*_UNSTATED]:
@@ -231,9 +233,13 @@ def _measure(call: Call, said: Mapping[str, object], plan: Plan) -> None:
         call.reported_cost_picousd = values.picousd(said.get(semconv.REPORTED_COST_USD))
 
 
-def _counted(said: Mapping[str, object], plan: Plan) -> tuple[list[int | None], int | None]:
-    """Return the counts as stated, in the order of `Usage`, and the total the emitter states."""
+def _counted(said: Mapping[str, object], plan: Plan) -> tuple[list[int | None], int | None, bool]:
+    """Return the counts as stated, in the order of `Usage`, and the total the emitter states.
+
+    The flag: a count that was to be added cannot be one.
+    """
     counts = [*_UNSTATED]
+    is_bad = False
     for at, keys in plan.tokens:
         for key in keys:
             value = said.get(key)
@@ -246,13 +252,14 @@ def _counted(said: Mapping[str, object], plan: Plan) -> tuple[list[int | None], 
     for at, keys in plan.added:
         for key in keys:
             extra = values.tokens(said.get(key)) or 0
+            is_bad = is_bad or extra < 0
             stated = counts[at]
             if extra > 0 and (stated is None or stated >= 0):
                 counts[at] = (stated or 0) + extra
     total = None
     for key in plan.total:
         total = values.tokens(said.get(key)) if total is None else total
-    return counts, total
+    return counts, total, is_bad
 
 
 def _unpacked(said: Mapping[str, object], blobs: Names) -> dict[str, object]:

@@ -16,6 +16,10 @@ _WORD = 1 + max(map(len, _NOTHING))
 _LITERAL_LIMIT = 65_536
 """Longer blobs (characters) are no usage; they are content that was not dropped."""
 _DEPTH_LIMIT = 6
+_PICOUSD_LIMIT = 10**18
+"""A million USD: what the ledger's amounts can hold (Decimal(18, 12)), and no call costs."""
+_SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
+"""A character that is none, written as an escape: it cannot be stored."""
 
 
 def text(value: object) -> str:
@@ -52,7 +56,10 @@ def tokens(value: object) -> int | None:
 
 
 def picousd(value: object) -> int | None:
-    """Return pico-dollars of a number, a decimal string or JSON with a `total`; else None."""
+    """Return pico-dollars of a number, a decimal string or JSON with a `total`; else None.
+
+    None, too, for a million USD and more: that is no cost of a call.
+    """
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = parse(value)
     if isinstance(value, dict):
@@ -62,7 +69,8 @@ def picousd(value: object) -> int | None:
     said = value.strip() if isinstance(value, str) else repr(value)
     if not _PLAIN_DECIMAL.match(said):
         return None
-    return int((Decimal(said) * 10**12).to_integral_value())
+    amount = int((Decimal(said) * 10**12).to_integral_value())
+    return amount if amount < _PICOUSD_LIMIT else None
 
 
 def parse(blob: object) -> Any:
@@ -74,6 +82,8 @@ def parse(blob: object) -> Any:
         return blob
     if not isinstance(blob, str) or len(blob) > _LITERAL_LIMIT:
         return None
+    if _SURROGATE.search(blob):
+        blob = _without_halves(blob)
     try:
         return json.loads(blob)
     except (ValueError, RecursionError):
@@ -82,6 +92,16 @@ def parse(blob: object) -> Any:
         return ast.literal_eval(blob)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return None
+
+
+def _without_halves(blob: str) -> str:
+    """Return the text with escaped surrogates as characters where two make one, else as `?`."""
+    pairs = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+
+    def joined(found: re.Match[str]) -> str:
+        return bytes.fromhex(found[1] + found[2]).decode("utf-16-be")
+
+    return re.sub(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}", "?", re.sub(pairs, joined, blob))
 
 
 def places(blob: object) -> dict[str, object]:

@@ -6,6 +6,7 @@ Anthropic's input was passed on without the cache; 6 and later include it and sa
 """
 
 from tallyspan_collector.call import Call
+from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
 
@@ -18,8 +19,8 @@ def _stream(call: Call, said: Attributes) -> None:
     """Note a stream: only the operation's name says so."""
     call.is_stream = str(said.get("ai.operationId", "")).endswith("doStream")
     milliseconds = said.get("ai.response.msToFirstChunk")
-    if isinstance(milliseconds, int | float) and milliseconds >= 0:
-        call.time_to_first_chunk_us = int(milliseconds * 1000)
+    if isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool):
+        call.time_to_first_chunk_us = values.microseconds(milliseconds / 1000)
 
 
 def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: Basis) -> Dialect:

@@ -3,6 +3,9 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+COST_LIMIT = 10**18
+"""Pico-dollars, a million USD: more is no cost of a call, and not an amount the ledger can hold."""
+
 
 class UnpricedReason(StrEnum):
     """Why a call has no cost."""

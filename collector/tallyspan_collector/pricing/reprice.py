@@ -20,7 +20,7 @@ from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
 from tallyspan_collector.pricing import ledger
 from tallyspan_collector.pricing.audit import Audit
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import Priced, Unpriced
+from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Priced, Unpriced
 from tallyspan_collector.pricing.ledger import COSTS, Row
 from tallyspan_collector.pricing.region import region_of
 
@@ -170,7 +170,7 @@ def _changes(
 
 def priced_today(book: PriceBook, row: Row) -> Priced | Unpriced:
     """Return what a booked call costs with the book, at its own time; or why not."""
-    return book.price(
+    found = book.price(
         provider=row["provider_name"],
         endpoint_id=row["endpoint_id"],
         model=row["model_name"],
@@ -180,6 +180,8 @@ def priced_today(book: PriceBook, row: Row) -> Priced | Unpriced:
         region=region_of(row["server_address"]),
         units=row["units"],
     )
+    is_sound = isinstance(found, Unpriced) or found.cost_picousd < COST_LIMIT
+    return found if is_sound else INCONSISTENT_USAGE
 
 
 def _calls(client: Client, scope: Scope, start: datetime, end: datetime) -> Iterator[Row]:
