@@ -20,16 +20,19 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import grpc
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tallyspan.usage import Usage
 from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
@@ -38,6 +41,8 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 MODEL, PROVIDER = "gpt-4o-2024-08-06", "openai"
 SPANS = 20
 SENDERS = 4
+DRAIN_SECONDS = 600
+"""How long what waits at the end may take to get into the store on a busy machine."""
 FIGURES = {
     "llm_calls": "sum(sign), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
     "rollup_daily": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
@@ -239,14 +244,14 @@ def main() -> int:
         load.stop()
         wanted = expected(load.tokens)
         last: dict[str, tuple[Any, ...]] = {}
-        until = time.monotonic() + 120
+        until = time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < until:
-            with collector.client() as client:
+            with suppress(StoreError, ClickHouseError), collector.client() as client:
                 last = {
                     table: tuple(client.query(f"SELECT {sums} FROM {table}").result_rows[0])
                     for table, sums in FIGURES.items()
                 }
-            if all(figures == wanted for figures in last.values()):
+            if last and all(figures == wanted for figures in last.values()):
                 break
             time.sleep(1)
         code = collector.stop()
