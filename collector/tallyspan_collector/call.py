@@ -1,9 +1,10 @@
 """Call: one billed LLM call as the spans said it, before it has a price."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 
-from tallyspan.usage import Usage
+from tallyspan.usage import TOKEN_FIELDS, Usage
 
 
 class Flag(StrEnum):
@@ -92,3 +93,10 @@ class Call:
     def model_name(self) -> str:
         """The model that reports and prices go by."""
         return self.response_model or self.request_model
+
+
+FIELDS = tuple(each.name for each in fields(Call))
+values_of = attrgetter(*FIELDS)
+"""Returns what a call says, in the order of `FIELDS`."""
+counts_of = attrgetter(*TOKEN_FIELDS)
+"""Returns the token counts of a `Usage`, in the order of `TOKEN_FIELDS`."""

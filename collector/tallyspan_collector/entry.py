@@ -1,13 +1,11 @@
 """Calls and what they cost -> the columns of `llm_calls`, in the order they are inserted."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import FIELDS, Call, counts_of, values_of
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Unpriced
@@ -23,9 +21,6 @@ _AS_SAID = (
     "is_notional", "quality_flags",
 )  # fmt: skip
 """Columns that are fields of `Call`, as they are."""
-_FIELDS = tuple(field.name for field in fields(Call))
-_said = attrgetter(*_FIELDS)
-_counts = attrgetter(*TOKEN_FIELDS)
 
 
 class Cost(NamedTuple):
@@ -110,7 +105,7 @@ def columns(
     The last `reversals` of the calls are taken back: their amounts are negated, but for those in
     `costs`, which are negated already.
     """
-    said = dict(zip(_FIELDS, zip(*map(_said, calls), strict=True), strict=True))
+    said = dict(zip(FIELDS, zip(*map(values_of, calls), strict=True), strict=True))
     added = len(calls) - reversals
     made: dict[str, Sequence[object]] = {name: said[name] for name in _AS_SAID}
     made["start_time"] = [ns // NS_PER_US for ns in said["start_time_ns"]]
@@ -128,7 +123,7 @@ def columns(
     made["sign"] = [1] * added + [-1] * reversals
     made["entry_kind"] = ["call"] * added + ["reversal"] * reversals
     for name, counts in zip(
-        TOKEN_FIELDS, zip(*map(_counts, said["usage"]), strict=True), strict=True
+        TOKEN_FIELDS, zip(*map(counts_of, said["usage"]), strict=True), strict=True
     ):
         made[name] = _taken_back(counts, added)
     made["units"] = [

@@ -25,6 +25,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import FURTHER_NOTICE, Period
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.keys import Keys, make
+from tallyspan_collector.resolution.resolver import WINDOW_SECONDS
 
 DAY = date(2026, 3, 31)
 DAY_NS = (DAY - date(1970, 1, 1)).days * 86_400 * 10**9
@@ -341,6 +342,8 @@ def test_calls_that_a_collector_may_still_reverse_are_not_corrected_yet(client: 
 
     early = correct.run(client, directory, scope, is_applied=True, now=NOON + timedelta(hours=6))
     assert (early.total.calls, early.not_settled) == (0, 1)
+    # a trace is forgotten two windows after its last span at the latest
+    assert correct.SETTLED.total_seconds() > 2 * WINDOW_SECONDS
 
 
 def test_names_are_there_where_people_read(store: LocalStore, client: Client) -> None:

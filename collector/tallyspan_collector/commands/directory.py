@@ -159,7 +159,7 @@ def _write(result: correct.Result, *, is_applied: bool) -> None:
     sys.stderr.write(f"{result.total.calls} calls, {_usd(result.total.cost_usd)} USD {what}\n")
     for count, why in (
         (result.named_by_span, "whose span names another department stay; see --even-named"),
-        (result.not_settled, "were booked within the last 7 hours: run this again later"),
+        (result.not_settled, "were booked within the last 13 hours: run this again later"),
         (result.not_in_directory, "are of users the directory does not have for that day"),
     ):
         if count:

@@ -6,13 +6,12 @@ host, department ...) once per combination. A span then costs a look-up for each
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from tallyspan import semconv
 from tallyspan.answer import TOKENS_LIMIT, amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.call import Call, Flag
+from tallyspan_collector.call import FIELDS, Call, Flag
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
 from tallyspan_collector.dialects.plan import COMMON_LIMIT, Common, Plan
@@ -26,11 +25,9 @@ _TAG_CHARACTERS = 256
 _UNSTATED: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
 _FROM_SPAN = 5
 """So many fields of `Call` are the span's own ids and times."""
-_NAMES = tuple(each.name for each in fields(Call))
 _EMPTY = Call("", "", "", 0, 0, "", "", "")
-_FIRST_SAID = tuple(getattr(_EMPTY, name) for name in _NAMES[_FROM_SPAN:])
-_AT = {name: number for number, name in enumerate(_NAMES[_FROM_SPAN:])}
-_TAGS_AT, _UNITS_AT, _USAGE_AT = _AT["tags"], _AT["units"], _AT["usage"]
+_FIRST_SAID = tuple(getattr(_EMPTY, name) for name in FIELDS[_FROM_SPAN:])
+_AT = {name: number for number, name in enumerate(FIELDS[_FROM_SPAN:])}
 
 
 def interpret(span: Span, plan: Plan) -> Reading:

@@ -20,8 +20,11 @@ from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.directory.lookup import Directory
 
 BATCH_CALLS = 5_000
-SETTLED = timedelta(hours=7)
-"""Calls booked later may still be reversed by their collector, from the department they had."""
+SETTLED = timedelta(hours=13)
+"""Calls booked later may still be reversed by their collector, from the department they had.
+
+A trace is remembered for up to two of the resolver's windows after its last span.
+"""
 SETTINGS = {
     "async_insert": 0,
     "insert_deduplicate": 1,

@@ -34,14 +34,18 @@ class Encoder:
         )
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> bytes:
-        """Return the payload of columns of equal length."""
+        """Return the payload of columns of equal length; `DataError`: a value does not fit."""
         names = list(columns)
         rows = len(columns[names[0]])
         context = self._context_of(names)
         blocks = bytearray()
         for start in range(0, rows, BLOCK_ROWS):
             context.data = [columns[name][start : start + BLOCK_ROWS] for name in names]
-            made = b"".join(bytes(part) for part in self._codec.build_insert(context))
+            refused: list[Exception] = []
+            parts = self._codec.build_insert(context, refused.append)
+            made = b"".join(bytes(part) for part in parts)
+            if refused:
+                raise refused[0]
             blocks += made[made.index(_START_OF_DATA) + len(_START_OF_DATA) :]
         packed: bytes = lz4.frame.compress(bytes(blocks))
         return packed

@@ -128,6 +128,7 @@ class Loader:
                     [batch for batch, refusal in ended if not refusal],
                     [(batch, refusal) for batch, refusal in ended if refusal],
                 )
+            self._last_error = ""
         except SpoolError as error:  # the disk is full, say: after a restart they are verified
             self._last_error = str(error)
             for each in ended:
@@ -209,12 +210,9 @@ class Loader:
         while held and not self._is_stopped.is_set():
             try:
                 self._plan(held)
-            except _CannotBuildError as error:
-                for request, readings in [*held]:
-                    if not self._is_sound(readings):
-                        self._bury(request, error)
-                        held.remove((request, readings))
             except Exception as error:  # noqa: BLE001  the disk or the store: what is held stays
+                if isinstance(error, _CannotBuildError) and self._bury_unsound(held, error):
+                    continue
                 self._last_error = f"batches cannot be made: {one_line(error)}"
                 _log.warning("batch.failed", error=one_line(error))
                 self._is_stopped.wait(pause)
@@ -222,6 +220,14 @@ class Loader:
             else:
                 self._last_error = ""
                 return
+
+    def _bury_unsound(self, held: list[_Read], error: Exception) -> bool:
+        """Bury the requests that no batch can be made of; return whether there was one."""
+        unsound = [each for each in held if not self._is_sound(each[1])]
+        for each in unsound:
+            self._bury(each[0], error)
+            held.remove(each)
+        return bool(unsound)
 
     def _plan(self, held: Sequence[_Read]) -> None:
         arrived = [reading for _, readings in held for reading in readings]
@@ -259,8 +265,8 @@ class Loader:
     def _plan_quiet(self) -> None:
         """Book what waited for its trace to be quiet, when nothing arrives that would."""
         try:
-            if self._journal.resolver.has_quiet():
-                self._plan([])
+            self._plan([])
+            self._last_error = ""
         except Exception as error:  # noqa: BLE001  the disk or a call: it is looked at again
             self._last_error = f"batches cannot be made: {one_line(error)}"
             _log.warning("batch.failed", error=one_line(error))
@@ -279,9 +285,9 @@ class Loader:
                 time.time_ns() // 1_000_000,
                 len(reversals),
             )
+            payload = self._encoder.encode(columns)
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
-        payload = self._encoder.encode(columns)
         return Batch(batch_id, len(calls) + len(reversals), tuple(columns), payload), costs
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:

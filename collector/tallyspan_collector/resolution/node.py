@@ -1,21 +1,17 @@
 """A span of a trace that matters for its charges, and how it is kept."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import orjson
 
 from tallyspan.usage import Usage
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import FIELDS, Call, counts_of, values_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.entry import Cost
 
-_NAMES = tuple(field.name for field in fields(Call))
-_USAGE, _FLAGS = _NAMES.index("usage"), _NAMES.index("quality_flags")
-_said = attrgetter(*_NAMES)
-_counts = attrgetter(*Usage.__slots__)
+_USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +101,8 @@ def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]
 
 def _pack(call: Call) -> list[Any]:
     """Return what the call says, field by field, as JSON has it."""
-    said = list(_said(call))
-    said[_USAGE] = _counts(call.usage)
+    said = list(values_of(call))
+    said[_USAGE] = counts_of(call.usage)
     return said
 
 

@@ -86,11 +86,6 @@ class Resolver:
                 self._settle(made, key, (), before)
         return made
 
-    def has_quiet(self, now_ms: int | None = None) -> bool:
-        """Whether a trace waited for quiet and has it, so that `resolve` would book something."""
-        now = _now_ms() if now_ms is None else now_ms
-        return bool(self._index.quiet(now - self._quiet_ms, now))
-
     def commit(self, made: Resolution, costs: Sequence[Cost], now_ms: int | None = None) -> None:
         """Remember the batch; `costs` are those of its calls, in their order."""
         now = _now_ms() if now_ms is None else now_ms

@@ -1,10 +1,12 @@
 """A call that cannot be priced or written takes its own request along, and no other."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from otlp_spans import CHAT, request, span
@@ -19,14 +21,31 @@ from tallyspan_collector.pricing.book import PriceBook
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
+def cannot_be_priced(calls: list[Call]) -> None:
+    if any(call.user_id == "poison" for call in calls):
+        raise ArithmeticError("cannot be priced")
+
+
+def cannot_be_encoded(calls: list[Call]) -> None:
+    for call in calls:
+        if call.user_id == "poison":
+            call.time_to_first_chunk_us = -1
+
+
+@pytest.mark.parametrize(
+    ("befall", "reason"),
+    [(cannot_be_priced, "cannot be priced"), (cannot_be_encoded, "time_to_first_chunk_us")],
+)
 def test_the_requests_around_a_poisonous_one_are_booked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    befall: Callable[[list[Call]], None],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sound = entry.costs
 
     def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
-        if any(call.user_id == "poison" for call in calls):
-            raise ArithmeticError("cannot be priced")
+        befall([*calls])
         return sound(calls, book, directory)
 
     monkeypatch.setattr(entry, "costs", costs)
@@ -49,4 +68,32 @@ def test_the_requests_around_a_poisonous_one_are_booked(
         rows = collector.rows("SELECT user_id FROM calls ORDER BY user_id")
 
         assert [row["user_id"] for row in rows] == ["a", "b", "c"]
-        assert all("cannot be priced" in each.reason for each in dead)
+        assert all(reason in each.reason for each in dead)
+
+
+def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = entry.columns
+    attempts: list[int] = []
+
+    def columns(calls: Sequence[Call], *rest: Any) -> dict[str, Sequence[object]]:
+        if len(calls) > 1 and len(attempts) < 2:
+            attempts.append(len(calls))
+            raise MemoryError("too many at once")
+        return sound(calls, *rest)
+
+    monkeypatch.setattr(entry, "columns", columns)
+    with (
+        running_collector(tmp_path) as collector,
+        grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
+    ):
+        send = channel.unary_unary(TRACES)
+        for each in [send.future(request(span(n, CHAT)), timeout=20) for n in (1, 2)]:
+            each.result()
+        collector.settle()
+
+        assert attempts == [2, 2]
+        assert collector.rows("SELECT count() AS calls FROM calls") == [{"calls": 2}]
+        assert not dead_letters(tmp_path / "spool/0.sqlite")
+        assert httpx.get(f"{collector.ready.admin}/readyz").status_code == 200
