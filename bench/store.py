@@ -1,7 +1,8 @@
 """The store under load: ROWS calls made inside the engine, then what the dashboards ask.
 
-Prints `name value unit`: per query the rows read, the wall time and the engine's CPU time (medians
-of REPEATS runs after a first one), then bytes a call, by column too.
+Prints `name value unit`: per question the rows read, the wall time and the engine's CPU time
+(medians of REPEATS runs after a first one), then bytes a call, by column too. A question is one
+query of a panel, or all queries of one request to the API.
 """
 
 import json
@@ -12,10 +13,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +33,7 @@ ROWS = int(os.environ.get("ROWS", "1000000"))
 REPEATS = int(os.environ.get("REPEATS", "7"))
 STEP = 500_000
 GENERATE = Path(__file__).with_name("generate.sql").read_text()
+CORRECT = Path(__file__).with_name("correct.sql").read_text()
 END = datetime(2026, 11, 22, 17, 23, 5, tzinfo=UTC)
 """A moment of the last day that is generated, inside a day and an hour as ranges end."""
 RANGE_DAYS = int(os.environ.get("DAYS", "30"))
@@ -52,7 +55,8 @@ def filled() -> Iterator[tuple[LocalStore, Client]]:
     try:
         with LocalStore(folder) as store, connect(store.url) as client:
             migrate(client)
-            have = client.query("SELECT count() FROM llm_calls").result_rows[0][0]
+            counted = "SELECT countIf(entry_kind = 'call'), count() FROM llm_calls"
+            [(have, entries)] = client.query(counted).result_rows
             started = time.monotonic()
             for first in range(have, ROWS, STEP):
                 values = {
@@ -65,6 +69,9 @@ def filled() -> Iterator[tuple[LocalStore, Client]]:
                 for name, value in values.items():
                     text = text.replace(name, value)
                 client.command(text)
+            if entries == have:
+                for statement in CORRECT.replace("{database}", "tallyspan").split(";"):
+                    client.command(statement)
             figure("store.generated", ROWS - have, "calls")
             figure("store.generated_in", round(time.monotonic() - started, 1), "s")
             yield store, client
@@ -79,13 +86,37 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Metered:
+    """A client that adds up what its queries read.
+
+    The cache of conditions is off: a panel's range moves on.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.rows = self.bytes = self.queries = 0
+
+    def query(self, text: str, parameters: Any = None, settings: Any = None) -> Any:
+        """Return the answer of the client."""
+        told = {**(settings or {}), "use_query_condition_cache": 0}
+        answer = self._client.query(text, parameters=parameters, settings=told)
+        self.queries += 1
+        self.rows += int(answer.summary.get("read_rows", 0))
+        self.bytes += int(answer.summary.get("read_bytes", 0))
+        return answer
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody looks at: its name, SQL and bound parameters."""
+    """What somebody looks at: its name, and how it is asked."""
 
     name: str
-    sql: str
-    parameters: dict[str, Any]
+    ask: Callable[[Client], object]
+
+
+def query(name: str, sql: str, parameters: dict[str, Any]) -> Question:
+    """Return the question that is one query."""
+    return Question(name, lambda client: client.query(sql, parameters=parameters))
 
 
 def of_dashboards(client: Client) -> Iterator[Question]:
@@ -101,34 +132,39 @@ def of_dashboards(client: Client) -> Iterator[Question]:
         single = {path.stem: one[path.stem]} if path.stem in one else {}
         for title, sql in asked:
             name = re.sub(r"[^a-z0-9$]+", "_", title.lower()).strip("_")
-            yield Question(f"{path.stem}.{name}", *macros.bind(sql, start, END, single))
+            yield query(f"{path.stem}.{name}", *macros.bind(sql, start, END, single))
 
 
-def of_the_api() -> Iterator[Question]:
-    """Yield what the admin API asks for its summaries and a page of calls."""
-    filters = summary.Filters(start=END - timedelta(days=RANGE_DAYS), end=END)
-    asked: list[tuple[str, dict[str, Any]]] = []
-
-    class Listening:
-        """Takes the place of a client, to learn what is asked."""
-
-        def query(self, text: str, parameters: dict[str, Any], **_: object) -> Any:
-            asked.append((text, parameters))
-            raise StopIteration
-
+def of_the_api(client: Client) -> Iterator[Question]:
+    """Yield what the admin API asks for its summaries and for pages of calls."""
+    in_range = summary.Filters(start=END - timedelta(days=RANGE_DAYS), end=END)
     for groups in (["user"], ["department", "model"], ["agent"], ["day", "model"], ["service"]):
-        with suppress(StopIteration):
-            summary.summarise(cast("Client", Listening()), filters, groups, limit=1_000)
-        yield Question(f"api.by_{'_'.join(groups)}", *asked[-1])
-    with suppress(StopIteration):
-        summary.totals(cast("Client", Listening()), filters)
-    yield Question("api.totals", *asked[-1])
-    with suppress(StopIteration):
-        summary.entries(cast("Client", Listening()), summary.Filters(end=END), 100)
-    yield Question("api.latest_calls", *asked[-1])
-    with suppress(StopIteration):
-        summary.entries(cast("Client", Listening()), filters, 100)
-    yield Question("api.latest_calls_of_range", *asked[-1])
+        yield Question(
+            f"api.by_{'_'.join(groups)}",
+            partial(summary.summarise, filters=in_range, group_by=groups, limit=1_000),
+        )
+    yield Question("api.totals", partial(summary.totals, filters=in_range))
+    [(user, conversation, agent)] = client.query(
+        "SELECT any(user_id), any(conversation_id), any(agent_id) FROM llm_calls"
+        " WHERE start_time >= '2026-10-30 11:00:00' AND start_time < '2026-10-30 12:00:00'"
+    ).result_rows
+    for name, filters in (
+        ("", summary.Filters()),
+        ("_of_range", in_range),
+        ("_of_user", summary.Filters(user_id=user)),
+        ("_of_user_at_endpoint", summary.Filters(user_id=user, endpoint_id="api.anthropic.com")),
+        ("_of_conversation", summary.Filters(conversation_id=conversation)),
+        ("_of_agent", summary.Filters(agent_id=agent)),
+        ("_with_error", summary.Filters(status="error")),
+        ("_unpriced", summary.Filters(cost_status="unpriced")),
+        ("_notional", summary.Filters(cost_status="notional")),
+        ("_with_tag", summary.Filters(tags=(("plan", "gold"),))),
+        ("_with_a_tag_nobody_has", summary.Filters(tags=(("plan", "lead"),))),
+    ):
+        yield Question(
+            f"api.latest_calls{name}",
+            partial(summary.entries, filters=filters, limit=100),
+        )
 
 
 def chosen(client: Client) -> dict[str, list[str]]:
@@ -151,31 +187,23 @@ def of_lookups(client: Client) -> Iterator[Question]:
         " WHERE start_time >= '2026-10-30 11:00:00' AND start_time < '2026-10-30 12:00:00'"
     ).result_rows
     for name, sql in LOOKED_UP.items():
-        yield Question(
-            name, sql.replace("{conversation}", conversation).replace("{trace}", trace), {}
-        )
+        yield query(name, sql.replace("{conversation}", conversation).replace("{trace}", trace), {})
 
 
 def ask(store: LocalStore, client: Client, question: Question) -> float:
-    """Print what the query costs, and return its wall time in ms.
-
-    The cache of conditions is off: a panel's range moves on.
-    """
-    settings = {"use_query_condition_cache": 0}
-
-    def run() -> Any:
-        return client.query(question.sql, parameters=question.parameters, settings=settings)
-
-    summary_of = run().summary
+    """Print what the question costs, and return its wall time in ms."""
+    metered = Metered(client)
+    question.ask(cast("Client", metered))
     walls, busy = [], cpu_seconds(store.engine_pid)
     for _ in range(REPEATS):
         started = time.perf_counter()
-        run()
+        question.ask(cast("Client", Metered(client)))
         walls.append(time.perf_counter() - started)
     busy = (cpu_seconds(store.engine_pid) - busy) / REPEATS
     name, wall = question.name, statistics.median(walls) * 1000
-    figure(f"store.{name}.rows_read", summary_of["read_rows"], "rows")
-    figure(f"store.{name}.bytes_read", summary_of["read_bytes"], "bytes")
+    figure(f"store.{name}.queries", metered.queries, "queries")
+    figure(f"store.{name}.rows_read", metered.rows, "rows")
+    figure(f"store.{name}.bytes_read", metered.bytes, "bytes")
     figure(f"store.{name}.wall", round(wall, 1), "ms")
     figure(f"store.{name}.wall_least", round(min(walls) * 1000, 1), "ms")
     figure(f"store.{name}.cpu", round(busy * 1000, 1), "ms")
@@ -207,7 +235,7 @@ def main() -> None:
     """Fill a store and measure it; ONLY is a part of the names to measure."""
     with filled() as (store, client):
         print(f"engine {client.server_version}, {os.cpu_count()} cores", file=sys.stderr)
-        questions = [*of_dashboards(client), *of_the_api(), *of_lookups(client)]
+        questions = [*of_dashboards(client), *of_the_api(client), *of_lookups(client)]
         only = os.environ.get("ONLY", "")
         walls = [ask(store, client, each) for each in questions if only in each.name]
         if walls:

@@ -21,7 +21,13 @@ TOKEN = re.compile(
 )
 CREATES_TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?\{database\}\.(\w+)")
 # Tables that views read on all shards. A trace is on one shard, so that is the key of its entries.
-ROLLUPS = ("rollup_daily", "rollup_hourly", "rollup_models", "rollup_conversations")
+ROLLUPS = (
+    "rollup_daily",
+    "rollup_hourly",
+    "rollup_models",
+    "rollup_conversations",
+    "corrected_calls",
+)
 DISTRIBUTED = {"llm_calls": "cityHash64(trace_id)", **dict.fromkeys(ROLLUPS, "rand()")}
 
 

@@ -9,10 +9,13 @@ from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.rollups import ROLLUPS
 
-ENTRIES = "llm_calls"
+ENTRIES, CORRECTED = "llm_calls", "corrected_calls"
 TABLES = {ENTRIES: "start_time"} | {rollup.table: rollup.time for rollup in ROLLUPS}
 """Tables with a retention, and the column of their time."""
 SEEN_DAYS = 7
+LONGER_DAYS = 62
+"""What corrected calls are kept longer: an entry may stay until all of its month has expired, and
+until then the view `calls` must know that it was reversed."""
 _TTL = re.compile(r"\bTTL (.+?)(?: SETTINGS | COMMENT |$)")
 _DAYS = re.compile(r"toIntervalDay\((\d+)\)")
 
@@ -28,8 +31,20 @@ def kept_days(client: Client) -> dict[str, int]:
 
 
 def changes(client: Client, entries_days: int, rollup_days: int) -> dict[str, int]:
-    """Return the tables whose retention is another, and the days they are to have (0: for ever)."""
-    wanted = {name: entries_days if name == ENTRIES else rollup_days for name in TABLES}
+    """Return the tables whose retention is another, and the days they are to have (0: for ever).
+
+    Raises StoreError if rollups would go before the entries they are asked instead of.
+    """
+    if rollup_days and not 0 < entries_days <= rollup_days:
+        kept = f"{entries_days}d" if entries_days else "forever"
+        raise StoreError(
+            f"retention_rollups is {rollup_days}d and retention {kept}: what was added up must be"
+            " kept as long as the entries, or longer"
+        )
+    wanted = dict.fromkeys(TABLES, rollup_days) | {
+        ENTRIES: entries_days,
+        CORRECTED: entries_days and entries_days + LONGER_DAYS,
+    }
     now = kept_days(client)
     return {name: days for name, days in wanted.items() if name in now and now[name] != days}
 
@@ -43,7 +58,7 @@ def keep(client: Client, table: str, days: int, cluster: str = "") -> None:
     if days:
         # A time beyond 2106 has no DateTime: it would count as long ago and be gone at once.
         at = TABLES[table]
-        if table == ENTRIES:
+        if table in {ENTRIES, CORRECTED}:
             at = f"toDateTime(least({at}, toDateTime64('2100-01-01 00:00:00', 6, 'UTC')))"
         until = f"{at} + toIntervalDay({days})"
         if table == ENTRIES:

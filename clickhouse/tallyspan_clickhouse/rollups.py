@@ -29,6 +29,7 @@ ROLLUPS = (
     Rollup("rollup_hourly", "rollup_hourly_feed", "hour"),
     Rollup("rollup_models", "rollup_models_feed", "day"),
     Rollup("rollup_conversations", "rollup_conversations_feed", "day"),
+    Rollup("corrected_calls", "corrected_calls_feed", "start_time"),
 )
 
 

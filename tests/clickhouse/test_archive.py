@@ -200,6 +200,8 @@ def test_retention_is_set_by_command_changed_and_taken_away(
 
     kept = retention.kept_days(client)
     assert kept.pop("llm_calls") == 90
+    # Longer than the last entry of its month: it must be known as long that a call was reversed.
+    assert kept.pop("corrected_calls") == 90 + 62
     assert set(kept.values()) == {3650}
     assert retention.changes(client, 90, 3650) == {}
     forever = ["--retention", "forever", "--retention-rollups", "forever"]
@@ -208,6 +210,14 @@ def test_retention_is_set_by_command_changed_and_taken_away(
     assert "not as set" in capsys.readouterr().err
     assert main(["store", "retention", "--store", store.url, "--retention", "soon"]) == 2
     assert "must be days like 400d, or forever" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entries_days", [0, 400])
+def test_rollups_that_go_before_their_entries_are_refused(
+    client: Client, entries_days: int
+) -> None:
+    with pytest.raises(StoreError, match=r"retention_rollups is 90d and retention .* as long"):
+        retention.changes(client, entries_days, 90)
 
 
 def test_entries_expire_and_what_was_added_up_of_them_stays(client: Client) -> None:

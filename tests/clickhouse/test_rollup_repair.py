@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from ledger import NOON, book, call
+from ledger import NOON, book, call, reversal
 from tallyspan_clickhouse import rollups
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
@@ -59,6 +59,22 @@ def test_what_a_rollup_lost_or_has_twice_is_put_right(
     assert rollups.repair(client, 7) > 0
     assert len(set(figures(client))) == 1
     assert rollups.repair(client, 7) == 0
+
+
+def test_a_correction_that_was_lost_is_found_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "SETTLED_SECONDS", 0.01)
+    gone = call(user_id="gone", batch_id=9, start_time=NOON)
+    book(client, [gone, reversal(gone)])
+    asked = "SELECT count() FROM calls WHERE user_id = 'gone'"
+    assert client.query(asked).result_rows == [(0,)]
+    client.command("TRUNCATE TABLE corrected_calls")
+    assert client.query(asked).result_rows == [(1,)]
+
+    assert rollups.repair(client, 9) > 0
+    assert client.query(asked).result_rows == [(0,)]
+    assert rollups.repair(client, 9) == 0
 
 
 def test_what_expired_from_the_ledger_stays_in_the_rollups(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,7 +14,8 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import NOON, TOKENS, Entry, book, call, empty, price_change, reversal, unpriced
+from history import History, some_history
+from ledger import NOON, TOKENS, Entry, book, call, empty, reversal
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore
@@ -43,78 +43,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as writer:
         migrate(writer)
         yield writer
-
-
-@dataclass
-class History:
-    """Batches of entries, and the calls that count after them, as an account keeper would say."""
-
-    batches: list[list[Entry]] = field(default_factory=list)
-    live: dict[str, Entry] = field(default_factory=dict)
-    reversals: int = 0
-    price_changes: int = 0
-
-
-def some_call(draw: random.Random) -> Entry:
-    def stated(most: int) -> int | None:
-        return draw.choice([None, 0, draw.randrange(most)])
-
-    error = draw.choice(["", "", "500"])
-    made: Entry = draw.choice([call, call, unpriced])(
-        start_time=NOON + timedelta(minutes=draw.randrange(-2_000, 2_000), microseconds=7),
-        tenant=draw.choice(["", "acme"]),
-        user_id=draw.choice(["ada", "bob", ""]),
-        department=draw.choice(["research", "sales"]),
-        agent_id=draw.choice(["", "planner"]),
-        conversation_id=draw.choice(["c1", "c2", ""]),
-        model_name=draw.choice(["gpt-4.1", "claude"]),
-        service_name=draw.choice(["chat", "batch"]),
-        error_type=error,
-        status="error" if error else "ok",
-        **{f"{name}_tokens": stated(5_000) for name in TOKENS},
-        usage_source=draw.choice(["provider", "estimated", "unknown"]),
-        is_notional=draw.random() < 0.1,
-        quality_flags=draw.choice([[], ["inferred"], ["inferred", "total_mismatch"]]),
-        duration_us=draw.randrange(10**7),
-        time_to_first_chunk_us=stated(10**6),
-    )
-    if made["cost_usd"] is not None:
-        made["cost_usd"] = Decimal(draw.randrange(10**13)).scaleb(-12)
-    return made
-
-
-def some_history(seed: int) -> History:
-    draw = random.Random(seed)
-    history = History()
-    for step in range(draw.randrange(1, 5)):
-        batch: list[Entry] = []
-        for _ in range(draw.randrange(1, 30)):
-            what = draw.random()
-            if what < 0.6 or not history.live:
-                made = some_call(draw)
-                history.live[made["span_id"]] = made
-                batch.append(made)
-            elif what < 0.8:
-                gone = history.live.pop(draw.choice(list(history.live)))
-                if gone["price_id"] == "p2":  # its price changed: reverse what it is now
-                    gone = gone | {"unpriced_calls": 0, "unpriced_tokens": 0}
-                batch.append(reversal(gone))
-                history.reversals += 1
-            else:
-                span_id = draw.choice(list(history.live))
-                old = history.live[span_id]
-                cost = Decimal(draw.randrange(10**13)).scaleb(-12)
-                at = NOON + timedelta(hours=1 + step, milliseconds=len(batch))
-                batch.append(price_change(old, cost, at))
-                history.live[span_id] = old | {
-                    "cost_usd": cost,
-                    "cost_status": "priced",
-                    "price_id": "p2",
-                    "ingested_at": at,
-                }
-                history.price_changes += 1
-        history.batches.append(batch)
-    return history
 
 
 def expected(history: History, keys: tuple[str, ...]) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.summary.asking import rows
 from tallyspan_collector.summary.conditions import at, conditions
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
+from tallyspan_collector.summary.newest import pieces
 from tallyspan_collector.summary.plain import Row
 from tallyspan_collector.summary.question import Filters
-from tallyspan_collector.summary.times import microseconds
+from tallyspan_collector.summary.times import EPOCH, microseconds
 
 
 @dataclass(slots=True, frozen=True)
@@ -83,20 +84,26 @@ def entries(
     """
     where, parameters = conditions(filters)
     question = fingerprint(filters)
+    before = None
     if cursor is not None:
-        after = read_cursor(cursor, question, (int, str))
-        parameters |= {"after_us": after[0], "after_log_id": after[1]}
+        after_us, after_log_id = read_cursor(cursor, question, (int, str))
+        parameters |= {"after_us": after_us, "after_log_id": after_log_id}
         # The first comparison is implied by the second; it alone can skip whole granules.
         where += (
             f" AND c.start_time <= {at('after_us')} AND (c.start_time, c.log_id)"
             f" < ({at('after_us')}, {{after_log_id:String}})"
         )
-    found = rows(
-        client,
-        f"SELECT {_selected(CALL_COLUMNS)} FROM calls AS c WHERE {where}"  # noqa: S608  closed tables only
-        " ORDER BY c.start_time DESC, c.log_id DESC LIMIT {row_limit:UInt32}",
-        {**parameters, "row_limit": limit + 1},
-    )
+        before = _behind(int(after_us))
+    found: list[Row] = []
+    for piece, bounds in pieces(client, filters, before, limit + 1):
+        found += rows(
+            client,
+            f"SELECT {_selected(CALL_COLUMNS)} FROM calls AS c WHERE {where} AND {piece}"  # noqa: S608  closed tables only
+            " ORDER BY c.start_time DESC, c.log_id DESC LIMIT {row_limit:UInt32}",
+            {**parameters, **bounds, "row_limit": limit + 1 - len(found)},
+        )
+        if len(found) > limit:
+            break
     page = [_in_utc(row, "timestamp") for row in found[:limit]]
     if len(found) <= limit:
         return page, None
@@ -128,6 +135,14 @@ def booked(client: Client, trace_id: str, span_id: str) -> list[Row]:
         {"trace_id": trace_id, "span_id": span_id},
     )
     return [_in_utc(row, "booked_at") for row in found]
+
+
+def _behind(after_us: int) -> datetime | None:
+    """Return the end of that microsecond; None for a time that no calendar has."""
+    try:
+        return EPOCH + timedelta(microseconds=after_us + 1)
+    except OverflowError:
+        return None
 
 
 def _selected(columns: Mapping[str, Column]) -> str:

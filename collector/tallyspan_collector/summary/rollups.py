@@ -11,7 +11,7 @@ from tallyspan_collector.summary.question import BUCKETS, COLUMNS, TAG, Filters
 from tallyspan_collector.summary.times import EPOCH, has_whole_hours, microseconds
 
 # The rollups' DateTime ends in 2106; what claims to be later is asked of `calls` alone.
-_ROLLUPS_END = EPOCH.replace(year=2100)
+ROLLUPS_END = EPOCH.replace(year=2100)
 # Text of a bucket from a column of time; hours as seconds since 1970, for a day may have two of
 # the same name. They begin where the minutes of the zone's clock do: `toStartOfHour` is wrong
 # where a clock is changed by half an hour.
@@ -127,7 +127,7 @@ def parts(asked: Asked) -> tuple[str, Parameters]:
 def _whole(filters: Filters, unit: timedelta) -> tuple[datetime | None, datetime | None]:
     """Return the first and the end of the whole units inside the range; None: it has no bound."""
     first = filters.start and filters.start + (EPOCH - filters.start) % unit
-    stop = filters.end and min(filters.end - (filters.end - EPOCH) % unit, _ROLLUPS_END)
+    stop = filters.end and min(filters.end - (filters.end - EPOCH) % unit, ROLLUPS_END)
     return first, stop
 
 
