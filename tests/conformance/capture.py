@@ -1,21 +1,22 @@
-"""Captures what real packages emit for a recorded call: `python capture.py [DIALECT ...]`.
+"""Captures what real packages emit for a recorded call: `python capture.py FOLDER[:CASE,...] ...`.
 
-Needs a Python that has the packages of `EMITTERS` (none of them is a dependency of the project) and
-`instrumentation` and `collector` on PYTHONPATH. Writes DIALECT/CASE.json beside this file: the
+Needs a Python that has the packages of `INSTRUMENTORS` (none of them is a dependency of the project)
+and `instrumentation` and `collector` on PYTHONPATH. Writes FOLDER/CASE.json beside this file: the
 spans without prompts and answers, which package in which version made them, and what the recording
-says of the call, worked out without our readers.
+says of the call, worked out without our readers. One folder a process: some SDKs look for the
+global tracer provider once.
 """
 
 import importlib
 import json
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import openai
 from opentelemetry import trace
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -28,6 +29,7 @@ from tallyspan_collector.otlp import _CONTENT
 HERE = Path(__file__).parent
 KINDS = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 LONGEST_TEXT = 400
+_SAID = ("input_tokens", "output_tokens", "model", "response_id")
 
 INSTRUMENTORS = {
     # folder: (package, module, class)
@@ -46,8 +48,19 @@ INSTRUMENTORS = {
     "openinference_anthropic": ("openinference-instrumentation-anthropic",
                                 "openinference.instrumentation.anthropic",
                                 "AnthropicInstrumentor"),
+    # the newer names, which OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental asks for
+    "openai_v2_latest": ("opentelemetry-instrumentation-openai-v2",
+                         "opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
+    "openai_v2_2_0": ("opentelemetry-instrumentation-openai-v2",
+                      "opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
+    "openllmetry_openai_0_40": ("opentelemetry-instrumentation-openai",
+                                "opentelemetry.instrumentation.openai", "OpenAIInstrumentor"),
+    "openllmetry_anthropic_0_40": ("opentelemetry-instrumentation-anthropic",
+                                   "opentelemetry.instrumentation.anthropic",
+                                   "AnthropicInstrumentor"),
     "anthropic": ("anthropic", "", ""),
     "langfuse_openai": ("langfuse", "", ""),
+    "langfuse_openai_3_3": ("langfuse", "", ""),
     "pydantic_ai_openai": ("pydantic-ai-slim", "", ""),
     "pydantic_ai_anthropic": ("pydantic-ai-slim", "", ""),
     "openlit_openai": ("openlit", "openlit.instrumentation.openai", "OpenAIInstrumentor"),
@@ -64,15 +77,14 @@ INSTRUMENTORS = {
 
 
 def recordings(api: str) -> dict[str, Recording]:
-    """Return one recording of each kind: plain, stream, with reasoning, with a cache."""
+    """Return one recording of each kind: plain, stream, aborted, error, with reasoning, a cache."""
     found: dict[str, Recording] = {}
     for each in load():
         said = each.expected
-        if (
-            said["api"] != api
-            or each.status != 200
-            or said["provider"] not in {"openai", "anthropic"}
-        ):  # noqa: E501
+        if said["api"] != api or said["provider"] not in {"openai", "anthropic"}:
+            continue
+        if each.status >= 400:
+            found.setdefault("error", each)
             continue
         if not said.get("usage_reported") or said.get("sub_calls"):
             continue
@@ -87,6 +99,8 @@ def recordings(api: str) -> dict[str, Recording]:
             if kind not in found:
                 found[kind] = each
                 break
+    if "stream" in found:
+        found["aborted"] = found["stream"]
     return found
 
 
@@ -99,27 +113,42 @@ def arguments(recording: Recording, *typed: str) -> dict[str, Any]:
     }
 
 
-def call_openai(recording: Recording, port: int, module: Any = openai) -> None:
-    base = f"http://127.0.0.1:{port}" + recording.path
-    if recording.expected["api"] == "openai.chat":
-        client = module.OpenAI(base_url=base.removesuffix("/chat/completions"), api_key="x")
-        answer = client.chat.completions.create(
-            **arguments(recording, "model", "messages", "stream", "stream_options")
-        )
-    else:
-        client = module.OpenAI(base_url=base.removesuffix("/responses"), api_key="x")
-        answer = client.responses.create(**arguments(recording, "model", "input", "stream"))
-    if recording.is_stream:
-        list(answer)
+def call_openai(recording: Recording, port: int, kind: str, module: Any = None) -> None:
+    base = f"http://127.0.0.1:{port}/v1"
+    client = (module or importlib.import_module("openai")).OpenAI(
+        base_url=base, api_key="x", max_retries=0
+    )
+    match recording.expected["api"]:
+        case "openai.chat":
+            answer = client.chat.completions.create(
+                **arguments(recording, "model", "messages", "stream", "stream_options")
+            )
+        case "openai.embeddings":
+            client.embeddings.create(**arguments(recording, "model", "input"))
+            return
+        case _:
+            answer = client.responses.create(**arguments(recording, "model", "input", "stream"))
+    read(answer, recording, kind)
 
 
-def call_anthropic(recording: Recording, port: int) -> None:
-    client = anthropic.Anthropic(base_url=f"http://127.0.0.1:{port}", api_key="x")
-    messages = client.beta.messages if "beta=true" in recording.url else client.messages
-    answer = messages.create(
+def call_anthropic(recording: Recording, port: int, kind: str) -> None:
+    client = importlib.import_module("anthropic").Anthropic(
+        base_url=f"http://127.0.0.1:{port}", api_key="x", max_retries=0
+    )
+    # not all emitters know of client.beta, which some recordings were made with
+    answer = client.messages.create(
         **arguments(recording, "model", "messages", "max_tokens", "stream", "system", "tools")
     )
-    if recording.is_stream:
+    read(answer, recording, kind)
+
+
+def read(answer: Any, recording: Recording, kind: str) -> None:
+    """Read a stream to its end; an aborted one as far as the second event."""
+    if kind == "aborted":
+        next(iter(answer))
+        next(iter(answer))
+        answer.close()
+    elif recording.is_stream:
         list(answer)
 
 
@@ -182,7 +211,7 @@ def call_litellm(recording: Recording, port: int, provider: TracerProvider) -> N
     time.sleep(2)  # its callbacks run on a thread of their own
 
 
-def capture(folder: str) -> None:
+def capture(folder: str, only: list[str]) -> None:
     package, module, name = INSTRUMENTORS[folder]
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "capture"}))
@@ -195,7 +224,7 @@ def capture(folder: str) -> None:
                 "application_name": "capture",
                 "environment": "test",
                 "pricing_info": {},
-                "tracer": trace.get_tracer(f"openlit.otel.tracing"),
+                "tracer": trace.get_tracer("openlit.otel.tracing"),
                 "capture_message_content": False,
                 "disable_metrics": True,
                 "metrics_dict": None,
@@ -203,22 +232,31 @@ def capture(folder: str) -> None:
             }
             if folder.startswith("openlit")
             else {}
-        )  # noqa: E501
+        )
         if folder.startswith("openlit"):
             from openlit import OpenlitConfig
 
             OpenlitConfig.reset_to_defaults()
         made.instrument(tracer_provider=provider, skip_dep_check=True, **more)
     is_openai = "anthropic" not in folder
-    apis = ["openai.chat", "openai.responses"] if is_openai else ["anthropic.messages"]
+    apis = (
+        ["openai.chat", "openai.responses", "openai.embeddings"]
+        if is_openai
+        else ["anthropic.messages"]
+    )
     if folder.startswith(("pydantic", "langchain", "litellm")):
         apis = apis[:1]
     with serving(load()) as port:
         for api in apis:
             for kind, recording in recordings(api).items():
+                case = f"{api.partition('.')[2]}_{kind}"
+                if only and case not in only:
+                    continue
                 if recording.is_stream and folder.startswith(("pydantic", "langchain", "litellm")):
                     continue
                 exporter.clear()
+                root = trace.get_tracer("application").start_span("request")
+                around = attach(trace.set_span_in_context(root))
                 try:
                     if folder.startswith("pydantic"):
                         call_pydantic_ai(recording, port, provider)
@@ -226,22 +264,26 @@ def capture(folder: str) -> None:
                         call_langchain(recording, port)
                     elif folder == "litellm":
                         call_litellm(recording, port, provider)
-                    elif folder == "langfuse_openai":
-                        call_langfuse(recording, port, provider)
+                    elif folder.startswith("langfuse"):
+                        call_langfuse(recording, port, provider, kind)
                     elif is_openai:
-                        call_openai(recording, port)
+                        call_openai(recording, port, kind)
                     else:
-                        call_anthropic(recording, port)
+                        call_anthropic(recording, port, kind)
                 except Exception as error:  # noqa: BLE001  the next case may work
-                    print(folder, kind, repr(error)[:200])
-                    continue
+                    if kind != "error":
+                        print(folder, case, repr(error)[:200])
+                        continue
+                finally:
+                    detach(around)
                 provider.force_flush()
                 spans = exporter.get_finished_spans()
+                print(folder, case, len(spans))
                 if spans:
-                    write(folder, f"{api.partition('.')[2]}_{kind}", package, recording, spans)
+                    write(folder, case, package, recording, spans)
 
 
-def call_langfuse(recording: Recording, port: int, provider: TracerProvider) -> None:
+def call_langfuse(recording: Recording, port: int, provider: TracerProvider, kind: str) -> None:
     from langfuse import Langfuse, propagate_attributes
 
     client = Langfuse(public_key="pk", secret_key="sk", base_url="http://127.0.0.1:9",
@@ -250,30 +292,25 @@ def call_langfuse(recording: Recording, port: int, provider: TracerProvider) -> 
 
     with client.start_as_current_observation(name="turn", as_type="span"):
         with propagate_attributes(user_id="ada", session_id="c-7"):
-            call_openai(recording, port, traced)
+            call_openai(recording, port, kind, traced)
 
 
 def write(
     folder: str, case: str, package: str, recording: Recording, spans: tuple[ReadableSpan, ...]
 ) -> None:
     said = recording.expected
+    is_whole = recording.status == 200 and not case.endswith("aborted")
     (HERE / folder).mkdir(exist_ok=True)
     (HERE / folder / f"{case}.json").write_text(
         json.dumps(
             {
                 "package": f"{package} {version(package)}",
+                "captured": datetime.now(UTC).date().isoformat(),
                 "recording": recording.id,
                 "expected": [
-                    {
-                        name: said[key]
-                        for name, key in (
-                            ("input_tokens", "input_tokens"),
-                            ("output_tokens", "output_tokens"),
-                            ("model", "model"),
-                            ("response_id", "response_id"),
-                        )
-                        if key in said
-                    }
+                    {key: said[key] for key in _SAID if key in said}
+                    if is_whole
+                    else {"input_tokens": None, "output_tokens": None}
                 ],
                 "spans": [as_json(span) for span in spans],
             },
@@ -310,4 +347,5 @@ def as_json(span: ReadableSpan) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for asked in sys.argv[1:]:
-        capture(asked)
+        chosen, _, cases = asked.partition(":")
+        capture(chosen, cases.split(",") if cases else [])

@@ -4,9 +4,19 @@ Version 1 puts the call's attributes on the proxy's own span where there is one;
 has none of the usage. Costs are after margins and discounts.
 """
 
+from tallyspan.usage import Usage
+from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes
 
 _KEY = "metadata.user_api_key_"
+
+
+def _failed(call: Call, _: Attributes) -> None:
+    """Take the zeros that version 2 states of a failed call for what they are: nobody knows."""
+    if call.is_error and not (call.usage.input_tokens or call.usage.output_tokens):
+        call.usage, call.usage_source = Usage(), "unknown"
+
 
 DIALECT = extend(
     name="litellm",
@@ -41,5 +51,6 @@ DIALECT = extend(
     claimed_cost=("gen_ai.cost.total_cost", "litellm.cost.total"),
     cache_hit=("litellm.cache_hit", "metadata.cache_hit", "gen_ai.cache_hit"),
     tags=("tallyspan.tag.", "litellm.metadata."),
+    refine=_failed,
     trust=4,
 )  # fmt: skip

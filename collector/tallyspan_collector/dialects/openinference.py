@@ -3,7 +3,25 @@
 Source: Arize-ai/openinference, spec/semantic_conventions.md.
 """
 
+from dataclasses import replace
+
+from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes
+
+_ANTHROPIC = "openinference.instrumentation.anthropic"
+
+
+def _unfinished(call: Call, said: Attributes) -> None:
+    """Leave out the output of an Anthropic stream that was left early: a placeholder, 1 or so.
+
+    Whole answers have a reason to finish. Older versions state none at all, and are told by the
+    name of the model asked for, which they lack as well. Run with 3.1.0 and 0.1.18.
+    """
+    is_newer = "llm.request.model_name" in said
+    if call.scope_name == _ANTHROPIC and is_newer and "llm.finish_reason" not in said:
+        call.usage = replace(call.usage, output_tokens=None)
+
 
 DIALECT = extend(
     name="openinference",
@@ -34,5 +52,6 @@ DIALECT = extend(
     },
     total=("llm.token_count.total",),
     claimed_cost=("llm.cost.total",),
+    refine=_unfinished,
     trust=4,
 )  # fmt: skip

@@ -113,6 +113,7 @@ GENERIC = Dialect(
         "tallyspan",
         "opentelemetry.instrumentation.genai.*",
         "opentelemetry.instrumentation.openai_v2",
+        "opentelemetry.util.genai.*",  # openai_v2 asked for the latest names
     ),
     keys=("gen_ai.operation.name", "gen_ai.system", "gen_ai.provider.name", "gen_ai.*"),
     operation=(semconv.OPERATION,),

@@ -31,6 +31,8 @@ DIALECTS: tuple[Dialect, ...] = (
     litellm.DIALECT,
     openlit.DIALECT,
     pydantic_ai.DIALECT,
+    pydantic_ai.LOGFIRE,
+    pydantic_ai.LOGFIRE_STREAM,
     frameworks.SPRING_AI,
     frameworks.MICROSOFT,
     frameworks.SEMANTIC_KERNEL,

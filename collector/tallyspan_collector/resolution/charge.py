@@ -107,8 +107,9 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -
 def _rank(node: Node, depth: int) -> tuple[object, ...]:
     call = node.call
     return (
-        _SOURCES.get(call.usage_source, 3),
+        # a stream that was left early: who estimated its output knows more than who has its input
         call.usage.output_tokens is None,
+        _SOURCES.get(call.usage_source, 3),
         -1 if call.scope_name == _OURS else TRUST.get(call.dialect, 9),
         -depth,
         call.span_id,

@@ -76,8 +76,11 @@ def _reason(one: Call, other: Call, nodes: Mapping[str, Node]) -> str:
         return f"the same answer id {one.response_id}"
     for inner, outer in ((one, other), (other, one)):
         if nodes[outer.span_id] in ancestors(nodes[inner.span_id], nodes):
-            shared = "model" if _one_model(one, other) else "token counts"
-            return f"{inner.span_id} is inside {outer.span_id}, the same {shared}"
+            if _one_model(one, other):
+                shared = "the same model"
+            else:
+                shared = "the same token counts" if one.usage else "both failed"
+            return f"{inner.span_id} is inside {outer.span_id}, {shared}"
     if _equal_tokens(one, other):
         return "alike: at the same time, the same model and token counts"
     return "alike: at the same time under one parent, the same model, and one states no usage"
@@ -182,7 +185,9 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
     if nested:
         if not _starts_within(inner, outer):
             return None
-        return 1 if _one_model(one, other) or _equal_tokens(one, other) else None
+        if _one_model(one, other) or _equal_tokens(one, other) or _failed_alike(one, other):
+            return 1
+        return None
     if first.emitter == second.emitter or not _one_model(one, other):
         return None
     if not (_within(one, other) or _within(other, one)):
@@ -227,6 +232,11 @@ def _equal_tokens(one: Call, other: Call) -> bool:
         and mine.input_tokens == theirs.input_tokens
         and mine.output_tokens == theirs.output_tokens
     )
+
+
+def _failed_alike(one: Call, other: Call) -> bool:
+    """Whether both failed and one does not say which model was asked; OpenInference never does."""
+    return one.is_error and other.is_error and not (one.model_name and other.model_name)
 
 
 def _starts_within(inner: Call, outer: Call) -> bool:
