@@ -32,6 +32,7 @@ _CONTENT = (
     "gcp.vertex.agent.data", "traceloop.entity.input", "traceloop.entity.output", "hidden_params",
     "all_messages", "pydantic_ai.all_messages", "final_result", "tool_arguments", "tool_response",
     "http.request.header.", "http.response.header.", "embedding.embeddings", "retrieval.documents",
+    "mastra.model_", "mastra.agent_run.", "mastra.tool_call.", "mastra.metadata.headers",
 )  # fmt: skip
 """Prompts and answers: never taken over, whatever the emitter sends."""
 MEMO_LIMIT = 50_000

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 NOT_KEPT = ("host.", "process.", "os.", "user_prompt", "prompt", "response", "arguments", "body",
             "gen_ai.input", "gen_ai.output", "request_text", "response_text", "tool_", "error.mess",
             "gen_ai.system_inst", "gen_ai.prompt", "gen_ai.compl", "gen_ai.tool.def", "new_context",
-            "system_prompt", "tools")  # fmt: skip
+            "system_prompt", "tools", "mastra.model_", "mastra.agent_run.", "mastra.metadata.headers")  # fmt: skip
 KEPT = ("tool_token_count", "prompt.id", "prompt_id")
 LOGS_OF_INTEREST = ("api_request", "sse_event", "api_response", "inference.operation")
 

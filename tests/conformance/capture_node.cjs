@@ -19,7 +19,7 @@ async function ai(extra) {
     : call.api === 'openai.responses' && provider.responses ? provider.responses(call.model) : provider(call.model);
   const asked = { model, prompt: 'hello', maxRetries: 0, experimental_telemetry: telemetry, ...extra };
   if (call.stream) {
-    const answer = streamText(asked);
+    const answer = await streamText(asked);  // version 3 returns a promise
     for await (const part of answer.textStream) void part;
   } else {
     await generateText(asked);
@@ -63,6 +63,32 @@ const EMITTERS = {
     const module = need('openai');
     made.manuallyInstrument(module.OpenAI ?? module);
     await openai(client(module.OpenAI));
+  },
+  async mastra() {
+    const { Mastra } = need('@mastra/core/mastra');
+    const { Agent } = need('@mastra/core/agent');
+    const { Observability } = need('@mastra/observability');
+    const { OtelExporter } = need('@mastra/otel-exporter');
+    const sdk = need(`@ai-sdk/${call.provider}`);
+    const asked = { apiKey: 'x', baseURL: `${call.base}/v1` };
+    const model = call.provider === 'openai' ? sdk.createOpenAI(asked).chat(call.model) : sdk.createAnthropic(asked)(call.model);
+    const options = { tracingOptions: { metadata: { userId: 'ada', sessionId: 'c-7' } } };
+    const exporter = new OtelExporter({
+      provider: { custom: { endpoint: `${call.base}/v1/traces`, protocol: 'http/protobuf' } },
+    });
+    const app = new Mastra({
+      agents: { support: new Agent({ id: 'support', name: 'support', instructions: 'Be brief.', model }) },
+      observability: new Observability({ configs: { otel: { serviceName: 'capture', exporters: [exporter] } } }),
+    });
+    const agent = app.getAgent('support');
+    if (call.stream) {
+      const answer = await agent.stream('hello', options);
+      for await (const part of answer.textStream) void part;
+    } else {
+      await agent.generate('hello', options);
+    }
+    await exporter.flush?.();
+    await exporter.shutdown();
   },
   async genkit() {
     const { genkit } = need('genkit');

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from capture_agents import find
+from capture_agents import find, trimmed
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from replay import replaying
 
 from tallyspan_collector.otlp import _CONTENT
@@ -21,7 +23,7 @@ from tallyspan_collector.otlp import _CONTENT
 HERE = Path(__file__).parent
 LONGEST_TEXT = 400
 _BOTH = {"user_id": "ada", "conversation_id": "c-7"}
-SAYS_WHO = {"vercel_ai_4": _BOTH, "vercel_ai_5": _BOTH, "vercel_ai_6": _BOTH,
+SAYS_WHO = {"mastra": _BOTH, "vercel_ai_3": _BOTH, "vercel_ai_4": _BOTH, "vercel_ai_5": _BOTH, "vercel_ai_6": _BOTH,
             "langfuse_js_openai": {"user_id": "ada"}}  # fmt: skip
 KEPT = ("ai.response.providerMetadata",)
 OPENAI = {
@@ -39,6 +41,7 @@ ANTHROPIC = {
 }
 EMITTERS = {
     # name: (folder in PARENT, way in capture_node.cjs, package, cases)
+    "vercel_ai_3": ("ai3", "ai", "ai", {**OPENAI, **ANTHROPIC}),
     "vercel_ai_4": ("ai4", "ai", "ai", {**OPENAI, **ANTHROPIC}),
     "vercel_ai_5": ("ai5", "ai", "ai", {**OPENAI, **RESPONSES, **ANTHROPIC}),
     "vercel_ai_6": ("ai6", "ai", "ai", {**OPENAI, **RESPONSES, **ANTHROPIC}),
@@ -48,6 +51,11 @@ EMITTERS = {
                                 "@arizeai/openinference-instrumentation-openai",
                                 {**OPENAI, **RESPONSES}),
     "openllmetry_js_openai": ("tl", "openllmetry", "@traceloop/instrumentation-openai", OPENAI),
+    "mastra": ("mastra", "mastra", "@mastra/otel-exporter", {
+        "chat_reasoning": OPENAI["chat_reasoning"],
+        "chat_stream": ("openai.chat", "test_stop_settings[openai]", True),
+        **ANTHROPIC,
+    }),
     "genkit": ("genkit", "genkit", "genkit", {
         "chat_reasoning": OPENAI["chat_reasoning"],
         "chat_stream": ("openai.chat", "test_stop_settings[openai]", True),
@@ -84,8 +92,9 @@ def capture(name: str, parent: Path) -> None:
                      "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://127.0.0.1:9"},
             )  # fmt: skip
             spans = json.loads(done.stdout or "[]")
-            print(name, version, case, len(spans), replay.asked, done.stderr[-400:])
-            if not spans or not replay.answered:
+            posted = [body for path, _, body in replay.exports if path == "/v1/traces"]
+            print(name, version, case, len(spans), len(posted), replay.asked, done.stderr[-600:])
+            if not (spans or posted) or not replay.answered:
                 continue
         said = recording.expected
         (HERE / name).mkdir(exist_ok=True)
@@ -103,7 +112,11 @@ def capture(name: str, parent: Path) -> None:
                             else {}
                         )
                     ],
-                    "spans": [_trimmed(span) for span in spans],
+                    **(
+                        {"traces": [_posted(body) for body in posted]}
+                        if posted
+                        else {"spans": [_trimmed(span) for span in spans]}
+                    ),
                 },
                 indent=1,
             )
@@ -124,6 +137,10 @@ def _trimmed(span: dict[str, Any]) -> dict[str, Any]:
             and (len(json.dumps(value)) <= LONGEST_TEXT or key in KEPT)
         },
     }
+
+
+def _posted(body: bytes) -> dict[str, Any]:
+    return trimmed(MessageToDict(ExportTraceServiceRequest.FromString(body)))
 
 
 def _without_answer(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def replaying() -> Iterator[Replay]:
             kind = self.headers.get("content-type", "")
             if path.endswith(EXPORTS):
                 replay.exports.append((path, kind, body))
-                self._send(200, {"content-type": kind}, [b"{}" if "json" in kind else b""])
+                self._send(200, {"content-type": kind}, [b"{}"] if "json" in kind else [])
                 return
             replay.asked.append(path)
             try:

@@ -31,6 +31,9 @@ STATED_OTHERWISE: dict[str, dict[str, int | None]] = {
     "openllmetry_js_openai/chat_stream": {"input_tokens": None, "output_tokens": None},
     "openllmetry_openai_0_40/chat_stream": {"input_tokens": None, "output_tokens": None},
     "openllmetry_anthropic_0_40/messages_stream": {"input_tokens": None, "output_tokens": None},
+    # Anthropic's input is without the cache, and nothing says how much that is
+    "vercel_ai_3/messages_cached": {"input_tokens": 3},
+    "vercel_ai_3/messages_cached_stream": {"input_tokens": 3},
     # an embedding has no output, and that is what they count
     "litellm_v1/embeddings_plain": {"output_tokens": 0},
     "litellm_v2/embeddings_plain": {"output_tokens": 0},

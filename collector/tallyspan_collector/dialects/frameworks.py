@@ -96,3 +96,23 @@ DIFY = extend(
     trust=5,
 )
 """Source: langgenius/dify api/extensions/otel/parser/llm.py."""
+
+_MASTRA = "mastra.metadata."
+
+MASTRA = extend(
+    name="mastra",
+    scopes=("@mastra/*",),
+    keys=("mastra.span.type",),
+    texts={
+        "user_id": (f"{_MASTRA}userId", f"{_MASTRA}user_id", f"{_MASTRA}resourceId"),
+        "conversation_id": (
+            f"{_MASTRA}sessionId", f"{_MASTRA}session_id", f"{_MASTRA}threadId",
+            f"{_MASTRA}conversationId",
+        ),
+        "department": (f"{_MASTRA}department", f"{_MASTRA}team"),
+    },
+    # as the AI SDK has it: version 2 without the cache, 3 with it, and no span says which
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.UNDECIDED, "aws.bedrock": Basis.UNDECIDED},
+    trust=4,
+)  # fmt: skip
+"""Source: mastra-ai/mastra, observability/otel-exporter; run with @mastra/otel-exporter 1.4.0."""

@@ -39,6 +39,7 @@ DIALECTS: tuple[Dialect, ...] = (
     frameworks.GOOGLE_ADK,
     frameworks.GENKIT,
     frameworks.DIFY,
+    frameworks.MASTRA,
     gateways.OPENROUTER,
     gateways.CLOUDFLARE,
     gateways.KONG,
