@@ -47,7 +47,8 @@ def attribution(
         **{semconv.TAG_PREFIX + key: value for key, value in (tags or {}).items()},
     }
     new = {key: str(value)[:VALUE_LIMIT] for key, value in given.items() if value is not None}
-    scope = context.set_value(_KEY, {**_in_process(), **new})
+    scope = context.get_current()
+    scope = context.set_value(_KEY, {**_in_process(scope), **new}, scope)
     for key in BAGGAGE_KEYS:
         if key in new:
             scope = baggage.set_baggage(key, new[key], scope)
@@ -58,16 +59,16 @@ def attribution(
         context.detach(token)
 
 
-def attributes_in_force() -> dict[str, str]:
+def attributes_in_force(scope: context.Context) -> dict[str, str]:
     """Return the attribution in force, as span attributes: this process's own over baggage."""
     found: dict[str, str] = {}
-    carried = baggage.get_all()
+    carried = baggage.get_all(scope)
     if carried:
         for key in BAGGAGE_KEYS:
             value = carried.get(key)
             if isinstance(value, str):
                 found[key] = value[:VALUE_LIMIT]
-    found.update(_in_process())
+    found.update(_in_process(scope))
     return found
 
 
@@ -80,5 +81,5 @@ def without_baggage(scope: context.Context) -> context.Context:
     return scope
 
 
-def _in_process() -> Mapping[str, str]:
-    return cast("Mapping[str, str]", context.get_value(_KEY) or _NOBODY)
+def _in_process(scope: context.Context) -> Mapping[str, str]:
+    return cast("Mapping[str, str]", scope.get(_KEY, _NOBODY))

@@ -88,11 +88,15 @@ class Body:
 
     def end(self) -> None:
         """Read what is left."""
-        with ours("read a chunk of an answer"):
+        try:
             self._read_noted()
-        with ours("read the end of an answer"):
+        except Exception as error:  # noqa: BLE001  as in `feed`
+            note("read a chunk of an answer", error)
+        try:
             for text in self._framing.end():
                 self._read(text)
+        except Exception as error:  # noqa: BLE001  as in `feed`
+            note("read the end of an answer", error)
 
     def events(self) -> Iterator[Json]:
         """Yield all that was said and is kept, anew."""
@@ -126,7 +130,9 @@ class Body:
             raise
 
     def _read(self, text: bytes) -> None:
-        with ours("read an event of an answer"):
+        try:
             body = json.loads(thinned(text))
             for part in items(body) if isinstance(body, list) else [body]:
                 self._format.read(part, self._answer)
+        except Exception as error:  # noqa: BLE001  as in `feed`
+            note("read an event of an answer", error)

@@ -18,7 +18,7 @@ from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
 from tallyspan.body import Body
 from tallyspan.endpoints import Endpoint, recognise
-from tallyspan.guard import ours
+from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
 from tallyspan.stream_usage import HiddenUsage, asking, is_wanted
 from tallyspan.usage import Usage
@@ -37,7 +37,8 @@ def begin(
 
     `url` is scheme, host, port (None: the scheme's own) and path; `body` None: not known.
     """
-    if context.get_value(_IN_CALL):
+    scope = context.get_current()
+    if _IN_CALL in scope:
         return None  # a transport above has this call
     scheme, host, port, path = url
     endpoint = recognise(method, host, port, path)
@@ -46,7 +47,8 @@ def begin(
     said = request.read(body) if body else request.Request()
     if not endpoint.is_certain and body is not None and not said.looks_like_a_call:
         return None
-    return Exchange(tracer, endpoint, said, (host, port or DEFAULT_PORTS.get(scheme)), body)
+    server = host, port or DEFAULT_PORTS.get(scheme)
+    return Exchange(tracer, endpoint, said, server, body, scope)
 
 
 class Exchange:
@@ -59,6 +61,7 @@ class Exchange:
         said: request.Request,
         server: tuple[str, int | None],
         body: bytes | None,
+        scope: context.Context,
     ) -> None:
         self._tracer = tracer
         self._body = body
@@ -79,7 +82,7 @@ class Exchange:
         self._status = 0
         self._is_stream = said.is_stream if endpoint.is_stream is None else endpoint.is_stream
         self._is_over = False
-        self._context = context.get_current()
+        self._context = scope
         model = said.model or endpoint.model
         self._attributes = self._describe_request(said, model, server)
         self._other = None if endpoint.is_retrieval else span.open_call_span(model)
@@ -105,7 +108,7 @@ class Exchange:
             made[semconv.REQUEST_STREAM] = True
         if said.user_id:
             made[semconv.USER_ID] = said.user_id
-        made.update(attributes_in_force())
+        made.update(attributes_in_force(self._context))
         return made
 
     def sending(self) -> "_Sending":
@@ -122,8 +125,8 @@ class Exchange:
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the status line and the headers (lower-case names)."""
-        with ours("read the headers of an answer"):
-            self._status = status
+        self._status = status
+        try:
             if self._format.read_headers is not None:
                 self._format.read_headers(headers, self._answer)
             coding = headers.get("content-encoding", "")
@@ -132,6 +135,8 @@ class Exchange:
                 self._is_stream = True
                 if self.body_to_send is not None and not coding:
                     self.hidden = HiddenUsage()
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("read the headers of an answer", error)
 
     def packed(self, coding: str) -> None:
         """Take that the bytes to come are in the content coding, which `answered` did not say."""
@@ -140,47 +145,55 @@ class Exchange:
 
     def fail(self, error: BaseException) -> None:
         """End the call with what was known when the transport or the application gave up."""
-        with ours("end a call"):
-            self._finish(type(error).__qualname__)
+        self._end(type(error).__qualname__)
 
     def end(self) -> None:
         """End the call: the body is over, closed or abandoned. A second time does nothing."""
-        with ours("end a call"):
-            self._finish("")
+        self._end("")
 
-    def _finish(self, error_type: str) -> None:
+    def _end(self, error_type: str) -> None:
         if self._is_over:
             return
         self._is_over = True
-        with ours("read the end of an answer"):
-            self._answered.end()
+        try:
+            self._finish(error_type)
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("end a call", error)
+
+    def _finish(self, error_type: str) -> None:
+        self._answered.end()
+        try:
             if self._format.read_request is not None and self._body and self._is_answered:
                 self._format.read_request(json.loads(self._body), self._answer)
-        with ours("write a span"):
-            if self._status >= _REFUSED:
-                error_type = str(self._status)
-            error_type = error_type or self._answer.error_type
-            if (
-                not self._endpoint.is_certain
-                and not error_type
-                and not self._looks_like_an_answer()
-            ):
-                return  # an unknown host that answers something else: its span is never ended
-            end_ns = time.time_ns()
-            source = "unknown" if self._answer.usage is None else "provider"
-            if self._endpoint.is_retrieval:
-                self._write_retrieved(end_ns)
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("read the end of an answer", error)
+        try:
+            self._conclude(error_type)
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("write a span", error)
+
+    def _conclude(self, error_type: str) -> None:
+        """Write the span, or have it written when its tokens are counted."""
+        if self._status >= _REFUSED:
+            error_type = str(self._status)
+        error_type = error_type or self._answer.error_type
+        if not self._endpoint.is_certain and not error_type and not self._looks_like_an_answer():
+            return  # an unknown host that answers something else: its span is never ended
+        end_ns = time.time_ns()
+        source = "unknown" if self._answer.usage is None else "provider"
+        if self._endpoint.is_retrieval:
+            self._write_retrieved(end_ns)
+            return
+        if self._answer.is_background and self._is_answered:
+            source = self._note_background(source)
+        elif self._lacks_usage():
+            if self._other is not None and self._other.is_recording():
+                # It ends at once and may not wait: what is counted comes in a span of ours.
+                self._write(error_type, end_ns, source)
+                self._answer.parts = []
+            if estimate.estimator.submit(lambda: self._estimate_and_write(error_type, end_ns)):
                 return
-            if self._answer.is_background and self._is_answered:
-                source = self._note_background(source)
-            elif self._lacks_usage():
-                if self._other is not None and self._other.is_recording():
-                    # It ends at once and may not wait: what is counted comes in a span of ours.
-                    self._write(error_type, end_ns, source)
-                    self._answer.parts = []
-                if estimate.estimator.submit(lambda: self._estimate_and_write(error_type, end_ns)):
-                    return
-            self._write(error_type, end_ns, source)
+        self._write(error_type, end_ns, source)
 
     def _note_background(self, source: str) -> str:
         """Remember what is still to be said, or that nothing is; return the usage source."""
@@ -270,23 +283,23 @@ class Exchange:
         first_chunk = self._answered.first_chunk
         if self._is_stream and first_chunk is not None:
             fresh[semconv.TIME_TO_FIRST_CHUNK] = first_chunk - self._started
-        said = self._attributes | fresh
         if self._span is None:
+            said = self._attributes | fresh
             if self._other is not None:
                 if self._other.is_recording():
                     span.complete(self._other, said)
-                    self._write_parts(said, end_ns)
+                    self._write_parts(fresh, end_ns)
                     return
                 # It ended before the body did, or before its tokens were counted: say it ourselves.
                 said[semconv.CALL_ID] = span.call_id(self._other)
             self._span = span.start_in(self._tracer, said, self._start_ns, self._context)
         # The request's attributes are there since the start: writing them again costs the caller.
         span.close(self._span, fresh, error_type, end_ns)
-        self._write_parts(said, end_ns)
+        self._write_parts(fresh, end_ns)
 
-    def _write_parts(self, said: span.Attributes, end_ns: int) -> None:
+    def _write_parts(self, fresh: span.Attributes, end_ns: int) -> None:
         for part in self._answer.parts:
-            attributes = span.of_part(part, said)
+            attributes = span.of_part(part, self._attributes | fresh)
             opened = span.start_in(self._tracer, attributes, self._start_ns, self._context)
             opened.end(end_ns)
 
@@ -306,8 +319,10 @@ class _Sending:
         self._token: Token[context.Context] | None = None
 
     def __enter__(self) -> None:
-        with ours("set the context of a call"):
+        try:
             self._token = context.attach(self._exchange.scope())
+        except Exception as failure:  # noqa: BLE001  ours, not the application's
+            note("set the context of a call", failure)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._token is not None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallyspan.answer import Json, mapping, text
 
@@ -14,14 +14,13 @@ _STREAM = re.compile(rb'(?<!\\)"stream"\s*:\s*(true|false)')
 _LOOKS_LIKE_A_CALL = re.compile(
     rb'(?<!\\)"(?:messages|input|prompt|contents|instructions|documents|text_1)"\s*:'
 )
-_KEYS_OF_CALLS = (
-    "messages", "input", "prompt", "contents", "instructions", "documents", "text_1",
-)  # fmt: skip
+_KEYS_OF_CALLS = frozenset(
+    ("messages", "input", "prompt", "contents", "instructions", "documents", "text_1")
+)
 _USER = re.compile(rb'(?<!\\)"(?:safety_identifier|user|user_id)"\s*:\s*"([^"\\]{1,256})"')
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Empty where the request does not say."""
 
     model: str = ""
@@ -59,5 +58,5 @@ def _read_whole(body: bytes) -> Request:
         user_id=text(said.get("safety_identifier"))
         or text(said.get("user"))
         or text(mapping(said.get("metadata")).get("user_id")),
-        looks_like_a_call=any(key in said for key in _KEYS_OF_CALLS),
+        looks_like_a_call=not _KEYS_OF_CALLS.isdisjoint(said),
     )

@@ -1,5 +1,7 @@
 """An exchange as one CLIENT span: opened with the request, closed when the body is over."""
 
+from operator import attrgetter
+
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
@@ -37,6 +39,8 @@ _SHARED_WITH_PARTS = {
 }
 
 Attributes = dict[str, AttributeValue]
+_COUNT_NAMES = tuple(semconv.USAGE_ATTRIBUTES[field] for field in TOKEN_FIELDS)
+_counts_of = attrgetter(*TOKEN_FIELDS)
 
 
 def open_call_span(model: str) -> Span | None:
@@ -108,9 +112,9 @@ def describe(answer: Answer, usage_source: str) -> Attributes:
 def counts(usage: Usage) -> Attributes:
     """Return the attributes of the counts that were stated."""
     return {
-        semconv.USAGE_ATTRIBUTES[field]: tokens
-        for field in TOKEN_FIELDS
-        if (tokens := getattr(usage, field)) is not None
+        name: tokens
+        for name, tokens in zip(_COUNT_NAMES, _counts_of(usage), strict=True)
+        if tokens is not None
     }
 
 

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from opentelemetry import context
 
 from tallyspan.attribution import attributes_in_force
 from tallyspan.middleware import AsgiAttribution, WsgiAttribution
@@ -17,7 +18,7 @@ def over_asgi(caller: str) -> dict[str, str]:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0)
-        seen.append(attributes_in_force())
+        seen.append(attributes_in_force(context.get_current()))
 
     scope = {
         "type": "http",
@@ -34,14 +35,14 @@ def over_wsgi(caller: str) -> dict[str, str]:
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         yield b"one"
-        seen.append(attributes_in_force())
+        seen.append(attributes_in_force(context.get_current()))
         yield b"two"
 
     environ = {"REMOTE_ADDR": caller, "HTTP_X_USER": "ada", "HTTP_X_DEPARTMENT": "research"}
     parts = []
     for part in WsgiAttribution(app, headers=HEADERS, trusted=TRUSTED)(environ, lambda *_: None):
         parts.append(part)
-        assert attributes_in_force() == {}
+        assert attributes_in_force(context.get_current()) == {}
     assert parts == [b"one", b"two"]
     return seen[0]
 

@@ -43,7 +43,8 @@ class Events:
         self._held_bytes = 0
         self._seam = b""
         self._is_passing_over = False
-        self._is_first = True
+        self._needles: tuple[bytes, ...] = ()
+        """What is looked for; nothing before the first event."""
 
     def anew(self) -> "Events":
         """Return one that finds every event interesting."""
@@ -97,26 +98,30 @@ class Events:
         borders = self._layout.borders if b"\r" in whole else self._layout.borders[:1]
         found: list[bytes] = []
         start = 0
-        while self._is_first and start < len(whole):
+        while not self._needles and start < len(whole):
             stop = _next(whole, start, borders)
             texts = self._layout.texts(whole[start:stop].removeprefix(_BYTE_ORDER_MARK))
             if texts:
-                self._is_first = False
+                self._needles = self._interest.needles_by(texts[0])
                 found = [texts[0], *filter(self._interest.is_in, texts[1:])]
             start = stop
-        for part, is_latest in _parts(whole, start, borders, self._interest):
+        for part, is_latest in _parts(whole, start, borders, self._needles, self._interest):
             texts = self._layout.texts(part)
             found += texts if is_latest else filter(self._interest.is_in, texts)
         return found
 
 
 def _parts(
-    whole: bytes, start: int, borders: tuple[bytes, ...], interest: Interest
+    whole: bytes,
+    start: int,
+    borders: tuple[bytes, ...],
+    needles: tuple[bytes, ...],
+    interest: Interest,
 ) -> Iterator[tuple[bytes, bool]]:
     """Yield what is of interest with the events around it, in order; whether it is the latest."""
     found: dict[int, tuple[int, bool]] = {}
     # Backwards: for bytes that are not there, rfind is four times as fast as find.
-    places = dict.fromkeys(interest.needles, len(whole))
+    places = dict.fromkeys(needles, len(whole))
     stop = len(whole)
     while stop > start:
         for needle, place in places.items():

@@ -40,11 +40,12 @@ class Format:
     read_request: ReadRequest | None = None
 
 
-FORMATS: dict[str, Callable[[], Format]] = {
-    "openai_chat": lambda: Format(openai_chat.read, openai_chat.INTEREST),
-    "openai_responses": lambda: Format(openai_responses.read, openai_responses.INTEREST),
-    "openai_media": lambda: Format(openai_responses.read, openai_responses.INTEREST_MEDIA),
-    "openai_speech": lambda: Format(
+# A reader that remembers something between events is made anew for every answer.
+FORMATS: dict[str, Format | Callable[[], Format]] = {
+    "openai_chat": Format(openai_chat.read, openai_chat.INTEREST),
+    "openai_responses": Format(openai_responses.read, openai_responses.INTEREST),
+    "openai_media": Format(openai_responses.read, openai_responses.INTEREST_MEDIA),
+    "openai_speech": Format(
         openai_responses.read,
         openai_responses.INTEREST_MEDIA,
         read_request=openai_responses.read_speech_request,
@@ -52,25 +53,24 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "anthropic_messages": lambda: Format(
         anthropic_messages.Reader().read, anthropic_messages.INTEREST, opens_with_usage=True
     ),
-    "anthropic_complete": lambda: Format(anthropic_complete.read, anthropic_complete.INTEREST),
-    "gemini_interactions": lambda: Format(gemini_interactions.read, gemini_interactions.INTEREST),
-    "mistral_conversations": lambda: Format(
-        mistral_conversations.read, mistral_conversations.INTEREST
-    ),
-    "gemini": lambda: Format(gemini.read, gemini.INTEREST, read_headers=gemini.read_headers),
-    "bedrock_converse": lambda: Format(bedrock.read_converse, bedrock.INTEREST_CONVERSE),
+    "anthropic_complete": Format(anthropic_complete.read, anthropic_complete.INTEREST),
+    "gemini_interactions": Format(gemini_interactions.read, gemini_interactions.INTEREST),
+    "mistral_conversations": Format(mistral_conversations.read, mistral_conversations.INTEREST),
+    "gemini": Format(gemini.read, gemini.INTEREST, read_headers=gemini.read_headers),
+    "bedrock_converse": Format(bedrock.read_converse, bedrock.INTEREST_CONVERSE),
     "bedrock_invoke": lambda: Format(
         bedrock.InvokeReader().read,
         bedrock.INTEREST_INVOKE,
         read_headers=bedrock.read_headers,
     ),
-    "cohere": lambda: Format(cohere.read, cohere.INTEREST),
-    "llama_cpp": lambda: Format(llama_cpp.read, llama_cpp.INTEREST),
-    "ollama": lambda: Format(ollama.read, ollama.INTEREST),
-    "vertex_predict": lambda: Format(vertex_predict.read, vertex_predict.INTEREST),
+    "cohere": Format(cohere.read, cohere.INTEREST),
+    "llama_cpp": Format(llama_cpp.read, llama_cpp.INTEREST),
+    "ollama": Format(ollama.read, ollama.INTEREST),
+    "vertex_predict": Format(vertex_predict.read, vertex_predict.INTEREST),
 }
 
 
 def open_format(name: str) -> Format:
     """Return a reader for one answer in the named format."""
-    return FORMATS[name]()
+    known = FORMATS[name]
+    return known if isinstance(known, Format) else known()

@@ -1,9 +1,11 @@
 """Anthropic's Text Completions of 2023: no usage at all, so its tokens are always an estimate."""
 
 from tallyspan.answer import Answer, Json
-from tallyspan.framing import Interest, spelled
+from tallyspan.framing import Interest, spelled, spelled_oddly
 
-INTEREST = Interest((*spelled("stop_reason", '"'), b'"error"'))
+INTEREST = Interest(
+    (*spelled("stop_reason", '"'), b'"error"'), odd_needles=spelled_oddly("stop_reason")
+)
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -1,10 +1,10 @@
 """llama.cpp's own `/completion`: counts at the root of the answer, or of the last event."""
 
 from tallyspan.answer import Answer, Json, count, failure, text
-from tallyspan.framing import Interest, spelled
+from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.usage import Usage
 
-INTEREST = Interest((*spelled("stop", "true"), b'"error"'))
+INTEREST = Interest((*spelled("stop", "true"), b'"error"'), odd_needles=spelled_oddly("stop"))
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -1,10 +1,10 @@
 """Ollama's own API: counts at the root of the last object; JSON lines unless told not to."""
 
 from tallyspan.answer import Answer, Json, count, failure, text
-from tallyspan.framing import Interest, spelled
+from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.usage import Usage
 
-INTEREST = Interest((*spelled("done", "true"), b'"error"'))
+INTEREST = Interest((*spelled("done", "true"), b'"error"'), odd_needles=spelled_oddly("done"))
 
 
 def read(body: Json, answer: Answer) -> None:

@@ -8,13 +8,14 @@ A stream has usage in its last event, and only if the request set `stream_option
 import re
 
 from tallyspan.answer import Answer, Json, count, failure, items, mapping, text, total
-from tallyspan.framing import Interest, spelled
+from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.usage import Usage
 
 INTEREST = Interest(
     (b'"error"', *spelled("finish_reason", '"')),
-    b"_tokens",
+    b'_tokens"',
     re.compile(rb'_tokens"\s*:\s*"?[0-9]'),
+    spelled_oddly("finish_reason"),
 )
 """`usage`, Groq's `x_groq.usage` and whoever states growing values have these keys in common."""
 
@@ -108,4 +109,8 @@ def reported_cost(usage: Json) -> str:
 
 
 def _first(*values: object) -> int | None:
-    return next((said for value in values if (said := count(value)) is not None), None)
+    for value in values:
+        said = count(value)
+        if said is not None:
+            return said
+    return None

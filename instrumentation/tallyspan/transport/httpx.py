@@ -12,7 +12,7 @@ from typing import Any
 import wrapt
 
 from tallyspan.exchange import Exchange, begin
-from tallyspan.guard import ours
+from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
 
 _METHOD = "_send_single_request"
@@ -37,12 +37,14 @@ def unwrap(module: ModuleType) -> None:
 
 
 def _begin(tracer: CallTracer, request: Any) -> Exchange | None:
-    with ours("recognise a call"):
+    try:
         url = request.url
         # A body that is a generator must not be read twice: then it stays unknown.
         body = getattr(request, "_content", None)
         return begin(tracer, request.method, (url.scheme, url.host, url.port, url.path), body)
-    return None
+    except Exception as error:  # noqa: BLE001  ours, not the application's
+        note("recognise a call", error)
+        return None
 
 
 def _ask_for_usage(module: ModuleType, exchange: Exchange, request: Any) -> None:
