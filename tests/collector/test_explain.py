@@ -1,6 +1,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 import otlp_logs
 from otlp_spans import CHAT, START_NS, pairs, request, span
 from running import Running, running_collector
+from tallyspan import semconv
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.cli import main
+from tallyspan_collector.directory import correct, stored
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.directory.period import FURTHER_NOTICE, Period
+from tallyspan_collector.pricing import reprice
+from tallyspan_collector.pricing.book import PriceBook
 
 MS = 1_000_000
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -229,3 +236,72 @@ def test_why_reports_in_a_file_are_one_call_is_said(
     told = capsys.readouterr().out
     assert "1 charged" in told
     assert f"{2:016x} = {3:016x}: the same answer id chatcmpl-1" in told
+
+
+NEW_PRICE = "prices:\n  - {model: gpt-5-mini, unit: 1M tokens, input: 6, output: 20}\n"
+LATER = datetime.now(UTC) + timedelta(days=2)
+
+
+def test_a_history_with_a_correction_and_a_change_of_price_is_explained_to_the_net(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = tmp_path / "new.yaml"
+    prices.write_text(NEW_PRICE)
+    with running_collector(tmp_path / "data") as collector:
+        send(collector, layer(3, GENAI, {**CHAT, **ID, "user.id": "ada"}, 0, (0, 90), TRACE))
+        client = collector.client
+        day = datetime.fromtimestamp(START_NS / 1e9, UTC)
+        legal = Period("", "ada", day.date(), FURTHER_NOTICE, "Legal")
+        directory = Directory()
+        stored.write(client, stored.changes([legal], []), "test", "test")
+        directory.read(client)
+        moved = correct.run(
+            client, directory, correct.Scope((), day.date(), day.date(), with_named=True),
+            is_applied=True, now=LATER,
+        )  # fmt: skip
+        changed = reprice.run(
+            client, PriceBook.load(prices),
+            reprice.Scope(day - timedelta(days=1), day + timedelta(days=1)),
+            is_applied=True, changed_by="ada", reason="new contract",
+        )  # fmt: skip
+        assert (moved.total.calls, changed.total.calls) == (1, 1)
+        more = ("--prices", str(prices))
+        assert main(explained(collector, TRACE, *more)) == 0
+        told = capsys.readouterr().out
+        assert main(explained(collector, TRACE, *more, "--format", "json")) == 0
+        said = json.loads(capsys.readouterr().out)
+
+    assert [(each["entry_kind"], each["sign"]) for each in said["entries"]] == [
+        ("call", 1), ("correction", -1), ("correction", 1), ("price_change", 0),
+    ]  # fmt: skip
+    costs = [Decimal(each["cost_usd"]) for each in said["entries"]]
+    assert sum(costs) == Decimal(said["net"]["cost_usd"]) == Decimal("0.008")
+    assert said["entries"][-1]["cost_after_usd"] == "0.008000000000"
+    assert said["net"]["calls"] == 1
+    assert "correction of 0000000000000003, and booked where it belongs" in told
+    assert "for user_id ada, department Legal" in told
+    assert "as it was booked; its price changed later" in told
+    assert "1000 input x 6 USD a million = 0.006000000000 USD" in told
+    assert "+0.007550000000 USD, and so 0.008000000000 USD at new.yaml" in told
+    net = "net: 1 call, input_tokens 1000, output_tokens 100, 0.008000000000 USD"
+    assert told.rstrip().endswith(net)
+
+
+def test_a_background_answer_in_a_file_is_one_call_with_its_retrieval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = {key: value for key, value in CHAT.items() if "usage" not in key}
+    posted = {**without, **ID, semconv.USAGE_SOURCE: "deferred"}
+    retrieved = {**CHAT, **ID, semconv.USAGE_SOURCE: "provider",
+                 semconv.CALL_ID: f"{TRACE}-{1:016x}"}  # fmt: skip
+    file = tmp_path / "spans.pb"
+    file.write_bytes(
+        layer(1, "tallyspan", posted, 0, (0, 10), TRACE)
+        + layer(2, "tallyspan", retrieved, 0, (500, 510), f"{8:032x}")
+    )
+
+    assert main(["explain", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "1 charged" in told
+    assert "one names the other as its very call" in told
+    assert "tokens: input_tokens 1000, output_tokens 100" in told

@@ -90,35 +90,61 @@ def charge_of(booked: Booked, trace: Trace, book: PriceBook) -> Said:
     }
 
 
-def entry_of(row: Mapping[str, Any], book: PriceBook) -> Said:
-    """Return an entry of the ledger; `row` as `summary.trace` has it."""
+def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Said]:
+    """Return the entries of the ledger; `rows` as `summary.trace` has them, in their order.
+
+    A change of price has a difference only: `cost_after_usd` is what the call costs from then on,
+    and the sum is that of the call's tokens at the new price.
+    """
+    made: list[Said] = []
+    measured: dict[str, tuple[Usage, Mapping[str, float]]] = {}
+    standing: dict[str, Decimal] = {}
+    for row in rows:
+        span_id = row["span_id"]
+        if row["sign"] > 0:
+            usage = Usage(**{name: row[name] for name in TOKEN_FIELDS})
+            measured[span_id] = usage, row["units"]
+        if row["cost_usd"] is not None:
+            standing[span_id] = standing.get(span_id, Decimal(0)) + row["cost_usd"]
+        entry_ = _entry_of(row)
+        if row["sign"] >= 0 and span_id in measured:
+            amount = row["cost_usd"] if row["sign"] else standing.get(span_id)
+            entry_["arithmetic"] = _arithmetic(
+                book,
+                (row["provider_name"], row["endpoint_id"], row["model_name"], row["service_tier"]),
+                _start_ns(row),
+                row["server_address"],
+                measured[span_id],
+                (row["price_id"], amount),
+            )
+        if not row["sign"]:
+            entry_["cost_after_usd"] = _usd(standing.get(span_id))
+        made.append(entry_)
+    return made
+
+
+def _entry_of(row: Mapping[str, Any]) -> Said:
     shown = (
         "entry_kind", "sign", "span_id", "provider_name", "operation_name", "model_name",
         "cost_status", "unpriced_reason", "price_id", "price_source", "batch_id",
     )  # fmt: skip
-    start_ns = (row["start_time"] - _EPOCH) // timedelta(microseconds=1) * 1000
-    usage = Usage(**{name: row[name] for name in TOKEN_FIELDS})
     return {
         **{name: row[name] for name in shown},
-        "start_time": _time(start_ns),
+        "start_time": _time(_start_ns(row)),
         "booked_at": row["ingested_at"].isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         **{name: row[name] for name in WHO if row.get(name)},
-        "tokens": _counts(usage),
+        "tokens": _counts(Usage(**{name: row[name] for name in TOKEN_FIELDS})),
         "units": dict(row["units"]),
         "is_notional": row["is_notional"],
         "quality_flags": list(row["quality_flags"]),
         "cost_usd": _usd(row["cost_usd"]),
-        "arithmetic": _arithmetic(
-            book,
-            (row["provider_name"], row["endpoint_id"], row["model_name"], row["service_tier"]),
-            start_ns,
-            row["server_address"],
-            (usage, row["units"]),
-            (row["price_id"], row["cost_usd"]),
-        )
-        if row["sign"] > 0
-        else [],
+        "arithmetic": [],
     }
+
+
+def _start_ns(row: Mapping[str, Any]) -> int:
+    microseconds: int = (row["start_time"] - _EPOCH) // timedelta(microseconds=1)
+    return microseconds * 1000
 
 
 def net_of(rows: Iterable[Mapping[str, Any]]) -> Said:

@@ -5,6 +5,13 @@ from typing import Any
 
 from tallyspan_collector.commands.explained import WHO, Said
 
+_MEANINGS = {
+    ("reversal", -1): ", taken back: another report of it, or none, is what counts",
+    ("price_change", 0): ", the difference to its new price",
+    ("correction", -1): ", taken from where it was booked",
+    ("correction", 1): ", and booked where it belongs",
+}
+
 
 def lines(said: Said) -> Iterator[str]:
     """Yield the lines: the reports, each charge with its reasons and its sum, the ledger."""
@@ -40,6 +47,10 @@ def lines(said: Said) -> Iterator[str]:
                     yield f"        {' = '.join(join['span_ids'])}: {join['reason']}"
             yield from _measured(each)
             yield from _cost(each)
+            if any(
+                _is_price_change_of(each["span_id"], other) for other in said.get("entries", ())
+            ):
+                yield "      as it was booked; its price changed later: see the ledger"
     if "entries" in said:
         yield from _ledger(said)
 
@@ -49,10 +60,9 @@ def _ledger(said: Said) -> Iterator[str]:
         yield f"{span_id} is decided and not in the ledger yet: see `tallyspan spool status`"
     yield f"{len(said['entries'])} entries in the ledger"
     for each in said["entries"]:
-        yield (
-            f"  {each['booked_at']} {each['entry_kind']} {each['sign']:+d} of {each['span_id']}"
-            f" in batch {each['batch_id']}"
-        )
+        what = _MEANINGS.get((each["entry_kind"], each["sign"]), "")
+        yield f"  {each['booked_at']} {each['entry_kind']} of {each['span_id']}{what}"
+        yield f"      batch {each['batch_id']}"
         yield f"      {_model(each)}"
         yield from _measured(each)
         yield from _cost(each)
@@ -62,6 +72,10 @@ def _ledger(said: Said) -> Iterator[str]:
     yield f"net: {calls}, {tokens}, {net['cost_usd']} USD"
     if "notional_cost_usd" in net:
         yield f"     {net['notional_cost_usd']} USD notional: a subscription pays"
+
+
+def _is_price_change_of(span_id: str, entry: Mapping[str, Any]) -> bool:
+    return bool(entry["entry_kind"] == "price_change" and entry["span_id"] == span_id)
 
 
 def _measured(each: Mapping[str, Any]) -> Iterator[str]:
@@ -81,7 +95,13 @@ def _cost(each: Mapping[str, Any]) -> Iterator[str]:
         return
     for line in each["arithmetic"]:
         yield f"      {line}"
-    price = f" at {each['price_id']} of {each['price_source']}" if each["price_id"] else ""
+    price = f" at {each['price_id']}" if each["price_id"] else ""
+    if price and each["price_source"]:
+        price += f" of {each['price_source']}"
+    if "cost_after_usd" in each:
+        cost = each["cost_usd"] if each["cost_usd"].startswith("-") else f"+{each['cost_usd']}"
+        yield f"      {cost} USD, and so {each['cost_after_usd']} USD{price}"
+        return
     yield f"      {each['cost_usd']} USD ({each['cost_status']}){price}"
 
 

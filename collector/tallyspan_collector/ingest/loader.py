@@ -3,7 +3,6 @@
 import gc
 import os
 import queue
-import re
 import threading
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from tallyspan_collector.keys import Keys
 from tallyspan_collector.metrics import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.resolution.node import Booked
+from tallyspan_collector.resolution.same_call import join_trace
 
 BATCH_CALLS = 4_096
 BATCH_WAIT_SECONDS = 0.25
@@ -37,7 +37,6 @@ GC_SECONDS = 10
 QUIET_LOOK_SECONDS = 10
 """How often traces that wait for quiet are looked at while nothing arrives."""
 
-_CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _log = structlog.get_logger()
 _Read = tuple[Request, list[Reading]]
 
@@ -181,7 +180,7 @@ class Loader:
         self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
         for reading in kept:
             if reading.call is not None and reading.call.same_call_id:
-                _join_trace(reading.call)
+                join_trace(reading.call)
         source = self._keys.source(request.source)
         if source is not None:
             for reading in kept:
@@ -308,15 +307,6 @@ class Loader:
                 continue
             else:
                 return
-
-
-def _join_trace(call: Call) -> None:
-    """Put a report that names another span as its very call into that span's trace.
-
-    A background answer is retrieved in a trace of its own; traces are resolved one by one.
-    """
-    if _CALL_ID.fullmatch(call.same_call_id):
-        call.trace_id = call.same_call_id[:32]
 
 
 class _CannotBuildError(Exception):
