@@ -305,3 +305,26 @@ def test_a_background_answer_in_a_file_is_one_call_with_its_retrieval(
     assert "1 charged" in told
     assert "one names the other as its very call" in told
     assert "tokens: input_tokens 1000, output_tokens 100" in told
+
+
+def test_a_call_told_of_in_two_traces_is_explained_with_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {**CHAT, "gen_ai.response.id": "chatcmpl-C1KMEUDb1vVwsROQUCZTgG6A6vtWo"}
+    one, other = f"{21:032x}", f"{22:032x}"
+    first = layer(1, "opentelemetry.instrumentation.openai.v1", said, 0, (0, 90), one)
+    second = layer(2, GENAI, said, 0, (5, 80), other)
+    with running_collector(tmp_path / "data") as collector:
+        send(collector, first)
+        send(collector, second)
+        assert main(explained(collector, one)) == 0
+        from_ledger = capsys.readouterr().out
+    (tmp_path / "spans.pb").write_bytes(first + second)
+    assert main(["explain", str(tmp_path / "spans.pb")]) == 0
+    from_file = capsys.readouterr().out
+
+    assert f"and trace {other}, which tells of a call of it as well" in from_ledger
+    assert "net: 1 call, input_tokens 1000, output_tokens 100, 0.000450000000 USD" in from_ledger
+    for told in (from_ledger, from_file):
+        assert "1 charged" in told
+        assert f"{1:016x} = {2:016x}: the same answer id" in told

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -101,6 +101,8 @@ def recordings(api: str) -> dict[str, Recording]:
                 break
     if "stream" in found:
         found["aborted"] = found["stream"]
+    if "plain" in found:
+        found["script"] = found["plain"]  # nothing is around the call
     return found
 
 
@@ -256,7 +258,8 @@ def capture(folder: str, only: list[str]) -> None:
                     continue
                 exporter.clear()
                 root = trace.get_tracer("application").start_span("request")
-                around = attach(trace.set_span_in_context(root))
+                is_script = kind == "script"
+                around = attach(Context() if is_script else trace.set_span_in_context(root))
                 try:
                     if folder.startswith("pydantic"):
                         call_pydantic_ai(recording, port, provider)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tallyspan_collector.errors import ConfigError, DecodeError
 from tallyspan_collector.ingest import journal
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.receiver.otlp_json import to_protobuf
-from tallyspan_collector.resolution.index import look_up, short_id
+from tallyspan_collector.resolution.index import look_up, short_id, whereabouts
 from tallyspan_collector.resolution.node import Trace
 from tallyspan_collector.resolution.resolver import QUIET_SECONDS, Resolver
 from tallyspan_collector.resolution.same_call import join_trace
@@ -72,14 +73,18 @@ def of_trace(trace_id: str, options: argparse.Namespace) -> Said:
     book = book_of(options)
     path = data_dir / "spool" / journal.FILE_NAME
     trace = journal.recall(path, trace_id)
+    ids = {node.call.trace_id for node in trace.nodes.values()} if trace else {trace_id}
     with writing(options) as client:  # entries themselves are not for readers
-        rows = entries_of_trace(client, trace_id)
+        rows = [row for each in sorted(ids) for row in entries_of_trace(client, each)]
+    rows.sort(key=itemgetter("ingested_at"))
     if trace is None and not rows:
         raise ConfigError(
             f"trace {trace_id}: neither the ledger nor the journal {path} has a call of it;"
             " if its spans were sent, `tallyspan explain FILE` says what they are taken for"
         )
     said: Said = {"trace_id": trace_id}
+    if also := sorted(ids - {trace_id}):
+        said["also"] = also
     if trace is None:
         said["note"] = (
             f"the journal {path} does not have its spans (any more: it keeps hours);"
@@ -145,7 +150,9 @@ def _resolved(readings: Sequence[Reading], book: PriceBook) -> list[Trace]:
         for later, arrived in ((0, readings), (2 * QUIET_SECONDS * 1000, ())):
             made = resolver.resolve(arrived, now + later)
             resolver.commit(made, entry.costs(made.calls, book, Directory()), now + later)
-        return [found for each in ids if (found := look_up(file, short_id(each))) is not None]
+        moved = whereabouts(file, {short_id(each) for each in ids})
+        keys = dict.fromkeys(moved.get(short_id(each), short_id(each)) for each in ids)
+        return [found for key in keys if (found := look_up(file, key)) is not None]
 
 
 def _item(item: otlp.Span, reading: Reading) -> Said:

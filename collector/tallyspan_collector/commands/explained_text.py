@@ -17,6 +17,8 @@ def lines(said: Said) -> Iterator[str]:
     """Yield the lines: the reports, each charge with its reasons and its sum, the ledger."""
     if "trace_id" in said:
         yield f"trace {said['trace_id']}"
+    for other in said.get("also", ()):
+        yield f"and trace {other}, which tells of a call of it as well"
     if "note" in said:
         yield said["note"]
     if "spans" in said:

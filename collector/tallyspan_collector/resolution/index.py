@@ -6,6 +6,9 @@ the youngest in memory too; a trace that is touched a second time gets a row of 
 Two sets of tables take turns, so forgetting is one DELETE: a trace is known for at least the window
 after its last span, and for at most two. A trace that waits for quiet is not forgotten.
 
+A trace that has a call in common with another one (`meeting.py`) moves into it, and is known under
+the other's number from then on.
+
 A trace is found by 63 bits made of its id. Two traces of a window that share them (one chance in
 10^7 a day at a million calls) would be worked out as one, which changes nothing unless their spans
 name each other.
@@ -29,7 +32,11 @@ CREATE TABLE IF NOT EXISTS traces_{n}
 CREATE INDEX IF NOT EXISTS waiting_{n} ON traces_{n} (touched_ms) WHERE is_waiting;
 CREATE TABLE IF NOT EXISTS lone_{n} (id INTEGER PRIMARY KEY, place INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS chunks_{n} (chunk INTEGER PRIMARY KEY, calls BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS places_{n}
+    (id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, emitter INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS moved_{n} (id INTEGER PRIMARY KEY, trace INTEGER NOT NULL);
 """
+_TABLES = ("traces", "lone", "chunks", "places", "moved")
 _TURN = "CREATE TABLE IF NOT EXISTS trace_turn (one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)"
 CHUNK = 32
 RECENT = 8_192
@@ -47,6 +54,7 @@ def look_up(file: sqlite3.Connection, key: int) -> Trace | None:
     """Return what a file knows of one trace, for those who may only read: nothing is forgotten."""
     (epoch,) = file.execute("SELECT ifnull(max(epoch), 0) FROM trace_turn").fetchone()
     turns = (epoch % 2, 1 - epoch % 2)  # the current one has the last word
+    key = whereabouts(file, [key]).get(key, key)
     for turn in turns:
         row = file.execute(f"SELECT state FROM traces_{turn} WHERE id = ?", (key,)).fetchone()
         if row:
@@ -56,6 +64,28 @@ def look_up(file: sqlite3.Connection, key: int) -> Trace | None:
         if row:
             return Trace.of_one(*_lone(file, turn, row[0] // CHUNK, [row[0] % CHUNK])[0])
     return None
+
+
+def whereabouts(file: sqlite3.Connection, keys: Collection[int]) -> dict[int, int]:
+    """Return those traces that moved into others, and where they are now."""
+    (is_any,) = file.execute(
+        "SELECT EXISTS (SELECT 1 FROM moved_0) OR EXISTS (SELECT 1 FROM moved_1)"
+    ).fetchone()
+    at: dict[int, int] = {}
+    met: set[int] = set()
+    asked: Collection[int] = keys if is_any else ()
+    while asked:  # where a trace moved to may have moved on
+        step: dict[int, int] = {}
+        for turn in (0, 1):
+            step |= file.execute(
+                f"SELECT id, trace FROM moved_{turn} WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(asked)),),
+            )
+        at = {key: step.get(trace, trace) for key, trace in at.items()}
+        at |= {key: trace for key, trace in step.items() if key in keys}
+        met.update(asked)
+        asked = set(step.values()) - met
+    return at
 
 
 class TraceIndex:
@@ -80,6 +110,46 @@ class TraceIndex:
             )
             lone |= {key: (turn, place) for key, place in rows}
         return self._unpack({key: at for key, at in lone.items() if key not in found}) | found
+
+    def moved(self, keys: Collection[int]) -> dict[int, int]:
+        """Return those traces that moved into others, and where they are now."""
+        return whereabouts(self._file, keys)
+
+    def places(self, asked: Collection[int]) -> dict[int, tuple[int, int]]:
+        """Return place -> the trace whose call was the first there, and the call's emitter."""
+        found: dict[int, tuple[int, int]] = {}
+        for turn in (0, 1):
+            rows = self._file.execute(
+                f"SELECT id, trace, emitter FROM places_{turn}"
+                " WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(asked)),),
+            )
+            found |= {place: (trace, emitter) for place, trace, emitter in rows}
+        moved = self.moved({trace for trace, _ in found.values()})
+        return {
+            place: (moved.get(trace, trace), emitter) for place, (trace, emitter) in found.items()
+        }
+
+    def take_places(self, taken: Mapping[int, tuple[int, int]], now_ms: int) -> None:
+        """Remember calls that were the first at a place: by trace and emitter."""
+        turn, _ = self._turns(now_ms)
+        self._file.executemany(
+            f"INSERT OR IGNORE INTO places_{turn} VALUES (?, ?, ?)",
+            # in their order, so that each page of the table is met once
+            sorted((place, *by) for place, by in taken.items()),
+        )
+
+    def move(self, moved: Mapping[int, int], now_ms: int) -> None:
+        """Remember that traces moved into others, which have all of them from now on."""
+        current, _ = self._turns(now_ms)
+        self._file.executemany(
+            f"INSERT OR REPLACE INTO moved_{current} VALUES (?, ?)", moved.items()
+        )
+        for turn in (0, 1):
+            for table in ("traces", "lone"):
+                self._file.executemany(
+                    f"DELETE FROM {table}_{turn} WHERE id = ?", [(key,) for key in moved]
+                )
 
     def quiet(self, since_ms: int, now_ms: int) -> dict[int, Trace]:
         """Return the traces that wait and were not touched since then."""
@@ -164,7 +234,7 @@ class TraceIndex:
                 for row in self._file.execute(f"SELECT * FROM traces_{turn} WHERE is_waiting")
             ]
             for turn in old:
-                for table in ("traces", "lone", "chunks"):
+                for table in _TABLES:
                     self._file.execute(f"DELETE FROM {table}_{turn}")
             self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?)", waiting)
         if row is None or epoch > last:

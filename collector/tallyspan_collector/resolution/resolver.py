@@ -1,6 +1,7 @@
 """Readings of a batch -> what to book, by what came before: a durable index of recent traces.
 
-What is charged for a trace is a function of all its spans (`charge.py`). So each batch works out
+What is charged for a trace is a function of all its spans (`charge.py`); traces that have a call in
+common are one (`meeting.py`). So each batch works out
 the traces it touches anew, and books the difference to what stands in the ledger: reversals of
 what no longer holds, and calls. A new trace of one call, the common case, has nothing to work out.
 
@@ -10,7 +11,7 @@ the batch (`ingest/journal.py`), so no crash can leave one of the two.
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tallyspan_collector.call import Call
@@ -18,6 +19,7 @@ from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.resolution.charge import charges, may_wait
 from tallyspan_collector.resolution.index import TraceIndex, short_id
+from tallyspan_collector.resolution.meeting import NODES_LIMIT, meet_elsewhere
 from tallyspan_collector.resolution.node import Booked, Node, Trace
 
 QUIET_SECONDS = 60
@@ -25,12 +27,17 @@ WINDOW_SECONDS = 6 * 3600
 """Traces are remembered so long after their last span; what comes later is a call of its own."""
 
 
+_ByTrace = dict[int, list[Reading]]
+
+
 @dataclass(slots=True)
 class Resolution:
     """What a batch books: calls, and what it takes back.
 
     `duplicates` and `wrappers` count spans that add no call. `lone` are the keys of new traces of
-    one call, which are the first of `calls`; `of` has the trace of each call after them.
+    one call, which are the first of `calls`; `of` has the trace of each call after them. `moved`
+    are traces that turned out to have a call in common with another one, and that one; `places`
+    where calls may be met (`meeting.py`): trace and emitter.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -40,6 +47,8 @@ class Resolution:
     lone: list[int] = field(default_factory=list)
     of: list[Trace] = field(default_factory=list)
     touched: dict[int, Trace] = field(default_factory=dict)
+    moved: dict[int, int] = field(default_factory=dict)
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Resolver:
@@ -58,7 +67,7 @@ class Resolver:
     def resolve(self, readings: Iterable[Reading], now_ms: int | None = None) -> Resolution:
         """Return what the readings change in the ledger; `commit` makes it remembered."""
         now = _now_ms() if now_ms is None else now_ms
-        by_trace: dict[int, list[Reading]] = {}
+        by_trace: _ByTrace = {}
         for reading in readings:
             call = reading.call
             if call is not None and reading.kind is not Kind.NOTHING:
@@ -68,8 +77,11 @@ class Resolver:
                     by_trace[key] = [reading]
                 else:
                     others.append(reading)
-        known = self._index.find(by_trace, now)
         made = Resolution()
+        by_trace = _gathered(by_trace, self._index.moved(by_trace))
+        known = self._index.find(by_trace, now)
+        self._meet(made, by_trace, known, now)
+        by_trace = _gathered(by_trace, made.moved)
         involved: list[int] = []
         for key, arrived in by_trace.items():
             only = arrived[0]
@@ -82,13 +94,46 @@ class Resolver:
             nodes = [node for each in by_trace[key] if (node := Node.of(each)) is not None]
             self._settle(made, key, nodes, known.get(key))
         for key, before in self._index.quiet(now - self._quiet_ms, now).items():
-            if key not in by_trace:
+            if key not in made.touched and key not in made.moved:
                 self._settle(made, key, (), before)
         return made
+
+    def _meet(
+        self, made: Resolution, by_trace: _ByTrace, known: dict[int, Trace], now: int
+    ) -> None:
+        """Find traces that have a call in common, told of by different emitters; join the known."""
+        here = [
+            (place, emitter, key)
+            for key, arrived in by_trace.items()
+            for place, emitter in meet_elsewhere(_calls(arrived, known.get(key)))
+        ]
+        if not here:
+            return
+        first = self._index.places({place for place, _, _ in here})
+        others = {trace for trace, _ in first.values()} - by_trace.keys()
+        known |= self._index.find(others, now)
+        into: dict[int, int] = {}
+        for place, emitter, key in here:
+            if place not in first:
+                first[place] = made.places[place] = key, emitter
+                continue
+            theirs, mine = _end(into, first[place][0]), _end(into, key)
+            is_full = theirs in known and len(known[theirs].nodes) >= NODES_LIMIT
+            if first[place][1] != emitter and theirs != mine and not is_full:
+                into[mine] = theirs
+        for key in into:
+            end = made.moved[key] = _end(into, key)
+            if key in known:
+                moved, there = known.pop(key), known.get(end) or Trace({}, {})
+                known[end] = Trace(there.nodes | moved.nodes, there.booked | moved.booked)
 
     def commit(self, made: Resolution, costs: Sequence[Cost], now_ms: int | None = None) -> None:
         """Remember the batch; `costs` are those of its calls, in their order."""
         now = _now_ms() if now_ms is None else now_ms
+        if made.places:
+            self._index.take_places(made.places, now)
+        if made.moved:
+            self._index.move(made.moved, now)
         first = len(made.lone)
         for trace, call, cost in zip(made.of, made.calls[first:], costs[first:], strict=True):
             trace.booked[call.span_id] = Booked(call, cost)
@@ -130,6 +175,30 @@ class Resolver:
                 booked_now += 1
         made.duplicates += max(0, sum(node.is_call for node in arrived) - max(0, booked_now))
         made.touched[key] = trace
+
+
+def _end(into: Mapping[int, int], key: int) -> int:
+    while key in into:
+        key = into[key]
+    return key
+
+
+def _gathered(by_trace: _ByTrace, moved: Mapping[int, int]) -> _ByTrace:
+    if not moved:
+        return by_trace
+    gathered: _ByTrace = {}
+    for key, arrived in by_trace.items():
+        gathered.setdefault(moved.get(key, key), []).extend(arrived)
+    return gathered
+
+
+def _calls(arrived: Iterable[Reading], before: Trace | None) -> Iterator[Call]:
+    for reading in arrived:
+        if reading.call is not None and reading.kind is Kind.CALL:
+            yield reading.call
+    for node in before.nodes.values() if before else ():
+        if node.is_call:
+            yield node.call
 
 
 def _is_charged(trace: Trace) -> bool:

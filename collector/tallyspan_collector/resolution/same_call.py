@@ -188,6 +188,8 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
         return None
     nested = first in lines[other.span_id] or second in lines[one.span_id]
     if one.response_id and one.response_id == other.response_id:
+        if one.trace_id != other.trace_id and not _overlap(one, other):
+            return None  # a gateway that answers from its cache repeats the id
         return 0 if nested or first.emitter != second.emitter else None
     if one.response_id and other.response_id and not _rewritten(first, second):
         return None
@@ -205,7 +207,8 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
     if _equal_tokens(one, other):
         return 2
     is_silent = not one.usage or not other.usage
-    return 3 if is_silent and one.parent_span_id == other.parent_span_id else None
+    has_one_parent = (one.trace_id, one.parent_span_id) == (other.trace_id, other.parent_span_id)
+    return 3 if is_silent and has_one_parent else None
 
 
 def _says_so(one: Call, other: Call) -> bool:
@@ -260,6 +263,13 @@ def _within(inner: Call, outer: Call) -> bool:
     return (
         outer.start_time_ns - TOLERANCE_NS <= inner.start_time_ns
         and inner.end_time_ns <= outer.end_time_ns + TOLERANCE_NS
+    )
+
+
+def _overlap(one: Call, other: Call) -> bool:
+    return (
+        one.start_time_ns <= other.end_time_ns + TOLERANCE_NS
+        and other.start_time_ns <= one.end_time_ns + TOLERANCE_NS
     )
 
 

@@ -215,6 +215,71 @@ def test_spans_beside_each_other_with_one_answer_id_are_one_call(ledger: Ledger)
     assert len(ledger.net) == 1
 
 
+LONG_ID = {**CHAT, "gen_ai.response.id": "chatcmpl-C1KMEUDb1vVwsROQUCZTgG6A6vtWo"}
+OTHER_TRACE = "1af7651916cd43dd8448eb211c80319c"
+THIRD_TRACE = "2af7651916cd43dd8448eb211c80319c"
+
+
+@given(st.data())
+def test_reports_of_one_call_in_traces_of_their_own_are_one_charge(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    # a script: nothing is around the calls, and OpenLLMetry's span is around nothing
+    spans = [
+        a_span(1, "opentelemetry.instrumentation.openai.v1",
+               {**LONG_ID, "llm.request.type": "chat"}, at=(0, 100)),
+        changed(OPENINFERENCE, span_id=f"{2:016x}", parent_span_id="", trace_id=OTHER_TRACE),
+        a_span(3, "tallyspan", {**LONG_ID, "user.id": "ada"}, 2, (20, 90), trace=OTHER_TRACE),
+        a_span(4, "litellm", {**LONG_ID, "litellm.call_id": "9"}, at=(5, 95), trace=THIRD_TRACE),
+    ]  # fmt: skip
+    kept = data.draw(
+        st.sets(st.sampled_from(range(4)), min_size=1).filter(lambda each: each != {1})
+    )
+    if 1 in kept and 2 not in kept:
+        kept -= {1}  # its span has no answer's id: alone in its trace it cannot be met
+    if 1 not in kept:
+        spans[2] = changed(spans[2], parent_span_id="")
+    ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
+    order = data.draw(st.permutations([spans[number] for number in sorted(kept)]))
+    for batch in batches_of(order, data.draw(st.lists(st.booleans(), max_size=4))):
+        ledger.book(batch)
+        if data.draw(st.booleans()):
+            ledger.restart()
+    ledger.file.close()
+
+    (charged,) = ledger.net
+    assert (charged.usage.input_tokens, charged.usage.output_tokens) == (1200, 80)
+    assert charged.user_id == ("ada" if 2 in kept else "")
+
+
+@pytest.mark.parametrize("answer", ["chatcmpl-1", "chatcmpl-000000000000000000", ""])
+def test_an_answers_id_that_may_be_anybodys_joins_no_traces(ledger: Ledger, answer: str) -> None:
+    said = {**CHAT, "gen_ai.response.id": answer}
+    ledger.book([a_span(1, "tallyspan", said)])
+    ledger.book([a_span(2, "opentelemetry.instrumentation.openai.v1", said, trace=OTHER_TRACE)])
+
+    assert len(ledger.net) == 2
+
+
+def test_an_answer_that_a_cache_gives_again_is_a_call_of_its_own(ledger: Ledger) -> None:
+    ledger.book([a_span(1, "tallyspan", LONG_ID)])
+    ledger.book([a_span(2, "tallyspan", LONG_ID, trace=OTHER_TRACE)])
+    later = (90_000, 90_100)
+    ledger.book([a_span(3, "litellm", LONG_ID, at=later, trace=THIRD_TRACE)])
+
+    assert len(ledger.net) == 3
+
+
+def test_one_id_of_very_many_answers_does_not_make_one_endless_trace(ledger: Ledger) -> None:
+    ledger.book([a_span(1, "tallyspan", LONG_ID)])
+    for number in range(2, 300):
+        ledger.book([a_span(number, "litellm", LONG_ID, trace=f"{number:032x}")])
+    held = ledger.file.execute("SELECT max(length(state)) FROM traces_0").fetchone()
+    held += ledger.file.execute("SELECT max(length(state)) FROM traces_1").fetchone()
+
+    assert max(size or 0 for size in held) < 100_000
+
+
 def test_calls_without_an_answer_id_by_one_emitter_are_never_joined(ledger: Ledger) -> None:
     ledger.book([a_span(1, "tallyspan", CHAT, 9), a_span(2, "tallyspan", CHAT, 9)])
 
