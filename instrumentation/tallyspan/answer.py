@@ -1,5 +1,6 @@
 """What a provider's answer has said so far."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ TOKENS_LIMIT = 1 << 53
 """Above this a count is absurd: JSON numbers stop being exact integers."""
 
 Json = dict[str, Any]
+_decoder = json.JSONDecoder()
 _DIGITS = re.compile(r"[0-9]{1,16}")
 
 
@@ -57,6 +59,15 @@ class Answer:
         said = amount(value)
         if said:
             self.units[unit] = max(said, self.units.get(unit, 0))
+
+
+def parsed(text: bytes) -> Any:
+    """Return what the JSON text says. Raises ValueError."""
+    try:
+        # A third less than json.loads: it finds out the encoding first, which is always UTF-8.
+        return _decoder.raw_decode(str(text, "utf-8"))[0]
+    except ValueError:
+        return json.loads(text)
 
 
 def amount(value: object) -> int | float | None:

@@ -4,11 +4,10 @@ A chunk costs the application an append to a list. What was noted is read when t
 it, and when the body is over: one search through many events instead of one for each.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 
-from tallyspan.answer import Answer, Json, items
+from tallyspan.answer import Answer, Json, items, parsed
 from tallyspan.framing import Framing, Interest
 from tallyspan.framing.aws_eventstream import AwsEventStream
 from tallyspan.framing.encoding import Decoder, decoder
@@ -103,7 +102,7 @@ class Body:
         again = self._framing.anew()
         for text in [*again.feed(b"".join(self._kept)), *again.end()]:
             with ours("read an event for an estimate"):
-                body = json.loads(text)
+                body = parsed(text)
                 yield from items(body) if isinstance(body, list) else items([body])
 
     def _read_noted(self) -> None:
@@ -131,7 +130,7 @@ class Body:
 
     def _read(self, text: bytes) -> None:
         try:
-            body = json.loads(thinned(text))
+            body = parsed(thinned(text))
             for part in items(body) if isinstance(body, list) else [body]:
                 self._format.read(part, self._answer)
         except Exception as error:  # noqa: BLE001  as in `feed`

@@ -1,10 +1,9 @@
 """What a request says of itself: its model, whether it streams, who the end user is."""
 
-import json
 import re
 from typing import NamedTuple
 
-from tallyspan.answer import Json, mapping, text
+from tallyspan.answer import Json, mapping, parsed, text
 
 SMALL_BODY = 16 << 10
 """Bytes up to which a body is parsed as a whole; larger ones are searched for the few keys."""
@@ -49,7 +48,7 @@ def read(body: bytes) -> Request:
 
 def _read_whole(body: bytes) -> Request:
     try:
-        said: Json = mapping(json.loads(body))
+        said: Json = mapping(parsed(body))
     except ValueError:
         return Request()
     return Request(
