@@ -152,7 +152,7 @@ def write(folder: str, case: str, package: str, recording: Recording, replay: Re
                 "expected": [
                     {name: said[name] for name in ("input_tokens", "output_tokens", "model")}
                 ]
-                * (replay.answered if requests["logs"] else 0),
+                * replay.answered,
                 **{
                     name: kept
                     for name, all_ in requests.items()

@@ -14,7 +14,7 @@ __all__ = ["NEEDLES", "Kind", "Reader", "Reading", "is_call_record"]
 
 NEEDLES = (
     b"gen_ai.", b"llm.", b"openinference.", b"langfuse.", b"traceloop.", b"ai.model.",
-    b"ai.operationId", b"langsmith.", b"genkit:", b"gcp.vertex.agent",
+    b"ai.operationId", b"langsmith.", b"genkit:", b"gcp.vertex.agent", b"codex.turn.",
 )  # fmt: skip
 """A scope without any of these bytes holds no LLM call and is not parsed."""
 SHAPES_LIMIT = 5_000

@@ -1,6 +1,7 @@
 """Coding agents: a log record is a call (Claude Code, Codex CLI, Gemini CLI).
 
-Their spans and metrics repeat the same calls and are left alone. Sources: Claude Code, "Monitoring
+Spans of Claude Code and Codex tell of the same calls, for those who export traces alone; Gemini
+CLI's have no usage. Metrics repeat it all and are left alone. Sources: Claude Code, "Monitoring
 usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/telemetry.
 """
 
@@ -158,11 +159,50 @@ def as_span(record: Span, dialect: Dialect) -> Span:
     return replace(record, attributes=said, start_time_ns=start)
 
 
-CLAUDE_CODE_SPANS = extend(
+def _codex_span(call: Call, said: Attributes) -> None:
+    # its thread of execution has the name of its thread of conversation
+    call.conversation_id = "" if call.conversation_id.isdigit() else call.conversation_id
+    _codex(call, said)
+
+
+CLAUDE_CODE_CALLS = replace(
+    CLAUDE_CODE,
+    name="claude_code_spans",
+    scopes=("com.anthropic.claude_code*",),
+    needs=("input_tokens", "output_tokens"),
+    operation=("span.type",),
+    calls={"llm_request": "chat"},
+    wrappers=frozenset({"interaction", "tool", "hook"}),
+    texts={**CLAUDE_CODE.texts, "response_id": ("request_id", "gen_ai.response.id")},
+    trust=10,
+)
+"""A request that had an answer; run with 2.1.197, beta tracing."""
+
+CODEX_SPANS = extend(
+    name="codex_cli_spans",
+    scopes=("codex*",),
+    services=("codex_cli_rs", "codex_exec", "codex-cli"),
+    operation=("tallyspan.no_operation",),
+    span_names={"handle_responses": "chat", "session_task.turn": "task"},
+    texts={"request_model": ("model",), "conversation_id": ("conversation.id", "thread.id")},
+    tokens={"reasoning_tokens": ("codex.usage.reasoning_output_tokens",)},
+    total=("codex.usage.total_tokens",),
+    refine=_codex_span,
+    trust=10,
+)
+"""An answer says its usage, and the turn around it which model; run with 0.169.0."""
+
+OTHER_SPANS = extend(
     name="coding_agent_spans",
-    scopes=("com.anthropic.claude_code*", "codex_otel*", "codex*", "gemini-cli*"),
-    services=("claude-code", "codex_cli_rs", "codex_exec", "codex-cli", "gemini-cli"),
+    scopes=("com.anthropic.claude_code*", "gemini-cli*"),
+    services=("claude-code", "gemini-cli"),
     span_names={"*": "task"},
     operation=("tallyspan.no_operation",),
 )
-"""Spans of these agents repeat what their logs say: never charged."""
+"""What else they trace, and Gemini CLI's calls, which their logs alone say the usage of."""
+
+IN_LOGS_AND_SPANS = {
+    CLAUDE_CODE.name: "claude_code", CLAUDE_CODE_CALLS.name: "claude_code",
+    CODEX.name: "codex", CODEX_SPANS.name: "codex",
+}  # fmt: skip
+"""Dialect -> the agent whose calls it tells of: logs and spans, in traces of their own."""

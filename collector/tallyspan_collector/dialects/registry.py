@@ -23,6 +23,8 @@ DIALECTS: tuple[Dialect, ...] = (
     otel_genai.STANDARD,
     langfuse.DIALECT,
     openinference.DIALECT,
+    coding_agents.CLAUDE_CODE_CALLS,
+    coding_agents.OTHER_SPANS,
     anthropic_native.DIALECT,
     vercel_ai.SIX,
     vercel_ai.FIVE,
@@ -45,7 +47,7 @@ DIALECTS: tuple[Dialect, ...] = (
     gateways.KONG,
     gateways.BIFROST,
     gateways.OPENCODE,
-    coding_agents.CLAUDE_CODE_SPANS,
+    coding_agents.CODEX_SPANS,
     openllmetry.DIALECT,
     otel_genai.GENERIC,
 )

@@ -11,7 +11,7 @@ from tallyspan_collector.resolution.same_call import ancestors, groups
 
 _OURS = "tallyspan"
 _IDENTITY = (("user_id",), ("department",), ("conversation_id",), ("agent_id", "agent_name"),
-             ("tenant",))  # fmt: skip
+             ("tenant",), ("request_model", "response_model"))  # fmt: skip
 _OF_THE_CALL = (
     "response_id", "response_model", "server_address", "endpoint_id", "service_tier",
     "finish_reason", "source",

@@ -103,24 +103,28 @@ class Resolver:
     ) -> None:
         """Find traces that have a call in common, told of by different emitters; join the known."""
         here = [
-            (place, emitter, key)
+            (meeting, key)
             for key, arrived in by_trace.items()
-            for place, emitter in meet_elsewhere(_calls(arrived, known.get(key)))
+            for meeting in meet_elsewhere(_calls(arrived, known.get(key)))
         ]
         if not here:
             return
-        first = self._index.places({place for place, _, _ in here})
-        others = {trace for trace, _ in first.values()} - by_trace.keys()
-        known |= self._index.find(others, now)
+        first = self._index.places({meeting.place for meeting, _ in here})
+        known |= self._index.find({trace for trace, _ in first.values()} - by_trace.keys(), now)
         into: dict[int, int] = {}
-        for place, emitter, key in here:
+        for (place, emitter, is_guess), key in here:
             if place not in first:
                 first[place] = made.places[place] = key, emitter
                 continue
             theirs, mine = _end(into, first[place][0]), _end(into, key)
-            is_full = theirs in known and len(known[theirs].nodes) >= NODES_LIMIT
-            if first[place][1] != emitter and theirs != mine and not is_full:
-                into[mine] = theirs
+            if theirs == mine or (is_guess and first[place][1] == emitter):
+                continue
+            sizes = [_size(by_trace, known, each) for each in (mine, theirs)]
+            if is_guess and max(sizes) >= NODES_LIMIT:
+                continue
+            if sizes[0] > sizes[1]:  # the one with less in it moves, so that few move often
+                mine, theirs = theirs, mine
+            into[mine] = theirs
         for key in into:
             end = made.moved[key] = _end(into, key)
             if key in known:
@@ -190,6 +194,10 @@ def _gathered(by_trace: _ByTrace, moved: Mapping[int, int]) -> _ByTrace:
     for key, arrived in by_trace.items():
         gathered.setdefault(moved.get(key, key), []).extend(arrived)
     return gathered
+
+
+def _size(by_trace: _ByTrace, known: Mapping[int, Trace], key: int) -> int:
+    return len(by_trace.get(key, ())) + (len(known[key].nodes) if key in known else 0)
 
 
 def _calls(arrived: Iterable[Reading], before: Trace | None) -> Iterator[Call]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tallyspan.usage import Usage
 from tallyspan_collector.call import Call
+from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
 from tallyspan_collector.resolution.node import Node
 
 TOLERANCE_NS = 250_000_000
@@ -200,9 +201,13 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
         if _one_model(one, other) or _equal_tokens(one, other) or _failed_alike(one, other):
             return 1
         return None
-    if first.emitter == second.emitter or not _one_model(one, other):
+    if first.emitter == second.emitter:
         return None
     if not (_within(one, other) or _within(other, one)):
+        return None
+    if _of_one_agent(one, other):  # a log and a span: one may know the model asked, one the served
+        return 2 if _equal_tokens(one, other) else None
+    if not _one_model(one, other):
         return None
     if _equal_tokens(one, other):
         return 2
@@ -264,6 +269,15 @@ def _within(inner: Call, outer: Call) -> bool:
         outer.start_time_ns - TOLERANCE_NS <= inner.start_time_ns
         and inner.end_time_ns <= outer.end_time_ns + TOLERANCE_NS
     )
+
+
+def _of_one_agent(one: Call, other: Call) -> bool:
+    """Whether one is a coding agent's log record and the other a span of its."""
+    agent = IN_LOGS_AND_SPANS.get(one.dialect)
+    if agent is None or one.dialect == other.dialect:
+        return False
+    is_one_conversation = len({one.conversation_id, other.conversation_id} - {""}) <= 1
+    return agent == IN_LOGS_AND_SPANS.get(other.dialect) and is_one_conversation
 
 
 def _overlap(one: Call, other: Call) -> bool:
