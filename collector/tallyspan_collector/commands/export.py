@@ -1,12 +1,15 @@
 """`tallyspan export`: calls as CSV or Parquet, daily charges with the columns of FOCUS 1.2."""
 
 import argparse
+import csv
+import io
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from clickhouse_connect.driver.client import Client
 
@@ -14,53 +17,64 @@ from tallyspan_collector import config, report, summary
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError
 
-ENGINE_FORMATS = {"csv": "CSVWithNames", "parquet": "Parquet", "focus": "CSVWithNames"}
+ENGINE_FORMATS = {
+    "csv": "CSVWithNames",
+    "parquet": "Parquet",
+    "focus": "JSONCompactEachRowWithNames",
+}
 CALLS = """
 SELECT * FROM token_usage
 WHERE timestamp >= fromUnixTimestamp64Micro({first})
     AND timestamp < fromUnixTimestamp64Micro({stop})
 ORDER BY timestamp, log_id"""
-# FOCUS 1.2 (focus.finops.org). A cost there may not be null, so a call without a price is no row:
-# LEFT_OUT counts them. Tokens are what is priced; our price is list, contract and bill in one.
+# FOCUS 1.2 (focus.finops.org); tests/collector/test_focus.py has its rules. A cost there may not be
+# null, so calls without a price and their tokens are in no row: LEFT_OUT counts them. Tokens are
+# what is priced, requests where nobody counted tokens; our price is list, contract and bill in one.
+# No unit prices: a row has prompts and answers of one model, whose prices differ.
 FOCUS = """
-SELECT
+SELECT * EXCEPT (priced_tokens) FROM (SELECT
     sum(u.cost_usd) AS BilledCost,
-    if(u.tenant = '', 'default', u.tenant) AS BillingAccountId,
-    BillingAccountId AS BillingAccountName,
+    if(u.tenant = '', 'default', toString(u.tenant)) AS BillingAccountId,
+    NULL AS BillingAccountName,
     'USD' AS BillingCurrency,
     formatDateTime(addMonths(toStartOfMonth(u.day), 1), '%Y-%m-%dT00:00:00Z') AS BillingPeriodEnd,
     formatDateTime(toStartOfMonth(u.day), '%Y-%m-%dT00:00:00Z') AS BillingPeriodStart,
     'Usage' AS ChargeCategory,
     NULL AS ChargeClass,
-    concat('Tokens of ', u.model_name) AS ChargeDescription,
+    concat('Calls of ', SkuId) AS ChargeDescription,
     'Usage-Based' AS ChargeFrequency,
     formatDateTime(u.day + 1, '%Y-%m-%dT00:00:00Z') AS ChargePeriodEnd,
     formatDateTime(u.day, '%Y-%m-%dT00:00:00Z') AS ChargePeriodStart,
-    sum(u.total_tokens) AS ConsumedQuantity,
-    'Tokens' AS ConsumedUnit,
+    PricingQuantity AS ConsumedQuantity,
+    PricingUnit AS ConsumedUnit,
     BilledCost AS ContractedCost,
     BilledCost AS EffectiveCost,
-    u.provider_name AS InvoiceIssuerName,
+    ProviderName AS InvoiceIssuerName,
     BilledCost AS ListCost,
-    ConsumedQuantity AS PricingQuantity,
-    'Tokens' AS PricingUnit,
-    u.provider_name AS ProviderName,
-    u.provider_name AS PublisherName,
-    u.endpoint_id AS ResourceId,
-    u.model_name AS ResourceName,
+    'Standard' AS PricingCategory,
+    ifNull(sum(u.total_tokens), 0) - sum(u.unpriced_tokens) AS priced_tokens,
+    if(priced_tokens > 0, priced_tokens, sum(u.calls) - sum(u.unpriced_calls)) AS PricingQuantity,
+    if(priced_tokens > 0, 'Tokens', 'Requests') AS PricingUnit,
+    if(u.provider_name = '', 'unknown', toString(u.provider_name)) AS ProviderName,
+    ProviderName AS PublisherName,
+    nullIf(toString(u.endpoint_id), '') AS ResourceId,
+    NULL AS ResourceName,
+    if(ResourceId IS NULL, NULL, 'Endpoint') AS ResourceType,
     'AI and Machine Learning' AS ServiceCategory,
-    u.provider_name AS ServiceName,
-    u.model_name AS SkuId,
-    u.department AS SubAccountId,
-    u.department AS SubAccountName,
-    toJSONString(map('user_id', u.user_id, 'service_name', toString(u.service_name))) AS Tags
+    ProviderName AS ServiceName,
+    'Generative AI' AS ServiceSubcategory,
+    if(u.model_name = '', 'unknown', toString(u.model_name)) AS SkuId,
+    nullIf(toString(u.department), '') AS SubAccountId,
+    SubAccountId AS SubAccountName,
+    toJSONString(mapFilter((name, value) -> value != '',
+        map('user_id', u.user_id, 'service_name', toString(u.service_name)))) AS Tags
 FROM usage_daily AS u
 WHERE u.day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
     AND u.day < toDate(fromUnixTimestamp64Micro({stop}), 'UTC')
 GROUP BY u.tenant, u.day, u.model_name, u.user_id, u.department, u.provider_name, u.endpoint_id,
     u.service_name
 HAVING sum(u.calls) > sum(u.unpriced_calls)
-ORDER BY u.day, u.model_name, u.user_id, u.department, u.endpoint_id, u.service_name"""
+ORDER BY u.day, u.model_name, u.user_id, u.department, u.endpoint_id, u.service_name)"""
 LEFT_OUT = """
 SELECT sum(unpriced_calls) FROM usage_daily
 WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
@@ -89,10 +103,32 @@ def _export(options: argparse.Namespace) -> int:
         raise ConfigError("--format focus has whole days: give dates for --from and --to")
     with reading(options) as client, _opened(options.out) as out:
         query = _within(FOCUS if is_focus else CALLS, first, stop)
-        report.run_sql(client, query, ENGINE_FORMATS[options.format], out)
+        to = cast("BinaryIO", _AsCsv(out)) if is_focus else out
+        report.run_sql(client, query, ENGINE_FORMATS[options.format], to)
         if is_focus:
             _warn(client, first, stop)
     return 0
+
+
+class _AsCsv:
+    """Takes lines of JSON arrays and writes them as CSV, null as nothing.
+
+    ClickHouse has a text for null, which FOCUS does not know, and a reader may not change it.
+    """
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._rest = b""
+
+    def write(self, data: bytes) -> int:
+        """Write the lines that end in the data."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        text = io.StringIO()
+        # Numbers as they are written there: no digit may change.
+        rows = (json.loads(line, parse_float=str, parse_int=str) for line in lines)
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._out.write(text.getvalue().encode())
+        return len(data)
 
 
 def _warn(client: Client, first: datetime, stop: datetime) -> None:
