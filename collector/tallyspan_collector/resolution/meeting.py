@@ -34,6 +34,11 @@ class Meeting(NamedTuple):
     is_guess: bool
 
 
+def may_meet(call: Call | None) -> bool:
+    """Whether a trace with this call in it needs a closer look; most do not."""
+    return call is not None and (not call.parent_span_id or call.dialect in IN_LOGS_AND_SPANS)
+
+
 def meet_elsewhere(calls: Iterable[Call]) -> Iterator[Meeting]:
     """Yield where each call of a trace is met by what other traces may tell of it.
 

@@ -19,7 +19,7 @@ from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.resolution.charge import charges, may_wait
 from tallyspan_collector.resolution.index import TraceIndex, short_id
-from tallyspan_collector.resolution.meeting import NODES_LIMIT, meet_elsewhere
+from tallyspan_collector.resolution.meeting import NODES_LIMIT, may_meet, meet_elsewhere
 from tallyspan_collector.resolution.node import Booked, Node, Trace
 
 QUIET_SECONDS = 60
@@ -105,6 +105,7 @@ class Resolver:
         here = [
             (meeting, key)
             for key, arrived in by_trace.items()
+            if key in known or any(may_meet(reading.call) for reading in arrived)
             for meeting in meet_elsewhere(_calls(arrived, known.get(key)))
         ]
         if not here:

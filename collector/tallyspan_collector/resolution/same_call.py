@@ -21,6 +21,7 @@ TOLERANCE_NS = 250_000_000
 
 _CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|latest|\d{4})$")
+_LITELLM = "litellm"
 _GROUPS = {"embeddings": "embeddings", "rerank": "rerank", "moderation": "moderation"}
 
 
@@ -224,10 +225,13 @@ def _says_so(one: Call, other: Call) -> bool:
 
 
 def _rewritten(first: Node, second: Node) -> bool:
-    """Whether a gateway may have given the answer an id of its own."""
-    return first.call.service_name != second.call.service_name and _equal_tokens(
-        first.call, second.call
-    )
+    """Whether a gateway, or LiteLLM in the process, may have given the answer an id of its own."""
+    is_elsewhere = first.call.service_name != second.call.service_name
+    is_litellm = first.call.dialect != second.call.dialect and _LITELLM in {
+        first.call.dialect,
+        second.call.dialect,
+    }
+    return (is_elsewhere or is_litellm) and _equal_tokens(first.call, second.call)
 
 
 def _may_join(
