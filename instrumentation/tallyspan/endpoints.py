@@ -70,13 +70,14 @@ def _rule(path: str, format_: str, operation: str, provider: str = "") -> Rule:
 
 
 RULES = (
+    # An inference profile is named by its ARN, which has a slash of its own.
     _rule(
-        r"/model/(?P<model>[^/]+)/(?:converse|(?P<stream>converse-stream))",
+        r"/model/(?P<model>arn:.+|[^/]+)/(?:converse|(?P<stream>converse-stream))",
         "bedrock_converse",
         "chat",
     ),
     _rule(
-        r"/model/(?P<model>[^/]+)/(?:invoke|(?P<stream>invoke-with-response-stream))",
+        r"/model/(?P<model>arn:.+|[^/]+)/(?:invoke|(?P<stream>invoke-with-response-stream))",
         "bedrock_invoke",
         "chat",
     ),
@@ -232,8 +233,10 @@ def recognise(method: str, host: str, port: int | None, path: str) -> Endpoint |
 
 
 def _found(rule: Rule, match: re.Match[str] | None, host: str, port: int | None) -> Endpoint | None:
+    if match is None:
+        return None
     provider = "ollama" if port == OLLAMA_PORT else _provider(host)
-    if match is None or (rule.provider and provider != rule.provider):
+    if rule.provider and provider != rule.provider:
         return None  # a path that only this provider gives the meaning
     said = match.groupdict()
     is_known_host = provider and port != OLLAMA_PORT

@@ -130,25 +130,37 @@ class Estimator:
     def __init__(self) -> None:
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
-        atexit.register(self.flush)
 
     def _reset(self) -> None:
-        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(WAITING_LIMIT)
+        # Streams nobody reads end in the garbage collector, which may come while this very thread
+        # hands a job over: nothing here may wait for a lock.
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Callable[[], None]) -> bool:
-        """Take a job for later; False if too many wait."""
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tallyspan", daemon=True)
-                self._thread.start()
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
+        """Take a job for later; False if too many wait, or nobody is there to do it."""
+        if self._jobs.qsize() >= WAITING_LIMIT:
             failures["estimate tokens: too many wait"] += 1
             return False
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
+                self._start()
+            except RuntimeError:  # no more threads for this process, or it is about to end
+                failures["estimate tokens: no thread"] += 1
+                return False
+            finally:
+                self._starting.release()
+        self._jobs.put(job)
         return True
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="tallyspan", daemon=True)
+        thread.start()
+        self._thread = thread
+        # Of what is registered the last runs first: before the tracer provider's own shutdown.
+        atexit.unregister(self.flush)
+        atexit.register(self.flush)
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait until the jobs of before are done, at most so long."""

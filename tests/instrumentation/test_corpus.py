@@ -40,7 +40,13 @@ NOT_BILLED_UNITS = {"cohere.chat": {"cache_read"}}
 """Cohere counts cached tokens against `tokens`, not against what it bills; they can exceed it."""
 STATED_AFTER_ALL = 1
 """A Titan stream that states its counts in each chunk, where the simple reader looks at the last."""
-
+OVERLOOKED = {
+    "pydantic/pydantic-ai:tests/cassettes/test_embeddings/"
+    "TestBedrock.test_inference_profile_embed.yaml#0": (5, None),
+    "pydantic/pydantic-ai:tests/models/cassettes/test_bedrock/"
+    "test_bedrock_inference_profile_converse.yaml#0": (8, 2),
+}
+"""Calls of inference profiles: their ARN has a slash, and the simple reader takes them for none."""
 
 UNITS = {"web_search": "web_search", "google_search_queries": "web_search"}
 PART_FIELDS = {"input_tokens", "output_tokens", "cache_read", "cache_write", "cache_write_1h"}
@@ -122,6 +128,16 @@ def test_every_call_of_the_corpus_has_its_tokens_and_nothing_else_is_a_call(
                 retrieved += len(spans)
                 if not said["usage_reported"] and spans:
                     wrong.append((exchange["id"], "retrieved without usage"))
+                continue
+            if exchange["id"] in OVERLOOKED:
+                (counts,) = [
+                    tuple(
+                        each.attributes.get(semconv.USAGE_ATTRIBUTES[name])
+                        for name in ("input_tokens", "output_tokens")
+                    )
+                    for each in spans
+                ]
+                assert counts == OVERLOOKED[exchange["id"]]
                 continue
             if not said["call"] or len(spans) != 1:
                 if bool(said["call"]) != (len(spans) == 1):

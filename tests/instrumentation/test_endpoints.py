@@ -47,6 +47,13 @@ from tallyspan.endpoints import recognise
             "chat",
             "amazon.nova-lite-v1:0",
         ),
+        (
+            "bedrock-runtime.us-east-1.amazonaws.com",
+            "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.amazon.nova/converse",
+            "aws.bedrock",
+            "chat",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova",
+        ),
         ("api.cohere.com", "/v2/chat", "cohere", "chat", ""),
         ("api.cohere.ai", "/v1/embed", "cohere", "embeddings", ""),
         ("ollama.com", "/api/generate", "ollama", "text_completion", ""),

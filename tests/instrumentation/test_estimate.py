@@ -2,9 +2,14 @@ import json
 import threading
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tallyspan import estimate, tokenizer
+from tallyspan import estimate, semconv, tokenizer
 from tallyspan.estimate import Estimator
+from tallyspan.exchange import begin
+from tallyspan.guard import failures
+from tallyspan.sampling import CallTracer
 from tallyspan_collector.demo.recordings import Recording, load
 
 PLAIN = [
@@ -89,3 +94,50 @@ def test_jobs_run_in_a_thread_of_their_own_and_flush_waits_for_them() -> None:
     made.flush()
 
     assert ran == ["tallyspan"]
+
+
+def test_a_process_that_gets_no_more_threads_says_that_the_tokens_are_unknown(
+    monkeypatch: pytest.MonkeyPatch, tracing: tuple[TracerProvider, InMemorySpanExporter]
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("tallyspan.exchange.estimate.estimator", Estimator())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    failures.clear()
+    cut_stream(tracing[0])
+
+    (span,) = tracing[1].get_finished_spans()
+    assert (span.attributes or {})[semconv.USAGE_SOURCE] == "unknown"
+    assert failures == {"estimate tokens: no thread": 1}
+    failures.clear()
+
+
+def test_a_stream_that_is_collected_while_another_is_handed_over_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, tracing: tuple[TracerProvider, InMemorySpanExporter]
+) -> None:
+    made = Estimator()
+    start = threading.Thread.start
+
+    def collecting(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr("tallyspan.exchange.estimate.estimator", made)
+        cut_stream(tracing[0])
+        start(thread)
+
+    monkeypatch.setattr("tallyspan.exchange.estimate.estimator", made)
+    monkeypatch.setattr(threading.Thread, "start", collecting)
+    cut_stream(tracing[0])
+    made.flush()
+
+    assert len(tracing[1].get_finished_spans()) == 2
+
+
+def cut_stream(provider: TracerProvider) -> None:
+    tracer = CallTracer(provider, "tests", "1", is_always_on=False)
+    url = ("https", "api.openai.com", None, "/v1/chat/completions")
+    opened = begin(tracer, "POST", url, b'{"model":"gpt-5-mini","stream":true,"messages":[]}')
+    assert opened is not None
+    opened.answered(200, {"content-type": "text/event-stream"})
+    opened.feed(b'data: {"id":"c1","choices":[]}\n\n')
+    opened.end()

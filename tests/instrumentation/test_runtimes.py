@@ -182,6 +182,8 @@ httpx.post(sys.argv[1], json={"model": "gpt-5-mini", "messages": []})
     assert time.monotonic() - started < 40
 
 
+# LiteLLM leaves event loops and sockets to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_litellm_is_seen_through_its_own_transport(
     spans: InMemorySpanExporter, server: str, *, is_async: bool
@@ -200,3 +202,37 @@ def test_litellm_is_seen_through_its_own_transport(
 
     (call,) = said(spans)
     assert (call["gen_ai.usage.input_tokens"], call["gen_ai.usage.output_tokens"]) == (9, 4)
+
+
+def test_a_library_that_is_imported_later_sends_to_the_provider_of_now(server: str) -> None:
+    program = (
+        PIPELINE
+        + """
+tallyspan.instrument(tracer_provider=TracerProvider())
+tallyspan.uninstrument()
+tallyspan.instrument(tracer_provider=provider)
+import requests
+requests.post(sys.argv[1], json=BODY)
+tell()
+"""
+    )
+    (call,) = json.loads(child(program, server))
+
+    assert call["gen_ai.usage.input_tokens"] == 9
+
+
+def test_what_is_still_to_be_counted_at_exit_is_counted_and_exported(server: str) -> None:
+    program = """
+import sys, httpx, tallyspan.instrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+tallyspan.instrument(tracer_provider=provider)
+body = {"model": "gpt-5-mini", "stream": True, "messages": []}
+with httpx.Client() as client, client.stream("POST", sys.argv[1], json=body) as response:
+    next(response.iter_bytes())
+"""
+    call = json.loads(child(program, server))
+
+    assert call["attributes"][semconv.USAGE_SOURCE] == "estimated"

@@ -6,7 +6,7 @@ what an adapter sends, the ones below leave alone.
 """
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Protocol
 
@@ -35,29 +35,34 @@ ADAPTERS: dict[str, Adapter] = {
     "urllib3": urllib3,
     "aiohttp": aiohttp,
 }
-_wrapping: set[str] = set()
+_tracers: dict[str, CallTracer] = {}
+"""Library to wrap -> where its calls go; empty: switched off."""
+_awaited: set[str] = set()
+"""Libraries with a hook for when they are imported; a hook cannot be taken back."""
 
 
 def instrument(tracer: CallTracer) -> None:
     """Wrap the libraries that are imported, and the others once they are."""
     for name in ADAPTERS:
-        _wrapping.add(name)
-        wrapt.register_post_import_hook(_hook(tracer, name), name)
+        _tracers[name] = tracer
+        if name in sys.modules:
+            _wrap(name, sys.modules[name])
+        elif name not in _awaited:
+            _awaited.add(name)
+            wrapt.register_post_import_hook(partial(_wrap, name), name)
 
 
 def uninstrument() -> None:
     """Put the libraries' own methods back."""
-    _wrapping.clear()
+    _tracers.clear()
     for name, adapter in ADAPTERS.items():
         module = sys.modules.get(name)
         if module is not None:
             adapter.unwrap(module)
 
 
-def _hook(tracer: CallTracer, name: str) -> Callable[[ModuleType], None]:
-    def wrap(module: ModuleType) -> None:
-        if name in _wrapping:  # else switched off before the library was imported
-            with ours("wrap an HTTP library"):
-                ADAPTERS[name].wrap(module, tracer)
-
-    return wrap
+def _wrap(name: str, module: ModuleType) -> None:
+    tracer = _tracers.get(name)
+    if tracer is not None:
+        with ours("wrap an HTTP library"):
+            ADAPTERS[name].wrap(module, tracer)

@@ -14,23 +14,18 @@ import wrapt
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
+from tallyspan.transport import wrapping
 from tallyspan.transport.hiding import hiding
 
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
     """Wrap the session's sending."""
-    session = module.ClientSession
-    if not isinstance(session.__dict__["_request"], wrapt.FunctionWrapper):
-        session._request = wrapt.FunctionWrapper(  # noqa: SLF001  see the module's docstring
-            session.__dict__["_request"], _sender(tracer)
-        )
+    wrapping.wrap(module.ClientSession, "_request", _sender(tracer))
 
 
 def unwrap(module: ModuleType) -> None:
     """Put the session's own method back."""
-    sender = module.ClientSession.__dict__["_request"]
-    if isinstance(sender, wrapt.FunctionWrapper):
-        module.ClientSession._request = sender.__wrapped__  # noqa: SLF001  see above
+    wrapping.unwrap(module.ClientSession, "_request")
 
 
 def _sender(tracer: CallTracer) -> Callable[..., Any]:

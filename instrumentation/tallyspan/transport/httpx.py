@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-import wrapt
-
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
+from tallyspan.transport import wrapping
 
 _METHOD = "_send_single_request"
 
@@ -21,19 +20,14 @@ _METHOD = "_send_single_request"
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
     """Wrap the module's two clients; httpx2.alias_httpx() makes both names one: never twice."""
     sync_tap, async_tap = _taps(module)
-    senders = (_sync_sender(module, tracer, sync_tap), _async_sender(module, tracer, async_tap))
-    for client, sender in zip((module.Client, module.AsyncClient), senders, strict=True):
-        own = client.__dict__[_METHOD]
-        if not isinstance(own, wrapt.FunctionWrapper):
-            setattr(client, _METHOD, wrapt.FunctionWrapper(own, sender))
+    wrapping.wrap(module.Client, _METHOD, _sync_sender(module, tracer, sync_tap))
+    wrapping.wrap(module.AsyncClient, _METHOD, _async_sender(module, tracer, async_tap))
 
 
 def unwrap(module: ModuleType) -> None:
     """Put the clients' own methods back."""
-    for client in (module.Client, module.AsyncClient):
-        sender = client.__dict__.get(_METHOD)
-        if isinstance(sender, wrapt.FunctionWrapper):
-            setattr(client, _METHOD, sender.__wrapped__)
+    wrapping.unwrap(module.Client, _METHOD)
+    wrapping.unwrap(module.AsyncClient, _METHOD)
 
 
 def _begin(tracer: CallTracer, request: Any) -> Exchange | None:

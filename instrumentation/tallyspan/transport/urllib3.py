@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-import wrapt
-
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
 from tallyspan.stream_usage import HiddenUsage
+from tallyspan.transport import wrapping
 
 _NAMES = ("method", "url", "body", "headers")
 _REPLACED = {"content-length", "accept-encoding"}
@@ -21,17 +20,12 @@ _REPLACED = {"content-length", "accept-encoding"}
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
     """Wrap the connection pools' sending."""
-    pool = module.connectionpool.HTTPConnectionPool
-    if not isinstance(pool.__dict__["urlopen"], wrapt.FunctionWrapper):
-        pool.urlopen = wrapt.FunctionWrapper(pool.__dict__["urlopen"], _sender(tracer))
+    wrapping.wrap(module.connectionpool.HTTPConnectionPool, "urlopen", _sender(tracer))
 
 
 def unwrap(module: ModuleType) -> None:
     """Put the pools' own method back."""
-    pool = module.connectionpool.HTTPConnectionPool
-    sender = pool.__dict__["urlopen"]
-    if isinstance(sender, wrapt.FunctionWrapper):
-        pool.urlopen = sender.__wrapped__
+    wrapping.unwrap(module.connectionpool.HTTPConnectionPool, "urlopen")
 
 
 def _sender(tracer: CallTracer) -> Callable[..., Any]:
