@@ -137,9 +137,11 @@ def _put(attributes: Any, key: str, value: object) -> None:
 async def send(
     address: str, requests: list[bytes], spans: int, in_flight: int, seconds: float
 ) -> Sent:
-    """Keep so many requests in flight for so long; a refused one is sent again after 50 ms."""
+    """Keep so many requests in flight for so long, at least one from each sender.
+
+    A refused one is sent again after 50 ms.
+    """
     sent = Sent()
-    until = time.monotonic() + seconds
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(4)]
     calls = [channel.unary_unary(EXPORT) for channel in channels]
@@ -147,7 +149,9 @@ async def send(
     async def sender(number: int) -> None:
         call = calls[number % len(calls)]
         turn = number
-        while time.monotonic() < until:
+        is_first = True
+        while is_first or time.monotonic() < until:
+            is_first = False
             body = requests[turn % len(requests)].replace(MARK, os.urandom(len(MARK)))
             turn += 1
             while True:
@@ -164,6 +168,7 @@ async def send(
             sent.spans += spans
 
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
+    until = time.monotonic() + seconds
     await asyncio.gather(*(sender(number) for number in range(in_flight)))
     for channel in channels:
         await channel.close()
