@@ -19,11 +19,14 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.errors import ConfigError
 
 PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
 """Roles: ingest sends calls; admin reads costs; app reads the cost of a conversation by its id."""
 READ_SECONDS = 5
+COPY = "keys.json"
+"""In the data folder: what the store said last."""
 ENVIRONMENT = {"TALLYSPAN_ADMIN_KEY": "admin", "TALLYSPAN_INGEST_KEY": "ingest"}
 _COLUMNS = ("id", "role", "name", "digest", "department", "tenant", "departments", "rate_limit",
             "expires_s", "revoked_s")  # fmt: skip
@@ -155,6 +158,17 @@ class Keys:
                 ) as f:
                     f.write(text)
                 part.replace(self._copy)
+
+    def read_or_remember(self, client: Client) -> None:
+        """Take the keys of the store; if it is away, go by those it had when it was last read.
+
+        Raises `StoreError` if it was never read.
+        """
+        try:
+            self.read(client)
+        except StoreError as error:
+            if not error.retryable or self._copy is None or not self._copy.is_file():
+                raise
 
     def _take(self, keys: Iterable[Key]) -> None:
         all_keys = [*keys, *self._fixed]

@@ -7,26 +7,25 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse import retention
-from tallyspan_clickhouse.engine import connect, database_name
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.late import late
 from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.limits import limit
 from tallyspan_collector.audit import AuditLog
 from tallyspan_collector.config import Config
-from tallyspan_collector.keys import PREFIXES, Key, Keys, digest
+from tallyspan_collector.keys import COPY, PREFIXES, Key, Keys, digest
 from tallyspan_collector.listener import HttpServer
 from tallyspan_collector.metrics_log import MetricsLog
 from tallyspan_collector.oidc import Oidc
+from tallyspan_collector.opening import open_store
 from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.workers import Workers
@@ -45,39 +44,14 @@ class Ready:
     admin_key_file: str | None
 
 
-@contextmanager
-def open_store(config: Config) -> Iterator[tuple[str, Client]]:
-    """Yield the store's URL and a client of it, migrated. Raises `StoreError`."""
-    with ExitStack() as stack:
-        url = config.store
-        if url == "local":
-            url = stack.enter_context(LocalStore(config.data_dir)).url
-        database = database_name(url)
-        client = stack.enter_context(connect(url))
-        migrate(client, database)
-        _retain(client, config)
-        yield url, client
-
-
-def _retain(client: Client, config: Config) -> None:
-    """Make the retention what is set. A cluster's is changed by command, on all its servers."""
-    wanted = retention.changes(client, config.retention, config.retention_rollups)
-    if wanted and client.command("EXISTS TABLE llm_calls_all"):
-        _log.warning("retention.differs", tables=wanted, run="tallyspan store retention --cluster")
-        return
-    for table, days in wanted.items():
-        retention.keep(client, table, days)
-        _log.info("retention.changed", table=table, days=days or "forever")
-
-
 def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
     """Return the keys of the environment and the store, and the file of the key made for them.
 
     A local store without an admin key gets one at the first start, in a file of mode 600.
     """
     config.data_dir.mkdir(parents=True, exist_ok=True)
-    keys = Keys.of_environment(os.environ, config.data_dir / "keys.json")
-    keys.read(client)
+    keys = Keys.of_environment(os.environ, config.data_dir / COPY)
+    keys.read_or_remember(client)
     path = config.data_dir / "admin.key"
     if os.environ.get("TALLYSPAN_ADMIN_KEY") or config.store != "local":
         return keys, None
@@ -99,7 +73,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         check_exposure(config, keys)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
         audit_log = AuditLog(client)
-        asking = limit(stack.enter_context(connect(url)))
+        asking = stack.enter_context(late(lambda: limit(connect(url))))
         prices = PriceWatch(config.prices, config.data_dir)
         admin = HttpServer(
             create_app(

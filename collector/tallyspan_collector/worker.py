@@ -16,6 +16,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line, without_data_frames
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
@@ -106,7 +107,13 @@ class Worker:
         self._prices = PriceWatch(config.prices, config.data_dir)
         self._is_first = index == 0
         self._directory = Directory(config.data_dir / f"directory-{index}.json")
-        self._directory.read(client)
+        self._store_error = ""
+        try:
+            self._directory.read(client)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            self._store_error = str(error)
         self._tls = tls(config)
         folder = config.data_dir / "spool"
         self._refusal = ""
@@ -185,7 +192,7 @@ class Worker:
 
     def health(self) -> dict[str, object]:
         """Return `ready` and the reasons why not."""
-        reasons = [self._refusal] if self._refusal else []
+        reasons = [said for said in (self._refusal, self._store_error) if said]
         if self._spool is not None and self._loader is not None:
             reasons += [said for said in (self._spool.last_error, self._loader.last_error) if said]
             if self._spool.waiting_bytes >= self._config.spool_limit:
@@ -200,7 +207,9 @@ class Worker:
                 await asyncio.to_thread(self._keys.read, self._client)
                 if await asyncio.to_thread(self._directory.read, self._client):
                     _log.info("directory.read", users=self._directory.users)
+                self._store_error = ""
             except Exception as error:  # noqa: BLE001  the keys and people known so far go on
+                self._store_error = f"the store does not answer: {one_line(error)}"
                 _log.warning("keys.not_read", error=one_line(error))
 
     async def _watch_prices(self) -> None:

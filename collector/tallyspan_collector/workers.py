@@ -17,10 +17,12 @@ from typing import Any
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.late import late
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError, TallyspanError
 from tallyspan_collector.keys import Keys
+from tallyspan_collector.opening import open_client
 from tallyspan_collector.worker import DRAIN_SECONDS, Listening, Worker, run_loop
 
 TELL_SECONDS = 1.0
@@ -167,13 +169,13 @@ async def _run(config: Config, url: str, index: int, pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # the parent says when
-    with connect(url) as client:
+    with late(lambda: open_client(config, url)) as client:
         keys = Keys.of_environment(os.environ, config.data_dir / f"keys-{index}.json")
-        keys.read(client)
         try:
+            keys.read_or_remember(client)
             worker = Worker(config, client, keys, index)
             await worker.start()
-        except TallyspanError as error:
+        except (TallyspanError, StoreError) as error:
             pipe.send({"error": str(error)})
             return
         parent = os.getppid()

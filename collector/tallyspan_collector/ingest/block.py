@@ -17,21 +17,25 @@ _START_OF_DATA = b"FORMAT Native\n"
 
 
 class Encoder:
-    """Knows the ledger's column types; they are asked for once. Raises what the store raises."""
+    """Knows the ledger's column types, once `open` has asked for them."""
 
     def __init__(self, client: Client, table: str) -> None:
+        self._client = client
         self._table = table
         self._context: InsertContext | None = None
-        described = client.create_insert_context(table, "*")
-        self._types: dict[str, ClickHouseType] = dict(
-            zip(described.column_names, described.column_types, strict=True)
-        )
+        self._types: dict[str, ClickHouseType] = {}
         is_rust = find_spec("_ch_core") is not None
         # `insert()` would not give its bytes, and a batch must stay what it is.
         self._codec = _make_native_transform("rust" if is_rust else "python")
         self._formats: dict[str, str | dict[str, str]] = (
             {} if is_rust else dict.fromkeys(TIMES, "int")
         )
+
+    def open(self) -> None:
+        """Ask for the column types; a second time does nothing. Raises what the store raises."""
+        if not self._types:
+            described = self._client.create_insert_context(self._table, "*")
+            self._types = dict(zip(described.column_names, described.column_types, strict=True))
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> bytes:
         """Return the payload of columns of equal length; `DataError`: a value does not fit."""

@@ -275,6 +275,7 @@ class Loader:
     ) -> tuple[Batch, list[Cost]]:
         """Return the batch that books these, and what each call costs."""
         batch_id = int.from_bytes(os.urandom(8))
+        self._encoder.open()
         try:
             costs = entry.costs(calls, self._book, self._directory)
             columns = entry.columns(

@@ -55,7 +55,9 @@ def a_batch(collector: Running, user: str, calls: int) -> Batch:
     batch_id = int.from_bytes(os.urandom(8))
     costs = entry.costs(found, PriceBook.load(), Directory())
     columns = entry.columns(found, costs, batch_id, 1_790_000_000_000)
-    payload = Encoder(collector.client, "llm_calls").encode(columns)
+    encoder = Encoder(collector.client, "llm_calls")
+    encoder.open()
+    payload = encoder.encode(columns)
     return Batch(batch_id, calls, tuple(columns), payload)
 
 
