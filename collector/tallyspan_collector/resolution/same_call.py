@@ -19,6 +19,8 @@ from tallyspan_collector.resolution.node import Node
 TOLERANCE_NS = 250_000_000
 """How far two clocks, or a span that ends with the headers, may be off."""
 
+PLACEHOLDER_TOKENS = 8
+"""A stream's first event has so many output tokens at most, and OpenLLMetry counts them twice."""
 _CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|latest|\d{4})$")
 _LITELLM = "litellm"
@@ -93,7 +95,7 @@ def _reason(one: Call, other: Call, nodes: Mapping[str, Node]) -> str:
             else:
                 shared = "the same token counts" if one.usage else "both failed"
             return f"{inner.span_id} is inside {outer.span_id}, {shared}"
-    if _equal_tokens(one, other):
+    if _equal_tokens(one, other) or _overcounted(one, other):
         return "alike: at the same time, the same model and token counts"
     return "alike: at the same time under one parent, the same model, and one states no usage"
 
@@ -134,8 +136,8 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
     """Yield every pair that `_certainty` may say something of, without comparing all with all.
 
     A trace may have thousands of calls: those that name each other, are inside each other, or are
-    of two emitters and have an answer id in common, or overlap and have token counts or (one of
-    them silent) a parent in common. `calls` in the order they started.
+    of two emitters and have an answer id in common, or overlap and have the input or (one of them
+    silent) a parent in common. `calls` in the order they started.
     """
     by_name = {f"{node.call.trace_id}-{node.call.span_id}": node for node in calls}
     for node in calls:
@@ -149,7 +151,7 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
         return
     for alike in _alike(calls, lambda call: call.response_id):
         yield from combinations(alike, 2)
-    for alike in _alike(calls, lambda call: _stated(call.usage)):
+    for alike in _alike(calls, lambda call: _stated(call.usage)[:1]):
         yield from _overlapping(alike)
     for alike in _alike(calls, lambda call: (call.parent_span_id,)):
         for one, other in _overlapping(alike):
@@ -179,7 +181,7 @@ def _overlapping(calls: Sequence[Node]) -> Iterator[_Pair]:
 
 def _stated(usage: Usage) -> tuple[int | None, ...]:
     given, made = usage.input_tokens, usage.output_tokens
-    return () if given is None else (given, made)
+    return () if given is None else (given, made or 0)
 
 
 def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -> int | None:
@@ -208,9 +210,9 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
         return None
     if _of_one_agent(one, other):  # a log and a span: one may know the model asked, one the served
         return 2 if _equal_tokens(one, other) else None
-    if not _one_model(one, other):
+    if not (_one_model(one, other) or _failed_alike(one, other)):
         return None
-    if _equal_tokens(one, other):
+    if _equal_tokens(one, other) or _overcounted(one, other):
         return 2
     is_silent = not one.usage or not other.usage
     has_one_parent = (one.trace_id, one.parent_span_id) == (other.trace_id, other.parent_span_id)
@@ -248,11 +250,20 @@ def _may_join(
 
 
 def _equal_tokens(one: Call, other: Call) -> bool:
-    mine, theirs = one.usage, other.usage
-    return (
-        mine.input_tokens is not None
-        and mine.input_tokens == theirs.input_tokens
-        and mine.output_tokens == theirs.output_tokens
+    # an embedding has no output: some say 0, some nothing
+    mine = _stated(one.usage)
+    return bool(mine) and mine == _stated(other.usage)
+
+
+def _overcounted(one: Call, other: Call) -> bool:
+    """Whether only the output differs, by what OpenLLMetry adds to Anthropic's streams."""
+    mine, theirs = _stated(one.usage), _stated(other.usage)
+    if not mine or not theirs or mine[0] != theirs[0]:
+        return False
+    apart = (mine[1] or 0) - (theirs[1] or 0)
+    by = one if apart > 0 else other
+    return (by.dialect, by.provider_name) == ("openllmetry", "anthropic") and (
+        abs(apart) <= PLACEHOLDER_TOKENS
     )
 
 
