@@ -6,6 +6,7 @@ it, and when the body is over: one search through many events instead of one for
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from tallyspan.answer import Answer, Json, items, parsed
 from tallyspan.framing import Framing, Interest
@@ -13,7 +14,7 @@ from tallyspan.framing.aws_eventstream import AwsEventStream
 from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import json_lines, server_sent_events
 from tallyspan.framing.whole import Unread, Whole, thinned
-from tallyspan.guard import note, ours
+from tallyspan.guard import note
 from tallyspan.providers import Format
 
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
@@ -98,10 +99,10 @@ class Body:
             note("read the end of an answer", error)
 
     def events(self) -> Iterator[Json]:
-        """Yield all that was said and is kept, anew."""
+        """Yield all that was said and is kept, anew; of a stream that was cut the whole events."""
         again = self._framing.anew()
         for text in [*again.feed(b"".join(self._kept)), *again.end()]:
-            with ours("read an event for an estimate"):
+            with suppress(ValueError):
                 body = parsed(text)
                 yield from items(body) if isinstance(body, list) else items([body])
 

@@ -1,6 +1,7 @@
 """What a request says of itself: its model, whether it streams, who the end user is."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tallyspan.answer import Json, mapping, parsed, text
@@ -17,6 +18,7 @@ _KEYS_OF_CALLS = frozenset(
     ("messages", "input", "prompt", "contents", "instructions", "documents", "text_1")
 )
 _USER = re.compile(rb'(?<!\\)"(?:safety_identifier|user|user_id)"\s*:\s*"([^"\\]{1,256})"')
+_FIELD = re.compile(rb'\bname="(model|stream|user)"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
 
 
 class Request(NamedTuple):
@@ -29,7 +31,9 @@ class Request(NamedTuple):
 
 
 def read(body: bytes) -> Request:
-    """Return what a JSON request body says; nothing for a body that is no JSON object."""
+    """Return what a JSON object or a form with files says; nothing for any other body."""
+    if body.startswith(b"--"):
+        return _read_form(body)
     if len(body) <= SMALL_BODY:
         return _read_whole(body)
     models = set(_MODEL.findall(body))
@@ -58,4 +62,26 @@ def _read_whole(body: bytes) -> Request:
         or text(said.get("user"))
         or text(mapping(said.get("metadata")).get("user_id")),
         looks_like_a_call=not _KEYS_OF_CALLS.isdisjoint(said),
+    )
+
+
+def form(fields: Iterable[tuple[object, object]]) -> bytes:
+    """Return the body of a form (multipart/form-data) with the fields that are text, and no file.
+
+    For clients that make the body while they send it.
+    """
+    return b"--" + b"".join(
+        f'\r\nname="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields
+        if isinstance(value, str)
+    )
+
+
+def _read_form(body: bytes) -> Request:
+    said = {name: value.decode("utf-8", "replace") for name, value in _FIELD.findall(body)}
+    return Request(
+        model=said.get(b"model", ""),
+        is_stream=said.get(b"stream", "").lower() == "true",
+        user_id=said.get(b"user", ""),
+        looks_like_a_call=b"model" in said,
     )

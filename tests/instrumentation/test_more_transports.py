@@ -1,8 +1,11 @@
 """requests, urllib3, botocore and aiohttp: one call one span, and the bytes as they came."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -161,6 +164,67 @@ def test_a_stream_closed_early_is_a_span(server: str, spans: InMemorySpanExporte
     ):
         next(response.iter_content(60))
 
+    assert only(spans)[semconv.RESPONSE_ID] == "c1"
+
+
+@pytest.mark.parametrize("closing", ["close", "release"])
+def test_a_stream_of_aiohttp_ends_with_its_response_though_that_is_kept(
+    closing: str, server: str, spans: InMemorySpanExporter
+) -> None:
+    async def run() -> Any:
+        async with aiohttp.ClientSession() as session:
+            response = await session.post(server + PATH, json=STREAMED)
+            await response.content.readline()
+            getattr(response, closing)()
+            with pytest.raises(aiohttp.ClientConnectionError, match="Connection closed"):
+                await response.read()
+            return response
+
+    kept = asyncio.run(run())
+
+    assert only(spans)[semconv.RESPONSE_ID] == "c1"
+    assert kept.status == 200
+
+
+@pytest.mark.parametrize("name", ["json_serialize", "json_serialize_bytes"])
+def test_a_session_that_serialises_in_its_own_way_is_seen(
+    name: str, server: str, spans: InMemorySpanExporter
+) -> None:
+    def serialise(body: Any) -> Any:
+        made = json.dumps(body, default=str)
+        return made.encode() if name == "json_serialize_bytes" else made
+
+    options: dict[str, Any] = {name: serialise}
+
+    async def run() -> None:
+        body = {**BODY, "metadata": {"at": datetime.now(tz=UTC)}}
+        async with (
+            aiohttp.ClientSession(**options) as session,
+            session.post(server + PATH, json=body) as response,
+        ):
+            await response.read()
+
+    asyncio.run(run())
+
+    assert only(spans)[semconv.REQUEST_MODEL] == "gpt-5-mini"
+
+
+def test_a_response_of_urllib3_that_is_left_goes_at_once(
+    server: str, spans: InMemorySpanExporter
+) -> None:
+    with urllib3.PoolManager() as pool:
+        gc.disable()
+        try:
+            response = pool.request(
+                "POST", server + PATH, body=json.dumps(STREAMED), preload_content=False
+            )
+            response.read(60)
+            alive = weakref.ref(response)
+            del response
+        finally:
+            gc.enable()
+
+        assert alive() is None
     assert only(spans)[semconv.RESPONSE_ID] == "c1"
 
 

@@ -3,8 +3,7 @@
 The private method is the one every request of a session goes through (get, post, ws excepted).
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -13,6 +12,7 @@ import wrapt
 
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
+from tallyspan.request import form
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
 from tallyspan.transport.hiding import hiding
@@ -53,18 +53,28 @@ def _begin(tracer: CallTracer, session: Any, args: Any, kwargs: Any) -> Exchange
     with ours("recognise a call"):
         method, url = (*args, *(kwargs[n] for n in ("method", "str_or_url") if n in kwargs))[:2]
         address = session._build_url(url)  # noqa: SLF001  resolves against the session's base URL
-        body = kwargs.get("data")
-        if kwargs.get("json") is not None:
-            body = json.dumps(kwargs["json"])
-        if isinstance(body, str):
-            body = body.encode()
         return begin(
             tracer,
             str(method).upper(),
             (address.scheme, address.host or "", address.explicit_port, address.raw_path),
-            body if isinstance(body, bytes) else None,
+            _body(session, kwargs),
         )
     return None
+
+
+def _body(session: Any, kwargs: Any) -> bytes | None:
+    """Return the request's body; None if it is made while it is sent."""
+    body = kwargs.get("data")
+    if kwargs.get("json") is not None:
+        serialise = getattr(session, "_json_serialize_bytes", None) or session.json_serialize
+        body = serialise(kwargs["json"])
+    if isinstance(body, Mapping):
+        return form(body.items())
+    if hasattr(body, "add_field"):  # aiohttp's own FormData
+        return form((options.get("name"), value) for options, _, value in body._fields)
+    if isinstance(body, str):
+        return body.encode()
+    return body if isinstance(body, bytes) else None
 
 
 def _asking(exchange: Exchange, kwargs: Any) -> Any:
@@ -113,6 +123,11 @@ class _Tap(wrapt.ObjectProxy[Any]):
             raise
         _show(data, reader, exchange)
         return data, is_end
+
+    def set_exception(self, *error: Any) -> None:
+        """Take that the response was closed or released: it makes further reading fail so."""
+        self.__wrapped__.set_exception(*error)
+        self._self_exchange.end()
 
     def read_nowait(self, n: int = -1) -> bytes:
         data: bytes = self.__wrapped__.read_nowait(n)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import note, ours
+from tallyspan.request import form
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
 
@@ -35,6 +36,8 @@ def _begin(tracer: CallTracer, request: Any) -> Exchange | None:
         url = request.url
         # A body that is a generator must not be read twice: then it stays unknown.
         body = getattr(request, "_content", None)
+        if body is None and (fields := getattr(request.stream, "fields", None)) is not None:
+            body = form((field.name, getattr(field, "value", None)) for field in fields)
         return begin(tracer, request.method, (url.scheme, url.host, url.port, url.path), body)
     except Exception as error:  # noqa: BLE001  ours, not the application's
         note("recognise a call", error)

@@ -4,15 +4,14 @@ A body that is not read at once is shown to the exchange as the application read
 the response's reading methods it uses.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
-from tallyspan.stream_usage import HiddenUsage
-from tallyspan.transport import wrapping
+from tallyspan.transport import urllib3_response, wrapping
 
 _NAMES = ("method", "url", "body", "headers")
 _REPLACED = {"content-length", "accept-encoding"}
@@ -88,117 +87,4 @@ def _follow(response: Any, exchange: Exchange, *, is_read: bool) -> None:
         exchange.feed(response.data)
         exchange.end()
         return
-    _Tap(response, exchange, coding)
-
-
-class _Tap:
-    """Stands in for the reading methods of one response; only the outermost shows what it got."""
-
-    def __init__(self, response: Any, exchange: Exchange, coding: str) -> None:
-        self._decodes = response.decode_content
-        self._exchange = exchange
-        self._coding = coding
-        self._is_inside = False
-        self._is_closed = False
-        self._ready = b""
-        """What may be shown and was not asked for yet."""
-        self._is_read = False
-        for name in ("read", "read1"):
-            if hasattr(response, name):
-                setattr(response, name, self._reading(getattr(response, name)))
-        for name in ("stream", "read_chunked"):
-            setattr(response, name, self._streaming(getattr(response, name)))
-        response.readinto = self._filling(response)
-        response.close = self._closing(response.close)
-
-    def _reading(self, method: Callable[..., bytes]) -> Callable[..., bytes]:
-        def read(*args: Any, **kwargs: Any) -> bytes:
-            if self._is_inside:
-                return method(*args, **kwargs)
-            self._open(args, kwargs)
-            amount = args[0] if args else kwargs.get("amt")
-            if self._exchange.hidden is not None:
-                is_short = method.__name__ == "read1"
-                return self._visible(
-                    self._exchange.hidden, lambda: method(*args, **kwargs), amount, is_short
-                )
-            data: bytes = self._inside(method, *args, **kwargs)
-            if data:
-                self._exchange.feed(data)
-            if amount is None or (amount and not data) or self._is_closed:
-                self._exchange.end()
-            return data
-
-        return read
-
-    def _visible(
-        self, hidden: HiddenUsage, read: Callable[[], bytes], amount: int | None, is_short: bool
-    ) -> bytes:
-        """Return as much as is asked for of what is not hidden; `is_short`: less will do."""
-        wanted = 1 if is_short else amount
-        while not self._is_read and (wanted is None or len(self._ready) < wanted):
-            data = self._inside(read)
-            if data:
-                self._exchange.feed(data)
-                self._ready += hidden.feed(data)
-            if not data or (amount is None and not is_short):
-                self._is_read = True
-                self._ready += hidden.end()
-                self._exchange.end()
-        size = len(self._ready) if amount is None else amount
-        taken, self._ready = self._ready[:size], self._ready[size:]
-        return taken
-
-    def _streaming(self, method: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
-        def stream(*args: Any, **kwargs: Any) -> Iterator[bytes]:
-            if self._is_inside:
-                yield from method(*args, **kwargs)
-                return
-            self._open(args, kwargs)
-            feed, inside, hidden = self._exchange.feed, self._inside, self._exchange.hidden
-            parts = method(*args, **kwargs)
-            while (data := inside(next, parts, None)) is not None:
-                feed(data)
-                shown = data if hidden is None else hidden.feed(data)
-                if shown:
-                    yield shown
-            if hidden is not None and (shown := hidden.end()):
-                yield shown
-            self._exchange.end()
-
-        return stream
-
-    def _filling(self, response: Any) -> Callable[[Any], int]:
-        def readinto(buffer: Any) -> int:
-            data = response.read(len(buffer))
-            buffer[: len(data)] = data
-            return len(data)
-
-        return readinto
-
-    def _closing(self, method: Callable[[], None]) -> Callable[[], None]:
-        def close() -> None:
-            try:
-                method()
-            finally:
-                self._is_closed = True
-                if not self._is_inside:  # else the reading method says how it ended
-                    self._exchange.end()
-
-        return close
-
-    def _inside(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._is_inside = True
-        try:
-            return step(*args, **kwargs)
-        except BaseException as error:
-            self._exchange.fail(error)
-            raise
-        finally:
-            self._is_inside = False
-
-    def _open(self, args: Any, kwargs: Any) -> None:
-        asked = args[1] if len(args) > 1 else kwargs.get("decode_content")
-        if self._coding and not (self._decodes if asked is None else asked):
-            self._exchange.packed(self._coding)
-        self._coding = ""
+    urllib3_response.follow(response, exchange, coding)
