@@ -26,6 +26,10 @@ ROLLUPS = (
     "rollup_hourly",
     "rollup_models",
     "rollup_conversations",
+    "rollup_totals",
+    "rollup_users",
+    "rollup_agents",
+    "rollup_services",
     "corrected_calls",
 )
 DISTRIBUTED = {"llm_calls": "cityHash64(trace_id)", **dict.fromkeys(ROLLUPS, "rand()")}

@@ -29,6 +29,10 @@ ROLLUPS = (
     Rollup("rollup_hourly", "rollup_hourly_feed", "hour"),
     Rollup("rollup_models", "rollup_models_feed", "day"),
     Rollup("rollup_conversations", "rollup_conversations_feed", "day"),
+    Rollup("rollup_totals", "rollup_totals_feed", "day"),
+    Rollup("rollup_users", "rollup_users_feed", "day"),
+    Rollup("rollup_agents", "rollup_agents_feed", "day"),
+    Rollup("rollup_services", "rollup_services_feed", "day"),
     Rollup("corrected_calls", "corrected_calls_feed", "start_time"),
 )
 

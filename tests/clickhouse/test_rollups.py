@@ -34,6 +34,10 @@ VIEWS = {
         "agent_id",
         "service_name",
     ),
+    "usage_totals": ("day", "tenant", "department", "model_name", "provider_name", "endpoint_id"),
+    "usage_by_user": ("day", "tenant", "user_id", "department"),
+    "usage_by_agent": ("day", "tenant", "agent_id", "department"),
+    "usage_by_service": ("day", "tenant", "service_name", "source", "department"),
     "usage_entries": ("user_id", "conversation_id", "department", "agent_id", "usage_source"),
 }
 
@@ -122,6 +126,26 @@ def test_rollups_equal_the_calls_after_any_history_of_reversals_price_changes_an
 
     for view, keys in VIEWS.items():
         assert stored(client, view, keys) == expected(history, keys)
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**32))
+def test_services_are_told_how_many_calls_name_no_user_and_no_conversation(
+    client: Client, seed: int
+) -> None:
+    empty(client)
+    history = some_history(seed)
+    for batch in history.batches:
+        book(client, batch)
+
+    live = history.live.values()
+    asked = "SELECT sum(no_user_calls), sum(no_conversation_calls) FROM usage_by_service"
+    assert client.query(asked).result_rows == [
+        (
+            sum(entry["user_id"] == "" for entry in live),
+            sum(entry["conversation_id"] == "" for entry in live),
+        )
+    ]
 
 
 @settings(max_examples=15)

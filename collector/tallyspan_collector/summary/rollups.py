@@ -44,9 +44,25 @@ class Rollup:
         return has_whole_hours(asked.zone, asked.filters.start, asked.filters.end)
 
 
+_DAY = timedelta(days=1)
 _BOTH = {"tenant", "department", "model_name", "endpoint_id", "provider_name", "service_name"}
+# Those of fewer rows first.
 ROLLUPS = (
-    Rollup("usage_daily", "day", timedelta(days=1), frozenset(_BOTH | {"user_id"})),
+    Rollup(
+        "usage_by_service",
+        "day",
+        _DAY,
+        frozenset({"tenant", "department", "service_name", "source"}),
+    ),
+    Rollup("usage_by_agent", "day", _DAY, frozenset({"tenant", "department", "agent_id"})),
+    Rollup(
+        "usage_totals",
+        "day",
+        _DAY,
+        frozenset({"tenant", "department", "model_name", "endpoint_id", "provider_name"}),
+    ),
+    Rollup("usage_by_user", "day", _DAY, frozenset({"tenant", "department", "user_id"})),
+    Rollup("usage_daily", "day", _DAY, frozenset(_BOTH | {"user_id"})),
     Rollup(
         "usage_hourly",
         "hour",
@@ -154,7 +170,9 @@ def _with_rollup(
             ends.append(f"({outside.format(at=at(f'{name}_end_us'), bound=moment)})")
     found = [_of_rollup(rollup, asked, whole)]
     if ends:
-        found.append(_of_calls(asked, f"{where} AND ({' OR '.join(ends)})"))
+        # Entries are in the columns of the rollups, and need no netting to be added up.
+        at_ends = replace(rollup, view="usage_entries", column="start_time")
+        found.append(_of_rollup(at_ends, asked, f"{where} AND ({' OR '.join(ends)})"))
     return " UNION ALL ".join(found), parameters
 
 

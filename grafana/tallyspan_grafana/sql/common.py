@@ -1,6 +1,6 @@
 """What the queries of all pages share: which calls are meant, and what is counted of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ZONE = "UTC"
 # Variables with a choice of several and All, and the columns they choose by.
@@ -55,35 +55,60 @@ _FIRST_DAY, _LAST_DAY = "toDate($__fromTime, 'UTC')", "toDate($__toTime, 'UTC')"
 _BEFORE_DAY = f"toDate({BEFORE}, 'UTC')"
 
 
-def _without_users(where: str) -> str:
-    return where.replace(f"{some('user')} AND ", "").replace(f" AND {some('user')}", "")
+def _not_chosen(variables: list[str]) -> str:
+    """Return SQL that is true where all of these are All: 1=1, else 0, which reads no row."""
+    return " AND ".join(f"$__conditionalAll(0, ${variable})" for variable in variables)
+
+
+def _without(where: str, variables: list[str]) -> str:
+    for variable in variables:
+        where = where.replace(f"{some(variable)} AND ", "").replace(f" AND {some(variable)}", "")
+    return where
+
+
+# What views of rollups have counted, as the entries say it.
+_OF_ENTRIES = {
+    "no_user_calls": "if(user_id = '', calls, 0) AS no_user_calls",
+    "no_conversation_calls": "if(conversation_id = '', calls, 0) AS no_conversation_calls",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Calls added up by day: `view` has whole UTC days, `usage_entries` both ends of a range.
 
-    `names` are the columns to group or choose by, `more` further figures, each of both. Where users
-    are chosen and the view has none, the entries have all days.
+    `names` are the columns to group or choose by, `more` further figures, each of both. Where
+    something is chosen that the view does not know, the view `finer` has the days, which knows all
+    that can be chosen; without one the entries have them.
     """
 
     view: str
     names: str
     more: str = ""
+    finer: str = ""
 
     def within(self, days: str, entries: str, where: str) -> str:
         """Return a FROM of the rows of these days, and of the entries of these times."""
-        has_users = "user_id" in self.names
-        on_days = where if has_users else _without_users(where)
-        days += "" if has_users else f" AND {NO_USER_CHOSEN}"
-        entries = entries if has_users else f"({entries} OR NOT {NO_USER_CHOSEN})"
+        known = self.names.split(", ")
+        unknown = [
+            each for each, column in FILTERS.items() if column not in known and some(each) in where
+        ]
+        is_known = _not_chosen(unknown)
         columns = ", ".join(part for part in (self.names, _MEASURES, self.more) if part)
-        return (
-            f"FROM (SELECT toDateTime(day, 'UTC') AS at, {columns} FROM tallyspan.{self.view} "
-            f"WHERE {days} AND {on_days} "
-            f"UNION ALL SELECT toDateTime(start_time, 'UTC') AS at, {columns} "
-            f"FROM tallyspan.usage_entries WHERE {entries} AND {where})"
+        day = f"SELECT toDateTime(day, 'UTC') AS at, {columns} FROM tallyspan."
+        on_days = f"{days} AND {is_known}" if unknown else days
+        parts = [f"{day}{self.view} WHERE {on_days} AND {_without(where, unknown)}"]
+        if unknown and self.finer:
+            parts.append(f"{day}{self.finer} WHERE {days} AND NOT ({is_known}) AND {where}")
+        elif unknown:
+            entries = f"({entries} OR NOT ({is_known}))"
+        for name, text in _OF_ENTRIES.items():
+            columns = columns.replace(name, text)
+        parts.append(
+            f"SELECT toDateTime(start_time, 'UTC') AS at, {columns} "
+            f"FROM tallyspan.usage_entries WHERE {entries} AND {where}"
         )
+        return f"FROM ({' UNION ALL '.join(parts)})"
 
     def in_range(self, where: str = CHOSEN) -> str:
         """Return a FROM of the calls in the range."""
@@ -108,22 +133,31 @@ class Source:
         )
 
 
-# All: 1=1, which reads the days; a choice: 0, which reads none of them.
-NO_USER_CHOSEN = "$__conditionalAll(0, $user)"
+NO_USER_CHOSEN = _not_chosen(["user"])
+# Few rows a day each, and more where somebody chooses among what they do not know.
+TOTALS = Source(
+    "usage_totals", "department, model_name, provider_name, endpoint_id", finer="usage_daily"
+)
+USERS = Source("usage_by_user", "user_id, department", finer="usage_daily")
+AGENTS = Source("usage_by_agent", "department, agent_id, agent_name", finer="usage_by_conversation")
+SERVICES = Source(
+    "usage_by_service", "department, service_name, source", finer="usage_by_conversation"
+)
+# The many rows that know the rest.
 MODELS = Source(
     "usage_by_model",
     "department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, "
     "usage_source, cost_status, unpriced_reason, price_source",
 )
-USERS = Source("usage_daily", "user_id, department, model_name, service_name, endpoint_id")
 TALKS = Source(
     "usage_by_conversation",
     "user_id, conversation_id, department, model_name, agent_id, agent_name, service_name, source",
 )
-IN_RANGE = MODELS.in_range()
+# One text for all figures: the console asks those of the same rows in one query.
+IN_RANGE = replace(TOTALS, more="unpriced_tokens").in_range()
 _OF_DIMENSION = {
-    "department": MODELS, "model": MODELS, "endpoint": MODELS,
-    "operation": MODELS, "user": USERS, "service": USERS, "agent": TALKS, "conversation": TALKS,
+    "department": TOTALS, "model": TOTALS, "endpoint": TOTALS, "operation": MODELS, "user": USERS,
+    "service": SERVICES, "agent": AGENTS, "conversation": TALKS,
 }  # fmt: skip
 
 
@@ -140,8 +174,8 @@ def quantile(level: float, buckets: str) -> str:
 
 
 def in_range(dimension: str, where: str = CHOSEN) -> str:
-    """Return the FROM of the fewest rows that know the dimension."""
-    return _OF_DIMENSION[dimension].in_range(where)
+    """Return the FROM of the fewest rows that know the dimension, and what else is asked for."""
+    return (_OF_DIMENSION[dimension] if where == CHOSEN else TALKS).in_range(where)
 
 
 def ratio(part: str, whole: str) -> str:
@@ -153,15 +187,16 @@ def variable(dimension: str) -> str:
     """Return key and label of every value the dimension has on the days of the range."""
     column = DIMENSIONS[dimension]
     return (
-        f"SELECT DISTINCT {key(column)} AS key, {name(column)} AS label FROM tallyspan.usage_daily "
-        f"WHERE day >= {_FIRST_DAY} AND day <= {_LAST_DAY} ORDER BY label LIMIT 1000"
+        f"SELECT {key(column)} AS key, {name(column)} AS label "
+        f"FROM (SELECT DISTINCT {column} FROM tallyspan.{_OF_DIMENSION[dimension].view} "
+        f"WHERE day >= {_FIRST_DAY} AND day <= {_LAST_DAY}) ORDER BY label LIMIT 1000"
     )
 
 
 def per_day(dimension: str, zone: str, where: str = CHOSEN) -> str:
     """Return the spend of each of the zone's days by the dimension's ten largest and the rest."""
     column = DIMENSIONS[dimension]
-    source = in_range(dimension, where) if where == CHOSEN else TALKS.in_range(where)
+    source = in_range(dimension, where)
     if zone != "UTC":
         # Its days begin within ours: every entry counts.
         source = (
@@ -200,19 +235,30 @@ def compared(
     source: Source,
     *,
     first: str = "",
+    of_conversations: str = "",
+    shown: str = "",
     total_of: str = "sum(spend) OVER ()",
     limit: int = 500,
 ) -> str:
     """Return spend, share of all, and change against the range before, by the column.
 
     `extra` are further figures of the range itself, each with its alias and a comma before it;
-    `first` are those to stand before the money, with a comma behind.
+    `first` are those to stand before the money, with a comma behind, and `of_conversations` those
+    of the range that need its conversations, which are very many rows; `shown` is then the order
+    of the columns.
     """
-    return (
+    figures = (
         f"SELECT {name(column)} AS name, {key(column)} AS key, {first}"
         f"sumIf(cost_usd, {IS_NOW}) AS spend, {ratio('spend', total_of)} AS share, "
         f"sumIf(cost_usd, NOT ({IS_NOW})) AS before, "
         f"{ratio('ifNull(spend, 0) - before', 'before')} AS change{extra} {source.with_before()} "
         f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 "
         f"ORDER BY spend DESC NULLS LAST, name LIMIT {limit}"
+    )
+    if not of_conversations:
+        return figures
+    return (
+        f"SELECT {shown} FROM ({figures}) AS f LEFT JOIN (SELECT {key(column)} AS of_key, "
+        f"{of_conversations} {TALKS.in_range()} GROUP BY {column}) AS t ON t.of_key = f.key "
+        "ORDER BY spend DESC NULLS LAST, name"
     )

@@ -1,12 +1,21 @@
 """One conversation, call by call."""
 
-from tallyspan_grafana.sql.common import CALLS, RANGE, SPENT, TALKS, key, name, one
+from tallyspan_grafana.sql.common import CALLS, RANGE, SPENT, key, name, one
 
 _HERE = f"{CALLS} WHERE {RANGE} AND {one('conversation')}"
+# Of the whole days that had the last 20,000 calls, and of the last day: those have the newest.
+_LAST_DAY = "toDate($__toTime, 'UTC')"
+_NEWEST_DAY = (
+    "(SELECT ifNull(maxOrNull(day), toDate(0)) FROM (SELECT day, sum(sum(calls)) "
+    "OVER (ORDER BY day DESC) AS since FROM tallyspan.usage_totals WHERE day >= "
+    f"toDate($__fromTime, 'UTC') AND day < {_LAST_DAY} GROUP BY day) WHERE since >= 20000)"
+)
 VARIABLE = (
-    f"SELECT {key('conversation_id')} AS key, {name('conversation_id')} AS label "
-    f"{TALKS.in_range('1=1')} GROUP BY key, label HAVING sum(call_count) != 0 "
-    "ORDER BY max(at) DESC, label LIMIT 500"
+    f"SELECT {key('conversation_id')} AS key, {name('conversation_id')} AS label FROM ("
+    "SELECT conversation_id, max(start_time) AS last_at FROM tallyspan.usage_entries "
+    f"WHERE {RANGE} AND start_time >= toDateTime({_NEWEST_DAY}, 'UTC') GROUP BY conversation_id "
+    "HAVING sum(calls) != 0 ORDER BY last_at DESC, conversation_id LIMIT 500) "
+    "ORDER BY last_at DESC, label"
 )
 NAME = f"SELECT any({name('conversation_id')}) AS name {_HERE} HAVING count() > 0"
 USERS = (

@@ -5,11 +5,9 @@ from dataclasses import replace
 from tallyspan_grafana.sql.common import (
     CHOSEN,
     COUNT,
-    IN_RANGE,
     MODELS,
     NO_USER_CHOSEN,
     RANGE,
-    TALKS,
     UNPRICED,
     key,
     name,
@@ -17,9 +15,15 @@ from tallyspan_grafana.sql.common import (
     ratio,
     some,
 )
+from tallyspan_grafana.sql.common import SERVICES as BY_SERVICE
 
 _WITH_LAGS = replace(MODELS, more="lags").in_range()
-_TALKS_WITH_LAGS = replace(TALKS, more="lags, estimated_calls, unknown_usage_calls").in_range()
+_ATTRIBUTED = replace(BY_SERVICE, more="no_user_calls, no_conversation_calls", finer="").in_range()
+_OF_SERVICES = replace(
+    BY_SERVICE,
+    more="lags, estimated_calls, unknown_usage_calls, no_user_calls, no_conversation_calls",
+    finer="",
+).in_range()
 
 LAG_P95 = f"SELECT {quantile(0.95, 'sumMap(lags)')} AS lag {_WITH_LAGS}"
 COMPLETE = (
@@ -27,11 +31,11 @@ COMPLETE = (
     f"1 - {UNPRICED} / nullIf({COUNT}, 0) AS priced, "
     "sumIf(call_count, usage_source = 'provider') / "
     "nullIf(sumIf(call_count, cost_status != 'not_billed'), 0) AS `counted by the provider` "
-    f"{IN_RANGE}) AS m CROSS JOIN (SELECT "
-    f"sumIf(call_count, user_id != '') / nullIf({COUNT}, 0) AS `names a user`, "
+    f"{MODELS.in_range()}) AS m CROSS JOIN (SELECT "
+    f"1 - sum(no_user_calls) / nullIf({COUNT}, 0) AS `names a user`, "
     f"sumIf(call_count, department != '') / nullIf({COUNT}, 0) AS `names a department`, "
-    f"sumIf(call_count, conversation_id != '') / nullIf({COUNT}, 0) AS `names a conversation` "
-    f"{TALKS.in_range()}) AS t"
+    f"1 - sum(no_conversation_calls) / nullIf({COUNT}, 0) AS `names a conversation` "
+    f"{_ATTRIBUTED}) AS t"
 )
 # Hours of UTC are whole where its days are: from the first one that is, by the hour.
 _FIRST_HOUR = "toStartOfHour($__fromTime + INTERVAL 1 HOUR)"
@@ -53,13 +57,13 @@ LAG_PER_DAY = (
 )
 SERVICES = (
     f"SELECT {name('service_name')} AS name, {name('source')} AS key_name, {COUNT} AS calls, "
-    "sumIf(call_count, user_id = '') / calls AS no_user, "
+    "sum(no_user_calls) / calls AS no_user, "
     "sumIf(call_count, department = '') / calls AS no_department, "
-    "sumIf(call_count, conversation_id = '') / calls AS no_conversation, "
+    "sum(no_conversation_calls) / calls AS no_conversation, "
     "sum(estimated_calls) / calls AS estimated, "
     "sum(unknown_usage_calls) / calls AS unknown, "
     f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, max(at) AS "
-    f"last_call {_TALKS_WITH_LAGS} GROUP BY name, key_name HAVING calls > 0 "
+    f"last_call {_OF_SERVICES} GROUP BY name, key_name HAVING calls > 0 "
     "ORDER BY calls DESC, name, key_name LIMIT 200"
 )
 UNKNOWN_USERS = (

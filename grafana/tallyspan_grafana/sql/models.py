@@ -9,6 +9,7 @@ from tallyspan_grafana.sql.common import (
     FAILED,
     IN_RANGE,
     IS_NOW,
+    TOTALS,
     UNPRICED,
     compared,
     in_range,
@@ -20,9 +21,11 @@ from tallyspan_grafana.sql.common import (
     MODELS as SOURCE,
 )
 
-_WITH_TIMES = replace(SOURCE, more="durations, first_chunks")
+_BY_PRICE = SOURCE.in_range()
+_WITH_TIMES = replace(TOTALS, more="durations, first_chunks, unpriced_tokens", finer="")
 PER_MILLION = (
-    f"SELECT {ratio('1000000 * sum(cost_usd)', 'sumIf(total_tokens, cost_usd IS NOT NULL)')} "
+    "SELECT "
+    f"{ratio('1000000 * sum(cost_usd)', 'ifNull(sum(total_tokens), 0) - sum(unpriced_tokens)')} "
     f"AS per_million {IN_RANGE}"
 )
 CACHED = f"SELECT {CACHE_HIT} AS cache_hit {IN_RANGE}"
@@ -32,11 +35,11 @@ REASONING = (
 )
 ERRORS = f"SELECT {FAILED} / nullIf({COUNT}, 0) AS errors {IN_RANGE}"
 ERROR_COST = (
-    f"SELECT if(count() = 0, 0, ifNull(sumIf(cost_usd, error_type != ''), 0)) AS spend {IN_RANGE}"
+    f"SELECT if(count() = 0, 0, ifNull(sumIf(cost_usd, error_type != ''), 0)) AS spend {_BY_PRICE}"
 )
 
 _SPENT_NOW = f"1000000 * sumIf(cost_usd, {IS_NOW})"
-_PRICED_NOW = f"sumIf(total_tokens, cost_usd IS NOT NULL AND {IS_NOW})"
+_PRICED_NOW = f"ifNull(sumIf(total_tokens, {IS_NOW}), 0) - sumIf(unpriced_tokens, {IS_NOW})"
 _DURATIONS, _FIRSTS = (f"sumMapIf({each}, {IS_NOW})" for each in ("durations", "first_chunks"))
 MODELS = compared(
     "model_name",
@@ -87,11 +90,11 @@ UNPRICED_TOKENS = f"SELECT sum(unpriced_tokens) AS tokens {_WITH_UNPRICED}"
 COVERAGE = f"SELECT 1 - {UNPRICED} / nullIf({COUNT}, 0) AS priced {IN_RANGE}"
 ESTIMATED_SPEND = (
     "SELECT if(count() = 0, 0, ifNull(sumIf(cost_usd, usage_source = 'estimated'), 0)) AS spend "
-    f"{IN_RANGE}"
+    f"{_BY_PRICE}"
 )
 UNKNOWN_USAGE = (
     "SELECT sumIf(call_count, usage_source = 'unknown' AND cost_status != 'not_billed') AS calls "
-    f"{IN_RANGE}"
+    f"{_BY_PRICE}"
 )
 # The entry that prices a call later takes it back without its reason: the reason is that of most.
 _UNPRICED_BY = (

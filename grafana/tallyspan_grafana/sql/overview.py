@@ -4,9 +4,10 @@ from tallyspan_grafana.sql.common import (
     CHOSEN,
     COUNT,
     IN_RANGE,
+    MODELS,
     SPENT,
+    TOTALS,
     UNPRICED,
-    USERS,
     name,
     ratio,
 )
@@ -18,7 +19,7 @@ UNPRICED_CALLS = f"SELECT {UNPRICED} AS unpriced {IN_RANGE}"
 NOT_STATED = (
     "SELECT sumIf(call_count, usage_source != 'provider' AND cost_status != 'not_billed') "
     "AS not_stated "
-    f"{IN_RANGE}"
+    f"{MODELS.in_range()}"
 )
 MINUTES_SINCE_LAST = (
     "SELECT if(count() = 0, NULL, dateDiff('minute', max(start_time), now('UTC'))) AS minutes "
@@ -64,7 +65,7 @@ def change_to_last_month(zone: str) -> str:
         )
     else:
         days, ends = "0", "1"
-    source = USERS.within(days, f"start_time >= {last} AND {ends}", CHOSEN)
+    source = TOTALS.within(days, f"start_time >= {last} AND {ends}", CHOSEN)
     return (
         f"SELECT {ratio('ifNull(so_far, 0) - then', 'then')} AS change "
         f"FROM (SELECT sumIf(cost_usd, at >= {this}) AS so_far, "

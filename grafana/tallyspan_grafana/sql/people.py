@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tallyspan_grafana.sql.common import AGENTS as BY_AGENT
 from tallyspan_grafana.sql.common import (
     CHOSEN,
     CONVERSATIONS,
@@ -22,8 +23,7 @@ from tallyspan_grafana.sql.common import USERS as BY_USER
 _CALLS_NOW = f"sumIf(call_count, {IS_NOW})"
 _TOKENS_NOW = f"sumIf(total_tokens, {IS_NOW})"
 _UNPRICED_NOW = f"sumIf(unpriced_count, {IS_NOW})"
-_CONVERSATIONS_NOW = f"uniqExactIf(cityHash64(conversation_id), conversation_id != '' AND {IS_NOW})"
-_IN_CONVERSATIONS = f"sumIf(cost_usd, conversation_id != '' AND {IS_NOW})"
+_IN_CONVERSATIONS = "sumIf(cost_usd, conversation_id != '')"
 _CACHE_HIT_NOW = (
     f"ifNull(sumIf(cache_read_tokens, {IS_NOW}), 0) / nullIf(sumIf(input_tokens, {IS_NOW}), 0)"
 )
@@ -41,16 +41,17 @@ NINETIETH_OF_USERS = f"SELECT quantileExact(0.9)(spend) AS ninetieth {_OF_USERS}
 MOST_OF_USERS = f"SELECT max(spend) AS most {_OF_USERS}"
 NOBODY = f"SELECT if(count() = 0, 0, sumIf(cost_usd, user_id = '')) AS nobody {_ALL_USERS}"
 
+# The model most of the user's calls went to.
+_TOP_MODEL = "arrayElementOrNull(topKWeighted(1)(model_name, toUInt64(greatest(call_count, 0))), 1)"
 USERS = compared(
     "user_id",
-    f", {_CONVERSATIONS_NOW} AS conversations, {_CALLS_NOW} AS calls, {_TOKENS_NOW} AS tokens, "
-    f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation, "
-    f"{_CACHE_HIT_NOW} AS cache_hit, "
-    # The model most of the user's calls went to.
-    "arrayElementOrNull(topKWeightedIf(1)(model_name, "
-    f"toUInt64(greatest(call_count, 0)), {IS_NOW}), 1) AS top_model, "
+    f", {_CALLS_NOW} AS calls, {_TOKENS_NOW} AS tokens, {_CACHE_HIT_NOW} AS cache_hit, "
     f"{_UNPRICED_NOW} AS unpriced, maxIf(at, {IS_NOW}) AS last_call",
-    TALKS,
+    BY_USER,
+    of_conversations=f"{CONVERSATIONS} AS conversations, "
+    f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation, {_TOP_MODEL} AS top_model",
+    shown="name, key, spend, share, before, change, conversations, calls, tokens, "
+    "per_conversation, cache_hit, top_model, unpriced, last_call",
 )
 
 _OF_USER = TALKS.in_range(one("user"))
@@ -60,8 +61,9 @@ USER_DEPARTMENTS = (
     f"{_OF_USER} HAVING count() > 0"
 )
 USER_VARIABLE = (
-    f"SELECT {key('user_id')} AS key, {name('user_id')} AS label {BY_USER.in_range('1=1')} "
-    "GROUP BY key, label ORDER BY sum(cost_usd) DESC NULLS LAST, label LIMIT 1000"
+    f"SELECT {key('user_id')} AS key, {name('user_id')} AS label FROM (SELECT user_id, "
+    f"sum(cost_usd) AS spend {BY_USER.in_range('1=1')} GROUP BY user_id) "
+    "ORDER BY spend DESC NULLS LAST, label LIMIT 1000"
 )
 USER_CONVERSATIONS = (
     f"SELECT {name('conversation_id')} AS name, {key('conversation_id')} AS key, "
@@ -86,20 +88,19 @@ DEPARTMENTS_BY_MODEL = (
     "GROUP BY name, model HAVING calls != 0 ORDER BY spend DESC NULLS LAST, name, model LIMIT 200"
 )
 
-_WITH_DURATIONS = replace(TALKS, more="durations")
 AGENTS = compared(
     "agent_id",
-    f", uniqExactIf(cityHash64(user_id), user_id != '' AND {IS_NOW}) AS users, "
-    f"{_CONVERSATIONS_NOW} AS conversations, {_CALLS_NOW} AS calls, "
-    f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation, "
-    f"sumIf(error_count, {IS_NOW}) AS errors, "
+    f", {_CALLS_NOW} AS calls, sumIf(error_count, {IS_NOW}) AS errors, "
     f"{quantile(0.95, f'sumMapIf(durations, {IS_NOW})')} AS p95, {_UNPRICED_NOW} AS unpriced",
-    _WITH_DURATIONS,
+    replace(BY_AGENT, more="durations"),
     first=f"anyIf(agent_name, {IS_NOW}) AS called, ",
+    of_conversations="uniqExactIf(cityHash64(user_id), user_id != '') AS users, "
+    f"{CONVERSATIONS} AS conversations, "
+    f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation",
+    shown="name, key, called, spend, share, before, change, users, conversations, calls, "
+    "per_conversation, errors, p95, unpriced",
 )
-_TALKS = TALKS.in_range()
-AGENT_COUNT = f"SELECT uniqExactIf(agent_id, agent_id != '') AS agents {_TALKS}"
+AGENT_COUNT = f"SELECT uniqExactIf(agent_id, agent_id != '') AS agents {BY_AGENT.in_range()}"
 PER_CONVERSATION = (
-    f"SELECT {ratio('sumIf(cost_usd, conversation_id != ' + chr(39) * 2 + ')', CONVERSATIONS)} "
-    f"AS per_conversation {_TALKS}"
+    f"SELECT {ratio(_IN_CONVERSATIONS, CONVERSATIONS)} AS per_conversation {TALKS.in_range()}"
 )

@@ -64,7 +64,7 @@ def test_a_row_of_figures_reads_the_calls_once() -> None:
         asked = questions(dashboard)
         assert sorted(panel for each in asked for panel in each.panels) == sorted(dashboard.panels)
         assert len(asked) <= 11, uid
-    assert max(len(each.panels) for each in questions(bundled()["tallyspan-models"])) == 5
+    assert max(len(each.panels) for each in questions(bundled()["tallyspan-models"])) == 4
 
 
 @pytest.mark.parametrize(
