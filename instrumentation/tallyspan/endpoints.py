@@ -87,10 +87,12 @@ RULES = (
     _rule(r"^/v[12]/rerank", "cohere", "rerank", "cohere"),
     _rule(r"^/v1/summarize", "cohere", "text_completion", "cohere"),
     _rule(r"^/v1/chat", "openai_chat", "chat", "writer"),
+    _rule(r"/api/v1/chat", "lm_studio", "chat"),
     _rule(r"/rerank", "openai_chat", "rerank"),
     _rule(r"/score", "openai_chat", "rerank"),
     _rule(r"/api/chat", "ollama", "chat"),
     _rule(r"/api/generate", "ollama", "text_completion"),
+    _rule(r"/generate(?P<stream>_stream)?", "tgi", "text_completion"),
     _rule(r"/api/embed(?:dings)?", "ollama", "embeddings"),
     _rule(r"/images/(?:generations|edits|variations)", "openai_media", "generate_content"),
     _rule(r"/audio/(?:transcriptions|translations)", "openai_media", "generate_content"),
@@ -192,7 +194,9 @@ FORMAT_PROVIDER = {
     "bedrock_invoke": "aws.bedrock",
     "cohere": "cohere",
     "llama_cpp": "llama_cpp",
+    "lm_studio": "lm_studio",
     "ollama": "ollama",
+    "tgi": "hugging_face",
     "vertex_predict": "gcp.vertex_ai",
 }
 """Whose format it is: the provider assumed behind a gateway of unknown host."""

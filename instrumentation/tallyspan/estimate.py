@@ -31,10 +31,13 @@ COUNTABLE = {
     "anthropic_complete",
     "gemini",
     "cohere",
+    "lm_studio",
     "ollama",
+    "tgi",
 }
 """Formats whose requests and answers are billed by the tokens of their text."""
 
+_ASKED = ("messages", "input", "inputs", "contents", "prompt")
 _NOT_TEXT = {"data", "url", "image_url", "input_audio", "file_data", "file", "inlineData", "source"}
 _SPOKEN = {
     "openai_chat": ("choices",),
@@ -42,7 +45,9 @@ _SPOKEN = {
     "anthropic_complete": ("completion",),
     "gemini": ("candidates",),
     "cohere": ("delta", "text", "message"),
+    "lm_studio": ("content",),
     "ollama": ("message", "response"),
+    "tgi": ("token",),
 }
 """Where an answer, or one event of a stream, has what the model said, by format."""
 _SAID_KEYS = {
@@ -68,14 +73,12 @@ def input_tokens(body: bytes, model: str) -> int | None:
         return None
     if not said:
         return None
-    messages = next(
-        (said[key] for key in ("messages", "input", "contents", "prompt") if key in said), None
-    )
+    messages = next((said[key] for key in _ASKED if key in said), None)
     count = len(messages) if isinstance(messages, list) else 1
     parts = list(_strings(messages))
     parts += [
         text
-        for key in ("system", "instructions", "systemInstruction")
+        for key in ("system", "system_prompt", "instructions", "systemInstruction")
         for text in _strings(said.get(key))
     ]
     if said.get("tools"):

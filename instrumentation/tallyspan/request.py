@@ -12,10 +12,10 @@ SMALL_BODY = 16 << 10
 _MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,200})"')
 _STREAM = re.compile(rb'(?<!\\)"stream"\s*:\s*(true|false)')
 _LOOKS_LIKE_A_CALL = re.compile(
-    rb'(?<!\\)"(?:messages|input|prompt|contents|instructions|documents|text_1)"\s*:'
+    rb'(?<!\\)"(?:messages|inputs?|prompt|contents|instructions|documents|text_1)"\s*:'
 )
 _KEYS_OF_CALLS = frozenset(
-    ("messages", "input", "prompt", "contents", "instructions", "documents", "text_1")
+    ("messages", "input", "inputs", "prompt", "contents", "instructions", "documents", "text_1")
 )
 _USER = re.compile(rb'(?<!\\)"(?:safety_identifier|user|user_id)"\s*:\s*"([^"\\]{1,256})"')
 _FIELD = re.compile(rb'\bname="(model|stream|user)"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')

@@ -13,6 +13,7 @@ from tallyspan.background import REMEMBERED_LIMIT, Background
 from tallyspan.estimate import estimator
 
 MESSAGES = "https://api.anthropic.com/v1/messages"
+COMPOUND = "https://api.groq.com/openai/v1/chat/completions"
 RESPONSES = "https://api.openai.com/v1/responses"
 QUEUED = {"id": "resp_1", "object": "response", "status": "queued", "background": True,
           "model": "gpt-5", "usage": None}  # fmt: skip
@@ -105,6 +106,44 @@ def test_what_the_image_tool_used_is_the_image_models(spans: InMemorySpanExporte
     assert image[semconv.REQUEST_MODEL] == "gpt-image-2"
     assert tokens(image) == (50, 1120)
     assert image["gen_ai.usage.image.output_tokens"] == 1120
+
+
+def compound(*used: tuple[str, int, int], stated: tuple[int, int]) -> dict[str, Any]:
+    def usage(given: int, made: int) -> dict[str, int]:
+        return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+    models = [{"model": model, "usage": usage(*counts)} for model, *counts in used]
+    return {"id": "c1", "object": "chat.completion", "model": "groq/compound",
+            "choices": [{"finish_reason": "stop"}],
+            "usage": usage(*stated), "usage_breakdown": {"models": models}}  # fmt: skip
+
+
+def test_the_models_in_a_compound_system_of_groq_are_calls_of_their_own(
+    spans: InMemorySpanExporter,
+) -> None:
+    used = (
+        ("llama-3.3-70b-versatile", 138, 4),
+        ("llama-4-scout", 495, 106),
+        ("llama-4-scout", 9, 5),
+    )
+    with answering(compound(*used, stated=(642, 115))) as client:
+        client.post(COMPOUND, json={"model": "groq/compound", "messages": []})
+
+    system, *models = said(spans)
+    assert tokens(system) == (0, 0)
+    assert [(each[semconv.REQUEST_MODEL], *tokens(each)) for each in models] == list(used)
+    assert {each[semconv.CALL_PART] for each in models} == {"compound"}
+
+
+def test_a_breakdown_that_does_not_add_up_leaves_the_sum_with_the_system(
+    spans: InMemorySpanExporter,
+) -> None:
+    used = (("llama-3.3-70b-versatile", 642, 115), ("llama-4-scout", 642, 115))
+    with answering(compound(*used, stated=(642, 115))) as client:
+        client.post(COMPOUND, json={"model": "groq/compound", "messages": []})
+
+    (system,) = said(spans)
+    assert tokens(system) == (642, 115)
 
 
 def test_a_background_answer_is_booked_once_with_the_poll_that_says_its_usage(

@@ -13,10 +13,12 @@ from tallyspan.providers import (
     gemini,
     gemini_interactions,
     llama_cpp,
+    lm_studio,
     mistral_conversations,
     ollama,
     openai_chat,
     openai_responses,
+    tgi,
     vertex_predict,
 )
 
@@ -65,7 +67,9 @@ FORMATS: dict[str, Format | Callable[[], Format]] = {
     ),
     "cohere": Format(cohere.read, cohere.INTEREST),
     "llama_cpp": Format(llama_cpp.read, llama_cpp.INTEREST),
+    "lm_studio": Format(lm_studio.read, lm_studio.INTEREST),
     "ollama": Format(ollama.read, ollama.INTEREST),
+    "tgi": Format(tgi.read, tgi.INTEREST, opens_with_usage=True, read_headers=tgi.read_headers),
     "vertex_predict": Format(vertex_predict.read, vertex_predict.INTEREST),
 }
 

@@ -7,7 +7,7 @@ A stream has usage in its last event, and only if the request set `stream_option
 
 import re
 
-from tallyspan.answer import Answer, Json, count, failure, items, mapping, text, total
+from tallyspan.answer import Answer, Json, Part, count, failure, items, mapping, text, total
 from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.usage import Usage
 
@@ -32,12 +32,31 @@ def read(body: Json, answer: Answer) -> None:
         usage = mapping(mapping(body.get("x_groq")).get("usage"))
     if usage:
         answer.usage = read_usage(usage) or answer.usage
+        _share_out(body, answer)
         answer.service_tier = text(usage.get("service_tier")) or answer.service_tier
         answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
     elif answer.usage is None:
         answer.usage = _timed(mapping(body.get("timings")))
     answer.billed("pages", mapping(body.get("usage_info")).get("pages_processed"))  # Mistral OCR
     answer.error_type = failure(body, "code", "type") or answer.error_type
+
+
+def _share_out(body: Json, answer: Answer) -> None:
+    """Give the models inside one of Groq's compound systems what each used; `usage` is the sum.
+
+    Streams of 2025 state the sum for each of them: then nobody can tell, and it stays the system's.
+    """
+    said = body.get("usage_breakdown") or mapping(body.get("x_groq")).get("usage_breakdown")
+    models = items(mapping(said).get("models"))
+    if not models or answer.usage is None:
+        return
+    used = [(text(each.get("model")), read_usage(mapping(each.get("usage")))) for each in models]
+    parts = [Part("compound", model, usage) for model, usage in used if usage is not None]
+    given = total(*(part.usage.input_tokens for part in parts))
+    made = total(*(part.usage.output_tokens for part in parts))
+    if (given, made) == (answer.usage.input_tokens, answer.usage.output_tokens):
+        answer.parts = parts
+        answer.usage = Usage(input_tokens=0, output_tokens=0)
 
 
 def _timed(timings: Json) -> Usage | None:

@@ -58,9 +58,8 @@ def _ask_for_usage(module: ModuleType, exchange: Exchange, request: Any) -> None
 def _follow(response: Any, exchange: Exchange, tap: Callable[[Any, Exchange], Any]) -> None:
     if response.is_stream_consumed:
         # Made in memory (a mock, a cache): its bytes are there already, and decoded.
-        exchange.answered(
-            response.status_code, {"content-type": response.headers.get("content-type", "")}
-        )
+        headers = {k: v for k, v in response.headers.items() if k != "content-encoding"}
+        exchange.answered(response.status_code, headers)
         exchange.feed(response.content)
         exchange.end()
         return
