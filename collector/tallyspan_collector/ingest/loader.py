@@ -158,6 +158,7 @@ class Loader:
             elif not held and time.monotonic() >= look:
                 look = time.monotonic() + QUIET_LOOK_SECONDS
                 self._plan_quiet()
+            self._spool.checkpoint()
             if not held and time.monotonic() >= clean:
                 clean = time.monotonic() + GC_SECONDS
                 gc.collect()

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,10 @@ GROUP_REQUESTS = 256
 MEMORY_BYTES = 32 << 20
 """Blobs handed to the loader without reading the file; above it the file is read."""
 TAKEN_AT_ONCE = 64
+CHECKPOINT_BYTES = 8 << 20
+"""So much is written between two checkpoints."""
+LOG_PAGES = 8_000
+"""SQLite's log may grow to so many pages before the writer itself makes a checkpoint."""
 TRACES, LOGS = "traces", "logs"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
@@ -137,6 +142,8 @@ class Spool:
         self.planned_bytes = 0
         """Bytes of batches made of this spool's requests that the store does not have yet."""
         self._file = open_spool(path)
+        self._file.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
+        self._logged_bytes = 0
         self.id: int = self._file.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0]
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._bytes: int
@@ -227,6 +234,16 @@ class Spool:
         self._forget_until = until
         self._commands.put(_WAKE)
 
+    def checkpoint(self) -> None:
+        """Bring what is in SQLite's log into the file, if that is much, on the caller's thread.
+
+        Else the writer does it now and then, and senders wait for two more fsyncs of many pages.
+        """
+        if self._logged_bytes >= CHECKPOINT_BYTES:
+            self._logged_bytes = 0
+            with suppress(sqlite3.Error):  # the log is as good; a full disk is the writer's to tell
+                self._reading.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def bury(self, request: Request, reason: str) -> None:
         """Put a request that cannot be worked on among the dead, with the reason."""
         burial = _Burial(request, reason, Future())
@@ -274,6 +291,7 @@ class Spool:
             self._refuse(puts, burials, error)
             return
         self.last_error = ""
+        self._logged_bytes += sum(len(put.blob) for put in puts)
         self._forgotten = until
         self._hand_on(stored, gone)
         for burial in burials:
