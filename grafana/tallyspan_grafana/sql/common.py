@@ -235,7 +235,8 @@ def compared(
     source: Source,
     *,
     first: str = "",
-    of_conversations: str = "",
+    of_range: str = "",
+    of_source: Source = TALKS,
     shown: str = "",
     total_of: str = "sum(spend) OVER ()",
     limit: int = 500,
@@ -243,9 +244,9 @@ def compared(
     """Return spend, share of all, and change against the range before, by the column.
 
     `extra` are further figures of the range itself, each with its alias and a comma before it;
-    `first` are those to stand before the money, with a comma behind, and `of_conversations` those
-    of the range that need its conversations, which are very many rows; `shown` is then the order
-    of the columns.
+    `first` are those to stand before the money, with a comma behind, and `of_range` those that are
+    dear and not compared: `of_source` is read for the range alone. `shown` is then the order of the
+    columns.
     """
     figures = (
         f"SELECT {name(column)} AS name, {key(column)} AS key, {first}"
@@ -255,10 +256,10 @@ def compared(
         f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 "
         f"ORDER BY spend DESC NULLS LAST, name LIMIT {limit}"
     )
-    if not of_conversations:
+    if not of_range:
         return figures
     return (
         f"SELECT {shown} FROM ({figures}) AS f LEFT JOIN (SELECT {key(column)} AS of_key, "
-        f"{of_conversations} {TALKS.in_range()} GROUP BY {column}) AS t ON t.of_key = f.key "
+        f"{of_range} {of_source.in_range()} GROUP BY {column}) AS t ON t.of_key = f.key "
         "ORDER BY spend DESC NULLS LAST, name"
     )

@@ -22,7 +22,6 @@ from tallyspan_grafana.sql.common import (
 )
 
 _BY_PRICE = SOURCE.in_range()
-_WITH_TIMES = replace(TOTALS, more="durations, first_chunks, unpriced_tokens", finer="")
 PER_MILLION = (
     "SELECT "
     f"{ratio('1000000 * sum(cost_usd)', 'ifNull(sum(total_tokens), 0) - sum(unpriced_tokens)')} "
@@ -40,7 +39,7 @@ ERROR_COST = (
 
 _SPENT_NOW = f"1000000 * sumIf(cost_usd, {IS_NOW})"
 _PRICED_NOW = f"ifNull(sumIf(total_tokens, {IS_NOW}), 0) - sumIf(unpriced_tokens, {IS_NOW})"
-_DURATIONS, _FIRSTS = (f"sumMapIf({each}, {IS_NOW})" for each in ("durations", "first_chunks"))
+_DURATIONS, _FIRSTS = "sumMap(durations)", "sumMap(first_chunks)"
 MODELS = compared(
     "model_name",
     f", {ratio(_SPENT_NOW, _PRICED_NOW)} "
@@ -48,10 +47,13 @@ MODELS = compared(
     f"sumIf(input_tokens, {IS_NOW}) AS input, "
     f"ifNull(sumIf(cache_read_tokens, {IS_NOW}), 0) / nullIf(input, 0) AS cache_hit, "
     f"sumIf(output_tokens, {IS_NOW}) AS output, sumIf(reasoning_tokens, {IS_NOW}) AS reasoning, "
-    f"sumIf(error_count, {IS_NOW}) AS errors, "
-    f"{quantile(0.5, _DURATIONS)} AS p50, {quantile(0.95, _DURATIONS)} AS p95, "
+    f"sumIf(error_count, {IS_NOW}) AS errors",
+    replace(TOTALS, more="unpriced_tokens"),
+    of_range=f"{quantile(0.5, _DURATIONS)} AS p50, {quantile(0.95, _DURATIONS)} AS p95, "
     f"{quantile(0.95, _FIRSTS)} AS first_chunk",
-    _WITH_TIMES,
+    of_source=replace(TOTALS, more="durations, first_chunks", finer=""),
+    shown="name, key, spend, share, before, change, per_million, calls, input, cache_hit, output, "
+    "reasoning, errors, p50, p95, first_chunk",
 )
 
 

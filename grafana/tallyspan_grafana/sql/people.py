@@ -48,7 +48,7 @@ USERS = compared(
     f", {_CALLS_NOW} AS calls, {_TOKENS_NOW} AS tokens, {_CACHE_HIT_NOW} AS cache_hit, "
     f"{_UNPRICED_NOW} AS unpriced, maxIf(at, {IS_NOW}) AS last_call",
     BY_USER,
-    of_conversations=f"{CONVERSATIONS} AS conversations, "
+    of_range=f"{CONVERSATIONS} AS conversations, "
     f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation, {_TOP_MODEL} AS top_model",
     shown="name, key, spend, share, before, change, conversations, calls, tokens, "
     "per_conversation, cache_hit, top_model, unpriced, last_call",
@@ -94,7 +94,7 @@ AGENTS = compared(
     f"{quantile(0.95, f'sumMapIf(durations, {IS_NOW})')} AS p95, {_UNPRICED_NOW} AS unpriced",
     replace(BY_AGENT, more="durations"),
     first=f"anyIf(agent_name, {IS_NOW}) AS called, ",
-    of_conversations="uniqExactIf(cityHash64(user_id), user_id != '') AS users, "
+    of_range="uniqExactIf(cityHash64(user_id), user_id != '') AS users, "
     f"{CONVERSATIONS} AS conversations, "
     f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation",
     shown="name, key, called, spend, share, before, change, users, conversations, calls, "
