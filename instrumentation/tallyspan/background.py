@@ -5,6 +5,7 @@ What is remembered is bounded, and of this process only; the response id tells t
 rest.
 """
 
+import os
 import threading
 from collections import OrderedDict
 
@@ -21,7 +22,12 @@ class Background:
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, Attributes | None] = OrderedDict()
-        self._changing = threading.Lock()
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Begin with a lock that nobody has: the child of a fork has none of the other threads."""
+        # A stream that nobody read may end in the garbage collector, inside of these very methods.
+        self._changing = threading.RLock()
 
     def defer(self, response_id: str, said: Attributes) -> None:
         """Remember a call whose usage is still to be said."""
@@ -42,3 +48,4 @@ class Background:
 
 
 background = Background()
+os.register_at_fork(after_in_child=background.unlock)

@@ -38,7 +38,8 @@ def begin(
     `url` is scheme, host, port (None: the scheme's own) and path; `body` None: not known.
     """
     scope = context.get_current()
-    if _IN_CALL in scope:
+    above = scope.get(_IN_CALL)
+    if isinstance(above, _Sending) and above.is_on:
         return None  # a transport above has this call
     scheme, host, port, path = url
     endpoint = recognise(method, host, port, path)
@@ -86,6 +87,8 @@ class Exchange:
         model = said.model or endpoint.model
         self._attributes = self._describe_request(said, model, server)
         self._other = None if endpoint.is_retrieval else span.open_call_span(model)
+        self._is_told = False
+        """Whether another instrumentation's span says what this call used."""
         self._model = model
         self._span = self._current = None
         if self._other is None and not endpoint.is_retrieval:
@@ -118,9 +121,9 @@ class Exchange:
         """
         return _Sending(self)
 
-    def scope(self) -> context.Context:
-        """Return the context that the transports below see."""
-        scope = context.set_value(_IN_CALL, True, without_baggage(self._context))
+    def scope(self, sending: "_Sending") -> context.Context:
+        """Return the context that the transports below see while the call is being sent."""
+        scope = context.set_value(_IN_CALL, sending, without_baggage(self._context))
         return scope if self._current is None else trace.set_span_in_context(self._current, scope)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
@@ -285,9 +288,10 @@ class Exchange:
             fresh[semconv.TIME_TO_FIRST_CHUNK] = first_chunk - self._started
         if self._span is None:
             said = self._attributes | fresh
-            if self._other is not None:
+            if self._other is not None and (self._is_told or not span.has_usage(self._other)):
                 if self._other.is_recording():
                     span.complete(self._other, said)
+                    self._is_told = True
                     self._write_parts(fresh, end_ns)
                     return
                 # It ended before the body did, or before its tokens were counted: say it ourselves.
@@ -310,22 +314,30 @@ class Exchange:
 
 
 class _Sending:
-    """Sets the context of a call for the time of a `with`."""
+    """Sets the context of a call for the time of a `with`.
 
-    __slots__ = ("_exchange", "_token")
+    A task or thread that was started meanwhile keeps the context: then `is_on` is False, and its
+    own calls count.
+    """
+
+    __slots__ = ("_exchange", "_token", "is_on")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self.is_on = True
         self._token: Token[context.Context] | None = None
 
     def __enter__(self) -> None:
         try:
-            self._token = context.attach(self._exchange.scope())
+            self._token = context.attach(self._exchange.scope(self))
         except Exception as failure:  # noqa: BLE001  ours, not the application's
             note("set the context of a call", failure)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.is_on = False
+        exchange = self._exchange
+        del self._exchange  # whoever keeps the context must not keep the call
         if self._token is not None:
             context.detach(self._token)
         if error is not None:
-            self._exchange.fail(error)
+            exchange.fail(error)

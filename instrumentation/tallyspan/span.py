@@ -11,6 +11,7 @@ from tallyspan.answer import Answer, Part
 from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS, Usage
 
+_BOOKED = {"provider", "estimated"}
 CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
 
 _THEIRS = {
@@ -57,7 +58,16 @@ def open_call_span(model: str) -> Span | None:
         return None
     if model and attributes.get(semconv.REQUEST_MODEL) not in {None, model}:
         return None
-    return span
+    return None if has_usage(span) else span
+
+
+def has_usage(span: Span) -> bool:
+    """Whether we have written a call's usage into another's span: a second call there is its own.
+
+    One span may be around several requests, as where an SDK calls the tools that a model asks for.
+    """
+    attributes = getattr(span, "attributes", None) or {}
+    return attributes.get(semconv.USAGE_SOURCE) in _BOOKED
 
 
 def start(

@@ -23,6 +23,10 @@ STAND_IN = "o200k_base"
 SHIPPED = ("o200k_base", "cl100k_base")
 _URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 _loading = threading.Lock()
+# A child of a fork in the middle of it would have locks, tiktoken's too, that nobody ever opens.
+os.register_at_fork(
+    before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release
+)
 
 
 def count(text: str, model: str) -> int:

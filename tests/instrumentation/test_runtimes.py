@@ -165,6 +165,28 @@ os.waitpid(pid, 0)
         assert call[semconv.USAGE_SOURCE] == "estimated"
 
 
+def test_a_fork_while_a_vocabulary_is_loaded_leaves_a_child_that_counts(server: str) -> None:
+    program = (
+        PIPELINE
+        + """
+import time
+from tallyspan import tokenizer
+loaded = []
+estimator.submit(lambda: loaded.append(tokenizer.count("hi", "gpt-5")))
+while not tokenizer._loading.locked():
+    time.sleep(0.001)
+pid = os.fork()
+if pid == 0:
+    estimator.submit(lambda: loaded.append(tokenizer.count("hi", "gpt-5")))
+    estimator.flush(30)
+    print(loaded[-1:], os.environ.get("TIKTOKEN_CACHE_DIR"), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    )
+    assert child(program, server).split() == ["[1]", "None"]
+
+
 def test_a_process_that_cannot_export_still_exits_soon(server: str) -> None:
     program = """
 import sys, httpx, tallyspan

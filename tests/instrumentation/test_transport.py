@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import tallyspan
 from tallyspan import exchange, guard, semconv
 from tallyspan.estimate import estimator
+from tallyspan.sampling import CallTracer
 from tallyspan_collector.demo import provider, traffic
 from tallyspan_collector.demo.recordings import Recording, load
 
@@ -284,6 +285,80 @@ def test_a_span_another_instrumentation_opened_is_completed_not_doubled(
     assert said["gen_ai.usage.input_tokens"] == 9
     assert said[semconv.ENDPOINT_ID] == "api.openai.com"
     assert said["user.id"] == "theirs"
+
+
+@pytest.mark.parametrize("is_parallel", [False, True])
+def test_a_second_call_inside_anothers_span_is_a_call_of_its_own(
+    is_parallel: bool,
+    tracing: tuple[TracerProvider, InMemorySpanExporter],
+    spans: InMemorySpanExporter,
+) -> None:
+    opened = {semconv.OPERATION: "chat", semconv.REQUEST_MODEL: "gpt-5-mini"}
+    answers = [ANSWER, {**ANSWER, "id": "c2", "usage": {"prompt_tokens": 70, "total_tokens": 75}}]
+    tracer = CallTracer(tracing[0], "tests", "1", is_always_on=False)
+    url = ("https", "api.openai.com", None, "/v1/chat/completions")
+    with tracing[0].get_tracer("other").start_as_current_span("chat", attributes=opened):
+        calls = []
+        for answer in answers:
+            made = exchange.begin(tracer, "POST", url, json.dumps(BODY).encode())
+            assert made is not None
+            made.answered(200, {"content-type": "application/json"})
+            made.feed(json.dumps(answer).encode())
+            calls.append(made)
+            if not is_parallel:
+                made.end()
+        for made in calls:
+            made.end()
+
+    second, first = spans.get_finished_spans()
+    assert (first.attributes or {})["gen_ai.usage.input_tokens"] == 9
+    assert (second.attributes or {})["gen_ai.usage.input_tokens"] == 70
+    assert (second.attributes or {})[semconv.RESPONSE_ID] == "c2"
+    assert semconv.CALL_ID not in (second.attributes or {})
+    assert second.parent is not None
+    assert second.parent == first.context
+
+
+def test_a_failed_attempt_inside_anothers_span_leaves_it_to_the_next(
+    tracing: tuple[TracerProvider, InMemorySpanExporter], spans: InMemorySpanExporter
+) -> None:
+    opened = {semconv.OPERATION: "chat", semconv.REQUEST_MODEL: "gpt-5-mini"}
+    answers = [httpx2.Response(503), httpx2.Response(200, json=ANSWER)]
+    with (
+        httpx2.Client(transport=httpx2.MockTransport(lambda _: answers.pop(0))) as client,
+        tracing[0].get_tracer("other").start_as_current_span("chat", attributes=opened),
+    ):
+        client.post(URL, json=BODY)
+        client.post(URL, json=BODY)
+
+    assert only(spans)["gen_ai.usage.input_tokens"] == 9
+
+
+def test_the_calls_of_a_task_that_was_started_while_another_was_sent_are_seen(
+    spans: InMemorySpanExporter,
+) -> None:
+    async def run() -> None:
+        is_sent = asyncio.Event()
+        tasks: list[asyncio.Task[None]] = []
+
+        async def refresh() -> None:
+            await is_sent.wait()
+            async with httpx.AsyncClient(transport=answering(httpx)) as client:
+                await client.post(URL, json=BODY)
+
+        async def handle(_: httpx.Request) -> httpx.Response:
+            if not tasks:
+                tasks.append(asyncio.create_task(refresh()))
+            return httpx.Response(200, json=ANSWER)
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
+            await client.post(URL, json=BODY)
+        is_sent.set()
+        await tasks[0]
+
+    asyncio.run(run())
+
+    assert len(spans.get_finished_spans()) == 2
 
 
 def test_a_span_of_another_kind_becomes_the_parent(
