@@ -132,7 +132,9 @@ def read_as(dialect: Dialect, attributes: dict[str, Any], number: int = 1) -> Re
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
     with running_collector(tmp_path_factory.mktemp("store")) as collector:
-        yield Encoder(collector.client, TABLE)
+        encoder = Encoder(collector.client, TABLE)
+        encoder.open()
+        yield encoder
 
 
 @pytest.mark.parametrize("dialect", EVERY, ids=lambda dialect: dialect.name)
