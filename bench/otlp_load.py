@@ -149,9 +149,7 @@ async def send(
     async def sender(number: int) -> None:
         call = calls[number % len(calls)]
         turn = number
-        is_first = True
-        while is_first or time.monotonic() < until:
-            is_first = False
+        while True:
             body = requests[turn % len(requests)].replace(MARK, os.urandom(len(MARK)))
             turn += 1
             while True:
@@ -166,6 +164,8 @@ async def send(
             sent.seconds.append(time.perf_counter() - started)
             sent.requests += 1
             sent.spans += spans
+            if time.monotonic() >= until:
+                return
 
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     until = time.monotonic() + seconds

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
 
-from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan.usage import Usage
 
 
 class Flag(StrEnum):
@@ -98,5 +98,3 @@ class Call:
 FIELDS = tuple(each.name for each in fields(Call))
 values_of = attrgetter(*FIELDS)
 """Returns what a call says, in the order of `FIELDS`."""
-counts_of = attrgetter(*TOKEN_FIELDS)
-"""Returns the token counts of a `Usage`, in the order of `TOKEN_FIELDS`."""

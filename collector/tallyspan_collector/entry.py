@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.call import FIELDS, Call, counts_of, values_of
+from tallyspan.usage import TOKEN_FIELDS, counts_of
+from tallyspan_collector.call import FIELDS, Call, values_of
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Unpriced

@@ -74,7 +74,6 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
         audit_log = AuditLog(client)
         asking = stack.enter_context(late(lambda: limit(connect(url))))
-        prices = PriceWatch(config.prices, config.data_dir)
         admin = HttpServer(
             create_app(
                 asking,

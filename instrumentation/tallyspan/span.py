@@ -1,7 +1,5 @@
 """An exchange as one CLIENT span: opened with the request, closed when the body is over."""
 
-from operator import attrgetter
-
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
@@ -9,7 +7,7 @@ from opentelemetry.util.types import AttributeValue
 from tallyspan import semconv
 from tallyspan.answer import Answer, Part
 from tallyspan.sampling import CallTracer
-from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
 _BOOKED = {"provider", "estimated"}
 CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
@@ -41,7 +39,6 @@ _SHARED_WITH_PARTS = {
 
 Attributes = dict[str, AttributeValue]
 _COUNT_NAMES = tuple(semconv.USAGE_ATTRIBUTES[field] for field in TOKEN_FIELDS)
-_counts_of = attrgetter(*TOKEN_FIELDS)
 
 
 def open_call_span(model: str) -> Span | None:
@@ -123,7 +120,7 @@ def counts(usage: Usage) -> Attributes:
     """Return the attributes of the counts that were stated."""
     return {
         name: tokens
-        for name, tokens in zip(_COUNT_NAMES, _counts_of(usage), strict=True)
+        for name, tokens in zip(_COUNT_NAMES, counts_of(usage), strict=True)
         if tokens is not None
     }
 

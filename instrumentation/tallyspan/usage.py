@@ -1,6 +1,7 @@
 """What a provider says a call used, in one convention whatever the provider's own is."""
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 
 # Never changed once made; `frozen` would take four times as long to make one, and a span has one.
@@ -36,3 +37,5 @@ class Usage:
 
 
 TOKEN_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Usage))
+counts_of = attrgetter(*TOKEN_FIELDS)
+"""Returns the counts of a `Usage`, in the order of `TOKEN_FIELDS`."""

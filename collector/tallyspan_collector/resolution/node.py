@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from tallyspan.usage import Usage
-from tallyspan_collector.call import FIELDS, Call, counts_of, values_of
+from tallyspan.usage import Usage, counts_of
+from tallyspan_collector.call import FIELDS, Call, values_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.entry import Cost
 
