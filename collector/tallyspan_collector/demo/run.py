@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from prometheus_client.parser import text_string_to_metric_families
 
 import tallyspan
 from tallyspan_clickhouse.engine import connect
@@ -42,6 +44,7 @@ _STATED = """
         sumIf(cost_usd, usage_source != 'estimated') AS cost_usd
     FROM calls WHERE start_time >= {start:DateTime64(6, 'UTC')}
 """  # what providers stated; counts we estimated have no recording to be held against
+WAITING = {"tallyspan_spool_requests", "tallyspan_spool_batches"}
 START_SECONDS = 60
 FLUSH_MILLISECONDS = 30_000
 
@@ -58,6 +61,7 @@ def main(*, once: bool, data_dir: Path | None) -> int:
             started_at = datetime.now(UTC) - timedelta(seconds=1)
             _say(f"replaying {len(chosen)} recorded calls through openai, anthropic, google-genai")
             replay(chosen, addresses["otlp_grpc"])
+            settle(addresses["admin"])
             url = running_url(folder, "tallyspan_reader")
             if url is None:
                 raise TallyspanError("the local store is not running; see its log in --data-dir")
@@ -101,6 +105,24 @@ def replay(chosen: Sequence[Recording], otlp_grpc: str) -> None:
         tallyspan.uninstrument()
         tracing.force_flush(FLUSH_MILLISECONDS)
         tracing.shutdown()
+
+
+def settle(admin: str) -> None:
+    """Wait until all that was acknowledged is in the ledger, and its rollups."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        with urlopen(f"{admin}/metrics") as answer:  # noqa: S310  our own collector
+            found = text_string_to_metric_families(answer.read().decode())
+            waiting = sum(
+                sample.value
+                for family in found
+                for sample in family.samples
+                if sample.name in WAITING
+            )
+        if not waiting:
+            return
+        time.sleep(0.05)
+    raise TallyspanError(f"the collector does not book what it has: see {admin}/readyz")
 
 
 def _call(clients: Sdks, recording: Recording, number: int) -> None:
