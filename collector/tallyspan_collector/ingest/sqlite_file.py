@@ -6,6 +6,7 @@ from pathlib import Path
 from tallyspan_collector.errors import SpoolError
 
 PAGE_BYTES = 16_384
+CACHE_KIB = 16_384
 BUSY_SECONDS = 30
 
 
@@ -22,6 +23,7 @@ def open_file(path: Path, schema: str, what: str, if_moved: str) -> sqlite3.Conn
         )
         path.chmod(0o600)  # what waits may hold prompts
         file.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        file.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         file.execute("PRAGMA journal_mode=WAL")
         file.execute("PRAGMA synchronous=FULL")
         file.execute("PRAGMA wal_autocheckpoint=1000")

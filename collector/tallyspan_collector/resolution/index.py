@@ -24,19 +24,17 @@ import lz4.block
 from tallyspan_collector.call import Call
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.resolution.node import Trace, pack_lone, unpack_lone
+from tallyspan_collector.resolution.numbered import Numbered, find_rows
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS traces_{n}
     (id INTEGER PRIMARY KEY, touched_ms INTEGER NOT NULL, is_waiting INTEGER NOT NULL,
      state BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS waiting_{n} ON traces_{n} (touched_ms) WHERE is_waiting;
-CREATE TABLE IF NOT EXISTS lone_{n} (id INTEGER PRIMARY KEY, place INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS chunks_{n} (chunk INTEGER PRIMARY KEY, calls BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS places_{n}
-    (id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, emitter INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS moved_{n} (id INTEGER PRIMARY KEY, trace INTEGER NOT NULL);
 """
-_TABLES = ("traces", "lone", "chunks", "places", "moved")
+_TABLES = ("traces", "chunks", "moved")
 _TURN = "CREATE TABLE IF NOT EXISTS trace_turn (one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)"
 CHUNK = 32
 RECENT = 8_192
@@ -59,10 +57,8 @@ def look_up(file: sqlite3.Connection, key: int) -> Trace | None:
         row = file.execute(f"SELECT state FROM traces_{turn} WHERE id = ?", (key,)).fetchone()
         if row:
             return Trace.load(row[0])
-    for turn in turns:
-        row = file.execute(f"SELECT place FROM lone_{turn} WHERE id = ?", (key,)).fetchone()
-        if row:
-            return Trace.of_one(*_lone(file, turn, row[0] // CHUNK, [row[0] % CHUNK])[0])
+    for turn, (_, place) in reversed(find_rows(file, "lone", [key], turns[0])):
+        return Trace.of_one(*_lone(file, turn, place // CHUNK, [place % CHUNK])[0])
     return None
 
 
@@ -96,35 +92,29 @@ class TraceIndex:
         self._window_ms = window_seconds * 1000
         self._recent: dict[int, tuple[Call, Cost]] = {}
         file.executescript(_SCHEMA.format(n=0) + _SCHEMA.format(n=1) + _TURN)
+        self._lone = Numbered(file, "lone", ("place",))
+        self._places = Numbered(file, "places", ("trace", "emitter"))
 
     def find(self, keys: Collection[int], now_ms: int) -> dict[int, Trace]:
         """Return what is known of those traces."""
         asked = json.dumps(list(keys))
+        turns = self._turns(now_ms)
         found: dict[int, Trace] = {}
-        lone: dict[int, tuple[int, int]] = {}
-        for turn in reversed(self._turns(now_ms)):  # the current one has the last word
+        for turn in reversed(turns):  # the current one has the last word
             found |= self._load(turn, "id IN (SELECT value FROM json_each(?))", asked)
-            rows = self._file.execute(
-                f"SELECT id, place FROM lone_{turn} WHERE id IN (SELECT value FROM json_each(?))",
-                (asked,),
-            )
-            lone |= {key: (turn, place) for key, place in rows}
+        lone = {key: (turn, place) for turn, (key, place) in self._lone.find(keys, turns[0])}
         return self._unpack({key: at for key, at in lone.items() if key not in found}) | found
 
     def moved(self, keys: Collection[int]) -> dict[int, int]:
         """Return those traces that moved into others, and where they are now."""
         return whereabouts(self._file, keys)
 
-    def places(self, asked: Collection[int]) -> dict[int, tuple[int, int]]:
+    def places(self, asked: Collection[int], now_ms: int) -> dict[int, tuple[int, int]]:
         """Return place -> the trace whose call was the first there, and the call's emitter."""
-        found: dict[int, tuple[int, int]] = {}
-        for turn in (0, 1):
-            rows = self._file.execute(
-                f"SELECT id, trace, emitter FROM places_{turn}"
-                " WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(asked)),),
-            )
-            found |= {place: (trace, emitter) for place, trace, emitter in rows}
+        turn, _ = self._turns(now_ms)
+        found = {
+            place: (trace, emitter) for _, (place, trace, emitter) in self._places.find(asked, turn)
+        }
         moved = self.moved({trace for trace, _ in found.values()})
         return {
             place: (moved.get(trace, trace), emitter) for place, (trace, emitter) in found.items()
@@ -133,11 +123,7 @@ class TraceIndex:
     def take_places(self, taken: Mapping[int, tuple[int, int]], now_ms: int) -> None:
         """Remember calls that were the first at a place: by trace and emitter."""
         turn, _ = self._turns(now_ms)
-        self._file.executemany(
-            f"INSERT OR IGNORE INTO places_{turn} VALUES (?, ?, ?)",
-            # in their order, so that each page of the table is met once
-            sorted((place, *by) for place, by in taken.items()),
-        )
+        self._places.add(((place, *by) for place, by in taken.items()), turn)
 
     def move(self, moved: Mapping[int, int], now_ms: int) -> None:
         """Remember that traces moved into others, which have all of them from now on."""
@@ -146,10 +132,10 @@ class TraceIndex:
             f"INSERT OR REPLACE INTO moved_{current} VALUES (?, ?)", moved.items()
         )
         for turn in (0, 1):
-            for table in ("traces", "lone"):
-                self._file.executemany(
-                    f"DELETE FROM {table}_{turn} WHERE id = ?", [(key,) for key in moved]
-                )
+            self._file.executemany(
+                f"DELETE FROM traces_{turn} WHERE id = ?", [(key,) for key in moved]
+            )
+        self._lone.delete(moved)
 
     def quiet(self, since_ms: int, now_ms: int) -> dict[int, Trace]:
         """Return the traces that wait and were not touched since then."""
@@ -190,10 +176,7 @@ class TraceIndex:
                 for start in range(0, len(ordered), CHUNK)
             ],
         )
-        self._file.execute(
-            f"INSERT OR REPLACE INTO lone_{turn} SELECT value, ? + key FROM json_each(?)",
-            (first * CHUNK, json.dumps([key for key, _ in ordered])),
-        )
+        self._lone.add_counted([key for key, _ in ordered], first * CHUNK, turn)
         recent = self._recent
         recent |= ordered[-RECENT:]
         for key in list(islice(recent, max(0, len(recent) - RECENT))):
@@ -233,9 +216,13 @@ class TraceIndex:
                 for turn in old
                 for row in self._file.execute(f"SELECT * FROM traces_{turn} WHERE is_waiting")
             ]
+            for rows in (self._lone, self._places):
+                rows.settle(last % 2)
             for turn in old:
                 for table in _TABLES:
                     self._file.execute(f"DELETE FROM {table}_{turn}")
+                self._lone.forget(turn)
+                self._places.forget(turn)
             self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?)", waiting)
         if row is None or epoch > last:
             self._file.execute("INSERT OR REPLACE INTO trace_turn VALUES (1, ?)", (epoch,))

@@ -110,7 +110,7 @@ class Resolver:
         ]
         if not here:
             return
-        first = self._index.places({meeting.place for meeting, _ in here})
+        first = self._index.places({meeting.place for meeting, _ in here}, now)
         known |= self._index.find({trace for trace, _ in first.values()} - by_trace.keys(), now)
         into: dict[int, int] = {}
         for (place, emitter, is_guess), key in here:

@@ -1,0 +1,110 @@
+"""Rows by 63-bit number in SQLite, for numbers that come in no order, by the million.
+
+A row put straight into a table of millions dirties a page of its own, so a batch would write the
+table nearly whole. New rows are gathered in a small table and moved into the large one together, in
+their order: each page is then written once for many rows.
+
+Two large tables take turns, so that forgetting is one DELETE; the small one belongs to the current.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+
+YOUNG_ROWS = 65_536
+_ASKED = "id IN (SELECT value FROM json_each(?))"
+
+
+def find_rows(
+    file: sqlite3.Connection, name: str, ids: Collection[int], turn: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the rows of those numbers, each after its turn; the youngest are last."""
+    asked = json.dumps(list(ids))
+    parts = ((1 - turn, 1 - turn), (turn, turn), (turn, "young"))
+    return [
+        (of, row)
+        for of, part in parts
+        for row in file.execute(f"SELECT * FROM {name}_{part} WHERE {_ASKED}", (asked,))
+    ]
+
+
+class Numbered:
+    """One such table, `name`, of integer columns; all calls belong to the caller's transaction.
+
+    `turn` is 0 or 1: the table that new rows end in.
+    """
+
+    def __init__(self, file: sqlite3.Connection, name: str, columns: Sequence[str] = ()) -> None:
+        self._file = file
+        self._name = name
+        self._young_rows = 0
+        said = "".join(f", {column} INTEGER NOT NULL" for column in columns)
+        for part in ("0", "1", "young"):
+            file.execute(f"CREATE TABLE IF NOT EXISTS {name}_{part} (id INTEGER PRIMARY KEY{said})")
+        self._values = ", ".join("?" * (1 + len(columns)))
+
+    def find(self, ids: Collection[int], turn: int) -> list[tuple[int, tuple[int, ...]]]:
+        """Return the rows of those numbers, each after its turn; the youngest are last."""
+        return find_rows(self._file, self._name, ids, turn)
+
+    def claim(self, ids: Collection[int], turn: int) -> set[int]:
+        """Add the numbers that neither turn has; return them."""
+        asked = json.dumps(sorted(ids))
+        name = self._name
+        fresh = {
+            number
+            for (number,) in self._file.execute(
+                f"INSERT OR IGNORE INTO {name}_young SELECT value FROM json_each(?) RETURNING id",
+                (asked,),
+            )
+        }
+        known = {
+            number
+            for part in (0, 1)
+            for (number,) in self._file.execute(
+                f"SELECT id FROM {name}_{part} WHERE {_ASKED}", (asked,)
+            )
+        }
+        self._grown(len(fresh), turn)
+        return fresh - known
+
+    def add(self, rows: Iterable[tuple[int, ...]], turn: int) -> None:
+        """Add rows, in place of what their numbers had."""
+        ordered = sorted(rows)
+        self._file.executemany(
+            f"INSERT OR REPLACE INTO {self._name}_young VALUES ({self._values})",
+            ordered,
+        )
+        self._grown(len(ordered), turn)
+
+    def add_counted(self, ids: Sequence[int], first: int, turn: int) -> None:
+        """Add numbers whose one column counts up from `first`, in place of what they had."""
+        self._file.execute(
+            f"INSERT OR REPLACE INTO {self._name}_young SELECT value, ? + key FROM json_each(?)",
+            (first, json.dumps(ids)),
+        )
+        self._grown(len(ids), turn)
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Forget those numbers."""
+        asked = json.dumps(list(ids))
+        for part in (0, 1, "young"):
+            self._file.execute(f"DELETE FROM {self._name}_{part} WHERE {_ASKED}", (asked,))
+
+    def settle(self, turn: int) -> None:
+        """Move the young rows into the large table of this turn."""
+        name = self._name
+        self._file.execute(
+            f"INSERT OR REPLACE INTO {name}_{turn} SELECT * FROM {name}_young ORDER BY id"
+        )
+        self._file.execute(f"DELETE FROM {name}_young")
+        self._young_rows = 0
+
+    def forget(self, turn: int) -> None:
+        """Forget what this turn has; the young are not of it."""
+        self._file.execute(f"DELETE FROM {self._name}_{turn}")
+
+    def _grown(self, rows: int, turn: int) -> None:
+        self._young_rows += rows
+        if self._young_rows >= YOUNG_ROWS:
+            self.settle(turn)
