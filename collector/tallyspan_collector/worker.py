@@ -43,8 +43,8 @@ _log = structlog.get_logger()
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where there is one; the threads that load give way to it soon.
 
-    At Python's 5 ms an acknowledgement waits for several turns of the loader: under full load p99
-    was 156 ms at 2 ms, and is 70 ms at 0.1 ms, at the same CPU.
+    At Python's 5 ms an acknowledgement waits for several turns of the loader (`ingest/pace.py` is
+    the other half): under full load p99 was 156 ms at 2 ms and 70 ms at 0.1 ms, at the same CPU.
     """
     without_data_frames()
     sys.setswitchinterval(0.0001)

@@ -16,12 +16,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import lz4.block
 
-from tallyspan_collector.errors import OverloadedError, SpoolError
+from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.ingest.sqlite_file import open_file, refusal
 
 GROUP_REQUESTS = 256
@@ -32,6 +32,7 @@ CHECKPOINT_BYTES = 8 << 20
 """So much is written between two checkpoints."""
 LOG_PAGES = 8_000
 """SQLite's log may grow to so many pages before the writer itself makes a checkpoint."""
+_LAST_ID = (1 << 63) - 1
 TRACES, LOGS = "traces", "logs"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
@@ -48,14 +49,22 @@ CREATE TABLE IF NOT EXISTS dead (
 class Request:
     """An OTLP request that was acknowledged; `source` names the key it came with.
 
-    `kind` is OTLP's signal: traces or logs.
+    `packed` is its body in LZ4, `kind` OTLP's signal: traces or logs.
     """
 
     id: int
     received_ms: int
     source: str
-    blob: bytes
+    packed: bytes
     kind: str = TRACES
+
+    def body(self) -> bytes:
+        """Return the request as it came. Raises `DecodeError` if the bytes on disk are others."""
+        try:
+            body: bytes = lz4.block.decompress(self.packed)
+        except (lz4.block.LZ4BlockError, ValueError) as error:
+            raise DecodeError(f"the spool has other bytes than were put there: {error}") from None
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ class _Burial:
 
 
 class _Wake:
-    """There is something to forget."""
+    """There is something to forget, or another process may have given requests back."""
 
 
 _WAKE = _Wake()
@@ -153,6 +162,7 @@ class Spool:
         (self._committed,) = self._file.execute(
             "SELECT ifnull(max(id), 0) FROM requests"
         ).fetchone()
+        self._written = self._committed
         self._handing_on = threading.Condition()
         self._memory: deque[Request] = deque()
         self._memory_bytes = 0
@@ -160,6 +170,7 @@ class Spool:
         self._forget_until = self._forgotten = 0
         self._requests: int
         (self._requests,) = self._file.execute("SELECT count() FROM requests").fetchone()
+        self._awaited = 0
         self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._writer = threading.Thread(target=self._write, name="spool", daemon=True)
         self._writer.start()
@@ -174,6 +185,11 @@ class Spool:
         """Requests that are not planned as a batch yet."""
         return self._requests
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether senders wait for their requests to be on disk."""
+        return self._awaited > 0
+
     async def put(self, source: str, blob: bytes, kind: str = TRACES) -> None:
         """Return once the request is on disk; `kind` is traces or logs.
 
@@ -185,41 +201,64 @@ class Spool:
             )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._commands.put(_Put(source, lz4.block.compress(blob), kind, loop, done))
-        await done
+        self._awaited += 1
+        try:
+            self._commands.put(_Put(source, blob, kind, loop, done))
+            await done
+        finally:
+            self._awaited -= 1
 
     def take(self, wait_seconds: float) -> list[Request]:
-        """Return the next requests in order, unpacked; nothing if none comes in time."""
+        """Return the next requests in order; nothing if none comes in time. Raises `SpoolError`."""
         with self._handing_on:
             if self._cursor >= self._committed:
                 self._handing_on.wait(wait_seconds)
-            if self._cursor >= self._committed and not self._has_grown():
+            if self._cursor >= self._committed and self._has_grown():
+                self._commands.put(_WAKE)
+                self._handing_on.wait(wait_seconds)
+            if self._cursor >= self._committed:
                 return []
             if self._memory and self._memory[0].id == self._cursor + 1:
                 taken = [
                     self._memory.popleft() for _ in range(min(TAKEN_AT_ONCE, len(self._memory)))
                 ]
-                self._memory_bytes -= sum(len(request.blob) for request in taken)
+                self._memory_bytes -= sum(len(request.packed) for request in taken)
                 self._cursor = taken[-1].id
-                return [_unpacked(request) for request in taken]
+                return taken
             until = self._memory[0].id if self._memory else self._committed + 1
-        rows = self._reading.execute(
-            "SELECT id, received_ms, source, blob, kind FROM requests WHERE id > ? AND id < ?"
-            " ORDER BY id LIMIT ?",
-            (self._cursor, until, TAKEN_AT_ONCE),
-        ).fetchall()
+        taken = self._from_file(until)
         with self._handing_on:
-            self._cursor = rows[-1][0] if rows else until - 1
-        return [_unpacked(Request(*row)) for row in rows]
+            self._cursor = taken[-1].id if taken else until - 1
+        return taken
+
+    def _from_file(self, until: int) -> list[Request]:
+        """Return the next requests before that one, as many as may be in memory."""
+        taken: list[Request] = []
+        size = 0
+        try:
+            for row in self._reading.execute(
+                "SELECT id, received_ms, source, blob, kind FROM requests WHERE id > ? AND id < ?"
+                " ORDER BY id LIMIT ?",
+                (self._cursor, until, TAKEN_AT_ONCE),
+            ):
+                taken.append(Request(*row))
+                size += len(taken[-1].packed)
+                if size >= MEMORY_BYTES:
+                    break
+        except sqlite3.Error as error:
+            raise SpoolError(f"the spool {self.path} cannot be read: {error}") from None
+        return taken
 
     def _has_grown(self) -> bool:
-        """Look for what another process gave back (`tallyspan spool replay`)."""
-        (last,) = self._reading.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
-        if last <= self._committed:
-            return False
-        self._committed = last
-        self._requests += 1
-        return True
+        """Whether the file has more than the writer told of: `tallyspan spool replay` adds to it.
+
+        It may also be about to tell of its own; the writer knows which, and counts.
+        """
+        try:
+            (last,) = self._reading.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
+        except sqlite3.Error as error:
+            raise SpoolError(f"the spool {self.path} cannot be read: {error}") from None
+        return bool(last > self._committed)
 
     def resume(self, until: int) -> None:
         """Begin after this request: an earlier process planned all up to it."""
@@ -274,8 +313,12 @@ class Spool:
         burials = [command for command in group if isinstance(command, _Burial)]
         now = time.time_ns() // 1_000_000
         stored: list[Request] = []
+        replayed = (0, 0, self._written)
         file = self._file
         try:
+            # here, not where they arrive: the thread that answers senders has enough to do
+            for put in puts:
+                put.blob = lz4.block.compress(put.blob)
             file.execute("BEGIN IMMEDIATE")
             for put in puts:
                 row = file.execute(
@@ -283,25 +326,27 @@ class Spool:
                     (now, put.source, put.blob, put.kind),
                 )
                 stored.append(Request(int(row.lastrowid or 0), now, put.source, put.blob, put.kind))
+            is_woken = len(puts) + len(burials) < len(group)
+            if is_woken or (stored and stored[0].id > self._written + 1):
+                replayed = _between(file, self._written, stored[0].id if stored else _LAST_ID)
             gone = [_bury(file, each, now) for each in burials]
             if (until := self._forget_until) > self._forgotten:
                 gone.append(_delete(file, "id <= ?", until))
             file.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             self._refuse(puts, burials, error)
             return
         self.last_error = ""
         self._logged_bytes += sum(len(put.blob) for put in puts)
         self._forgotten = until
-        self._hand_on(stored, gone)
+        self._written = stored[-1].id if stored else replayed[2]
+        self._hand_on(stored, gone, replayed)
         for burial in burials:
             burial.done.set_result(None)
         for loop, done in _by_loop(puts):
             _tell(loop, done, None)
 
-    def _refuse(
-        self, puts: Sequence[_Put], burials: Sequence[_Burial], error: sqlite3.Error
-    ) -> None:
+    def _refuse(self, puts: Sequence[_Put], burials: Sequence[_Burial], error: Exception) -> None:
         if self._file.in_transaction:
             self._file.execute("ROLLBACK")
         self.last_error = f"the spool {self.path} cannot be written: {error}"
@@ -310,26 +355,36 @@ class Spool:
         for loop, done in _by_loop(puts):
             _tell(loop, done, SpoolError(self.last_error))
 
-    def _hand_on(self, stored: Sequence[Request], gone: Sequence[tuple[int, int]]) -> None:
+    def _hand_on(
+        self,
+        stored: Sequence[Request],
+        gone: Sequence[tuple[int, int]],
+        replayed: tuple[int, int, int],
+    ) -> None:
         with self._handing_on:
-            self._requests -= sum(requests for requests, _ in gone)
-            self._bytes -= sum(freed for _, freed in gone)
-            if not stored:
-                return
+            self._requests += replayed[0] - sum(requests for requests, _ in gone)
+            self._bytes += replayed[1] - sum(freed for _, freed in gone)
+            self._committed = self._written
             tail = self._memory[-1].id if self._memory else self._cursor
             for request in stored:
                 if request.id == tail + 1 and self._memory_bytes < MEMORY_BYTES:
                     self._memory.append(request)
-                    self._memory_bytes += len(request.blob)
+                    self._memory_bytes += len(request.packed)
                     tail = request.id
-                self._bytes += len(request.blob)
+                self._bytes += len(request.packed)
             self._requests += len(stored)
-            self._committed = stored[-1].id
-            self._handing_on.notify()
+            if self._committed > self._cursor:
+                self._handing_on.notify()
 
 
-def _unpacked(request: Request) -> Request:
-    return replace(request, blob=lz4.block.decompress(request.blob))
+def _between(file: sqlite3.Connection, after: int, before: int) -> tuple[int, int, int]:
+    """Return how many requests there are between two ids, their bytes, and the last one's id."""
+    requests, size, last = file.execute(
+        "SELECT count(), ifnull(sum(length(blob)), 0), ifnull(max(id), ?) FROM requests"
+        " WHERE id > ? AND id < ?",
+        (after, after, before),
+    ).fetchone()
+    return int(requests), int(size), int(last)
 
 
 def _delete(file: sqlite3.Connection, where: str, value: int) -> tuple[int, int]:
@@ -345,10 +400,9 @@ def _delete(file: sqlite3.Connection, where: str, value: int) -> tuple[int, int]
 def _bury(file: sqlite3.Connection, burial: _Burial, now_ms: int) -> tuple[int, int]:
     dead = burial.request
     kind = LOGS if dead.kind == LOGS else "request"
-    packed = lz4.block.compress(dead.blob)
     file.execute(
         "INSERT INTO dead (died_ms, kind, reason, source, blob) VALUES (?, ?, ?, ?, ?)",
-        (now_ms, kind, burial.reason, dead.source, packed),
+        (now_ms, kind, burial.reason, dead.source, dead.packed),
     )
     return _delete(file, "id = ?", dead.id)
 

@@ -5,14 +5,16 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lz4.block
 import pytest
 
-from tallyspan_collector.errors import OverloadedError, SpoolError
+from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.ingest import spool as module
 from tallyspan_collector.ingest.spool import Request, Spool, dead_letters, drop, replay
 
@@ -50,7 +52,7 @@ def test_requests_come_out_in_the_order_they_went_in(spool: Spool) -> None:
     put(spool, *blobs)
 
     taken = take_all(spool)
-    assert [request.blob for request in taken] == blobs
+    assert [request.body() for request in taken] == blobs
     assert {request.source for request in taken} == {"key"}
     assert spool.waiting == 300
 
@@ -66,7 +68,7 @@ def test_what_does_not_fit_the_memory_is_read_from_the_file(
         put(spool, *blobs[start : start + 10])
         if start == 20:
             first = spool.take(0.05)
-    assert [request.blob for request in [*first, *take_all(spool)]] == blobs
+    assert [request.body() for request in [*first, *take_all(spool)]] == blobs
     spool.close()
 
 
@@ -81,7 +83,7 @@ def test_a_request_is_there_after_a_restart_until_it_is_forgotten(path: Path) ->
     second.close()
 
     third = Spool(path, LIMIT)
-    assert [request.blob for request in requests] == [b"one", b"two"]
+    assert [request.body() for request in requests] == [b"one", b"two"]
     assert take_all(third) == []
     assert (third.waiting, third.waiting_bytes) == (0, 0)
     third.close()
@@ -95,7 +97,7 @@ def test_what_an_earlier_process_planned_is_not_handed_out_again(path: Path) -> 
 
     second = Spool(path, LIMIT)
     second.resume(planned.id)
-    assert [request.blob for request in take_all(second)] == [b"not yet"]
+    assert [request.body() for request in take_all(second)] == [b"not yet"]
     assert second.waiting == 1
     second.close()
 
@@ -154,7 +156,7 @@ def test_a_file_of_before_there_were_logs_is_taken_over_as_it_is(path: Path) -> 
     put(spool, b"another")
     replay(path, 1)
 
-    assert [(each.id, each.kind, each.blob) for each in take_all(spool)] == [
+    assert [(each.id, each.kind, each.body()) for each in take_all(spool)] == [
         (7, "traces", b"a span"),
         (8, "traces", b"another"),
         (9, "traces", b"a span"),
@@ -173,7 +175,7 @@ def test_a_request_keeps_its_kind_on_disk_and_among_the_dead(path: Path) -> None
     replay(path, dead.id)
 
     assert (request.kind, dead.kind) == ("logs", "logs")
-    assert [(each.kind, each.blob) for each in take_all(again)] == [("logs", b"a record")]
+    assert [(each.kind, each.body()) for each in take_all(again)] == [("logs", b"a record")]
     again.close()
 
 
@@ -188,11 +190,66 @@ def test_what_is_dead_is_kept_with_its_reason_and_can_come_back(path: Path) -> N
     assert [each.reason for each in dead] == ["cannot be read", "cannot be read either"]
     assert (spool.waiting, spool.waiting_bytes) == (0, 0)
     assert replay(path, dead[0].id)
-    assert [request.blob for request in take_all(spool)] == [b"poison"]
+    assert [request.body() for request in take_all(spool)] == [b"poison"]
     assert not replay(path, dead[0].id)
     assert drop(path, dead[1].id)
     assert not drop(path, dead[1].id)
     spool.close()
+
+
+@pytest.mark.parametrize("is_behind_it", [False, True])
+def test_what_another_process_gives_back_is_counted_once_it_is_found(
+    path: Path, spool: Spool, is_behind_it: bool
+) -> None:
+    put(spool, b"x" * 10_000)
+    (taken,) = take_all(spool)
+    spool.bury(taken, "unreadable")
+    spool.forget(taken.id)
+    until(lambda: (spool.waiting, spool.waiting_bytes) == (0, 0))
+
+    replay(path, dead_letters(path)[0].id)
+    if is_behind_it:
+        put(spool, b"another")
+
+    found: list[Request] = []
+    while len(found) < 1 + is_behind_it:
+        found += spool.take(10)
+    assert spool.waiting == 1 + is_behind_it
+    assert spool.waiting_bytes > 0
+    spool.forget(found[-1].id)
+    until(lambda: (spool.waiting, spool.waiting_bytes) == (0, 0))
+
+
+def test_a_look_into_the_file_before_the_writer_tells_of_a_request_does_not_count_it_twice(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_on_disk, may_tell = threading.Event(), threading.Event()
+    hand_on = spool._hand_on
+
+    def late(*said: Any) -> None:
+        is_on_disk.set()
+        may_tell.wait(10)
+        hand_on(*said)
+
+    monkeypatch.setattr(spool, "_hand_on", late)
+    sender = threading.Thread(target=put, args=(spool, b"a"))
+    sender.start()
+    assert is_on_disk.wait(10)
+    early = spool.take(0)
+    may_tell.set()
+    sender.join()
+
+    (taken,) = early or take_all(spool)
+    assert spool.waiting == 1
+    spool.forget(taken.id)
+    until(lambda: spool.waiting == 0)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_batches_of_an_older_version_are_not_lost_silently(path: Path) -> None:
@@ -216,7 +273,49 @@ def test_a_full_disk_refuses_and_what_was_taken_stays(spool: Spool) -> None:
     put(spool, b"after")
 
     assert spool.last_error == ""
-    assert [request.blob for request in take_all(spool)] == [b"before", b"after"]
+    assert [request.body() for request in take_all(spool)] == [b"before", b"after"]
+
+
+def test_a_request_whose_bytes_are_others_on_disk_is_said_and_the_others_come(
+    path: Path,
+) -> None:
+    first = Spool(path, LIMIT)
+    put(first, b"one", b"two")
+    first.close()
+    sqlite3.connect(path, isolation_level=None).execute(
+        "UPDATE requests SET blob = x'ffffffffff' WHERE id = 1"
+    )
+
+    again = Spool(path, LIMIT)
+    damaged, whole = take_all(again)
+    again.close()
+
+    with pytest.raises(DecodeError, match="other bytes than were put there"):
+        damaged.body()
+    assert whole.body() == b"two"
+
+
+def test_a_file_that_cannot_be_read_any_more_is_said(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MEMORY_BYTES", 0)
+    put(spool, b"one")
+    spool._reading.close()
+
+    with pytest.raises(SpoolError, match="cannot be read"):
+        spool.take(0)
+    spool._reading = sqlite3.connect(spool.path, check_same_thread=False)
+    assert [request.body() for request in spool.take(0)] == [b"one"]
+
+
+def test_requests_are_read_from_the_file_as_many_as_the_memory_may_hold(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MEMORY_BYTES", 0)
+    put(spool, b"one", b"two", b"three")
+    monkeypatch.setattr(module, "MEMORY_BYTES", 10)
+
+    assert [len(spool.take(0)) for _ in range(3)] == [2, 1, 0]
 
 
 def test_a_corrupt_file_is_said_and_left_alone(path: Path) -> None:
@@ -258,7 +357,7 @@ asyncio.run(main())
         acknowledged |= {line.strip().encode() for line in lines if line.endswith("\n")}
 
     spool = Spool(path, LIMIT)
-    kept = {request.blob for request in take_all(spool)}
+    kept = {request.body() for request in take_all(spool)}
     spool.close()
     assert len(acknowledged) >= 200
     assert acknowledged <= kept
@@ -277,7 +376,7 @@ def test_a_sender_that_went_away_does_not_disturb_the_others(spool: Spool) -> No
 
     asyncio.run(run())
     time.sleep(0.05)
-    assert {request.blob for request in take_all(spool)} == {b"gone", b"here"}
+    assert {request.body() for request in take_all(spool)} == {b"gone", b"here"}
 
 
 def test_the_writer_survives_an_error_of_sqlite(spool: Spool) -> None:

@@ -1,0 +1,32 @@
+"""How the loader shares a process with the senders: theirs is the first turn."""
+
+import time
+from collections.abc import Callable
+
+SENDERS_SHARE = 2
+"""Seconds left to senders that wait, for each second of work."""
+_LOOK_SECONDS = 0.002
+
+
+class Pace:
+    """Takes a rest after each piece of work, as long as `is_awaited` says that senders wait.
+
+    Python threads take turns of 0.1 ms, and an acknowledgement needs a dozen of them: beside a
+    loader that never rests it takes twice as long. What waits for the loader is on disk.
+    """
+
+    def __init__(self, is_awaited: Callable[[], bool]) -> None:
+        self._is_awaited = is_awaited
+        self._since = time.monotonic()
+
+    def begin(self) -> None:
+        """Count work from now on."""
+        self._since = time.monotonic()
+
+    def give_way(self) -> None:
+        """Let senders go first, in proportion to the work since the last rest."""
+        now = time.monotonic()
+        until = now + SENDERS_SHARE * (now - self._since)
+        while self._is_awaited() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+        self._since = time.monotonic()
