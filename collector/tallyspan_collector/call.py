@@ -1,10 +1,12 @@
 """Call: one billed LLM call as the spans said it, before it has a price."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
+from typing import Any
 
-from tallyspan.usage import Usage
+from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
 
 class Flag(StrEnum):
@@ -98,3 +100,13 @@ class Call:
 FIELDS = tuple(each.name for each in fields(Call))
 values_of = attrgetter(*FIELDS)
 """Returns what a call says, in the order of `FIELDS`."""
+
+Columns = dict[str, Sequence[Any]]
+"""Field of `Call` -> the values of several; in place of `usage` the counts in it."""
+
+
+def columns_of(calls: Sequence[Call]) -> Columns:
+    """Return what calls say, field by field, in their order."""
+    said: Columns = dict(zip(FIELDS, zip(*map(values_of, calls), strict=True), strict=True))
+    counts = zip(*map(counts_of, said.pop("usage")), strict=True)
+    return said | dict(zip(TOKEN_FIELDS, counts, strict=True))

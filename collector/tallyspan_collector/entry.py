@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tallyspan.usage import TOKEN_FIELDS, counts_of
-from tallyspan_collector.call import FIELDS, Call, values_of
+from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Unpriced
@@ -94,19 +94,18 @@ def _payer(call: Call, directory: Directory) -> tuple[str, str]:
 
 
 def columns(
-    calls: Sequence[Call],
+    said: Columns,
     costs: Sequence[Cost],
     batch_id: int,
     ingested_ms: int,
     reversals: int = 0,
 ) -> dict[str, Sequence[object]]:
-    """Return column name -> values of a batch; `costs` in the order of the calls.
+    """Return column name -> values of a batch of calls; `costs` in their order.
 
     The last `reversals` of the calls are taken back: their amounts are negated, but for those in
     `costs`, which are negated already.
     """
-    said = dict(zip(FIELDS, zip(*map(values_of, calls), strict=True), strict=True))
-    added = len(calls) - reversals
+    added = len(costs) - reversals
     made: dict[str, Sequence[object]] = {name: said[name] for name in _AS_SAID}
     made["start_time"] = [ns // NS_PER_US for ns in said["start_time_ns"]]
     made["duration_us"] = [
@@ -122,10 +121,8 @@ def columns(
         made[name] = [each.encode() for each in said[name]]
     made["sign"] = [1] * added + [-1] * reversals
     made["entry_kind"] = ["call"] * added + ["reversal"] * reversals
-    for name, counts in zip(
-        TOKEN_FIELDS, zip(*map(counts_of, said["usage"]), strict=True), strict=True
-    ):
-        made[name] = _taken_back(counts, added)
+    for name in TOKEN_FIELDS:
+        made[name] = _taken_back(said[name], added)
     made["units"] = [
         *said["units"][:added],
         *({name: -units for name, units in each.items()} for each in said["units"][added:]),
@@ -137,8 +134,8 @@ def columns(
             made[name.replace("_picousd", "_usd")] = usd(values)
         else:
             made[name] = values
-    made["batch_id"] = [batch_id] * len(calls)
-    made["ingested_at"] = [ingested_ms] * len(calls)
+    made["batch_id"] = [batch_id] * len(costs)
+    made["ingested_at"] = [ingested_ms] * len(costs)
     return made
 
 

@@ -16,7 +16,7 @@ from tallyspan import semconv
 from tallyspan.answer import TOKENS_LIMIT
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import Call, Flag
+from tallyspan_collector.call import Call, Flag, columns_of
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.dialects.coding_agents import CLAUDE_CODE, CODEX, GEMINI
 from tallyspan_collector.dialects.interpreter import interpret
@@ -120,7 +120,7 @@ def booked(readings: list[Reading]) -> dict[str, Any]:
         resolver.commit(made, costs)
         again = resolver.resolve(readings[:20])  # what was kept can be read back
         assert not again.calls
-    return dict(entry.columns(made.calls, costs, 1, 1)) if made.calls else {}
+    return dict(entry.columns(columns_of(made.calls), costs, 1, 1)) if made.calls else {}
 
 
 def read_as(dialect: Dialect, attributes: dict[str, Any], number: int = 1) -> Reading:

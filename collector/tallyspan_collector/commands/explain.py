@@ -149,7 +149,7 @@ def _resolved(readings: Sequence[Reading], book: PriceBook) -> list[Trace]:
         resolver = Resolver(file)
         for later, arrived in ((0, readings), (2 * QUIET_SECONDS * 1000, ())):
             made = resolver.resolve(arrived, now + later)
-            resolver.commit(made, entry.costs(made.calls, book, Directory()), now + later)
+            resolver.commit(made, entry.costs(made.calls, book, Directory()), now_ms=now + later)
         moved = whereabouts(file, {short_id(each) for each in ids})
         keys = dict.fromkeys(moved.get(short_id(each), short_id(each)) for each in ids)
         return [found for key in keys if (found := look_up(file, key)) is not None]

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import Call, Columns, columns_of
 from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.entry import Cost
@@ -262,6 +262,7 @@ class Loader:
                 by_identity.setdefault(identity(call.trace_id, call.span_id), reading)
         until = held[-1][0].id if held else None
         costs: list[Cost] = []
+        said: Columns = {}
         batch = None
         journal = self._journal
         with journal.change():
@@ -272,8 +273,8 @@ class Loader:
             )
             self._pace.give_way()
             if made.calls or made.reversals:
-                batch, costs = self._batch(made.calls, made.reversals)
-            journal.resolver.commit(made, costs)
+                batch, costs, said = self._batch(made.calls, made.reversals)
+            journal.resolver.commit(made, costs, said)
             self._pace.give_way()
             journal.plan(self._spool.id, until, batch)
         if until is not None:
@@ -300,15 +301,16 @@ class Loader:
 
     def _batch(
         self, calls: Sequence[Call], reversals: Sequence[Booked]
-    ) -> tuple[Batch, list[Cost]]:
-        """Return the batch that books these, and what each call costs."""
+    ) -> tuple[Batch, list[Cost], Columns]:
+        """Return the batch that books these, what each call costs, and what each says."""
         batch_id = int.from_bytes(os.urandom(8))
         self._encoder.open()
         try:
             costs = entry.costs(calls, self._book, self._directory)
             self._pace.give_way()
+            said = columns_of([*calls, *(booked.call for booked in reversals)])
             columns = entry.columns(
-                [*calls, *(booked.call for booked in reversals)],
+                said,
                 [*costs, *(booked.cost.reversed() for booked in reversals)],
                 batch_id,
                 time.time_ns() // 1_000_000,
@@ -319,7 +321,7 @@ class Loader:
             self._pace.give_way()
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
-        return Batch(batch_id, len(calls) + len(reversals), tuple(columns), payload), costs
+        return Batch(batch_id, len(calls) + len(reversals), tuple(columns), payload), costs, said
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
         calls = [reading.call for reading in readings if reading.call is not None]

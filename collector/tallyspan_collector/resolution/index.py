@@ -21,7 +21,7 @@ from itertools import islice
 
 import lz4.block
 
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.resolution.node import Trace, pack_lone, unpack_lone
 from tallyspan_collector.resolution.numbered import Numbered, find_rows
@@ -157,28 +157,27 @@ class TraceIndex:
         )
 
     def keep_lone(
-        self, keys: Sequence[int], calls: Sequence[tuple[Call, Cost]], now_ms: int
+        self,
+        keys: Sequence[int],
+        calls: Sequence[tuple[Call, Cost]],
+        said: Columns,
+        now_ms: int,
     ) -> None:
-        """Remember new traces of one call each, booked at that cost."""
+        """Remember new traces of one call each, booked at that cost.
+
+        `said` is what the calls say, field by field; it may go on with others.
+        """
         turn, _ = self._turns(now_ms)
         (first,) = self._file.execute(
             f"SELECT ifnull(max(chunk), -1) + 1 FROM chunks_{turn}"
         ).fetchone()
-        # in the order of the keys, so that each page of the table is met once
-        ordered = sorted(zip(keys, calls, strict=True), key=lambda each: each[0])
+        packed = pack_lone(said, [cost for _, cost in calls], CHUNK)
         self._file.executemany(
-            f"INSERT INTO chunks_{turn} VALUES (?, ?)",
-            [
-                (
-                    first + start // CHUNK,
-                    _packed([call for _, call in ordered[start : start + CHUNK]]),
-                )
-                for start in range(0, len(ordered), CHUNK)
-            ],
+            f"INSERT INTO chunks_{turn} VALUES (?, ?)", enumerate(map(_packed, packed), first)
         )
-        self._lone.add_counted([key for key, _ in ordered], first * CHUNK, turn)
+        self._lone.add_counted(keys, first * CHUNK, turn)
         recent = self._recent
-        recent |= ordered[-RECENT:]
+        recent |= zip(keys[-RECENT:], calls[-RECENT:], strict=True)
         for key in list(islice(recent, max(0, len(recent) - RECENT))):
             del recent[key]
 
@@ -236,6 +235,6 @@ def _lone(
     return unpack_lone(lz4.block.decompress(blob), offsets)
 
 
-def _packed(calls: Sequence[tuple[Call, Cost]]) -> bytes:
-    packed: bytes = lz4.block.compress(pack_lone(calls))
+def _packed(chunk: bytes) -> bytes:
+    packed: bytes = lz4.block.compress(chunk)
     return packed

@@ -1,13 +1,13 @@
 """A span of a trace that matters for its charges, and how it is kept."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple, Self
 
 import orjson
 
-from tallyspan.usage import Usage, counts_of
-from tallyspan_collector.call import FIELDS, Call, values_of
+from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
+from tallyspan_collector.call import FIELDS, Call, Columns, columns_of, values_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.entry import Cost
 
@@ -88,15 +88,60 @@ class Trace:
         return cls(by_id, {each.call.span_id: each for each in charges})
 
 
-def pack_lone(calls: Sequence[tuple[Call, Cost]]) -> bytes:
-    """Return calls that were booked as they came, and their costs, as JSON."""
-    return orjson.dumps([[_pack(call), tuple(cost)] for call, cost in calls])
+def pack_lone(said: Columns, costs: Sequence[Cost], chunk: int) -> list[bytes]:
+    """Return calls that were booked as they came, as JSON, so many in each text.
+
+    They are kept field by field, without the fields that none of them says. `said` may go on with
+    other calls behind those that `costs` are of.
+    """
+    columns = _stated(said, _UNSAID)
+    amounts = _stated(dict(zip(Cost._fields, zip(*costs, strict=True), strict=True)), _NO_COST)
+    packed = []
+    for start in range(0, len(costs), chunk):
+        end = min(start + chunk, len(costs))
+        packed.append(
+            orjson.dumps(
+                [
+                    {name: values[start:end] for name, values in columns.items()},
+                    {name: values[start:end] for name, values in amounts.items()},
+                ]
+            )
+        )
+    return packed
 
 
 def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]]:
-    """Return those of them that are asked for."""
+    """Return those of a text's calls that are asked for, and their costs."""
     said = orjson.loads(packed)
-    return [(_unpack(said[number][0]), Cost(*said[number][1])) for number in numbers]
+    if isinstance(said[0], list):  # of a build that kept them call by call
+        return [(_unpack(said[number][0]), Cost(*said[number][1])) for number in numbers]
+    columns, amounts = said
+    found = []
+    for number in numbers:
+        of_call = {name: values[number] for name, values in columns.items()}
+        usage = Usage(*(of_call.pop(name, None) for name in TOKEN_FIELDS))
+        of_call["quality_flags"] = tuple(of_call.get("quality_flags", ()))
+        cost = Cost(**{name: values[number] for name, values in amounts.items()})
+        found.append((Call(usage=usage, **of_call), cost))
+    return found
+
+
+_NOBODY = Call("", "", "", 0, 0, "", "", "")
+_UNSAID = {name: values[0] for name, values in columns_of([_NOBODY]).items()}
+_NEEDED = frozenset(
+    each.name
+    for each in fields(Call)
+    if each.default is MISSING and each.default_factory is MISSING
+)
+_NO_COST = Cost()._asdict()
+
+
+def _stated(columns: Columns, unsaid: Mapping[str, Any]) -> Columns:
+    return {
+        name: values
+        for name, values in columns.items()
+        if name in _NEEDED or values[0] != unsaid[name] or values.count(unsaid[name]) < len(values)
+    }
 
 
 def _pack(call: Call) -> list[Any]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import Call, Columns, columns_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.resolution.charge import charges, may_wait
@@ -132,8 +132,17 @@ class Resolver:
                 moved, there = known.pop(key), known.get(end) or Trace({}, {})
                 known[end] = Trace(there.nodes | moved.nodes, there.booked | moved.booked)
 
-    def commit(self, made: Resolution, costs: Sequence[Cost], now_ms: int | None = None) -> None:
-        """Remember the batch; `costs` are those of its calls, in their order."""
+    def commit(
+        self,
+        made: Resolution,
+        costs: Sequence[Cost],
+        said: Columns | None = None,
+        now_ms: int | None = None,
+    ) -> None:
+        """Remember the batch; `costs` are those of its calls, in their order.
+
+        `said` is what the calls say, field by field, if that is known (others may follow them).
+        """
         now = _now_ms() if now_ms is None else now_ms
         if made.places:
             self._index.take_places(made.places, now)
@@ -144,7 +153,7 @@ class Resolver:
             trace.booked[call.span_id] = Booked(call, cost)
         if first:
             booked = list(zip(made.calls[:first], costs, strict=False))
-            self._index.keep_lone(made.lone, booked, now)
+            self._index.keep_lone(made.lone, booked, said or columns_of(made.calls), now)
         self._index.keep(
             {
                 key: (trace, may_wait(trace.nodes, trace.booked))

@@ -45,6 +45,7 @@ class Recorder(Metrics):
 def a_batch(collector: Running, user: str, calls: int) -> Batch:
     """A batch as the loader plans one, not inserted yet."""
     from tallyspan_collector import dialects, entry, otlp
+    from tallyspan_collector.call import columns_of
     from tallyspan_collector.directory.lookup import Directory
     from tallyspan_collector.ingest.block import Encoder
     from tallyspan_collector.pricing.book import PriceBook
@@ -54,7 +55,7 @@ def a_batch(collector: Running, user: str, calls: int) -> Batch:
     found = [call for call in read if call is not None]
     batch_id = int.from_bytes(os.urandom(8))
     costs = entry.costs(found, PriceBook.load(), Directory())
-    columns = entry.columns(found, costs, batch_id, 1_790_000_000_000)
+    columns = entry.columns(columns_of(found), costs, batch_id, 1_790_000_000_000)
     encoder = Encoder(collector.client, "llm_calls")
     encoder.open()
     payload = encoder.encode(columns)

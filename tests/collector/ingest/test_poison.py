@@ -12,7 +12,7 @@ import pytest
 from otlp_spans import CHAT, request, span
 from running import running_collector
 from tallyspan_collector import entry
-from tallyspan_collector.call import Call
+from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.ingest.spool import dead_letters
@@ -77,11 +77,11 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
     sound = entry.columns
     attempts: list[int] = []
 
-    def columns(calls: Sequence[Call], *rest: Any) -> dict[str, Sequence[object]]:
-        if len(calls) > 1 and len(attempts) < 2:
-            attempts.append(len(calls))
+    def columns(said: Columns, costs: Sequence[Cost], *rest: Any) -> dict[str, Sequence[object]]:
+        if len(costs) > 1 and len(attempts) < 2:
+            attempts.append(len(costs))
             raise MemoryError("too many at once")
-        return sound(calls, *rest)
+        return sound(said, costs, *rest)
 
     monkeypatch.setattr(entry, "columns", columns)
     with (

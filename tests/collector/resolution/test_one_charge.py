@@ -111,7 +111,7 @@ class Ledger:
     def book(self, spans: Sequence[Span], now_ms: int | None = None) -> None:
         reader = Reader()
         made = self.resolver.resolve([reader.read(span) for span in spans], now_ms)
-        self.resolver.commit(made, [Cost() for _ in made.calls], now_ms)
+        self.resolver.commit(made, [Cost() for _ in made.calls], now_ms=now_ms)
         self.rows += [(-1, booked.call) for booked in made.reversals]
         self.rows += [(1, call) for call in made.calls]
 
