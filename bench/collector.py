@@ -1,11 +1,12 @@
 """What the collector costs: CPU a span, acknowledgements, delay, memory; beside Rotel in one run.
 
-    python bench/collector.py [--seconds 10] [--rounds 3] [--without-rotel]
+    python bench/collector.py [--seconds 10] [--rounds 3] [--workers 2] [--without-rotel]
 
 Ours does its whole work: spool with fsync, decode, price, insert into a local ClickHouse (whose CPU
-is printed apart). Rotel 0.0.1a15 (a Rust collector from PyPI) gets the same requests in the same
-minutes and sends them with its ClickHouse exporter to a server that takes everything and keeps
-nothing; it acknowledges from memory. Rounds alternate; the median of the rounds is printed.
+is printed apart, as `store`). `ledger` is the rate from the first span sent to the last inserted.
+Rotel 0.0.1a15 (a Rust collector from PyPI) gets the same requests in the same minutes and sends
+them with its ClickHouse exporter to a server that takes everything and keeps nothing; it
+acknowledges from memory. Rounds alternate; the median of the rounds is printed.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import time
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -37,6 +39,8 @@ SPANS = 512
 IN_FLIGHT = 16
 SENDERS = 32
 SPANS_OF_64_KB = 64
+Bodies = tuple[list[bytes], int]
+"""Requests, and the spans of each."""
 
 
 def figure(name: str, value: float, unit: str) -> None:
@@ -45,12 +49,14 @@ def figure(name: str, value: float, unit: str) -> None:
 
 
 @contextmanager
-def ours(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def ours(
+    data_dir: Path, workers: int = 1
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """Run a collector with its local store."""
     free = "127.0.0.1:0"
     process = subprocess.Popen(
         [sys.executable, "-m", "tallyspan", "up", "--data-dir", str(data_dir), "--otlp-grpc", free,
-         "--otlp-http", free, "--admin", free],
+         "--otlp-http", free, "--admin", free, "--workers", str(workers)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -110,11 +116,10 @@ def rotel(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         sink.shutdown()
 
 
-def load(address: str, share: float, seconds: float) -> otlp_load.Sent:
-    """Send so long; return what was acknowledged."""
+def bodies(spans: int, share: float, requests: int = 16) -> Bodies:
+    """Return requests of so many spans, of which that share are LLM calls; and that number."""
     now = time.time_ns()
-    requests = [otlp_load.prepare(SPANS, share, seed, now) for seed in range(16)]
-    return asyncio.run(otlp_load.send(address, requests, SPANS, IN_FLIGHT, seconds))
+    return [otlp_load.prepare(spans, share, seed, now) for seed in range(requests)], spans
 
 
 def settle(admin: str) -> None:
@@ -134,14 +139,55 @@ def settle(admin: str) -> None:
         time.sleep(0.05)
 
 
-def cost(pid: int, address: str, share: float, seconds: float, admin: str = "") -> float:
-    """Return CPU us a span, from the first byte to the last insert."""
+@dataclass(frozen=True)
+class Cost:
+    """CPU us a span of the collector's processes and of its store, memory, and spans a second."""
+
+    collector: float
+    store: float
+    megabytes: float
+    ledger: float
+    sent: otlp_load.Sent
+
+
+def cost(ready: dict[str, str], pid: int, bodies: Bodies, in_flight: int, seconds: float) -> Cost:
+    """Send so long, and wait until the last call is inserted."""
+    before, started = usage(pid), time.monotonic()
+    requests, spans = bodies
+    sent = asyncio.run(otlp_load.send(ready["otlp_grpc"], requests, spans, in_flight, seconds))
+    megabytes = usage(pid)[2]
+    settle(ready["admin"])
+    took, after = time.monotonic() - started, usage(pid)
+    cpu = [(now - then) / sent.spans * 1e6 for then, now in zip(before, after, strict=True)]
+    return Cost(cpu[0], cpu[1], megabytes, sent.spans / took, sent)
+
+
+def usage(pid: int) -> tuple[float, float, float]:
+    """Return CPU seconds of the collector and of its store so far, and the collector's MB."""
+    collector = store = megabytes = 0.0
+    for process in (pid, *children(pid)):
+        cpu, resident = otlp_load.cpu_and_memory(process)
+        if b"local_engine" in Path(f"/proc/{process}/cmdline").read_bytes():
+            store += cpu
+        else:
+            collector += cpu
+            megabytes += resident
+    return collector, store, megabytes
+
+
+def children(pid: int) -> Iterator[int]:
+    """Return the processes below a process."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield child
+            yield from children(child)
+
+
+def cost_of_rotel(pid: int, address: str, bodies: Bodies, seconds: float) -> float:
+    """Return CPU us a span, until the last is exported."""
     before, _ = otlp_load.cpu_and_memory(pid)
-    sent = load(address, share, seconds)
-    if admin:
-        settle(admin)
-    else:
-        time.sleep(2)
+    sent = asyncio.run(otlp_load.send(address, *bodies, IN_FLIGHT, seconds))
+    time.sleep(2)
     after, _ = otlp_load.cpu_and_memory(pid)
     return (after - before) / sent.spans * 1e6
 
@@ -161,58 +207,76 @@ def visible(ready: dict[str, str], data_dir: Path) -> float:
         return time.perf_counter() - started
 
 
+SHARES = {"genai": 1.0, "mixed": 0.5}
+found: dict[str, list[float]] = {}
+
+
+def note(name: str, value: float) -> None:
+    """Keep a round's figure, and show it."""
+    found.setdefault(name, []).append(value)
+    print(f"  {name} {value:.2f}", file=sys.stderr, flush=True)
+
+
+def rounds(folder: Path, ready: dict[str, str], pid: int, options: argparse.Namespace) -> None:
+    """Measure CPU, Rotel's in turns with ours."""
+    for _ in range(options.rounds):
+        for name, share in SHARES.items():
+            spent = cost(ready, pid, bodies(SPANS, share), IN_FLIGHT, options.seconds)
+            note(name, spent.collector)
+            note(f"{name}.store", spent.store)
+            note(f"{name}.ledger", spent.ledger)
+        if not options.without_rotel:
+            with rotel(folder) as (other, address):
+                time.sleep(1)
+                cost_of_rotel(other.pid, address, bodies(SPANS, 0.5), 1)  # warm
+                for name, share in SHARES.items():
+                    spans = bodies(SPANS, share)
+                    note(f"rotel.{name}", cost_of_rotel(other.pid, address, spans, options.seconds))
+    for name in SHARES:
+        ours_now = statistics.median(found[name])
+        figure(f"collector.cpu.{name}", ours_now, "us/span")
+        figure(f"collector.cpu.{name}.store", statistics.median(found[f"{name}.store"]), "us/span")
+        figure(f"collector.ledger.{name}", statistics.median(found[f"{name}.ledger"]), "spans/s")
+        if f"rotel.{name}" in found:
+            peer = statistics.median(found[f"rotel.{name}"])
+            figure(f"rotel.cpu.{name}", peer, "us/span")
+            figure(f"collector.cpu.{name}.of_rotel", ours_now / peer, "x")
+
+
+def acknowledged(name: str, ready: dict[str, str], pid: int, seconds: float) -> None:
+    """Measure what senders see, flat out."""
+    spent = cost(ready, pid, bodies(SPANS_OF_64_KB, 1.0, SENDERS), SENDERS, seconds)
+    figure(f"{name}.ack.p50", spent.sent.percentile(0.5), "ms")
+    figure(f"{name}.ack.p99", spent.sent.percentile(0.99), "ms")
+    figure(f"{name}.rate", spent.sent.spans / seconds, "spans/s")
+    figure(f"{name}.ledger", spent.ledger, "spans/s")
+    figure(f"{name}.cpu.of_64_kb", spent.collector, "us/span")
+    figure(f"{name}.memory.saturated", spent.megabytes, "MB")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="measure so many as well; 1: do not")
     parser.add_argument("--without-rotel", action="store_true")
     options = parser.parse_args()
-    found: dict[str, list[float]] = {}
-
-    def note(name: str, value: float) -> None:
-        found.setdefault(name, []).append(value)
-        print(f"  {name} {value:.2f}", file=sys.stderr)
-
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         with ours(folder / "ours") as (process, ready):
             time.sleep(1)
-            figure("collector.memory.idle", otlp_load.cpu_and_memory(process.pid)[1], "MB")
-            load(ready["otlp_grpc"], 0.5, 2)  # warm
-            settle(ready["admin"])
-            for _ in range(options.rounds):
-                for name, share in (("genai", 1.0), ("mixed", 0.5)):
-                    note(name, cost(process.pid, ready["otlp_grpc"], share, options.seconds,
-                                    ready["admin"]))  # fmt: skip
-                if not options.without_rotel:
-                    with rotel(folder) as (other, address):
-                        time.sleep(1)
-                        load(address, 0.5, 1)
-                        for name, share in (("genai", 1.0), ("mixed", 0.5)):
-                            note(f"rotel.{name}", cost(other.pid, address, share, options.seconds))
-            for name in ("genai", "mixed"):
-                figure(f"collector.cpu.{name}", statistics.median(found[name]), "us/span")
-                if f"rotel.{name}" in found:
-                    peer = statistics.median(found[f"rotel.{name}"])
-                    figure(f"rotel.cpu.{name}", peer, "us/span")
-                    figure(
-                        f"collector.cpu.{name}.of_rotel", statistics.median(found[name]) / peer, "x"
-                    )
-            small = [
-                otlp_load.prepare(SPANS_OF_64_KB, 1.0, seed, time.time_ns()) for seed in range(32)
-            ]
-            sent = asyncio.run(
-                otlp_load.send(ready["otlp_grpc"], small, SPANS_OF_64_KB, SENDERS, options.seconds)
-            )
-            figure("collector.ack.p50", sent.percentile(0.5), "ms")
-            figure("collector.ack.p99", sent.percentile(0.99), "ms")
-            figure("collector.rate", sent.spans / options.seconds, "spans/s")
-            figure("collector.memory.saturated", otlp_load.cpu_and_memory(process.pid)[1], "MB")
-            settle(ready["admin"])
+            figure("collector.memory.idle", usage(process.pid)[2], "MB")
+            cost(ready, process.pid, bodies(SPANS, 0.5), IN_FLIGHT, 2)  # warm
             delays = [visible(ready, folder / "ours") for _ in range(10)]
             figure("collector.visible.p50", statistics.median(delays), "s")
             figure("collector.visible.max", max(delays), "s")
+            rounds(folder, ready, process.pid, options)
+            acknowledged("collector", ready, process.pid, options.seconds)
+        if options.workers > 1:
+            with ours(folder / "workers", options.workers) as (process, ready):
+                cost(ready, process.pid, bodies(SPANS, 0.5), IN_FLIGHT, 2)  # warm
+                acknowledged(f"workers_{options.workers}", ready, process.pid, options.seconds)
 
 
 if __name__ == "__main__":
