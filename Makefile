@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check dashboards bench bench-store soak clean
+.PHONY: install demo test check fuzz dashboards bench bench-store soak clean
 
 install: $(VENV)/.dev
 
@@ -16,6 +16,9 @@ test: $(VENV)/.dev  ## the whole test suite, offline
 
 check: $(VENV)/.dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fuzz: $(VENV)/.dev  ## a minute of inputs nobody has seen, for the decoders and the usage readers
+	@$(BIN)/pytest -q -p no:xdist --hypothesis-profile=fuzz tests/collector/test_fuzz.py
 
 dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
 	PYTHONPATH=grafana $(BIN)/python -m tallyspan_grafana

@@ -16,6 +16,14 @@ settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
+# `make fuzz`: other examples every time, and many more of them.
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=800,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @pytest.fixture
