@@ -9,11 +9,10 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError as ProtobufError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from tallyspan_collector import wire
 from tallyspan_collector.errors import DecodeError
@@ -41,6 +40,8 @@ VALUES_OF_A_KEY = 2_000
 """So many values of a key are remembered: those of an id never come again."""
 MEMO_BYTES = 160
 """A longer attribute hardly repeats."""
+ORIGINS_LIMIT, ORIGIN_BYTES = 2_000, 4_096
+"""Resources, and scopes, remembered, and the longest of them: together some 30 MB at most."""
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 _LEAST_BYTES = 6
 _VALUE = 0x12
@@ -53,6 +54,7 @@ _ERROR = 2
 unreadable: Counter[str] = Counter()
 """Attributes that were left out because their bytes could not be read."""
 
+_Said = TypeVar("_Said")
 _scopes: dict[bytes, tuple[str, str]] = {}
 _resources: dict[bytes, Attributes] = {}
 
@@ -222,22 +224,25 @@ def _value(value: AnyValue) -> object:
 def _resource(raw: bytes) -> Attributes:
     said = _resources.get(raw)
     if said is None:
-        said = {pair.key: _value(pair.value) for pair in Resource.FromString(raw).attributes}
-        if len(_resources) >= MEMO_LIMIT:
-            _resources.clear()
-        _resources[raw] = said
+        said = _attributes(wire.Resource.FromString(raw).attributes)
+        _remember(_resources, raw, said)
     return said
 
 
 def _scope(raw: bytes) -> tuple[str, str]:
     said = _scopes.get(raw)
     if said is None:
-        scope = InstrumentationScope.FromString(raw)
-        said = (scope.name, scope.version)
-        if len(_scopes) >= MEMO_LIMIT:
-            _scopes.clear()
-        _scopes[raw] = said
+        scope = wire.Scope.FromString(raw)
+        said = (scope.name.decode("utf-8", "replace"), scope.version.decode("utf-8", "replace"))
+        _remember(_scopes, raw, said)
     return said
+
+
+def _remember(memo: dict[bytes, _Said], raw: bytes, said: _Said) -> None:
+    if len(raw) <= ORIGIN_BYTES:
+        if len(memo) >= ORIGINS_LIMIT:
+            memo.clear()
+        memo[raw] = said
 
 
 def _made_ids(span: object) -> tuple[bytes, bytes]:

@@ -3,7 +3,8 @@
 The same bytes, but parts that are not always needed are declared `bytes`: both are
 length-delimited on the wire, so the C parser stays right and does not open them; what is not named
 here is skipped. `Request` stands for both: their outer layers have the same numbers. Source:
-opentelemetry-proto, trace/v1, logs/v1 and collector/*/v1. Field numbers are the protocol's.
+opentelemetry-proto, trace/v1, logs/v1, common/v1, resource/v1 and
+collector/*/v1. Field numbers are the protocol's.
 """
 
 from typing import Any
@@ -36,6 +37,11 @@ _SCHEMA: dict[str, dict[str, tuple[int, int, str]]] = {
         "status": (15, Field.LABEL_OPTIONAL, "Status"),
     },
     "Status": {"code": (3, Field.LABEL_OPTIONAL, "int32")},
+    "Resource": {"attributes": (1, Field.LABEL_REPEATED, "bytes")},
+    "Scope": {
+        "name": (1, Field.LABEL_OPTIONAL, "bytes"),
+        "version": (2, Field.LABEL_OPTIONAL, "bytes"),
+    },
     "ScopeLogs": {
         "scope": (1, Field.LABEL_OPTIONAL, "bytes"),
         "log_records": (2, Field.LABEL_REPEATED, "LogRecord"),
@@ -73,5 +79,7 @@ def _classes() -> dict[str, Any]:
 
 _made = _classes()
 Request: Any = _made["Request"]
+Resource: Any = _made["Resource"]
+Scope: Any = _made["Scope"]
 ScopeSpans: Any = _made["ScopeSpans"]
 ScopeLogs: Any = _made["ScopeLogs"]

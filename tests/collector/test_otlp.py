@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from tallyspan_collector import otlp
+from otlp_spans import CHAT, request, span
+from tallyspan_collector import otlp, wire
 
 KEYS = st.sampled_from(["gen_ai.usage.input_tokens", "user.id", "input.value", "", "ü"]) | st.text(
     max_size=140
@@ -52,3 +53,27 @@ def test_ids_do_not_fill_the_memory() -> None:
         assert memo[pair.SerializeToString()] == ("gen_ai.response.id", f"id-{number}")
 
     assert len(memo) == otlp.VALUES_OF_A_KEY
+
+
+def test_what_cannot_be_read_of_a_resource_or_a_scope_costs_no_span() -> None:
+    resource = {"service.name": "shop", "host.name": "<host>"}
+    said = wire.Request.FromString(request(span(1, CHAT), resource=resource))
+    said.resource_spans[0].resource = said.resource_spans[0].resource.replace(
+        b"<host>", b"\xff" * 6
+    )
+    scope = wire.ScopeSpans.FromString(said.resource_spans[0].scope_spans[0])
+    scope.scope = wire.Scope(name=b"sdk\xff", version=b"1").SerializeToString()
+    said.resource_spans[0].scope_spans[0] = scope.SerializeToString()
+    (found,) = otlp.decode(said.SerializeToString())
+
+    assert found.resource == {"service.name": "shop"}
+    assert (found.scope_name, found.scope_version) == ("sdk\N{REPLACEMENT CHARACTER}", "1")
+
+
+def test_resources_do_not_fill_the_memory() -> None:
+    for number in range(3 * otlp.ORIGINS_LIMIT):
+        size = otlp.ORIGIN_BYTES if number % 2 else 10
+        otlp.decode(request(span(1, CHAT), resource={"host.id": f"{number:0{size}}"}))
+
+    assert len(otlp._resources) <= otlp.ORIGINS_LIMIT
+    assert max(map(len, otlp._resources)) <= otlp.ORIGIN_BYTES

@@ -1,6 +1,7 @@
 import base64
 import gzip
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,15 @@ def post(collector: Running, body: bytes, **headers: str) -> httpx.Response:
     return httpx.post(url, content=body, headers={**PROTOBUF, **headers}, timeout=30)
 
 
+def otlp_json(sent: ExportTraceServiceRequest) -> str:
+    """The request as OTLP writes it in JSON: ids are hex."""
+    said = MessageToDict(sent)
+    for each in said["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        for name in ("traceId", "spanId"):
+            each[name] = base64.b64decode(each[name]).hex()
+    return json.dumps(said)
+
+
 def users(collector: Running, user: str) -> int:
     sql = "SELECT count() AS n FROM token_usage WHERE user_id = {user:String}"
     return int(collector.rows(sql, user=user)[0]["n"])
@@ -58,6 +68,38 @@ def test_what_http_acknowledges_is_in_the_ledger(collector: Running, coding: str
 
     assert post(collector, packed, **{"content-encoding": coding}).status_code == 200
     assert users(collector, coding) == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_compressed_body_may_be_of_several_pieces(collector: Running, coding: str) -> None:
+    compress = gzip.compress if coding == "gzip" else zstandard.compress
+    user = f"pieces of {coding}"
+    number = {"gzip": 700, "zstd": 710}[coding]
+    first, second = (
+        request(span(each, {**CHAT, "user.id": user})) for each in (number, number + 1)
+    )
+    answer = post(collector, compress(first) + compress(second), **{"content-encoding": coding})
+
+    assert answer.status_code == 200
+    assert users(collector, user) == 2
+
+
+def test_a_sender_that_goes_away_within_its_body_is_counted_and_no_error_of_ours(
+    collector: Running, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = collector.metric("tallyspan_requests_total")
+    host, _, port = collector.ready.otlp_http.rpartition(":")
+    with socket.create_connection((host, int(port))) as sender:
+        sender.sendall(
+            b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n"
+            b"content-type: application/x-protobuf\r\n\r\nhalf"
+        )
+    until = time.monotonic() + 10
+    while collector.metric("tallyspan_requests_total") == before:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_same_spans_sent_again_change_nothing(collector: Running) -> None:
@@ -89,6 +131,11 @@ def test_malformed_bytes_are_refused_and_the_next_request_is_taken(collector: Ru
         ({"content-encoding": "gzip"}, b"no gzip", 400),
         ({"content-encoding": "gzip"}, gzip.compress(b"x" * 1000, mtime=0)[:-9], 400),
         ({"content-encoding": "gzip"}, gzip.compress(b"\0" * (65 << 20), mtime=0), 413),
+        ({"content-encoding": "gzip"}, gzip.compress(b"", mtime=0) + b"and more", 400),
+        ({"content-encoding": "zstd"}, b"", 400),
+        ({"content-encoding": "zstd"}, b"no zstd", 400),
+        ({"content-encoding": "zstd"}, zstandard.compress(b"\0" * 1000)[:-1], 400),
+        ({"content-encoding": "zstd"}, zstandard.compress(b"\0" * (65 << 20)), 413),
     ],
 )
 def test_what_http_cannot_take_is_refused_with_a_sentence(
@@ -151,11 +198,8 @@ def test_zstd_and_json_are_taken_too(collector: Running) -> None:
     body = request(span(300, {**CHAT, "user.id": "zstd"}))
     packed = zstandard.ZstdCompressor().compress(body)
     sent = ExportTraceServiceRequest.FromString(request(span(301, {**CHAT, "user.id": "json"})))
-    as_json = MessageToDict(sent)
-    for each in as_json["resourceSpans"][0]["scopeSpans"][0]["spans"]:
-        for name in ("traceId", "spanId"):
-            each[name] = base64.b64decode(each[name]).hex()
-    answer = post(collector, json.dumps(as_json).encode(), **{"content-type": "application/json"})
+    as_json = otlp_json(sent)
+    answer = post(collector, as_json.encode(), **{"content-type": "application/json"})
 
     assert post(collector, packed, **{"content-encoding": "zstd"}).status_code == 200
     assert (answer.status_code, answer.json()) == (200, {})
@@ -165,13 +209,32 @@ def test_zstd_and_json_are_taken_too(collector: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"nonsense", b'{"resourceSpans": 7}', b"[" * 100_000, b'{"a":' * 5000]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"nonsense",
+        b'{"resourceSpans": 7}',
+        b"[" * 100_000,
+        b'{"a":' * 5000,
+        b'{"resourceSpans":[' + b"{}," * (20 << 20) + b"{}]}",  # would be 4 GB and a minute
+    ],
+    ids=range(7),
 )
 def test_bad_json_is_refused_in_json(collector: Running, body: bytes) -> None:
     answer = post(collector, body, **{"content-type": "application/json"})
 
     assert answer.status_code == 400
     assert "OTLP" in answer.json()["message"]
+
+
+def test_half_an_emoji_in_json_costs_nothing_but_itself(collector: Running) -> None:
+    sent = ExportTraceServiceRequest.FromString(request(span(302, {**CHAT, "user.id": "<>cut"})))
+    as_json = otlp_json(sent).replace("<>", "\\ud83d")
+    answer = post(collector, as_json.encode(), **{"content-type": "application/json"})
+
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert users(collector, "?cut") == 1
 
 
 def test_spans_without_any_time_are_refused_and_said_so(collector: Running) -> None:

@@ -19,6 +19,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
+from tallyspan_collector.ingest.door import admit, admit_logs
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Journal
 from tallyspan_collector.ingest.pace import Pace
@@ -198,7 +199,7 @@ class Loader:
             read = self._reader.read_log if is_logs else self._reader.read
             readings = [read(span) for span in spans]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
-            self._bury(request, error)
+            self._bury(request, error, _spans_in(request))
             return None
         kept = [reading for reading in readings if reading.call is not None]
         calls = sum(reading.kind is Kind.CALL for reading in kept)
@@ -216,10 +217,10 @@ class Loader:
                     call.key_department = source.department
         return kept
 
-    def _bury(self, request: Request, error: Exception) -> None:
+    def _bury(self, request: Request, error: Exception, spans: int) -> None:
         reason = str(error) if isinstance(error, DecodeError) else repr(error)
         _log.error("request.buried", request=request.id, error=reason)
-        self._metrics.dropped(Dropped.BURIED)
+        self._metrics.dropped(Dropped.BURIED, spans)
         while not self._is_stopped.is_set():
             try:
                 self._spool.bury(request, reason)
@@ -249,7 +250,8 @@ class Loader:
         """Bury the requests that no batch can be made of; return whether there was one."""
         unsound = [each for each in held if not self._is_sound(each[1])]
         for each in unsound:
-            self._bury(each[0], error)
+            calls = sum(reading.kind is Kind.CALL for reading in each[1])
+            self._bury(each[0], error, calls)
             held.remove(each)
         return bool(unsound)
 
@@ -341,6 +343,14 @@ class Loader:
                 continue
             else:
                 return
+
+
+def _spans_in(request: Request) -> int:
+    """Return how many spans were counted when the request arrived."""
+    try:
+        return (admit_logs if request.kind == LOGS else admit)(request.body()).spans
+    except DecodeError:  # the bytes on disk are others now
+        return 1
 
 
 class _CannotBuildError(Exception):

@@ -1,20 +1,18 @@
 """OTLP over HTTP, protobuf and JSON. Source: opentelemetry-proto, "OTLP/HTTP"."""
 
-import io
-import zlib
 from collections.abc import Awaitable, Callable
 
-import zstandard
 from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics import Dropped, Metrics
 from tallyspan_collector.receiver import langfuse
+from tallyspan_collector.receiver.coding import CODINGS, TooLargeError, unpacked
 from tallyspan_collector.receiver.intake import (
     MESSAGE_BYTES_LIMIT,
     RETRY_SECONDS,
@@ -26,8 +24,6 @@ from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.receiver.signals import SIGNALS, Signal
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-CODINGS = ("identity", "gzip", "zstd")
-ZSTD_WINDOW_BYTES = 8 << 20
 
 
 class RefusedError(Exception):
@@ -102,33 +98,23 @@ async def _body(request: Request) -> bytes:
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in CODINGS:
         raise RefusedError(415, f"content-encoding {coding}: send one of {', '.join(CODINGS)}")
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if coding == "gzip" else None
+    try:
+        return unpacked(await _packed(request), coding, MESSAGE_BYTES_LIMIT)
+    except TooLargeError:
+        raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes") from None
+    except ClientDisconnect:
+        raise RefusedError(400, "the sender went away before the end of its body") from None
+
+
+async def _packed(request: Request) -> bytes:
     parts: list[bytes] = []
     room = MESSAGE_BYTES_LIMIT
     async for chunk in request.stream():
-        try:
-            part = inflate.decompress(chunk, room + 1) if inflate and chunk else chunk
-        except zlib.error as error:
-            raise DecodeError(f"not gzip: {error}") from None
-        room -= len(part)
+        room -= len(chunk)
         if room < 0:
-            raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes")
-        parts.append(part)
-    if inflate is not None and not inflate.eof:
-        raise DecodeError("the gzip body ends too early")
-    body = b"".join(parts)
-    return _unpacked_zstd(body) if coding == "zstd" else body
-
-
-def _unpacked_zstd(body: bytes) -> bytes:
-    unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
-    try:
-        plain = unpacker.stream_reader(io.BytesIO(body)).read(MESSAGE_BYTES_LIMIT + 1)
-    except zstandard.ZstdError as error:
-        raise DecodeError(f"not zstd: {error}") from None
-    if len(plain) > MESSAGE_BYTES_LIMIT:
-        raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes")
-    return plain
+            raise TooLargeError
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 def _failure(error: Exception, metrics: Metrics, *, is_json: bool) -> Response:

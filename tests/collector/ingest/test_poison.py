@@ -11,7 +11,7 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
-from tallyspan_collector import entry
+from tallyspan_collector import entry, wire
 from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.entry import Cost
@@ -97,3 +97,17 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
         assert collector.rows("SELECT count() AS calls FROM calls") == [{"calls": 2}]
         assert not dead_letters(tmp_path / "spool/0.sqlite")
         assert httpx.get(f"{collector.ready.admin}/readyz").status_code == 200
+
+
+def test_every_span_of_a_request_that_cannot_be_read_is_counted_as_buried(tmp_path: Path) -> None:
+    said = wire.Request.FromString(request(span(1, CHAT), span(2, CHAT)))
+    said.resource_spans[0].resource = b"\xff no resource"
+    with (
+        running_collector(tmp_path) as collector,
+        grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
+    ):
+        channel.unary_unary(TRACES)(said.SerializeToString(), timeout=20)
+        collector.settle()
+
+        assert collector.metric("tallyspan_genai_spans_received_total") == 2
+        assert collector.metric("tallyspan_spans_dropped_total") == 2
