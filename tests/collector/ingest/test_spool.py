@@ -213,7 +213,7 @@ def test_what_another_process_gives_back_is_counted_once_it_is_found(
 
     found: list[Request] = []
     while len(found) < 1 + is_behind_it:
-        found += spool.take(10)
+        found += spool.take(0.05)
     assert spool.waiting == 1 + is_behind_it
     assert spool.waiting_bytes > 0
     spool.forget(found[-1].id)
