@@ -32,6 +32,8 @@ class Flag(StrEnum):
     """Several emitters reported the call with different counts."""
     REMOTE_AGENT = "remote_agent"
     """A remote agent's total, charged because no call of it was reported."""
+    CLOCK_OFF = "clock_off"
+    """Its time is more than 400 days past; or cannot be, and the time of receipt was taken."""
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
+from tallyspan_collector.ingest.clock import check_clock
 from tallyspan_collector.ingest.door import admit, admit_logs
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Journal
@@ -205,8 +206,10 @@ class Loader:
         calls = sum(reading.kind is Kind.CALL for reading in kept)
         self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
         for reading in kept:
-            if reading.call is not None and reading.call.same_call_id:
-                join_trace(reading.call)
+            if reading.call is not None:
+                check_clock(reading.call, request.received_ms)
+                if reading.call.same_call_id:
+                    join_trace(reading.call)
         source = self._keys.source(request.source)
         if source is not None:
             for reading in kept:
