@@ -293,7 +293,10 @@ def record_name(record: Any) -> str:
     if record.event_name:
         said: bytes = record.event_name
         return said.decode("utf-8", "replace")
-    return AnyValue.FromString(record.body).string_value if record.body else ""
+    try:
+        return AnyValue.FromString(record.body).string_value if record.body else ""
+    except ProtobufError:  # no UTF-8, say: its attributes may name it as well
+        return ""
 
 
 def record_attributes(record: Any) -> Attributes:

@@ -50,6 +50,14 @@ def calls(collector: Running, user: str) -> list[dict[str, Any]]:
     return collector.rows("SELECT * FROM calls WHERE user_id = {user:String}", user=user)
 
 
+def test_a_body_that_is_no_text_costs_no_other_record_its_place(collector: Running) -> None:
+    broken = record({"event.name": "user_prompt"}, "x" * 8)
+    sound = record({**CLAUDE, "user.email": "beside"}, "claude_code.api_request")
+    send(collector, request(broken, sound).replace(b"x" * 8, b"\xff" * 8))
+
+    assert len(calls(collector, "beside")) == 1
+
+
 def test_each_agents_record_is_a_call_over_grpc_and_http(collector: Running) -> None:
     send(collector, request(record({**CLAUDE, "user.email": "claude"}, "claude_code.api_request")))
     post(collector, request(record({**CODEX, "user.email": "codex"}, event_name="event 12")))

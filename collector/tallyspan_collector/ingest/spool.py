@@ -27,6 +27,8 @@ from tallyspan_collector.ingest.sqlite_file import open_file, refusal
 GROUP_REQUESTS = 256
 MEMORY_BYTES = 32 << 20
 """Blobs handed to the loader without reading the file; above it the file is read."""
+IN_FLIGHT_BYTES = 256 << 20
+"""So much may wait for its commit; what comes then is asked to come again."""
 TAKEN_AT_ONCE = 64
 CHECKPOINT_BYTES = 8 << 20
 """So much is written between two checkpoints."""
@@ -170,7 +172,7 @@ class Spool:
         self._forget_until = self._forgotten = 0
         self._requests: int
         (self._requests,) = self._file.execute("SELECT count() FROM requests").fetchone()
-        self._awaited = 0
+        self._awaited_bytes = 0
         self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._writer = threading.Thread(target=self._write, name="spool", daemon=True)
         self._writer.start()
@@ -188,7 +190,7 @@ class Spool:
     @property
     def is_awaited(self) -> bool:
         """Whether senders wait for their requests to be on disk."""
-        return self._awaited > 0
+        return self._awaited_bytes > 0
 
     async def put(self, source: str, blob: bytes, kind: str = TRACES) -> None:
         """Return once the request is on disk; `kind` is traces or logs.
@@ -201,12 +203,16 @@ class Spool:
             )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._awaited += 1
+        if self._awaited_bytes >= IN_FLIGHT_BYTES:
+            raise OverloadedError(
+                f"{self._awaited_bytes} bytes are about to be written to the disk"
+            )
+        self._awaited_bytes += len(blob)
         try:
             self._commands.put(_Put(source, blob, kind, loop, done))
             await done
         finally:
-            self._awaited -= 1
+            self._awaited_bytes -= len(blob)
 
     def take(self, wait_seconds: float) -> list[Request]:
         """Return the next requests in order; nothing if none comes in time. Raises `SpoolError`."""
@@ -333,7 +339,7 @@ class Spool:
             if (until := self._forget_until) > self._forgotten:
                 gone.append(_delete(file, "id <= ?", until))
             file.execute("COMMIT")
-        except (sqlite3.Error, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is: senders wait for an answer
             self._refuse(puts, burials, error)
             return
         self.last_error = ""
@@ -348,7 +354,8 @@ class Spool:
 
     def _refuse(self, puts: Sequence[_Put], burials: Sequence[_Burial], error: Exception) -> None:
         if self._file.in_transaction:
-            self._file.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # then the next BEGIN says so, and is refused too
+                self._file.execute("ROLLBACK")
         self.last_error = f"the spool {self.path} cannot be written: {error}"
         for burial in burials:
             burial.done.set_exception(SpoolError(self.last_error))

@@ -1,5 +1,6 @@
 """OTLP over HTTP, protobuf and JSON. Source: opentelemetry-proto, "OTLP/HTTP"."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from google.protobuf.json_format import MessageToJson
@@ -23,6 +24,8 @@ from tallyspan_collector.receiver.intake import (
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.receiver.signals import SIGNALS, Signal
 
+AT_ONCE_BYTES = 64 << 10
+"""A larger body is unpacked on a thread of its own: the other senders need not wait for it."""
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
 
@@ -63,9 +66,7 @@ def _taking(
         is_json = _media_type(request) == JSON
         try:
             key = intake.authenticate(request.headers.get("authorization", ""))
-            body = await _body(request)
-            if is_json:
-                body = to_protobuf(body, signal.request())
+            body = await _body(request, signal if is_json else None)
             rejected = await intake.take(body, key, signal)
         except (
             NoKeyError,
@@ -89,7 +90,7 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, json_of: Signal | None) -> bytes:
     media_type = _media_type(request)
     if media_type not in {PROTOBUF, JSON}:
         raise RefusedError(
@@ -99,11 +100,19 @@ async def _body(request: Request) -> bytes:
     if coding not in CODINGS:
         raise RefusedError(415, f"content-encoding {coding}: send one of {', '.join(CODINGS)}")
     try:
-        return unpacked(await _packed(request), coding, MESSAGE_BYTES_LIMIT)
+        packed = await _packed(request)
+        if len(packed) < AT_ONCE_BYTES:
+            return _protobuf(packed, coding, json_of)
+        return await asyncio.to_thread(_protobuf, packed, coding, json_of)
     except TooLargeError:
         raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes") from None
     except ClientDisconnect:
         raise RefusedError(400, "the sender went away before the end of its body") from None
+
+
+def _protobuf(packed: bytes, coding: str, json_of: Signal | None) -> bytes:
+    body = unpacked(packed, coding, MESSAGE_BYTES_LIMIT)
+    return to_protobuf(body, json_of.request()) if json_of else body
 
 
 async def _packed(request: Request) -> bytes:

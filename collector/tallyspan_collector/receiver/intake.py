@@ -1,5 +1,6 @@
 """What both receivers do with a request: who sends it, is it OTLP, is it on disk."""
 
+import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
@@ -69,7 +70,11 @@ class Intake:
         if self._spool is None:
             raise SpoolError(self._refusal)
         if admitted.blob:
-            await self._spool.put(key.id if key else "", admitted.blob, signal.name)
+            try:
+                await self._spool.put(key.id if key else "", admitted.blob, signal.name)
+            except asyncio.CancelledError:  # the sender went away; what it sent is kept
+                self._metrics.received(admitted.spans)
+                raise
         self._metrics.received(admitted.spans)
         if not admitted.untimed:
             return None
