@@ -1,5 +1,6 @@
 """What an id, a time or a count can be at its worst, from OTLP to SQL."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ ODD = [
 YEAR_NS = 365 * 86_400 * 10**9
 
 
-def test_odd_ids_far_times_and_huge_counts_arrive_as_they_are(tmp_path: Path) -> None:
+def test_odd_ids_and_huge_counts_arrive_as_they_are_and_far_times_are_flagged(
+    tmp_path: Path,
+) -> None:
     spans: list[Any] = [
         span(number, {**CHAT, "user.id": text, "gen_ai.conversation.id": text})
         for number, text in enumerate(ODD, 1)
@@ -49,5 +52,8 @@ def test_odd_ids_far_times_and_huge_counts_arrive_as_they_are(tmp_path: Path) ->
                 "calls": len(rows),
                 "n": sum(row["prompt_tokens"] or 0 for row in rows),
             }, view
-        assert by_user["far"]["timestamp"].year == 2196
+        [booked] = collector.rows("SELECT * FROM calls WHERE user_id = 'far'")
+        assert booked["quality_flags"] == ["clock_off"]
+        assert booked["tags"]["said_start_time"].startswith("2196-")
+        assert abs(booked["start_time"] - datetime.now(UTC)) < timedelta(minutes=5)
         assert len(rows) == len(ODD) + 2

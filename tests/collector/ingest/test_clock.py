@@ -1,6 +1,7 @@
 """A clock that is wrong costs no call: it is kept where it is found, and flagged."""
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 import grpc
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from otlp_spans import CHAT, request, span
 from running import running_collector
 from tallyspan_collector.call import Call, Flag
-from tallyspan_collector.ingest.clock import AHEAD_NS, BEHIND_NS, FIRST_CALL_NS, check_clock
+from tallyspan_collector.ingest.clock import AHEAD_NS, BEHIND_NS, FIRST_CALL_NS, TAG, check_clock
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 DAY_NS = 86_400 * 10**9
@@ -51,6 +52,8 @@ def test_a_time_that_cannot_be_becomes_the_time_of_receipt(start: int, took: int
     assert said.end_time_ns == RECEIVED
     assert said.end_time_ns - said.start_time_ns == min(took, DAY_NS)
     assert said.quality_flags == (Flag.CLOCK_OFF,)
+    stated = datetime.fromisoformat(said.tags[TAG])
+    assert int(stated.timestamp()) == start // 10**9
 
 
 def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(tmp_path: Path) -> None:
