@@ -9,11 +9,9 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 
+import otlp_logs
 from otlp_spans import CHAT, request, span
 from tallyspan import answer, semconv
 from tallyspan.providers import FORMATS, open_format
@@ -27,33 +25,7 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 
 SOUND = request(span(1, {**CHAT, "user.id": "ada"}), span(2, {"http.route": "/"}))
-SOUND_LOGS = ExportLogsServiceRequest(
-    resource_logs=[
-        ResourceLogs(
-            scope_logs=[
-                ScopeLogs(
-                    scope=InstrumentationScope(name="com.anthropic.claude_code.events"),
-                    log_records=[
-                        LogRecord(
-                            time_unix_nano=1_790_000_000_000_000_000,
-                            body=AnyValue(string_value="claude_code.api_request"),
-                            attributes=[
-                                KeyValue(key=key, value=AnyValue(string_value=value))
-                                for key, value in {
-                                    "event.name": "api_request",
-                                    "model": "claude-sonnet-4-5",
-                                    "input_tokens": "12",
-                                    "output_tokens": "7",
-                                    "cost_usd": "0.01",
-                                }.items()
-                            ],
-                        )
-                    ],
-                )
-            ]
-        )
-    ]
-).SerializeToString()
+SOUND_LOGS = otlp_logs.request(otlp_logs.record(otlp_logs.CLAUDE, "claude_code.api_request"))
 SOUND_JSON = MessageToDict(ExportTraceServiceRequest.FromString(SOUND))
 EXAMPLES = settings(max_examples=4 * settings().max_examples)
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12)

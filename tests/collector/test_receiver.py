@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import gzip
 import json
@@ -20,6 +21,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from tallyspan_collector.ingest.spool import Spool
+from tallyspan_collector.keys import Keys
+from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.receiver.intake import Intake
+from tallyspan_collector.receiver.signals import SIGNALS
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -100,6 +106,27 @@ def test_a_sender_that_goes_away_within_its_body_is_counted_and_no_error_of_ours
         time.sleep(0.02)
 
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_spans_of_a_sender_that_goes_away_before_its_answer_are_kept_and_counted(
+    tmp_path: Path,
+) -> None:
+    metrics, spool = Metrics(), Spool(tmp_path / "0.sqlite", 1 << 20)
+    intake = Intake(spool, "", Keys(), metrics, is_local=True)
+
+    async def go_away() -> None:
+        taking = asyncio.create_task(intake.take(request(span(1, CHAT)), None, SIGNALS[0]))
+        await asyncio.sleep(0)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+
+    asyncio.run(go_away())
+    kept = spool.take(5)
+    spool.close()
+
+    assert len(kept) == 1
+    assert "tallyspan_genai_spans_received_total 1.0" in metrics.text()
 
 
 def test_the_same_spans_sent_again_change_nothing(collector: Running) -> None:

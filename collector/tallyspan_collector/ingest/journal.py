@@ -63,17 +63,13 @@ class Journal:
         """Make what happens inside one transaction, on disk at its end; an error undoes it all."""
         try:
             self._file.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                if self._file.in_transaction:  # SQLite itself ends it when the disk is full
-                    self._file.execute("ROLLBACK")
-                raise
+            yield
             self._file.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
             raise SpoolError(f"the journal {self._path} cannot be written: {error}") from None
+        finally:
+            if self._file.in_transaction:  # SQLite itself ends it when the disk is full
+                self._file.execute("ROLLBACK")
 
     def plan(self, spool: int, until: int | None, batch: Batch | None) -> None:
         """Note the batch of a spool's requests up to this one (None: of none of them).

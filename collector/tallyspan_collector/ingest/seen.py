@@ -11,11 +11,7 @@ import time
 from collections.abc import Collection
 
 from tallyspan_collector.resolution.index import short_id
-from tallyspan_collector.resolution.numbered import Numbered
-
-_TURN = """
-CREATE TABLE IF NOT EXISTS seen_turn (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER)
-"""
+from tallyspan_collector.resolution.numbered import Numbered, Turns
 
 
 def identity(trace_id: str, span_id: str) -> int:
@@ -27,26 +23,13 @@ class Seen:
     """The claims in one file. Every call belongs to a transaction of the caller's."""
 
     def __init__(self, file: sqlite3.Connection, window_seconds: int) -> None:
-        self._file = file
         self._window = window_seconds
         self._spans = Numbered(file, "seen")
-        file.execute(_TURN)
+        self._turns = Turns(file, "seen")
 
     def claim(self, identities: Collection[int], now: float | None = None) -> set[int]:
         """Return those that nobody claimed before; they are claimed from now on."""
-        epoch = int((time.time() if now is None else now) // self._window)
-        return self._spans.claim(identities, self._turn(epoch))
-
-    def _turn(self, epoch: int) -> int:
-        """Return the turn of this window; what is older than the one before is forgotten."""
-        row = self._file.execute("SELECT epoch FROM seen_turn").fetchone()
-        last = row[0] if row else epoch
-        current = max(epoch, last) % 2  # a clock that goes back changes nothing
-        if epoch > last:
-            self._spans.settle(last % 2)
-            self._spans.forget(current)
-            if epoch > last + 1:
-                self._spans.forget(1 - current)
-        if row is None or epoch > last:
-            self._file.execute("INSERT OR REPLACE INTO seen_turn VALUES (1, ?)", (epoch,))
-        return current
+        turn, old = self._turns.at(int((time.time() if now is None else now) // self._window))
+        if old:
+            self._spans.begin(turn, old)
+        return self._spans.claim(identities, turn)

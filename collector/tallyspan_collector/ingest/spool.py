@@ -201,12 +201,12 @@ class Spool:
             raise OverloadedError(
                 f"{self.waiting_bytes} bytes wait for the store and the limit is {self.limit_bytes}"
             )
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
         if self._awaited_bytes >= IN_FLIGHT_BYTES:
             raise OverloadedError(
                 f"{self._awaited_bytes} bytes are about to be written to the disk"
             )
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
         self._awaited_bytes += len(blob)
         try:
             self._commands.put(_Put(source, blob, kind, loop, done))

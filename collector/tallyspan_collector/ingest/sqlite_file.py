@@ -7,6 +7,7 @@ from tallyspan_collector.errors import SpoolError
 
 PAGE_BYTES = 16_384
 CACHE_KIB = 16_384
+"""What a batch changes in the journal fits; at SQLite's 2 MB pages are written and read again."""
 BUSY_SECONDS = 30
 
 

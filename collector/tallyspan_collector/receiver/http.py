@@ -24,8 +24,6 @@ from tallyspan_collector.receiver.intake import (
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.receiver.signals import SIGNALS, Signal
 
-AT_ONCE_BYTES = 64 << 10
-"""A larger body is unpacked on a thread of its own: the other senders need not wait for it."""
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
 
@@ -101,8 +99,9 @@ async def _body(request: Request, json_of: Signal | None) -> bytes:
         raise RefusedError(415, f"content-encoding {coding}: send one of {', '.join(CODINGS)}")
     try:
         packed = await _packed(request)
-        if len(packed) < AT_ONCE_BYTES:
-            return _protobuf(packed, coding, json_of)
+        if coding == "identity" and json_of is None:
+            return packed
+        # how long it takes the packed size does not say, and other senders need not wait for it
         return await asyncio.to_thread(_protobuf, packed, coding, json_of)
     except TooLargeError:
         raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes") from None

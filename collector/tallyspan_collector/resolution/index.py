@@ -24,7 +24,7 @@ import lz4.block
 from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.entry import Cost
 from tallyspan_collector.resolution.node import Trace, pack_lone, unpack_lone
-from tallyspan_collector.resolution.numbered import Numbered, find_rows
+from tallyspan_collector.resolution.numbered import Numbered, Turns, find_rows
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS traces_{n}
@@ -35,7 +35,6 @@ CREATE TABLE IF NOT EXISTS chunks_{n} (chunk INTEGER PRIMARY KEY, calls BLOB NOT
 CREATE TABLE IF NOT EXISTS moved_{n} (id INTEGER PRIMARY KEY, trace INTEGER NOT NULL);
 """
 _TABLES = ("traces", "chunks", "moved")
-_TURN = "CREATE TABLE IF NOT EXISTS trace_turn (one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)"
 CHUNK = 32
 RECENT = 8_192
 """Lone calls kept in memory: the next span of an agent's trace mostly comes within seconds."""
@@ -91,7 +90,8 @@ class TraceIndex:
         self._file = file
         self._window_ms = window_seconds * 1000
         self._recent: dict[int, tuple[Call, Cost]] = {}
-        file.executescript(_SCHEMA.format(n=0) + _SCHEMA.format(n=1) + _TURN)
+        file.executescript(_SCHEMA.format(n=0) + _SCHEMA.format(n=1))
+        self._turn = Turns(file, "trace")
         self._lone = Numbered(file, "lone", ("place",))
         self._places = Numbered(file, "places", ("trace", "emitter"))
 
@@ -203,29 +203,20 @@ class TraceIndex:
 
     def _turns(self, now_ms: int) -> tuple[int, int]:
         """Return the tables' number of this window and of the one before, emptied if old."""
-        epoch = now_ms // self._window_ms
-        row = self._file.execute("SELECT epoch FROM trace_turn").fetchone()
-        last = row[0] if row else epoch
-        current = max(epoch, last) % 2  # a clock that goes back changes nothing
-        other = 1 - current
-        if epoch > last:
-            old = [current] if epoch == last + 1 else [current, other]
+        current, old = self._turn.at(now_ms // self._window_ms)
+        if old:
             waiting = [
                 row
                 for turn in old
                 for row in self._file.execute(f"SELECT * FROM traces_{turn} WHERE is_waiting")
             ]
-            for rows in (self._lone, self._places):
-                rows.settle(last % 2)
             for turn in old:
                 for table in _TABLES:
                     self._file.execute(f"DELETE FROM {table}_{turn}")
-                self._lone.forget(turn)
-                self._places.forget(turn)
+            for rows in (self._lone, self._places):
+                rows.begin(current, old)
             self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?)", waiting)
-        if row is None or epoch > last:
-            self._file.execute("INSERT OR REPLACE INTO trace_turn VALUES (1, ?)", (epoch,))
-        return current, other
+        return current, 1 - current
 
 
 def _lone(

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 YOUNG_ROWS = 65_536
+"""So many new rows are gathered, by each process that adds some."""
 _ASKED = "id IN (SELECT value FROM json_each(?))"
 
 
@@ -26,6 +27,28 @@ def find_rows(
         for of, part in parts
         for row in file.execute(f"SELECT * FROM {name}_{part} WHERE {_ASKED}", (asked,))
     ]
+
+
+class Turns:
+    """Which of two sets of tables is the current one, by the window of time, in one file."""
+
+    def __init__(self, file: sqlite3.Connection, name: str) -> None:
+        self._file = file
+        self._table = f"{name}_turn"
+        file.execute(
+            f"CREATE TABLE IF NOT EXISTS {self._table}"
+            " (one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)"
+        )
+
+    def at(self, epoch: int) -> tuple[int, list[int]]:
+        """Return the turn of that window, and the turns to be forgotten now that it began."""
+        row = self._file.execute(f"SELECT epoch FROM {self._table}").fetchone()
+        last = row[0] if row else epoch
+        if row is None or epoch > last:
+            self._file.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (1, ?)", (epoch,))
+        if epoch <= last:  # a clock that goes back changes nothing
+            return last % 2, []
+        return epoch % 2, [epoch % 2] if epoch == last + 1 else [0, 1]
 
 
 class Numbered:
@@ -91,6 +114,12 @@ class Numbered:
         for part in (0, 1, "young"):
             self._file.execute(f"DELETE FROM {self._name}_{part} WHERE {_ASKED}", (asked,))
 
+    def begin(self, turn: int, old: Collection[int]) -> None:
+        """Begin a turn: the young rows are the other's from now on, the old ones are forgotten."""
+        self.settle(1 - turn)
+        for each in old:
+            self._file.execute(f"DELETE FROM {self._name}_{each}")
+
     def settle(self, turn: int) -> None:
         """Move the young rows into the large table of this turn."""
         name = self._name
@@ -99,10 +128,6 @@ class Numbered:
         )
         self._file.execute(f"DELETE FROM {name}_young")
         self._young_rows = 0
-
-    def forget(self, turn: int) -> None:
-        """Forget what this turn has; the young are not of it."""
-        self._file.execute(f"DELETE FROM {self._name}_{turn}")
 
     def _grown(self, rows: int, turn: int) -> None:
         self._young_rows += rows

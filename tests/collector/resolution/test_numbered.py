@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tallyspan_collector.resolution import numbered
@@ -24,7 +24,6 @@ def few_young_rows() -> Iterator[None]:
         yield
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["claim", "delete", "turn"]), IDS), max_size=20))
 def test_a_number_is_given_out_once_until_its_turn_is_forgotten(
     steps: list[tuple[str, set[int]]],
@@ -40,13 +39,11 @@ def test_a_number_is_given_out_once_until_its_turn_is_forgotten(
             spans.delete(ids)
             known = [each - ids for each in known]
         else:
-            spans.settle(turn)
             turn = 1 - turn
-            spans.forget(turn)
+            spans.begin(turn, [turn])
             known[turn] = set()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["add", "count", "delete", "turn"]), IDS), max_size=20))
 def test_a_number_has_what_was_added_for_it_last(steps: list[tuple[str, set[int]]]) -> None:
     spans = in_memory("place")
@@ -65,9 +62,8 @@ def test_a_number_has_what_was_added_for_it_last(steps: list[tuple[str, set[int]
                 known[0].pop(each, None)
                 known[1].pop(each, None)
         else:
-            spans.settle(turn)
             turn = 1 - turn
-            spans.forget(turn)
+            spans.begin(turn, [turn])
             known[turn] = {}
 
         found = {row[0]: (of, row[1]) for of, row in spans.find(range(13), turn)}
