@@ -4,9 +4,9 @@ import random
 import time
 
 from tallyspan.usage import Usage
-from tallyspan_collector.call import Call
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
+from tallyspan_collector.read.call import Call
 
 ROWS = 20_000
 ROUNDS = 15

@@ -14,7 +14,7 @@ import structlog
 
 from tallyspan import __version__
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_collector import config, report, service, summary
+from tallyspan_collector import config, service, summary
 from tallyspan_collector.commands import (
     archive,
     audit,
@@ -26,6 +26,7 @@ from tallyspan_collector.commands import (
     keys,
     prices,
     reconcile,
+    report,
     reprice,
     schema,
     spool,

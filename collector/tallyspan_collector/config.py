@@ -13,9 +13,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tallyspan_collector import strict_yaml
+from tallyspan_collector.access.oidc import OidcConfig, parse_access
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.oidc import OidcConfig, parse_access
+from tallyspan_collector.files import strict_yaml
 
 
 def _address(text: str) -> str:

@@ -17,18 +17,18 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.late import late
+from tallyspan_collector.access.audit import AuditLog
+from tallyspan_collector.access.keys import COPY, PREFIXES, Key, Keys, digest
+from tallyspan_collector.access.oidc import Oidc
 from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.limits import limit
-from tallyspan_collector.audit import AuditLog
 from tallyspan_collector.config import Config
-from tallyspan_collector.keys import COPY, PREFIXES, Key, Keys, digest
-from tallyspan_collector.listener import HttpServer
-from tallyspan_collector.metrics_log import MetricsLog
-from tallyspan_collector.oidc import Oidc
-from tallyspan_collector.opening import open_store
+from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.pricing.watch import PriceWatch
-from tallyspan_collector.worker import Worker, check_exposure, run_loop, tls
-from tallyspan_collector.workers import Workers
+from tallyspan_collector.server.listener import HttpServer
+from tallyspan_collector.server.opening import open_store
+from tallyspan_collector.server.worker import Worker, check_exposure, run_loop, tls
+from tallyspan_collector.server.workers import Workers
 
 _log = structlog.get_logger()
 

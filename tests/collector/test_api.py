@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
-from tallyspan_collector.keys import Keys
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 KEY = "correct-horse"

@@ -11,10 +11,10 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, fill, memory_ledger
 from identity_provider import AUDIENCE, identity_provider
+from tallyspan_collector.access.keys import Key, Keys, make
+from tallyspan_collector.access.oidc import Oidc, OidcConfig
 from tallyspan_collector.api import create_app
 from tallyspan_collector.console.site import version
-from tallyspan_collector.keys import Key, Keys, make
-from tallyspan_collector.oidc import Oidc, OidcConfig
 
 READERS = (
     "no key", "wrong key", "ingest key", "expired", "revoked", "bad token",

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
 from ledger import book, call, price_change, reversal, unpriced
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
-from tallyspan_collector.keys import Keys
 from tallyspan_collector.pricing.book import PriceBook
 
 NOW = datetime.now(UTC)

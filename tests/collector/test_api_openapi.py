@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY_FACTS, fill, memory_ledger
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
-from tallyspan_collector.keys import Keys
 
 KEY = {"Authorization": "Bearer tsa_key"}
 CHECKS = (

@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, fill, memory_ledger
 from running import running_collector
-from tallyspan_collector import audit
+from tallyspan_collector.access import audit
+from tallyspan_collector.access.audit import AuditLog, Request, read
+from tallyspan_collector.access.keys import Keys, make
 from tallyspan_collector.api import create_app
-from tallyspan_collector.audit import AuditLog, Request, read
-from tallyspan_collector.keys import Keys, make
 
 KEY = {"Authorization": "Bearer tsa_key"}
 

@@ -15,8 +15,6 @@ from running import running_collector
 from tallyspan import semconv
 from tallyspan.answer import TOKENS_LIMIT
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import Call, Flag, columns_of
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.dialects.coding_agents import CLAUDE_CODE, CODEX, GEMINI
 from tallyspan_collector.dialects.interpreter import interpret
@@ -26,7 +24,10 @@ from tallyspan_collector.dialects.table import Dialect
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import TABLE
+from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.call import Call, Flag, columns_of
 from tallyspan_collector.resolution.resolver import Resolver
 
 AGENTS = {CLAUDE_CODE.name: "api_request", CODEX.name: "codex.sse_event",

@@ -16,12 +16,12 @@ from grafana_pages import run
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
-from tallyspan_collector import budgets
+from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
-from tallyspan_collector.budgets import Budget
 from tallyspan_collector.cli import main
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.keys import Key, Keys, digest
+from tallyspan_collector.summary import budgets
+from tallyspan_collector.summary.budgets import Budget
 
 NOW = datetime.now(UTC)
 TODAY = NOW.date()

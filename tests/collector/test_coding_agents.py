@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Kind, Reader
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.otlp import Span
 
 
 def read(**said: Any) -> Call:

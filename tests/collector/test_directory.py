@@ -18,13 +18,13 @@ from running import Running, running_collector
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector.access.keys import Keys, make
 from tallyspan_collector.api import create_app
 from tallyspan_collector.cli import main
 from tallyspan_collector.directory import correct, file, stored
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import FURTHER_NOTICE, Period
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.keys import Keys, make
 from tallyspan_collector.resolution.resolver import WINDOW_SECONDS
 
 DAY = date(2026, 3, 31)
@@ -182,7 +182,7 @@ def test_an_import_puts_in_place_of_a_persons_periods_those_of_the_file(client: 
 def test_calls_get_the_department_of_their_day_unless_their_span_names_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tallyspan_collector.worker.READ_SECONDS", 0.1)
+    monkeypatch.setattr("tallyspan_collector.server.worker.READ_SECONDS", 0.1)
     monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", "tsa_test")
     headers = {"authorization": "Bearer tsa_test"}
     with (

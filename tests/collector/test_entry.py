@@ -6,11 +6,11 @@ import pytest
 
 from priced import ns
 from tallyspan.usage import Usage
-from tallyspan_collector import entry
-from tallyspan_collector.call import Call
 from tallyspan_collector.directory.lookup import Directory
-from tallyspan_collector.entry import Cost
+from tallyspan_collector.ledger import entry
+from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read.call import Call
 
 USED = Usage(1000, 100)
 BOOK = PriceBook.load()

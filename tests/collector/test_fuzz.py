@@ -15,13 +15,14 @@ import otlp_logs
 from otlp_spans import CHAT, request, span
 from tallyspan import answer, semconv
 from tallyspan.providers import FORMATS, open_format
-from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import columns_of
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.ingest.door import admit, admit_logs
+from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.call import columns_of
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 
 SOUND = request(span(1, {**CHAT, "user.id": "ada"}), span(2, {"http.route": "/"}))

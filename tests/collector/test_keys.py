@@ -13,11 +13,11 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
-from tallyspan_collector import keys
+from tallyspan_collector.access import keys
+from tallyspan_collector.access.keys import Key, Keys, make
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.keys import Key, Keys, make
-from tallyspan_collector.worker import check_exposure, is_loopback
+from tallyspan_collector.server.worker import check_exposure, is_loopback
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -26,7 +26,7 @@ TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keys, "READ_SECONDS", 0.1)
-        patch.setattr("tallyspan_collector.worker.READ_SECONDS", 0.1)
+        patch.setattr("tallyspan_collector.server.worker.READ_SECONDS", 0.1)
         with running_collector(tmp_path_factory.mktemp("keys")) as running:
             yield running
 
@@ -119,7 +119,7 @@ def test_a_key_is_found_by_its_role_until_it_ends() -> None:
 
 def test_a_key_makes_at_most_its_requests_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("tallyspan_collector.keys.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("tallyspan_collector.access.keys.time.monotonic", lambda: clock[0])
     key = Key("1", "ingest", "a", "d", rate_limit=3)
     found = Keys([key])
 

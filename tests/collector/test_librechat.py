@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from running import Running, running_collector
-from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.dialects.librechat import decode_agent
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.otlp import Span
 
 OM, TM = "langfuse.observation.metadata.", "langfuse.trace.metadata."
 USAGE = {

@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 
 from call_facts import memory_ledger
 from running import running_collector
-from tallyspan_collector.metrics import Dropped, Metrics
-from tallyspan_collector.metrics_log import MetricsLog
+from tallyspan_collector.metrics.counters import Dropped, Metrics
+from tallyspan_collector.metrics.log import MetricsLog
 
 
 @pytest.fixture

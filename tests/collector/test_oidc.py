@@ -11,9 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from identity_provider import AUDIENCE, Provider, identity_provider
-from tallyspan_collector.config import OPTIONS, Config
-from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.oidc import (
+from tallyspan_collector.access.oidc import (
     FRESH_SECONDS,
     PATIENCE_SECONDS,
     STALE_SECONDS,
@@ -23,6 +21,8 @@ from tallyspan_collector.oidc import (
     fetch,
     parse_access,
 )
+from tallyspan_collector.config import OPTIONS, Config
+from tallyspan_collector.errors import ConfigError
 
 ACCESS = {"finance": (), "sales-leads": ("Sales", "Support"), "helpdesk": ("Support",)}
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from otlp_spans import CHAT, request, span
 from tallyspan.usage import Usage
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Kind, Reader
-from tallyspan_collector.otlp import decode
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.otlp import decode
 
 
 def call_of(attributes: dict[str, Any], resource: dict[str, Any] | None = None) -> Call | None:

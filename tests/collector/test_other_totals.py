@@ -18,9 +18,9 @@ from ledger import NOON, book, call, empty, price_change, reversal, unpriced
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
 from tallyspan_collector.cli import main
-from tallyspan_collector.keys import Keys
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.reprice import Scope, run
 from tallyspan_collector.summary import Filters, RequestError, summarise, totals

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from otlp_spans import CHAT, request, span
-from tallyspan_collector import otlp, wire
+from tallyspan_collector.read import otlp, wire
 
 KEYS = st.sampled_from(["gen_ai.usage.input_tokens", "user.id", "input.value", "", "ü"]) | st.text(
     max_size=140

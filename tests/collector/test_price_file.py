@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from priced import ns, price
 from tallyspan.usage import Usage
 from tallyspan_collector import cli
-from tallyspan_collector.call import Call
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import findings
 from tallyspan_collector.pricing.cost import Priced, UnpricedReason
 from tallyspan_collector.pricing.schema import schema
+from tallyspan_collector.read.call import Call
 
 DOCS = Path(__file__).parents[2] / "docs"
 

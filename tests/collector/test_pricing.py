@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from priced import ns, price
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.call import Call
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing import bundled
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.bundled import PROVIDER_IDS, VARIABLES
 from tallyspan_collector.pricing.cost import Priced, Unpriced, UnpricedReason
 from tallyspan_collector.pricing.price import Price
+from tallyspan_collector.read.call import Call
 
 BOOK = PriceBook()
 NAMES = {theirs: ours for ours, theirs in PROVIDER_IDS.items()}

@@ -21,9 +21,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.ingest.spool import Spool
-from tallyspan_collector.keys import Keys
-from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.signals import SIGNALS
 

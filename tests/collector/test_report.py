@@ -9,7 +9,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.report import cost_text, money, render, run_sql
+from tallyspan_collector.commands.report import cost_text, money, render, run_sql
 from tallyspan_collector.summary import MEASURES, RequestError
 
 

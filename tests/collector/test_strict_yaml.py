@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.strict_yaml import load
+from tallyspan_collector.files.strict_yaml import load
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.worker import tls
+from tallyspan_collector.server.worker import tls
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF = {"content-type": "application/x-protobuf"}

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tallyspan_collector.demo.provider import REPLAY_HEADER, serving
 from tallyspan_collector.demo.recordings import Recording, load
-from tallyspan_collector.otlp import _CONTENT
+from tallyspan_collector.read.otlp import _CONTENT
 
 HERE = Path(__file__).parent
 KINDS = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}

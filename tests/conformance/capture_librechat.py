@@ -19,7 +19,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from replay import Replay, replaying
 
-from tallyspan_collector.otlp import _CONTENT
+from tallyspan_collector.read.otlp import _CONTENT
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from replay import replaying
 
-from tallyspan_collector.otlp import _CONTENT
+from tallyspan_collector.read.otlp import _CONTENT
 
 HERE = Path(__file__).parent
 LONGEST_TEXT = 400

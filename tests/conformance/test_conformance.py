@@ -12,11 +12,11 @@ from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tallyspan_collector import otlp
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.ingest.door import admit, admit_logs
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
 
 CASES = sorted(Path(__file__).parent.glob("*/*.json"))

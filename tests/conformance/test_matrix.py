@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallyspan import semconv
-from tallyspan_collector.call import Call
 from tallyspan_collector.demo.recordings import load
 from tallyspan_collector.dialects import Kind, Reader
-from tallyspan_collector.entry import Cost
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ from clickhouse_connect.driver.client import Client
 from call_facts import NASTY, NASTY_FACTS, Fact, fill, memory_ledger
 from grafana_pages import pages
 from tallyspan_clickhouse.local_config import READABLE_VIEWS
-from tallyspan_collector import budgets
-from tallyspan_collector.budgets import Budget
+from tallyspan_collector.summary import budgets
+from tallyspan_collector.summary.budgets import Budget
 from tallyspan_grafana import alerting
 from tallyspan_grafana.__main__ import PROVISIONING, main, provisioned
 from tallyspan_grafana.alerting import CHANNELS, RECEIVER, RULES

@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 from call_facts import FACTS, fill, memory_ledger
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages
-from tallyspan_collector.budgets import Budget, put
+from tallyspan_collector.summary.budgets import Budget, put
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(

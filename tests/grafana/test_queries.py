@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages, queries, run, run_variable
-from tallyspan_collector.budgets import Budget, put
+from tallyspan_collector.summary.budgets import Budget, put
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 RANGES = {"6h": timedelta(hours=6), "30d": timedelta(days=30), "90d": timedelta(days=90)}

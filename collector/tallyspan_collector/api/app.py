@@ -13,6 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from tallyspan_collector.access.audit import AuditLog
+from tallyspan_collector.access.gate import AdminGate, Doors
+from tallyspan_collector.access.keys import Keys
+from tallyspan_collector.access.oidc import Oidc
+from tallyspan_collector.access.sessions import Sessions
 from tallyspan_collector.api import reference
 from tallyspan_collector.api.audit import audits
 from tallyspan_collector.api.budgets import budget_operations
@@ -21,18 +26,13 @@ from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
 from tallyspan_collector.api.directory import directory
-from tallyspan_collector.api.gate import AdminGate, Doors
 from tallyspan_collector.api.groups import groups
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS, any_text
 from tallyspan_collector.api.prices import prices as price_operations
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.api.token_usage import token_usage
-from tallyspan_collector.audit import AuditLog
-from tallyspan_collector.console.sessions import Sessions
 from tallyspan_collector.console.site import Site
-from tallyspan_collector.keys import Keys
-from tallyspan_collector.oidc import Oidc
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import RequestError
 

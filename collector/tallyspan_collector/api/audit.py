@@ -5,7 +5,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector import audit
+from tallyspan_collector.access import audit
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.filters import PERIOD, period
 from tallyspan_collector.api.operation import Asked, Operation

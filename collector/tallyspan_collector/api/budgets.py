@@ -5,10 +5,9 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector import budgets
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.operation import Asked, Operation
-from tallyspan_collector.summary import plain
+from tallyspan_collector.summary import budgets, plain
 
 _PERIOD: Fields = {
     "scope": Field("text", "what it is for: total, department, user, agent, model or endpoint"),

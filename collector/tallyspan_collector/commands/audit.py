@@ -7,7 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from tallyspan_collector import audit, config, summary
+from tallyspan_collector import config, summary
+from tallyspan_collector.access import audit
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError

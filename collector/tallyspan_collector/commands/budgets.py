@@ -11,12 +11,12 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector import budgets, config, summary
-from tallyspan_collector.budgets import Budget, Row
+from tallyspan_collector import config, summary
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.summary import plain
+from tallyspan_collector.summary import budgets, plain
+from tallyspan_collector.summary.budgets import Budget, Row
 
 # What `check` fails at, each with the states that are as bad or worse.
 FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STATES) if place}

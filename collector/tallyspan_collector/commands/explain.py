@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tallyspan_collector import config, entry, otlp
+from tallyspan_collector import config
 from tallyspan_collector.commands import explained
 from tallyspan_collector.commands.explained_text import lines
 from tallyspan_collector.commands.prices import PRICES, book_of
@@ -24,7 +24,9 @@ from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, DecodeError
 from tallyspan_collector.ingest import journal
+from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.resolution.index import look_up, short_id, whereabouts
 from tallyspan_collector.resolution.node import Trace

@@ -10,12 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector import entry
-from tallyspan_collector.call import Call
+from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.arithmetic import terms
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Unpriced
 from tallyspan_collector.pricing.region import region_of
+from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import Booked, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
 from tallyspan_collector.summary import decimal_text

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, cast
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector import config, report, summary
+from tallyspan_collector import config, summary
+from tallyspan_collector.commands import report
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from tallyspan_collector.console.sessions import COOKIE, LASTS_SECONDS, Sessions
+from tallyspan_collector.access.sessions import COOKIE, LASTS_SECONDS, Sessions
 
 STATIC = Path(__file__).parent / "static"
 MOST_BODY_BYTES = 4_096

@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import tallyspan
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
-from tallyspan_collector import report, summary
+from tallyspan_collector import summary
+from tallyspan_collector.commands import report
 from tallyspan_collector.demo import oracle, provider, recordings
 from tallyspan_collector.demo.recordings import Recording
 from tallyspan_collector.demo.traffic import ERRORS, Sdks, sdks

@@ -8,7 +8,7 @@ from tallyspan_collector.dialects.interpreter import interpret
 from tallyspan_collector.dialects.plan import Plan, plan
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.registry import SERVICES, recognise
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.read.otlp import Span
 
 __all__ = ["NEEDLES", "Kind", "Reader", "Reading", "is_call_record"]
 

@@ -7,11 +7,11 @@ usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/t
 
 from dataclasses import replace
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.otlp import Span
 
 _WHO = {
     "user_id": ("user.email", "user.account_uuid", "user.account_id", "user.id",

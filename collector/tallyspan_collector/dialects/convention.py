@@ -7,8 +7,8 @@ fit in their whole, or a total that only adds up the other way, are believed ove
 from collections.abc import Sequence
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.call import Flag
 from tallyspan_collector.dialects.table import Basis
+from tallyspan_collector.read.call import Flag
 
 INCLUSIVE_PROVIDERS = frozenset(
     {"openai", "azure.ai.openai", "gcp.gemini", "gcp.vertex_ai", "deepseek", "x_ai", "groq"}

@@ -11,14 +11,14 @@ from typing import Any
 from tallyspan import semconv
 from tallyspan.answer import TOKENS_LIMIT, amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.call import FIELDS, Call, Flag
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
 from tallyspan_collector.dialects.plan import COMMON_LIMIT, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.table import Basis, Dialect, Names, matches
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.read.call import FIELDS, Call, Flag
+from tallyspan_collector.read.otlp import Span
 
 CLIENT = 3
 _TAG_CHARACTERS = 256

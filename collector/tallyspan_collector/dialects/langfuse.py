@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects import librechat, values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Counted
+from tallyspan_collector.read.call import Call, Flag
 
 _O = "langfuse.observation."
 _OM = "langfuse.observation.metadata."

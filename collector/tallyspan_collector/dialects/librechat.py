@@ -6,9 +6,9 @@ Source: LibreChat packages/data-provider/src/parsers.ts (ephemeral agent ids); m
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.table import Attributes
+from tallyspan_collector.read.call import Call, Flag
 
 _OM = "langfuse.observation.metadata."
 _TM = "langfuse.trace.metadata."

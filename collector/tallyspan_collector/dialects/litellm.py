@@ -5,9 +5,9 @@ has none of the usage. Costs are after margins and discounts.
 """
 
 from tallyspan.usage import Usage
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes
+from tallyspan_collector.read.call import Call
 
 _KEY = "metadata.user_api_key_"
 

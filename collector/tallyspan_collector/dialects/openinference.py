@@ -5,9 +5,9 @@ Source: Arize-ai/openinference, spec/semantic_conventions.md.
 
 from dataclasses import replace
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes
+from tallyspan_collector.read.call import Call
 
 _ANTHROPIC = "openinference.instrumentation.anthropic"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tallyspan_collector.call import Call
+from tallyspan_collector.read.call import Call
 
 
 class Kind(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tallyspan_collector.call import Call
+from tallyspan_collector.read.call import Call
 
 Attributes = Mapping[str, object]
 Names = tuple[str, ...]

@@ -5,10 +5,10 @@ Anthropic's input was passed on without the cache; 6 and later include it and sa
 `inputTokenDetails`.
 """
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
+from tallyspan_collector.read.call import Call
 
 _META = "ai.telemetry.metadata."
 _CONTEXT = "ai.settings.context."

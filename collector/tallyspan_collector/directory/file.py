@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tallyspan_collector import strict_yaml
 from tallyspan_collector.directory.period import ALWAYS, FURTHER_NOTICE, Period
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files import strict_yaml
 
 COLUMNS = (
     "user", "department", "cost_centre", "display_name", "valid_from", "valid_to", "tenant",

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from tallyspan_collector.call import Call, Flag
+from tallyspan_collector.read.call import Call, Flag
 
 _NS_PER_MS = 1_000_000
 _SECOND_NS = 1_000_000_000

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError as ProtobufError
 
-from tallyspan_collector import otlp, wire
 from tallyspan_collector.dialects import NEEDLES, is_call_record
 from tallyspan_collector.errors import DecodeError
+from tallyspan_collector.read import otlp, wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.rollups import repair
 from tallyspan_collector.errors import StoreUnavailableError
 from tallyspan_collector.ingest.journal import Batch
-from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.metrics.counters import Metrics
 
 TABLE = "llm_calls"
 SETTINGS = {

@@ -12,11 +12,9 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
-from tallyspan_collector import entry, otlp
-from tallyspan_collector.call import Call, Columns, columns_of
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
-from tallyspan_collector.entry import Cost
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.clock import check_clock
@@ -26,9 +24,12 @@ from tallyspan_collector.ingest.journal import Batch, Journal
 from tallyspan_collector.ingest.pace import Pace
 from tallyspan_collector.ingest.seen import identity
 from tallyspan_collector.ingest.spool import LOGS, Request, Spool
-from tallyspan_collector.keys import Keys
-from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.ledger import entry
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.call import Call, Columns, columns_of
 from tallyspan_collector.resolution.node import Booked
 from tallyspan_collector.resolution.same_call import join_trace
 

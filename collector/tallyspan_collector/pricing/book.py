@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Self
 
 from tallyspan.usage import Usage
-from tallyspan_collector.call import Call
 from tallyspan_collector.pricing import rates
 from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
@@ -17,6 +16,7 @@ from tallyspan_collector.pricing.price import Price, compile_price
 from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
 from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
+from tallyspan_collector.read.call import Call
 
 KINDS_LIMIT = 50_000
 """Kinds of calls remembered; names of models come from outside and must not fill the memory."""

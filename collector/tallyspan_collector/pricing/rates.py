@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tallyspan_collector import strict_yaml
+from tallyspan_collector.files import strict_yaml
+from tallyspan_collector.files.strict_yaml import KeyPath, Lines
 from tallyspan_collector.pricing import fields
 from tallyspan_collector.pricing.match import Kind, Match
 from tallyspan_collector.pricing.price import Part
 from tallyspan_collector.pricing.unit import COUNTED_UNITS, INPUT, OUTPUT, TOKEN_UNITS, Unit, tool
-from tallyspan_collector.strict_yaml import KeyPath, Lines
 
 SECTIONS = ("prices", "discounts", "uplifts", "aliases", "currencies")
 WHERE_KEYS = ("model", "provider", "endpoint", "region", "service_tier", "hours", "from", "to")

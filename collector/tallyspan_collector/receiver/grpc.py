@@ -6,7 +6,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from tallyspan_collector.errors import ConfigError, DecodeError, OverloadedError, SpoolError
-from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver.intake import (
     MESSAGE_BYTES_LIMIT,
     RETRY_SECONDS,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
-from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver import langfuse
 from tallyspan_collector.receiver.coding import CODINGS, TooLargeError, unpacked
 from tallyspan_collector.receiver.intake import (

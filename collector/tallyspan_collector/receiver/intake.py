@@ -5,10 +5,10 @@ import base64
 import binascii
 from dataclasses import dataclass
 
+from tallyspan_collector.access.keys import Key, Keys
 from tallyspan_collector.errors import OverloadedError, SpoolError, TallyspanError
 from tallyspan_collector.ingest.spool import Spool
-from tallyspan_collector.keys import Key, Keys
-from tallyspan_collector.metrics import Dropped, Metrics
+from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver.signals import Signal
 
 MESSAGE_BYTES_LIMIT = 64 << 20

@@ -4,8 +4,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects.registry import TRUST
+from tallyspan_collector.read.call import Call, Flag
 from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.same_call import ancestors, groups
 

@@ -21,8 +21,8 @@ from itertools import islice
 
 import lz4.block
 
-from tallyspan_collector.call import Call, Columns
-from tallyspan_collector.entry import Cost
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call, Columns
 from tallyspan_collector.resolution.node import Trace, pack_lone, unpack_lone
 from tallyspan_collector.resolution.numbered import Numbered, Turns, find_rows
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
+from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.same_call import TOLERANCE_NS
 
 ID_CHARACTERS = 20

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
-from tallyspan_collector.call import FIELDS, Call, Columns, columns_of, values_of
 from tallyspan_collector.dialects.reading import Kind, Reading
-from tallyspan_collector.entry import Cost
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import FIELDS, Call, Columns, columns_of, values_of
 
 _USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tallyspan_collector.call import Call, Columns, columns_of
 from tallyspan_collector.dialects.reading import Kind, Reading
-from tallyspan_collector.entry import Cost
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call, Columns, columns_of
 from tallyspan_collector.resolution.charge import charges, may_wait
 from tallyspan_collector.resolution.index import TraceIndex, short_id
 from tallyspan_collector.resolution.meeting import NODES_LIMIT, may_meet, meet_elsewhere

@@ -12,8 +12,8 @@ from itertools import combinations, islice
 from typing import NamedTuple
 
 from tallyspan.usage import Usage
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
+from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import Node
 
 TOLERANCE_NS = 250_000_000

@@ -18,8 +18,8 @@ import pytest
 from call_facts import NASTY, NASTY_FACTS, a_busy_time, fill
 from grafana_pages import key
 from running import Running, running_collector
-from tallyspan_collector.budgets import Budget, put
 from tallyspan_collector.console.dashboards import bundled
+from tallyspan_collector.summary.budgets import Budget, put
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 from call_facts import FACTS, NASTY, NASTY_FACTS, fill, memory_ledger, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, queries
+from tallyspan_collector.access.keys import Key, Keys, digest
+from tallyspan_collector.access.sessions import COOKIE, LASTS_SECONDS, Sessions
 from tallyspan_collector.api import create_app
 from tallyspan_collector.console import macros, time_range
 from tallyspan_collector.console.dashboards import bundled
-from tallyspan_collector.console.sessions import COOKIE, LASTS_SECONDS, Sessions
-from tallyspan_collector.keys import Key, Keys, digest
 from tallyspan_collector.summary import RequestError
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)

@@ -11,12 +11,12 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, fill, memory_ledger
 from grafana_pages import ONE, key
+from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
 from tallyspan_collector.console import answers
 from tallyspan_collector.console.dashboards import Dashboard, bundled
 from tallyspan_collector.console.questions import questions
 from tallyspan_collector.console.site import version
-from tallyspan_collector.keys import Key, Keys, digest
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
-from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.ingest.clock import AHEAD_NS, BEHIND_NS, FIRST_CALL_NS, TAG, check_clock
+from tallyspan_collector.read.call import Call, Flag
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 DAY_NS = 86_400 * 10**9

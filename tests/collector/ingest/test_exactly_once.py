@@ -20,7 +20,7 @@ from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.ingest.inserter import Inserter
 from tallyspan_collector.ingest.journal import Batch, Journal, drop, refused_batches, replay
-from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.metrics.counters import Metrics
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -44,11 +44,13 @@ class Recorder(Metrics):
 
 def a_batch(collector: Running, user: str, calls: int) -> Batch:
     """A batch as the loader plans one, not inserted yet."""
-    from tallyspan_collector import dialects, entry, otlp
-    from tallyspan_collector.call import columns_of
+    from tallyspan_collector import dialects
     from tallyspan_collector.directory.lookup import Directory
     from tallyspan_collector.ingest.block import Encoder
+    from tallyspan_collector.ledger import entry
     from tallyspan_collector.pricing.book import PriceBook
+    from tallyspan_collector.read import otlp
+    from tallyspan_collector.read.call import columns_of
 
     spans = [span(number, {**CHAT, "user.id": user}) for number in range(1, calls + 1)]
     read = [dialects.Reader().read(each).call for each in otlp.decode(request(*spans))]

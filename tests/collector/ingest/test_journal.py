@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Kind, Reading
-from tallyspan_collector.entry import Cost
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.ingest.journal import Batch, Journal
 from tallyspan_collector.ingest.seen import identity
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.resolver import Resolution
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -11,12 +11,13 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
-from tallyspan_collector import entry, wire
-from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.directory.lookup import Directory
-from tallyspan_collector.entry import Cost
 from tallyspan_collector.ingest.spool import dead_letters
+from tallyspan_collector.ledger import entry
+from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import wire
+from tallyspan_collector.read.call import Call, Columns
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallyspan_collector.call import Call
 from tallyspan_collector.dialects import Reader, Reading
-from tallyspan_collector.entry import Cost
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
 
 START = 1_790_000_000_000_000_000

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.call import Call, Flag, columns_of
-from tallyspan_collector.entry import Cost
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call, Flag, columns_of
 from tallyspan_collector.resolution.node import Booked, Node, Trace, _pack, pack_lone, unpack_lone
 
 COUNTS = st.none() | st.integers(0, 10**9)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyspan_collector.call import Call, Flag
 from tallyspan_collector.dialects import Kind, Reader
-from tallyspan_collector.entry import Cost
-from tallyspan_collector.otlp import Span
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution import same_call
 from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.resolver import Resolver

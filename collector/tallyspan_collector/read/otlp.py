@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError as ProtobufError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from tallyspan_collector import wire
 from tallyspan_collector.errors import DecodeError
+from tallyspan_collector.read import wire
 
 Attributes = dict[str, object]
 _CONTENT = (

@@ -19,11 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.late import late
+from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError, TallyspanError
-from tallyspan_collector.keys import Keys
-from tallyspan_collector.opening import open_client
-from tallyspan_collector.worker import DRAIN_SECONDS, Listening, Worker, run_loop
+from tallyspan_collector.server.opening import open_client
+from tallyspan_collector.server.worker import DRAIN_SECONDS, Listening, Worker, run_loop
 
 TELL_SECONDS = 1.0
 START_SECONDS = 60.0

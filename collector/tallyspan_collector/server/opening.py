@@ -12,8 +12,8 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.late import late
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector.access.keys import COPY
 from tallyspan_collector.config import Config
-from tallyspan_collector.keys import COPY
 
 _log = structlog.get_logger()
 

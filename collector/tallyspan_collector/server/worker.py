@@ -17,15 +17,14 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line, without_data_frames
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_collector.access.keys import READ_SECONDS, Keys
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
-from tallyspan_collector.keys import READ_SECONDS, Keys
-from tallyspan_collector.listener import HttpServer
-from tallyspan_collector.metrics import Metrics
+from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.pricing import remainders
 from tallyspan_collector.pricing.backfill import backfill
 from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
@@ -33,6 +32,7 @@ from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
+from tallyspan_collector.server.listener import HttpServer
 
 DRAIN_SECONDS = 10
 PRICES_SECONDS = 2.0

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.call import Call, Columns
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Unpriced
+from tallyspan_collector.read.call import Call, Columns
 
 NS_PER_US = 1_000
 _FIRST_WITHOUT_ANSWER = 300

@@ -13,10 +13,10 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tallyspan_collector import audit
-from tallyspan_collector.console.sessions import COOKIE, Sessions
-from tallyspan_collector.keys import Key, Keys
-from tallyspan_collector.oidc import Oidc, OidcUnavailableError, looks_like_token
+from tallyspan_collector.access import audit
+from tallyspan_collector.access.keys import Key, Keys
+from tallyspan_collector.access.oidc import Oidc, OidcUnavailableError, looks_like_token
+from tallyspan_collector.access.sessions import COOKIE, Sessions
 
 NO_KEYS = (
     "no admin key is set up, so nobody may read costs: start the collector with"

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from tallyspan_collector.access.keys import Key
 from tallyspan_collector.errors import ConfigError, TallyspanError
-from tallyspan_collector.keys import Key
 
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",

@@ -1,0 +1,1 @@
+"""Calls and their cost as entries of the ledger."""

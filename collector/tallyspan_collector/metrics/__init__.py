@@ -1,0 +1,1 @@
+"""What the collector counts of itself, and its log of that in the store."""

@@ -1,0 +1,1 @@
+"""The processes of a collector: what listens, what loads, who watches whom."""
