@@ -2,8 +2,8 @@
 
 import secrets
 
-from tallyspan_clickhouse.local_config import READABLE_VIEWS
 from tallyspan_clickhouse.rendering import Target
+from tallyspan_clickhouse.schema import READABLE_VIEWS
 
 WRITER, READER, ADMIN = "tallyspan_writer", "tallyspan_reader", "tallyspan_admin"
 

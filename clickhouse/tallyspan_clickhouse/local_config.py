@@ -5,34 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from tallyspan_clickhouse.schema import READABLE_VIEWS
+
 WRITER = "tallyspan"
 READER = "tallyspan_reader"
-READABLE_VIEWS = (
-    "calls",
-    "token_usage",
-    "usage_daily",
-    "usage_hourly",
-    "usage_by_model",
-    "usage_by_conversation",
-    "usage_totals",
-    "usage_by_user",
-    "usage_by_agent",
-    "usage_by_service",
-    "usage_entries",
-    "conversations",
-    "data_health",
-    "claimed_costs",
-    "budget_periods",
-    "budget_status",
-    "budgeted_days",
-    "alert_thresholds",
-    "collector_health",
-    "people",
-    "user_names",
-    "unknown_users",
-    "reconciliations",
-)
-
 # The first statement opens the port, the second keeps the engine up; neither needs rights on data.
 START_STATEMENTS = (
     "SYSTEM START LISTEN HTTP",

@@ -98,27 +98,37 @@ def apply(client: Client, target: Target, known: list[Migration]) -> list[int]:
     return [migration.version for migration in missing]
 
 
-def _applied(client: Client, database: str) -> dict[int, set[str]]:
+def _applied(client: Client, database: str) -> dict[int, set[tuple[str, str]]]:
+    """Return version -> name and checksum of what was applied as that version."""
     table = f"{database}.schema_migrations"
     query = (  # `apply` has checked the name
-        f"SELECT version, groupUniqArray(toString(checksum)) FROM {table} GROUP BY version"  # noqa: S608
+        f"SELECT version, groupUniqArray((name, toString(checksum))) FROM {table} GROUP BY version"  # noqa: S608
     )
     try:
         rows = client.query(query).result_rows
     except ClickHouseError as error:
         raise StoreError(f"reading {table}: {one_line(error)}") from error
-    return {int(version): set(checksums) for version, checksums in rows}
+    return {int(version): set(applied) for version, applied in rows}
 
 
-def _check(applied: dict[int, set[str]], known: list[Migration], database: str) -> None:
-    newest = max((migration.version for migration in known), default=0)
+def _check(applied: dict[int, set[tuple[str, str]]], known: list[Migration], database: str) -> None:
+    names = {migration.version: migration.name for migration in known}
+    for version, files in applied.items():
+        if version in names and names[version] not in {name for name, _ in files}:
+            other = min(name for name, _ in files)
+            raise StoreError(
+                f"database {database} was made by a tallyspan of before its first release"
+                f" ({other}), whose schema this one cannot take over: start with a new --data-dir"
+                " or database; `tallyspan export` of that version takes the calls out"
+            )
+    newest = max(names, default=0)
     if max(applied, default=0) > newest:
         raise StoreError(
             f"database {database} has schema {max(applied)}, this tallyspan knows {newest}: "
             "upgrade tallyspan"
         )
     for migration in known:
-        if applied.get(migration.version, set()) - {migration.checksum}:
+        if {checksum for _, checksum in applied.get(migration.version, ())} - {migration.checksum}:
             raise StoreError(
                 f"{migration.name} was applied to database {database} and has changed since: "
                 "restore the file, and put the change into a new migration"

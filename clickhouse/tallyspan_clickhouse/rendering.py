@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.schema import FEEDS, LEDGER
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PLACEHOLDER = re.compile(r"\{(database|on_cluster|engine|replicated|everywhere|all)\}")
@@ -21,18 +22,7 @@ TOKEN = re.compile(
 )
 CREATES_TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?\{database\}\.(\w+)")
 # Tables that views read on all shards. A trace is on one shard, so that is the key of its entries.
-ROLLUPS = (
-    "rollup_daily",
-    "rollup_hourly",
-    "rollup_models",
-    "rollup_conversations",
-    "rollup_totals",
-    "rollup_users",
-    "rollup_agents",
-    "rollup_services",
-    "corrected_calls",
-)
-DISTRIBUTED = {"llm_calls": "cityHash64(trace_id)", **dict.fromkeys(ROLLUPS, "rand()")}
+DISTRIBUTED = {LEDGER: "cityHash64(trace_id)", **dict.fromkeys(FEEDS, "rand()")}
 
 
 @dataclass(frozen=True)

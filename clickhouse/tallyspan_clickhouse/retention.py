@@ -7,10 +7,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.rollups import ROLLUPS
+from tallyspan_clickhouse.schema import LEDGER, TIMES
 
-ENTRIES, CORRECTED = "llm_calls", "corrected_calls"
-TABLES = {ENTRIES: "start_time"} | {rollup.table: rollup.time for rollup in ROLLUPS}
+ENTRIES, CORRECTED = LEDGER, "corrected_calls"
+TABLES = {ENTRIES: "start_time", **TIMES}
 """Tables with a retention, and the column of their time."""
 SEEN_DAYS = 7
 LONGER_DAYS = 62

@@ -11,9 +11,9 @@ from ledger import book, call
 from tallyspan_clickhouse.accounts import READER, account_statements, new_passwords
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.local_config import READABLE_VIEWS
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_clickhouse.rendering import Target
+from tallyspan_clickhouse.schema import READABLE_VIEWS
 
 USERS_XML = Path(__file__).parents[2] / "clickhouse/config/users.d/tallyspan.xml"
 # Names of what every ClickHouse has, what this account itself may do, and its own queries: nothing of

@@ -19,9 +19,10 @@ from ledger import book, call, price_change, reversal
 from tallyspan_clickhouse import local
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.local_config import READABLE_VIEWS, server_settings
+from tallyspan_clickhouse.local_config import server_settings
 from tallyspan_clickhouse.migrate import BOOKKEEPING, bundled
 from tallyspan_clickhouse.rendering import Target
+from tallyspan_clickhouse.schema import READABLE_VIEWS
 
 PASSWORDS = {"tallyspan": "of-the-test", "tallyspan_reader": "of-the-reader"}
 FOREGROUND = {"distributed_foreground_insert": 1, "async_insert": 0}

@@ -11,13 +11,12 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from ledger import book, call
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.local_config import READABLE_VIEWS
 from tallyspan_clickhouse.migrate import Migration, apply, bundled, migrate, pending
 from tallyspan_clickhouse.rendering import DISTRIBUTED, Target, statements
+from tallyspan_clickhouse.schema import READABLE_VIEWS
 from tallyspan_clickhouse.schema_lock import schema_lock
 
 
@@ -62,7 +61,7 @@ def test_collectors_that_start_at_the_same_moment_all_get_the_whole_schema(
 def test_an_edited_migration_is_refused(client: Client) -> None:
     edited = [replace(migration, sql=migration.sql + "-- edited") for migration in bundled()]
 
-    with pytest.raises(StoreError, match=r"0001_llm_calls.sql was applied .* restore the file"):
+    with pytest.raises(StoreError, match=r"0001_schema.sql was applied .* restore the file"):
         apply(client, Target("tallyspan"), edited)
 
 
@@ -89,7 +88,8 @@ def test_what_is_pending_can_be_asked_without_changing_anything(client: Client) 
 
 
 def test_a_cluster_is_not_upgraded_as_if_it_were_one_server(client: Client) -> None:
-    apply(client, Target("clustered"), bundled()[:1])
+    apply(client, Target("clustered"), [])
+    client.command("CREATE DATABASE clustered")
     client.command("CREATE TABLE clustered.llm_calls_all (n UInt8) ENGINE = Memory")
 
     with pytest.raises(StoreError, match=r"run 'tallyspan store migrate --cluster NAME'"):
@@ -134,20 +134,16 @@ def test_only_one_holds_the_lock_at_a_time(store: LocalStore, client: Client) ->
         assert all(pool.map(hold, range(8)))
 
 
-@pytest.mark.parametrize("version", [migration.version for migration in bundled()][1:])
-def test_a_store_of_any_earlier_schema_is_upgraded_with_its_data(
-    client: Client, store: LocalStore, version: int
-) -> None:
-    database = f"since_{version}"
-    old = connect(store.url, database=database)
-    apply(old, Target(database), [m for m in bundled() if m.version <= version])
-    book(old, [call(), call()])
-    migrate(old, database)
-    book(old, [call()])
+def test_a_store_of_before_the_first_release_is_refused_by_name(client: Client) -> None:
+    old = [
+        Migration(1, "0001_llm_calls.sql", "CREATE VIEW {database}.calls AS SELECT 1"),
+        Migration(50, "0050_claimed_costs.sql", "SELECT 1"),
+    ]
+    apply(client, Target("old"), old)
 
-    assert old.query("SELECT count() FROM calls").result_rows == [(3,)]
-    for view in (each for each in READABLE_VIEWS if each.startswith("usage_")):
-        assert old.query(f"SELECT sum(calls) FROM {view}").result_rows == [(3,)], view
+    with pytest.raises(StoreError, match=r"database old .*0001_llm_calls.sql.* new --data-dir"):
+        migrate(client, "old")
+    assert client.query("SELECT count() FROM old.calls").result_rows == [(1,)]
 
 
 @pytest.mark.parametrize("migration", bundled(), ids=lambda migration: migration.name)

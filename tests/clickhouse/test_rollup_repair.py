@@ -8,7 +8,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import NOON, book, call, reversal
-from tallyspan_clickhouse import rollups
+from tallyspan_clickhouse import repair
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
@@ -50,21 +50,21 @@ def figures(client: Client) -> tuple[object, ...]:
 def test_what_a_rollup_lost_or_has_twice_is_put_right(
     client: Client, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    monkeypatch.setattr(rollups, "SETTLED_SECONDS", 0.01)
+    monkeypatch.setattr(repair, "SETTLED_SECONDS", 0.01)
     book(client, [call(user_id=f"u{n % 3}", batch_id=7, start_time=NOON) for n in range(30)])
     assert len(set(figures(client))) == 1
     client.command(damage)
     assert len(set(figures(client))) > 1
 
-    assert rollups.repair(client, 7) > 0
+    assert repair.repair(client, 7) > 0
     assert len(set(figures(client))) == 1
-    assert rollups.repair(client, 7) == 0
+    assert repair.repair(client, 7) == 0
 
 
 def test_a_correction_that_was_lost_is_found_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollups, "SETTLED_SECONDS", 0.01)
+    monkeypatch.setattr(repair, "SETTLED_SECONDS", 0.01)
     gone = call(user_id="gone", batch_id=9, start_time=NOON)
     book(client, [gone, reversal(gone)])
     asked = "SELECT count() FROM calls WHERE user_id = 'gone'"
@@ -72,9 +72,9 @@ def test_a_correction_that_was_lost_is_found_again(
     client.command("TRUNCATE TABLE corrected_calls")
     assert client.query(asked).result_rows == [(1,)]
 
-    assert rollups.repair(client, 9) > 0
+    assert repair.repair(client, 9) > 0
     assert client.query(asked).result_rows == [(0,)]
-    assert rollups.repair(client, 9) == 0
+    assert repair.repair(client, 9) == 0
 
 
 def test_what_expired_from_the_ledger_stays_in_the_rollups(tmp_path: Path) -> None:
@@ -86,5 +86,5 @@ def test_what_expired_from_the_ledger_stays_in_the_rollups(tmp_path: Path) -> No
             "ALTER TABLE llm_calls DELETE WHERE batch_id = 1 SETTINGS mutations_sync = 2"
         )
 
-        assert rollups.repair(client, 2) == 0
+        assert repair.repair(client, 2) == 0
         assert client.query("SELECT sum(calls) FROM rollup_daily").result_rows == [(8,)]

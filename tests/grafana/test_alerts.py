@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 
 from call_facts import NASTY, NASTY_FACTS, Fact, fill, memory_ledger
 from grafana_pages import pages
-from tallyspan_clickhouse.local_config import READABLE_VIEWS
+from tallyspan_clickhouse.schema import READABLE_VIEWS
 from tallyspan_collector.summary import budgets
 from tallyspan_collector.summary.budgets import Budget
 from tallyspan_grafana import alerting

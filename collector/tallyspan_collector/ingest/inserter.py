@@ -14,7 +14,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
-from tallyspan_clickhouse.rollups import repair
+from tallyspan_clickhouse.repair import repair
 from tallyspan_collector.errors import StoreUnavailableError
 from tallyspan_collector.ingest.journal import Batch
 from tallyspan_collector.metrics.counters import Metrics

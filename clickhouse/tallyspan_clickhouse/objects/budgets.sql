@@ -40,8 +40,11 @@ INSERT INTO {database}.alert_settings (name, value, meaning, version) VALUES
     ('no_data_minutes', 60, 'Minutes since the last call from which the alert fires', 0),
     ('late_seconds', 300, 'Seconds from the end of a call to the ledger, 95 % of an hour, from which the alert fires', 0),
     ('estimated_percent', 20, 'Percent of the last 24 hours of calls without token counts of the provider from which the alert fires', 0),
-    ('dropped_spans', 0, 'Spans, requests or inserts a collector lost, refused or could not do in the last 15 minutes, above which the alert fires', 0),
-    ('waiting_megabytes', 50, 'Megabytes that waited in a spool for all of the last 15 minutes, from which the alert fires', 0);
+    ('dropped_spans', 0, 'Spans a collector lost in the last 15 minutes, above which the alert fires', 0),
+    ('refused_requests', 100, 'Requests a collector did not take in the last 15 minutes, from which the alert fires', 0),
+    ('insert_failures', 10, 'Inserts the store did not take at once in the last 15 minutes, from which the alert fires', 0),
+    ('waiting_megabytes', 50, 'Megabytes that waited in a spool for all of the last 15 minutes, from which the alert fires', 0),
+    ('silent_minutes', 10, 'Minutes since a collector that was not stopped last wrote its metrics, from which the alert fires', 0);
 
 CREATE VIEW {database}.alert_thresholds {on_cluster}
 (
@@ -58,37 +61,38 @@ CREATE VIEW {database}.budgeted_days {on_cluster}
 (
     scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
     name String COMMENT 'Which one of them; empty for total',
+    department String COMMENT 'The department, for a budget of one; else empty',
     day Date COMMENT 'Day (UTC)',
     spent_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of its calls, in USD; NULL: none is priced',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in spent_usd'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT 'total' AS scope, '' AS name, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+AS SELECT 'total' AS scope, '' AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_daily AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND 'total' IN (SELECT b.scope FROM {database}.budgets AS b)
 GROUP BY u.day
 UNION ALL
-SELECT 'department' AS scope, u.department AS name, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+SELECT 'department' AS scope, u.department AS name, u.department AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_daily AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.department IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'department')
 GROUP BY u.department, u.day
 UNION ALL
-SELECT 'user' AS scope, u.user_id AS name, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+SELECT 'user' AS scope, u.user_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_daily AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user')
 GROUP BY u.user_id, u.day
 UNION ALL
-SELECT 'model' AS scope, u.model_name AS name, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+SELECT 'model' AS scope, u.model_name AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_daily AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.model_name IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'model')
 GROUP BY u.model_name, u.day
 UNION ALL
-SELECT 'endpoint' AS scope, u.endpoint_id AS name, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+SELECT 'endpoint' AS scope, u.endpoint_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_daily AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.endpoint_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'endpoint')
 GROUP BY u.endpoint_id, u.day
 UNION ALL
-SELECT 'agent' AS scope, h.agent_id AS name, toDate(h.hour) AS day, sum(h.cost_usd) AS spent_usd, sum(h.unpriced_calls) AS unpriced_calls
+SELECT 'agent' AS scope, h.agent_id AS name, '' AS department, toDate(h.hour) AS day, sum(h.cost_usd) AS spent_usd, sum(h.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_hourly AS h
 WHERE h.hour >= now('UTC') - INTERVAL 800 DAY AND h.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
 GROUP BY h.agent_id, day

@@ -6,35 +6,14 @@ difference is added to the rollup, whose figures are sums.
 
 import re
 import time
-from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.schema import FEEDS, TIMES
 
 SETTLED_SECONDS = 2.0
 """An insert of someone else is for a moment in the ledger and not in the rollup: only differences
 that are still the same after this time are repaired."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rollup:
-    """A table, the view that feeds it, and the column of its time."""
-
-    table: str
-    feed: str
-    time: str
-
-
-ROLLUPS = (
-    Rollup("rollup_daily", "rollup_daily_feed", "day"),
-    Rollup("rollup_hourly", "rollup_hourly_feed", "hour"),
-    Rollup("rollup_models", "rollup_models_feed", "day"),
-    Rollup("rollup_conversations", "rollup_conversations_feed", "day"),
-    Rollup("rollup_totals", "rollup_totals_feed", "day"),
-    Rollup("rollup_users", "rollup_users_feed", "day"),
-    Rollup("rollup_agents", "rollup_agents_feed", "day"),
-    Rollup("rollup_services", "rollup_services_feed", "day"),
-    Rollup("corrected_calls", "corrected_calls_feed", "start_time"),
-)
 
 
 def repair(client: Client, batch_id: int) -> int:
@@ -53,11 +32,11 @@ def repair(client: Client, batch_id: int) -> int:
             parameters={"batch": batch_id},
         ).result_rows
     ]
-    return sum(_repair(client, rollup, days) for rollup in ROLLUPS) if days else 0
+    return sum(_repair(client, table, days) for table in FEEDS) if days else 0
 
 
-def _repair(client: Client, rollup: Rollup, days: list[str]) -> int:
-    columns, sql = _question(client, rollup, days)
+def _repair(client: Client, table: str, days: list[str]) -> int:
+    columns, sql = _question(client, table, days)
     first = _rows(client, sql)
     if not first:
         return 0
@@ -65,7 +44,7 @@ def _repair(client: Client, rollup: Rollup, days: list[str]) -> int:
     stable = [row for row in _rows(client, sql) if row in first]
     if stable:
         client.insert(
-            rollup.table,
+            table,
             stable,
             column_names=columns,
             settings={"async_insert": 0, "insert_deduplicate": 0},
@@ -73,19 +52,19 @@ def _repair(client: Client, rollup: Rollup, days: list[str]) -> int:
     return len(stable)
 
 
-def _question(client: Client, rollup: Rollup, days: list[str]) -> tuple[list[str], str]:
+def _question(client: Client, table: str, days: list[str]) -> tuple[list[str], str]:
     """Return the rollup's columns, and SQL for rows of them: what the ledger has more."""
     described = client.query(
         "SELECT name, type, is_in_sorting_key FROM system.columns"
         " WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
-        parameters={"table": rollup.table},
+        parameters={"table": table},
     ).result_rows
     keys = [name for name, _, is_key in described if is_key]
     measures = [name for name, _, is_key in described if not is_key]
     select = client.query(
         "SELECT as_select FROM system.tables WHERE database = currentDatabase()"
         " AND name = {feed:String}",
-        parameters={"feed": rollup.feed},
+        parameters={"feed": FEEDS[table]},
     ).result_rows[0][0]
     # The feed's own types may be wider: cast, so that both halves agree.
     described = [(name, _plain(kind), is_key) for name, kind, is_key in described]
@@ -106,9 +85,9 @@ def _question(client: Client, rollup: Rollup, days: list[str]) -> tuple[list[str
     listed = ", ".join(f"'{day}'" for day in days)
     sql = (
         f"SELECT {summed} FROM ("  # noqa: S608  names of our own tables, and dates
-        f"SELECT {named} FROM ({select}) WHERE toDate({rollup.time}) IN ({listed})"
-        f" UNION ALL SELECT {negated} FROM {rollup.table}"
-        f" WHERE toDate({rollup.time}) IN ({listed})) AS u"
+        f"SELECT {named} FROM ({select}) WHERE toDate({TIMES[table]}) IN ({listed})"
+        f" UNION ALL SELECT {negated} FROM {table}"
+        f" WHERE toDate({TIMES[table]}) IN ({listed})) AS u"
         f" GROUP BY {', '.join(keys)} HAVING {differs}"
     )
     return [name for name, _, _ in described], sql

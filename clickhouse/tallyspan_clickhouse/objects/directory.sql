@@ -1,11 +1,3 @@
--- Who belongs to which department since when. A call keeps the department it was booked with: what
--- changes here later is for calls to come, and `tallyspan directory correct` for those that were.
-ALTER TABLE {database}.llm_calls {on_cluster}
-    ADD COLUMN IF NOT EXISTS department_source LowCardinality(String) COMMENT 'Who said the department: span, directory or key (of the ingest key); empty when nobody did, or before this was kept' AFTER department;
-
-ALTER TABLE {database}.llm_calls{all} {on_cluster}
-    ADD COLUMN IF NOT EXISTS department_source LowCardinality(String) COMMENT 'Who said the department: span, directory or key (of the ingest key); empty when nobody did, or before this was kept' AFTER department;
-
 CREATE TABLE {database}.directory {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the user belongs to; empty where there is one only',
@@ -93,7 +85,7 @@ AS SELECT
     sum(r.calls) AS calls,
     sum(r.input_tokens) + sum(r.output_tokens) AS total_tokens,
     sum(r.cost_usd) AS cost_usd
-FROM {database}.rollup_daily{all} AS r
+FROM {database}.rollup_users{all} AS r
 GLOBAL ANY LEFT JOIN (
     SELECT tenant, user_id, groupArray(valid_from) AS firsts, groupArray(valid_to) AS lasts
     FROM {database}.directory FINAL WHERE NOT is_removed GROUP BY tenant, user_id
@@ -102,28 +94,3 @@ WHERE r.user_id != '' AND NOT arrayExists((f, t) -> f <= r.day AND r.day <= t, d
 GROUP BY r.day, r.tenant, r.user_id, r.department, reason
 HAVING calls != 0
 COMMENT 'Calls of users whom the directory does not have, by day';
-
-CREATE OR REPLACE VIEW {database}.token_usage {on_cluster}
-(
-    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
-    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
-    display_name String COMMENT 'Name people know the user by, from the directory; empty: it has none',
-    department String COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
-    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
-    model_name String COMMENT 'Model used: as the provider names it, else as asked for',
-    endpoint_id String COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    prompt_tokens Nullable(Int64) COMMENT 'Tokens billed as prompt, cache included; NULL: unknown',
-    completion_tokens Nullable(Int64) COMMENT 'Tokens generated, reasoning included; NULL: unknown',
-    total_tokens Nullable(Int64) COMMENT 'prompt_tokens + completion_tokens; NULL: unknown',
-    estimated_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost in USD, exact to the pico-dollar; NULL: not priced',
-    timestamp DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC)'
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    c.log_id, c.user_id, n.display_name, c.department, c.agent_id, c.conversation_id, c.model_name, c.endpoint_id,
-    c.input_tokens AS prompt_tokens, c.output_tokens AS completion_tokens, c.total_tokens,
-    c.cost_usd AS estimated_cost_usd, c.start_time AS timestamp
-FROM {database}.calls AS c
-ANY LEFT JOIN {database}.user_names AS n ON n.tenant = c.tenant AND n.user_id = c.user_id
-COMMENT 'One row a call, net: who, which model, how many tokens, what it cost';

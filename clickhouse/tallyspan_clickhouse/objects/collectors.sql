@@ -14,10 +14,12 @@ ORDER BY (at, collector, name, labels)
 TTL at + INTERVAL 30 DAY
 COMMENT 'Metrics of collectors, kept for 30 days; counters that did not move have no row';
 
+-- A collector that was stopped says so and is no longer looked for; one that died is silent.
 CREATE VIEW {database}.collector_health {on_cluster}
 (
     collector String COMMENT 'Host and data folder of the collector',
     last_seen DateTime('UTC') COMMENT 'When it last wrote its metrics (UTC), within the last day',
+    is_stopped Bool COMMENT 'Whether it was stopped then, and has not begun again',
     calls UInt64 COMMENT 'Calls it put into the ledger in the last 15 minutes',
     lost_spans UInt64 COMMENT 'Spans of the last 15 minutes that are in no ledger: malformed, buried or without a time',
     refused_requests UInt64 COMMENT 'Requests of the last 15 minutes it did not take: refused, unauthenticated, malformed or failed',
@@ -29,6 +31,7 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     toString(m.collector) AS collector,
     max(m.at) AS last_seen,
+    maxIf(m.at, m.name = 'tallyspan_collector_stopped') >= last_seen AS is_stopped,
     toUInt64(sumIf(m.value, m.name = 'tallyspan_calls_stored_total' AND is_recent)) AS calls,
     toUInt64(sumIf(m.value, m.name = 'tallyspan_spans_dropped_total' AND m.labels IN ('reason=malformed', 'reason=buried', 'reason=untimed') AND is_recent)) AS lost_spans,
     toUInt64(sumIf(m.value, m.name = 'tallyspan_requests_total' AND m.labels != 'outcome=accepted' AND is_recent)) AS refused_requests,

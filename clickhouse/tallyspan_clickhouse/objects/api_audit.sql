@@ -19,7 +19,3 @@ PARTITION BY toYYYYMM(at)
 ORDER BY (at, id)
 TTL toDateTime(at) + INTERVAL 400 DAY
 COMMENT 'Audit of the admin API: who asked what, when, and how it was answered; kept for 400 days';
-
--- The cost of one answer is asked for by the provider's id of it.
-ALTER TABLE {database}.llm_calls {on_cluster}
-    ADD INDEX IF NOT EXISTS ix_response response_id TYPE bloom_filter(0.01) GRANULARITY 1

@@ -1,0 +1,2450 @@
+-- Made of schema.py and objects/ by `python -m tallyspan_clickhouse.generate`.
+
+-- The ledger: one row an entry, append-only, every figure a sum().
+
+CREATE TABLE {database}.llm_calls {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate) or price_change (the difference a new price makes)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change; count calls with sum(sign)',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    department_source LowCardinality(String) COMMENT 'Who named the department: span, directory or key (of the ingest key); empty when nobody did',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    conversation_id String CODEC(ZSTD(1)) COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    request_model LowCardinality(String) COMMENT 'Model asked for',
+    response_model LowCardinality(String) COMMENT 'Model as the answer names it; empty when it does not',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    server_address LowCardinality(String) COMMENT 'Host the request was sent to',
+    is_stream Bool COMMENT 'Whether the answer was streamed',
+    status LowCardinality(String) COMMENT 'How the call ended: ok or error',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    finish_reason LowCardinality(String) COMMENT 'Why the model stopped (first choice)',
+    input_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache reads and writes, audio and images included; NULL: unknown',
+    output_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning and audio included; NULL: unknown',
+    cache_read_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens read from the provider\'s cache; NULL: not stated',
+    cache_write_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens written to the provider\'s cache; NULL: not stated',
+    cache_write_1h_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of cache_write_tokens kept for one hour; NULL: not stated',
+    cache_read_audio_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of cache_read_tokens that was audio; NULL: not stated',
+    reasoning_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of output_tokens spent on reasoning; NULL: not stated',
+    input_audio_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens that was audio; NULL: not stated',
+    output_audio_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of output_tokens that was audio; NULL: not stated',
+    input_image_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens that was images; NULL: not stated',
+    output_image_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of output_tokens that was images; NULL: not stated',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
+    input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
+    output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
+    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_id LowCardinality(String) COMMENT 'Price entry that was used',
+    price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
+    reported_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the provider itself stated it; NULL: it did not',
+    claimed_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not',
+    is_notional Bool DEFAULT false COMMENT 'Used on a subscription: cost_usd is what the call would have cost and is never billed',
+    unpriced_calls Int8 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', sign, 0) COMMENT 'Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()',
+    unpriced_tokens Int64 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', ifNull(input_tokens, 0) + ifNull(output_tokens, 0), 0) CODEC(T64, ZSTD(1)) COMMENT 'Tokens without a price this entry adds; a price change takes them back',
+    duration_us UInt64 CODEC(T64, ZSTD(1)) COMMENT 'From the request to the last byte of the answer, in microseconds',
+    time_to_first_chunk_us Nullable(UInt64) CODEC(T64, ZSTD(1)) COMMENT 'From the request to the first chunk of a stream, in microseconds; NULL: no stream',
+    tags Map(LowCardinality(String), String) CODEC(ZSTD(1)) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
+    units Map(LowCardinality(String), Float64) CODEC(ZSTD(1)) COMMENT 'What is billed beside tokens, by kind: web_search (requests), images, seconds, characters, ...',
+    quality_flags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
+    parent_span_id String CODEC(ZSTD(1)) COMMENT 'Span id of the parent, hex; empty for a root span',
+    part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
+    response_id String CODEC(ZSTD(1)) TTL toDateTime(start_time) + INTERVAL 45 DAY COMMENT 'Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none',
+    scope_name LowCardinality(String) COMMENT 'Instrumentation scope that made the span',
+    batch_id UInt64 CODEC(ZSTD(1)) COMMENT 'Batch the entry was inserted with',
+    ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector booked the entry (UTC, milliseconds)',
+    INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
+    INDEX ix_kind entry_kind TYPE set(4) GRANULARITY 1,
+    -- A condition on start_time is looked up as the fifth column of the key and not as the hour that
+    -- is the second: without this index a query for a day reads its whole month.
+    INDEX ix_time start_time TYPE minmax GRANULARITY 1,
+    INDEX ix_user user_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ix_tags mapValues(tags) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ix_response response_id TYPE bloom_filter(0.01) GRANULARITY 1
+)
+ENGINE = {engine}
+PARTITION BY toYYYYMM(start_time)
+ORDER BY (tenant, toStartOfHour(start_time), model_name, user_id, start_time)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+    ttl_only_drop_parts = 1
+COMMENT 'Ledger of LLM calls: signed, append-only entries; every total is a sum()';
+
+-- Few calls have more entries than their first: the view `calls` looks here which.
+CREATE TABLE {database}.corrected_calls {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request of the call left the application (UTC)',
+    call_hash UInt64 CODEC(ZSTD(1)) COMMENT 'cityHash64(trace_id, span_id) of the call',
+    corrections Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries after the first: reversals and price changes'
+)
+ENGINE = {replicated}SummingMergeTree((corrections))
+PARTITION BY toYYYYMM(start_time)
+ORDER BY (start_time, call_hash)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls that have more entries in the ledger than their first';
+
+CREATE MATERIALIZED VIEW {database}.corrected_calls_feed {on_cluster} TO {database}.corrected_calls
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT l.start_time, cityHash64(l.trace_id, l.span_id) AS call_hash, toInt64(count()) AS corrections
+FROM {database}.llm_calls AS l
+WHERE l.entry_kind != 'call'
+GROUP BY l.start_time, call_hash
+COMMENT 'Adds every reversal and price change of llm_calls to corrected_calls';
+
+-- A call that no later entry speaks of is its own row; the few others are added up. A hash that
+-- two calls of the same microsecond share only sends both to the second half, which groups by
+-- the ids. Both halves have the same types, or a condition would reach no index through the
+-- conversion.
+CREATE VIEW {database}.calls {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    request_model LowCardinality(String) COMMENT 'Model asked for',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    is_stream Bool COMMENT 'Whether the answer was streamed',
+    status LowCardinality(String) COMMENT 'How the call ended: ok or error',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    finish_reason LowCardinality(String) COMMENT 'Why the model stopped (first choice)',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache reads and writes, audio and images included; NULL: unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning and audio included; NULL: unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Part of input_tokens read from the provider\'s cache; NULL: not stated',
+    cache_write_tokens Nullable(Int64) COMMENT 'Part of input_tokens written to the provider\'s cache; NULL: not stated',
+    reasoning_tokens Nullable(Int64) COMMENT 'Part of output_tokens spent on reasoning; NULL: not stated',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD, net of reversals and price changes; 0 when notional; NULL: not priced',
+    cost_status LowCardinality(String) COMMENT 'Whether there is a cost, and whose: priced, reported, unpriced, not_billed or notional',
+    input_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the prompt, in USD',
+    output_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the answer, in USD',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    notional_cost_usd Nullable(Decimal(38, 12)) COMMENT 'What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced',
+    price_id LowCardinality(String) COMMENT 'Price entry that was used',
+    price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
+    reported_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost in USD as the provider itself stated it; NULL: it did not',
+    claimed_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not',
+    duration_us UInt64 COMMENT 'From the request to the last byte of the answer, in microseconds',
+    time_to_first_chunk_us Nullable(UInt64) COMMENT 'From the request to the first chunk of a stream, in microseconds; NULL: no stream',
+    tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
+    units Map(LowCardinality(String), Float64) COMMENT 'What is billed beside tokens, by kind: web_search (requests), images, seconds, characters, ...',
+    quality_flags Array(LowCardinality(String)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    parent_span_id String COMMENT 'Span id of the parent, hex; empty for a root span',
+    part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
+    response_id String COMMENT 'Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none',
+    ingested_at DateTime64(3, 'UTC') COMMENT 'When the collector last booked the call (UTC)'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.start_time AS start_time,
+    concat(toString(l.trace_id), '-', toString(l.span_id)) AS log_id,
+    l.user_id AS user_id,
+    l.department AS department,
+    l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
+    l.conversation_id AS conversation_id,
+    l.model_name AS model_name,
+    l.endpoint_id AS endpoint_id,
+    l.provider_name AS provider_name,
+    l.service_name AS service_name,
+    l.source AS source,
+    l.tenant AS tenant,
+    l.operation_name AS operation_name,
+    l.request_model AS request_model,
+    l.service_tier AS service_tier,
+    l.is_stream AS is_stream,
+    l.status AS status,
+    l.error_type AS error_type,
+    l.finish_reason AS finish_reason,
+    l.input_tokens AS input_tokens,
+    l.output_tokens AS output_tokens,
+    if(l.input_tokens IS NULL AND l.output_tokens IS NULL, NULL, ifNull(l.input_tokens, 0) + ifNull(l.output_tokens, 0)) AS total_tokens,
+    l.cache_read_tokens AS cache_read_tokens,
+    l.cache_write_tokens AS cache_write_tokens,
+    l.reasoning_tokens AS reasoning_tokens,
+    l.usage_source AS usage_source,
+    if(l.is_notional, 0, l.cost_usd) AS cost_usd,
+    if(l.is_notional, 'notional', l.cost_status) AS cost_status,
+    l.input_cost_usd AS input_cost_usd,
+    l.output_cost_usd AS output_cost_usd,
+    l.unpriced_reason AS unpriced_reason,
+    if(l.is_notional, l.cost_usd, NULL) AS notional_cost_usd,
+    l.price_id AS price_id,
+    l.price_source AS price_source,
+    l.reported_cost_usd AS reported_cost_usd,
+    l.claimed_cost_usd AS claimed_cost_usd,
+    l.duration_us AS duration_us,
+    l.time_to_first_chunk_us AS time_to_first_chunk_us,
+    l.tags AS tags,
+    l.units AS units,
+    l.quality_flags AS quality_flags,
+    toString(l.trace_id) AS trace_id,
+    toString(l.span_id) AS span_id,
+    l.parent_span_id AS parent_span_id,
+    l.part AS part,
+    l.response_id AS response_id,
+    l.ingested_at AS ingested_at
+FROM {database}.llm_calls{all} AS l
+GLOBAL ANTI LEFT JOIN {database}.corrected_calls{all} AS x
+    ON x.start_time = l.start_time AND x.call_hash = cityHash64(l.trace_id, l.span_id)
+WHERE l.entry_kind = 'call'
+UNION ALL
+SELECT
+    l.start_time AS start_time,
+    concat(toString(l.trace_id), '-', toString(l.span_id)) AS log_id,
+    l.user_id AS user_id,
+    l.department AS department,
+    l.agent_id AS agent_id,
+    toLowCardinality(argMaxIf(l.agent_name, l.ingested_at, l.sign >= 0)) AS agent_name,
+    l.conversation_id AS conversation_id,
+    l.model_name AS model_name,
+    l.endpoint_id AS endpoint_id,
+    l.provider_name AS provider_name,
+    l.service_name AS service_name,
+    toLowCardinality(argMaxIf(l.source, l.ingested_at, l.sign >= 0)) AS source,
+    l.tenant AS tenant,
+    l.operation_name AS operation_name,
+    toLowCardinality(argMaxIf(l.request_model, l.ingested_at, l.sign >= 0)) AS request_model,
+    toLowCardinality(argMaxIf(l.service_tier, l.ingested_at, l.sign >= 0)) AS service_tier,
+    argMaxIf(l.is_stream, l.ingested_at, l.sign >= 0) AS is_stream,
+    toLowCardinality(argMaxIf(l.status, l.ingested_at, l.sign >= 0)) AS status,
+    toLowCardinality(argMaxIf(l.error_type, l.ingested_at, l.sign >= 0)) AS error_type,
+    toLowCardinality(argMaxIf(l.finish_reason, l.ingested_at, l.sign >= 0)) AS finish_reason,
+    sum(l.input_tokens) AS input_tokens,
+    sum(l.output_tokens) AS output_tokens,
+    if(sum(l.input_tokens) IS NULL AND sum(l.output_tokens) IS NULL, NULL, ifNull(sum(l.input_tokens), 0) + ifNull(sum(l.output_tokens), 0)) AS total_tokens,
+    sum(l.cache_read_tokens) AS cache_read_tokens,
+    sum(l.cache_write_tokens) AS cache_write_tokens,
+    sum(l.reasoning_tokens) AS reasoning_tokens,
+    toLowCardinality(argMaxIf(l.usage_source, l.ingested_at, l.sign >= 0)) AS usage_source,
+    if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 0, sum(l.cost_usd)) AS cost_usd,
+    toLowCardinality(if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 'notional', argMaxIf(l.cost_status, l.ingested_at, l.sign >= 0))) AS cost_status,
+    sum(l.input_cost_usd) AS input_cost_usd,
+    sum(l.output_cost_usd) AS output_cost_usd,
+    toLowCardinality(argMaxIf(l.unpriced_reason, l.ingested_at, l.sign >= 0)) AS unpriced_reason,
+    if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), sum(l.cost_usd), NULL) AS notional_cost_usd,
+    toLowCardinality(argMaxIf(l.price_id, l.ingested_at, l.sign >= 0)) AS price_id,
+    toLowCardinality(argMaxIf(l.price_source, l.ingested_at, l.sign >= 0)) AS price_source,
+    sum(l.reported_cost_usd) AS reported_cost_usd,
+    sum(l.claimed_cost_usd) AS claimed_cost_usd,
+    argMaxIf(l.duration_us, l.ingested_at, l.sign >= 0) AS duration_us,
+    argMaxIf(l.time_to_first_chunk_us, l.ingested_at, l.sign >= 0) AS time_to_first_chunk_us,
+    CAST(argMaxIf(l.tags, l.ingested_at, l.sign >= 0), 'Map(LowCardinality(String), String)') AS tags,
+    CAST(argMaxIf(l.units, l.ingested_at, l.sign >= 0), 'Map(LowCardinality(String), Float64)') AS units,
+    CAST(argMaxIf(l.quality_flags, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS quality_flags,
+    toString(l.trace_id) AS trace_id,
+    toString(l.span_id) AS span_id,
+    argMaxIf(l.parent_span_id, l.ingested_at, l.sign >= 0) AS parent_span_id,
+    toLowCardinality(argMaxIf(l.part, l.ingested_at, l.sign >= 0)) AS part,
+    argMaxIf(l.response_id, l.ingested_at, l.sign >= 0) AS response_id,
+    max(l.ingested_at) AS ingested_at
+FROM {database}.llm_calls{all} AS l
+GLOBAL SEMI LEFT JOIN {database}.corrected_calls{all} AS x
+    ON x.start_time = l.start_time AND x.call_hash = cityHash64(l.trace_id, l.span_id)
+GROUP BY l.start_time, l.user_id, l.department, l.agent_id, l.conversation_id, l.model_name, l.endpoint_id, l.provider_name, l.service_name, l.tenant, l.operation_name, l.trace_id, l.span_id
+HAVING sum(l.sign) > 0
+COMMENT 'One row a call, net of reversals and price changes; no content, nothing secret';
+
+-- Rollups follow the entries by construction: each measure is a sum over signed entries, so
+-- a reversal or a price change that reaches the ledger reaches them in the same insert.
+
+CREATE TABLE {database}.rollup_services {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
+    no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, service_name, source, department)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day, emitting service and ingest key; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_services_feed {on_cluster} TO {database}.rollup_services
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toDate(l.start_time) AS day,
+    l.service_name AS service_name,
+    l.source AS source,
+    l.department AS department,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * (l.user_id = '')) AS no_user_calls,
+    sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
+FROM {database}.llm_calls AS l
+GROUP BY tenant, day, service_name, source, department
+COMMENT 'Adds every entry of llm_calls to rollup_services';
+
+CREATE VIEW {database}.usage_by_service {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    no_user_calls Int64 COMMENT 'Calls that name no user',
+    no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.service_name AS service_name,
+    r.source AS source,
+    r.department AS department,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.no_user_calls AS no_user_calls,
+    r.no_conversation_calls AS no_conversation_calls,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us,
+    r.lags AS lags
+FROM {database}.rollup_services{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day, emitting service and ingest key; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_agents {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, agent_id, agent_name, department)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day and agent; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_agents_feed {on_cluster} TO {database}.rollup_agents
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toDate(l.start_time) AS day,
+    l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
+    l.department AS department,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations
+FROM {database}.llm_calls AS l
+GROUP BY tenant, day, agent_id, agent_name, department
+COMMENT 'Adds every entry of llm_calls to rollup_agents';
+
+CREATE VIEW {database}.usage_by_agent {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.agent_id AS agent_id,
+    r.agent_name AS agent_name,
+    r.department AS department,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us,
+    r.durations AS durations
+FROM {database}.rollup_agents{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day and agent; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_totals {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, first_chunks))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day, department, model and endpoint; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_totals_feed {on_cluster} TO {database}.rollup_totals
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toDate(l.start_time) AS day,
+    l.department AS department,
+    l.model_name AS model_name,
+    l.provider_name AS provider_name,
+    l.endpoint_id AS endpoint_id,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
+    sumMap(CAST(if(isNull(l.time_to_first_chunk_us), map(), map(toInt16(round(20 * log2(greatest(ifNull(l.time_to_first_chunk_us, 1), 1)))), toInt64(l.sign))), 'Map(Int16, Int64)')) AS first_chunks
+FROM {database}.llm_calls AS l
+GROUP BY tenant, day, department, model_name, provider_name, endpoint_id
+COMMENT 'Adds every entry of llm_calls to rollup_totals';
+
+CREATE VIEW {database}.usage_totals {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.department AS department,
+    r.model_name AS model_name,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us,
+    r.durations AS durations,
+    r.first_chunks AS first_chunks
+FROM {database}.rollup_totals{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day, department, model and endpoint; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_users {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, user_id, department)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day and user; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_users_feed {on_cluster} TO {database}.rollup_users
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toDate(l.start_time) AS day,
+    l.user_id AS user_id,
+    l.department AS department,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
+FROM {database}.llm_calls AS l
+GROUP BY tenant, day, user_id, department
+COMMENT 'Adds every entry of llm_calls to rollup_users';
+
+CREATE VIEW {database}.usage_by_user {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.user_id AS user_id,
+    r.department AS department,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us
+FROM {database}.rollup_users{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day and user; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_daily {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day, user and model; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_daily_feed {on_cluster} TO {database}.rollup_daily
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toDate(l.start_time) AS day,
+    l.model_name AS model_name,
+    l.user_id AS user_id,
+    l.department AS department,
+    l.provider_name AS provider_name,
+    l.endpoint_id AS endpoint_id,
+    l.service_name AS service_name,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
+FROM {database}.llm_calls AS l
+GROUP BY tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name
+COMMENT 'Adds every entry of llm_calls to rollup_daily';
+
+CREATE VIEW {database}.usage_daily {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.model_name AS model_name,
+    r.user_id AS user_id,
+    r.department AS department,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
+    r.service_name AS service_name,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us
+FROM {database}.rollup_daily{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day, user and model; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_hourly {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us))
+PARTITION BY toYYYYMM(hour)
+ORDER BY (tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by hour, model, department, agent and endpoint; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_hourly_feed {on_cluster} TO {database}.rollup_hourly
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toStartOfHour(l.start_time) AS hour,
+    l.model_name AS model_name,
+    l.department AS department,
+    l.agent_id AS agent_id,
+    l.service_name AS service_name,
+    l.provider_name AS provider_name,
+    l.endpoint_id AS endpoint_id,
+    l.operation_name AS operation_name,
+    l.service_tier AS service_tier,
+    l.error_type AS error_type,
+    l.source AS source,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
+FROM {database}.llm_calls AS l
+GROUP BY tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source
+COMMENT 'Adds every entry of llm_calls to rollup_hourly';
+
+CREATE VIEW {database}.usage_hourly {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.hour AS hour,
+    r.model_name AS model_name,
+    r.department AS department,
+    r.agent_id AS agent_id,
+    r.service_name AS service_name,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
+    r.operation_name AS operation_name,
+    r.service_tier AS service_tier,
+    r.error_type AS error_type,
+    r.source AS source,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us
+FROM {database}.rollup_hourly{all} AS r
+COMMENT 'Calls, tokens and cost by hour, model, department, agent and endpoint; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_models {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day, department, model and how they were counted and priced; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_models_feed {on_cluster} TO {database}.rollup_models
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    toDate(l.start_time) AS day,
+    l.department AS department,
+    l.model_name AS model_name,
+    l.provider_name AS provider_name,
+    l.endpoint_id AS endpoint_id,
+    l.operation_name AS operation_name,
+    l.service_tier AS service_tier,
+    l.error_type AS error_type,
+    l.usage_source AS usage_source,
+    if(l.is_notional, 'notional', l.cost_status) AS cost_status,
+    l.unpriced_reason AS unpriced_reason,
+    l.price_source AS price_source,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
+    sumMap(CAST(if(isNull(l.time_to_first_chunk_us), map(), map(toInt16(round(20 * log2(greatest(ifNull(l.time_to_first_chunk_us, 1), 1)))), toInt64(l.sign))), 'Map(Int16, Int64)')) AS first_chunks,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
+FROM {database}.llm_calls AS l
+GROUP BY tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source
+COMMENT 'Adds every entry of llm_calls to rollup_models';
+
+CREATE VIEW {database}.usage_by_model {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.department AS department,
+    r.model_name AS model_name,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
+    r.operation_name AS operation_name,
+    r.service_tier AS service_tier,
+    r.error_type AS error_type,
+    r.usage_source AS usage_source,
+    r.cost_status AS cost_status,
+    r.unpriced_reason AS unpriced_reason,
+    r.price_source AS price_source,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us,
+    r.durations AS durations,
+    r.first_chunks AS first_chunks,
+    r.lags AS lags
+FROM {database}.rollup_models{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day, department, model and how they were counted and priced; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.rollup_conversations {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    day Date COMMENT 'Day of start_time (UTC)',
+    conversation_id String CODEC(ZSTD(1)) COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, lags))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
+COMMENT 'Calls, tokens and cost by UTC day, user and conversation; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_conversations_feed {on_cluster} TO {database}.rollup_conversations
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    l.user_id AS user_id,
+    toDate(l.start_time) AS day,
+    l.conversation_id AS conversation_id,
+    l.department AS department,
+    l.model_name AS model_name,
+    l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
+    l.service_name AS service_name,
+    l.source AS source,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags))) AS flagged_calls,
+    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
+    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
+    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
+FROM {database}.llm_calls AS l
+GROUP BY tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source
+COMMENT 'Adds every entry of llm_calls to rollup_conversations';
+
+CREATE VIEW {database}.usage_by_conversation {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    day Date COMMENT 'Day of start_time (UTC)',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.user_id AS user_id,
+    r.day AS day,
+    r.conversation_id AS conversation_id,
+    r.department AS department,
+    r.model_name AS model_name,
+    r.agent_id AS agent_id,
+    r.agent_name AS agent_name,
+    r.service_name AS service_name,
+    r.source AS source,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    r.streamed_calls AS streamed_calls,
+    r.reversals AS reversals,
+    r.price_changes AS price_changes,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.input_cost_usd AS input_cost_usd,
+    r.output_cost_usd AS output_cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.duration_us AS duration_us,
+    r.first_chunk_us AS first_chunk_us,
+    r.durations AS durations,
+    r.lags AS lags
+FROM {database}.rollup_conversations{all} AS r
+COMMENT 'Calls, tokens and cost by UTC day, user and conversation; several rows a group, so always sum() them';
+
+CREATE VIEW {database}.usage_entries {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls on a subscription',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    no_user_calls Int64 COMMENT 'Calls that name no user',
+    no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.start_time AS start_time,
+    l.user_id AS user_id,
+    l.department AS department,
+    l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
+    l.conversation_id AS conversation_id,
+    l.model_name AS model_name,
+    l.endpoint_id AS endpoint_id,
+    l.provider_name AS provider_name,
+    l.service_name AS service_name,
+    l.source AS source,
+    l.tenant AS tenant,
+    l.operation_name AS operation_name,
+    l.service_tier AS service_tier,
+    l.error_type AS error_type,
+    l.usage_source AS usage_source,
+    if(l.is_notional, 'notional', l.cost_status) AS cost_status,
+    l.unpriced_reason AS unpriced_reason,
+    l.price_source AS price_source,
+    l.tags AS tags,
+    l.sign AS calls,
+    l.sign * (l.status = 'error') AS errors,
+    l.sign * (l.usage_source = 'estimated') AS estimated_calls,
+    l.sign * (l.usage_source = 'unknown') AS unknown_usage_calls,
+    l.unpriced_calls AS unpriced_calls,
+    l.unpriced_tokens AS unpriced_tokens,
+    l.sign * (l.is_notional) AS notional_calls,
+    l.sign * (notEmpty(l.quality_flags)) AS flagged_calls,
+    l.sign * (isNotNull(l.time_to_first_chunk_us)) AS streamed_calls,
+    toInt64(l.entry_kind = 'reversal') AS reversals,
+    toInt64(l.entry_kind = 'price_change') AS price_changes,
+    l.input_tokens AS input_tokens,
+    l.sign * isNotNull(l.input_tokens) AS input_stated,
+    l.output_tokens AS output_tokens,
+    l.sign * isNotNull(l.output_tokens) AS output_stated,
+    if(l.input_tokens IS NULL AND l.output_tokens IS NULL, NULL, ifNull(l.input_tokens, 0) + ifNull(l.output_tokens, 0)) AS total_tokens,
+    l.cache_read_tokens AS cache_read_tokens,
+    l.sign * isNotNull(l.cache_read_tokens) AS cache_read_stated,
+    l.cache_write_tokens AS cache_write_tokens,
+    l.sign * isNotNull(l.cache_write_tokens) AS cache_write_stated,
+    l.reasoning_tokens AS reasoning_tokens,
+    l.sign * isNotNull(l.reasoning_tokens) AS reasoning_stated,
+    if(l.is_notional, if(l.cost_usd IS NULL, NULL, toDecimal64(0, 12)), l.cost_usd) AS cost_usd,
+    if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS input_cost_usd,
+    if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS output_cost_usd,
+    if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS notional_cost_usd,
+    l.sign * (l.user_id = '') AS no_user_calls,
+    l.sign * (l.conversation_id = '') AS no_conversation_calls,
+    l.sign * toInt64(l.duration_us) AS duration_us,
+    l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0)) AS first_chunk_us,
+    CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)') AS durations,
+    CAST(if(isNull(l.time_to_first_chunk_us), map(), map(toInt16(round(20 * log2(greatest(ifNull(l.time_to_first_chunk_us, 1), 1)))), toInt64(l.sign))), 'Map(Int16, Int64)') AS first_chunks,
+    CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)') AS lags
+FROM {database}.llm_calls{all} AS l
+COMMENT 'The entries of the ledger in the columns of the rollups: for the ends of a range that are no whole days; always sum() them';
+
+CREATE VIEW {database}.conversations {on_cluster}
+(
+    conversation_id String COMMENT 'Conversation, chat or session',
+    tenant LowCardinality(String) COMMENT 'Organisation it belongs to',
+    users Array(String) COMMENT 'Whom its calls were made for',
+    departments Array(LowCardinality(String)) COMMENT 'Departments that pay for it',
+    agents Array(String) COMMENT 'Agents that took part',
+    models Array(LowCardinality(String)) COMMENT 'Models that were used',
+    first_call DateTime64(6, 'UTC') COMMENT 'When its first call began (UTC)',
+    last_call DateTime64(6, 'UTC') COMMENT 'When its last call began (UTC)',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.conversation_id AS conversation_id,
+    r.tenant AS tenant,
+    r.users AS users,
+    r.departments AS departments,
+    r.agents AS agents,
+    r.models AS models,
+    r.first_call AS first_call,
+    r.last_call AS last_call,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.unpriced_calls AS unpriced_calls,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.notional_cost_usd AS notional_cost_usd
+FROM (
+    SELECT
+        l.conversation_id AS conversation_id,
+        l.tenant AS tenant,
+        arraySort(groupUniqArrayIf(l.user_id, l.user_id != '')) AS users,
+        arraySort(groupUniqArrayIf(l.department, l.department != '')) AS departments,
+        arraySort(groupUniqArrayIf(l.agent_id, l.agent_id != '')) AS agents,
+        arraySort(groupUniqArrayIf(l.model_name, l.model_name != '')) AS models,
+        min(l.start_time) AS first_call,
+        max(l.start_time) AS last_call,
+        sum(l.sign) AS calls,
+        sum(l.sign * (l.status = 'error')) AS errors,
+        sum(l.unpriced_calls) AS unpriced_calls,
+        sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+        sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+        sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+        sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+        sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+        sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd
+    FROM {database}.llm_calls{all} AS l
+    WHERE l.conversation_id != ''
+    GROUP BY l.tenant, l.conversation_id
+    HAVING sum(l.sign) > 0
+) AS r
+COMMENT 'One row a conversation, net; name a conversation_id, all of them is a read of the whole ledger';
+
+CREATE VIEW {database}.data_health {on_cluster}
+(
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    reversals Int64 COMMENT 'Duplicates that were taken back',
+    price_changes Int64 COMMENT 'Entries that changed a price afterwards'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.hour AS hour,
+    r.tenant AS tenant,
+    r.source AS source,
+    r.service_name AS service_name,
+    r.provider_name AS provider_name,
+    r.model_name AS model_name,
+    sum(r.calls) AS calls,
+    sum(r.errors) AS errors,
+    sum(r.estimated_calls) AS estimated_calls,
+    sum(r.unknown_usage_calls) AS unknown_usage_calls,
+    sum(r.unpriced_calls) AS unpriced_calls,
+    sum(r.unpriced_tokens) AS unpriced_tokens,
+    sum(r.flagged_calls) AS flagged_calls,
+    sum(r.reversals) AS reversals,
+    sum(r.price_changes) AS price_changes
+FROM {database}.rollup_hourly{all} AS r
+GROUP BY r.hour, r.tenant, r.source, r.service_name, r.provider_name, r.model_name
+COMMENT 'How far the figures can be trusted, by hour, source, service and model';
+
+-- What the software that sent a call says it cost, beside what we work out: where the two differ.
+CREATE VIEW {database}.claimed_costs {on_cluster}
+(
+    day Date COMMENT 'Day the calls began on (UTC)',
+    tenant LowCardinality(String) COMMENT 'Organisation the calls belong to',
+    emitter LowCardinality(String) COMMENT 'Instrumentation scope of the report that was taken for the call',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, ...',
+    model_name LowCardinality(String) COMMENT 'Model used',
+    calls Int64 COMMENT 'Calls that claim a cost, net of reversals',
+    unpriced_calls Int64 COMMENT 'Those of them that have no cost of ours; their claims are in unpriced_claimed_usd alone',
+    differing_calls Int64 COMMENT 'Calls whose two costs are further apart than a hundredth of ours and 0.000001 USD',
+    claimed_cost_usd Decimal(38, 12) COMMENT 'What the priced calls are claimed to have cost, in USD',
+    cost_usd Decimal(38, 12) COMMENT 'What we worked out for the same calls, in USD; for use on a subscription what it would have cost',
+    difference_usd Decimal(38, 12) COMMENT 'claimed_cost_usd - cost_usd',
+    largest_difference_usd Decimal(38, 12) COMMENT 'The largest difference of a single call, either way, in USD',
+    unpriced_claimed_usd Decimal(38, 12) COMMENT 'What calls without a cost of ours are claimed to have cost, in USD'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    c.day,
+    c.tenant,
+    c.emitter,
+    c.provider_name,
+    c.model_name,
+    toInt64(count()) AS calls,
+    toInt64(countIf(c.ours IS NULL)) AS unpriced_calls,
+    toInt64(countIf(abs(c.claimed - c.ours) > greatest(abs(c.ours) / 100, toDecimal128('0.000001', 12)))) AS differing_calls,
+    sumIf(c.claimed, c.ours IS NOT NULL) AS claimed_cost_usd,
+    ifNull(sum(c.ours), toDecimal128(0, 12)) AS cost_usd,
+    claimed_cost_usd - cost_usd AS difference_usd,
+    ifNull(max(abs(c.claimed - c.ours)), toDecimal128(0, 12)) AS largest_difference_usd,
+    sumIf(c.claimed, c.ours IS NULL) AS unpriced_claimed_usd
+FROM
+(
+    SELECT
+        toDate(l.start_time) AS day,
+        l.tenant AS tenant,
+        l.provider_name AS provider_name,
+        l.model_name AS model_name,
+        argMaxIf(l.scope_name, l.ingested_at, l.sign >= 0) AS emitter,
+        ifNull(sum(l.claimed_cost_usd), toDecimal128(0, 12)) AS claimed,
+        sum(l.cost_usd) AS ours
+    FROM {database}.llm_calls{all} AS l
+    WHERE l.claimed_cost_usd IS NOT NULL OR l.entry_kind = 'price_change'
+    GROUP BY day, l.tenant, l.provider_name, l.model_name, l.trace_id, l.span_id
+    HAVING sum(l.sign) > 0
+) AS c
+GROUP BY c.day, c.tenant, c.emitter, c.provider_name, c.model_name
+COMMENT 'Costs that emitters claim, against ours, by day, emitter and model; several rows a group, so always sum() them';
+
+CREATE TABLE {database}.directory {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the user belongs to; empty where there is one only',
+    user_id String COMMENT 'The user, as user_id of the calls has it',
+    valid_from Date32 COMMENT 'First day (UTC) this holds; 1970-01-01: always did',
+    valid_to Date32 COMMENT 'Last day (UTC) this holds; 2299-12-31: until further notice',
+    department LowCardinality(String) COMMENT 'Department that pays for the calls of these days',
+    cost_centre LowCardinality(String) COMMENT 'Cost centre of the department or the user; empty: not given',
+    display_name String COMMENT 'Name people know the user by; empty: not given',
+    is_removed Bool DEFAULT false COMMENT 'Whether a later import took this period out',
+    imported_at DateTime64(3, 'UTC') COMMENT 'When this version was imported (UTC)',
+    imported_by String COMMENT 'Who imported it',
+    imported_from String COMMENT 'Name of the file, or api',
+    version UInt64 COMMENT 'Nanoseconds since 1970 of this version; the highest counts'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}version)
+ORDER BY (tenant, user_id, valid_from)
+COMMENT 'Users, their departments and names, each for a span of days';
+
+CREATE TABLE {database}.directory_corrections {on_cluster}
+(
+    run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
+    started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
+    state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
+    written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
+    changed_by String COMMENT 'Who ran it',
+    reason String COMMENT 'Why, in the words of who ran it',
+    users Array(String) COMMENT 'Users it was for; empty: all of the directory',
+    calls_from Date32 COMMENT 'First day of the calls looked at (UTC)',
+    calls_to Date32 COMMENT 'Last day of them (UTC)',
+    calls UInt64 COMMENT 'Calls that were booked to another department',
+    cost_usd Decimal(38, 12) COMMENT 'Their cost in USD; unpriced calls add nothing'
+)
+ENGINE = {replicated}MergeTree
+ORDER BY (started_at, run_id, state)
+COMMENT 'Audit of corrections: calls of the past that were booked to another department';
+
+CREATE VIEW {database}.people {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the user belongs to',
+    user_id String COMMENT 'The user, as user_id of the calls has it',
+    display_name String COMMENT 'Name people know the user by; empty: not given',
+    department LowCardinality(String) COMMENT 'Department that pays for the calls of these days',
+    cost_centre LowCardinality(String) COMMENT 'Cost centre; empty: not given',
+    valid_from Date32 COMMENT 'First day (UTC) this holds; 1970-01-01: always did',
+    valid_to Date32 COMMENT 'Last day (UTC) this holds; 2299-12-31: until further notice',
+    is_current Bool COMMENT 'Whether it holds today'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    d.tenant, d.user_id, d.display_name, d.department, d.cost_centre, d.valid_from, d.valid_to,
+    d.valid_from <= toDate32(now('UTC')) AND toDate32(now('UTC')) <= d.valid_to AS is_current
+FROM {database}.directory AS d FINAL
+WHERE NOT d.is_removed
+COMMENT 'Users, their departments and names: one row for each span of days';
+
+CREATE VIEW {database}.user_names {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the user belongs to',
+    user_id String COMMENT 'The user, as user_id of the calls has it',
+    display_name String COMMENT 'The latest name people know the user by'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT d.tenant, d.user_id, argMax(d.display_name, d.valid_from) AS display_name
+FROM {database}.directory AS d FINAL
+WHERE NOT d.is_removed AND d.display_name != ''
+GROUP BY d.tenant, d.user_id
+COMMENT 'One row a user with a name: to be joined where people read';
+
+CREATE VIEW {database}.unknown_users {on_cluster}
+(
+    day Date COMMENT 'Day of the calls (UTC)',
+    tenant LowCardinality(String) COMMENT 'Organisation the calls belong to',
+    user_id String COMMENT 'User the calls were made for',
+    department LowCardinality(String) COMMENT 'Department the calls were booked to all the same; empty: none',
+    reason LowCardinality(String) COMMENT 'unknown (the directory does not have the user) or not_valid (it has, but not for this day)',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    total_tokens Int64 COMMENT 'Their tokens, as far as they are known',
+    cost_usd Decimal(38, 12) COMMENT 'Their billed cost in USD; unpriced calls add nothing'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.day, r.tenant, r.user_id, r.department,
+    if(empty(d.firsts), 'unknown', 'not_valid') AS reason,
+    sum(r.calls) AS calls,
+    sum(r.input_tokens) + sum(r.output_tokens) AS total_tokens,
+    sum(r.cost_usd) AS cost_usd
+FROM {database}.rollup_users{all} AS r
+GLOBAL ANY LEFT JOIN (
+    SELECT tenant, user_id, groupArray(valid_from) AS firsts, groupArray(valid_to) AS lasts
+    FROM {database}.directory FINAL WHERE NOT is_removed GROUP BY tenant, user_id
+) AS d ON d.tenant = r.tenant AND d.user_id = r.user_id
+WHERE r.user_id != '' AND NOT arrayExists((f, t) -> f <= r.day AND r.day <= t, d.firsts, d.lasts)
+GROUP BY r.day, r.tenant, r.user_id, r.department, reason
+HAVING calls != 0
+COMMENT 'Calls of users whom the directory does not have, by day';
+
+-- What may be spent, and when somebody is told. Written by `tallyspan budgets`; the newest version of
+-- a row counts.
+CREATE TABLE {database}.budgets {on_cluster}
+(
+    scope LowCardinality(String) COMMENT 'What it limits: total, department, user, agent, model or endpoint',
+    name String COMMENT 'Which one of them, as the calls name it; empty for total',
+    period LowCardinality(String) COMMENT 'How long the amount has to last: month, quarter or year, of UTC days',
+    valid_from Date COMMENT 'First UTC day it holds; a later one of the same scope, name and period takes over',
+    valid_to Date DEFAULT toDate('2149-06-06') COMMENT 'First UTC day it holds no more; 2149-06-06: no end',
+    amount_usd Decimal(18, 6) COMMENT 'What may be spent in a period, in USD',
+    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
+    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
+    owner String COMMENT 'Who answers for it; empty: nobody was named',
+    is_withdrawn Bool COMMENT 'It holds for no day at all',
+    changed_by String COMMENT 'Account and host that wrote this version',
+    changed_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this version was written (UTC)',
+    version UInt64 COMMENT 'Nanoseconds since 1970 of this version'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}version)
+ORDER BY (scope, name, period, valid_from)
+COMMENT 'Budgets, each with the days it holds; edited by tallyspan budgets';
+
+CREATE TABLE {database}.alert_settings {on_cluster}
+(
+    name LowCardinality(String) COMMENT 'Threshold an alert rule reads',
+    value Float64 COMMENT 'Its value, in the unit of its meaning',
+    meaning String COMMENT 'What it decides, and its unit',
+    changed_by String COMMENT 'Account and host that wrote this version; empty: as delivered',
+    changed_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this version was written (UTC)',
+    version UInt64 COMMENT 'Nanoseconds since 1970 of this version; 0: as delivered'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}version)
+ORDER BY name
+COMMENT 'Thresholds of the alert rules; edited by tallyspan budgets thresholds';
+
+INSERT INTO {database}.alert_settings (name, value, meaning, version) VALUES
+    ('spike_deviations', 3, 'Spend of a day is a spike from the median of the 28 days before plus so many deviations', 0),
+    ('spike_floor_usd', 5, 'Spend of a day below it is never a spike, in USD', 0),
+    ('unpriced_calls', 0, 'Calls of the last 24 hours without a price, by model, above which the alert fires', 0),
+    ('no_data_minutes', 60, 'Minutes since the last call from which the alert fires', 0),
+    ('late_seconds', 300, 'Seconds from the end of a call to the ledger, 95 % of an hour, from which the alert fires', 0),
+    ('estimated_percent', 20, 'Percent of the last 24 hours of calls without token counts of the provider from which the alert fires', 0),
+    ('dropped_spans', 0, 'Spans a collector lost in the last 15 minutes, above which the alert fires', 0),
+    ('refused_requests', 100, 'Requests a collector did not take in the last 15 minutes, from which the alert fires', 0),
+    ('insert_failures', 10, 'Inserts the store did not take at once in the last 15 minutes, from which the alert fires', 0),
+    ('waiting_megabytes', 50, 'Megabytes that waited in a spool for all of the last 15 minutes, from which the alert fires', 0),
+    ('silent_minutes', 10, 'Minutes since a collector that was not stopped last wrote its metrics, from which the alert fires', 0);
+
+CREATE VIEW {database}.alert_thresholds {on_cluster}
+(
+    name LowCardinality(String) COMMENT 'Threshold an alert rule reads',
+    value Float64 COMMENT 'Its value, in the unit of its meaning',
+    meaning String COMMENT 'What it decides, and its unit'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT s.name, s.value, s.meaning FROM {database}.alert_settings AS s FINAL
+COMMENT 'Thresholds of the alert rules as they hold now';
+
+-- Spend of what has a budget, by UTC day. Every part is empty while no budget asks for it.
+CREATE VIEW {database}.budgeted_days {on_cluster}
+(
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
+    name String COMMENT 'Which one of them; empty for total',
+    department String COMMENT 'The department, for a budget of one; else empty',
+    day Date COMMENT 'Day (UTC)',
+    spent_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of its calls, in USD; NULL: none is priced',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in spent_usd'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT 'total' AS scope, '' AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_daily AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND 'total' IN (SELECT b.scope FROM {database}.budgets AS b)
+GROUP BY u.day
+UNION ALL
+SELECT 'department' AS scope, u.department AS name, u.department AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_daily AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.department IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'department')
+GROUP BY u.department, u.day
+UNION ALL
+SELECT 'user' AS scope, u.user_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_daily AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user')
+GROUP BY u.user_id, u.day
+UNION ALL
+SELECT 'model' AS scope, u.model_name AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_daily AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.model_name IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'model')
+GROUP BY u.model_name, u.day
+UNION ALL
+SELECT 'endpoint' AS scope, u.endpoint_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_daily AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.endpoint_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'endpoint')
+GROUP BY u.endpoint_id, u.day
+UNION ALL
+SELECT 'agent' AS scope, h.agent_id AS name, '' AS department, toDate(h.hour) AS day, sum(h.cost_usd) AS spent_usd, sum(h.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_hourly AS h
+WHERE h.hour >= now('UTC') - INTERVAL 800 DAY AND h.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
+GROUP BY h.agent_id, day
+COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days';
+
+-- The budget that counts for a period is the one that holds on its last day; for the running period,
+-- the one that holds today.
+CREATE VIEW {database}.budget_periods {on_cluster}
+(
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
+    name String COMMENT 'Which one of them; empty for total',
+    department String COMMENT 'The department, for a budget of one; else empty',
+    period LowCardinality(String) COMMENT 'month, quarter or year',
+    period_start Date COMMENT 'First UTC day of the period',
+    period_end Date COMMENT 'First UTC day after it',
+    is_current Bool COMMENT 'Whether today (UTC) is in it',
+    amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
+    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
+    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
+    owner String COMMENT 'Who answers for it',
+    spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
+    used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
+    unpriced_calls Int64 COMMENT 'Calls in it without a price'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS WITH
+    toDate(now('UTC'), 'UTC') AS today,
+    held AS (
+        SELECT b.scope, b.name, b.period, b.valid_from, b.amount_usd, b.warn_percent, b.critical_percent, b.owner,
+            least(b.valid_to, leadInFrame(b.valid_from, 1, toDate('2149-06-06')) OVER (
+                PARTITION BY b.scope, b.name, b.period ORDER BY b.valid_from
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) AS held_to
+        FROM {database}.budgets AS b FINAL
+        WHERE NOT b.is_withdrawn
+    ),
+    periods AS (
+        SELECT held.*,
+            arrayJoin(multiIf(
+                held.period = 'month', arrayMap(i -> addMonths(toStartOfMonth(today), -i), range(13)),
+                held.period = 'quarter', arrayMap(i -> addMonths(toStartOfQuarter(today), -3 * i), range(5)),
+                arrayMap(i -> addYears(toStartOfYear(today), -i), range(2)))) AS period_start,
+            addMonths(period_start, multiIf(held.period = 'month', 1, held.period = 'quarter', 3, 12)) AS period_end
+        FROM held
+        WHERE held.valid_from <= least(period_end - 1, today) AND held.held_to > least(period_end - 1, today)
+    ),
+    months AS (
+        SELECT d.scope, d.name, toStartOfMonth(d.day) AS month, sum(d.spent_usd) AS spent, sum(d.unpriced_calls) AS unpriced
+        FROM {database}.budgeted_days AS d GROUP BY d.scope, d.name, month
+    )
+SELECT p.scope AS scope, p.name AS name, if(p.scope = 'department', p.name, '') AS department, p.period AS period,
+    p.period_start AS period_start, p.period_end AS period_end, p.period_end > today AS is_current,
+    p.amount_usd AS amount_usd, p.warn_percent AS warn_percent, p.critical_percent AS critical_percent, p.owner AS owner,
+    sumIf(ifNull(m.spent, toDecimal128(0, 12)), m.month >= p.period_start AND m.month < p.period_end) AS spent_usd,
+    toFloat64(spent_usd) / toFloat64(p.amount_usd) AS used,
+    sumIf(m.unpriced, m.month >= p.period_start AND m.month < p.period_end) AS unpriced_calls
+FROM periods AS p LEFT JOIN months AS m ON p.scope = m.scope AND p.name = m.name
+GROUP BY p.scope, p.name, p.period, p.period_start, p.period_end, p.amount_usd, p.warn_percent, p.critical_percent, p.owner
+COMMENT 'Every budget and its periods: 13 months, 5 quarters, 2 years, the running one included';
+
+-- Forecast: what is spent, and for each whole day to come the mean of its weekday in the last 28 days.
+CREATE VIEW {database}.budget_status {on_cluster}
+(
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
+    name String COMMENT 'Which one of them; empty for total',
+    department String COMMENT 'The department, for a budget of one; else empty',
+    period LowCardinality(String) COMMENT 'month, quarter or year',
+    period_start Date COMMENT 'First UTC day of the running period',
+    period_end Date COMMENT 'First UTC day after it',
+    days_left UInt16 COMMENT 'Whole UTC days to come in it, today not counted',
+    amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
+    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
+    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
+    owner String COMMENT 'Who answers for it',
+    spent_usd Decimal(38, 12) COMMENT 'What was spent in it so far, in USD; calls without a price are not in it',
+    left_usd Decimal(38, 12) COMMENT 'amount_usd - spent_usd, in USD; below 0: overspent',
+    used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
+    unpriced_calls Int64 COMMENT 'Calls in it without a price',
+    forecast_usd Nullable(Decimal(38, 6)) COMMENT 'Spend of the whole period by weekday means of the last 28 days, in USD; NULL: fewer than 3 days known',
+    forecast_low_usd Nullable(Decimal(38, 6)) COMMENT 'Lower end of the forecast: 9 of 10 periods end above it if days go on to scatter as they did, in USD',
+    forecast_high_usd Nullable(Decimal(38, 6)) COMMENT 'Upper end of the forecast: 9 of 10 periods end below it, in USD',
+    forecast_used Nullable(Float64) COMMENT 'forecast_usd / amount_usd, a ratio',
+    used_up_on Nullable(Date) COMMENT 'UTC day on which the amount is used up by the forecast; NULL: not in this period, or it is already',
+    state LowCardinality(String) COMMENT 'over (at critical_percent), warning (at warn_percent), forecast over (the forecast is above the amount) or ok'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS WITH
+    toDate(now('UTC'), 'UTC') AS today,
+    recent AS (
+        SELECT d.scope, d.name, min(d.day) AS first_day,
+            CAST((groupArray(toUInt16(d.day)), groupArray(toFloat64(d.spent_usd))), 'Map(UInt16, Float64)') AS spent_on
+        FROM (
+            SELECT scope, name, day, assumeNotNull(spent_usd) AS spent_usd FROM {database}.budgeted_days
+            WHERE day >= today - 28 AND spent_usd IS NOT NULL
+        ) AS d
+        GROUP BY d.scope, d.name
+    )
+SELECT
+    p.scope AS scope, p.name AS name, p.department AS department, p.period AS period,
+    p.period_start AS period_start, p.period_end AS period_end,
+    toUInt16(p.period_end - 1 - today) AS days_left,
+    p.amount_usd AS amount_usd, p.warn_percent AS warn_percent, p.critical_percent AS critical_percent,
+    p.owner AS owner, p.spent_usd AS spent_usd, p.amount_usd - p.spent_usd AS left_usd, p.used AS used,
+    p.unpriced_calls AS unpriced_calls,
+    if(days_known < 3, NULL, toDecimal128(toFloat64(p.spent_usd) + arraySum(to_come), 6)) AS forecast_usd,
+    if(days_known < 3, NULL, toDecimal128(toFloat64(p.spent_usd) + greatest(0, arraySum(to_come) - band), 6)) AS forecast_low_usd,
+    if(days_known < 3, NULL, toDecimal128(toFloat64(p.spent_usd) + arraySum(to_come) + band, 6)) AS forecast_high_usd,
+    if(days_known < 3, NULL, (toFloat64(p.spent_usd) + arraySum(to_come)) / toFloat64(p.amount_usd)) AS forecast_used,
+    if(days_known < 3 OR p.spent_usd >= p.amount_usd OR forecast_used <= 1, NULL,
+        today + arrayFirstIndex(c -> toFloat64(p.spent_usd) + c >= toFloat64(p.amount_usd), arrayCumSum(to_come))) AS used_up_on,
+    multiIf(p.used * 100 >= p.critical_percent, 'over', p.used * 100 >= p.warn_percent, 'warning',
+        ifNull(forecast_used > 1, false), 'forecast over', 'ok') AS state
+FROM (
+    SELECT b.*,
+        if(r.first_day = toDate(0), 0, toUInt16(least(28, today - r.first_day))) AS days_known,
+        arrayMap(i -> r.spent_on[toUInt16(today - i)], range(1, days_known + 1)) AS past,
+        arrayMap(w -> if(days_known < 7, arraySum(past) / greatest(days_known, 1),
+            arrayAvg(arrayFilter((a, i) -> toDayOfWeek(today - i) = w, past, range(1, days_known + 1)))), range(1, 8)) AS means,
+        arrayMap(d -> means[toDayOfWeek(today + d)], range(1, toUInt16(b.period_end - today))) AS to_come,
+        -- 1.2816 standard deviations leave a tenth on either side.
+        1.2816 * sqrt(length(to_come) * arraySum(arrayMap((a, i) -> pow(a - means[toDayOfWeek(today - i)], 2), past, range(1, days_known + 1)))
+            / greatest(days_known - if(days_known < 7, 1, 7), 1)) AS band
+    FROM {database}.budget_periods AS b LEFT JOIN recent AS r ON b.scope = r.scope AND b.name = r.name
+    WHERE b.is_current
+) AS p
+COMMENT 'Every budget that holds today: spent, left, forecast, state';
+
+-- Who changed the cost of calls that were booked already, why, and by how much.
+CREATE TABLE {database}.price_changes {on_cluster}
+(
+    run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
+    state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
+    written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
+    changed_by String COMMENT 'Who ran it',
+    reason String COMMENT 'Why, in the words of who ran it',
+    calls_from DateTime64(6, 'UTC') COMMENT 'Start of the calls looked at (UTC)',
+    calls_to DateTime64(6, 'UTC') COMMENT 'End of them, excluded (UTC)',
+    scope String COMMENT 'Which of them, as JSON: model, provider, endpoint, department',
+    calls UInt64 COMMENT 'Calls whose cost changed',
+    newly_priced_calls UInt64 COMMENT 'Those of them that had no price before',
+    old_cost_usd Decimal(38, 12) COMMENT 'Their cost before, in USD',
+    new_cost_usd Decimal(38, 12) COMMENT 'Their cost after, in USD',
+    old_price_ids Array(String) COMMENT 'Prices they were booked with',
+    new_price_ids Array(String) COMMENT 'Prices they have now'
+)
+ENGINE = {replicated}MergeTree
+ORDER BY (started_at, run_id)
+COMMENT 'Audit of price changes to booked calls; the amounts themselves are entries of llm_calls';
+
+CREATE TABLE {database}.price_books {on_cluster}
+(
+    hash String COMMENT 'Of the price file and the version of the bundled prices, hex',
+    loaded_at DateTime64(3, 'UTC') COMMENT 'When a collector first used it (UTC)',
+    loaded_by String COMMENT 'Account and host of that collector',
+    bundled String COMMENT 'Bundled prices behind the file, such as genai-prices 0.2.3',
+    file_name String COMMENT 'Name of the price file; empty: there is none',
+    content String CODEC(ZSTD(1)) COMMENT 'The price file as it was',
+    price_ids Array(String) COMMENT 'Its entries',
+    added Array(String) COMMENT 'Price ids that came with this version',
+    removed Array(String) COMMENT 'Price ids that went with it'
+)
+ENGINE = {replicated}MergeTree
+ORDER BY (loaded_at, hash)
+COMMENT 'Every version of the price book: what it said, since when, who loaded it';
+
+-- What was recorded against what the provider says it billed; one line a day, model and project.
+CREATE TABLE {database}.reconciliation_lines {on_cluster}
+(
+    run_id String COMMENT 'The run of tallyspan reconcile',
+    run_at DateTime64(3, 'UTC') COMMENT 'When it ran (UTC)',
+    run_by String COMMENT 'Account and host it ran as',
+    provider LowCardinality(String) COMMENT 'Whose bill: openai, anthropic, or the name given for a file',
+    source String COMMENT 'Where the bill came from: the provider API, or the name of the file',
+    zone LowCardinality(String) COMMENT 'Time zone of the days',
+    day Date COMMENT 'Day of the calls, in that zone',
+    model_name String COMMENT 'Model, without the date of a snapshot; for what is billed beside models, the name of the line on the bill',
+    project String COMMENT 'Project, workspace or API key on the bill; empty where the run was not by them',
+    recorded_calls UInt64 COMMENT 'Calls in the ledger, net',
+    billed_requests Nullable(UInt64) COMMENT 'Requests on the bill; NULL: it does not say',
+    recorded_tokens UInt64 COMMENT 'Tokens in the ledger, input and output',
+    billed_tokens Nullable(UInt64) COMMENT 'Tokens on the bill, input (cache included) and output; NULL: it does not say',
+    recorded_cost_usd Decimal(38, 12) COMMENT 'Cost in the ledger, in USD; calls without a price are not in it',
+    billed_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost on the bill, in USD; NULL: it does not say',
+    token_drift Nullable(Float64) COMMENT 'Recorded tokens less billed, as a part of billed; -0.05: five percent are missing',
+    cost_drift Nullable(Float64) COMMENT 'Recorded cost less billed, as a part of billed',
+    reason LowCardinality(String) COMMENT 'Likely reason of the drift; empty: within the threshold',
+    detail String COMMENT 'What the reason was concluded from',
+    threshold Float64 COMMENT 'Drift that was allowed, as a part of billed',
+    is_within Bool COMMENT 'Whether the line is within the threshold'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}run_at)
+ORDER BY (provider, day, run_at, model_name, project)
+COMMENT 'Every run of tallyspan reconcile, line by line';
+
+CREATE VIEW {database}.reconciliations {on_cluster}
+(
+    run_id String COMMENT 'The run of tallyspan reconcile',
+    run_at DateTime64(3, 'UTC') COMMENT 'When it ran (UTC)',
+    provider LowCardinality(String) COMMENT 'Whose bill',
+    source String COMMENT 'Where the bill came from: the provider API, or the name of the file',
+    day Date COMMENT 'Day of the calls, in the zone of the bill',
+    model_name String COMMENT 'Model, without the date of a snapshot; or the name of the line on the bill',
+    project String COMMENT 'Project, workspace or API key on the bill; empty where the run was not by them',
+    recorded_calls UInt64 COMMENT 'Calls in the ledger, net',
+    billed_requests Nullable(UInt64) COMMENT 'Requests on the bill; NULL: it does not say',
+    recorded_tokens UInt64 COMMENT 'Tokens in the ledger, input and output',
+    billed_tokens Nullable(UInt64) COMMENT 'Tokens on the bill; NULL: it does not say',
+    recorded_cost_usd Decimal(38, 12) COMMENT 'Cost in the ledger, in USD',
+    billed_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost on the bill, in USD; NULL: it does not say',
+    token_drift Nullable(Float64) COMMENT 'Recorded tokens less billed, as a part of billed',
+    cost_drift Nullable(Float64) COMMENT 'Recorded cost less billed, as a part of billed',
+    reason LowCardinality(String) COMMENT 'Likely reason of the drift; empty: within the threshold',
+    detail String COMMENT 'What the reason was concluded from',
+    is_within Bool COMMENT 'Whether the line is within the threshold'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.run_id, l.run_at, l.provider, l.source, l.day, l.model_name, l.project, l.recorded_calls,
+    l.billed_requests, l.recorded_tokens, l.billed_tokens, l.recorded_cost_usd, l.billed_cost_usd,
+    l.token_drift, l.cost_drift, l.reason, l.detail, l.is_within
+FROM {database}.reconciliation_lines AS l
+WHERE (l.provider, l.day, l.run_at) IN (
+    SELECT provider, day, max(run_at) FROM {database}.reconciliation_lines GROUP BY provider, day)
+COMMENT 'The latest reconciliation of each provider and day';
+
+-- What collectors say of themselves, once a minute: so that an alert needs no other store than this one.
+CREATE TABLE {database}.collector_metrics {on_cluster}
+(
+    at DateTime('UTC') CODEC(Delta(4), ZSTD(1)) COMMENT 'When the collector wrote it (UTC)',
+    collector LowCardinality(String) COMMENT 'Host and data folder of the collector',
+    name LowCardinality(String) COMMENT 'Metric, as /metrics has it, such as tallyspan_spans_dropped_total',
+    labels LowCardinality(String) COMMENT 'Its labels, such as reason=buried; several are separated by commas',
+    kind LowCardinality(String) COMMENT 'counter (value is what came since the row before it) or gauge (value is the value)',
+    value Float64 CODEC(ZSTD(1)) COMMENT 'See kind; the unit is in the name, else a count'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}at)
+PARTITION BY toYYYYMM(at)
+ORDER BY (at, collector, name, labels)
+TTL at + INTERVAL 30 DAY
+COMMENT 'Metrics of collectors, kept for 30 days; counters that did not move have no row';
+
+-- A collector that was stopped says so and is no longer looked for; one that died is silent.
+CREATE VIEW {database}.collector_health {on_cluster}
+(
+    collector String COMMENT 'Host and data folder of the collector',
+    last_seen DateTime('UTC') COMMENT 'When it last wrote its metrics (UTC), within the last day',
+    is_stopped Bool COMMENT 'Whether it was stopped then, and has not begun again',
+    calls UInt64 COMMENT 'Calls it put into the ledger in the last 15 minutes',
+    lost_spans UInt64 COMMENT 'Spans of the last 15 minutes that are in no ledger: malformed, buried or without a time',
+    refused_requests UInt64 COMMENT 'Requests of the last 15 minutes it did not take: refused, unauthenticated, malformed or failed',
+    insert_failures UInt64 COMMENT 'Inserts of the last 15 minutes that the store did not take at once',
+    waiting_bytes Nullable(UInt64) COMMENT 'Bytes that waited for the store through all of the last 15 minutes; NULL: it said nothing in them',
+    is_price_file_broken Bool COMMENT 'Whether its price file cannot be used, and the prices before it are'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    toString(m.collector) AS collector,
+    max(m.at) AS last_seen,
+    maxIf(m.at, m.name = 'tallyspan_collector_stopped') >= last_seen AS is_stopped,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_calls_stored_total' AND is_recent)) AS calls,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_spans_dropped_total' AND m.labels IN ('reason=malformed', 'reason=buried', 'reason=untimed') AND is_recent)) AS lost_spans,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_requests_total' AND m.labels != 'outcome=accepted' AND is_recent)) AS refused_requests,
+    toUInt64(sumIf(m.value, m.name = 'tallyspan_insert_failures_total' AND is_recent)) AS insert_failures,
+    toUInt64(minIfOrNull(m.value, m.name = 'tallyspan_spool_bytes' AND is_recent)) AS waiting_bytes,
+    argMaxIf(m.value, m.at, m.name = 'tallyspan_price_file_broken') > 0 AS is_price_file_broken
+FROM (
+    SELECT at, collector, name, labels, value, at > now('UTC') - INTERVAL 15 MINUTE AS is_recent
+    FROM {database}.collector_metrics WHERE at > now('UTC') - INTERVAL 1 DAY
+) AS m
+GROUP BY m.collector
+COMMENT 'Collectors of the last day, and what went wrong with each in the last 15 minutes';
+
+-- Keys of collectors: digests only. The newest version of an id counts.
+CREATE TABLE {database}.api_keys {on_cluster}
+(
+    id String COMMENT 'Public name of the key, 8 hex digits',
+    role LowCardinality(String) COMMENT 'ingest (sends calls), admin (reads costs) or app (reads the cost of a conversation)',
+    name String COMMENT 'What people call it: a service, a person',
+    digest String COMMENT 'SHA-256 of the key, hex; the key itself is kept nowhere',
+    department String COMMENT 'Department of calls sent with it that name none; empty: none',
+    tenant String COMMENT 'Tenant of calls sent with it',
+    departments Array(String) COMMENT 'Departments an admin key may see; empty: all',
+    rate_limit UInt32 COMMENT 'Requests a second it may make; 0: no limit',
+    expires_s Int64 COMMENT 'When it ends, seconds since 1970; 0: never',
+    revoked_s Int64 COMMENT 'When it was revoked, seconds since 1970; 0: it was not',
+    created_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this version was written (UTC)',
+    version UInt64 COMMENT 'Nanoseconds since 1970 of this version'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}version)
+ORDER BY id
+COMMENT 'Keys of collectors and admins, as digests';
+
+-- Who asked the admin API for what. Written in batches; no key and no token is in it.
+CREATE TABLE {database}.api_audit {on_cluster}
+(
+    at DateTime64(3, 'UTC') COMMENT 'When the request came (UTC)',
+    id UInt64 CODEC(ZSTD(1)) COMMENT 'Tells requests of the same millisecond apart',
+    key_id String COMMENT 'Public id of the key, or oidc:<subject>; empty: none that is valid',
+    key_name String COMMENT 'Name of the key, or what the identity provider calls the person',
+    role LowCardinality(String) COMMENT 'admin or app; empty: refused before there was one',
+    client String COMMENT 'Address the request came from',
+    method LowCardinality(String) COMMENT 'HTTP method',
+    path String COMMENT 'Path of the request, cut at 500 characters, what looks like a key blacked out',
+    query String COMMENT 'Query string as sent, cut at 2000 characters, what looks like a key blacked out',
+    status UInt16 COMMENT 'HTTP status of the answer',
+    rows UInt32 COMMENT 'Rows of the answer',
+    duration_ms UInt32 COMMENT 'From the request to the end of the answer, in milliseconds'
+)
+ENGINE = {replicated}MergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (at, id)
+TTL toDateTime(at) + INTERVAL 400 DAY
+COMMENT 'Audit of the admin API: who asked what, when, and how it was answered; kept for 400 days';
+
+CREATE VIEW {database}.token_usage {on_cluster}
+(
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    display_name String COMMENT 'Name people know the user by, from the directory; empty: it has none',
+    department String COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name String COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id String COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    prompt_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache reads and writes, audio and images included; NULL: unknown',
+    completion_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning and audio included; NULL: unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    estimated_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD, net of reversals and price changes; 0 when notional; NULL: not priced',
+    timestamp DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    n.display_name AS display_name,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.conversation_id AS conversation_id,
+    c.model_name AS model_name,
+    c.endpoint_id AS endpoint_id,
+    c.input_tokens AS prompt_tokens,
+    c.output_tokens AS completion_tokens,
+    c.total_tokens AS total_tokens,
+    c.cost_usd AS estimated_cost_usd,
+    c.start_time AS timestamp
+FROM {database}.calls AS c
+ANY LEFT JOIN {database}.user_names AS n ON n.tenant = c.tenant AND n.user_id = c.user_id
+COMMENT 'One row a call, net: who, which model, how many tokens, what it cost';

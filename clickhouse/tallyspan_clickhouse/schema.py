@@ -1,0 +1,341 @@
+"""The schema as data: what the ledger's columns, measures, rollups and views are, each once.
+
+DDL, grants, what the API and the report group, filter and show by, the sums of dashboards and the
+tables in the documentation are made of these values: `python -m tallyspan_clickhouse.generate`.
+"""
+
+from tallyspan_clickhouse.schema_types import (
+    CallColumn,
+    Column,
+    Dimension,
+    Figure,
+    Measure,
+    Net,
+    Rollup,
+    Rows,
+    Schema,
+    View,
+)
+
+LEDGER = "llm_calls"
+KEY, LATEST, SUM = Net.KEY, Net.LATEST, Net.SUM
+TEXT, LABEL = "String", "LowCardinality(String)"
+COUNT, USD = "Nullable(Int64)", "Nullable(Decimal(18, 12))"
+ZSTD, T64 = "ZSTD(1)", "T64, ZSTD(1)"
+_UNPRICED = "cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change'"
+
+
+def _dimension(group: str, filter_: str = "", values: tuple[str, ...] = ()) -> Dimension:
+    return Dimension(group, filter_ or group, values)
+
+
+def _count(name: str, comment: str, *, is_in_calls: bool = False, field: str = "") -> Column:
+    net = SUM if is_in_calls else None
+    return Column(name, COUNT, comment, codec=T64, net=net, field=field)
+
+
+COLUMNS = (
+    Column("start_time", "DateTime64(6, 'UTC')", "When the request left the application (UTC, microseconds)",
+           codec="Delta(8), ZSTD(1)", net=KEY, field="timestamp"),
+    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate) or price_change (the difference a new price makes)"),
+    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change; count calls with sum(sign)"),
+    Column("user_id", TEXT, "Whom the call was made for; empty when nobody said",
+           codec=ZSTD, net=KEY, dimension=_dimension("user", "user_id")),
+    Column("department", LABEL, "Department that pays; empty when nobody said",
+           net=KEY, dimension=_dimension("department")),
+    Column("department_source", LABEL, "Who named the department: span, directory or key (of the ingest key); empty when nobody did"),
+    Column("agent_id", TEXT, "Agent or assistant that made the call; empty for none",
+           codec=ZSTD, net=KEY, dimension=_dimension("agent", "agent_id")),
+    Column("agent_name", LABEL, "Name of that agent", net=LATEST, is_listed=False),
+    Column("conversation_id", TEXT, "Conversation, chat or session the call belongs to; empty for none",
+           codec=ZSTD, net=KEY, dimension=_dimension("conversation", "conversation_id")),
+    Column("model_name", LABEL, "Model for reports and prices: as the provider names it, else as asked for",
+           net=KEY, dimension=_dimension("model")),
+    Column("endpoint_id", LABEL, "Endpoint (provider host, gateway or contract) the call went to",
+           net=KEY, dimension=_dimension("endpoint", "endpoint_id")),
+    Column("provider_name", LABEL, "Provider: openai, anthropic, gcp.gemini, ...",
+           net=KEY, dimension=_dimension("provider"), field="provider"),
+    Column("service_name", LABEL, "service.name of the emitting service",
+           net=KEY, dimension=_dimension("service"), field="service"),
+    Column("source", LABEL, "Name of the ingest key that delivered the call; empty without keys",
+           net=LATEST, dimension=_dimension("source")),
+    Column("tenant", LABEL, "Organisation the call belongs to; empty where there is one only",
+           net=KEY, dimension=_dimension("tenant")),
+    Column("operation_name", LABEL, "Operation: chat, embeddings, generate_content, ...",
+           net=KEY, dimension=_dimension("operation"), field="operation"),
+    Column("request_model", LABEL, "Model asked for", net=LATEST),
+    Column("response_model", LABEL, "Model as the answer names it; empty when it does not"),
+    Column("service_tier", LABEL, "Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated",
+           net=LATEST, dimension=_dimension("service_tier")),
+    Column("server_address", LABEL, "Host the request was sent to"),
+    Column("is_stream", "Bool", "Whether the answer was streamed", net=LATEST),
+    Column("status", LABEL, "How the call ended: ok or error",
+           net=LATEST, dimension=_dimension("status", values=("ok", "error"))),
+    Column("error_type", LABEL, "HTTP status or exception the call ended with; empty when ok",
+           net=LATEST, dimension=_dimension("error_type")),
+    Column("finish_reason", LABEL, "Why the model stopped (first choice)", net=LATEST, is_listed=False),
+    _count("input_tokens", "Prompt tokens, cache reads and writes, audio and images included; NULL: unknown",
+           is_in_calls=True, field="prompt_tokens"),
+    _count("output_tokens", "Generated tokens, reasoning and audio included; NULL: unknown",
+           is_in_calls=True, field="completion_tokens"),
+    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_in_calls=True),
+    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_in_calls=True),
+    _count("cache_write_1h_tokens", "Part of cache_write_tokens kept for one hour; NULL: not stated"),
+    _count("cache_read_audio_tokens", "Part of cache_read_tokens that was audio; NULL: not stated"),
+    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_in_calls=True),
+    _count("input_audio_tokens", "Part of input_tokens that was audio; NULL: not stated"),
+    _count("output_audio_tokens", "Part of output_tokens that was audio; NULL: not stated"),
+    _count("input_image_tokens", "Part of input_tokens that was images; NULL: not stated"),
+    _count("output_image_tokens", "Part of output_tokens that was images; NULL: not stated"),
+    Column("usage_source", LABEL, "Where the token counts come from: provider, estimated, unknown or deferred (another span states them)",
+           net=LATEST, dimension=_dimension("usage_source", values=("provider", "estimated", "unknown", "deferred"))),
+    Column("cost_usd", USD, "Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status", codec=T64),
+    Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=T64, net=SUM, is_listed=False),
+    Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
+    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)",
+           usage="if(l.is_notional, 'notional', l.cost_status)",
+           usage_comment="priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
+    Column("unpriced_reason", LABEL, "Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one", net=LATEST),
+    Column("price_id", LABEL, "Price entry that was used", net=LATEST),
+    Column("price_source", LABEL, "Where that price comes from: models_pricing.yaml, genai-prices <version> or provider", net=LATEST,
+           usage_comment="Where the price comes from; a change of it later shows as a difference, without a call, under the new one"),
+    Column("reported_cost_usd", USD, "Cost in USD as the provider itself stated it; NULL: it did not", codec=T64, net=SUM, is_listed=False),
+    Column("claimed_cost_usd", USD, "Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not",
+           codec=T64, net=SUM, is_listed=False),
+    Column("is_notional", "Bool", "Used on a subscription: cost_usd is what the call would have cost and is never billed", default="false"),
+    Column("unpriced_calls", "Int8", "Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()",
+           default=f"if({_UNPRICED}, sign, 0)"),
+    Column("unpriced_tokens", "Int64", "Tokens without a price this entry adds; a price change takes them back",
+           codec=T64, default=f"if({_UNPRICED}, ifNull(input_tokens, 0) + ifNull(output_tokens, 0), 0)"),
+    Column("duration_us", "UInt64", "From the request to the last byte of the answer, in microseconds", codec=T64, net=LATEST),
+    Column("time_to_first_chunk_us", "Nullable(UInt64)", "From the request to the first chunk of a stream, in microseconds; NULL: no stream",
+           codec=T64, net=LATEST, is_listed=False),
+    Column("tags", "Map(LowCardinality(String), String)", "Free tags: tallyspan.tag.<key> of the span", codec=ZSTD, net=LATEST),
+    Column("units", "Map(LowCardinality(String), Float64)", "What is billed beside tokens, by kind: web_search (requests), images, seconds, characters, ...",
+           codec=ZSTD, net=LATEST, is_listed=False),
+    Column("quality_flags", "Array(LowCardinality(String))", "What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is",
+           codec=ZSTD, net=LATEST),
+    Column("trace_id", "FixedString(32)", "Trace id, 32 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
+    Column("span_id", "FixedString(16)", "Span id, 16 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
+    Column("parent_span_id", TEXT, "Span id of the parent, hex; empty for a root span", codec=ZSTD, net=LATEST, is_listed=False),
+    Column("part", LABEL, "Kind of a model call inside the answer of another, such as advisor; empty for a call of its own",
+           net=LATEST, is_listed=False),
+    Column("response_id", TEXT, "Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none",
+           codec=ZSTD, ttl="toDateTime(start_time) + INTERVAL 45 DAY", net=LATEST),
+    Column("scope_name", LABEL, "Instrumentation scope that made the span"),
+    Column("batch_id", "UInt64", "Batch the entry was inserted with", codec=ZSTD),
+    Column("ingested_at", "DateTime64(3, 'UTC')", "When the collector booked the entry (UTC, milliseconds)", codec="Delta(8), ZSTD(1)"),
+)  # fmt: skip
+
+_IS_NOTIONAL = "argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0)"
+_LOG_ID = "concat(toString(l.trace_id), '-', toString(l.span_id))"
+_TOTAL = "if({0} IS NULL AND {1} IS NULL, NULL, ifNull({0}, 0) + ifNull({1}, 0))"
+CALL_COLUMNS = (
+    CallColumn("log_id", TEXT, "Identity of the call: <trace id>-<span id>",
+               _LOG_ID, _LOG_ID, after="start_time"),
+    CallColumn("total_tokens", COUNT, "input_tokens + output_tokens; NULL: unknown",
+               _TOTAL.format("l.input_tokens", "l.output_tokens"),
+               _TOTAL.format("sum(l.input_tokens)", "sum(l.output_tokens)"), after="output_tokens"),
+    CallColumn("cost_usd", "Nullable(Decimal(38, 12))",
+               "Billed cost in USD, net of reversals and price changes; 0 when notional; NULL: not priced",
+               "if(l.is_notional, 0, l.cost_usd)", f"if({_IS_NOTIONAL}, 0, sum(l.cost_usd))",
+               after="usage_source", field="estimated_cost_usd"),
+    CallColumn("cost_status", LABEL, "Whether there is a cost, and whose: priced, reported, unpriced, not_billed or notional",
+               "if(l.is_notional, 'notional', l.cost_status)",
+               f"if({_IS_NOTIONAL}, 'notional', argMaxIf(l.cost_status, l.ingested_at, l.sign >= 0))",
+               after="usage_source",
+               dimension=_dimension("cost_status", values=("priced", "reported", "unpriced", "not_billed", "notional"))),
+    CallColumn("notional_cost_usd", "Nullable(Decimal(38, 12))",
+               "What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced",
+               "if(l.is_notional, l.cost_usd, NULL)", f"if({_IS_NOTIONAL}, sum(l.cost_usd), NULL)",
+               after="unpriced_reason"),
+    CallColumn("ingested_at", "DateTime64(3, 'UTC')", "When the collector last booked the call (UTC)",
+               "l.ingested_at", "max(l.ingested_at)", after="response_id", is_listed=False),
+)  # fmt: skip
+"""Columns of `calls` that are no column of the ledger as it is."""
+
+TOKEN_USAGE = (
+    "log_id", "user_id", "department", "agent_id", "conversation_id", "model_name", "endpoint_id",
+    "prompt_tokens", "completion_tokens", "total_tokens", "estimated_cost_usd", "timestamp",
+)  # fmt: skip
+"""The fields of the view `token_usage`, and the first ones of a call in the API."""
+
+
+def _calls(name: str, comment: str, condition: str, call: str) -> Measure:
+    return Measure(name, "Int64", comment, f"l.sign * ({condition})", call=f"countIf({call})")
+
+
+def _tokens(kind: str, comment: str) -> tuple[Measure, Measure]:
+    """Return the measure of a count that may be unknown, and that of the calls which state it."""
+    tokens, stated = f"{kind}_tokens", f"{kind}_stated"
+    return (
+        Measure(
+            tokens, "Int64", comment,
+            entry=f"ifNull(l.{tokens}, 0)", entry_or_null=f"l.{tokens}",
+            view=f"if(r.{tokens} = 0 AND r.{stated} = 0, NULL, r.{tokens})",
+            view_type=COUNT, view_comment=f"{comment}; NULL: unknown",
+            call=f"sum(c.{tokens})",
+        ),
+        Measure(
+            stated, "Int64", f"Calls that state {tokens}; when a group has 0 of them its tokens are unknown",
+            entry=f"l.sign * isNotNull(l.{tokens})", call=f"countIf(c.{tokens} IS NOT NULL)",
+        ),
+    )  # fmt: skip
+
+
+_ZERO = "toDecimal64(0, 12)"
+_SUM_USD = "Decimal(38, 12)"
+
+
+def _cost(name: str, comment: str, column: str, condition: str, call: str = "") -> Measure:
+    entry = f"if({condition}, ifNull(l.{column}, {_ZERO}), {_ZERO})"
+    return Measure(name, _SUM_USD, comment, entry, codec=ZSTD, call=call)
+
+
+def _histogram(name: str, comment: str, microseconds: str, condition: str = "") -> Measure:
+    """Return the calls by bucket of a time: quantiles are 2 % exact, from rollups too."""
+    one = f"map(toInt16(round(20 * log2(greatest({microseconds}, 1)))), toInt64(l.sign))"
+    entry = f"if({condition}, map(), {one})" if condition else one
+    return Measure(
+        name,
+        "Map(Int16, Int64)",
+        f"{comment}: the key is round(20 * log2(microseconds)), so 2 % exact",
+        f"CAST({entry}, 'Map(Int16, Int64)')",
+        codec=ZSTD,
+        is_everywhere=False,
+    )
+
+
+MEASURES = (
+    Measure("calls", "Int64", "Calls, net of reversals", "l.sign", call="count()"),
+    _calls("errors", "Calls that ended in an error", "l.status = 'error'", "c.status = 'error'"),
+    _calls("estimated_calls", "Calls whose tokens are an estimate",
+           "l.usage_source = 'estimated'", "c.usage_source = 'estimated'"),
+    _calls("unknown_usage_calls", "Calls whose tokens nobody stated",
+           "l.usage_source = 'unknown'", "c.usage_source = 'unknown'"),
+    Measure("unpriced_calls", "Int64", "Calls without a price; they are missing in cost_usd",
+            "l.unpriced_calls", call="countIf(c.cost_status = 'unpriced')"),
+    Measure("unpriced_tokens", "Int64", "Tokens of the calls without a price",
+            "l.unpriced_tokens", call="sumIf(c.total_tokens, c.cost_status = 'unpriced')"),
+    _calls("notional_calls", "Calls on a subscription", "l.is_notional", "c.cost_status = 'notional'"),
+    _calls("flagged_calls", "Calls with a quality flag",
+           "notEmpty(l.quality_flags)", "notEmpty(c.quality_flags)"),
+    _calls("streamed_calls", "Calls with a time to the first chunk",
+           "isNotNull(l.time_to_first_chunk_us)", "c.time_to_first_chunk_us IS NOT NULL"),
+    Measure("reversals", "Int64", "Duplicates that were taken back", "toInt64(l.entry_kind = 'reversal')"),
+    Measure("price_changes", "Int64", "Entries that changed a price afterwards", "toInt64(l.entry_kind = 'price_change')"),
+    *_tokens("input", "Prompt tokens, cache included"),
+    *_tokens("output", "Generated tokens, reasoning included"),
+    *_tokens("cache_read", "Prompt tokens read from the cache"),
+    *_tokens("cache_write", "Prompt tokens written to the cache"),
+    *_tokens("reasoning", "Generated tokens spent on reasoning"),
+    Measure("cost_usd", _SUM_USD, "Billed cost in USD; unpriced and notional calls add nothing",
+            entry=f"if(l.is_notional, {_ZERO}, ifNull(l.cost_usd, {_ZERO}))",
+            entry_or_null=f"if(l.is_notional, if(l.cost_usd IS NULL, NULL, {_ZERO}), l.cost_usd)",
+            view="if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd)",
+            view_type="Nullable(Decimal(38, 12))",
+            view_comment="Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none",
+            codec=ZSTD, call="sum(c.cost_usd)"),
+    _cost("input_cost_usd", "Part of the price for prompts, in USD", "input_cost_usd", "NOT l.is_notional"),
+    _cost("output_cost_usd", "Part of the price for answers, in USD", "output_cost_usd", "NOT l.is_notional"),
+    _cost("notional_cost_usd", "What calls on a subscription would have cost, in USD", "cost_usd", "l.is_notional",
+          call="sum(c.notional_cost_usd)"),
+    Measure("no_user_calls", "Int64", "Calls that name no user", "l.sign * (l.user_id = '')", is_everywhere=False),
+    Measure("no_conversation_calls", "Int64", "Calls that belong to no conversation",
+            "l.sign * (l.conversation_id = '')", is_everywhere=False),
+    Measure("duration_us", "Int64", "Sum of the durations, in microseconds", "l.sign * toInt64(l.duration_us)"),
+    Measure("first_chunk_us", "Int64", "Sum of the times to the first chunk, in microseconds, over streamed_calls",
+            "l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))"),
+    _histogram("durations", "Calls by duration", "l.duration_us"),
+    _histogram("first_chunks", "Calls by time to the first chunk of a stream",
+               "ifNull(l.time_to_first_chunk_us, 1)", "isNull(l.time_to_first_chunk_us)"),
+    _histogram("lags", "Calls by the time from their end until they were booked",
+               "dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us)"),
+)  # fmt: skip
+
+ROLLUPS = (
+    Rollup("rollup_services", "usage_by_service", ("tenant", "day", "service_name", "source", "department"),
+           "UTC day, emitting service and ingest key", ("no_user_calls", "no_conversation_calls", "lags")),
+    Rollup("rollup_agents", "usage_by_agent", ("tenant", "day", "agent_id", "agent_name", "department"),
+           "UTC day and agent", ("durations",)),
+    Rollup("rollup_totals", "usage_totals",
+           ("tenant", "day", "department", "model_name", "provider_name", "endpoint_id"),
+           "UTC day, department, model and endpoint", ("durations", "first_chunks")),
+    Rollup("rollup_users", "usage_by_user", ("tenant", "day", "user_id", "department"), "UTC day and user"),
+    Rollup("rollup_daily", "usage_daily",
+           ("tenant", "day", "model_name", "user_id", "department", "provider_name", "endpoint_id", "service_name"),
+           "UTC day, user and model"),
+    Rollup("rollup_hourly", "usage_hourly",
+           ("tenant", "hour", "model_name", "department", "agent_id", "service_name", "provider_name", "endpoint_id",
+            "operation_name", "service_tier", "error_type", "source"),
+           "hour, model, department, agent and endpoint"),
+    Rollup("rollup_models", "usage_by_model",
+           ("tenant", "day", "department", "model_name", "provider_name", "endpoint_id", "operation_name",
+            "service_tier", "error_type", "usage_source", "cost_status", "unpriced_reason", "price_source"),
+           "UTC day, department, model and how they were counted and priced", ("durations", "first_chunks", "lags")),
+    Rollup("rollup_conversations", "usage_by_conversation",
+           ("tenant", "user_id", "day", "conversation_id", "department", "model_name", "agent_id", "agent_name",
+            "service_name", "source"),
+           "UTC day, user and conversation", ("durations", "lags")),
+)  # fmt: skip
+"""Those of fewer rows first: a question is answered by the first one that can."""
+
+
+def _known(kind: str) -> str:
+    return f"if(sum(p.{kind}_stated) = 0, NULL, sum(p.{kind}_tokens))"
+
+
+FIGURES = (
+    Figure("calls", "sum(p.calls)", "calls, net of duplicates"),
+    Figure("errors", "sum(p.errors)", "those of them that failed"),
+    Figure("input_tokens", _known("input"), "prompt tokens, cache included; null: nobody stated them"),
+    Figure("output_tokens", _known("output"), "generated tokens, reasoning included; null: nobody stated them"),
+    Figure("total_tokens", "if(sum(p.input_stated) = 0 AND sum(p.output_stated) = 0, NULL,"
+           " sum(p.input_tokens) + sum(p.output_tokens))",
+           "input_tokens + output_tokens; null: nobody stated them"),
+    Figure("cache_read_tokens", _known("cache_read"), "part of input_tokens read from the provider's cache"),
+    Figure("cache_write_tokens", _known("cache_write"), "part of input_tokens written to the provider's cache"),
+    Figure("reasoning_tokens", _known("reasoning"), "part of output_tokens spent on reasoning"),
+    Figure("cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls), NULL, sum(p.cost_usd))",
+           "billed cost in USD of the calls that have one; null: none of them is priced"),
+    Figure("priced_calls", "sum(p.calls) - sum(p.unpriced_calls) - sum(p.notional_calls)",
+           "calls with a billed cost; what a provider refused costs 0 and is among them"),
+    Figure("unpriced_calls", "sum(p.unpriced_calls)",
+           "calls that should have a cost and have none: they lack in cost_usd"),
+    Figure("unpriced_tokens", "sum(p.unpriced_tokens)", "tokens of the calls without a price"),
+    Figure("estimated_calls", "sum(p.estimated_calls)", "calls whose tokens, and so whose cost, are an estimate"),
+    Figure("unknown_usage_calls", "sum(p.unknown_usage_calls)", "calls whose tokens nobody knows"),
+    Figure("notional_calls", "sum(p.notional_calls)", "calls on a subscription: used, not billed"),
+    Figure("notional_cost_usd", "if(sum(p.notional_calls) = 0, NULL, sum(p.notional_cost_usd))",
+           "what those would have cost in USD; no part of cost_usd; null: none"),
+    Figure("flagged_calls", "sum(p.flagged_calls)", "calls that something is doubtful about"),
+)  # fmt: skip
+
+VIEWS = (
+    View("calls", Rows.OF_DEPARTMENT),
+    View("token_usage", Rows.OF_DEPARTMENT),
+    *(View(rollup.view, Rows.OF_DEPARTMENT) for rollup in ROLLUPS),
+    View("usage_entries", Rows.OF_DEPARTMENT),
+    View("conversations", Rows.OF_ALL),
+    View("data_health", Rows.OF_ALL),
+    View("claimed_costs", Rows.OF_ALL),
+    View("budget_periods", Rows.OF_DEPARTMENT),
+    View("budget_status", Rows.OF_DEPARTMENT),
+    View("budgeted_days", Rows.OF_DEPARTMENT),
+    View("alert_thresholds", Rows.OF_ALL),
+    View("collector_health", Rows.OF_ALL),
+    View("people", Rows.OF_DEPARTMENT),
+    View("user_names", Rows.OF_ALL),
+    View("unknown_users", Rows.OF_DEPARTMENT),
+    View("reconciliations", Rows.OF_ALL),
+)
+"""Every view there is; the reader's account may select from all of them, and from no table."""
+
+_CORRECTED = "corrected_calls"
+FEEDS = {rollup.table: rollup.feed for rollup in ROLLUPS} | {_CORRECTED: f"{_CORRECTED}_feed"}
+"""Tables that follow the ledger by themselves -> the materialized view that fills each."""
+TIMES = {rollup.table: rollup.time for rollup in ROLLUPS} | {_CORRECTED: "start_time"}
+"""The same tables -> their column of time."""
+READABLE_VIEWS = tuple(view.name for view in VIEWS)
+
+SCHEMA = Schema(COLUMNS, CALL_COLUMNS, MEASURES, ROLLUPS, FIGURES, VIEWS, TOKEN_USAGE)

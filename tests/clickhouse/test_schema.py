@@ -1,0 +1,173 @@
+"""The schema is data: what contradicts itself is refused, what is made of it does not drift."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallyspan_clickhouse import generate
+from tallyspan_clickhouse.ddl import baseline
+from tallyspan_clickhouse.schema import (
+    CALL_COLUMNS,
+    COLUMNS,
+    MEASURES,
+    READABLE_VIEWS,
+    ROLLUPS,
+    SCHEMA,
+    VIEWS,
+)
+from tallyspan_clickhouse.schema_types import (
+    Column,
+    Dimension,
+    Measure,
+    Net,
+    Rollup,
+    Rows,
+    Schema,
+    SchemaError,
+    View,
+)
+
+REGION = Column(
+    "region",
+    "LowCardinality(String)",
+    "Region that served the call",
+    net=Net.KEY,
+    dimension=Dimension("region", "region"),
+)
+
+
+def test_generated_files_are_what_the_schema_makes() -> None:
+    assert generate.main(["--check"]) == 0
+
+
+def test_drift_of_a_generated_file_fails_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generate, "files", lambda: {tmp_path / "a.sql": "SELECT 1\n"})
+
+    assert generate.main(["--check"]) == 1
+    assert "a.sql is not what the schema makes" in capsys.readouterr().err
+    assert not (tmp_path / "a.sql").exists()
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+
+
+def test_a_marker_that_nothing_fills_is_refused(tmp_path: Path) -> None:
+    for name in ("clickhouse/config/users.d/tallyspan.xml", "docs/api.md", "clickhouse/README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("<!-- schema: filtres -->\n<!-- end -->\n")
+
+    with pytest.raises(SchemaError, match=r"no block is called 'filtres': grants, filters"):
+        generate.files(tmp_path)
+
+
+def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place() -> None:
+    by_model = next(each for each in ROLLUPS if each.view == "usage_by_model")
+    rollups = [
+        replace(each, key=(*each.key, "region")) if each is by_model else each for each in ROLLUPS
+    ]
+
+    schema = replace(SCHEMA, columns=(*COLUMNS, REGION), rollups=tuple(rollups))
+    sql = baseline(schema)
+
+    tables = {part.split("(", 1)[0].strip(): part for part in sql.split("CREATE ")[1:]}
+    has_region = {
+        name.split(".")[1].split()[0] for name, part in tables.items() if "region" in part
+    }
+    assert has_region == {
+        "llm_calls", "calls", "usage_entries", "rollup_models", "rollup_models_feed",
+        "usage_by_model",
+    }  # fmt: skip
+    assert "region" in schema.call_fields
+    assert Dimension("region", "region") in schema.dimensions
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"columns": (*COLUMNS, replace(REGION, comment=" "))},
+            r"column region has no comment: say what it holds, its unit",
+        ),
+        (
+            {"measures": (*MEASURES, Measure("fees", "Int64", "", "l.sign"))},
+            r"measure fees has no comment",
+        ),
+        (
+            {"columns": (*COLUMNS, replace(REGION, name="Region"))},
+            r"column of the ledger 'Region' must be lower-case",
+        ),
+        ({"columns": (*COLUMNS, COLUMNS[0])}, r"column of the ledger: two are called 'start_time'"),
+        (
+            {"columns": (*COLUMNS, replace(REGION, net=None))},
+            r"column region is a dimension and not in calls: give it net",
+        ),
+        (
+            {"columns": (*COLUMNS, replace(REGION, net=Net.SUM))},
+            r"column region is summed, so its type must be Nullable",
+        ),
+        (
+            {"columns": (*COLUMNS, replace(REGION, dimension=Dimension("user", "region")))},
+            r"group: two are called 'user'",
+        ),
+        (
+            {
+                "rollups": (
+                    *ROLLUPS,
+                    Rollup("r", "v", ("tenant", "day", "department", "regoin"), "x"),
+                )
+            },
+            r"rollup r groups by 'regoin', which is no column of the ledger",
+        ),
+        (
+            {"rollups": (*ROLLUPS, Rollup("r", "v", ("tenant", "department"), "x"))},
+            r"rollup r must have either day or hour",
+        ),
+        (
+            {"rollups": (*ROLLUPS, Rollup("r", "v", ("tenant", "day"), "x"))},
+            r"rollup r lacks department: nobody could be limited",
+        ),
+        (
+            {"rollups": (*ROLLUPS, replace(ROLLUPS[0], table="r", view="v", more=("lagz",)))},
+            r"rollup r names 'lagz', which is no measure to choose: there are durations,",
+        ),
+        (
+            {"call_columns": (*CALL_COLUMNS, replace(CALL_COLUMNS[0], name="x", after="y"))},
+            r"column x of calls stands after 'y', which is no column of the ledger",
+        ),
+        ({"token_usage": ("log_id", "who")}, r"token_usage has 'who', which is no field of a call"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused_by_name(
+    change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SchemaError, match=sentence):
+        replace(SCHEMA, **change)
+
+
+def test_a_view_that_no_sql_makes_is_refused() -> None:
+    schema = replace(SCHEMA, views=(*VIEWS, View("nowhere", Rows.OF_ALL)))
+
+    with pytest.raises(SchemaError, match="no SQL makes the view nowhere: write it to objects/"):
+        baseline(schema)
+
+
+def test_every_view_of_the_baseline_says_whose_rows_it_has() -> None:
+    created = [part.split(" ", 1)[0] for part in baseline().split("CREATE VIEW {database}.")[1:]]
+
+    assert sorted(created) == sorted(READABLE_VIEWS)
+
+
+def test_views_of_rows_of_a_department_name_it() -> None:
+    views = baseline().split("CREATE VIEW {database}.")[1:]
+    columns = {part.split(" ", 1)[0]: part.split("DEFINER", 1)[0] for part in views}
+
+    for view in VIEWS:
+        has_department = "\n    department " in columns[view.name]
+        assert has_department == (view.rows is Rows.OF_DEPARTMENT), view.name
+
+
+def test_an_empty_schema_is_no_exception() -> None:
+    assert Schema((), (), (), (), (), (), ()).dimensions == {}
