@@ -12,7 +12,6 @@ from tallyspan_clickhouse.schema_types import (
     Measure,
     Net,
     Rollup,
-    Rows,
     Schema,
     View,
 )
@@ -311,23 +310,24 @@ FIGURES = (
     Figure("flagged_calls", "sum(p.flagged_calls)", "calls that something is doubtful about"),
 )  # fmt: skip
 
+_BOTH = ("tenant", "department")
 VIEWS = (
-    View("calls", Rows.OF_DEPARTMENT),
-    View("token_usage", Rows.OF_DEPARTMENT),
-    *(View(rollup.view, Rows.OF_DEPARTMENT) for rollup in ROLLUPS),
-    View("usage_entries", Rows.OF_DEPARTMENT),
-    View("conversations", Rows.OF_ALL),
-    View("data_health", Rows.OF_ALL),
-    View("claimed_costs", Rows.OF_ALL),
-    View("budget_periods", Rows.OF_DEPARTMENT),
-    View("budget_status", Rows.OF_DEPARTMENT),
-    View("budgeted_days", Rows.OF_DEPARTMENT),
-    View("alert_thresholds", Rows.OF_ALL),
-    View("collector_health", Rows.OF_ALL),
-    View("people", Rows.OF_DEPARTMENT),
-    View("user_names", Rows.OF_ALL),
-    View("unknown_users", Rows.OF_DEPARTMENT),
-    View("reconciliations", Rows.OF_ALL),
+    View("calls", _BOTH),
+    View("token_usage", ("department",)),
+    *(View(rollup.view, _BOTH) for rollup in ROLLUPS),
+    View("usage_entries", _BOTH),
+    View("conversations", ("tenant",)),
+    View("data_health", ("tenant",)),
+    View("claimed_costs", ("tenant",)),
+    View("budget_periods", ("department",)),
+    View("budget_status", ("department",)),
+    View("budgeted_days", ("department",)),
+    View("alert_thresholds"),
+    View("collector_health"),
+    View("people", _BOTH),
+    View("user_names", ("tenant",)),
+    View("unknown_users", _BOTH),
+    View("reconciliations"),
 )
 """Every view there is; the reader's account may select from all of them, and from no table."""
 

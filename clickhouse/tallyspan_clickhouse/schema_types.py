@@ -171,22 +171,16 @@ class Rollup:
         return frozenset(self.key) - {self.time}
 
 
-class Rows(StrEnum):
-    """Whose rows a view has: what somebody sees who may see some departments only."""
-
-    OF_DEPARTMENT = "of a department"
-    """Each row is of the department in its column `department`."""
-    OF_ALL = "of all"
-    """Rows are of the whole organisation: who may see some departments sees none of them."""
-
-
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view that the reader's account may select from; `columns` are its names."""
+    """A view that the reader's account may select from.
+
+    `limited_by` are its columns that say whose a row is, of `tenant` and `department`: who may see
+    some departments only sees rows of those, and none of a view without that column.
+    """
 
     name: str
-    rows: Rows
-    columns: tuple[str, ...] = ()
+    limited_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from tallyspan_clickhouse.schema_types import (
     Measure,
     Net,
     Rollup,
-    Rows,
     Schema,
     SchemaError,
     View,
@@ -148,7 +147,7 @@ def test_values_that_contradict_each_other_are_refused_by_name(
 
 
 def test_a_view_that_no_sql_makes_is_refused() -> None:
-    schema = replace(SCHEMA, views=(*VIEWS, View("nowhere", Rows.OF_ALL)))
+    schema = replace(SCHEMA, views=(*VIEWS, View("nowhere")))
 
     with pytest.raises(SchemaError, match="no SQL makes the view nowhere: write it to objects/"):
         baseline(schema)
@@ -160,13 +159,15 @@ def test_every_view_of_the_baseline_says_whose_rows_it_has() -> None:
     assert sorted(created) == sorted(READABLE_VIEWS)
 
 
-def test_views_of_rows_of_a_department_name_it() -> None:
+def test_a_view_is_limited_by_the_tenant_and_the_department_that_its_rows_have() -> None:
     views = baseline().split("CREATE VIEW {database}.")[1:]
     columns = {part.split(" ", 1)[0]: part.split("DEFINER", 1)[0] for part in views}
 
     for view in VIEWS:
-        has_department = "\n    department " in columns[view.name]
-        assert has_department == (view.rows is Rows.OF_DEPARTMENT), view.name
+        owners = {
+            name for name in ("tenant", "department") if f"\n    {name} " in columns[view.name]
+        }
+        assert set(view.limited_by) == owners, view.name
 
 
 def test_an_empty_schema_is_no_exception() -> None:
