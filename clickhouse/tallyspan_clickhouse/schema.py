@@ -160,8 +160,9 @@ TOKEN_USAGE = (
 """The fields of the view `token_usage`, and the first ones of a call in the API."""
 
 
-def _calls(name: str, comment: str, condition: str, call: str) -> Measure:
-    return Measure(name, "Int64", comment, f"l.sign * ({condition})", call=f"countIf({call})")
+def _calls(name: str, comment: str, condition: str, call: str = "") -> Measure:
+    sum_over_calls = f"countIf({call})" if call else ""
+    return Measure(name, "Int64", comment, f"l.sign * ({condition})", call=sum_over_calls)
 
 
 def _tokens(kind: str, comment: str) -> tuple[Measure, Measure]:
@@ -220,7 +221,7 @@ MEASURES = (
     _calls("flagged_calls", "Calls with a quality flag",
            "notEmpty(l.quality_flags)", "notEmpty(c.quality_flags)"),
     _calls("streamed_calls", "Calls with a time to the first chunk",
-           "isNotNull(l.time_to_first_chunk_us)", "c.time_to_first_chunk_us IS NOT NULL"),
+           "isNotNull(l.time_to_first_chunk_us)"),
     Measure("reversals", "Int64", "Duplicates that were taken back", "toInt64(l.entry_kind = 'reversal')"),
     Measure("price_changes", "Int64", "Entries that changed a price afterwards", "toInt64(l.entry_kind = 'price_change')"),
     *_tokens("input", "Prompt tokens, cache included"),
@@ -275,7 +276,7 @@ ROLLUPS = (
     Rollup("rollup_conversations", "usage_by_conversation",
            ("tenant", "user_id", "day", "conversation_id", "department", "model_name", "agent_id", "agent_name",
             "service_name", "source"),
-           "UTC day, user and conversation", ("durations", "lags")),
+           "UTC day, user and conversation", ("durations", "lags"), has_few_rows=False),
 )  # fmt: skip
 """Those of fewer rows first: a question is answered by the first one that can."""
 

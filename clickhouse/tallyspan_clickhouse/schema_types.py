@@ -104,8 +104,8 @@ class Measure:
     `entry` is the SQL of what an entry `l` adds, never NULL; `entry_or_null` the same where unknown
     is NULL, for the view of single entries. `view` is the SQL over a row `r` of a rollup where that
     is not the plain sum, with `view_type` and `view_comment`. `call` is the SQL of its sum over
-    calls `c`. A histogram is a map that is added up key by key. `is_everywhere`: every rollup has
-    it; else those that name it in `more`.
+    calls `c`, for measures that the API adds up. A histogram is a map that is added up key by key.
+    `is_everywhere`: every rollup has it; else those that name it in `more`.
     """
 
     name: str
@@ -149,6 +149,8 @@ class Rollup:
     key: tuple[str, ...]
     about: str
     more: tuple[str, ...] = ()
+    has_few_rows: bool = True
+    """False for nearly as many rows as calls: the API then asks the calls, which have indexes."""
 
     @property
     def feed(self) -> str:

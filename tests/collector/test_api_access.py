@@ -1,7 +1,9 @@
 """Who may ask what: every path of the admin port, for every kind of reader."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -11,6 +13,8 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, fill, memory_ledger
 from identity_provider import AUDIENCE, identity_provider
+from tallyspan_clickhouse.query.access import LIMITS, own_rows
+from tallyspan_clickhouse.query.sums import GROUPS
 from tallyspan_collector.access.keys import Key, Keys, make
 from tallyspan_collector.access.oidc import Oidc, OidcConfig
 from tallyspan_collector.api import create_app
@@ -174,3 +178,62 @@ def test_what_a_limited_reader_gets_is_of_his_department_alone(ledger: Ledger) -
             answer = browser.get(url, headers=ledger.headers["limited"])
             assert "ada" not in answer.text, path
             assert "research" not in answer.text, path
+
+
+def test_every_view_a_limited_reader_asks_is_read_through_the_condition_on_his_rows(
+    ledger: Ledger, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, texts = client.query, list[str]()
+
+    def noting(text: str, *arguments: Any, **options: Any) -> Any:
+        texts.append(text)
+        return query(text, *arguments, **options)
+
+    monkeypatch.setattr(client, "query", noting)
+    browser = TestClient(ledger.app)
+    more = [f"{ADMIN}/token_usage/summary?group_by={group}" for group in GROUPS]
+    more.append(f"{ADMIN}/token_usage/summary?group_by=user&as_of_today=true")
+    urls = [
+        url
+        for (method, path), (url, _) in MATRIX.items()
+        if method == "GET" and "dashboards" not in path
+    ]
+
+    for url in (*urls, *more):
+        browser.get(url, headers=ledger.headers["limited"])
+
+    views_read = set()
+    for text in texts:
+        for view in LIMITS:
+            reads = len(re.findall(rf"\b{view} AS c WHERE ", text))
+            assert len(re.findall(rf"\b(?:FROM|JOIN|IN)\s+\(*{view}\b", text)) == reads, text
+            if reads:
+                views_read.add(view)
+                assert text.count(own_rows(view, "c")) == reads, text
+        if "FROM llm_calls" in text:
+            assert own_rows("calls", "l") in text, text
+    assert {
+        "calls",
+        "usage_entries",
+        "usage_hourly",
+        "budget_status",
+        "unknown_users",
+    } <= views_read
+
+
+def test_a_key_of_a_tenant_sees_its_rows_alone(ledger: Ledger, client: Client) -> None:
+    key, token = make("admin", "of a tenant", tenant="acme")
+    app = create_app(client, Keys([key]), lambda: {"ready": True}, lambda: "")
+    browser = TestClient(app, headers={"Authorization": f"Bearer {token}"})
+
+    def calls(parameters: str = "") -> int:
+        answer = browser.get(f"{ADMIN}/token_usage/summary?group_by=tenant{parameters}")
+        return int(answer.json()["totals"]["calls"])
+
+    assert calls() == 0
+    client.command("INSERT INTO llm_calls (start_time, entry_kind, sign, tenant, user_id) VALUES"
+                   " (now64(6), 'call', 1, 'acme', 'zoe')")  # fmt: skip
+    assert calls() == 1
+    other = browser.get(f"{ADMIN}/token_usage?tenant=globex")
+    assert (other.status_code, "tenant must be one of acme" in other.text) == (400, True)
+    assert browser.get(f"{ADMIN}/data_health").status_code == 403

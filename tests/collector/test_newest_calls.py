@@ -15,6 +15,7 @@ from ledger import NOON, Entry, book, call, empty
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.summary import Filters, entries
 from tallyspan_collector.summary.newest import pieces
 
@@ -33,7 +34,7 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"model": "claude", "tenant": "acme"}, {"agent_id": "planner"}, {"error_type": "500"},
     {"status": "ok"}, {"status": "error", "user_id": "ada"}, {"cost_status": "unpriced"},
     {"cost_status": "priced"}, {"cost_status": "notional"}, {"usage_source": "estimated"},
-    {"usage_source": "provider", "service": "batch"}, {"departments": ("sales",)},
+    {"usage_source": "provider", "service": "batch"}, {"access": Access(("sales",))},
     {"tags": (("plan", "gold"),)}, {"tags": (("plan", ""),)}, {"tags": (("plan", "x"),)},
     {"tags": (("plan", "gold"),), "user_id": "ada"},
     {"tags": (("plan", "gold"),), "conversation_id": "c2"},
@@ -74,10 +75,10 @@ def is_meant(entry: Entry, filters: Filters) -> bool:
     }
     names = ("user_id", "conversation_id", "provider", "agent_id", "model", "tenant", "error_type",
              "status", "cost_status", "usage_source", "service")  # fmt: skip
-    wanted = {name: getattr(filters, name) for name in names}
+    wanted = {name: filters.get(name) for name in names}
     return (
         all(value is None or said[name] == value for name, value in wanted.items())
-        and (not filters.departments or entry["department"] in filters.departments)
+        and filters.access.lets(entry["department"], entry["tenant"])
         and all(entry["tags"].get(key, "") == value for key, value in filters.tags)
         and (filters.start is None or entry["start_time"] >= filters.start)
         and (filters.end is None or entry["start_time"] < filters.end)

@@ -236,7 +236,7 @@ def test_as_of_today_is_of_the_calls_that_were_asked_for(
 def test_as_of_today_refuses_what_it_cannot_tell(client: Client, prices: PriceBook) -> None:
     ledger(client)
     with pytest.raises(RequestError, match=r"2 at most in one answer, not 6: bring start_date"):
-        as_of_today(client, prices, Filters(), ["user"], most_calls=2)
+        as_of_today(client, prices, Filters(), ["user"], max_calls=2)
     with pytest.raises(RequestError, match="cannot be told by cost_status"):
         as_of_today(client, prices, Filters(cost_status="priced"), ["user"])
 

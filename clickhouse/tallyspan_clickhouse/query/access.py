@@ -40,6 +40,13 @@ class Access:
         """Whether there is anything the reader may not see."""
         return bool(self.departments or self.tenants)
 
+    def lets(self, department: str, tenant: str) -> bool:
+        """Return whether the reader may see what belongs to these."""
+        return all(
+            not own or name in own
+            for name, own in ((department, self.departments), (tenant, self.tenants))
+        )
+
     def condition(self, view: str, alias: str = "") -> str:
         """Return the condition that every read of the view carries; `true` for who may see all."""
         condition = own_rows(view, alias)

@@ -13,6 +13,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.access import audit
 from tallyspan_collector.access.keys import Key, Keys
 from tallyspan_collector.access.oidc import Oidc, OidcUnavailableError, looks_like_token
@@ -41,8 +42,8 @@ class Doors:
 class AdminGate:
     """Lets requests with an admin key, a session or a token through; logs and notes each request.
 
-    With `allow_apps` a key of the role app passes too. Behind the gate `request.state.departments`
-    says what the key is limited to; empty: nothing.
+    With `allow_apps` a key of the role app passes too. Behind the gate `request.state.access`
+    says what the key may see.
     """
 
     def __init__(self, app: ASGIApp, doors: Doors, *, allow_apps: bool = False) -> None:
@@ -71,7 +72,8 @@ class AdminGate:
                 refusal = JSONResponse({"error": TOO_MANY}, 429, {"Retry-After": "1"})
                 await refusal(scope, receive, send_and_note)
             else:
-                state["departments"], state["key_name"] = key.departments, key.name
+                state["access"] = Access(key.departments, (key.tenant,) if key.tenant else ())
+                state["key_name"] = key.name
                 await self._app(scope, receive, send_and_note)
         except OidcUnavailableError as error:
             refusal = JSONResponse({"error": f"{error}; try again"}, 503, {"Retry-After": "10"})

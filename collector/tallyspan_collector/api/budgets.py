@@ -44,7 +44,7 @@ def budget_operations(client: Client) -> list[Operation]:
 
     def of(ask: Callable[..., list[Any]]) -> Callable[[Asked], Mapping[str, Any]]:
         def answer(asked: Asked) -> Mapping[str, Any]:
-            return {"budgets": [plain(row) for row in ask(client, asked.departments)]}
+            return {"budgets": [plain(row) for row in ask(client, asked.access)]}
 
         return answer
 

@@ -15,7 +15,7 @@ from tallyspan_collector.api.token_usage import CALL, CURSOR, MEASURED, NEXT
 from tallyspan_collector.summary import Filters, RequestError, entries, plain, totals
 from tallyspan_collector.summary.calls import ENTRY_COLUMNS, booked, one
 
-ENTRY: Fields = {name: Field(each.kind, each.says) for name, each in ENTRY_COLUMNS.items()}
+ENTRY: Fields = {name: Field(kind, text) for name, (_, kind, text) in ENTRY_COLUMNS.items()}
 
 
 def calls(client: Client) -> list[Operation]:
@@ -23,7 +23,7 @@ def calls(client: Client) -> list[Operation]:
 
     def conversation(asked: Asked) -> Mapping[str, Any]:
         name = asked["conversation_id"]
-        chosen = Filters(conversation_id=name, departments=asked.departments)
+        chosen = Filters(conversation_id=name, access=asked.access)
         rows, following = entries(client, chosen, asked["limit"], asked["cursor"])
         if not rows and asked["cursor"] is None:
             raise HTTPException(404, "no call of this conversation is in the ledger")
@@ -38,7 +38,7 @@ def calls(client: Client) -> list[Operation]:
         span = LOG_ID.fullmatch(asked["log_id"])
         if span is None:
             raise RequestError("log_id must be <trace id>-<span id>, 32 and 16 hexadecimal digits")
-        found = one(client, span[1], span[2], asked.departments)
+        found = one(client, span[1], span[2], asked.access)
         if found is None:
             raise HTTPException(404, "no such call is in the ledger")
         return {

@@ -7,11 +7,13 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from starlette.exceptions import HTTPException
 
+from tallyspan_clickhouse.query.access import Access
+from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.api.fields import Field, Fields
 from tallyspan_collector.api.operation import Asked, Operation
 from tallyspan_collector.api.parameters import in_path
 from tallyspan_collector.summary import plain
-from tallyspan_collector.summary.asking import rows
+from tallyspan_collector.summary.rows import rows
 
 _SUMS = """
     any(c.conversation_id) AS conversation_id,
@@ -20,8 +22,7 @@ _SUMS = """
     sum(c.input_tokens) AS input_tokens, sum(c.output_tokens) AS output_tokens,
     sum(c.total_tokens) AS total_tokens, sum(c.cost_usd) AS cost_usd,
     toInt64(countIf(c.cost_status = 'unpriced')) AS unpriced_calls,
-    sum(c.notional_cost_usd) AS notional_cost_usd,
-    groupUniqArray(c.department) AS departments
+    sum(c.notional_cost_usd) AS notional_cost_usd
 """
 _OF: Mapping[str, str] = {
     "conversation": "c.conversation_id = {id:String}",
@@ -49,15 +50,15 @@ def conversations(client: Client) -> list[Operation]:
     """Return the operations of applications: costs by an id they know, nothing can be listed."""
 
     def of_conversation(asked: Asked) -> Mapping[str, Any]:
-        return _found(client, "conversation", {"id": asked["conversation_id"]}, asked.departments)
+        return _found(client, "conversation", {"id": asked["conversation_id"]}, asked.access)
 
     def of_message(asked: Asked) -> Mapping[str, Any]:
         name = asked["id"]
         span = LOG_ID.fullmatch(name)
         found = (
-            _found(client, "span", {"trace_id": span[1], "span_id": span[2]}, asked.departments)
+            _found(client, "span", {"trace_id": span[1], "span_id": span[2]}, asked.access)
             if span
-            else _found(client, "message", {"id": name}, asked.departments)
+            else _found(client, "message", {"id": name}, asked.access)
         )
         return {"id": name, **found}
 
@@ -82,13 +83,13 @@ def conversations(client: Client) -> list[Operation]:
     ]
 
 
-def _found(
-    client: Client, what: str, parameters: dict[str, Any], departments: tuple[str, ...]
-) -> dict[str, Any]:
-    text = f"SELECT {_SUMS} FROM calls AS c WHERE {_OF[what]}"  # noqa: S608  closed tables only
-    row = rows(client, text, parameters)[0]
-    others = set(row.pop("departments")) - set(departments) if departments else set()
-    if not row["calls"] or others:
+def _found(client: Client, what: str, parameters: dict[str, Any], access: Access) -> dict[str, Any]:
+    # All of it or nothing: a part of a conversation's cost would be taken for the whole.
+    own = access.condition("calls", "c")
+    text, _ = source("calls", Filters(), None, _OF[what])
+    query = f"SELECT {_SUMS}, countIf(NOT ({own})) AS of_others {text}"
+    row = rows(client, query, {**parameters, **access.parameters()})[0]
+    if row.pop("of_others") or not row["calls"]:
         said = "conversation" if what == "conversation" else "message"
         raise HTTPException(404, f"no call of this {said} is in the ledger")
     return plain(row)

@@ -135,7 +135,7 @@ def _asked(request: Request, dashboard: Dashboard) -> _Asked:
     start, end = time_range.read(
         query.get("from", dashboard.since), query.get("to", dashboard.until), datetime.now(UTC)
     )
-    return _Asked(start, end, chosen, tuple(request.state.departments))
+    return _Asked(start, end, chosen, request.state.access.departments)
 
 
 def _dashboard(request: Request) -> Dashboard:

@@ -5,13 +5,12 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.query.filters import Filters, names_in, source
 from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
 from tallyspan_collector.api.filters import PERIOD, period
 from tallyspan_collector.api.operation import Asked, Operation
 from tallyspan_collector.api.parameters import Parameter, whole_number
-from tallyspan_collector.summary import Filters, RequestError
-from tallyspan_collector.summary.asking import rows
-from tallyspan_collector.summary.conditions import conditions
+from tallyspan_collector.summary.rows import rows
 
 GROUPS = {
     "source": "toString(c.source)",
@@ -35,32 +34,23 @@ COUNTS: Fields = {
 _SUMS = ", ".join(f"toInt64(sum(c.{name})) AS {name}" for name in COUNTS)
 
 
-def _group_by(_: str, said: str) -> tuple[str, ...]:
-    names = tuple(said.split(","))
-    if not set(names) <= GROUPS.keys() or len(set(names)) != len(names):
-        raise RequestError(
-            f"group_by must be one or several different ones of {', '.join(GROUPS)}, not"
-            f" {said[:60]!r}"
-        )
-    return names
-
-
 def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> list[Operation]:
     """Return the operation; `health` says what the collector itself complains of."""
 
     def ask(asked: Asked) -> Mapping[str, Any]:
         start, end = period(asked.said)
-        where, parameters = conditions(Filters(start=start, end=end), "hour")
+        filters = Filters(access=asked.access, start=start, end=end)
+        text, parameters = source("data_health", filters, "hour")
         parameters |= {"zone": asked["time_zone"], "row_limit": asked["limit"] + 1}
         names = ", ".join(f"{GROUPS[name]} AS `{name}`" for name in asked["group_by"])
         by = ", ".join(f"`{name}`" for name in asked["group_by"])
         found = rows(
             client,
-            f"SELECT {names}, {_SUMS} FROM data_health AS c WHERE {where} GROUP BY {by}"  # noqa: S608  closed tables only
+            f"SELECT {names}, {_SUMS} {text} GROUP BY {by}"
             f" ORDER BY calls DESC, {by} LIMIT {{row_limit:UInt32}}",
             parameters,
         )
-        total = f"SELECT {_SUMS} FROM data_health AS c WHERE {where}"  # noqa: S608  closed tables only
+        total = f"SELECT {_SUMS} {text}"
         state = health()
         return {
             "rows": found[: asked["limit"]],
@@ -105,7 +95,7 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
                 Parameter(
                     "group_by",
                     f"one or several, with commas: {', '.join(GROUPS)}",
-                    read=_group_by,
+                    read=lambda name, text: names_in(text, tuple(GROUPS), name),
                     default="source,service,model",
                 ),
                 *PERIOD,

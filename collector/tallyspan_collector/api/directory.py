@@ -59,19 +59,19 @@ def directory(client: Client) -> list[Operation]:
 
     def people(asked: Asked) -> Mapping[str, Any]:
         periods = stored.stored(client, asked["user_id"])
-        allowed = asked.departments
-        shown = [each for each in periods if not allowed or each.department in allowed]
+        access = asked.access
+        shown = [each for each in periods if access.lets(each.department, each.tenant)]
         limit = asked["limit"]
         return {"people": list(stored.details(shown[:limit])), "truncated": len(shown) > limit}
 
     def unknown(asked: Asked) -> Mapping[str, Any]:
         said = asked["start_date"] or f"{today().replace(day=1)}"
         first = parse_time(said, "start_date").date()
-        rows = stored.unknown(client, first, asked["limit"], asked.departments)
+        rows = stored.unknown(client, first, asked["limit"], asked.access)
         return {"people": [plain(row) for row in rows]}
 
     def put(asked: Asked) -> Mapping[str, Any]:
-        if asked.departments:
+        if asked.access.is_limited:
             raise HTTPException(403, "a key that is limited to departments cannot change people")
         is_dry = asked["dry_run"] == "true"
         try:

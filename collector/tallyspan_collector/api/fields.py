@@ -46,6 +46,17 @@ class Field:
 
 
 Fields = Mapping[str, Field]
+_STARTS = (
+    ("Map", "map"), ("Array", "texts"), ("Bool", "flag"), ("Date", "time"), ("Decimal", "usd"),
+    ("Int", "count"), ("UInt", "count"),
+)  # fmt: skip
+
+
+def kind_of(column_type: str) -> str:
+    """Return the kind of a column of the store."""
+    inner = column_type.removeprefix("Nullable(")
+    kind = next((kind for start, kind in _STARTS if inner.startswith(start)), "text")
+    return f"{kind}?" if inner != column_type else kind
 
 
 def object_schema(fields: Fields) -> dict[str, Any]:

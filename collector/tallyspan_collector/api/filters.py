@@ -4,14 +4,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tallyspan_clickhouse.query.access import Access
+from tallyspan_clickhouse.query.filters import FILTERS as FILTER_COLUMNS
+from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.schema_types import CallColumn, Column
 from tallyspan_collector.api.parameters import Parameter, choice, text
 from tallyspan_collector.summary import Filters, RequestError, parse_time
-from tallyspan_collector.summary.question import DIMENSIONS, MOST_TAGS
 from tallyspan_collector.summary.times import parse_zone
 
+MAX_TAGS = 10
 MOST_DAYS = 3_660
 MOST_DAYS_OF_HOURS = 400
 _NOT_SAID = "; an empty value: calls where nobody said"
+
+
+def about(column: Column | CallColumn) -> str:
+    """Return what a column holds, as the API's documentation says it."""
+    return column.comment.replace("NULL:", "null:")
 
 
 def _tag(name: str, said: str) -> tuple[str, str]:
@@ -42,41 +51,38 @@ PERIOD = (
 )
 OF_CALLS = (
     *(
-        choice(each.filter, f"only calls with this {each.filter}: {each.says}", each.values)
+        choice(each.filter, f"only calls with this {each.filter}: {about(column)}", each.values)
         if each.values
-        else text(each.filter, f"only calls with exactly this: {each.says}{_NOT_SAID}")
-        for each in DIMENSIONS
+        else text(each.filter, f"only calls with exactly this: {about(column)}{_NOT_SAID}")
+        for each, column in SCHEMA.dimensions.items()
     ),
     Parameter(
         "tag",
-        f"only calls with this free tag: <key>:<value>, up to {MOST_TAGS} times",
+        f"only calls with this free tag: <key>:<value>, up to {MAX_TAGS} times",
         {"type": "string", "pattern": "^[^:]+:"},
         _tag,
-        most=MOST_TAGS,
+        most=MAX_TAGS,
     ),
 )
 FILTERS = (*OF_CALLS, *PERIOD)
 
 
-def filters(
-    said: Mapping[str, Any], departments: tuple[str, ...], days: int | None = None
-) -> Filters:
-    """Return the filters that were asked for, within the departments the reader is limited to.
+def filters(said: Mapping[str, Any], access: Access, days: int | None = None) -> Filters:
+    """Return the filters that were asked for, within what the reader may see.
 
     `days` back is where an answer begins when nobody said; None: with the first call.
     Raises RequestError: for another department than those, and for a range that is too long.
     """
-    if departments and said.get("department") not in {None, *departments}:
-        raise RequestError(
-            f"this key is limited: department must be one of {', '.join(departments)}"
-        )
+    for name, own in (("department", access.departments), ("tenant", access.tenants)):
+        if own and said.get(name) not in {None, *own}:
+            raise RequestError(f"this key is limited: {name} must be one of {', '.join(own)}")
     start, end = period(said)
     if start is None and days is not None:
         start = (end or datetime.now(UTC)) - timedelta(days=days)
     return Filters(
-        **{each.filter: said.get(each.filter) for each in DIMENSIONS},
+        **{name: said.get(name) for name in FILTER_COLUMNS},
         tags=said.get("tag", ()),
-        departments=departments,
+        access=access,
         start=start,
         end=end,
     )

@@ -5,19 +5,20 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.schema_types import CallColumn, Column
 from tallyspan_collector.api.fields import Field, Fields, rows_of
-from tallyspan_collector.api.filters import OF_CALLS, PERIOD, filters
+from tallyspan_collector.api.filters import OF_CALLS, PERIOD, about, filters
 from tallyspan_collector.api.operation import Asked, Operation
 from tallyspan_collector.api.parameters import Parameter, text, whole_number
 from tallyspan_collector.api.token_usage import CURSOR, DIRECTION, MEASURED, NEXT, ORDER
 from tallyspan_collector.summary import plain, summary_page
-from tallyspan_collector.summary.details import MOST_NAMES, of_conversations, of_groups
-from tallyspan_collector.summary.question import DIMENSIONS, Dimension
+from tallyspan_collector.summary.details import MAX_NAMES, of_conversations, of_groups
 
 LISTED = ("user", "department", "agent", "model", "provider", "endpoint", "service")
 CONVERSATION_DAYS = 30
 CONTAINS = text("contains", "only those with this in their name, in any case")
-_NAMES = f"{MOST_NAMES} at most"
+_NAMES = f"{MAX_NAMES} at most"
 _DETAILS: Fields = {
     "first_day": Field("day", "day of the first of its calls in the period (UTC)"),
     "last_day": Field("day", "day of the last of them (UTC)"),
@@ -43,46 +44,46 @@ def _only(*names: str) -> tuple[Parameter, ...]:
 
 def groups(client: Client) -> list[Operation]:
     """Return an operation for each of LISTED, and one for conversations."""
-    listed = [each for each in DIMENSIONS if each.group in LISTED]
-    return [*(_list_of(client, each) for each in listed), _conversations(client)]
+    columns = {each.group: column for each, column in SCHEMA.dimensions.items()}
+    return [*(_list_of(client, name, columns[name]) for name in LISTED), _conversations(client)]
 
 
-def _list_of(client: Client, of: Dimension) -> Operation:
+def _list_of(client: Client, group: str, column: Column | CallColumn) -> Operation:
     def ask(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.departments)
+        chosen = filters(asked.said, asked.access)
         rows, following = summary_page(
             client,
             chosen,
-            [of.group],
+            [group],
             asked["order"],
             asked["limit"],
             direction=asked["direction"],
             contains=asked["contains"],
             cursor=asked["cursor"],
         )
-        found = of_groups(client, of.group, [row[of.group] for row in rows], chosen)
-        known = [plain({**row, **found[row[of.group]]}) for row in rows if row[of.group] in found]
-        return {f"{of.group}s": known, "next_cursor": following}
+        found = of_groups(client, group, [row[group] for row in rows], chosen)
+        known = [plain({**row, **found[row[group]]}) for row in rows if row[group] in found]
+        return {f"{group}s": known, "next_cursor": following}
 
     return Operation(
-        f"/{of.group}s",
-        f"{of.group}s",
-        f"Every {of.group} with calls in the period: what they come to, since when, with what.",
+        f"/{group}s",
+        f"{group}s",
+        f"Every {group} with calls in the period: what they come to, since when, with what.",
         ask,
         {
-            f"{of.group}s": rows_of(
-                f"a row a {of.group}", {of.group: Field("text", of.says), **MEASURED, **_DETAILS}
+            f"{group}s": rows_of(
+                f"a row a {group}", {group: Field("text", about(column)), **MEASURED, **_DETAILS}
             ),
             "next_cursor": NEXT,
         },
         (CONTAINS, *_only("department", "tenant"), *PERIOD, ORDER, DIRECTION, LIMIT, CURSOR),
-        table=f"{of.group}s",
+        table=f"{group}s",
     )
 
 
 def _conversations(client: Client) -> Operation:
     def ask(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.departments, days=CONVERSATION_DAYS)
+        chosen = filters(asked.said, asked.access, days=CONVERSATION_DAYS)
         rows, following = summary_page(
             client,
             chosen,

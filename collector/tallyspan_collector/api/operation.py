@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from tallyspan_clickhouse.query.access import EVERYTHING, Access
 from tallyspan_collector.api.answer import FORMAT, render, wants_csv
 from tallyspan_collector.api.fields import Fields
 from tallyspan_collector.api.parameters import Parameter, read_query
@@ -36,10 +37,10 @@ def any_text(route: R) -> R:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that was checked: parameter -> value, and the departments the reader may see."""
+    """A question that was checked: parameter -> value, and what the reader may see."""
 
     said: Mapping[str, Any]
-    departments: tuple[str, ...] = ()
+    access: Access = EVERYTHING
     key_name: str = ""
     body: Any = None
 
@@ -104,8 +105,8 @@ class Operation:
         return any_text(Route(self.path, endpoint, methods=[self.method], name=self.name))
 
     async def _serve(self, request: Request, limiter: anyio.CapacityLimiter) -> Response:
-        departments = request.state.departments
-        if self.is_for_all and departments:
+        access: Access = request.state.access
+        if self.is_for_all and access.is_limited:
             raise HTTPException(403, LIMITED)
         declared = self.declared()
         said = read_query(request.query_params, [each for each in declared if not each.is_in_path])
@@ -113,7 +114,7 @@ class Operation:
             if each.is_in_path:
                 said[each.name] = each.value([request.path_params[each.name]])
         given = await self.body.read(request) if self.body else None
-        asked = Asked(said, departments, request.state.key_name, given)
+        asked = Asked(said, access, request.state.key_name, given)
         body = await self._in_thread(asked, limiter)
         rows = body.get(self.table) if self.table else None
         request.state.rows = len(rows) if rows is not None else 1

@@ -5,10 +5,14 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
+from tallyspan_clickhouse.query.sums import BUCKETS, GROUPS, MAX_GROUPS, TAG, check_groups
+from tallyspan_clickhouse.schema import FIGURES, SCHEMA
+from tallyspan_clickhouse.schema_types import Figure
+from tallyspan_collector.api.fields import Field, Fields, kind_of, record_of, rows_of
 from tallyspan_collector.api.filters import (
     FILTERS,
     MOST_DAYS_OF_HOURS,
+    about,
     check_length,
     filters,
 )
@@ -16,20 +20,9 @@ from tallyspan_collector.api.operation import Asked, Operation
 from tallyspan_collector.api.parameters import Parameter, choice, whole_number
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import MAX_ROWS, entries, plain, summary_page, totals
-from tallyspan_collector.summary.as_of_today import MOST_CALLS, as_of_today
-from tallyspan_collector.summary.calls import CALL_COLUMNS
+from tallyspan_collector.summary.as_of_today import MAX_CALLS, as_of_today
 from tallyspan_collector.summary.currency import currency_of
-from tallyspan_collector.summary.measures import MEASURE_SAYS
-from tallyspan_collector.summary.question import (
-    BUCKETS,
-    DIMENSIONS,
-    DIRECTIONS,
-    GROUPS,
-    MOST_GROUPS,
-    ORDERS,
-    TAG,
-    check_groups,
-)
+from tallyspan_collector.summary.totals import DIRECTIONS, ORDERS
 
 ENTRIES_LIMIT, ENTRIES_MOST = 100, 1_000
 SUMMARY_LIMIT = 1_000
@@ -38,24 +31,26 @@ ORDER = choice("order", "what the rows are sorted by; group: by their names", tu
 DIRECTION = choice("direction", "desc, or asc; asc by default where order is group", DIRECTIONS)
 GROUP_BY = Parameter(
     "group_by",
-    f"one or several, with commas, {MOST_GROUPS} at most: {', '.join(GROUPS)}, {TAG}<key>",
+    f"one or several, with commas, {MAX_GROUPS} at most: {', '.join(GROUPS)}, {TAG}<key>",
     {"type": "string", "examples": ["user", "department,model", "day,tag:project"]},
     lambda _, said: check_groups(said.split(",")),
     "user",
 )
 NEXT = Field("text?", "where the next page begins; null: this is the last")
-CALL: Fields = {name: Field(each.kind, each.says) for name, each in CALL_COLUMNS.items()}
+CALL: Fields = {
+    name: Field(kind_of(column.call_type), about(column))
+    for name, column in SCHEMA.call_fields.items()
+}
 
 
-def measure(name: str) -> Field:
-    """Return the field of a measure."""
-    is_known = name in {"calls", "errors"} or name.endswith("_calls") or name == "unpriced_tokens"
-    kind = "usd" if name.endswith("usd") else "integer"
-    return Field(kind if is_known else f"{kind}?", MEASURE_SAYS[name])
+def measure(figure: Figure) -> Field:
+    """Return the field of a sum."""
+    kind = "usd" if figure.name.endswith("usd") else "integer"
+    return Field(f"{kind}?" if "NULL" in figure.sql else kind, figure.about)
 
 
 MEASURED: Fields = {
-    **{name: measure(name) for name in MEASURE_SAYS},
+    **{figure.name: measure(figure) for figure in FIGURES},
     "cost_in_currency": Field(
         "amount?",
         "cost_usd in the currency asked for, each day's amount at that day's rate, to 12"
@@ -68,7 +63,7 @@ MEASURED: Fields = {
 }
 AS_OF_TODAY = choice(
     "as_of_today",
-    f"true: also what the prices of today make of it, {MOST_CALLS:,} calls at most; nothing is"
+    f"true: also what the prices of today make of it, {MAX_CALLS:,} calls at most; nothing is"
     " booked",
     ("true", "false"),
     "false",
@@ -88,7 +83,10 @@ CURRENCY = Parameter(
     {"type": "string", "examples": ["EUR"]},
 )
 GROUPED: Fields = {
-    **{each.group: Field("text", each.says, is_optional=True) for each in DIMENSIONS},
+    **{
+        dimension.group: Field("text", about(column), is_optional=True)
+        for dimension, column in SCHEMA.dimensions.items()
+    },
     **{name: Field("text", f"{name} in time_zone", is_optional=True) for name in BUCKETS},
     f"^{TAG}": Field("text", "value of the tag", is_optional=True),
 }
@@ -98,12 +96,12 @@ def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operati
     """Return the operations of the ledger itself; `prices` are asked for rates of currencies."""
 
     def ask_entries(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.departments)
+        chosen = filters(asked.said, asked.access)
         rows, following = entries(client, chosen, asked["limit"], asked["cursor"])
         return {"entries": [plain(row) for row in rows], "next_cursor": following}
 
     def ask_summary(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.departments)
+        chosen = filters(asked.said, asked.access)
         groups = asked["group_by"]
         name = asked["currency"]
         currency = None if name is None else currency_of(prices().file, name)
@@ -112,7 +110,7 @@ def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operati
         today = None
         if asked["as_of_today"] == "true":
             today = as_of_today(
-                client, prices(), chosen, groups, zone=asked["time_zone"], most_calls=MOST_CALLS
+                client, prices(), chosen, groups, zone=asked["time_zone"], max_calls=MAX_CALLS
             )
         rows, following = summary_page(
             client,

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.summary import RequestError, plain
 
@@ -41,11 +42,11 @@ def compare(client: Client, group_by: Sequence[str], start: datetime) -> list[Ro
         f"sum(c.{name}) AS {name}"
         for name in ("calls", "unpriced_calls", "differing_calls", *_AMOUNTS)
     )
+    text, parameters = source("claimed_costs", Filters(), None, "c.day >= {day:Date}")
     result = client.query(
-        f"SELECT {keys}, {sums}, max(c.largest_difference_usd) AS largest_difference_usd"  # noqa: S608  closed tables only
-        " FROM claimed_costs AS c WHERE c.day >= {day:Date}"
-        f" GROUP BY {names} ORDER BY abs(difference_usd) DESC, {names}",
-        parameters={"day": start.date()},
+        f"SELECT {keys}, {sums}, max(c.largest_difference_usd) AS largest_difference_usd"
+        f" {text} GROUP BY {names} ORDER BY abs(difference_usd) DESC, {names}",
+        parameters={**parameters, "day": start.date()},
     )
     return [
         row | {"drift_percent": _percent(row["difference_usd"], row["cost_usd"])}

@@ -32,7 +32,7 @@ from tallyspan_collector.resolution.index import look_up, short_id, whereabouts
 from tallyspan_collector.resolution.node import Trace
 from tallyspan_collector.resolution.resolver import QUIET_SECONDS, Resolver
 from tallyspan_collector.resolution.same_call import join_trace
-from tallyspan_collector.summary.trace import entries_of_trace
+from tallyspan_collector.summary.calls import entries_of_trace
 
 _TRACE = re.compile(r"([0-9a-fA-F]{32})(?:-[0-9a-fA-F]{16})?\Z")
 _LOGS_IN_JSON = ("resourceLogs", "resource_logs")

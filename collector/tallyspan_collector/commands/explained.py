@@ -91,7 +91,7 @@ def charge_of(booked: Booked, trace: Trace, book: PriceBook) -> Said:
 
 
 def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Said]:
-    """Return the entries of the ledger; `rows` as `summary.trace` has them, in their order.
+    """Return the entries of the ledger; `rows` as `entries_of_trace` has them, in their order.
 
     A change of price has a difference only: `cost_after_usd` is what the call costs from then on,
     and the sum is that of the call's tokens at the new price.

@@ -23,7 +23,9 @@ def add_parser(commands: Any) -> None:
     add.add_argument("name", help="what people call it: the service or person that has it")
     add.add_argument("--role", choices=tuple(keys.PREFIXES), required=True)
     add.add_argument("--department", default="", help="of calls sent with it that name none")
-    add.add_argument("--tenant", default="", help="of calls sent with it")
+    add.add_argument(
+        "--tenant", default="", help="of calls sent with it; all that an admin key may see"
+    )
     add.add_argument(
         "--departments", default="", help="comma-separated: all that an admin key may see"
     )

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.query.access import EVERYTHING, Access
+from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.directory.period import Period, from_day
 
 COLUMNS = tuple(field.name for field in fields(Period))
@@ -80,15 +82,17 @@ def write(client: Client, found: Sequence[Change], imported_by: str, imported_fr
     )  # fmt: skip
 
 
-def unknown(client: Client, first: date, limit: int, departments: Sequence[str] = ()) -> list[Row]:
+def unknown(client: Client, first: date, limit: int, access: Access = EVERYTHING) -> list[Row]:
     """Return users with calls since that day whom the directory does not have, dearest first."""
-    narrowed = "AND department IN {departments:Array(String)} " if departments else ""
+    text, parameters = source(
+        "unknown_users", Filters(access=access), None, "c.day >= {first:Date}"
+    )
     result = client.query(
-        "SELECT user_id, tenant, argMax(reason, day) AS why, sum(u.calls) AS calls,"  # noqa: S608  closed
-        " sum(u.cost_usd) AS cost_usd, min(day) AS first_day, max(day) AS last_day"
-        f" FROM unknown_users AS u WHERE day >= {{first:Date}} {narrowed}"
-        "GROUP BY user_id, tenant ORDER BY cost_usd DESC, calls DESC, user_id LIMIT {limit:UInt32}",
-        parameters={"first": first, "limit": limit, "departments": list(departments)},
+        "SELECT user_id, tenant, argMax(c.reason, c.day) AS why, sum(c.calls) AS calls,"
+        " sum(c.cost_usd) AS cost_usd, min(c.day) AS first_day, max(c.day) AS last_day"
+        f" {text} GROUP BY user_id, tenant"
+        " ORDER BY cost_usd DESC, calls DESC, user_id LIMIT {limit:UInt32}",
+        parameters={**parameters, "first": first, "limit": limit},
     )
     return [row | {"why": row["why"].replace("_", " ")} for row in result.named_results()]
 

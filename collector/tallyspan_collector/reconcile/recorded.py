@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.errors import ConfigError
 
 MARGIN = timedelta(hours=14)
@@ -19,7 +20,6 @@ LABELS = {
     "user": "user_id",
     "agent": "agent_id",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOT_SECONDS = 900
 _QUERY = """
 SELECT toUnixTimestamp(toStartOfFifteenMinutes(c.start_time)) AS slot, c.model_name AS model,
@@ -29,10 +29,7 @@ SELECT toUnixTimestamp(toStartOfFifteenMinutes(c.start_time)) AS slot, c.model_n
     countIf(c.usage_source = 'estimated') AS estimated,
     sumIf(ifNull(c.total_tokens, 0), c.usage_source = 'estimated') AS estimated_tokens,
     countIf(c.input_tokens IS NULL AND c.output_tokens IS NULL) AS unknown
-FROM calls AS c
-WHERE c.start_time >= fromUnixTimestamp64Micro({{start_us:Int64}}, 'UTC')
-    AND c.start_time < fromUnixTimestamp64Micro({{stop_us:Int64}}, 'UTC')
-    AND c.cost_status NOT IN ('not_billed', 'notional'){where}
+{text}
 GROUP BY slot, model, tier, project
 """
 
@@ -74,21 +71,20 @@ def read(
     `providers` empty: any. `endpoint` is exact, or a glob with `*`. `label` is one of `LABELS` or
     `tag:KEY`: what the ledger calls the provider's projects.
     """
-    where, parameters = "", {
-        "start_us": (start - MARGIN - _EPOCH) // timedelta(microseconds=1),
-        "stop_us": (stop + MARGIN - _EPOCH) // timedelta(microseconds=1),
-    }  # fmt: skip
-    asked: dict[str, object] = dict(parameters)
+    conditions = ["c.cost_status NOT IN ('not_billed', 'notional')"]
+    parameters: dict[str, object] = {}
     if providers:
-        where += " AND c.provider_name IN {providers:Array(String)}"
-        asked["providers"] = list(providers)
+        conditions.append("c.provider_name IN {providers:Array(String)}")
+        parameters["providers"] = list(providers)
     if endpoint:
-        where += " AND c.endpoint_id LIKE {endpoint:String}"
+        conditions.append("c.endpoint_id LIKE {endpoint:String}")
         escaped = endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        asked["endpoint"] = escaped.replace("*", "%")
+        parameters["endpoint"] = escaped.replace("*", "%")
     column, bound = _label(label)
-    query = _QUERY.format(label=column, where=where)
-    rows = client.query(query, parameters=asked | bound).result_rows
+    filters = Filters(start=start - MARGIN, end=stop + MARGIN)
+    text, of_filters = source("calls", filters, "start_time", *conditions)
+    query = _QUERY.format(label=column, text=text)
+    rows = client.query(query, parameters=of_filters | parameters | bound).result_rows
     return [
         Recorded(datetime.fromtimestamp(slot, UTC), *rest)  # the columns are its fields, in order
         for slot, *rest in rows

@@ -1,22 +1,26 @@
-"""What the ledger adds up to: the query text of the admin API and of `tallyspan report`.
+"""What the ledger adds up to: the answers of the admin API and of `tallyspan report`.
 
-The client's database is the one that holds the view `calls` and the rollups. Whatever a person
-typed reaches ClickHouse as a bound parameter; what is formatted into the text comes from closed
-tables.
+The SQL is written by `tallyspan_clickhouse.query`; the client's database is the one that holds the
+views.
 """
 
-from tallyspan_collector.summary.asking import LIMITS, MAX_SECONDS
+from tallyspan_clickhouse.query.errors import RequestError
+from tallyspan_clickhouse.query.filters import Filters
+from tallyspan_clickhouse.query.sums import GROUPS, check_groups
 from tallyspan_collector.summary.calls import entries
-from tallyspan_collector.summary.errors import RequestError
-from tallyspan_collector.summary.measures import MEASURES
-from tallyspan_collector.summary.plain import Row, decimal_text, plain
-from tallyspan_collector.summary.question import GROUPS, ORDERS, Filters, check_groups
+from tallyspan_collector.summary.rows import MAX_SECONDS, Row, decimal_text, plain
 from tallyspan_collector.summary.times import parse_since, parse_time
-from tallyspan_collector.summary.totals import MAX_ROWS, summarise, summary_page, totals
+from tallyspan_collector.summary.totals import (
+    MAX_ROWS,
+    MEASURES,
+    ORDERS,
+    summarise,
+    summary_page,
+    totals,
+)
 
 __all__ = [
     "GROUPS",
-    "LIMITS",
     "MAX_ROWS",
     "MAX_SECONDS",
     "MEASURES",

@@ -7,18 +7,18 @@ from decimal import Decimal
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.query.errors import RequestError
+from tallyspan_clickhouse.query.filters import Filters, condition
+from tallyspan_clickhouse.query.sums import Sums, check_groups
+from tallyspan_clickhouse.schema import LEDGER
 from tallyspan_collector.pricing import ledger
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
 from tallyspan_collector.pricing.reprice import priced_today
-from tallyspan_collector.summary.asking import rows
-from tallyspan_collector.summary.errors import RequestError
-from tallyspan_collector.summary.plain import Row
-from tallyspan_collector.summary.question import Filters, check_groups
-from tallyspan_collector.summary.rollups import Asked
+from tallyspan_collector.summary.rows import Row, rows
 from tallyspan_collector.summary.times import hour_text
 
-MOST_CALLS = 200_000
+MAX_CALLS = 200_000
 """In an answer of the API: each call is worked out anew, some ten thousand a second."""
 Key = tuple[object, ...]
 
@@ -57,50 +57,49 @@ def as_of_today(
     group_by: Sequence[str],
     *,
     zone: str = "UTC",
-    most_calls: int | None = None,
+    max_calls: int | None = None,
 ) -> Today:
     """Return what the book changes in what the ledger says, by group.
 
     Costs the provider stated, calls that were not billed and subscriptions stay; so does a call
-    that has no price any more. Raises RequestError for more calls than `most_calls`.
+    that has no price any more. Raises RequestError for more calls than `max_calls`.
     """
-    if filters.cost_status is not None:
+    if filters.get("cost_status") is not None:
         raise RequestError("as of today cannot be told by cost_status: it is what may change")
-    asked = Asked(filters, check_groups(group_by), zone)
-    where, parameters = asked.conditions("start_time")
-    where = where.replace("c.", "l.")
-    if most_calls is not None:
-        _check(client, where, parameters, most_calls)
-    keys = {f"g{n}": text for n, text in enumerate(_keys(asked))}
+    sums = Sums(filters, check_groups(group_by), zone)
+    # Entries of a call have all that is grouped by in common; they are in the columns of calls.
+    where, parameters = condition("calls", filters, "start_time", alias="l")
+    parameters |= sums.key_parameters()
+    if max_calls is not None:
+        _check(client, where, parameters, max_calls)
+    keys = {
+        f"g{number}": f"any({sums.key(number, 'start_time', alias='l')})"
+        for number in range(len(sums.groups))
+    }
     having = (
         "sum(l.sign) > 0 AND NOT argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0)"
         " AND argMaxIf(l.cost_status, l.ingested_at, l.sign >= 0) IN ('unpriced', 'priced')"
     )
     today = Today()
     for row in ledger.calls(client, where, having, parameters, keys):
-        found = priced_today(book, row)
-        if isinstance(found, Priced):
+        priced = priced_today(book, row)
+        if isinstance(priced, Priced):
             key = tuple(
                 hour_text(row[name], zone) if group == "hour" else row[name]
-                for name, group in zip(keys, asked.groups, strict=True)
+                for name, group in zip(keys, sums.groups, strict=True)
             )
-            cost = Decimal(found.cost_picousd).scaleb(-12)
+            cost = Decimal(priced.cost_picousd).scaleb(-12)
             today.differences[key] += cost - (row["cost_usd"] or 0)
             today.newly_priced[key] += row["cost_status"] == "unpriced"
     return today
 
 
-def _keys(asked: Asked) -> list[str]:
-    """Return the text of each group over the entries of one call, which all have the same."""
-    texts = (asked.key(number, "start_time") for number in range(len(asked.groups)))
-    return [f"any({text.replace('c.', 'l.')})" for text in texts]
-
-
-def _check(client: Client, where: str, parameters: Mapping[str, object], most: int) -> None:
-    query = f"SELECT sum(l.sign) AS calls FROM llm_calls AS l WHERE {where}"  # noqa: S608  closed tables only
+def _check(client: Client, where: str, parameters: Mapping[str, object], max_calls: int) -> None:
+    query = f"SELECT sum(l.sign) AS calls FROM {LEDGER} AS l WHERE {where}"  # noqa: S608  closed tables only
     calls = rows(client, query, dict(parameters))[0]["calls"]
-    if calls > most:
+    if calls > max_calls:
         raise RequestError(
-            f"as of today works out every call anew, {most:,} at most in one answer, not {calls:,}:"
-            " bring start_date and end_date closer together, or use tallyspan report --as-of-today"
+            f"as of today works out every call anew, {max_calls:,} at most in one answer, not"
+            f" {calls:,}: bring start_date and end_date closer together, or use"
+            " tallyspan report --as-of-today"
         )

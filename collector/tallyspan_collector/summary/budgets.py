@@ -8,7 +8,7 @@ import getpass
 import math
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,6 +17,8 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.query.access import EVERYTHING, Access
+from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.errors import ConfigError
 
 SCOPES = ("total", "department", "user", "agent", "model", "endpoint")
@@ -125,29 +127,26 @@ def end(client: Client, scope: str, name: str, period: str, day: date) -> list[B
     return ended
 
 
-def status(client: Client, departments: Sequence[str] = ()) -> list[Row]:
+def status(client: Client, access: Access = EVERYTHING) -> list[Row]:
     """Return where each budget that holds today stands, the most used first.
 
-    Amounts are Decimal USD, `used` and `forecast_used` ratios, `state` one of STATES. Of
-    `departments`, if there are any, only their own.
+    Amounts are Decimal USD, `used` and `forecast_used` ratios, `state` one of STATES.
     """
-    where = "WHERE department IN {departments:Array(String)}" if departments else ""
+    text, parameters = source("budget_status", Filters(access=access), None)
     result = client.query(
-        f"SELECT {_STATUS} FROM budget_status {where}"  # noqa: S608  own names
-        " ORDER BY used DESC, scope, name, period",
-        parameters={"departments": list(departments)} if departments else {},
+        f"SELECT {_STATUS} {text} ORDER BY used DESC, scope, name, period",
+        parameters=parameters,
     )
     return list(result.named_results())
 
 
-def periods(client: Client, departments: Sequence[str] = ()) -> list[Row]:
+def periods(client: Client, access: Access = EVERYTHING) -> list[Row]:
     """Return what was spent against each budget in each period there was, the latest first."""
-    where = "WHERE department IN {departments:Array(String)}" if departments else ""
+    text, parameters = source("budget_periods", Filters(access=access), None)
     result = client.query(
-        "SELECT scope, name, period, period_start, period_end, is_current, amount_usd, spent_usd,"  # noqa: S608  own names
-        f" used, unpriced_calls, owner FROM budget_periods {where}"
-        " ORDER BY period_start DESC, scope, name, period",
-        parameters={"departments": list(departments)} if departments else {},
+        "SELECT scope, name, period, period_start, period_end, is_current, amount_usd, spent_usd,"
+        f" used, unpriced_calls, owner {text} ORDER BY period_start DESC, scope, name, period",
+        parameters=parameters,
     )
     return list(result.named_results())
 

@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
+from tallyspan_clickhouse.query.errors import RequestError
 from tallyspan_collector.pricing.match import ALWAYS
 from tallyspan_collector.pricing.rates import USD, PriceFile
-from tallyspan_collector.summary.errors import RequestError
-from tallyspan_collector.summary.plain import decimal_text
+from tallyspan_collector.summary.rows import decimal_text
 
-BY_RATE = "cost_by_rate"
 _DAY_US = 86_400 * 10**6
 _PLACES = Decimal("0.000000000001")
 _FIRST_US = -(1 << 62)
@@ -71,12 +70,6 @@ def currency_of(file: PriceFile, name: str) -> Currency:
         start = _FIRST_US if rate.from_ns == ALWAYS[0] else at_us + -at_us % _DAY_US
         by_day[start] = rate.usd  # of two in a day the later one holds when the next begins
     return Currency(name, tuple(sorted(by_day.items())))
-
-
-def rate_number(time: str) -> str:
-    """Return the SQL of a rate's number at a column of time; 0: before the first."""
-    at = f"toUnixTimestamp64Micro(toDateTime64(c.{time}, 6, 'UTC'))"
-    return f"toUInt32(arrayCount(b -> b <= {at}, {{rate_bounds:Array(Int64)}}))"
 
 
 def _day(at_us: int) -> str:

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from tallyspan_collector.summary.errors import RequestError
+from tallyspan_clickhouse.query.errors import RequestError
 
-MOST_CHARACTERS = 16_384
-_MOST = 1 << 63
+MAX_CHARACTERS = 16_384
+_MAX_NUMBER = 1 << 63
 
 
 def fingerprint(*question: object) -> str:
@@ -44,13 +44,13 @@ def read_cursor(cursor: str, question: str, kinds: Sequence[type]) -> list[str |
 
 def _fits(values: Sequence[str | int], kinds: Sequence[type]) -> bool:
     return [type(value) for value in values] == list(kinds) and all(
-        0 <= value < _MOST for value in values if isinstance(value, int)
+        0 <= value < _MAX_NUMBER for value in values if isinstance(value, int)
     )
 
 
 def _decoded(cursor: str) -> tuple[str | None, list[str | int]]:
     try:
-        if len(cursor) > MOST_CHARACTERS:
+        if len(cursor) > MAX_CHARACTERS:
             return None, []
         padded = cursor + "=" * (-len(cursor) % 4)
         match json.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):

@@ -9,22 +9,26 @@ there are: then the page is not full yet, and the next piece is a larger one.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.summary.asking import rows
-from tallyspan_collector.summary.conditions import Parameters, at, conditions
-from tallyspan_collector.summary.question import DIMENSIONS, Filters
-from tallyspan_collector.summary.rollups import ROLLUPS_END
-from tallyspan_collector.summary.times import EPOCH, MICROSECOND, microseconds
+from tallyspan_clickhouse.query.filters import Filters, Parameters, source
+from tallyspan_clickhouse.query.moments import (
+    EPOCH,
+    MAX_ROLLUP_MOMENT,
+    MICROSECOND,
+    at,
+    microseconds,
+)
+from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_collector.summary.rows import rows
 
 # A page that is not full is followed by a piece of so many times the calls, and a rollup that had
 # too few by so many times its time.
-_MORE = 16
+_GROWTH = 16
 # So many hours are named one by one: each is a few granules, by key. So many conversations: each
 # but a few granules by its index, which is wrong about one granule in a hundred.
-_MOST_HOURS, _MOST_CONVERSATIONS = 200, 40
+MAX_HOURS, MAX_CONVERSATIONS = 200, 40
 # What these filters let through, where the rollups have counted it.
 _COUNTED = {
     ("status", "error"): "c.errors",
@@ -34,7 +38,7 @@ _COUNTED = {
     ("cost_status", "unpriced"): "c.unpriced_calls",
     ("cost_status", "notional"): "c.notional_calls",
 }
-_BOTH = {"tenant", "department", "model_name", "agent_id", "service_name", "source"}
+_COLUMNS = {rollup.view: rollup.columns for rollup in SCHEMA.rollups}
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,9 +59,7 @@ _BY_HOUR = _Source(
     "c.hour",
     "c.hour",
     timedelta(hours=1),
-    frozenset(
-        _BOTH | {"provider_name", "endpoint_id", "operation_name", "service_tier", "error_type"}
-    ),
+    _COLUMNS["usage_hourly"],
     timedelta(days=1),
     "[]",
 )
@@ -74,9 +76,9 @@ _OF_USER = _Source(
     "toDateTime(c.day, 'UTC')",
     "toDateTime(c.day, 'UTC')",
     timedelta(days=1),
-    frozenset(_BOTH | {"user_id"}),
+    _COLUMNS["usage_by_conversation"],
     timedelta(days=64),
-    f"groupUniqArray({_MOST_CONVERSATIONS + 1})(c.conversation_id)",
+    f"groupUniqArray({MAX_CONVERSATIONS + 1})(c.conversation_id)",
 )
 
 
@@ -102,61 +104,66 @@ def pieces(
     """
     stop = min((each for each in (filters.end, before) if each is not None), default=None)
     # An index leads to the calls of a conversation, and parts say how old and new all calls are.
-    where, parameters = conditions(Filters(conversation_id=filters.conversation_id), None)
+    conversation_id = filters.get("conversation_id")
+    of_conversation = Filters(conversation_id=conversation_id, access=filters.access)
+    text, parameters = source("usage_entries", of_conversation, None)
     [ends] = rows(
         client,
-        "SELECT toUnixTimestamp64Micro(min(c.start_time)) AS oldest,"  # noqa: S608  closed tables only
-        " toUnixTimestamp64Micro(max(c.start_time)) AS newest"
-        f" FROM usage_entries AS c WHERE {where}",
+        "SELECT toUnixTimestamp64Micro(min(c.start_time)) AS oldest,"
+        f" toUnixTimestamp64Micro(max(c.start_time)) AS newest {text}",
         parameters,
     )
     oldest, newest = _moment(ends["oldest"]), _moment(ends["newest"])
     until = newest + MICROSECOND if stop is None else min(stop, newest + MICROSECOND)
-    if until > ROLLUPS_END:
-        yield f"c.start_time >= {at('far_us')}", {"far_us": microseconds(ROLLUPS_END)}
-        until = ROLLUPS_END
+    if until > MAX_ROLLUP_MOMENT:
+        yield f"c.start_time >= {at('far_us')}", {"far_us": microseconds(MAX_ROLLUP_MOMENT)}
+        until = MAX_ROLLUP_MOMENT
     since = max(oldest, filters.start or EPOCH)
-    if filters.conversation_id is not None:
+    if conversation_id is not None:
         if since < until:
             yield _between(since, until)
         return
-    source = _source(filters)
+    rollup = _source(filters)
     piece: list[_Unit] = []
     promised = 0
-    for unit in _units(client, source, filters, since, until):
+    for unit in _units(client, rollup, filters, since, until):
         piece.append(unit)
         # How much of the unit that the page begins in comes later, nobody knows.
-        if stop is None or unit.start + source.unit <= stop:
+        if stop is None or unit.start + rollup.unit <= stop:
             promised += unit.calls
         if promised >= wanted:
-            yield _bound(source, piece)
-            piece, promised, wanted = [], 0, wanted * _MORE
+            yield _bound(rollup, piece)
+            piece, promised, wanted = [], 0, wanted * _GROWTH
     if piece:
-        yield _bound(source, piece)
+        yield _bound(rollup, piece)
 
 
 def _units(
-    client: Client, source: _Source, filters: Filters, since: datetime, until: datetime
+    client: Client, rollup: _Source, filters: Filters, since: datetime, until: datetime
 ) -> Iterator[_Unit]:
     """Yield the units with calls of the filters, as far as the rollup knows these, newest first."""
-    since, until = _floor(since, source.unit), _ceiling(until, source.unit)
-    where, parameters = conditions(_known(source, filters), None)
+    since, until = _floor(since, rollup.unit), _ceiling(until, rollup.unit)
+    text, parameters = source(
+        rollup.view,
+        filters.only(rollup.columns),
+        None,
+        f"{rollup.time} >= {at('since_us')}",
+        f"{rollup.time} < {at('until_us')}",
+    )
     counted = next(
-        (text for (name, value), text in _COUNTED.items() if getattr(filters, name) == value),
+        (text for (name, value), text in _COUNTED.items() if filters.get(name) == value),
         "c.calls",
     )
-    span = source.first_span
+    span = rollup.first_span
     while until > since:
         first = max(since, until - span) if until - since > span else since
         yield from (
             _Unit(_moment(row["unit"] * 1_000_000), row["counted"], tuple(row["conversations"]))
             for row in rows(
                 client,
-                f"SELECT toUnixTimestamp({source.start_of_unit}) AS unit,"  # noqa: S608  closed tables only
-                f" toInt64(sum({counted})) AS counted, {source.conversations} AS conversations"
-                f" FROM {source.view} AS c WHERE {where}"
-                f" AND {source.time} >= {at('since_us')} AND {source.time} < {at('until_us')}"
-                " GROUP BY unit HAVING counted > 0 ORDER BY unit DESC",
+                f"SELECT toUnixTimestamp({rollup.start_of_unit}) AS unit,"
+                f" toInt64(sum({counted})) AS counted, {rollup.conversations} AS conversations"
+                f" {text} GROUP BY unit HAVING counted > 0 ORDER BY unit DESC",
                 {
                     **parameters,
                     "since_us": microseconds(first),
@@ -164,20 +171,11 @@ def _units(
                 },
             )
         )
-        until, span = first, span * _MORE
-
-
-def _known(source: _Source, filters: Filters) -> Filters:
-    """Return the filters without those the rollup cannot tell."""
-    unknown: dict[str, Any] = {
-        each.filter: None for each in DIMENSIONS if each.column not in source.columns
-    }
-    tags = filters.tags if "tags" in source.columns else ()
-    return replace(filters, start=None, end=None, tags=tags, **unknown)
+        until, span = first, span * _GROWTH
 
 
 def _source(filters: Filters) -> _Source:
-    if filters.user_id is None:
+    if filters.get("user_id") is None:
         return _OF_LEDGER if filters.tags else _BY_HOUR
     # The status and the like it counts, or promises too much.
     return _OF_USER if filters.columns() & _OF_LEDGER.columns <= _OF_USER.columns else _OF_LEDGER
@@ -190,13 +188,13 @@ def _between(since: datetime, until: datetime) -> Bound:
     )
 
 
-def _bound(source: _Source, piece: list[_Unit]) -> Bound:
-    text, parameters = _between(piece[-1].start, piece[0].start + source.unit)
-    if source is not _OF_USER and len(piece) <= _MOST_HOURS:
+def _bound(rollup: _Source, piece: list[_Unit]) -> Bound:
+    text, parameters = _between(piece[-1].start, piece[0].start + rollup.unit)
+    if rollup is not _OF_USER and len(piece) <= MAX_HOURS:
         text += " AND toStartOfHour(c.start_time) IN {piece_hours:Array(DateTime)}"
         parameters["piece_hours"] = [int(each.start.timestamp()) for each in piece]
     named = {name for each in piece for name in each.conversations}
-    if source is _OF_USER and len(named) <= _MOST_CONVERSATIONS:
+    if rollup is _OF_USER and len(named) <= MAX_CONVERSATIONS:
         text += " AND c.conversation_id IN {piece_conversations:Array(String)}"
         parameters["piece_conversations"] = sorted(named)
     return text, parameters

@@ -6,11 +6,9 @@ import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from tallyspan_collector.summary.errors import RequestError
+from tallyspan_clickhouse.query.errors import RequestError
+from tallyspan_clickhouse.query.moments import EPOCH, MAX_MOMENT
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 # What the system calls a zone and the store does not know.
 _NO_ZONES = {"localtime", "posixrules", "Factory"}
@@ -46,8 +44,8 @@ def parse_time(value: str, parameter: str, *, is_end: bool = False, zone: str = 
             moment += timedelta(days=1)  # on the clock of the zone, whatever it does that day
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        moment = LATEST
-    if not EPOCH <= moment < LATEST:
+        moment = MAX_MOMENT
+    if not EPOCH <= moment < MAX_MOMENT:
         raise RequestError(
             f"{parameter} must be a date (2026-01-31) or a time (2026-01-31T12:00:00Z)"
             f" between 1970 and 2199, not {value[:60]!r}"
@@ -77,24 +75,7 @@ def is_date(value: str) -> bool:
     return True
 
 
-def microseconds(moment: datetime) -> int:
-    """Return the moment as the store is told it: since 1970, whatever zone its server is in."""
-    return (moment - EPOCH) // MICROSECOND
-
-
 def hour_text(seconds: int, zone: str) -> str:
     """Return the hour that begins so many seconds after 1970, with the offset it has in `zone`."""
     moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
     return moment.isoformat().replace("+00:00", "Z") if zone == "UTC" else moment.isoformat()
-
-
-def has_whole_hours(zone: str, start: datetime | None, end: datetime | None) -> bool:
-    """Return whether hours of UTC are hours of the zone too, all the time from start to end."""
-    clock = ZoneInfo(zone)
-    moment, last = start or EPOCH, min(end or LATEST, datetime(2100, 1, 1, tzinfo=UTC))
-    while moment < last:
-        offset = moment.astimezone(clock).utcoffset()
-        if offset is None or offset % timedelta(hours=1):
-            return False
-        moment += timedelta(days=28)
-    return True

@@ -1,23 +1,30 @@
 """What calls add up to, by group."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.summary.asking import rows
-from tallyspan_collector.summary.conditions import Parameters
-from tallyspan_collector.summary.currency import BY_RATE, Currency
+from tallyspan_clickhouse.query.errors import RequestError
+from tallyspan_clickhouse.query.filters import Filters, Parameters
+from tallyspan_clickhouse.query.sums import BY_RATE, Sums, check_groups, parts
+from tallyspan_clickhouse.schema import FIGURES
+from tallyspan_collector.summary.currency import Currency
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
-from tallyspan_collector.summary.errors import RequestError
-from tallyspan_collector.summary.measures import measures
-from tallyspan_collector.summary.plain import Row, decimal_text
-from tallyspan_collector.summary.question import ORDERS, Filters, check_groups, check_order
-from tallyspan_collector.summary.rollups import Asked, parts
+from tallyspan_collector.summary.rows import Row, decimal_text, rows
 from tallyspan_collector.summary.times import hour_text
 
 MAX_ROWS = 10_000
+MEASURES = tuple(figure.name for figure in FIGURES)
+ORDERS: Mapping[str, str] = {
+    "cost": "cost_usd",
+    "tokens": "total_tokens",
+    "calls": "calls",
+    "errors": "errors",
+    "group": "",
+}
+DIRECTIONS = ("asc", "desc")
 _NUMBER = re.compile(r"-?[0-9]{1,26}(\.[0-9]{1,12})?", re.ASCII)
 _KEY = re.compile(r"g[0-9]+", re.ASCII)
 
@@ -58,19 +65,19 @@ def summary_page(
     A row has its keys, then MEASURES; costs Decimal, unknown or unpriced None. `order` is one of
     ORDERS, `group` sorts by the keys; `direction` is desc or asc, what is not known comes last.
     Hours, days, weeks and months are those of `zone`. `contains` is a part of the first key, in
-    any case; `is_named` leaves out rows where nobody said the first key. With a `currency` a row
+    any case; `is_named` leaves out rows where the first key is unknown. With a `currency` a row
     also has its cost in that, `cost_in_currency`. Raises RequestError.
     """
     bounds = currency.bounds if currency else ()
-    asked = Asked(filters, check_groups(group_by), zone, contains or "", bounds, is_named)
+    sums = Sums(filters, check_groups(group_by), zone, contains or "", bounds, is_named)
     order, direction = check_order(order, direction)
-    keys = [f"g{number}" for number in range(len(asked.groups))]
+    keys = [f"g{number}" for number in range(len(sums.groups))]
     by = _sort_keys(order, direction)
     is_down = not by and direction == "desc"
-    question = fingerprint(asked, order, direction)
-    text, parameters = parts(asked)
-    where, after = _after(cursor, question, by, asked, "<" if is_down else ">")
-    found = rows(
+    question = fingerprint(sums, order, direction)
+    text, parameters = parts(sums)
+    where, after = _after(cursor, question, by, sums, "<" if is_down else ">")
+    page_rows = rows(
         client,
         f"SELECT * FROM (SELECT {', '.join(f'p.{key} AS {key}' for key in keys)}, {_all(currency)}"  # noqa: S608  closed tables only
         f" FROM ({text}) AS p GROUP BY {', '.join(keys)} HAVING sum(p.calls) != 0) WHERE {where}"
@@ -78,10 +85,10 @@ def summary_page(
         " LIMIT {row_limit:UInt32}",
         {**parameters, **after, "row_limit": limit + 1},
     )
-    page = found[:limit]
-    has_more = len(found) > limit
+    page = page_rows[:limit]
+    has_more = len(page_rows) > limit
     more = _cursor_of(page[-1], question, order, direction) if has_more else None
-    return [_converted(_named(row, asked), currency) for row in page], more
+    return [_converted(_named(row, sums), currency) for row in page], more
 
 
 def totals(
@@ -95,16 +102,28 @@ def totals(
     `contains`: a group, and a part of its name.
     """
     bounds = currency.bounds if currency else ()
-    asked = Asked(filters, rate_bounds=bounds)
+    sums = Sums(filters, rate_bounds=bounds)
     if contains:
-        asked = Asked(filters, (contains[0],), "UTC", contains[1], bounds)
-    text, parameters = parts(asked)
+        sums = Sums(filters, (contains[0],), "UTC", contains[1], bounds)
+    text, parameters = parts(sums)
     query = f"SELECT {_all(currency)} FROM ({text}) AS p"  # noqa: S608  closed tables only
     return _converted(rows(client, query, parameters)[0], currency)
 
 
+def check_order(order: str, direction: str | None) -> tuple[str, str]:
+    """Return order and direction; most first and groups as the alphabet has them by default."""
+    if order not in ORDERS:
+        raise RequestError(f"order must be one of {', '.join(ORDERS)}, not {order[:60]!r}")
+    if direction is None:
+        return order, "asc" if order == "group" else "desc"
+    if direction not in DIRECTIONS:
+        raise RequestError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
+    return order, direction
+
+
 def _all(currency: Currency | None) -> str:
-    return measures() + (f", sumMap(p.{BY_RATE}) AS {BY_RATE}" if currency else "")
+    figures = ", ".join(f"{each.sql} AS {each.name}" for each in FIGURES)
+    return figures + (f", sumMap(p.{BY_RATE}) AS {BY_RATE}" if currency else "")
 
 
 def _converted(row: Row, currency: Currency | None) -> Row:
@@ -124,12 +143,12 @@ def _sort_keys(order: str, direction: str) -> tuple[str, ...]:
 
 
 def _after(
-    cursor: str | None, question: str, by: Sequence[str], asked: Asked, sign: str
+    cursor: str | None, question: str, by: Sequence[str], sums: Sums, sign: str
 ) -> tuple[str, Parameters]:
     """Return the condition of being behind the cursor, and its parameters."""
     if cursor is None:
         return "true", {}
-    hours = [name == "hour" for name in asked.groups]
+    hours = [name == "hour" for name in sums.groups]
     kinds = [int, str] if by else []
     values = read_cursor(cursor, question, kinds + [int if each else str for each in hours])
     if by and not _NUMBER.fullmatch(str(values[1])):
@@ -138,7 +157,7 @@ def _after(
     types += ["Int64" if each else "String" for each in hours]
     names = [f"after_{number}" for number in range(len(values))]
     bound = ", ".join(f"{{{name}:{kind}}}" for name, kind in zip(names, types, strict=True))
-    keys = ", ".join((*by, *(f"g{number}" for number in range(len(asked.groups)))))
+    keys = ", ".join((*by, *(f"g{number}" for number in range(len(sums.groups)))))
     return f"tuple({keys}) {sign} tuple({bound})", dict(zip(names, values, strict=True))
 
 
@@ -152,10 +171,10 @@ def _cursor_of(row: Row, question: str, order: str, direction: str) -> str:
     return write_cursor(question, [*values, *(row[key] for key in row if _KEY.fullmatch(key))])
 
 
-def _named(row: Row, asked: Asked) -> Row:
+def _named(row: Row, sums: Sums) -> Row:
     """Return the row with the groups under their own names."""
     named: Row = {}
-    for number, name in enumerate(asked.groups):
+    for number, name in enumerate(sums.groups):
         value = row.pop(f"g{number}")
-        named[name] = hour_text(value, asked.zone) if name == "hour" else value
+        named[name] = hour_text(value, sums.zone) if name == "hour" else value
     return named | row
