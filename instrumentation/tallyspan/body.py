@@ -74,11 +74,11 @@ class Body:
             self._framing = Unread()
             raise
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes as they came over the wire."""
         try:
             # A buffer may be written over before it is read, so it is copied; bytes cannot be.
-            self._unread.append(chunk if chunk.__class__ is bytes else bytes(chunk))
+            self._unread.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
             self._room_bytes -= len(chunk)
             if self._room_bytes < 0:
                 self._read_batch()
