@@ -16,7 +16,7 @@ CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
 
 _SOURCES_WITH_USAGE = {"provider", "estimated"}
 
-# What another instrumentation knows better than we do, if it says anything at all.
+# If another instrumentation's span has these, they stay: it knows them better than we do.
 _THEIRS = {
     semconv.OPERATION,
     semconv.PROVIDER,

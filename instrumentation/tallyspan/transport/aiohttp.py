@@ -1,4 +1,4 @@
-"""aiohttp: `ClientSession._request`, and a stand-in for the stream its answer is read from.
+"""aiohttp: `ClientSession._request`, and a stand-in for the stream that its answer is read from.
 
 The private method is the one every request of a session goes through (get, post, ws excepted).
 """
@@ -62,7 +62,7 @@ def _begin(tracer: CallTracer, session: Any, args: Any, kwargs: Any) -> Exchange
 
 
 def _body(session: Any, kwargs: Any) -> bytes | None:
-    """Return the request's body; None if it is made while it is sent."""
+    """Return the request's body; None if it is produced while it is sent."""
     body = kwargs.get("data")
     if kwargs.get("json") is not None:
         serialise = getattr(session, "_json_serialize_bytes", None) or session.json_serialize
@@ -85,7 +85,7 @@ def _asking(exchange: Exchange, kwargs: Any) -> Any:
         headers["Accept-Encoding"] = "identity"  # what is packed cannot be taken off
         if kwargs.get("json") is not None:
             headers.setdefault("Content-Type", "application/json")
-        # Of text and bytes aiohttp makes different content types.
+        # aiohttp sends text with another content type than bytes.
         data = body.decode() if isinstance(kwargs.get("data"), str) else body
         return {**kwargs, "json": None, "data": data, "headers": headers}
     return kwargs

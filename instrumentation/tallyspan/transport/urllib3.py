@@ -1,7 +1,7 @@
 """urllib3, and so requests and botocore: `HTTPConnectionPool.urlopen` with its retries inside.
 
-A body that is not read at once is shown to the exchange as the application reads it, whichever of
-the response's reading methods it uses.
+A body that is not read before `urlopen` returns passes through the exchange as the application
+reads it, whichever of the response's reading methods it calls.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def _is_bytes(body: object) -> bool:
 
 def _follow(response: Any, exchange: Exchange, *, is_read: bool) -> None:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    # What the application reads is decoded, unless it asks for the bytes of the wire.
+    # What the application reads is decoded, unless it wants the bytes of the wire.
     coding = headers.pop("content-encoding", "")
     exchange.read_headers(response.status, headers)
     if is_read:

@@ -1,7 +1,7 @@
-"""A response of urllib3 whose body is shown to the exchange as the application reads it.
+"""A response of urllib3 whose body passes through the exchange as the application reads it.
 
 Its class becomes one below its own. Methods set on the response itself would refer to it, and then
-a response that nobody reads would keep its connection until the garbage collector comes.
+a response that nobody reads would keep its connection until the garbage collector runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _STATE = "_tallyspan"
 
 
 def follow(response: Any, exchange: Exchange, coding: str) -> None:
-    """Show the exchange what is read from now on; `coding`: the body's on the wire."""
+    """Show the exchange what is read from here on. `coding`: the content coding on the wire."""
     setattr(response, _STATE, _Reading(exchange, coding, decodes=response.decode_content))
     response.__class__ = _followed(response.__class__)
 
@@ -142,7 +142,7 @@ def _closing(method: Callable[[Any], None]) -> Callable[[Any], None]:
         finally:
             state: _Reading = getattr(response, _STATE)
             state.is_closed = True
-            if not state.is_inside:  # else the reading method says how it ended
+            if not state.is_inside:  # else the reading method ends or fails the call
                 state.exchange.end()
 
     return close
