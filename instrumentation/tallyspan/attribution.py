@@ -74,9 +74,8 @@ def attributes_in_force(scope: context.Context) -> dict[str, str]:
 
 def without_baggage(scope: context.Context) -> context.Context:
     """Return the context without our baggage: a provider must not learn who the user is."""
-    carried = baggage.get_all(scope)
-    for key in BAGGAGE_KEYS:
-        if key in carried:
+    for key in baggage.get_all(scope):
+        if key in BAGGAGE_KEYS:
             scope = baggage.remove_baggage(key, scope)
     return scope
 

@@ -69,7 +69,7 @@ class Body:
     def unpack(self, coding: str) -> None:
         """Take off the content coding from here on. Raises `UnreadableCodingError`: as above."""
         try:
-            self._decode = decoder(coding)
+            self._decode = decoder(coding) if coding else None
         except Exception:
             self._framing = Unread()
             raise

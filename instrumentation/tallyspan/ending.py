@@ -1,7 +1,6 @@
 """What the end of a call means: facts in, the spans to write out. Pure, so a table can test it."""
 
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from typing import Literal, NamedTuple
 
 from tallyspan import semconv, span
 from tallyspan.answer import Answer
@@ -11,27 +10,14 @@ from tallyspan.span import Attributes, OpenSpan
 _REFUSED = 400
 
 
-class Counting(Enum):
-    """How far the counting of tokens is, for a call whose provider sent no usage.
-
-    SKIPPED: refused, failed, or a second reading of the answer had the usage after all.
-    """
-
-    PENDING = auto()
-    SKIPPED = auto()
-    DONE = auto()
+# How far the counting of tokens is, for a call whose provider sent no usage. "skipped": refused,
+# failed, or a second reading of the answer had the usage after all.
+Counting = Literal["pending", "skipped", "done"]
+# The span that takes the attributes: ours, another instrumentation's, or one that is started late.
+Place = Literal["ours", "theirs", "new"]
 
 
-class Place(Enum):
-    """Which span takes the attributes: the one we opened, another instrumentation's, a new one."""
-
-    OURS = auto()
-    THEIRS = auto()
-    NEW = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """All that an end depends on.
 
     `attributes`: the request's. `status` 0: no answer came. `error_type`: what the transport or
@@ -54,11 +40,10 @@ class Facts:
     opens_with_usage: bool
     seconds_to_first_chunk: float | None = None
     deferred: Attributes | None = None
-    counting: Counting = Counting.PENDING
+    counting: Counting = "pending"
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Attributes for one span; ours and new ones are then ended, with the error if there is one."""
 
     place: Place
@@ -66,8 +51,7 @@ class Write:
     error_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """What to do, in this order; empty: nothing, the request was no call.
 
     `deferred`: attributes to remember until the answer is retrieved. `needs_counting`: count the
@@ -89,17 +73,17 @@ def decide(facts: Facts) -> Ending:
     if facts.endpoint.is_retrieval:
         return _decide_retrieval(facts)
     source = "unknown" if answer.usage is None else "provider"
-    if is_accepted(facts.status) and answer.is_background:
+    if answer.is_background and is_accepted(facts.status):
         if answer.usage is not None:
             return Ending(writes=_writes(facts, source, error_type))
         deferred = facts.attributes | _call_id(facts.span)
         return Ending(deferred, _writes(facts, "deferred", error_type))
-    if facts.counting is Counting.PENDING and _lacks_usage(facts):
+    if facts.counting == "pending" and _lacks_usage(facts):
         # Another's span ends when the application wants, so it gets what there is before counting.
-        is_urgent = _place(facts.span) is Place.THEIRS
+        is_urgent = _place(facts.span) == "theirs"
         writes = _writes(facts, source, error_type) if is_urgent else ()
         return Ending(writes=writes, needs_counting=True)
-    if facts.counting is Counting.DONE:
+    if facts.counting == "done":
         source = "estimated"
     return Ending(writes=_writes(facts, source, error_type))
 
@@ -111,13 +95,13 @@ def is_accepted(status: int) -> bool:
 
 def has_background_usage(status: int, answer: Answer) -> bool:
     """Whether the answer states the usage of a background call, which must be booked once only."""
-    return is_accepted(status) and answer.is_background and answer.usage is not None
+    return answer.is_background and answer.usage is not None and is_accepted(status)
 
 
 def _decide_retrieval(facts: Facts) -> Ending:
     if facts.deferred is None:
         return Ending()
-    facts = replace(facts, attributes=facts.attributes | facts.deferred)
+    facts = facts._replace(attributes=facts.attributes | facts.deferred)
     return Ending(writes=_writes(facts, "provider", ""))
 
 
@@ -138,11 +122,11 @@ def _lacks_usage(facts: Facts) -> bool:
 
 
 def _place(opened: OpenSpan | None) -> Place:
-    if opened is None or _is_of_another_call(opened):
-        return Place.NEW
+    if opened is None:
+        return "new"
     if opened.is_ours:
-        return Place.OURS
-    return Place.THEIRS if opened.is_recording else Place.NEW
+        return "ours"
+    return "theirs" if opened.is_recording and not _is_of_another_call(opened) else "new"
 
 
 def _is_of_another_call(opened: OpenSpan) -> bool:
@@ -162,15 +146,15 @@ def _writes(facts: Facts, source: str, error_type: str) -> tuple[Write, ...]:
         fresh[semconv.HTTP_STATUS] = facts.status
     if facts.is_stream and facts.seconds_to_first_chunk is not None:
         fresh[semconv.TIME_TO_FIRST_CHUNK] = facts.seconds_to_first_chunk
-    whole = facts.attributes | fresh
     place = _place(facts.span)
-    if place is Place.OURS:
+    if place == "ours":
         call = Write(place, fresh, error_type)  # it has the request's attributes since its start
-    elif place is Place.THEIRS:
-        call = Write(place, whole)
+    elif place == "theirs":
+        call = Write(place, facts.attributes | fresh)
     else:
-        call = Write(place, whole | _call_id(facts.span), error_type)
-    if facts.span is not None and facts.span.is_completed:
-        return (call,)  # the parts were written with the first completion
-    parts = (Write(Place.NEW, span.of_part(part, whole)) for part in facts.answer.parts)
-    return (call, *parts)
+        call = Write(place, facts.attributes | fresh | _call_id(facts.span), error_type)
+    # Parts are written with the first completion of another's span, and not again.
+    if not facts.answer.parts or (facts.span is not None and facts.span.is_completed):
+        return (call,)
+    whole = facts.attributes | fresh
+    return (call, *(Write("new", span.of_part(part, whole)) for part in facts.answer.parts))

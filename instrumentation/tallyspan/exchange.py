@@ -18,7 +18,7 @@ from tallyspan import counting, ending, estimate, providers, request, semconv, s
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
 from tallyspan.body import Body
-from tallyspan.ending import Counting, Facts, Place, Write
+from tallyspan.ending import Counting, Facts, Write
 from tallyspan.endpoints import Endpoint, recognise
 from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
@@ -177,13 +177,17 @@ class Exchange:
         if self._is_over:
             return
         self._is_over = True
-        with ours("read the end of an answer"):
+        with ours("end a call"):
             self._body.end()
-            read_request = self._format.read_request
-            if read_request is not None and self._request_body and ending.is_accepted(self._status):
-                read_request(json.loads(self._request_body), self._body.answer)
-        with ours("write a span"):
-            self._conclude(error_type, time.time_ns(), Counting.PENDING)
+            if self._format.read_request is not None:
+                self._read_request(self._format.read_request)
+            self._conclude(error_type, time.time_ns(), "pending")
+
+    def _read_request(self, read: providers.ReadRequest) -> None:
+        """Put what is billed by the request into the answer."""
+        with ours("read a request"):
+            if self._request_body and ending.is_accepted(self._status):
+                read(json.loads(self._request_body), self._body.answer)
 
     def _conclude(self, error_type: str, end_ns: int, progress: Counting) -> None:
         """Do what the end of the call means."""
@@ -198,7 +202,7 @@ class Exchange:
         if decision.needs_counting:
             is_taken = estimate.estimator.submit(partial(self._count, error_type, end_ns))
             if not is_taken:
-                self._conclude(error_type, end_ns, Counting.SKIPPED)
+                self._conclude(error_type, end_ns, "skipped")
 
     def _facts(
         self, error_type: str, progress: Counting, deferred: span.Attributes | None
@@ -221,10 +225,10 @@ class Exchange:
         )
 
     def _write(self, write: Write, end_ns: int) -> None:
-        if write.place is Place.NEW or self._span is None:
+        if write.place == "new" or self._span is None:
             opened = span.start_in(self._tracer, write.attributes, self._start_ns, self._context)
             span.close(opened, {}, write.error_type, end_ns)
-        elif write.place is Place.OURS:
+        elif write.place == "ours":
             span.close(self._span, write.attributes, write.error_type, end_ns)
         else:
             span.complete(self._span, write.attributes)
@@ -232,11 +236,11 @@ class Exchange:
 
     def _count(self, error_type: str, end_ns: int) -> None:
         """Find out the usage, and conclude the call again. Runs in the estimator's thread."""
-        progress = Counting.SKIPPED
+        progress: Counting = "skipped"
         with ours("estimate tokens"):
             model = str(self._attributes.get(semconv.REQUEST_MODEL, ""))
             if counting.fill_usage(self._endpoint, self._body, self._request_body or b"", model):
-                progress = Counting.DONE
+                progress = "done"
         with ours("write a span"):
             self._conclude(error_type, end_ns, progress)
 

@@ -1,6 +1,6 @@
 """An exchange as one CLIENT span: opened with the request, closed when the body is over."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
@@ -46,8 +46,7 @@ Attributes = dict[str, AttributeValue]
 _COUNT_NAMES = tuple(semconv.USAGE_ATTRIBUTES[field] for field in TOKEN_FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSpan:
+class OpenSpan(NamedTuple):
     """State of the span that a call has from the start: ours, or another instrumentation's.
 
     `has_usage`: we have written the usage of a call into it. `is_completed`: of this very call.

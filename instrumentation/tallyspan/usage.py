@@ -30,9 +30,11 @@ class Usage:
 
     def __bool__(self) -> bool:
         """Whether there is any count at all."""
-        return any(tokens is not None for tokens in counts_of(self))
+        if self.input_tokens is not None or self.output_tokens is not None:
+            return True
+        return any(getattr(self, name) is not None for name in TOKEN_FIELDS)
 
 
 TOKEN_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Usage))
+# Returns the counts of a `Usage`, in the order of `TOKEN_FIELDS`.
 counts_of = attrgetter(*TOKEN_FIELDS)
-"""Returns the counts of a `Usage`, in the order of `TOKEN_FIELDS`."""

@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanContext
 
 from tallyspan import semconv
 from tallyspan.answer import Answer, Part
-from tallyspan.ending import Counting, Ending, Facts, Place, Write, decide, has_background_usage
+from tallyspan.ending import Ending, Facts, Write, decide, has_background_usage
 from tallyspan.endpoints import Endpoint
 from tallyspan.span import OpenSpan
 from tallyspan.usage import Usage
@@ -27,9 +27,9 @@ REQUEST: dict[str, Any] = {
 USAGE = Usage(input_tokens=9, output_tokens=4)
 ADVISOR = Part("advisor_message", "", Usage(input_tokens=2, output_tokens=1))
 THEIRS = OpenSpan(IDS, is_ours=False)
-ENDED = replace(THEIRS, is_recording=False)
-OF_ANOTHER_CALL = replace(THEIRS, has_usage=True)
-COMPLETED = replace(THEIRS, is_completed=True)
+ENDED = THEIRS._replace(is_recording=False)
+OF_ANOTHER_CALL = THEIRS._replace(has_usage=True)
+COMPLETED = THEIRS._replace(is_completed=True)
 
 
 def answer(**fields: Any) -> Answer:
@@ -72,8 +72,8 @@ def stream(**fields: Any) -> Facts:
     return facts(is_stream=True, opens_with_usage=True, **fields)
 
 
-PROVIDER = ("OURS provider",)
-UNKNOWN = ("OURS unknown",)
+PROVIDER = ("ours provider",)
+UNKNOWN = ("ours unknown",)
 NO_CALL = ()
 COUNT = ("count",)
 TABLE = {
@@ -83,33 +83,33 @@ TABLE = {
         UNKNOWN,
     ),
     # refused, failed, cut off
-    "a call that the provider refused": (facts(status=429, answer=NOTHING), ("OURS unknown 429",)),
-    "the first status that refuses": (facts(status=400, answer=NOTHING), ("OURS unknown 400",)),
+    "a call that the provider refused": (facts(status=429, answer=NOTHING), ("ours unknown 429",)),
+    "the first status that refuses": (facts(status=400, answer=NOTHING), ("ours unknown 400",)),
     "nothing is counted of a refused call": (
         facts(status=400, answer=WITHOUT_USAGE),
-        ("OURS unknown 400",),
+        ("ours unknown 400",),
     ),
     "the last status that does not": (facts(status=399, answer=WITHOUT_USAGE), COUNT),
     "a refusal goes before the error that its reading ended with": (
         facts(status=500, error_type="ReadError", answer=FAILED),
-        ("OURS unknown 500",),
+        ("ours unknown 500",),
     ),
     "the transport's error goes before the one in the answer": (
         facts(error_type="ReadError", answer=FAILED),
-        ("OURS unknown ReadError",),
+        ("ours unknown ReadError",),
     ),
-    "an error in an accepted answer": (facts(answer=FAILED), ("OURS unknown server_error",)),
+    "an error in an accepted answer": (facts(answer=FAILED), ("ours unknown server_error",)),
     "no answer came": (
         facts(status=0, error_type="ConnectError", answer=NOTHING),
-        ("OURS unknown ConnectError",),
+        ("ours unknown ConnectError",),
     ),
     "no answer came though the texts of the request are known": (
         facts(status=0, error_type="ConnectError", answer=WITHOUT_USAGE),
-        ("OURS unknown ConnectError",),
+        ("ours unknown ConnectError",),
     ),
     "an answer with usage whose stream broke": (
         facts(error_type="ReadError"),
-        ("OURS provider ReadError",),
+        ("ours provider ReadError",),
     ),
     # a host that no rule knows
     "an unknown host that answers something else": (
@@ -118,11 +118,11 @@ TABLE = {
     ),
     "an unknown host that refuses": (
         facts(endpoint=UNKNOWN_HOST, answer=NOTHING, status=503),
-        ("OURS unknown 503",),
+        ("ours unknown 503",),
     ),
     "an unknown host that cannot be reached": (
         facts(endpoint=UNKNOWN_HOST, answer=NOTHING, status=0, error_type="ConnectError"),
-        ("OURS unknown ConnectError",),
+        ("ours unknown ConnectError",),
     ),
     "an unknown host whose answer has usage": (
         facts(endpoint=UNKNOWN_HOST, answer=answer(response_id="", finish_reasons=[])),
@@ -181,45 +181,45 @@ TABLE = {
     ),
     "nor what is no stream": (facts(opens_with_usage=True, answer=CUT_WITH_USAGE), PROVIDER),
     "counted": (
-        facts(answer=answer(), counting=Counting.DONE),
-        ("OURS estimated",),
+        facts(answer=answer(), counting="done"),
+        ("ours estimated",),
     ),
     "counted after the stream broke": (
-        stream(answer=CUT_WITH_USAGE, error_type="ReadError", counting=Counting.DONE),
-        ("OURS estimated ReadError",),
+        stream(answer=CUT_WITH_USAGE, error_type="ReadError", counting="done"),
+        ("ours estimated ReadError",),
     ),
-    "counting was refused": (facts(answer=WITHOUT_USAGE, counting=Counting.SKIPPED), UNKNOWN),
+    "counting was refused": (facts(answer=WITHOUT_USAGE, counting="skipped"), UNKNOWN),
     "counting was refused for a stream that opened with its usage": (
-        stream(answer=CUT_WITH_USAGE, counting=Counting.SKIPPED),
+        stream(answer=CUT_WITH_USAGE, counting="skipped"),
         PROVIDER,
     ),
-    "the second reading has the usage": (facts(counting=Counting.SKIPPED), PROVIDER),
+    "the second reading has the usage": (facts(counting="skipped"), PROVIDER),
     # another instrumentation's span
-    "another's open span is completed": (facts(span=THEIRS), ("THEIRS provider",)),
+    "another's open span is completed": (facts(span=THEIRS), ("theirs provider",)),
     "an error is left for the owner of the span to write": (
         facts(span=THEIRS, status=500, answer=NOTHING),
-        ("THEIRS unknown",),
+        ("theirs unknown",),
     ),
-    "another's span that has ended already": (facts(span=ENDED), (f"NEW provider {CALL_ID}",)),
+    "another's span that has ended already": (facts(span=ENDED), (f"new provider {CALL_ID}",)),
     "another's span that has ended already, of a call that was refused": (
         facts(span=ENDED, status=500, answer=NOTHING),
-        (f"NEW unknown 500 {CALL_ID}",),
+        (f"new unknown 500 {CALL_ID}",),
     ),
     "another's span that has the usage of a parallel call": (
         facts(span=OF_ANOTHER_CALL),
-        ("NEW provider",),
+        ("new provider",),
     ),
     "another's ended span that has the usage of a parallel call": (
-        facts(span=replace(OF_ANOTHER_CALL, is_recording=False)),
-        ("NEW provider",),
+        facts(span=OF_ANOTHER_CALL._replace(is_recording=False)),
+        ("new provider",),
     ),
     "another's open span gets what there is before the tokens are counted": (
         facts(span=THEIRS, answer=WITHOUT_USAGE),
-        ("THEIRS unknown", "count"),
+        ("theirs unknown", "count"),
     ),
     "another's open span gets the opening usage before the tokens are counted": (
         stream(span=THEIRS, answer=CUT_WITH_USAGE),
-        ("THEIRS provider", "count"),
+        ("theirs provider", "count"),
     ),
     "another's ended span can wait": (facts(span=ENDED, answer=WITHOUT_USAGE), COUNT),
     "a parallel call's span is not written before the tokens are counted": (
@@ -227,41 +227,41 @@ TABLE = {
         COUNT,
     ),
     "another's span is still open when the tokens are counted": (
-        facts(span=COMPLETED, counting=Counting.DONE),
-        ("THEIRS estimated",),
+        facts(span=COMPLETED, counting="done"),
+        ("theirs estimated",),
     ),
     "another's span is still open, and has the opening usage of this call": (
         stream(
-            span=replace(COMPLETED, has_usage=True),
+            span=COMPLETED._replace(has_usage=True),
             answer=CUT_WITH_USAGE,
-            counting=Counting.DONE,
+            counting="done",
         ),
-        ("THEIRS estimated",),
+        ("theirs estimated",),
     ),
     "another's span has ended while the tokens were counted": (
-        facts(span=replace(COMPLETED, is_recording=False), counting=Counting.DONE),
-        (f"NEW estimated {CALL_ID}",),
+        facts(span=COMPLETED._replace(is_recording=False), counting="done"),
+        (f"new estimated {CALL_ID}",),
     ),
     "another's span has ended with the opening usage of this call": (
         stream(
-            span=replace(COMPLETED, is_recording=False, has_usage=True),
+            span=COMPLETED._replace(is_recording=False, has_usage=True),
             answer=CUT_WITH_USAGE,
-            counting=Counting.DONE,
+            counting="done",
         ),
-        (f"NEW estimated {CALL_ID}",),
+        (f"new estimated {CALL_ID}",),
     ),
     # background
     "a background call is remembered": (
         facts(answer=QUEUED),
-        ("remember", "OURS deferred"),
+        ("remember", "ours deferred"),
     ),
     "a background call in another's span is remembered": (
         facts(answer=QUEUED, span=THEIRS),
-        ("remember", "THEIRS deferred"),
+        ("remember", "theirs deferred"),
     ),
     "a background call that was refused is over": (
         facts(answer=QUEUED, status=500),
-        ("OURS unknown 500",),
+        ("ours unknown 500",),
     ),
     "a background call that is done at once": (facts(answer=DONE, deferred={}), PROVIDER),
     "a background call that is done at once, and was retrieved meanwhile": (
@@ -270,13 +270,13 @@ TABLE = {
     ),
     "an answer that is retrieved with its usage": (
         facts(endpoint=RETRIEVAL, span=None, answer=DONE, deferred={}),
-        ("NEW provider",),
+        ("new provider",),
     ),
     "an answer that is retrieved with its usage by the process that sent it": (
         facts(
             endpoint=RETRIEVAL, span=None, answer=DONE, deferred={semconv.CALL_ID: CALL_ID}
         ),
-        (f"NEW provider {CALL_ID}",),
+        (f"new provider {CALL_ID}",),
     ),
     "an answer that is retrieved a second time": (
         facts(endpoint=RETRIEVAL, span=None, answer=DONE, deferred=None),
@@ -297,50 +297,50 @@ TABLE = {
             answer=replace(DONE, error_type="server_error"),
             deferred={},
         ),
-        ("NEW provider",),
+        ("new provider",),
     ),
     # model calls inside the answer
     "a part is a call of its own": (
         facts(answer=answer(parts=[ADVISOR])),
-        ("OURS provider", "NEW provider advisor_message"),
+        ("ours provider", "new provider advisor_message"),
     ),
     "the parts in another's span": (
         facts(answer=answer(parts=[ADVISOR]), span=THEIRS),
-        ("THEIRS provider", "NEW provider advisor_message"),
+        ("theirs provider", "new provider advisor_message"),
     ),
     "the parts where another's span has ended": (
         facts(answer=answer(parts=[ADVISOR]), span=ENDED),
-        (f"NEW provider {CALL_ID}", "NEW provider advisor_message"),
+        (f"new provider {CALL_ID}", "new provider advisor_message"),
     ),
     "the parts wait for the count too": (
         facts(answer=answer(usage=None, parts=[ADVISOR])),
         COUNT,
     ),
     "the parts of a counted call": (
-        facts(answer=answer(parts=[ADVISOR]), counting=Counting.DONE),
-        ("OURS estimated", "NEW provider advisor_message"),
+        facts(answer=answer(parts=[ADVISOR]), counting="done"),
+        ("ours estimated", "new provider advisor_message"),
     ),
     "the parts are written with the first completion of another's span": (
         facts(answer=answer(usage=None, parts=[ADVISOR]), span=THEIRS),
-        ("THEIRS unknown", "NEW provider advisor_message", "count"),
+        ("theirs unknown", "new provider advisor_message", "count"),
     ),
     "and not with the second": (
-        facts(answer=answer(parts=[ADVISOR]), span=COMPLETED, counting=Counting.DONE),
-        ("THEIRS estimated",),
+        facts(answer=answer(parts=[ADVISOR]), span=COMPLETED, counting="done"),
+        ("theirs estimated",),
     ),
     "and not if it has ended meanwhile": (
         facts(
             answer=answer(parts=[ADVISOR]),
-            span=replace(COMPLETED, is_recording=False),
-            counting=Counting.DONE,
+            span=COMPLETED._replace(is_recording=False),
+            counting="done",
         ),
-        (f"NEW estimated {CALL_ID}",),
+        (f"new estimated {CALL_ID}",),
     ),
     "the parts of a retrieved answer": (
         facts(
             endpoint=RETRIEVAL, span=None, answer=replace(DONE, parts=[ADVISOR]), deferred={}
         ),
-        ("NEW provider", "NEW provider advisor_message"),
+        ("new provider", "new provider advisor_message"),
     ),
 }  # fmt: skip
 
@@ -350,7 +350,7 @@ def in_words(ending: Ending) -> tuple[str, ...]:
         attributes = write.attributes
         more = (attributes.get(semconv.CALL_PART), attributes.get(semconv.CALL_ID))
         source = attributes[semconv.USAGE_SOURCE]
-        words = (write.place.name, source, write.error_type, *more)
+        words = (write.place, source, write.error_type, *more)
         return " ".join(str(word) for word in words if word)
 
     return (
@@ -460,7 +460,7 @@ def test_a_part_shares_what_the_call_is_for_and_has_a_model_and_a_usage_of_its_o
     _, part = decide(facts(answer=answer(parts=[ADVISOR]))).writes
 
     assert part == Write(
-        Place.NEW,
+        "new",
         {
             semconv.OPERATION: "chat",
             semconv.USER_ID: "ada",
@@ -479,6 +479,6 @@ def test_deciding_changes_none_of_the_facts() -> None:
     call = facts(answer=answer(parts=[ADVISOR]), deferred={semconv.USER_ID: "bob"})
     before = repr(call)
     for endpoint in (ENDPOINT, RETRIEVAL):
-        decide(replace(call, endpoint=endpoint))
+        decide(call._replace(endpoint=endpoint))
 
     assert repr(call) == before
