@@ -18,10 +18,10 @@ __all__ = ["__version__", "attribution", "instrument", "uninstrument"]
 
 
 def instrument(tracer_provider: "TracerProvider | None" = None) -> None:
-    """Record every LLM call of this process as a span; again does nothing.
+    """Record every LLM call of this process as a span. A second call does nothing.
 
-    Spans go to the given provider, else the global one, else to a new one that exports OTLP as the
-    OTEL_* environment variables say.
+    Spans go to `tracer_provider`, else to the global provider, else to a new one that exports OTLP
+    by the OTEL_* environment variables.
     """
     from tallyspan.instrumentor import TallyspanInstrumentor
 

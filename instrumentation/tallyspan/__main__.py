@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line, or say what to install for it."""
+    """Return the exit code of the command line; 2, and what to install on stderr, without it."""
     try:
         from tallyspan_collector.cli import main as run
     except ModuleNotFoundError as missing:

@@ -11,6 +11,7 @@ from tallyspan import semconv
 _KEY = context.create_key("tallyspan-attribution")
 _NOBODY: Mapping[str, str] = {}
 
+# Sent on to the application's other services as W3C baggage; tags stay in the process.
 BAGGAGE_KEYS = (
     semconv.USER_ID,
     semconv.DEPARTMENT,
@@ -18,9 +19,8 @@ BAGGAGE_KEYS = (
     semconv.AGENT_NAME,
     semconv.CONVERSATION_ID,
 )
-"""What travels to other services of ours as W3C baggage; tags stay in the process."""
-VALUE_LIMIT = 256
-"""Characters of a value that are kept: ids, not documents."""
+# Characters of a value that are kept: ids, not documents.
+MAX_VALUE_CHARS = 256
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def attribution(
     Values are cut at 256 characters. Carried to tasks and threads that take over the
     OpenTelemetry context, and to other services through W3C baggage; never to an LLM provider.
     """
-    given = {
+    wanted = {
         semconv.USER_ID: user_id,
         semconv.DEPARTMENT: department,
         semconv.AGENT_ID: agent_id,
@@ -46,7 +46,7 @@ def attribution(
         semconv.CONVERSATION_ID: conversation_id,
         **{semconv.TAG_PREFIX + key: value for key, value in (tags or {}).items()},
     }
-    new = {key: str(value)[:VALUE_LIMIT] for key, value in given.items() if value is not None}
+    new = {key: str(value)[:MAX_VALUE_CHARS] for key, value in wanted.items() if value is not None}
     scope = context.get_current()
     scope = context.set_value(_KEY, {**_in_process(scope), **new}, scope)
     for key in BAGGAGE_KEYS:
@@ -60,23 +60,22 @@ def attribution(
 
 
 def attributes_in_force(scope: context.Context) -> dict[str, str]:
-    """Return the attribution in force, as span attributes: this process's own over baggage."""
-    found: dict[str, str] = {}
+    """Return the attribution in force as span attributes; this process's goes before baggage."""
+    attributes: dict[str, str] = {}
     carried = baggage.get_all(scope)
     if carried:
         for key in BAGGAGE_KEYS:
             value = carried.get(key)
             if isinstance(value, str):
-                found[key] = value[:VALUE_LIMIT]
-    found.update(_in_process(scope))
-    return found
+                attributes[key] = value[:MAX_VALUE_CHARS]
+    attributes.update(_in_process(scope))
+    return attributes
 
 
 def without_baggage(scope: context.Context) -> context.Context:
-    """Return the context without our baggage: who the user is does not concern a provider."""
-    carried = baggage.get_all(scope)
-    for key in BAGGAGE_KEYS:
-        if key in carried:
+    """Return the context without our baggage: a provider must not learn who the user is."""
+    for key in baggage.get_all(scope):
+        if key in BAGGAGE_KEYS:
             scope = baggage.remove_baggage(key, scope)
     return scope
 

@@ -1,8 +1,8 @@
-"""Answers that a provider makes in the background: asked for once, said when retrieved later.
+"""Answers that a provider produces in the background: the usage comes when they are retrieved.
 
-The POST says no usage, each GET of the finished answer says it again: it is booked with the first.
-What is remembered is bounded, and of this process only; the response id tells the collector the
-rest.
+The answer to the POST has no usage; each GET of the finished answer has all of it, so the first one
+books the call. What is remembered is bounded, and of this process only; for calls of other
+processes the collector goes by the response id.
 """
 
 import os
@@ -11,39 +11,40 @@ from collections import OrderedDict
 
 from opentelemetry.util.types import AttributeValue
 
-REMEMBERED_LIMIT = 10_000
-"""Answers remembered; about half a kilobyte each."""
+# Answers, of about half a kilobyte each.
+MAX_REMEMBERED = 10_000
 
 Attributes = dict[str, AttributeValue]
 
 
 class Background:
-    """Response id -> what the call's span said when it was deferred; None once it is booked."""
+    """Response id -> attributes of the call's span when it was deferred; None once it is booked."""
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, Attributes | None] = OrderedDict()
         self.unlock()
 
     def unlock(self) -> None:
-        """Begin with a lock that nobody has: the child of a fork has none of the other threads."""
-        # A stream that nobody read may end in the garbage collector, inside of these very methods.
-        self._changing = threading.RLock()
+        """Replace the lock by a free one: the thread that holds it is not there after a fork."""
+        # A stream that nobody read may end in the garbage collector, which may run in the middle
+        # of these very methods: the lock must let the same thread in again.
+        self._lock = threading.RLock()
 
-    def defer(self, response_id: str, said: Attributes) -> None:
-        """Remember a call whose usage is still to be said."""
-        with self._changing:
-            self._remember(response_id, said)
+    def defer(self, response_id: str, attributes: Attributes) -> None:
+        """Remember a call whose usage is still to come."""
+        with self._lock:
+            self._remember(response_id, attributes)
 
     def book(self, response_id: str) -> Attributes | None:
-        """Return what the deferred call said (empty: not seen), None if it is booked already."""
-        with self._changing:
-            said = self._calls.pop(response_id, {})
+        """Return the deferred call's attributes (empty: not seen), None if it is booked already."""
+        with self._lock:
+            attributes = self._calls.pop(response_id, {})
             self._remember(response_id, None)
-            return said
+            return attributes
 
-    def _remember(self, response_id: str, said: Attributes | None) -> None:
-        self._calls[response_id] = said
-        while len(self._calls) > REMEMBERED_LIMIT:
+    def _remember(self, response_id: str, attributes: Attributes | None) -> None:
+        self._calls[response_id] = attributes
+        while len(self._calls) > MAX_REMEMBERED:
             self._calls.popitem(last=False)
 
 

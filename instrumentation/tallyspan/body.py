@@ -1,7 +1,7 @@
-"""The body of an answer: noted as it passes, read in batches.
+"""The body of an answer: its bytes are collected as they pass, and read in batches.
 
-A chunk costs the application an append to a list. What was noted is read when there is a batch of
-it, and when the body is over: one search through many events instead of one for each.
+A chunk costs the application an append to a list. The bytes are read when there is a batch of them
+and when the body is over: one search through many events instead of one for each.
 """
 
 import time
@@ -17,56 +17,46 @@ from tallyspan.framing.whole import Unread, Whole, thinned
 from tallyspan.guard import note
 from tallyspan.providers import Format
 
+# Content types of streams; everything else is one JSON text, or no text.
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
     "text/event-stream": server_sent_events,
     "application/x-ndjson": json_lines,
     "application/stream+json": json_lines,
     "application/vnd.amazon.eventstream": AwsEventStream,
 }
-"""Content types of streams; everything else is one JSON text."""
 NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
+# Collected before they are read.
 BATCH_BYTES = 32 << 10
-"""Bytes that are noted before they are read."""
-KEPT_BYTES_LIMIT = 4 << 20
-"""Bytes of a stream kept by reference, for counting tokens if it ends without usage."""
+# Of the plain body, kept by reference to count its tokens if it ends without usage.
+MAX_KEPT_BYTES = 4 << 20
 
 
 class Body:
-    """Reads an answer from its body; `feed` and `end` never raise."""
+    """Reads an answer from its body; `feed` and `end` never raise.
+
+    `answer`: what was read so far. `is_stream`: the content type is that of a stream of events.
+    `first_chunk_at`: when the first bytes came, by `time.perf_counter`; None: none came.
+    """
 
     __slots__ = (
-        "_answer", "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_noted", "_room",
-        "first_chunk", "is_stream",
+        "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_room_bytes", "_unread",
+        "answer", "first_chunk_at", "is_stream",
     )  # fmt: skip
 
-    def __init__(self, read_as: Format, answer: Answer) -> None:
+    def __init__(self, read_as: Format) -> None:
+        self.answer = Answer()
+        self.is_stream = False
+        self.first_chunk_at: float | None = None
         self._format = read_as
-        self._answer = answer
         self._framing: Framing = Whole(read_as.interest)
         self._decode: Decoder | None = None
-        self._noted: list[bytes] = []
-        self._room = -1
+        self._unread: list[bytes] = []
+        self._room_bytes = -1  # the first chunk is read at once, for its time
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self.is_stream = False
-        """Whether the content type says that the body is a stream of events."""
-        self.first_chunk: float | None = None
-        """When the first bytes came, by `time.perf_counter`."""
 
     def open(self, content_type: str, coding: str) -> None:
-        """Take what the headers say. Raises `UnreadableCodingError`: then nothing is read."""
-        self._open(content_type)
-        self.unpack(coding)
-
-    def unpack(self, coding: str) -> None:
-        """Take off the content coding from here on. Raises `UnreadableCodingError`: as above."""
-        try:
-            self._decode = decoder(coding)
-        except Exception:
-            self._framing = Unread()
-            raise
-
-    def _open(self, content_type: str) -> None:
+        """Take the headers' values. Raises `UnreadableCodingError`: then nothing is read."""
         kind = content_type.partition(";")[0].strip().lower()
         framing = STREAMS.get(kind)
         if framing is not None:
@@ -74,22 +64,31 @@ class Body:
             self.is_stream = True
         elif kind.startswith(NOT_TEXT):
             self._framing = Unread()
+        self.unpack(coding)
 
-    def feed(self, chunk: bytes) -> None:
+    def unpack(self, coding: str) -> None:
+        """Take off the content coding from here on. Raises `UnreadableCodingError`: as above."""
+        try:
+            self._decode = decoder(coding) if coding else None
+        except Exception:
+            self._framing = Unread()
+            raise
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes as they came over the wire."""
         try:
-            # The memory under anything but bytes may be used again before it is read.
-            self._noted.append(chunk if chunk.__class__ is bytes else bytes(chunk))
-            self._room -= len(chunk)
-            if self._room < 0:
-                self._read_noted()
+            # A buffer may be written over before it is read, so it is copied; bytes cannot be.
+            self._unread.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+            self._room_bytes -= len(chunk)
+            if self._room_bytes < 0:
+                self._read_batch()
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
             note("read a chunk of an answer", error)
 
     def end(self) -> None:
         """Read what is left."""
         try:
-            self._read_noted()
+            self._read_batch()
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read a chunk of an answer", error)
         try:
@@ -99,29 +98,28 @@ class Body:
             note("read the end of an answer", error)
 
     def events(self) -> Iterator[Json]:
-        """Yield all that was said and is kept, anew; of a stream that was cut the whole events."""
+        """Yield every event of the body from its beginning; of a cut stream the whole ones."""
         again = self._framing.anew()
         for text in [*again.feed(b"".join(self._kept)), *again.end()]:
             with suppress(ValueError):
                 body = parsed(text)
                 yield from items(body) if isinstance(body, list) else items([body])
 
-    def _read_noted(self) -> None:
-        if not self._noted:
+    def _read_batch(self) -> None:
+        if not self._unread:
             return
-        if self.first_chunk is None:
-            self.first_chunk = time.perf_counter()
-        noted, self._noted, self._room = b"".join(self._noted), [], BATCH_BYTES
-        plain = noted if self._decode is None else self._unpacked(noted)
-        if self._answer.usage is None or self._format.opens_with_usage:
+        if self.first_chunk_at is None:
+            self.first_chunk_at = time.perf_counter()
+        packed, self._unread, self._room_bytes = b"".join(self._unread), [], BATCH_BYTES
+        plain = packed if self._decode is None else self._decoded(self._decode, packed)
+        if self.answer.usage is None or self._format.opens_with_usage:
             self._kept_bytes += len(plain)
-            if self._kept_bytes <= KEPT_BYTES_LIMIT:
+            if self._kept_bytes <= MAX_KEPT_BYTES:
                 self._kept.append(plain)
         for text in self._framing.feed(plain):
             self._read(text)
 
-    def _unpacked(self, packed: bytes) -> bytes:
-        decode = self._decode or bytes
+    def _decoded(self, decode: Decoder, packed: bytes) -> bytes:
         try:
             return decode(packed)
         except Exception:
@@ -133,6 +131,6 @@ class Body:
         try:
             body = parsed(thinned(text))
             for part in items(body) if isinstance(body, list) else [body]:
-                self._format.read(part, self._answer)
+                self._format.read(part, self.answer)
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read an event of an answer", error)

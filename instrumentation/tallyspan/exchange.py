@@ -1,118 +1,117 @@
 """One HTTP request to an LLM endpoint and its response: the core that knows no transport.
 
-A transport calls `begin` with the request, `answered` with the status and headers, `feed` with
-every chunk as it passes, and `end` or `fail`. Nothing here raises into the caller.
+A transport calls `begin` with the request, `read_headers` with the status and headers, `feed` with
+every chunk as it passes, and `end` or `fail`. Nothing here raises into the caller. What the end
+means is decided in `ending`; the spans are opened and closed here.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import Token
-from dataclasses import replace
+from functools import partial
+from typing import Self
 
 from opentelemetry import context, trace
 
-from tallyspan import estimate, providers, request, semconv, span
-from tallyspan.answer import Answer
+from tallyspan import counting, ending, estimate, providers, request, semconv, span
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
 from tallyspan.body import Body
+from tallyspan.ending import Counting, Facts, Write
 from tallyspan.endpoints import Endpoint, recognise
 from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
 from tallyspan.stream_usage import HiddenUsage, asking, is_wanted
-from tallyspan.usage import Usage
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
-_REFUSED = 400
-_SPOKEN = {"chat", "generate_content", "text_completion", "embeddings"}
-"""Operations billed by the tokens of their text."""
 _IN_CALL = context.create_key("tallyspan-in-call")
 
 
 def begin(
     tracer: CallTracer, method: str, url: tuple[str, str, int | None, str], body: bytes | None
 ) -> "Exchange | None":
-    """Return the exchange the request opens, or None if it is no LLM call.
+    """Return the exchange that the request opens, or None if it is no LLM call.
 
-    `url` is scheme, host, port (None: the scheme's own) and path; `body` None: not known.
+    `url` is scheme, host, port (None: the scheme's own) and path. `body` None: it is not at hand,
+    because it is produced while it is sent.
     """
     scope = context.get_current()
     above = scope.get(_IN_CALL)
     if isinstance(above, _Sending) and above.is_on:
-        return None  # a transport above has this call
+        return None  # a transport above records this call
     scheme, host, port, path = url
     endpoint = recognise(method, host, port, path)
     if endpoint is None:
         return None
-    said = request.read(body) if body else request.Request()
-    if not endpoint.is_certain and body is not None and not said.looks_like_a_call:
+    params = request.read(body) if body else request.Request()
+    if not endpoint.is_certain and body is not None and not params.looks_like_a_call:
         return None
     server = host, port or DEFAULT_PORTS.get(scheme)
-    return Exchange(tracer, endpoint, said, server, body, scope)
+    return Exchange(tracer, endpoint, params, server, body, scope)
 
 
 class Exchange:
-    """A call in flight."""
+    """A call in flight.
+
+    `body_to_send`: the request to send in place of the application's own, which asks for the
+    stream's usage too; None: send the application's own. A transport that cannot sets it to None.
+    """
 
     def __init__(
         self,
         tracer: CallTracer,
         endpoint: Endpoint,
-        said: request.Request,
+        params: request.Request,
         server: tuple[str, int | None],
-        body: bytes | None,
+        request_body: bytes | None,
         scope: context.Context,
     ) -> None:
         self._tracer = tracer
-        self._body = body
-        self.body_to_send: bytes | None = None
-        """The request to send instead of the application's own, if it is to say more."""
-        self.hidden: HiddenUsage | None = None
-        """Takes off the stream what the application did not ask for; None: nothing."""
-        if body and said.is_stream and is_wanted():
-            self.body_to_send = asking(endpoint, body)
         self._endpoint = endpoint
+        self._context = scope
+        self._request_body = request_body
+        self.body_to_send: bytes | None = None
+        if request_body and params.is_stream and is_wanted():
+            self.body_to_send = asking(endpoint, request_body)
         self._start_ns = time.time_ns()
         self._started = time.perf_counter()
-        self._answer = Answer()
         self._format = providers.open_format(endpoint.format)
-        self._answered = Body(self._format, self._answer)
-        self.feed: Callable[[bytes], None] = self._answered.feed
-        """Takes the next bytes of the body as they came over the wire; never raises."""
+        self._body = Body(self._format)
+        self._hidden: HiddenUsage | None = None
         self._status = 0
-        self._is_stream = said.is_stream if endpoint.is_stream is None else endpoint.is_stream
+        self._is_stream = params.is_stream if endpoint.is_stream is None else endpoint.is_stream
         self._is_over = False
-        self._context = scope
-        model = said.model or endpoint.model
-        self._attributes = self._describe_request(said, model, server)
-        self._other = None if endpoint.is_retrieval else span.open_call_span(model)
-        self._is_told = False
-        """Whether another instrumentation's span says what this call used."""
-        self._model = model
+        model = params.model or endpoint.model
+        self._attributes = self._describe_request(params, model, server)
+        # The span that stands for the call, ours or another's, and what is current while it is sent
         self._span = self._current = None
-        if self._other is None and not endpoint.is_retrieval:
-            self._span, self._current = span.start(tracer, self._attributes)
+        self._is_ours = self._is_completed = False
+        if not endpoint.is_retrieval:
+            self._span = span.open_call_span(model)
+            if self._span is None:
+                self._span, self._current = span.start(tracer, self._attributes)
+                self._is_ours = True
 
     def _describe_request(
-        self, said: request.Request, model: str, server: tuple[str, int | None]
+        self, params: request.Request, model: str, server: tuple[str, int | None]
     ) -> span.Attributes:
-        made: span.Attributes = {
+        attributes: span.Attributes = {
             semconv.OPERATION: self._endpoint.operation,
             semconv.PROVIDER: self._endpoint.provider,
             semconv.ENDPOINT_ID: self._endpoint.endpoint_id,
             semconv.SERVER_ADDRESS: server[0],
         }
         if model:
-            made[semconv.REQUEST_MODEL] = model
+            attributes[semconv.REQUEST_MODEL] = model
         if server[1] is not None:
-            made[semconv.SERVER_PORT] = server[1]
+            attributes[semconv.SERVER_PORT] = server[1]
         if self._is_stream:
-            made[semconv.REQUEST_STREAM] = True
-        if said.user_id:
-            made[semconv.USER_ID] = said.user_id
-        made.update(attributes_in_force(self._context))
-        return made
+            attributes[semconv.REQUEST_STREAM] = True
+        if params.user_id:
+            attributes[semconv.USER_ID] = params.user_id
+        attributes.update(attributes_in_force(self._context))
+        return attributes
 
     def sending(self) -> "_Sending":
         """Return the scope to send in: this call's span is current, and no user leaks out.
@@ -126,186 +125,124 @@ class Exchange:
         scope = context.set_value(_IN_CALL, sending, without_baggage(self._context))
         return scope if self._current is None else trace.set_span_in_context(self._current, scope)
 
-    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+    def read_headers(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the status line and the headers (lower-case names)."""
         self._status = status
-        try:
-            if self._format.read_headers is not None:
-                self._format.read_headers(headers, self._answer)
-            coding = headers.get("content-encoding", "")
-            self._answered.open(headers.get("content-type", ""), coding)
-            if self._answered.is_stream:
-                self._is_stream = True
-                if self.body_to_send is not None and not coding:
-                    self.hidden = HiddenUsage()
-        except Exception as error:  # noqa: BLE001  ours, not the application's
-            note("read the headers of an answer", error)
-
-    def packed(self, coding: str) -> None:
-        """Take that the bytes to come are in the content coding, which `answered` did not say."""
         with ours("read the headers of an answer"):
-            self._answered.unpack(coding)
+            if self._format.read_headers is not None:
+                self._format.read_headers(headers, self._body.answer)
+            coding = headers.get("content-encoding", "")
+            self._body.open(headers.get("content-type", ""), coding)
+            if self._body.is_stream and self.body_to_send is not None and not coding:
+                self._hidden = HiddenUsage()
+
+    def unpack(self, coding: str) -> None:
+        """Take a content coding of the bytes to come that was not in the headers of before."""
+        with ours("read the headers of an answer"):
+            self._body.unpack(coding)
+
+    @property
+    def hides_usage(self) -> bool:
+        """Whether bytes are taken off the stream, so that the application gets others than came."""
+        return self._hidden is not None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes as they came over the wire; return those for the application."""
+        self._body.feed(chunk)
+        return chunk if self._hidden is None else self._hidden.feed(chunk)
 
     def fail(self, error: BaseException) -> None:
-        """End the call with what was known when the transport or the application gave up."""
-        self._end(type(error).__qualname__)
+        """End the call with what was read when the transport or the application gave up."""
+        self._finish(type(error).__qualname__)
 
-    def end(self) -> None:
-        """End the call: the body is over, closed or abandoned. A second time does nothing."""
-        self._end("")
+    def end(self) -> bytes:
+        """End the call, unless it has ended; return the bytes that were held back so far.
 
-    def _end(self, error_type: str) -> None:
+        The body is over, closed or abandoned.
+        """
+        self._finish("")
+        return b"" if self._hidden is None else self._hidden.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """End the call if passing its body failed."""
+        # One that is abandoned (a generator that is closed, a task that is cancelled) has not
+        # failed: closing the body ends the call.
+        if isinstance(error, Exception):
+            self.fail(error)
+
+    def _finish(self, error_type: str) -> None:
         if self._is_over:
             return
         self._is_over = True
-        try:
-            self._finish(error_type)
-        except Exception as error:  # noqa: BLE001  ours, not the application's
-            note("end a call", error)
+        with ours("end a call"):
+            self._body.end()
+            if self._format.read_request is not None:
+                self._read_request(self._format.read_request)
+            self._conclude(error_type, time.time_ns(), "pending")
 
-    def _finish(self, error_type: str) -> None:
-        self._answered.end()
-        try:
-            if self._format.read_request is not None and self._body and self._is_answered:
-                self._format.read_request(json.loads(self._body), self._answer)
-        except Exception as error:  # noqa: BLE001  ours, not the application's
-            note("read the end of an answer", error)
-        try:
-            self._conclude(error_type)
-        except Exception as error:  # noqa: BLE001  ours, not the application's
-            note("write a span", error)
+    def _read_request(self, read: providers.ReadRequest) -> None:
+        """Put what is billed by the request into the answer."""
+        with ours("read a request"):
+            if self._request_body and ending.is_accepted(self._status):
+                read(json.loads(self._request_body), self._body.answer)
 
-    def _conclude(self, error_type: str) -> None:
-        """Write the span, or have it written when its tokens are counted."""
-        if self._status >= _REFUSED:
-            error_type = str(self._status)
-        error_type = error_type or self._answer.error_type
-        if not self._endpoint.is_certain and not error_type and not self._looks_like_an_answer():
-            return  # an unknown host that answers something else: its span is never ended
-        end_ns = time.time_ns()
-        source = "unknown" if self._answer.usage is None else "provider"
-        if self._endpoint.is_retrieval:
-            self._write_retrieved(end_ns)
-            return
-        if self._answer.is_background and self._is_answered:
-            source = self._note_background(source)
-        elif self._lacks_usage():
-            if self._other is not None and self._other.is_recording():
-                # It ends at once and may not wait: what is counted comes in a span of ours.
-                self._write(error_type, end_ns, source)
-                self._answer.parts = []
-            if estimate.estimator.submit(lambda: self._estimate_and_write(error_type, end_ns)):
-                return
-        self._write(error_type, end_ns, source)
+    def _conclude(self, error_type: str, end_ns: int, progress: Counting) -> None:
+        """Do what the end of the call means."""
+        deferred, response_id = None, self._body.answer.response_id
+        if ending.has_background_usage(self._status, self._body.answer):
+            deferred = background.book(response_id)
+        decision = ending.decide(self._facts(error_type, progress, deferred))
+        if decision.deferred is not None:
+            background.defer(response_id, decision.deferred)
+        for write in decision.writes:
+            self._write(write, end_ns)
+        if decision.needs_counting:
+            is_taken = estimate.estimator.submit(partial(self._count, error_type, end_ns))
+            if not is_taken:
+                self._conclude(error_type, end_ns, "skipped")
 
-    def _note_background(self, source: str) -> str:
-        """Remember what is still to be said, or that nothing is; return the usage source."""
-        response_id = self._answer.response_id
-        if self._answer.usage is not None:
-            background.book(response_id)
-            return source
-        said = dict(self._attributes)
-        call = self._span or self._other
-        if call is not None:
-            said[semconv.CALL_ID] = span.call_id(call)
-        background.defer(response_id, said)
-        return "deferred"
+    def _facts(
+        self, error_type: str, progress: Counting, deferred: span.Attributes | None
+    ) -> Facts:
+        first = self._body.first_chunk_at
+        return Facts(
+            endpoint=self._endpoint,
+            attributes=self._attributes,
+            answer=self._body.answer,
+            status=self._status,
+            error_type=error_type,
+            span=span.observe(self._span, is_ours=self._is_ours, is_completed=self._is_completed),
+            is_stream=self._is_stream or self._body.is_stream,
+            has_request_body=self._request_body is not None,
+            is_countable=counting.is_countable(self._endpoint),
+            opens_with_usage=self._format.opens_with_usage,
+            seconds_to_first_chunk=None if first is None else first - self._started,
+            deferred=deferred,
+            counting=progress,
+        )
 
-    def _write_retrieved(self, end_ns: int) -> None:
-        answer = self._answer
-        if not (self._is_answered and answer.is_background and answer.usage is not None):
-            return
-        said = background.book(answer.response_id)
-        if said is not None:
-            self._attributes |= said
-            self._write("", end_ns, "provider")
+    def _write(self, write: Write, end_ns: int) -> None:
+        if write.place == "new" or self._span is None:
+            opened = span.start_in(self._tracer, write.attributes, self._start_ns, self._context)
+            span.close(opened, {}, write.error_type, end_ns)
+        elif write.place == "ours":
+            span.close(self._span, write.attributes, write.error_type, end_ns)
+        else:
+            span.complete(self._span, write.attributes)
+            self._is_completed = True
 
-    @property
-    def _is_answered(self) -> bool:
-        return 0 < self._status < _REFUSED
-
-    def _looks_like_an_answer(self) -> bool:
-        said = self._answer
-        return bool(said.usage or said.response_id or said.finish_reasons)
-
-    def _lacks_usage(self) -> bool:
-        """Whether something was said or being said that the provider bills and gave no count of."""
-        if self._body is None or not self._is_answered:
-            return False
-        if (
-            self._endpoint.format not in estimate.COUNTABLE
-            or self._endpoint.operation not in _SPOKEN
-        ):
-            return False
-        said = self._answer
-        if said.usage is not None:
-            was_cut = self._is_stream and not said.finish_reasons
-            return was_cut and self._format.opens_with_usage
-        return bool(said.finish_reasons or said.response_id or said.model) and not said.error_type
-
-    def _estimate_and_write(self, error_type: str, end_ns: int) -> None:
-        source = "unknown" if self._answer.usage is None else "provider"
-        try:
-            with ours("estimate tokens"):
-                if self._answer.usage is None and self._reread():
-                    source = "provider"
-                else:
-                    self._answer.usage = self._estimated()
-                    source = "estimated"
-        finally:
-            with ours("write a span"):
-                self._write(error_type, end_ns, source)
-
-    def _reread(self) -> bool:
-        """Read every event, not only what looked of interest; return whether one states usage."""
-        again, read = Answer(), providers.open_format(self._endpoint.format).read
-        for event in self._answered.events():
-            with ours("read an event of an answer"):
-                read(event, again)
-        if again.usage is not None:
-            self._answer = again
-        return again.usage is not None
-
-    def _estimated(self) -> Usage:
-        usage = self._answer.usage or Usage()
-        model = self._answer.model or self._model
-        given = usage.input_tokens
-        if given is None:
-            given = estimate.input_tokens(self._body or b"", model)
-        made = usage.output_tokens
-        if self._endpoint.operation != "embeddings":
-            events = self._answered.events()
-            counted = estimate.output_tokens(events, self._endpoint.format, model)
-            made = max(made or 0, counted)
-        return replace(usage, input_tokens=given, output_tokens=made)
-
-    def _write(self, error_type: str, end_ns: int, source: str) -> None:
-        fresh = span.describe(self._answer, source)
-        if self._status:
-            fresh[semconv.HTTP_STATUS] = self._status
-        first_chunk = self._answered.first_chunk
-        if self._is_stream and first_chunk is not None:
-            fresh[semconv.TIME_TO_FIRST_CHUNK] = first_chunk - self._started
-        if self._span is None:
-            said = self._attributes | fresh
-            if self._other is not None and (self._is_told or not span.has_usage(self._other)):
-                if self._other.is_recording():
-                    span.complete(self._other, said)
-                    self._is_told = True
-                    self._write_parts(fresh, end_ns)
-                    return
-                # It ended before the body did, or before its tokens were counted: say it ourselves.
-                said[semconv.CALL_ID] = span.call_id(self._other)
-            self._span = span.start_in(self._tracer, said, self._start_ns, self._context)
-        # The request's attributes are there since the start: writing them again costs the caller.
-        span.close(self._span, fresh, error_type, end_ns)
-        self._write_parts(fresh, end_ns)
-
-    def _write_parts(self, fresh: span.Attributes, end_ns: int) -> None:
-        for part in self._answer.parts:
-            attributes = span.of_part(part, self._attributes | fresh)
-            opened = span.start_in(self._tracer, attributes, self._start_ns, self._context)
-            opened.end(end_ns)
+    def _count(self, error_type: str, end_ns: int) -> None:
+        """Find out the usage, and conclude the call again. Runs in the estimator's thread."""
+        progress: Counting = "skipped"
+        with ours("estimate tokens"):
+            model = str(self._attributes.get(semconv.REQUEST_MODEL, ""))
+            if counting.fill_usage(self._endpoint, self._body, self._request_body or b"", model):
+                progress = "done"
+        with ours("write a span"):
+            self._conclude(error_type, end_ns, progress)
 
     def __del__(self) -> None:
         """End the call of a stream that nobody read or closed."""
@@ -336,7 +273,8 @@ class _Sending:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.is_on = False
         exchange = self._exchange
-        del self._exchange  # whoever keeps the context must not keep the call
+        # The context outlives the call, so drop the reference to the exchange here.
+        del self._exchange
         if self._token is not None:
             context.detach(self._token)
         if error is not None:

@@ -1,4 +1,4 @@
-"""Our failures stay ours: caught, counted, logged once a kind, never raised further."""
+"""Failures of this package: caught, counted, logged once a kind, never raised into the caller."""
 
 import logging
 from collections import Counter
@@ -9,9 +9,9 @@ failures: Counter[str] = Counter()
 
 
 class ours:  # noqa: N801  reads as a word at the place of use: with ours("read an event")
-    """Run one step of ours; an `Exception` in it is counted and goes no further.
+    """Runs one step of this package; an `Exception` in it is counted and goes no further.
 
-    `BaseException` (KeyboardInterrupt, task cancellation) passes: it is the application's.
+    Other `BaseException`s (KeyboardInterrupt, task cancellation) are the application's and pass.
     """
 
     __slots__ = ("step",)
@@ -35,7 +35,10 @@ class ours:  # noqa: N801  reads as a word at the place of use: with ours("read 
 
 
 def note(step: str, error: Exception) -> None:
-    """Count a failure of ours and log the first of its kind; for where `ours` costs too much."""
+    """Count a failure of this package, and log the first of its kind.
+
+    `ours` does it too, but enters a context: what runs with every chunk calls this instead.
+    """
     failures[step] += 1
     if failures[step] == 1:
         _log.warning("tallyspan could not %s: %s: %s", step, type(error).__name__, error)

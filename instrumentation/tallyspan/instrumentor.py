@@ -1,4 +1,4 @@
-"""The `opentelemetry_instrumentor` entry point, and the span pipeline where nobody set one up."""
+"""The `opentelemetry_instrumentor` entry point, and a span pipeline where there is none."""
 
 import os
 from collections.abc import Collection
@@ -19,10 +19,10 @@ SCOPE = "tallyspan"
 
 
 class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
-    """Switches the instrumentation on and off; `opentelemetry-instrument` finds it by itself."""
+    """Switches the instrumentation on and off; `opentelemetry-instrument` loads it by itself."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Return nothing: every HTTP library is looked for, none required."""
+        """Return nothing: no HTTP library is required, those that are installed are wrapped."""
         return ()
 
     def _instrument(self, *, tracer_provider: trace.TracerProvider | None = None, **_: Any) -> None:
@@ -42,10 +42,10 @@ class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
 
 
 def pipeline() -> trace.TracerProvider:
-    """Return the application's tracer provider; without one, make it from the OTEL_* variables.
+    """Return the application's tracer provider; without one, a new one by the OTEL_* variables.
 
     The exporter is OTLP over gRPC to localhost:4317 unless OTEL_EXPORTER_OTLP_ENDPOINT and
-    OTEL_EXPORTER_OTLP_PROTOCOL (grpc, http/protobuf) say otherwise.
+    OTEL_EXPORTER_OTLP_PROTOCOL (grpc, http/protobuf) have other values.
     """
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):

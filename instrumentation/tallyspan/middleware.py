@@ -1,7 +1,7 @@
-"""Who a request is for, taken from headers that a trusted caller set: ASGI and WSGI.
+"""Middleware (ASGI, WSGI) that attributes LLM calls to the user in a trusted caller's headers.
 
 An identity header is as good as its sender: a gateway that authenticates users may set it, a
-browser may not. So headers count only from the networks named as trusted.
+browser may not. So headers count only if the caller is in one of the trusted networks.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -22,7 +22,7 @@ _Wsgi = Callable[[_Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class _Identity:
-    """Header names -> attribution fields, from trusted networks only."""
+    """Reads attribution from headers, for callers in trusted networks only."""
 
     def __init__(self, headers: Mapping[str, str], trusted: Iterable[str]) -> None:
         for field in headers.values():
@@ -32,21 +32,21 @@ class _Identity:
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(each) for each in trusted]
 
     def of(self, caller: str, header: Callable[[str], str | None]) -> dict[str, str]:
-        """Return the attribution the caller may state, and states."""
+        """Return the attribution in the caller's headers; none if its network is not trusted."""
         try:
             address = ip_address(caller)
         except ValueError:
             return {}
         if not any(address in network for network in self._networks):
             return {}
-        said = {field: header(name) for name, field in self._fields.items()}
-        return {field: value for field, value in said.items() if value}
+        values = {field: header(name) for name, field in self._fields.items()}
+        return {field: value for field, value in values.items() if value}
 
 
 class AsgiAttribution:
     """ASGI middleware, for example with `headers={"x-user": "user_id"}, trusted=["10.0.0.0/8"]`.
 
-    Raises `ValueError` for an unknown field or a network that is none.
+    Raises `ValueError` for an unknown field or a text that is no network.
     """
 
     def __init__(self, app: _Asgi, *, headers: Mapping[str, str], trusted: Iterable[str]) -> None:
@@ -54,7 +54,7 @@ class AsgiAttribution:
         self._identity = _Identity(headers, trusted)
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Serve the request with the attribution its headers state."""
+        """Serve the request with the attribution in its headers."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -77,25 +77,25 @@ class WsgiAttribution:
         self._identity = _Identity(headers, trusted)
 
     def __call__(self, environ: _Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Serve the request with the attribution its headers state."""
+        """Serve the request with the attribution in its headers."""
 
         def header(name: str) -> str | None:
             value: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
             return value
 
-        found = self._identity.of(environ.get("REMOTE_ADDR", ""), header)
-        if not found:
+        identity = self._identity.of(environ.get("REMOTE_ADDR", ""), header)
+        if not identity:
             return self._app(environ, start_response)
-        return self._attributed(environ, start_response, found)
+        return self._attributed(environ, start_response, identity)
 
     def _attributed(
-        self, environ: _Environ, start_response: Callable[..., Any], found: dict[str, str]
+        self, environ: _Environ, start_response: Callable[..., Any], identity: dict[str, str]
     ) -> Iterator[bytes]:
-        # The server takes the parts one by one in between other work: a context of our own keeps
-        # the attribution to this request.
+        # The server takes the parts one by one and does other work in between: in a context of its
+        # own the attribution holds for this request only.
         context = copy_context()
-        entered = attribution(**found)  # type: ignore[arg-type]  # only text fields are in it
-        context.run(entered.__enter__)
+        scope = attribution(**identity)  # type: ignore[arg-type]  # only text fields are in it
+        context.run(scope.__enter__)
         parts = context.run(self._app, environ, start_response)
         try:
             iterator = context.run(iter, parts)
@@ -105,4 +105,4 @@ class WsgiAttribution:
             close = getattr(parts, "close", None)
             if close is not None:
                 context.run(close)
-            context.run(entered.__exit__, None, None, None)
+            context.run(scope.__exit__, None, None, None)

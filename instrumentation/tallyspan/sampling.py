@@ -1,8 +1,8 @@
-"""LLM spans are exported whatever the application's sampler says: money cannot be sampled.
+"""LLM spans are exported even where the application's sampler drops them: money is not sampled.
 
-A call in a trace that was sampled out gets a span with the very ids it would have had, from a
-second provider that has the application's span processors and samples everything. The application
-sees its own, dropped span as the current one, so nothing else of the trace is exported.
+A call in a dropped trace gets a span with the ids that it would have had, from a second provider
+that has the application's span processors and samples everything. The application's own, dropped
+span is the current one meanwhile, so nothing else of the trace is exported.
 """
 
 from contextvars import ContextVar
@@ -18,7 +18,7 @@ _dropped: ContextVar[Span | None] = ContextVar("tallyspan_dropped", default=None
 
 
 class _IdsOfTheDropped(IdGenerator):
-    """Gives a span the ids of the dropped span that it stands in for."""
+    """Returns the ids of the dropped span that the new span stands in for, else random ones."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
@@ -37,7 +37,7 @@ class _IdsOfTheDropped(IdGenerator):
 
 
 class CallTracer:
-    """Starts the spans of calls; with `is_always_on`, also where the sampler dropped the trace."""
+    """Starts the spans of calls; with `is_always_on`, also where the sampler drops the trace."""
 
     def __init__(
         self, provider: AnyTracerProvider, scope: str, version: str, *, is_always_on: bool
@@ -51,12 +51,13 @@ class CallTracer:
                 id_generator=_IdsOfTheDropped(),
                 shutdown_on_exit=False,  # the processors are the application's to shut down
             )
-            # There is no public way to share processors, and those added later must count too.
+            # There is no public way to share processors, and those that are added later must get
+            # these spans too.
             second._active_span_processor = provider._active_span_processor  # noqa: SLF001
             self._always_on = second.get_tracer(scope, version)
 
     def start(self, name: str, **options: Any) -> tuple[Span, Span]:
-        """Return the span to write to, and the one that is current while the call is made."""
+        """Return the span to write to, and the one to be current while the call is sent."""
         opened = self._tracer.start_span(name, **options)
         if opened.is_recording() or self._always_on is None:
             return opened, opened

@@ -28,13 +28,14 @@ ENDPOINT_ID = "tallyspan.endpoint.id"
 USAGE_SOURCE = "tallyspan.usage.source"
 SERVICE_TIER = "tallyspan.service_tier"
 REPORTED_COST_USD = "tallyspan.cost.reported_usd"
+# `<trace id>-<span id>` of another span that is this same call.
 CALL_ID = "tallyspan.call.id"
-"""`<trace id>-<span id>` of another span that is this same call."""
+# Kind of a model call inside the answer of another: advisor_message, compaction, image_gen.
 CALL_PART = "tallyspan.call.part"
-"""Kind of a model call inside the answer of another: advisor_message, compaction, image_gen."""
 UNITS_PREFIX = "tallyspan.units."
 TAG_PREFIX = "tallyspan.tag."
 
+# Field of `Usage` -> attribute that carries it.
 USAGE_ATTRIBUTES: dict[str, str] = {
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
@@ -48,4 +49,3 @@ USAGE_ATTRIBUTES: dict[str, str] = {
     "input_image_tokens": "gen_ai.usage.image.input_tokens",
     "output_image_tokens": "gen_ai.usage.image.output_tokens",
 }
-"""Field of `Usage` -> attribute that carries it."""

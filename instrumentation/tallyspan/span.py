@@ -1,7 +1,9 @@
 """An exchange as one CLIENT span: opened with the request, closed when the body is over."""
 
+from typing import NamedTuple
+
 from opentelemetry import context, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from tallyspan import semconv
@@ -9,9 +11,12 @@ from tallyspan.answer import Answer, Part
 from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
-_BOOKED = {"provider", "estimated"}
+# Operations billed by the tokens of their text.
 CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
 
+_SOURCES_WITH_USAGE = {"provider", "estimated"}
+
+# If another instrumentation's span has these, they stay: it knows them better than we do.
 _THEIRS = {
     semconv.OPERATION,
     semconv.PROVIDER,
@@ -41,6 +46,34 @@ Attributes = dict[str, AttributeValue]
 _COUNT_NAMES = tuple(semconv.USAGE_ATTRIBUTES[field] for field in TOKEN_FIELDS)
 
 
+class OpenSpan(NamedTuple):
+    """State of the span that a call has from the start: ours, or another instrumentation's.
+
+    `has_usage`: we have written the usage of a call into it. `is_completed`: of this very call.
+    """
+
+    ids: SpanContext
+    is_ours: bool
+    is_recording: bool = True
+    has_usage: bool = False
+    is_completed: bool = False
+
+
+def observe(span: Span | None, *, is_ours: bool, is_completed: bool) -> OpenSpan | None:
+    """Return the state that the span is in now; None if there is none."""
+    if span is None:
+        return None
+    if is_ours:
+        return OpenSpan(span.get_span_context(), is_ours=True)
+    return OpenSpan(
+        span.get_span_context(),
+        is_ours=False,
+        is_recording=span.is_recording(),
+        has_usage=has_usage(span),
+        is_completed=is_completed,
+    )
+
+
 def open_call_span(model: str) -> Span | None:
     """Return the current span if another instrumentation opened it for this very call.
 
@@ -61,10 +94,10 @@ def open_call_span(model: str) -> Span | None:
 def has_usage(span: Span) -> bool:
     """Whether we have written a call's usage into another's span: a second call there is its own.
 
-    One span may be around several requests, as where an SDK calls the tools that a model asks for.
+    One span may be around several requests, as where an SDK calls the tools that a model wants.
     """
     attributes = getattr(span, "attributes", None) or {}
-    return attributes.get(semconv.USAGE_SOURCE) in _BOOKED
+    return attributes.get(semconv.USAGE_SOURCE) in _SOURCES_WITH_USAGE
 
 
 def start(
@@ -90,34 +123,33 @@ def start_in(
         context.detach(token)
 
 
-def call_id(span: Span) -> str:
-    """Return how other spans name the call of this one: `<trace id>-<span id>`."""
-    ids = span.get_span_context()
+def call_id(ids: SpanContext) -> str:
+    """Return how other spans name the call of the span with these ids: `<trace id>-<span id>`."""
     return f"{ids.trace_id:032x}-{ids.span_id:016x}"
 
 
 def describe(answer: Answer, usage_source: str) -> Attributes:
-    """Return the attributes of what the answer said."""
-    said: Attributes = {semconv.USAGE_SOURCE: usage_source}
+    """Return the attributes that the answer has a value for."""
+    attributes: Attributes = {semconv.USAGE_SOURCE: usage_source}
     if answer.model:
-        said[semconv.RESPONSE_MODEL] = answer.model
+        attributes[semconv.RESPONSE_MODEL] = answer.model
     if answer.response_id:
-        said[semconv.RESPONSE_ID] = answer.response_id
+        attributes[semconv.RESPONSE_ID] = answer.response_id
     if answer.finish_reasons:
-        said[semconv.FINISH_REASONS] = answer.finish_reasons
+        attributes[semconv.FINISH_REASONS] = answer.finish_reasons
     if answer.service_tier:
-        said[semconv.SERVICE_TIER] = answer.service_tier
+        attributes[semconv.SERVICE_TIER] = answer.service_tier
     if answer.reported_cost_usd:
-        said[semconv.REPORTED_COST_USD] = answer.reported_cost_usd
+        attributes[semconv.REPORTED_COST_USD] = answer.reported_cost_usd
     if answer.usage is not None:
-        said.update(counts(answer.usage))
-    for unit, billed in answer.units.items():
-        said[semconv.UNITS_PREFIX + unit] = billed
-    return said
+        attributes.update(counts(answer.usage))
+    for unit, amount in answer.units.items():
+        attributes[semconv.UNITS_PREFIX + unit] = amount
+    return attributes
 
 
 def counts(usage: Usage) -> Attributes:
-    """Return the attributes of the counts that were stated."""
+    """Return the attributes of the counts that the provider sent."""
     return {
         name: tokens
         for name, tokens in zip(_COUNT_NAMES, counts_of(usage), strict=True)
@@ -127,21 +159,21 @@ def counts(usage: Usage) -> Attributes:
 
 def of_part(part: Part, call: Attributes) -> Attributes:
     """Return the attributes of a model call inside the answer of the call with these attributes."""
-    said = {
+    attributes = {
         key: value
         for key, value in call.items()
         if key in _SHARED_WITH_PARTS or key.startswith(semconv.TAG_PREFIX)
     }
-    said[semconv.REQUEST_MODEL] = part.model or str(
+    attributes[semconv.REQUEST_MODEL] = part.model or str(
         call.get(semconv.RESPONSE_MODEL) or call.get(semconv.REQUEST_MODEL, "")
     )
-    said[semconv.CALL_PART] = part.kind
-    said[semconv.USAGE_SOURCE] = "provider"
-    return said | counts(part.usage)
+    attributes[semconv.CALL_PART] = part.kind
+    attributes[semconv.USAGE_SOURCE] = "provider"
+    return attributes | counts(part.usage)
 
 
 def close(span: Span, attributes: Attributes, error_type: str, end_time_ns: int) -> None:
-    """Write the attributes, say whether it failed, and end the span at the time given."""
+    """Write the attributes and the error, if there is one, and end the span at that time."""
     span.set_attributes(attributes)
     if error_type:
         span.set_attribute(semconv.ERROR_TYPE, error_type)
@@ -150,10 +182,10 @@ def close(span: Span, attributes: Attributes, error_type: str, end_time_ns: int)
 
 
 def complete(span: Span, attributes: Attributes) -> None:
-    """Give another instrumentation's span what it lacks; ending it stays its own affair.
+    """Add to another instrumentation's span what it lacks, and leave ending it to its owner.
 
-    What it says of the operation and of people stays; what the provider said is written anew, for
-    an earlier attempt of the same call may have left its own.
+    Its operation and people stay; what comes from the provider is written anew, for an earlier
+    attempt of the same call may have left its own.
     """
     present = getattr(span, "attributes", None) or {}
     span.set_attributes(

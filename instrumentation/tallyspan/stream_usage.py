@@ -11,7 +11,7 @@ import re
 
 from tallyspan.answer import mapping
 from tallyspan.endpoints import Endpoint
-from tallyspan.framing.lines import EVENT_LIMIT
+from tallyspan.framing.lines import MAX_EVENT_BYTES
 from tallyspan.guard import note
 
 VARIABLE = "TALLYSPAN_INCLUDE_STREAM_USAGE"
@@ -47,7 +47,7 @@ def asking(endpoint: Endpoint, body: bytes) -> bytes | None:
 class HiddenUsage:
     """Takes the usage event off a stream of server-sent events; all other bytes stay as they are.
 
-    A part of an event is held back until its end has come, at most `EVENT_LIMIT` bytes.
+    A part of an event is held back until its end has come, at most `MAX_EVENT_BYTES`.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class HiddenUsage:
             if not _is_usage_alone(event):
                 passed.append(event)
         self._held = held[start:]
-        if len(self._held) > EVENT_LIMIT:
+        if len(self._held) > MAX_EVENT_BYTES:
             passed.append(self.end())
         return b"".join(passed)
 

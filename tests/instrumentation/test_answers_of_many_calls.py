@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tallyspan
 from tallyspan import semconv
-from tallyspan.background import REMEMBERED_LIMIT, Background
+from tallyspan.background import MAX_REMEMBERED, Background
 from tallyspan.estimate import estimator
 
 MESSAGES = "https://api.anthropic.com/v1/messages"
@@ -187,7 +187,7 @@ def test_another_process_may_have_asked_for_what_is_retrieved(
 
 def test_what_is_remembered_is_bounded() -> None:
     background = Background()
-    for number in range(REMEMBERED_LIMIT + 1):
+    for number in range(MAX_REMEMBERED + 1):
         background.defer(str(number), {"number": number})
 
     assert background.book("1") == {"number": 1}

@@ -92,7 +92,7 @@ def spans_of(
     opened = begin(tracer, exchange["method"], address, body)
     if opened is None:
         return []
-    opened.answered(exchange["status"], exchange["response_headers"])
+    opened.read_headers(exchange["status"], exchange["response_headers"])
     packed = exchange.get("response_body_base64")
     answer = base64.b64decode(packed) if packed else (exchange.get("response_body") or "").encode()
     for start in range(0, len(answer), 997):

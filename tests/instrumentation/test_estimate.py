@@ -138,6 +138,6 @@ def cut_stream(provider: TracerProvider) -> None:
     url = ("https", "api.openai.com", None, "/v1/chat/completions")
     opened = begin(tracer, "POST", url, b'{"model":"gpt-5-mini","stream":true,"messages":[]}')
     assert opened is not None
-    opened.answered(200, {"content-type": "text/event-stream"})
+    opened.read_headers(200, {"content-type": "text/event-stream"})
     opened.feed(b'data: {"id":"c1","choices":[]}\n\n')
     opened.end()

@@ -53,7 +53,7 @@ def attributes(exchange: Exchange) -> dict[str, Any]:
 
 def replayed(recording: Recording, size: int) -> dict[str, Any]:
     exchange = open_exchange(recording.url, json.dumps(recording.request_body).encode())
-    exchange.answered(recording.status, recording.response_headers)
+    exchange.read_headers(recording.status, recording.response_headers)
     body = recording.response_body.encode()
     for start in range(0, len(body), size):
         exchange.feed(body[start : start + size])
@@ -88,7 +88,7 @@ def test_the_span_does_not_depend_on_where_the_network_cuts(
 
 def test_a_compressed_body_is_read_as_well() -> None:
     exchange = open_exchange("https://api.openai.com/v1/chat/completions", b'{"model":"m"}')
-    exchange.answered(200, {"content-type": "application/json", "content-encoding": "gzip"})
+    exchange.read_headers(200, {"content-type": "application/json", "content-encoding": "gzip"})
     packed = gzip.compress(b'{"usage":{"prompt_tokens":7,"completion_tokens":3}}')
     for start in range(len(packed)):
         exchange.feed(packed[start : start + 1])
@@ -111,7 +111,7 @@ def test_a_compressed_body_is_read_as_well() -> None:
 @pytest.mark.parametrize("status", [200, 302, 503])
 def test_a_senseless_answer_is_a_call_of_unknown_usage(body: bytes, status: int) -> None:
     exchange = open_exchange("https://api.openai.com/v1/chat/completions", b'{"model":"m"}')
-    exchange.answered(status, {"content-type": "application/json"})
+    exchange.read_headers(status, {"content-type": "application/json"})
     exchange.feed(body)
     said = attributes(exchange)
     guard.failures.clear()
@@ -158,7 +158,7 @@ def test_a_cut_stream_keeps_what_was_said_and_estimates_the_rest() -> None:
         exchange = open_exchange(
             "https://api.anthropic.com/v1/messages", b'{"model":"claude","stream":true}'
         )
-        exchange.answered(200, {"content-type": "text/event-stream"})
+        exchange.read_headers(200, {"content-type": "text/event-stream"})
         exchange.feed(body)
         said = attributes(exchange)
         assert said["gen_ai.usage.input_tokens"] == 15

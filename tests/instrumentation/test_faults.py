@@ -15,14 +15,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tallyspan
 from llm_server import ANSWER, STREAM, serving
-from tallyspan import body, endpoints, exchange, request, span, stream_usage
+from tallyspan import body, ending, endpoints, exchange, request, span, stream_usage
 from tallyspan.framing import encoding, lines, whole
 from tallyspan.guard import failures
 from tallyspan.providers import openai_chat
 
-MODULES = (endpoints, request, span, openai_chat, encoding, lines, whole, stream_usage)
-CORE = ((exchange.Exchange, ("_describe_request", "answered", "_finish", "_write", "_lacks_usage", "scope")),
-        (body.Body, ("open", "_read_noted", "_read", "end")))  # fmt: skip
+MODULES = (ending, endpoints, request, span, openai_chat, encoding, lines, whole, stream_usage)
+CORE = ((exchange.Exchange, ("_describe_request", "read_headers", "_facts", "_write", "scope")),
+        (body.Body, ("open", "_read_batch", "_read", "end")))  # fmt: skip
 BODY = {"model": "gpt-5-mini", "messages": []}
 
 

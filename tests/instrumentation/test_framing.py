@@ -102,7 +102,7 @@ def test_of_growing_counts_the_last_at_hand_is_read_and_of_reasons_every_one(
 
 
 def test_the_event_after_one_that_is_too_large_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallyspan.framing.lines.EVENT_LIMIT", 1000)
+    monkeypatch.setattr("tallyspan.framing.lines.MAX_EVENT_BYTES", 1000)
     framing = server_sent_events(ANY)
     chunks = [b'data: {"id":1}\n\ndata: {"usage":"', *[b"x" * 100] * 50]
 
@@ -126,7 +126,7 @@ def test_any_bytes_pass_without_an_exception(body: bytes, places: list[int]) -> 
 
 
 def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallyspan.framing.lines.EVENT_LIMIT", 1000)
+    monkeypatch.setattr("tallyspan.framing.lines.MAX_EVENT_BYTES", 1000)
     framing = server_sent_events(ANY)
     for _ in range(100):
         framing.feed(b"x" * 100)

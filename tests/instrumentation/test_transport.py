@@ -188,7 +188,7 @@ def test_the_requests_own_user_counts_when_nobody_else_says(spans: InMemorySpanE
 
 
 @pytest.mark.parametrize(
-    "step", ["begin", "Exchange.answered", "Exchange._finish", "Exchange._write"]
+    "step", ["begin", "Exchange.read_headers", "Exchange._facts", "Exchange._write"]
 )
 def test_a_fault_of_ours_stays_ours(
     step: str,
@@ -302,7 +302,7 @@ def test_a_second_call_inside_anothers_span_is_a_call_of_its_own(
         for answer in answers:
             made = exchange.begin(tracer, "POST", url, json.dumps(BODY).encode())
             assert made is not None
-            made.answered(200, {"content-type": "application/json"})
+            made.read_headers(200, {"content-type": "application/json"})
             made.feed(json.dumps(answer).encode())
             calls.append(made)
             if not is_parallel:

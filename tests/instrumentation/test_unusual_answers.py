@@ -79,7 +79,7 @@ def read(
 ) -> dict[str, Any]:
     exchange = begin(CallTracer(provider, "test", "0", is_always_on=False), "POST", OPENAI, ASKED)
     assert exchange is not None
-    exchange.answered(200, headers)
+    exchange.read_headers(200, headers)
     for start in range(0, len(body), size):
         exchange.feed(body[start : start + size])
     exchange.end()

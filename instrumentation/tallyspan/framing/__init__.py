@@ -1,4 +1,4 @@
-"""Bytes in any cut -> whole JSON texts worth parsing. No I/O, so sync and async share them."""
+"""Bytes, however the network cuts them -> whole JSON texts worth parsing. No I/O."""
 
 import re
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """Which events of a stream are worth parsing, by what stands in their bytes.
+    """Which events of a stream are worth parsing, by the bytes in them.
 
-    Most events cannot carry usage. `needles`: an event with one of these is read. `odd_needles` are
-    looked for too if the first event has unusual white space around its colons: one program writes
-    all events of a stream, and each needle costs a search. `latest`: of the events at hand in which
-    this pattern finds a count only the last is read, for each says what all before it said;
-    `latest_needle` is a part of whatever the pattern finds. An event read without need costs time
+    Most events cannot carry usage. `needles`: an event with one of these is read. `odd_needles`:
+    these too, if the first event has unusual white space around its colons (one program writes all
+    events of a stream, and each needle costs a search). `latest`: of the events at hand that match
+    this pattern only the last is read, for each repeats the counts of those before it;
+    `latest_needle`: bytes that are part of every match. Reading an event without need costs time
     and changes nothing.
     """
 
@@ -23,12 +23,12 @@ class Interest:
     odd_needles: tuple[bytes, ...] = ()
 
     def needles_by(self, first_event: bytes) -> tuple[bytes, ...]:
-        """Return what to look for in the stream that begins with this event."""
+        """Return the needles for the stream that begins with this event."""
         is_odd = _ODD_COLON.search(first_event) is not None
         return (*self.needles, *self.odd_needles) if is_odd else self.needles
 
     def is_in(self, data: bytes) -> bool:
-        """Whether the event is to be read whatever comes after it."""
+        """Whether the event is to be read, even if later ones are too."""
         return any(needle in data for needle in (*self.needles, *self.odd_needles))
 
 
@@ -49,7 +49,7 @@ def spelled_oddly(key: str) -> tuple[bytes, ...]:
 
 
 class Framing(Protocol):
-    """Cuts a body into the JSON texts that may say something about usage."""
+    """Cuts a body into its JSON texts, and returns those that may carry usage."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the texts they complete."""
@@ -60,5 +60,5 @@ class Framing(Protocol):
         ...
 
     def anew(self) -> "Framing":
-        """Return one of the same kind that finds every event interesting."""
+        """Return a new one of the same kind, for which every event is of interest."""
         ...

@@ -2,7 +2,7 @@
 
 A frame is: total length, length of the headers, checksum of these two (4 bytes each, big-endian),
 headers, payload, checksum. A header is: length of its name, name, type (7: text), length of the
-value (2 bytes), value. Source: AWS, "Event stream encoding". Checksums are the SDK's affair.
+value (2 bytes), value. Source: AWS, "Event stream encoding". Checksums are left to the SDK.
 """
 
 import json
@@ -12,8 +12,8 @@ import struct
 from tallyspan.framing import EVERYTHING, Interest
 
 PRELUDE = struct.Struct(">III")
-FRAME_LIMIT = 32 << 20
-"""Bytes of a frame that are kept; a larger one can only be garbage, and ends the reading."""
+# A larger frame can only be garbage, and ends the reading.
+MAX_FRAME_BYTES = 32 << 20
 _CHECKSUM = 4
 _FAILURE = re.compile(rb":(?:exception-type|error-code)\x07(..)", re.DOTALL)
 
@@ -31,11 +31,11 @@ class AwsEventStream:
         if self._is_garbage:
             return []
         self._rest += chunk
-        found: list[bytes] = []
+        payloads: list[bytes] = []
         start = 0
         while start + PRELUDE.size <= len(self._rest):
             total, headers, _ = PRELUDE.unpack_from(self._rest, start)
-            if not PRELUDE.size + headers + _CHECKSUM <= total <= FRAME_LIMIT:
+            if not PRELUDE.size + headers + _CHECKSUM <= total <= MAX_FRAME_BYTES:
                 self._is_garbage = True
                 start = len(self._rest)
                 break
@@ -45,25 +45,25 @@ class AwsEventStream:
             payload = bytes(self._rest[payload_start : start + total - _CHECKSUM])
             failure = _failure(bytes(self._rest[start + PRELUDE.size : payload_start]))
             if failure:
-                found.append(json.dumps({"failed": failure}).encode())
+                payloads.append(json.dumps({"failed": failure}).encode())
             elif self._interest.is_in(payload):
-                found.append(payload)
+                payloads.append(payload)
             start += total
         del self._rest[:start]
-        return found
+        return payloads
 
     def end(self) -> list[bytes]:
-        """Return nothing: half a frame says nothing."""
+        """Return nothing: half a frame cannot be read."""
         return []
 
     def anew(self) -> "AwsEventStream":
-        """Return one that finds every payload interesting."""
+        """Return a new one, for which every payload is of interest."""
         return AwsEventStream(EVERYTHING)
 
 
 def _failure(headers: bytes) -> str:
-    """Return the name of the exception that the headers say; empty: none."""
-    named = _FAILURE.search(headers)
-    if named is None:
+    """Return the name of the exception in the headers; empty: none."""
+    match = _FAILURE.search(headers)
+    if match is None:
         return ""
-    return headers[named.end() : named.end() + int.from_bytes(named[1])].decode("utf-8", "replace")
+    return headers[match.end() : match.end() + int.from_bytes(match[1])].decode("utf-8", "replace")

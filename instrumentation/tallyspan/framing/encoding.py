@@ -1,4 +1,4 @@
-"""Content codings taken off a copy of the bytes; the application's own stay as they came."""
+"""Decoders of content codings, for our copy of a body; the application's bytes are untouched."""
 
 import struct
 import zlib
@@ -20,12 +20,13 @@ class UnreadableCodingError(Exception):
 def decoder(coding: str) -> Decoder | None:
     """Return an incremental decoder; None: the bytes are plain.
 
-    Several codings, as `deflate, gzip`, come off in the reverse of their order. br and zstd need
-    the packages that the HTTP client needs for them as well; a client without them does not ask
-    for these codings. Raises `UnreadableCodingError` if it got one all the same.
+    Several codings, as in `deflate, gzip`, are decoded in reverse order. br and zstd need the same
+    packages as the HTTP client does; a client without them does not accept these codings. Raises
+    `UnreadableCodingError` if a body has one all the same.
     """
-    found = [made for each in reversed(coding.split(",")) if (made := _decoder(each)) is not None]
-    return reduce(_then, found) if found else None
+    decoders = [_decoder(each) for each in reversed(coding.split(","))]
+    needed = [decode for decode in decoders if decode is not None]
+    return reduce(_then, needed) if needed else None
 
 
 def _then(first: Decoder, second: Decoder) -> Decoder:
@@ -49,15 +50,17 @@ def _decoder(coding: str) -> Decoder | None:
 
 
 class Gzip:
-    """gzip, of one member or several; what stands behind the last is no gzip and is let go."""
+    """Decodes gzip of one member or several; other bytes behind the last member are dropped.
+
+    `_rest`: bytes behind a member that may be the beginning of another.
+    """
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP)
         self._rest = b""
-        """The bytes behind a member, as long as they may be the beginning of another."""
 
     def decompress(self, packed: bytes) -> bytes:
-        """Take the next bytes; return what they add to the plain ones."""
+        """Take the next packed bytes; return the plain bytes that they complete."""
         plain = []
         while packed:
             if self._member.eof:
@@ -72,14 +75,14 @@ class Gzip:
 
 
 class Deflate:
-    """deflate in its zlib wrapping, or bare, as some servers send it."""
+    """Decodes deflate in its zlib wrapping, or bare, as some servers send it."""
 
     def __init__(self) -> None:
         self._stream: Decoder | None = None
         self._head = b""
 
     def decompress(self, packed: bytes) -> bytes:
-        """Take the next bytes; return what they add to the plain ones."""
+        """Take the next packed bytes; return the plain bytes that they complete."""
         if self._stream is None:
             packed = self._head + packed
             if len(packed) < _ZLIB_HEADER.size:
@@ -99,8 +102,8 @@ def _brotli() -> Decoder:
             package = import_module(name)
         except ImportError:
             continue
-        made = package.Decompressor()
-        return cast("Decoder", getattr(made, "process", None) or made.decompress)
+        unpacker = package.Decompressor()
+        return cast("Decoder", getattr(unpacker, "process", None) or unpacker.decompress)
     raise UnreadableCodingError("br")
 
 

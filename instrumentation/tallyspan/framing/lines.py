@@ -3,8 +3,8 @@
 Source: WHATWG HTML, "Server-sent events": lines end with LF, CRLF or CR; `data:` lines of one event
 join with LF; a line that starts with a colon is a comment; a blank line ends the event.
 
-A stream is not cut into its lines. What is worth reading is looked for in all bytes at hand, and
-only the events around what was found are taken apart.
+A stream is not cut into its lines. Needles (see `Interest`) are searched for in all bytes at hand,
+and only the events around the matches are taken apart.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 from tallyspan.framing import EVERYTHING, Interest
 
-EVENT_LIMIT = 32 << 20
-"""Bytes of one event that are kept; a larger one is passed over, never buffered without end."""
+# A larger event is skipped, never buffered without end.
+MAX_EVENT_BYTES = 32 << 20
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SEAM = 3
-"""Bytes of a border that the chunk before may have had."""
+# The longest border has 4 bytes: so many of them may be at the end of the chunk before.
+_SEAM_BYTES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How a kind of stream is laid out.
 
-    `borders` end an event wherever they stand, so what is between two of them are whole events; the
-    first one alone is in streams without a carriage return. `texts` takes such a part to its JSON
-    objects.
+    `borders`: byte strings that end an event wherever they are; a stream without carriage returns
+    has the first one only. `texts` returns the JSON objects of a part between two borders, which
+    holds whole events.
     """
 
     borders: tuple[bytes, ...]
@@ -34,7 +34,11 @@ class Layout:
 
 
 class Events:
-    """Returns the first event of a stream and those of interest, however the network cuts."""
+    """Returns the first event of a stream and those of interest, however the network cuts.
+
+    `_held`: chunks of an event that is not complete. `_seam`: their last bytes. `_needles`: what to
+    search for; empty before the first event.
+    """
 
     def __init__(self, layout: Layout, interest: Interest) -> None:
         self._layout = layout
@@ -42,12 +46,11 @@ class Events:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._seam = b""
-        self._is_passing_over = False
+        self._is_skipping = False
         self._needles: tuple[bytes, ...] = ()
-        """What is looked for; nothing before the first event."""
 
     def anew(self) -> "Events":
-        """Return one that finds every event interesting."""
+        """Return a new one, for which every event is of interest."""
         return Events(self._layout, EVERYTHING)
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -56,36 +59,36 @@ class Events:
         if end <= 0:
             self._hold(chunk)
             return []
-        whole = self._taken(chunk[:end])
+        whole = self._complete(chunk[:end])
         self._hold(chunk[end:])
-        return self._found(whole)
+        return self._texts(whole)
 
     def end(self) -> list[bytes]:
-        """Return the texts of what is left, though nothing ended it."""
-        return self._found(self._taken(b""))
+        """Return the texts of what is left, though no border ended it."""
+        return self._texts(self._complete(b""))
 
     def _hold(self, chunk: bytes) -> None:
         if not chunk:
             return
-        self._seam = (self._seam + chunk[-_SEAM:])[-_SEAM:]
+        self._seam = (self._seam + chunk[-_SEAM_BYTES:])[-_SEAM_BYTES:]
         self._held_bytes += len(chunk)
-        if self._held_bytes > EVENT_LIMIT:
-            self._held, self._is_passing_over = [], True
+        if self._held_bytes > MAX_EVENT_BYTES:
+            self._held, self._is_skipping = [], True
         else:
             self._held.append(chunk)
 
-    def _taken(self, chunk: bytes) -> bytes:
-        if self._is_passing_over:
+    def _complete(self, chunk: bytes) -> bytes:
+        if self._is_skipping:
             rest = self._seam + chunk
             whole = rest[_next(rest, 0, self._layout.borders) :]
         else:
             whole = b"".join([*self._held, chunk]) if self._held else chunk
         self._held, self._held_bytes, self._seam = [], 0, b""
-        self._is_passing_over = False
+        self._is_skipping = False
         return whole
 
     def _border_in_seam(self, chunk: bytes) -> int:
-        return self._last_border(self._seam + chunk[:_SEAM]) - len(self._seam)
+        return self._last_border(self._seam + chunk[:_SEAM_BYTES]) - len(self._seam)
 
     def _last_border(self, body: bytes) -> int:
         for border in self._layout.borders:
@@ -94,21 +97,22 @@ class Events:
                 return place + len(border)
         return 0
 
-    def _found(self, whole: bytes) -> list[bytes]:
+    def _texts(self, whole: bytes) -> list[bytes]:
+        """Return the texts of the first event and of those of interest in the whole events."""
         borders = self._layout.borders if b"\r" in whole else self._layout.borders[:1]
-        found: list[bytes] = []
+        result: list[bytes] = []
         start = 0
         while not self._needles and start < len(whole):
             stop = _next(whole, start, borders)
             texts = self._layout.texts(whole[start:stop].removeprefix(_BYTE_ORDER_MARK))
             if texts:
                 self._needles = self._interest.needles_by(texts[0])
-                found = [texts[0], *filter(self._interest.is_in, texts[1:])]
+                result = [texts[0], *filter(self._interest.is_in, texts[1:])]
             start = stop
         for part, is_latest in _parts(whole, start, borders, self._needles, self._interest):
             texts = self._layout.texts(part)
-            found += texts if is_latest else filter(self._interest.is_in, texts)
-        return found
+            result += texts if is_latest else filter(self._interest.is_in, texts)
+        return result
 
 
 def _parts(
@@ -118,9 +122,9 @@ def _parts(
     needles: tuple[bytes, ...],
     interest: Interest,
 ) -> Iterator[tuple[bytes, bool]]:
-    """Yield what is of interest with the events around it, in order; whether it is the latest."""
-    found: dict[int, tuple[int, bool]] = {}
-    # Backwards: for bytes that are not there, rfind is four times as fast as find.
+    """Yield the events around each match, in order, and whether it is the match of `latest`."""
+    matches: dict[int, tuple[int, bool]] = {}
+    # Backwards, for most needles are absent, which `rfind` is quicker to see than `find`.
     places = dict.fromkeys(needles, len(whole))
     stop = len(whole)
     while stop > start:
@@ -131,15 +135,15 @@ def _parts(
         if place < 0:
             break
         stop = _last(whole, start, place, borders)
-        found[stop] = (_next(whole, place, borders), False)
+        matches[stop] = (_next(whole, place, borders), False)
     place = len(whole)
     while interest.latest and (place := whole.rfind(interest.latest_needle, start, place)) >= 0:
         first, last = _last(whole, start, place, borders), _next(whole, place, borders)
         if interest.latest.search(whole, first, last):
-            found[first] = (last, True)
+            matches[first] = (last, True)
             break
         place = first
-    for first, (last, is_latest) in sorted(found.items()):
+    for first, (last, is_latest) in sorted(matches.items()):
         yield whole[first:last], is_latest
 
 
@@ -163,14 +167,14 @@ def _next(body: bytes, start: int, borders: tuple[bytes, ...]) -> int:
 
 
 def _data(part: bytes) -> list[bytes]:
-    found, data = [], []
+    events, data = [], []
     for line in [*part.splitlines(), b""]:
         if line.startswith(b"data:"):
             data.append(line[6:] if line.startswith(b"data: ") else line[5:])
         elif not line and data:
-            found.append(b"\n".join(data))
+            events.append(b"\n".join(data))
             data = []
-    return [text for text in found if text.lstrip().startswith(b"{")]
+    return [text for text in events if text.lstrip().startswith(b"{")]
 
 
 def _objects(part: bytes) -> list[bytes]:

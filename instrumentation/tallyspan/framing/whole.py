@@ -1,6 +1,6 @@
-"""A body that is one JSON text; Gemini streams an array of answers without `alt=sse`.
+"""A body that is one JSON text, which may be an array: Gemini streams one without `alt=sse`.
 
-A stream behind a gateway that lost its content type is found by what it looks like.
+A stream whose content type was lost in a gateway is recognised by its first bytes.
 """
 
 import re
@@ -8,28 +8,28 @@ import re
 from tallyspan.framing import EVERYTHING, Interest
 from tallyspan.framing.lines import json_lines, server_sent_events
 
-BODY_LIMIT = 64 << 20
-"""Bytes of a JSON body that are kept for reading its usage; what is larger is not read."""
+# Of a body that is kept until its end; a larger one is not read.
+MAX_BODY_BYTES = 64 << 20
+# A body of this size is thinned, for parsing its vectors would take the caller's time.
+LARGE_BODY_BYTES = 64 << 10
 
-LARGE_BODY = 64 << 10
-"""Bytes from which a body is thinned: parsing vectors would take the caller's time."""
 _VECTOR = re.compile(rb"\[[-+0-9eE.,\s]{256,}\]")
 _LOOKS_LIKE_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
 _PACKED = re.compile(rb'"[A-Za-z0-9+/_=-]{4096,}"')
 
 
 def thinned(body: bytes) -> bytes:
-    """Return the JSON text without long vectors and base64 strings: they say nothing of usage."""
-    if len(body) < LARGE_BODY:
+    """Return the JSON text without long vectors and base64 strings, which carry no usage."""
+    if len(body) < LARGE_BODY_BYTES:
         return body
     return _PACKED.sub(b'""', _VECTOR.sub(b"[]", body))
 
 
 class Unread:
-    """Sound, pictures and the like: nothing to read, nothing kept."""
+    """For sound, pictures and the like: nothing is read, nothing kept."""
 
     def feed(self, chunk: bytes) -> list[bytes]:  # noqa: ARG002  the protocol's
-        """Let the bytes pass."""
+        """Return nothing, whatever the bytes."""
         return []
 
     def anew(self) -> "Unread":
@@ -42,7 +42,7 @@ class Unread:
 
 
 class Whole:
-    """Keeps references to the chunks as they pass and joins them when the body is over."""
+    """Keeps references to the chunks, and joins them when the body is over."""
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
@@ -50,20 +50,20 @@ class Whole:
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes; nothing is whole before the end."""
+        """Take the next bytes; return nothing before the end."""
         self._size += len(chunk)
-        if self._size <= BODY_LIMIT:
+        if self._size <= MAX_BODY_BYTES:
             self._chunks.append(chunk)
         else:
             self._chunks.clear()
         return []
 
     def anew(self) -> "Whole":
-        """Return one that finds every event interesting, should there be several."""
+        """Return a new one; if the body is a stream after all, every event is of interest."""
         return Whole(EVERYTHING)
 
     def end(self) -> list[bytes]:
-        """Return the body, or what is of interest in it if it is a stream after all."""
+        """Return the body, or the events of interest if it is a stream after all."""
         body = b"".join(self._chunks).strip()
         if _LOOKS_LIKE_EVENTS.match(body):
             events = server_sent_events(self._interest)

@@ -1,8 +1,8 @@
 """Where calls leave the process: an adapter for each HTTP library, wrapped when it is imported.
 
 httpx and httpx2 have one adapter; requests and botocore send through urllib3, which has the second;
-aiohttp has the third. A call that passes two of them (an httpx client over aiohttp) is seen once:
-what an adapter sends, the ones below leave alone.
+aiohttp has the third. A call that passes two of them (an httpx client over aiohttp) is recorded by
+the upper one: those below leave alone what an adapter sends.
 """
 
 import sys
@@ -25,7 +25,7 @@ class Adapter(Protocol):
         ...
 
     def unwrap(self, module: ModuleType) -> None:
-        """Put back what was there."""
+        """Put back the library's own methods."""
         ...
 
 
@@ -35,10 +35,10 @@ ADAPTERS: dict[str, Adapter] = {
     "urllib3": urllib3,
     "aiohttp": aiohttp,
 }
+# Library to wrap -> where its calls go; empty: switched off.
 _tracers: dict[str, CallTracer] = {}
-"""Library to wrap -> where its calls go; empty: switched off."""
+# Libraries with a hook for when they are imported; a hook cannot be removed.
 _awaited: set[str] = set()
-"""Libraries with a hook for when they are imported; a hook cannot be taken back."""
 
 
 def instrument(tracer: CallTracer) -> None:

@@ -1,9 +1,9 @@
-"""aiohttp: `ClientSession._request`, and a stand-in for the stream its answer is read from.
+"""aiohttp: `ClientSession._request`, and a stand-in for the stream that its answer is read from.
 
 The private method is the one every request of a session goes through (get, post, ws excepted).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -40,10 +40,9 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
             headers = {name.lower(): value for name, value in response.headers.items()}
             if session.auto_decompress:
                 headers.pop("content-encoding", None)
-            exchange.answered(response.status, headers)
-            content = _Tap(response.content, exchange)
-            hidden = exchange.hidden
-            response.content = content if hidden is None else hiding(content, hidden)
+            exchange.read_headers(response.status, headers)
+            tap = hiding if exchange.hides_usage else _Tap
+            response.content = tap(response.content, exchange)
         return response
 
     return send
@@ -63,7 +62,7 @@ def _begin(tracer: CallTracer, session: Any, args: Any, kwargs: Any) -> Exchange
 
 
 def _body(session: Any, kwargs: Any) -> bytes | None:
-    """Return the request's body; None if it is made while it is sent."""
+    """Return the request's body; None if it is produced while it is sent."""
     body = kwargs.get("data")
     if kwargs.get("json") is not None:
         serialise = getattr(session, "_json_serialize_bytes", None) or session.json_serialize
@@ -86,7 +85,7 @@ def _asking(exchange: Exchange, kwargs: Any) -> Any:
         headers["Accept-Encoding"] = "identity"  # what is packed cannot be taken off
         if kwargs.get("json") is not None:
             headers.setdefault("Content-Type", "application/json")
-        # Of text and bytes aiohttp makes different content types.
+        # aiohttp sends text with another content type than bytes.
         data = body.decode() if isinstance(kwargs.get("data"), str) else body
         return {**kwargs, "json": None, "data": data, "headers": headers}
     return kwargs
@@ -100,39 +99,32 @@ class _Tap(wrapt.ObjectProxy[Any]):
         self._self_exchange = exchange
 
     async def read(self, n: int = -1) -> bytes:
-        return await self._self_shown(self.__wrapped__.read(n))
+        return self._self_show(await self._self_followed(self.__wrapped__.read(n)))
 
     async def readany(self) -> bytes:
-        return await self._self_shown(self.__wrapped__.readany())
+        return self._self_show(await self._self_followed(self.__wrapped__.readany()))
 
     async def readexactly(self, n: int) -> bytes:
-        return await self._self_shown(self.__wrapped__.readexactly(n))
+        return self._self_show(await self._self_followed(self.__wrapped__.readexactly(n)))
 
     async def readline(self, **options: Any) -> bytes:
-        return await self._self_shown(self.__wrapped__.readline(**options))
+        return self._self_show(await self._self_followed(self.__wrapped__.readline(**options)))
 
     async def readuntil(self, *args: Any, **options: Any) -> bytes:
-        return await self._self_shown(self.__wrapped__.readuntil(*args, **options))
+        reading = self.__wrapped__.readuntil(*args, **options)
+        return self._self_show(await self._self_followed(reading))
 
     async def readchunk(self) -> tuple[bytes, bool]:
-        reader, exchange = self.__wrapped__, self._self_exchange
-        try:
-            data, is_end = await reader.readchunk()
-        except BaseException as error:
-            exchange.fail(error)
-            raise
-        _show(data, reader, exchange)
-        return data, is_end
+        data, is_end = await self._self_followed(self.__wrapped__.readchunk())
+        return self._self_show(data), is_end
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        return self._self_show(self.__wrapped__.read_nowait(n))
 
     def set_exception(self, *error: Any) -> None:
         """Take that the response was closed or released: it makes further reading fail so."""
         self.__wrapped__.set_exception(*error)
         self._self_exchange.end()
-
-    def read_nowait(self, n: int = -1) -> bytes:
-        data: bytes = self.__wrapped__.read_nowait(n)
-        _show(data, self.__wrapped__, self._self_exchange)
-        return data
 
     def __aiter__(self) -> Any:
         return self._self_parts(aiter(self.__wrapped__))
@@ -149,27 +141,33 @@ class _Tap(wrapt.ObjectProxy[Any]):
     def _self_parts(self, parts: Any) -> "_Parts":
         return _Parts(parts, self.__wrapped__, self._self_exchange)
 
-    async def _self_shown(self, reading: Any) -> bytes:
-        reader, exchange = self.__wrapped__, self._self_exchange
+    async def _self_followed(self, reading: Awaitable[Any]) -> Any:
         try:
-            data: bytes = await reading
+            return await reading
         except BaseException as error:
-            exchange.fail(error)
+            self._self_exchange.fail(error)
             raise
-        _show(data, reader, exchange)
+
+    def _self_show(self, data: bytes) -> bytes:
+        if data:
+            self._self_exchange.feed(data)
+        if self.__wrapped__.at_eof():
+            self._self_exchange.end()
         return data
 
 
 class _Parts:
-    """Iterates as the reader's own iterator does, with no coroutine more a part."""
+    """Iterates over what a reader's own iterator returns, and shows each part to the exchange.
 
-    __slots__ = ("_at_eof", "_exchange", "_feed", "_read")
+    It calls the reading method under that iterator itself: one coroutine fewer a part.
+    """
+
+    __slots__ = ("_at_eof", "_exchange", "_read")
 
     def __init__(self, parts: Any, reader: Any, exchange: Exchange) -> None:
         self._read = getattr(parts, "read_func", parts.__anext__)
         self._at_eof = reader.at_eof
         self._exchange = exchange
-        self._feed = exchange.feed
 
     def __aiter__(self) -> "_Parts":
         return self
@@ -184,16 +182,9 @@ class _Parts:
             self._exchange.fail(error)
             raise
         if data:
-            self._feed(data)
+            self._exchange.feed(data)
         if self._at_eof():
             self._exchange.end()
         if not data:
             raise StopAsyncIteration
         return data
-
-
-def _show(data: bytes, reader: Any, exchange: Exchange) -> None:
-    if data:
-        exchange.feed(data)
-    if reader.at_eof():
-        exchange.end()

@@ -1,7 +1,7 @@
-"""A stream reader of aiohttp without the usage event that the application did not ask for.
+"""A stream reader of aiohttp without the usage event, which the application did not ask for.
 
 What the application reads is cut anew from what is left of the stream, so each of the reader's
-methods is here: sizes and separators are as asked for, chunks are as the network gave them.
+methods is here: sizes and separators are the application's, chunks are the network's.
 """
 
 import asyncio
@@ -10,22 +10,27 @@ from typing import Any
 
 import wrapt
 
-from tallyspan.stream_usage import HiddenUsage
+from tallyspan.exchange import Exchange
 
 
-def hiding(reader: Any, hidden: HiddenUsage) -> Any:
-    """Return a stand-in for the reader that leaves out what is hidden."""
-    return _Hiding(reader, hidden)
+def hiding(reader: Any, exchange: Exchange) -> Any:
+    """Return a stand-in for the reader that gives what the exchange lets through."""
+    return _Hiding(reader, exchange)
 
 
 class _Hiding(wrapt.ObjectProxy[Any]):
-    """Stands in for the reader it is given."""
+    """Stands in for a reader, with each of its reading methods."""
 
-    def __init__(self, reader: Any, hidden: HiddenUsage) -> None:
+    def __init__(self, reader: Any, exchange: Exchange) -> None:
         super().__init__(reader)
-        self._self_hidden = hidden
+        self._self_exchange = exchange
         self._self_ready = b""
         self._self_is_over = False
+
+    def set_exception(self, *error: Any) -> None:
+        """Take that the response was closed or released: it makes further reading fail so."""
+        self.__wrapped__.set_exception(*error)
+        self._self_exchange.end()
 
     async def read(self, n: int = -1) -> bytes:
         if n == 0:
@@ -75,21 +80,28 @@ class _Hiding(wrapt.ObjectProxy[Any]):
         return _UntilEmpty(lambda: self.read(n))
 
     def iter_chunks(self) -> Any:
-        return type(self.__wrapped__.__wrapped__).iter_chunks(self)  # of the reader below the tap
+        return type(self.__wrapped__).iter_chunks(self)
 
     async def _self_fill(self) -> bool:
-        """Get more; return whether there was any."""
+        """Read the next bytes of the stream; return whether it was not over."""
         if self._self_is_over:
             return False
-        data = await self.__wrapped__.readany()
-        self._self_is_over = not data
-        more = self._self_hidden.feed(data) if data else self._self_hidden.end()
-        self._self_ready += more
+        exchange = self._self_exchange
+        try:
+            data = await self.__wrapped__.readany()
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        if data:
+            self._self_ready += exchange.feed(data)
+        if self.__wrapped__.at_eof():
+            self._self_is_over = True
+            self._self_ready += exchange.end()
         return True
 
     def _self_take(self, size: int) -> bytes:
-        taken, self._self_ready = self._self_ready[:size], self._self_ready[size:]
-        return taken
+        result, self._self_ready = self._self_ready[:size], self._self_ready[size:]
+        return result
 
 
 class _UntilEmpty:

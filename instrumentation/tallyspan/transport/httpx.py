@@ -10,12 +10,13 @@ from types import ModuleType
 from typing import Any
 
 from tallyspan.exchange import Exchange, begin
-from tallyspan.guard import note, ours
+from tallyspan.guard import ours
 from tallyspan.request import form
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
 
 _METHOD = "_send_single_request"
+_Tap = Callable[[Any, Exchange], Any]
 
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
@@ -31,74 +32,66 @@ def unwrap(module: ModuleType) -> None:
     wrapping.unwrap(module.AsyncClient, _METHOD)
 
 
-def _begin(tracer: CallTracer, request: Any) -> Exchange | None:
-    try:
+def _sync_sender(module: ModuleType, tracer: CallTracer, tap: _Tap) -> Callable[..., Any]:
+    def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+        exchange = _begin(module, tracer, args[0] if args else kwargs["request"])
+        if exchange is None:
+            return wrapped(*args, **kwargs)
+        with exchange.sending():
+            response = wrapped(*args, **kwargs)
+        _follow(response, exchange, tap)
+        return response
+
+    return send
+
+
+def _async_sender(module: ModuleType, tracer: CallTracer, tap: _Tap) -> Callable[..., Any]:
+    async def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+        exchange = _begin(module, tracer, args[0] if args else kwargs["request"])
+        if exchange is None:
+            return await wrapped(*args, **kwargs)
+        with exchange.sending():
+            response = await wrapped(*args, **kwargs)
+        _follow(response, exchange, tap)
+        return response
+
+    return send
+
+
+def _begin(module: ModuleType, tracer: CallTracer, request: Any) -> Exchange | None:
+    exchange = None
+    with ours("recognise a call"):
         url = request.url
         # A body that is a generator must not be read twice: then it stays unknown.
         body = getattr(request, "_content", None)
         if body is None and (fields := getattr(request.stream, "fields", None)) is not None:
             body = form((field.name, getattr(field, "value", None)) for field in fields)
-        return begin(tracer, request.method, (url.scheme, url.host, url.port, url.path), body)
-    except Exception as error:  # noqa: BLE001  ours, not the application's
-        note("recognise a call", error)
-        return None
+        address = url.scheme, url.host, url.port, url.path
+        exchange = begin(tracer, request.method, address, body)
+    if exchange is not None and exchange.body_to_send is not None:
+        with ours("ask for the usage of a stream"):
+            _replace_body(module, request, exchange.body_to_send)
+    return exchange
 
 
-def _ask_for_usage(module: ModuleType, exchange: Exchange, request: Any) -> None:
-    body = exchange.body_to_send
-    if body is None:
-        return
-    with ours("ask for the usage of a stream"):
-        request.stream = module.ByteStream(body)
-        request._content = body  # noqa: SLF001  what `request.content` and a redirect read
-        request.headers["content-length"] = str(len(body))
-        request.headers["accept-encoding"] = "identity"  # what is packed cannot be taken off
+def _replace_body(module: ModuleType, request: Any, body: bytes) -> None:
+    request.stream = module.ByteStream(body)
+    request._content = body  # noqa: SLF001  what `request.content` and a redirect read
+    request.headers["content-length"] = str(len(body))
+    request.headers["accept-encoding"] = "identity"  # what is packed cannot be taken off
 
 
-def _follow(response: Any, exchange: Exchange, tap: Callable[[Any, Exchange], Any]) -> None:
-    if response.is_stream_consumed:
-        # Made in memory (a mock, a cache): its bytes are there already, and decoded.
-        headers = {k: v for k, v in response.headers.items() if k != "content-encoding"}
-        exchange.answered(response.status_code, headers)
-        exchange.feed(response.content)
-        exchange.end()
-        return
-    exchange.answered(response.status_code, response.headers)
-    response.stream = tap(response.stream, exchange)
-
-
-def _sync_sender(
-    module: ModuleType, tracer: CallTracer, tap: Callable[[Any, Exchange], Any]
-) -> Callable[..., Any]:
-    def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
-        exchange = _begin(tracer, args[0] if args else kwargs["request"])
-        if exchange is None:
-            return wrapped(*args, **kwargs)
-        _ask_for_usage(module, exchange, args[0] if args else kwargs["request"])
-        with exchange.sending():
-            response = wrapped(*args, **kwargs)
-        with ours("follow an answer"):
-            _follow(response, exchange, tap)
-        return response
-
-    return send
-
-
-def _async_sender(
-    module: ModuleType, tracer: CallTracer, tap: Callable[[Any, Exchange], Any]
-) -> Callable[..., Any]:
-    async def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
-        exchange = _begin(tracer, args[0] if args else kwargs["request"])
-        if exchange is None:
-            return await wrapped(*args, **kwargs)
-        _ask_for_usage(module, exchange, args[0] if args else kwargs["request"])
-        with exchange.sending():
-            response = await wrapped(*args, **kwargs)
-        with ours("follow an answer"):
-            _follow(response, exchange, tap)
-        return response
-
-    return send
+def _follow(response: Any, exchange: Exchange, tap: _Tap) -> None:
+    with ours("follow an answer"):
+        if response.is_stream_consumed:
+            # A mock or a cache has it in memory: its bytes are there already, and decoded.
+            headers = {k: v for k, v in response.headers.items() if k != "content-encoding"}
+            exchange.read_headers(response.status_code, headers)
+            exchange.feed(response.content)
+            exchange.end()
+            return
+        exchange.read_headers(response.status_code, response.headers)
+        response.stream = tap(response.stream, exchange)
 
 
 def _taps(module: ModuleType) -> tuple[type, type]:
@@ -107,27 +100,20 @@ def _taps(module: ModuleType) -> tuple[type, type]:
     async_base: type = module.AsyncByteStream
 
     class SyncTap(sync_base):  # type: ignore[misc]  # the base is known at run time only
-        """Hands every chunk on as it comes and shows it to the exchange."""
+        """Passes every chunk on as it comes, through the exchange."""
 
         def __init__(self, stream: Any, exchange: Exchange) -> None:
             self._stream = stream
             self._exchange = exchange
 
         def __iter__(self) -> Iterator[bytes]:
-            feed, hidden = self._exchange.feed, self._exchange.hidden
-            try:
+            with self._exchange as exchange:
                 for chunk in self._stream:
-                    feed(chunk)
-                    if hidden is None:
-                        yield chunk
-                    elif passed := hidden.feed(chunk):
+                    passed = exchange.feed(chunk)
+                    if passed or not chunk:
                         yield passed
-            except Exception as error:
-                self._exchange.fail(error)
-                raise
-            if hidden is not None and (passed := hidden.end()):
-                yield passed
-            self._exchange.end()
+                if rest := exchange.end():
+                    yield rest
 
         def close(self) -> None:
             try:
@@ -143,20 +129,13 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            feed, hidden = self._exchange.feed, self._exchange.hidden
-            try:
+            with self._exchange as exchange:
                 async for chunk in self._stream:
-                    feed(chunk)
-                    if hidden is None:
-                        yield chunk
-                    elif passed := hidden.feed(chunk):
+                    passed = exchange.feed(chunk)
+                    if passed or not chunk:
                         yield passed
-            except Exception as error:
-                self._exchange.fail(error)
-                raise
-            if hidden is not None and (passed := hidden.end()):
-                yield passed
-            self._exchange.end()
+                if rest := exchange.end():
+                    yield rest
 
         async def aclose(self) -> None:
             try:

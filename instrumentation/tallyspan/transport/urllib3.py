@@ -1,7 +1,7 @@
 """urllib3, and so requests and botocore: `HTTPConnectionPool.urlopen` with its retries inside.
 
-A body that is not read at once is shown to the exchange as the application reads it, whichever of
-the response's reading methods it uses.
+A body that is not read before `urlopen` returns passes through the exchange as the application
+reads it, whichever of the response's reading methods it calls.
 """
 
 from collections.abc import Callable
@@ -59,18 +59,17 @@ def _begin(tracer: CallTracer, pool: Any, args: Any, kwargs: Any) -> Exchange | 
 
 
 def _asking(pool: Any, exchange: Exchange, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    body = exchange.body_to_send
-    # A body that is read at once is out before anything can be taken off it.
+    body, exchange.body_to_send = exchange.body_to_send, None
+    # Nothing can be taken off a body that is read before `urlopen` returns.
     if body is None or kwargs.get("preload_content", True) or len(args) > len(_NAMES):
-        exchange.body_to_send = None
         return args, kwargs
     with ours("ask for the usage of a stream"):
         named = dict(zip(_NAMES, args, strict=False)) | kwargs
-        given = named.get("headers") or pool.headers
-        headers = {k: v for k, v in given.items() if k.lower() not in _REPLACED}
+        own = named.get("headers") or pool.headers
+        headers = {k: v for k, v in own.items() if k.lower() not in _REPLACED}
         headers |= {"Content-Length": str(len(body)), "Accept-Encoding": "identity"}
+        exchange.body_to_send = body
         return (), {**named, "body": body, "headers": headers}
-    exchange.body_to_send = None
     return args, kwargs
 
 
@@ -80,9 +79,9 @@ def _is_bytes(body: object) -> bool:
 
 def _follow(response: Any, exchange: Exchange, *, is_read: bool) -> None:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    # What the application reads is decoded, unless it asks for the bytes of the wire.
+    # What the application reads is decoded, unless it wants the bytes of the wire.
     coding = headers.pop("content-encoding", "")
-    exchange.answered(response.status, headers)
+    exchange.read_headers(response.status, headers)
     if is_read:
         exchange.feed(response.data)
         exchange.end()

@@ -1,7 +1,7 @@
-"""A response of urllib3 whose body is shown to the exchange as the application reads it.
+"""A response of urllib3 whose body passes through the exchange as the application reads it.
 
 Its class becomes one below its own. Methods set on the response itself would refer to it, and then
-a response that nobody reads would keep its connection until the garbage collector comes.
+a response that nobody reads would keep its connection until the garbage collector runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,19 +9,22 @@ from functools import lru_cache, partial
 from typing import Any
 
 from tallyspan.exchange import Exchange
-from tallyspan.stream_usage import HiddenUsage
 
 _STATE = "_tallyspan"
 
 
 def follow(response: Any, exchange: Exchange, coding: str) -> None:
-    """Show the exchange what is read from now on; `coding`: the body's on the wire."""
+    """Show the exchange what is read from here on. `coding`: the content coding on the wire."""
     setattr(response, _STATE, _Reading(exchange, coding, decodes=response.decode_content))
     response.__class__ = _followed(response.__class__)
 
 
 class _Reading:
-    """How far a response has been read; only the outermost of its methods shows what it got."""
+    """How far a response has been read.
+
+    Its methods call each other: only what the outermost returns is shown to the exchange.
+    `ready`: what the application may have and did not read yet.
+    """
 
     __slots__ = ("coding", "decodes", "exchange", "is_closed", "is_inside", "is_read", "ready")
 
@@ -31,15 +34,14 @@ class _Reading:
         self.decodes = decodes
         self.is_inside = False
         self.is_closed = False
-        self.ready = b""
-        """What may be shown and was not asked for yet."""
         self.is_read = False
+        self.ready = b""
 
     def open(self, args: Any, kwargs: Any) -> None:
         """Take whether what comes is decoded; the first reading decides."""
-        asked = args[1] if len(args) > 1 else kwargs.get("decode_content")
-        if self.coding and not (self.decodes if asked is None else asked):
-            self.exchange.packed(self.coding)
+        wanted = args[1] if len(args) > 1 else kwargs.get("decode_content")
+        if self.coding and not (self.decodes if wanted is None else wanted):
+            self.exchange.unpack(self.coding)
         self.coding = ""
 
     def inside(self, step: Callable[..., Any], *args: Any) -> Any:
@@ -53,30 +55,26 @@ class _Reading:
         finally:
             self.is_inside = False
 
-    def visible(
-        self, hidden: HiddenUsage, read: Callable[[], bytes], amount: int | None, is_short: bool
-    ) -> bytes:
-        """Return as much as is asked for of what is not hidden; `is_short`: less will do."""
+    def visible(self, read: Callable[[], bytes], amount: int | None, *, is_short: bool) -> bytes:
+        """Return `amount` bytes of those for the application, None: all; `is_short`: or less."""
         wanted = 1 if is_short else amount
         while not self.is_read and (wanted is None or len(self.ready) < wanted):
             data = self.inside(read)
             if data:
-                self.exchange.feed(data)
-                self.ready += hidden.feed(data)
+                self.ready += self.exchange.feed(data)
             if not data or (amount is None and not is_short):
                 self.is_read = True
-                self.ready += hidden.end()
-                self.exchange.end()
+                self.ready += self.exchange.end()
         size = len(self.ready) if amount is None else amount
-        taken, self.ready = self.ready[:size], self.ready[size:]
-        return taken
+        result, self.ready = self.ready[:size], self.ready[size:]
+        return result
 
 
 @lru_cache(maxsize=16)
 def _followed(kind: type) -> type:
     methods = {
-        name: made(getattr(kind, name))
-        for name, made in (
+        name: wrapped(getattr(kind, name))
+        for name, wrapped in (
             ("read", _reading),
             ("read1", _reading),
             ("stream", _streaming),
@@ -98,8 +96,8 @@ def _reading(method: Callable[..., bytes]) -> Callable[..., bytes]:
         amount = args[0] if args else kwargs.get("amt")
         step = partial(method, response, *args, **kwargs)
         exchange = state.exchange
-        if exchange.hidden is not None:
-            return state.visible(exchange.hidden, step, amount, method.__name__ == "read1")
+        if exchange.hides_usage:
+            return state.visible(step, amount, is_short=method.__name__ == "read1")
         data: bytes = state.inside(step)
         if data:
             exchange.feed(data)
@@ -124,15 +122,11 @@ def _streaming(method: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator
 
 def _shown(parts: Iterator[bytes], state: _Reading) -> Iterator[bytes]:
     exchange, inside = state.exchange, state.inside
-    feed, hidden = exchange.feed, exchange.hidden
     while (data := inside(next, parts, None)) is not None:
-        feed(data)
-        shown = data if hidden is None else hidden.feed(data)
-        if shown:
-            yield shown
-    if hidden is not None and (shown := hidden.end()):
-        yield shown
-    exchange.end()
+        if passed := exchange.feed(data):
+            yield passed
+    if rest := exchange.end():
+        yield rest
 
 
 def _readinto(response: Any, buffer: Any) -> int:
@@ -148,7 +142,7 @@ def _closing(method: Callable[[Any], None]) -> Callable[[Any], None]:
         finally:
             state: _Reading = getattr(response, _STATE)
             state.is_closed = True
-            if not state.is_inside:  # else the reading method says how it ended
+            if not state.is_inside:  # else the reading method ends or fails the call
                 state.exchange.end()
 
     return close

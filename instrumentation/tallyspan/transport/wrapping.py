@@ -1,4 +1,4 @@
-"""A method of a library, wrapped so that it can be put back whoever wraps it too.
+"""A method of a library, wrapped so that it can be put back even if others wrap it too.
 
 Other instrumentations wrap the same methods with the same package, before us and after us.
 """
@@ -10,7 +10,7 @@ import wrapt
 
 
 class _Ours(wrapt.FunctionWrapper[Any, Any]):
-    """Our wrapper, told from anybody else's by its type, and switched off where it must stay."""
+    """Our wrapper, recognised by its type; where it cannot be removed it is switched off."""
 
     def __init__(self, wrapped: Any, sender: Callable[..., Any]) -> None:
         super().__init__(wrapped, sender, self.is_on)
@@ -24,17 +24,17 @@ class _Ours(wrapt.FunctionWrapper[Any, Any]):
 
 
 def wrap(owner: type, name: str, sender: Callable[..., Any]) -> None:
-    """Have the sender called in the place of the owner's method, unless one of ours is already."""
+    """Replace the owner's method by the sender, unless a sender of ours is there already."""
     if _find(owner, name)[1] is None:
         setattr(owner, name, _Ours(owner.__dict__[name], sender))
 
 
 def unwrap(owner: type, name: str) -> None:
-    """Take ours out, and leave what others have put around it."""
+    """Remove our wrapper, and leave those that others have put around it."""
     around, ours = _find(owner, name)
     if ours is None:
         return
-    ours.switch_off()  # whoever wraps it may call it still
+    ours.switch_off()  # a wrapper around it may hold a reference, and call it
     if around is None:
         setattr(owner, name, ours.__wrapped__)
     elif isinstance(around, wrapt.FunctionWrapper):
@@ -42,10 +42,10 @@ def unwrap(owner: type, name: str) -> None:
 
 
 def _find(owner: type, name: str) -> tuple[Any, Any]:
-    """Return the wrapper directly around ours, and ours; None for what is not there."""
-    around, found = None, owner.__dict__.get(name)
-    while found is not None:
-        if type(found) is _Ours and found.is_on():
-            return around, found
-        around, found = found, getattr(found, "__wrapped__", None)
+    """Return the wrapper directly around ours, and ours; None where there is none."""
+    around, inner = None, owner.__dict__.get(name)
+    while inner is not None:
+        if type(inner) is _Ours and inner.is_on():
+            return around, inner
+        around, inner = inner, getattr(inner, "__wrapped__", None)
     return None, None

@@ -1,0 +1,160 @@
+"""What the end of a call means: facts in, the spans to write out. Pure, so a table can test it."""
+
+from typing import Literal, NamedTuple
+
+from tallyspan import semconv, span
+from tallyspan.answer import Answer
+from tallyspan.endpoints import Endpoint
+from tallyspan.span import Attributes, OpenSpan
+
+_REFUSED = 400
+
+
+# How far the counting of tokens is, for a call whose provider sent no usage. "skipped": refused,
+# failed, or a second reading of the answer had the usage after all.
+Counting = Literal["pending", "skipped", "done"]
+# The span that takes the attributes: ours, another instrumentation's, or one that is started late.
+Place = Literal["ours", "theirs", "new"]
+
+
+class Facts(NamedTuple):
+    """All that an end depends on.
+
+    `attributes`: the request's. `status` 0: no answer came. `error_type`: what the transport or
+    the application gave up with, or empty. `span` None: none was opened, the request retrieves an
+    earlier answer. `has_request_body`: its bytes are at hand. `is_countable`: the provider bills
+    the tokens of texts that we can read. `opens_with_usage`: a stream in this format states its
+    input first and its output last. `deferred`: attributes of the background call that this answer
+    states the usage of (empty: another process sent it), None if that is booked or there is none.
+    """
+
+    endpoint: Endpoint
+    attributes: Attributes
+    answer: Answer
+    status: int
+    error_type: str
+    span: OpenSpan | None
+    is_stream: bool
+    has_request_body: bool
+    is_countable: bool
+    opens_with_usage: bool
+    seconds_to_first_chunk: float | None = None
+    deferred: Attributes | None = None
+    counting: Counting = "pending"
+
+
+class Write(NamedTuple):
+    """Attributes for one span; ours and new ones are then ended, with the error if there is one."""
+
+    place: Place
+    attributes: Attributes
+    error_type: str = ""
+
+
+class Ending(NamedTuple):
+    """What to do, in this order; empty: nothing, the request was no call.
+
+    `deferred`: attributes to remember until the answer is retrieved. `needs_counting`: count the
+    tokens, then decide again.
+    """
+
+    deferred: Attributes | None = None
+    writes: tuple[Write, ...] = ()
+    needs_counting: bool = False
+
+
+def decide(facts: Facts) -> Ending:
+    """Return which spans to write, and what is to be remembered or counted."""
+    answer = facts.answer
+    refused = str(facts.status) if facts.status >= _REFUSED else ""
+    error_type = refused or facts.error_type or answer.error_type
+    if not (facts.endpoint.is_certain or error_type or _is_of_a_model(answer)):
+        return Ending()
+    if facts.endpoint.is_retrieval:
+        return _decide_retrieval(facts)
+    source = "unknown" if answer.usage is None else "provider"
+    if answer.is_background and is_accepted(facts.status):
+        if answer.usage is not None:
+            return Ending(writes=_writes(facts, source, error_type))
+        deferred = facts.attributes | _call_id(facts.span)
+        return Ending(deferred, _writes(facts, "deferred", error_type))
+    if facts.counting == "pending" and _lacks_usage(facts):
+        # Another's span ends when the application wants, so it gets what there is before counting.
+        is_urgent = _place(facts.span) == "theirs"
+        writes = _writes(facts, source, error_type) if is_urgent else ()
+        return Ending(writes=writes, needs_counting=True)
+    if facts.counting == "done":
+        source = "estimated"
+    return Ending(writes=_writes(facts, source, error_type))
+
+
+def is_accepted(status: int) -> bool:
+    """Whether an answer came and the provider did not refuse the call."""
+    return 0 < status < _REFUSED
+
+
+def has_background_usage(status: int, answer: Answer) -> bool:
+    """Whether the answer states the usage of a background call, which must be booked once only."""
+    return answer.is_background and answer.usage is not None and is_accepted(status)
+
+
+def _decide_retrieval(facts: Facts) -> Ending:
+    if facts.deferred is None:
+        return Ending()
+    facts = facts._replace(attributes=facts.attributes | facts.deferred)
+    return Ending(writes=_writes(facts, "provider", ""))
+
+
+def _is_of_a_model(answer: Answer) -> bool:
+    return bool(answer.usage or answer.response_id or answer.finish_reasons)
+
+
+def _lacks_usage(facts: Facts) -> bool:
+    """Whether a model wrote something that the provider bills and sent no final count of."""
+    if not (facts.has_request_body and facts.is_countable and is_accepted(facts.status)):
+        return False
+    answer = facts.answer
+    if answer.usage is not None:
+        is_cut = facts.is_stream and not answer.finish_reasons
+        return is_cut and facts.opens_with_usage
+    has_begun = answer.finish_reasons or answer.response_id or answer.model
+    return bool(has_begun) and not answer.error_type
+
+
+def _place(opened: OpenSpan | None) -> Place:
+    if opened is None:
+        return "new"
+    if opened.is_ours:
+        return "ours"
+    return "theirs" if opened.is_recording and not _is_of_another_call(opened) else "new"
+
+
+def _is_of_another_call(opened: OpenSpan) -> bool:
+    return opened.has_usage and not opened.is_completed
+
+
+def _call_id(opened: OpenSpan | None) -> Attributes:
+    if opened is None or _is_of_another_call(opened):
+        return {}
+    return {semconv.CALL_ID: span.call_id(opened.ids)}
+
+
+def _writes(facts: Facts, source: str, error_type: str) -> tuple[Write, ...]:
+    """Return the attributes of the call's span, and of one span for each model call inside it."""
+    fresh = span.describe(facts.answer, source)
+    if facts.status:
+        fresh[semconv.HTTP_STATUS] = facts.status
+    if facts.is_stream and facts.seconds_to_first_chunk is not None:
+        fresh[semconv.TIME_TO_FIRST_CHUNK] = facts.seconds_to_first_chunk
+    place = _place(facts.span)
+    if place == "ours":
+        call = Write(place, fresh, error_type)  # it has the request's attributes since its start
+    elif place == "theirs":
+        call = Write(place, facts.attributes | fresh)
+    else:
+        call = Write(place, facts.attributes | fresh | _call_id(facts.span), error_type)
+    # Parts are written with the first completion of another's span, and not again.
+    if not facts.answer.parts or (facts.span is not None and facts.span.is_completed):
+        return (call,)
+    whole = facts.attributes | fresh
+    return (call, *(Write("new", span.of_part(part, whole)) for part in facts.answer.parts))
