@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.late import late
@@ -72,14 +73,16 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         keys, key_file = open_keys(config, client)
         check_exposure(config, keys)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
-        audit_log = AuditLog(client)
+        metrics = CollectorRegistry()
+        metrics.register(workers)
+        audit_log = AuditLog(client, metrics)
         asking = stack.enter_context(late(lambda: limit(connect(url))))
         admin = HttpServer(
             create_app(
                 asking,
                 keys,
                 workers.health,
-                workers.metrics_text,
+                metrics,
                 prices.current,
                 audit_log,
                 Oidc(oidc) if oidc else None,
@@ -87,7 +90,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             tls(config),
         )
         name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
-        metrics_log = MetricsLog(client, name, workers.metrics_text)
+        metrics_log = MetricsLog(client, name, metrics.collect)
         try:
             listening = await workers.start()
             metrics_log.start()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.testclient import TestClient
@@ -130,7 +131,7 @@ def ledger(client: Client) -> Iterator[Ledger]:
         tokens["bad token"] = provider.token(aud="elsewhere")
         tokens["member of finance"] = provider.token()
         tokens["member of sales"] = provider.token(groups=["sales-leads"])
-        app = create_app(client, keys, lambda: {"ready": True}, lambda: "", oidc=oidc)
+        app = create_app(client, keys, lambda: {"ready": True}, CollectorRegistry(), oidc=oidc)
         headers = {name: {"Authorization": f"Bearer {tokens[name]}"} for name in tokens}
         yield Ledger(app, headers | {"no key": {}})
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry, Counter
 
 from tallyspan_clickhouse.engine import one_line
 
 WRITE_SECONDS = 1.0
-MOST_WAITING = 50_000
+MAX_WAITING = 50_000
 _BATCH = 5_000
 _SECRET = re.compile(r"(ts[aiu]_|eyJ|sk-)[A-Za-z0-9._~+/=-]{8,}")
 _log = structlog.get_logger()
@@ -52,20 +53,24 @@ def _clean(text: str, most: int) -> str:
 
 
 class AuditLog:
-    """Keeps requests until they are in the store; while it is away the newest MOST_WAITING."""
+    """Keeps requests until they are in the store; while it is away the newest MAX_WAITING."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, metrics: CollectorRegistry) -> None:
         self._client = client
+        self._dropped = Counter(
+            "tallyspan_audit_dropped",
+            "Requests to the admin API that are missing in api_audit",
+            registry=metrics,
+        )
         self._waiting: deque[Request] = deque()
         self._writing = threading.Lock()
-        self._dropped = 0
         self._task: asyncio.Task[None] | None = None
 
     def note(self, request: Request) -> None:
         """Keep the request for the next batch; waits for nothing."""
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
-            self._dropped += 1
+            self._dropped.inc()
         self._waiting.append(request)
 
     def start(self) -> None:
@@ -89,12 +94,6 @@ class AuditLog:
                     # What was noted meanwhile may have pushed the oldest out.
                     if self._waiting and self._waiting[0] is each:
                         self._waiting.popleft()
-
-    def metrics_text(self) -> str:
-        """Return in Prometheus' text format how many requests are in no audit."""
-        name = "tallyspan_audit_dropped_total"
-        what = "Requests to the admin API that are missing in api_audit"
-        return f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {self._dropped}\n"
 
     async def _run(self) -> None:
         while True:

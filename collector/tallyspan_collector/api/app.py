@@ -6,11 +6,12 @@ import anyio
 import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from tallyspan_collector.access.audit import AuditLog
@@ -45,7 +46,7 @@ def create_app(
     client: Client,
     admin_keys: Keys,
     health: Callable[[], Mapping[str, object]],
-    metrics: Callable[[], str],
+    metrics: CollectorRegistry,
     prices: Callable[[], PriceBook] = PriceBook,
     audit_log: AuditLog | None = None,
     oidc: Oidc | None = None,
@@ -62,16 +63,11 @@ def create_app(
         state = dict(health())
         return JSONResponse(state, status_code=200 if state.get("ready") is True else 503)
 
-    async def metrics_text(_: Request) -> Response:
-        return PlainTextResponse(
-            metrics() + audit_metrics(), headers={"Content-Type": METRICS_TYPE}
-        )
+    async def exposition(_: Request) -> Response:
+        return Response(generate_latest(metrics), media_type=METRICS_TYPE)
 
     sessions = Sessions()
-    note, audit_metrics = (
-        (audit_log.note, audit_log.metrics_text) if audit_log else (lambda _: None, str)
-    )
-    doors = Doors(admin_keys, sessions, oidc, note)
+    doors = Doors(admin_keys, sessions, oidc, audit_log.note if audit_log else lambda _: None)
     limiter = anyio.CapacityLimiter(THREADS)
     admin = [
         *token_usage(client, prices),
@@ -99,7 +95,7 @@ def create_app(
             *Site(sessions, admin_keys.name_of).routes(),
             Route("/healthz", _alive),
             Route("/readyz", readyz),
-            Route("/metrics", metrics_text),
+            Route("/metrics", exposition),
             Route("/api/openapi.json", openapi),
             Route("/api/docs", docs),
             any_text(

@@ -1,1 +1,1 @@
-"""What the collector counts of itself, and its log of that in the store."""
+"""What the collector counts of its own work, and the copy of the counts in the store."""
