@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tallyspan_collector.access.oidc import OidcConfig, parse_access
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files import strict_yaml
+from tallyspan_collector.files.nearest import hint
 
 
 def _address(text: str) -> str:
@@ -212,9 +212,7 @@ def _read_file(path: Path) -> dict[str, tuple[str, str]]:
     for key, value in content.items():
         origin = f"{path}:{lines.line((key,))}"
         if key not in names:
-            near = get_close_matches(str(key), names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
-            raise ConfigError(f"{origin}: unknown setting {key!r}{hint}")
+            raise ConfigError(f"{origin}: unknown setting {key!r}; {hint(key, names)}")
         if not isinstance(value, str | Decimal):
             raise ConfigError(f"{origin}: {key}: must be text, got {value!r}")
         found[key] = (str(value), f"{origin}: {key}")

@@ -440,7 +440,7 @@ def test_other_columns_are_mapped(bench: Bench, tmp_path: Path) -> None:
     flags = [flag for column in columns for flag in ("--column", column)]
 
     assert bench.run("csv", "--file", str(path), *flags, *PERIOD) == 0
-    assert "1 lines of the bill are of other days: left out" in bench.out
+    assert "1 line of the bill left out: of other days" in bench.out
 
 
 @pytest.mark.parametrize(

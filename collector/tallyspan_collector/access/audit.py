@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry, Counter
 
 from tallyspan_clickhouse.engine import one_line
+from tallyspan_collector.units.moments import milliseconds
 
 WRITE_SECONDS = 1.0
 MAX_WAITING = 50_000
@@ -136,11 +137,6 @@ def read(
         settings={"max_execution_time": 30},
     )
     return [row | {"at": row["at"].replace(tzinfo=UTC)} for row in found.named_results()]
-
-
-def milliseconds(moment: datetime) -> int:
-    """Return the moment in milliseconds since 1970."""
-    return round(moment.timestamp() * 1000)
 
 
 def _milliseconds(moment: datetime | None) -> int | None:

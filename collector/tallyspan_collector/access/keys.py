@@ -8,7 +8,6 @@ folder for a start while the store is away.
 
 import hashlib
 import json
-import os
 import secrets
 import threading
 import time
@@ -21,6 +20,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.atomic import PRIVATE, whole_file
 
 PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
 """Roles: ingest sends calls; admin reads costs; app reads the cost of a conversation by its id."""
@@ -152,12 +152,8 @@ class Keys:
         if self._copy is not None:
             text = json.dumps([asdict(key) for key in found])
             if not self._copy.is_file() or self._copy.read_text() != text:
-                part = self._copy.with_suffix(".part")
-                with os.fdopen(
-                    os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
-                ) as f:
-                    f.write(text)
-                part.replace(self._copy)
+                with whole_file(self._copy, PRIVATE) as file:
+                    file.write(text.encode())
 
     def read_or_remember(self, client: Client) -> None:
         """Take the keys of the store; if it is away, go by those it had when it was last read.

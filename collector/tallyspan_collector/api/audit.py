@@ -13,6 +13,7 @@ from tallyspan_collector.api.parameters import Parameter, text, whole_number
 from tallyspan_collector.api.token_usage import CURSOR, NEXT
 from tallyspan_collector.summary import plain
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
+from tallyspan_collector.units.moments import milliseconds
 
 _STATUS = whole_number("status", "only what was answered so", 1, 599)
 _REQUEST: Fields = {
@@ -51,7 +52,7 @@ def audits(client: Client) -> list[Operation]:
         following = None
         if len(found) > limit:
             last = found[limit - 1]
-            following = write_cursor(question, [audit.milliseconds(last["at"]), last["id"]])
+            following = write_cursor(question, [milliseconds(last["at"]), last["id"]])
         rows = [plain({name: row[name] for name in _REQUEST}) for row in found[:limit]]
         return {"requests": rows, "next_cursor": following}
 

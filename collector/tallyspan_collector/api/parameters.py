@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
+from tallyspan_collector.files.nearest import nearest
 from tallyspan_collector.summary import RequestError
 
 MOST_CHARACTERS = 1_024
@@ -60,8 +60,8 @@ def read_query(query: QueryParams, declared: Sequence[Parameter]) -> dict[str, A
     names = [each.name for each in declared]
     for name, _ in query.multi_items():
         if name not in names:
-            nearest = get_close_matches(name[:100], names, n=1)
-            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            match = nearest(name, names)
+            hint = f"did you mean {match}? " if match else ""
             allowed = f"allowed are {', '.join(names)}" if names else "none is allowed here"
             raise RequestError(f"unknown parameter {name[:60]!r}: {hint}{allowed}")
     return {each.name: each.value(query.getlist(each.name)) for each in declared}

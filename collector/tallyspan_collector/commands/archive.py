@@ -11,6 +11,7 @@ from tallyspan_collector import config
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.units.counts import counted
 
 LATE_DAYS = 7
 """A month is closed when it ended so long ago: spools, resent spans and reversals are through."""
@@ -64,7 +65,7 @@ def _archive(options: argparse.Namespace) -> int:
         sys.stdout,
     )  # fmt: skip
     what = "kept in" if options.keep else "dropped from"
-    sys.stderr.write(f"{len(done)} months archived, read back, and {what} the ledger\n")
+    sys.stderr.write(f"{counted(len(done), 'month')} archived, read back, and {what} the ledger\n")
     return 0
 
 

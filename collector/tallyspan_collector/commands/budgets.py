@@ -17,6 +17,7 @@ from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.summary import budgets, plain
 from tallyspan_collector.summary.budgets import Budget, Row
+from tallyspan_collector.units.money import cents
 
 # What `check` fails at, each with the states that are as bad or worse.
 FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STATES) if place}
@@ -108,9 +109,9 @@ def _set(options: argparse.Namespace) -> int:
         before = [each for each in budgets.status(client) if _is_of(each, budget)]
         budgets.put(client, budget)
         now = [each for each in budgets.status(client) if _is_of(each, budget)]
-    was = f"; it was ${_usd(before[0]['amount_usd'])}" if before else ""
+    was = f"; it was {cents(before[0]['amount_usd'])}" if before else ""
     sys.stderr.write(
-        f"budget of {budget.title}: ${_usd(budget.amount_usd)} from {budget.valid_from}{was}\n"
+        f"budget of {budget.title}: {cents(budget.amount_usd)} from {budget.valid_from}{was}\n"
     )
     write_table([_shown(each) for each in now], sys.stdout)
     return 0
@@ -127,8 +128,8 @@ def _preview(client: Client, budget: Budget) -> list[Row]:
         rows.append(
             {
                 "period": f"{start} to {end - timedelta(days=1)}",
-                "amount": f"${_usd(budget.amount_usd)}",
-                "spent": f"${_usd(cost)}",
+                "amount": cents(budget.amount_usd),
+                "spent": cents(cost),
                 "used": f"{cost / budget.amount_usd:.1%}",
                 "unpriced_calls": spent["unpriced_calls"],
             }
@@ -227,7 +228,7 @@ def _is_of(row: Row, budget: Budget) -> bool:
 def _declared(budget: Budget) -> Row:
     return {
         "budget": budget.title,
-        "amount": f"${_usd(budget.amount_usd)}",
+        "amount": cents(budget.amount_usd),
         "from": str(budget.valid_from),
         "to": "" if budget.valid_to == budgets.OPEN_END else str(budget.valid_to),
         "warn": f"{budget.warn_percent}%",
@@ -241,15 +242,15 @@ def _shown(row: Row) -> Row:
     shown = {
         "budget": f"{row['scope']} {row['name']}".strip() + f", {row['period']}",
         "from": str(row["period_start"]),
-        "amount": f"${_usd(row['amount_usd'])}",
-        "spent": f"${_usd(row['spent_usd'])}",
+        "amount": cents(row["amount_usd"]),
+        "spent": cents(row["spent_usd"]),
         "used": f"{row['used']:.1%}",
         "unpriced_calls": row["unpriced_calls"],
     }
     if "state" in row:
         forecast, used_up = row["forecast_usd"], row["used_up_on"]
         shown |= {
-            "forecast": "unknown yet" if forecast is None else f"${_usd(forecast)}",
+            "forecast": "unknown yet" if forecast is None else cents(forecast),
             "used_up_on": str(used_up or ""),
             "state": row["state"],
         }
@@ -258,10 +259,6 @@ def _shown(row: Row) -> Row:
 
 def _text_days(row: Row) -> Row:
     return {name: str(value) if type(value) is date else value for name, value in row.items()}
-
-
-def _usd(amount: Decimal) -> str:
-    return f"{amount:,.2f}"
 
 
 def _amount(text: str) -> Decimal:

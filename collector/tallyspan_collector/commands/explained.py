@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -19,9 +18,9 @@ from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import Booked, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
 from tallyspan_collector.summary import decimal_text
+from tallyspan_collector.units.moments import iso_text, microseconds, of_nanoseconds
 
 Said = dict[str, Any]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WHO = ("user_id", "department", "agent_id", "agent_name", "conversation_id", "tenant", "source")
 _DIGITS = Decimal("1e-12")
 
@@ -131,7 +130,7 @@ def _entry_of(row: Mapping[str, Any]) -> Said:
     return {
         **{name: row[name] for name in shown},
         "start_time": _time(_start_ns(row)),
-        "booked_at": row["ingested_at"].isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "booked_at": iso_text(row["ingested_at"]),
         **{name: row[name] for name in WHO if row.get(name)},
         "tokens": _counts(Usage(**{name: row[name] for name in TOKEN_FIELDS})),
         "units": dict(row["units"]),
@@ -143,8 +142,7 @@ def _entry_of(row: Mapping[str, Any]) -> Said:
 
 
 def _start_ns(row: Mapping[str, Any]) -> int:
-    microseconds: int = (row["start_time"] - _EPOCH) // timedelta(microseconds=1)
-    return microseconds * 1000
+    return microseconds(row["start_time"]) * 1000
 
 
 def net_of(rows: Iterable[Mapping[str, Any]]) -> Said:
@@ -239,5 +237,4 @@ def _counts(usage: Usage) -> dict[str, int]:
 
 
 def _time(at_ns: int) -> str:
-    moment = _EPOCH + timedelta(microseconds=at_ns // 1000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_text(of_nanoseconds(at_ns))

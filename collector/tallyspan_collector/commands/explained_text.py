@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tallyspan_collector.commands.explained import WHO, Said
+from tallyspan_collector.units.counts import counted
 
 _MEANINGS = {
     ("reversal", -1): ", taken back: another report of it, or none, is what counts",
@@ -22,7 +23,7 @@ def lines(said: Said) -> Iterator[str]:
     if "note" in said:
         yield said["note"]
     if "spans" in said:
-        yield f"{len(said['spans'])} {'log records' if said['is_logs'] else 'spans'}"
+        yield counted(len(said["spans"]), "log record" if said["is_logs"] else "span")
         for each in said["spans"]:
             yield f"  {each['span_id']} {each['name']!r} of {_scope(each)}"
             dialect = f" ({each['dialect']})" if each["dialect"] else ""
@@ -60,7 +61,7 @@ def lines(said: Said) -> Iterator[str]:
 def _ledger(said: Said) -> Iterator[str]:
     for span_id in said.get("not_in_ledger_yet", ()):
         yield f"{span_id} is decided and not in the ledger yet: see `tallyspan spool status`"
-    yield f"{len(said['entries'])} entries in the ledger"
+    yield f"{counted(len(said['entries']), 'entry', 'entries')} in the ledger"
     for each in said["entries"]:
         what = _MEANINGS.get((each["entry_kind"], each["sign"]), "")
         yield f"  {each['booked_at']} {each['entry_kind']} of {each['span_id']}{what}"
@@ -70,8 +71,7 @@ def _ledger(said: Said) -> Iterator[str]:
         yield from _cost(each)
     net = said["net"]
     tokens = ", ".join(f"{name} {count}" for name, count in net["tokens"].items()) or "no tokens"
-    calls = "1 call" if net["calls"] == 1 else f"{net['calls']} calls"
-    yield f"net: {calls}, {tokens}, {net['cost_usd']} USD"
+    yield f"net: {counted(net['calls'], 'call')}, {tokens}, {net['cost_usd']} USD"
     if "notional_cost_usd" in net:
         yield f"     {net['notional_cost_usd']} USD notional: a subscription pays"
 

@@ -19,6 +19,7 @@ from tallyspan_collector.reconcile.compare import compare
 from tallyspan_collector.reconcile.outcome import Outcome
 from tallyspan_collector.reconcile.pages import Api, check_base
 from tallyspan_collector.reconcile.reasons import explained
+from tallyspan_collector.units.counts import counted
 
 APIS = {"openai": openai, "anthropic": anthropic}
 DEFAULT_DAYS = 7
@@ -215,5 +216,6 @@ def _notes(bill: Sequence[Billed], inside: Sequence[Billed], first: date, last: 
     if not inside:
         notes.append(f"the bill has nothing from {first} to {last}")
     if len(inside) < len(bill):
-        notes.append(f"{len(bill) - len(inside)} lines of the bill are of other days: left out")
+        lines = counted(len(bill) - len(inside), "line")
+        notes.append(f"{lines} of the bill left out: of other days")
     return notes

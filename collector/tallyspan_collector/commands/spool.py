@@ -11,6 +11,7 @@ from tallyspan_collector import config
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.ingest import journal, spool
+from tallyspan_collector.units.counts import counted
 
 
 def add_parser(commands: Any) -> None:
@@ -71,7 +72,7 @@ def _dead(options: argparse.Namespace) -> int:
         {
             "id": f"{BATCH}:{batch.batch_id}",
             "since": "",
-            "kind": f"batch of {batch.rows} rows",
+            "kind": f"batch of {counted(batch.rows, 'row')}",
             "bytes": batch.bytes,
             "reason": batch.reason,
         }

@@ -7,13 +7,13 @@ as `Decimal` of their text (money must not pass through a float), dates and the 
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
 
 KeyPath = tuple[str | int, ...]
 _PLAIN_NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
@@ -42,15 +42,14 @@ class Lines:
         keys = ".".join(str(key) for key in key_path)
         return ConfigError(f"{self.path}:{self.line(key_path)}: {keys}: {message}")
 
-    def check_keys(self, key_path: KeyPath, said: dict[str, Any], known: tuple[str, ...]) -> None:
-        """Raise `ConfigError` for the first key that is not known, with the nearest that is."""
-        for key in said:
-            if key not in known:
-                near = get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-                raise ConfigError(
-                    f"{self.path}:{self.line((*key_path, key))}: unknown key {key!r}{hint}"
-                )
+    def check_keys(
+        self, key_path: KeyPath, mapping: dict[str, Any], allowed: tuple[str, ...]
+    ) -> None:
+        """Raise `ConfigError` for the first key that is not allowed, with the most similar one."""
+        for key in mapping:
+            if key not in allowed:
+                place = f"{self.path}:{self.line((*key_path, key))}"
+                raise ConfigError(f"{place}: unknown key {key!r}; {hint(key, allowed)}")
 
 
 def load(path: Path) -> tuple[dict[str, Any], Lines]:

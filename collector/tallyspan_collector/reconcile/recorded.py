@@ -8,6 +8,7 @@ from decimal import Decimal
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.units.moments import microseconds, sql_moment
 
 MARGIN = timedelta(hours=14)
 """Looked at before and after the period: as far as time zones are apart from UTC."""
@@ -19,7 +20,6 @@ LABELS = {
     "user": "user_id",
     "agent": "agent_id",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOT_SECONDS = 900
 _QUERY = """
 SELECT toUnixTimestamp(toStartOfFifteenMinutes(c.start_time)) AS slot, c.model_name AS model,
@@ -30,8 +30,7 @@ SELECT toUnixTimestamp(toStartOfFifteenMinutes(c.start_time)) AS slot, c.model_n
     sumIf(ifNull(c.total_tokens, 0), c.usage_source = 'estimated') AS estimated_tokens,
     countIf(c.input_tokens IS NULL AND c.output_tokens IS NULL) AS unknown
 FROM calls AS c
-WHERE c.start_time >= fromUnixTimestamp64Micro({{start_us:Int64}}, 'UTC')
-    AND c.start_time < fromUnixTimestamp64Micro({{stop_us:Int64}}, 'UTC')
+WHERE c.start_time >= {start} AND c.start_time < {stop}
     AND c.cost_status NOT IN ('not_billed', 'notional'){where}
 GROUP BY slot, model, tier, project
 """
@@ -75,8 +74,8 @@ def read(
     `tag:KEY`: what the ledger calls the provider's projects.
     """
     where, parameters = "", {
-        "start_us": (start - MARGIN - _EPOCH) // timedelta(microseconds=1),
-        "stop_us": (stop + MARGIN - _EPOCH) // timedelta(microseconds=1),
+        "start_us": microseconds(start - MARGIN),
+        "stop_us": microseconds(stop + MARGIN),
     }  # fmt: skip
     asked: dict[str, object] = dict(parameters)
     if providers:
@@ -87,7 +86,9 @@ def read(
         escaped = endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         asked["endpoint"] = escaped.replace("*", "%")
     column, bound = _label(label)
-    query = _QUERY.format(label=column, where=where)
+    query = _QUERY.format(
+        label=column, start=sql_moment("start_us"), stop=sql_moment("stop_us"), where=where
+    )
     rows = client.query(query, parameters=asked | bound).result_rows
     return [
         Recorded(datetime.fromtimestamp(slot, UTC), *rest)  # the columns are its fields, in order
