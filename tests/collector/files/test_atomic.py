@@ -24,7 +24,7 @@ def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path
     path = tmp_path / "keys.json"
     path.write_text("before")
     with pytest.raises(TypeError), whole_file(path) as file:
-        file.writelines([b"half", "no bytes"])  # type: ignore[list-item]  the error that is meant
+        file.writelines([b"half", "no bytes"])  # type: ignore[list-item]
 
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["keys.json"]
