@@ -22,7 +22,7 @@ from tallyspan_collector.access.audit import AuditLog
 from tallyspan_collector.access.keys import COPY, PREFIXES, Key, Keys, digest
 from tallyspan_collector.access.oidc import Oidc
 from tallyspan_collector.api.app import create_app
-from tallyspan_collector.api.limits import limit
+from tallyspan_collector.api.store_settings import with_settings
 from tallyspan_collector.config import Config
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.pricing.watch import PriceWatch
@@ -36,7 +36,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where a running collector is reached."""
+    """The addresses of a running collector."""
 
     otlp_grpc: str
     otlp_http: str
@@ -46,7 +46,7 @@ class Ready:
 
 
 def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
-    """Return the keys of the environment and the store, and the file of the key made for them.
+    """Return the keys of the environment and the store, and the file with the key of a local store.
 
     A local store without an admin key gets one at the first start, in a file of mode 600.
     """
@@ -64,7 +64,7 @@ def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
 
 
 async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready], None]) -> None:
-    """Run until `stop` is set; then drain what was accepted. Raises `ConfigError`, `StoreError`."""
+    """Run until `stop` is set, then drain the spool. Raises `ConfigError`, `StoreError`."""
     prices = PriceWatch(config.prices, config.data_dir)
     oidc = config.oidc()
     tls(config)
@@ -76,10 +76,10 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         metrics = CollectorRegistry()
         metrics.register(workers)
         audit_log = AuditLog(client, metrics)
-        asking = stack.enter_context(late(lambda: limit(connect(url))))
+        readers = stack.enter_context(late(lambda: with_settings(connect(url))))
         admin = HttpServer(
             create_app(
-                asking,
+                readers,
                 keys,
                 workers.health,
                 metrics,

@@ -1,4 +1,4 @@
-"""What was found -> JSON or CSV, with an ETag; 304 for who has it already."""
+"""Answers as JSON or CSV, with an ETag; 304 for a client that has the same already."""
 
 import csv
 import hashlib
@@ -27,10 +27,10 @@ HEADERS = {
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def wants_csv(said: str | None, accept: str) -> bool:
-    """Return whether CSV is asked for, by parameter or else by an Accept header."""
-    if said is not None:
-        return said == "csv"
+def wants_csv(wanted: str | None, accept: str) -> bool:
+    """Return whether the client wants CSV, by its `format` parameter, else by its Accept header."""
+    if wanted is not None:
+        return wanted == "csv"
     weights: dict[str, float] = {}
     for part in accept.lower().split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
@@ -98,5 +98,5 @@ def _cell(value: Any, *, is_text: bool) -> Any:
 
 
 def _has(header: str, etag: str) -> bool:
-    known = {each.strip().removeprefix("W/") for each in header.split(",")}
-    return etag in known or "*" in known
+    etags = {each.strip().removeprefix("W/") for each in header.split(",")}
+    return etag in etags or "*" in etags

@@ -1,4 +1,4 @@
-"""The admin port: the ledger over HTTP, the console, liveness, readiness, metrics."""
+"""The application of the admin port: API, console, liveness, readiness, metrics."""
 
 from collections.abc import Callable, Mapping
 
@@ -27,7 +27,7 @@ from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
 from tallyspan_collector.api.directory import directory
-from tallyspan_collector.api.groups import groups
+from tallyspan_collector.api.names import name_operations
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS, any_text
 from tallyspan_collector.api.prices import prices as price_operations
@@ -54,9 +54,9 @@ def create_app(
     """Return the ASGI application of the admin port.
 
     `client` needs `autogenerate_session_id=False`: requests share it, and one session answers one
-    query at a time. `health` says `ready` (bool) and whatever explains it, such as `reasons`.
-    `prices` returns the prices and exchange rates of the moment.
-    Without an `audit_log` requests are only logged.
+    query at a time. `health` returns `ready` (bool) and what explains it, such as `reasons`.
+    `/metrics` shows `metrics`. `prices` returns the prices and exchange rates of the moment.
+    Without an `audit_log` requests are logged and not kept.
     """
 
     async def readyz(_: Request) -> Response:
@@ -68,10 +68,10 @@ def create_app(
 
     sessions = Sessions()
     doors = Doors(admin_keys, sessions, oidc, audit_log.note if audit_log else lambda _: None)
-    limiter = anyio.CapacityLimiter(THREADS)
+    threads = anyio.CapacityLimiter(THREADS)
     admin = [
         *token_usage(client, prices),
-        *groups(client),
+        *name_operations(client),
         *calls(client),
         *price_operations(client, prices),
         *data_health(client, health),
@@ -80,15 +80,15 @@ def create_app(
         *directory(client),
     ]
     apps = conversations(client)
-    described = document({"/api/admin": admin, "/api/usage": apps})
+    description = document({"/api/admin": admin, "/api/usage": apps})
 
-    shown = reference.page(described)
+    reference_page = reference.page(description)
 
     async def docs(_: Request) -> Response:
-        return HTMLResponse(shown, headers=reference.HEADERS)
+        return HTMLResponse(reference_page, headers=reference.HEADERS)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(described)
+        return JSONResponse(description)
 
     return Starlette(
         routes=[
@@ -101,14 +101,14 @@ def create_app(
             any_text(
                 Mount(
                     "/api/admin",
-                    routes=[*(each.route(limiter) for each in admin), *Dashboards(client).routes()],
+                    routes=[*(each.route(threads) for each in admin), *Dashboards(client).routes()],
                     middleware=[Middleware(AdminGate, doors=doors)],
                 )
             ),
             any_text(
                 Mount(
                     "/api/usage",
-                    routes=[each.route(limiter) for each in apps],
+                    routes=[each.route(threads) for each in apps],
                     middleware=[Middleware(AdminGate, doors=doors, allow_apps=True)],
                 )
             ),

@@ -8,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 from starlette.exceptions import HTTPException
 
 from tallyspan_collector.api.fields import Field, Fields
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import in_path
 from tallyspan_collector.summary import plain
 from tallyspan_collector.summary.asking import rows
@@ -48,18 +48,18 @@ _CONVERSATION = Field("text", "conversation it belongs to")
 def conversations(client: Client) -> list[Operation]:
     """Return the operations of applications: costs by an id they know, nothing can be listed."""
 
-    def of_conversation(asked: Asked) -> Mapping[str, Any]:
-        return _found(client, "conversation", {"id": asked["conversation_id"]}, asked.departments)
+    def of_conversation(query: Query) -> Mapping[str, Any]:
+        return _cost(client, "conversation", {"id": query["conversation_id"]}, query.departments)
 
-    def of_message(asked: Asked) -> Mapping[str, Any]:
-        name = asked["id"]
+    def of_message(query: Query) -> Mapping[str, Any]:
+        name = query["id"]
         span = LOG_ID.fullmatch(name)
-        found = (
-            _found(client, "span", {"trace_id": span[1], "span_id": span[2]}, asked.departments)
+        cost = (
+            _cost(client, "span", {"trace_id": span[1], "span_id": span[2]}, query.departments)
             if span
-            else _found(client, "message", {"id": name}, asked.departments)
+            else _cost(client, "message", {"id": name}, query.departments)
         )
-        return {"id": name, **found}
+        return {"id": name, **cost}
 
     return [
         Operation(
@@ -82,13 +82,13 @@ def conversations(client: Client) -> list[Operation]:
     ]
 
 
-def _found(
+def _cost(
     client: Client, what: str, parameters: dict[str, Any], departments: tuple[str, ...]
 ) -> dict[str, Any]:
     text = f"SELECT {_SUMS} FROM calls AS c WHERE {_OF[what]}"  # noqa: S608  closed tables only
     row = rows(client, text, parameters)[0]
     others = set(row.pop("departments")) - set(departments) if departments else set()
     if not row["calls"] or others:
-        said = "conversation" if what == "conversation" else "message"
-        raise HTTPException(404, f"no call of this {said} is in the ledger")
+        noun = "conversation" if what == "conversation" else "message"
+        raise HTTPException(404, f"no call of this {noun} is in the ledger")
     return plain(row)

@@ -1,4 +1,4 @@
-"""How far the figures can be trusted."""
+"""Data health: how far the figures can be trusted."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,13 +7,13 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
 from tallyspan_collector.api.filters import PERIOD, period
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter, whole_number
 from tallyspan_collector.summary import Filters, RequestError
 from tallyspan_collector.summary.asking import rows
 from tallyspan_collector.summary.conditions import conditions
 
-GROUPS = {
+GROUP_SQL = {
     "source": "toString(c.source)",
     "service": "toString(c.service_name)",
     "provider": "toString(c.provider_name)",
@@ -35,26 +35,26 @@ COUNTS: Fields = {
 _SUMS = ", ".join(f"toInt64(sum(c.{name})) AS {name}" for name in COUNTS)
 
 
-def _group_by(_: str, said: str) -> tuple[str, ...]:
-    names = tuple(said.split(","))
-    if not set(names) <= GROUPS.keys() or len(set(names)) != len(names):
+def _group_by(_: str, text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not set(names) <= GROUP_SQL.keys() or len(set(names)) != len(names):
         raise RequestError(
-            f"group_by must be one or several different ones of {', '.join(GROUPS)}, not"
-            f" {said[:60]!r}"
+            f"group_by must be one or several different ones of {', '.join(GROUP_SQL)}, not"
+            f" {text[:60]!r}"
         )
     return names
 
 
 def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> list[Operation]:
-    """Return the operation; `health` says what the collector itself complains of."""
+    """Return the operation; `health` returns `ready`, `reasons` and `warnings` of the collector."""
 
-    def ask(asked: Asked) -> Mapping[str, Any]:
-        start, end = period(asked.said)
+    def ask(query: Query) -> Mapping[str, Any]:
+        start, end = period(query.values)
         where, parameters = conditions(Filters(start=start, end=end), "hour")
-        parameters |= {"zone": asked["time_zone"], "row_limit": asked["limit"] + 1}
-        names = ", ".join(f"{GROUPS[name]} AS `{name}`" for name in asked["group_by"])
-        by = ", ".join(f"`{name}`" for name in asked["group_by"])
-        found = rows(
+        parameters |= {"zone": query["time_zone"], "row_limit": query["limit"] + 1}
+        names = ", ".join(f"{GROUP_SQL[name]} AS `{name}`" for name in query["group_by"])
+        by = ", ".join(f"`{name}`" for name in query["group_by"])
+        groups = rows(
             client,
             f"SELECT {names}, {_SUMS} FROM data_health AS c WHERE {where} GROUP BY {by}"  # noqa: S608  closed tables only
             f" ORDER BY calls DESC, {by} LIMIT {{row_limit:UInt32}}",
@@ -63,9 +63,9 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
         total = f"SELECT {_SUMS} FROM data_health AS c WHERE {where}"  # noqa: S608  closed tables only
         state = health()
         return {
-            "rows": found[: asked["limit"]],
+            "rows": groups[: query["limit"]],
             "totals": rows(client, total, parameters)[0],
-            "truncated": len(found) > asked["limit"],
+            "truncated": len(groups) > query["limit"],
             "collector": {
                 "ready": state.get("ready") is True,
                 "reasons": _sentences(state.get("reasons")),
@@ -85,7 +85,7 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
                     {
                         **{
                             name: Field("text", f"{name} of the calls", is_optional=True)
-                            for name in GROUPS
+                            for name in GROUP_SQL
                         },
                         **COUNTS,
                     },
@@ -104,7 +104,7 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
             (
                 Parameter(
                     "group_by",
-                    f"one or several, with commas: {', '.join(GROUPS)}",
+                    f"one or several, with commas: {', '.join(GROUP_SQL)}",
                     read=_group_by,
                     default="source,service,model",
                 ),
@@ -117,5 +117,5 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
     ]
 
 
-def _sentences(said: object) -> Sequence[str]:
-    return [str(each) for each in said] if isinstance(said, list | tuple) else []
+def _sentences(texts: object) -> Sequence[str]:
+    return [str(each) for each in texts] if isinstance(texts, list | tuple) else []

@@ -1,4 +1,4 @@
-"""Which calls are meant: the parameters every question about calls has."""
+"""The parameters that choose calls, the same for every operation over calls."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,15 +9,15 @@ from tallyspan_collector.summary import Filters, RequestError, parse_time
 from tallyspan_collector.summary.question import DIMENSIONS, MOST_TAGS
 from tallyspan_collector.summary.times import parse_zone
 
-MOST_DAYS = 3_660
-MOST_DAYS_OF_HOURS = 400
-_NOT_SAID = "; an empty value: calls where nobody said"
+MAX_DAYS = 3_660
+MAX_DAYS_OF_HOURS = 400
+_EMPTY = "; an empty value: calls where nobody said"
 
 
-def _tag(name: str, said: str) -> tuple[str, str]:
-    key, colon, value = said.partition(":")
+def _tag(name: str, pair: str) -> tuple[str, str]:
+    key, colon, value = pair.partition(":")
     if not colon or not key:
-        raise RequestError(f"{name} must be <key>:<value>, not {said[:60]!r}")
+        raise RequestError(f"{name} must be <key>:<value>, not {pair[:60]!r}")
     return key, value
 
 
@@ -30,13 +30,13 @@ PERIOD = (
     Parameter(
         "end_date",
         "only calls that began before: a date includes its day, a time is exact;"
-        f" {MOST_DAYS} days after start_date at most",
+        f" {MAX_DAYS} days after start_date at most",
     ),
     Parameter(
         "time_zone",
         "IANA name of the zone of dates and of hours, days, weeks and months",
         {"type": "string", "examples": ["UTC", "Europe/Berlin"]},
-        lambda name, said: parse_zone(said, name),
+        lambda name, zone: parse_zone(zone, name),
         "UTC",
     ),
 )
@@ -44,7 +44,7 @@ OF_CALLS = (
     *(
         choice(each.filter, f"only calls with this {each.filter}: {each.says}", each.values)
         if each.values
-        else text(each.filter, f"only calls with exactly this: {each.says}{_NOT_SAID}")
+        else text(each.filter, f"only calls with exactly this: {each.says}{_EMPTY}")
         for each in DIMENSIONS
     ),
     Parameter(
@@ -52,44 +52,44 @@ OF_CALLS = (
         f"only calls with this free tag: <key>:<value>, up to {MOST_TAGS} times",
         {"type": "string", "pattern": "^[^:]+:"},
         _tag,
-        most=MOST_TAGS,
+        max_times=MOST_TAGS,
     ),
 )
 FILTERS = (*OF_CALLS, *PERIOD)
 
 
 def filters(
-    said: Mapping[str, Any], departments: tuple[str, ...], days: int | None = None
+    values: Mapping[str, Any], departments: tuple[str, ...], days: int | None = None
 ) -> Filters:
-    """Return the filters that were asked for, within the departments the reader is limited to.
+    """Return the filters of a request, within the departments the reader is limited to.
 
-    `days` back is where an answer begins when nobody said; None: with the first call.
+    Without start_date an answer begins `days` before its end; None: with the first call.
     Raises RequestError: for another department than those, and for a range that is too long.
     """
-    if departments and said.get("department") not in {None, *departments}:
+    if departments and values.get("department") not in {None, *departments}:
         raise RequestError(
             f"this key is limited: department must be one of {', '.join(departments)}"
         )
-    start, end = period(said)
+    start, end = period(values)
     if start is None and days is not None:
         start = (end or datetime.now(UTC)) - timedelta(days=days)
     return Filters(
-        **{each.filter: said.get(each.filter) for each in DIMENSIONS},
-        tags=said.get("tag", ()),
+        **{each.filter: values.get(each.filter) for each in DIMENSIONS},
+        tags=values.get("tag", ()),
         departments=departments,
         start=start,
         end=end,
     )
 
 
-def period(said: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return start and end in UTC, None where nobody said. Raises RequestError."""
-    zone = said["time_zone"]
+def period(values: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Return start and end in UTC, None for one that is not in the request. Raises RequestError."""
+    zone = values["time_zone"]
     bounds = [
-        None if said[name] is None else parse_time(said[name], name, is_end=is_end, zone=zone)
+        None if values[name] is None else parse_time(values[name], name, is_end=is_end, zone=zone)
         for name, is_end in (("start_date", False), ("end_date", True))
     ]
-    check_length(bounds[0], bounds[1], MOST_DAYS, "an answer")
+    check_length(bounds[0], bounds[1], MAX_DAYS, "an answer")
     return bounds[0], bounds[1]
 
 
