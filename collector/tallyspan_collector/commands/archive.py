@@ -1,4 +1,4 @@
-"""`tallyspan archive`: months of the ledger as Parquet files; `archive-views`: both as one."""
+"""`tallyspan archive`: months of the ledger as Parquet files; `archive-views`: views over both."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.units.counts import counted
 
 LATE_DAYS = 7
-"""A month is closed when it ended so long ago: spools, resent spans and reversals are through."""
+"""A month is closed this long after its end: late spans and reversals are booked by then."""
 
 
 def add_parser(commands: Any) -> None:
@@ -93,7 +93,7 @@ def _views(options: argparse.Namespace) -> int:
         names = [each.file for each in archive.manifest(folder) if not each.is_kept]
         if not names:
             raise ConfigError(f"--from {folder}: no month is archived there and only there")
-        made = archive_views.make(client, f"{folder}/{{{','.join(names)}}}", database)
-    views = ", ".join(f"{made}.{view}" for view in ("llm_calls", *archive_views.VIEWS))
+        views_database = archive_views.make(client, f"{folder}/{{{','.join(names)}}}", database)
+    views = ", ".join(f"{views_database}.{view}" for view in ("llm_calls", *archive_views.VIEWS))
     sys.stderr.write(f"ledger and archive together: {views}\n")
     return 0

@@ -29,20 +29,20 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
-        made = actions.add_parser(name, help=what, allow_abbrev=False)
-        config.add_flags(made, config.READ_OPTIONS)
-        made.set_defaults(run=run)
-        return made
+        subparser = actions.add_parser(name, help=what, allow_abbrev=False)
+        config.add_flags(subparser, config.READ_OPTIONS)
+        subparser.set_defaults(run=run)
+        return subparser
 
-    made = action("set", _set, "make or change a budget, and show where it stands")
-    _add_scope(made)
-    made.add_argument("--amount", required=True, help="USD a period: 5000 or 12.50")
-    made.add_argument("--owner", default="", help="who answers for it")
-    made.add_argument("--from", dest="start", default="", help="first day (UTC; default today)")
-    made.add_argument("--to", dest="end", default="", help="last day (default: no end)")
-    made.add_argument("--warn", default="80", help="percent that is nearly all (default 80)")
-    made.add_argument("--critical", default="100", help="percent that is too much (default 100)")
-    made.add_argument(
+    setting = action("set", _set, "make or change a budget, and show where it stands")
+    _add_scope(setting)
+    setting.add_argument("--amount", required=True, help="USD a period: 5000 or 12.50")
+    setting.add_argument("--owner", default="", help="who answers for it")
+    setting.add_argument("--from", dest="start", default="", help="first day (UTC; default today)")
+    setting.add_argument("--to", dest="end", default="", help="last day (default: no end)")
+    setting.add_argument("--warn", default="80", help="percent that is nearly all (default 80)")
+    setting.add_argument("--critical", default="100", help="percent that is too much (default 100)")
+    setting.add_argument(
         "--dry-run",
         action="store_true",
         help="change nothing; show what this period and three before would use",
@@ -122,7 +122,7 @@ def _preview(client: Client, budget: Budget) -> list[Row]:
     rows = []
     start = _period_start(budget.period, budgets.today())
     for _ in range(4):
-        end = _period_start(budget.period, start + _LONGEST[budget.period])
+        end = _period_start(budget.period, start + _MAX_DAYS[budget.period])
         spent = summary.totals(client, _filters(budget, start, end))
         cost = spent["cost_usd"] or Decimal(0)
         rows.append(
@@ -138,8 +138,8 @@ def _preview(client: Client, budget: Budget) -> list[Row]:
     return rows
 
 
-# A day so many days after a period's first one is in the next period.
-_LONGEST = {
+# The first day of a period plus so many days is a day of the next period.
+_MAX_DAYS = {
     "month": timedelta(days=31),
     "quarter": timedelta(days=92),
     "year": timedelta(days=366),

@@ -1,6 +1,6 @@
-"""What is known of a trace as plain values: its reports, its charges, its entries in the ledger.
+"""A trace as plain values: its reports, its charges, its entries in the ledger.
 
-`explain` renders them; as JSON they are what a script reads.
+`explain` prints them as text or as JSON.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +20,12 @@ from tallyspan_collector.resolution.same_call import groups, joins
 from tallyspan_collector.summary import decimal_text
 from tallyspan_collector.units.moments import iso_text, microseconds, of_nanoseconds
 
-Said = dict[str, Any]
+Values = dict[str, Any]
 WHO = ("user_id", "department", "agent_id", "agent_name", "conversation_id", "tenant", "source")
 _DIGITS = Decimal("1e-12")
 
 
-def report_of(node: Node) -> Said:
+def report_of(node: Node) -> Values:
     """Return a span the collector read, as it was understood."""
     call = node.call
     kind = "call" if node.is_call else "wrapper"
@@ -42,9 +42,9 @@ def report_of(node: Node) -> Said:
     }
 
 
-def charge_of(booked: Booked, trace: Trace, book: PriceBook) -> Said:
+def charge_of(charge: Booked, trace: Trace, book: PriceBook) -> Values:
     """Return what is booked for a call: the reports it was merged of and why, and its cost."""
-    call, cost = booked
+    call, cost = charge
     nodes = trace.nodes
     own = (
         next(
@@ -89,13 +89,13 @@ def charge_of(booked: Booked, trace: Trace, book: PriceBook) -> Said:
     }
 
 
-def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Said]:
+def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Values]:
     """Return the entries of the ledger; `rows` as `summary.trace` has them, in their order.
 
     A change of price has a difference only: `cost_after_usd` is what the call costs from then on,
     and the sum is that of the call's tokens at the new price.
     """
-    made: list[Said] = []
+    entries: list[Values] = []
     measured: dict[str, tuple[Usage, Mapping[str, float]]] = {}
     standing: dict[str, Decimal] = {}
     for row in rows:
@@ -118,11 +118,11 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Said]
             )
         if not row["sign"]:
             entry_["cost_after_usd"] = _usd(standing.get(span_id))
-        made.append(entry_)
-    return made
+        entries.append(entry_)
+    return entries
 
 
-def _entry_of(row: Mapping[str, Any]) -> Said:
+def _entry_of(row: Mapping[str, Any]) -> Values:
     shown = (
         "entry_kind", "sign", "span_id", "provider_name", "operation_name", "model_name",
         "cost_status", "unpriced_reason", "price_id", "price_source", "batch_id",
@@ -145,19 +145,19 @@ def _start_ns(row: Mapping[str, Any]) -> int:
     return microseconds(row["start_time"]) * 1000
 
 
-def net_of(rows: Iterable[Mapping[str, Any]]) -> Said:
+def net_of(rows: Iterable[Mapping[str, Any]]) -> Values:
     """Return what the entries add up to."""
-    found = list(rows)
-    billed = [row["cost_usd"] for row in found if row["cost_usd"] is not None]
+    entries = list(rows)
+    billed = [row["cost_usd"] for row in entries if row["cost_usd"] is not None]
     notional = [
-        row["cost_usd"] for row in found if row["cost_usd"] is not None and row["is_notional"]
+        row["cost_usd"] for row in entries if row["cost_usd"] is not None and row["is_notional"]
     ]
-    net: Said = {
-        "calls": sum(row["sign"] for row in found),
+    net: Values = {
+        "calls": sum(row["sign"] for row in entries),
         "tokens": {
-            name: sum(row[name] or 0 for row in found)
+            name: sum(row[name] or 0 for row in entries)
             for name in TOKEN_FIELDS
-            if any(row[name] is not None for row in found)
+            if any(row[name] is not None for row in entries)
         },
         "cost_usd": _usd(sum(billed, Decimal(0)) - sum(notional, Decimal(0))),
     }
@@ -174,19 +174,19 @@ def not_in_ledger(trace: Trace, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [span_id for span_id in trace.booked if standing.get(span_id, 0) < 1]
 
 
-def _what(call: Call) -> Said:
+def _what(call: Call) -> Values:
     return {
         "operation_name": call.operation_name,
         "provider_name": call.provider_name,
         "model_name": call.model_name,
         "tokens": _counts(call.usage),
         "units": call.units,
-        **{name: said for name in WHO if (said := getattr(call, name))},
+        **{name: value for name in WHO if (value := getattr(call, name))},
         "quality_flags": list(call.quality_flags),
     }
 
 
-def _emitter(call: Call) -> Said:
+def _emitter(call: Call) -> Values:
     return {
         "span_id": call.span_id, "dialect": call.dialect, "scope_name": call.scope_name,
         "service_name": call.service_name,
@@ -199,10 +199,10 @@ def _arithmetic(
     at_ns: int,
     host: str,
     measured: tuple[Usage, Mapping[str, float]],
-    booked: tuple[str, Decimal | None],
+    charge: tuple[str, Decimal | None],
 ) -> list[str]:
     """Return the lines of the sum; none where today's price book has another price for the call."""
-    price_id, amount = booked
+    price_id, amount = charge
     if amount is None or not price_id:
         return []
     price = book.quote(*kind, at_ns, region_of(host))

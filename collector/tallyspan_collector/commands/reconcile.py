@@ -123,11 +123,11 @@ def _bill(options: argparse.Namespace, first: date, last: date) -> Sequence[Bill
     if options.file:
         columns = dict(_pair(text, "--column") for text in options.column)
         return list(bill_file.read(Path(options.file), columns, options.by))
-    asked = APIS[options.provider]
-    base = options.url or asked.BASE
+    provider = APIS[options.provider]
+    base = options.url or provider.BASE
     check_base(base)
-    key, key_name = _key(options, asked.KEY)
-    return list(asked.bill(Api(base, asked.headers(key), key_name), first, last, options.by))
+    key, key_name = _key(options, provider.KEY)
+    return list(provider.bill(Api(base, provider.headers(key), key_name), first, last, options.by))
 
 
 def _check(options: argparse.Namespace) -> None:

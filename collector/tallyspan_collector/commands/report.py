@@ -23,7 +23,7 @@ TABLE_MEASURES = ("calls", "input_tokens", "output_tokens", "total_tokens")
 CHUNK_BYTES = 1 << 16
 IN_CURRENCY = "cost_in_currency"
 EXTRAS = (IN_CURRENCY, "cost_usd_as_of_today", "difference_usd", "newly_priced_calls")
-"""What a row has where it was asked for."""
+"""Measures of rows with a currency, or with the prices of today."""
 
 
 def render(
@@ -34,7 +34,7 @@ def render(
     totals: Row | None = None,
     currency: str = "",
 ) -> None:
-    """Write the summary to `out`; `totals` None: the rows are all there is, add them up.
+    """Write the summary to `out`; without `totals` the sums of the rows are shown.
 
     `currency` is that of `cost_in_currency`, if the rows have it.
     """
@@ -54,25 +54,25 @@ def render(
 
 
 def add_up(rows: Iterable[Row]) -> Row:
-    """Return MEASURES summed over the rows; what no row knows stays None."""
+    """Return the sums of MEASURES over the rows; None where every row has None."""
     kept = list(rows)
     total: Row = {}
     for name in MEASURES:
-        known = [row[name] for row in kept if row[name] is not None]
-        total[name] = sum(known) if known or name.endswith("calls") or name == "errors" else None
+        counts = [row[name] for row in kept if row[name] is not None]
+        total[name] = sum(counts) if counts or name.endswith("calls") or name == "errors" else None
     for name in EXTRAS:
         if kept and name in kept[0]:
-            known = [row[name] for row in kept if row[name] is not None]
-            # Of a currency the sum of some would not be the whole.
-            is_whole = name != IN_CURRENCY or len(known) == sum(
+            counts = [row[name] for row in kept if row[name] is not None]
+            # A sum in a currency that lacks some rows would be wrong.
+            is_whole = name != IN_CURRENCY or len(counts) == sum(
                 row["cost_usd"] is not None for row in kept
             )
-            total[name] = sum(known) if known and is_whole else None
+            total[name] = sum(counts) if counts and is_whole else None
     return total
 
 
 def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
-    """Write the answer to `out` in the ClickHouse FORMAT named, as it arrives; nothing can write.
+    """Write the answer to `out` in the ClickHouse FORMAT, as it arrives; the SQL cannot write.
 
     In-process chDB stays read-only afterwards: give it a client of its own.
     Raises RequestError if the store refuses the SQL, StoreError if it cannot be asked.

@@ -1,4 +1,4 @@
-"""The range of a page, as Grafana writes it in a URL -> two moments."""
+"""The time range of a page, in Grafana's notation, as two moments."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ _LATEST = datetime(2106, 1, 1, tzinfo=UTC)
 
 
 def read(start: str, end: str, now: datetime) -> tuple[datetime, datetime]:
-    """Return both ends in UTC. `now-30d`, `now/M`, milliseconds since 1970 or a date are taken.
+    """Return both ends in UTC, of `now-30d`, `now/M`, milliseconds since 1970 or a date.
 
     Raises RequestError for what is none of them, and for a range that ends before it starts.
     """

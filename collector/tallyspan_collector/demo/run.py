@@ -39,7 +39,7 @@ USERS = (
     ("barbara", "support"),
     ("alan", "sales"),
 )
-_STATED = """
+_PROVIDER_SUMS = """
     SELECT count() AS calls, sumIf(input_tokens, usage_source = 'provider') AS input_tokens,
         sumIf(output_tokens, usage_source = 'provider') AS output_tokens,
         sumIf(cost_usd, usage_source != 'estimated') AS cost_usd
@@ -113,10 +113,10 @@ def settle(admin: str) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         with urlopen(f"{admin}/metrics") as answer:  # noqa: S310  our own collector
-            found = text_string_to_metric_families(answer.read().decode())
+            families = text_string_to_metric_families(answer.read().decode())
             waiting = sum(
                 sample.value
-                for family in found
+                for family in families
                 for sample in family.samples
                 if sample.name in WAITING
             )
@@ -147,7 +147,7 @@ def show(client: Any, filters: summary.Filters, chosen: Sequence[Recording]) -> 
         sys.stdout.write(f"\nBy {by}\n")
         report.render(rows, [by], "table", sys.stdout)
     whole = summary.totals(client, filters)
-    stated = next(client.query(_STATED, parameters={"start": filters.start}).named_results())
+    sums = next(client.query(_PROVIDER_SUMS, parameters={"start": filters.start}).named_results())
     expected: dict[str, int | Decimal] = {
         "calls": len(chosen),
         "input_tokens": sum(each.expected.get("input_tokens", 0) for each in chosen),
@@ -155,7 +155,7 @@ def show(client: Any, filters: summary.Filters, chosen: Sequence[Recording]) -> 
         "cost_usd": sum((oracle.cost(each) for each in chosen), Decimal(0)),
     }
     checks = [
-        (f"{name} = sum over the recordings", stated[name] == value)
+        (f"{name} = sum over the recordings", sums[name] == value)
         for name, value in expected.items()
     ]
     for by, rows in views.items():
