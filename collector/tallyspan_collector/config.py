@@ -1,4 +1,4 @@
-"""Settings of the collector, each declared once: flags, variables, file keys and help come from it.
+"""Settings of the collector. Flags, variables, keys of the file and help are derived from OPTIONS.
 
 A flag beats the environment, the environment the file, the file the default.
 """
@@ -46,12 +46,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """Name on the command line."""
+        """Return the name on the command line."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """Name in the environment."""
+        """Return the name in the environment."""
         return "TALLYSPAN_" + self.name.upper()
 
 
@@ -180,7 +180,7 @@ def read(
     environment: Mapping[str, str] = os.environ,
     options: tuple[Option, ...] = OPTIONS,
 ) -> dict[str, Any]:
-    """Return setting -> value. Raises `ConfigError` that names the flag, variable or file line."""
+    """Return setting -> value. Raises `ConfigError` with the flag, variable or line of the file."""
     file = getattr(flags, "config", None) or environment.get("TALLYSPAN_CONFIG")
     of_file = _read_file(Path(file)) if file else {}
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The collector: makes its parts, starts them in order, stops them in reverse."""
+"""The collector: its parts are created, started in order, and stopped in reverse."""
 
 import asyncio
 import json

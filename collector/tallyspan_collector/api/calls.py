@@ -1,4 +1,4 @@
-"""One conversation with its calls; one call with every entry the ledger has of it."""
+"""One conversation with its calls; one call with its entries in the ledger."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ ENTRY: Fields = {name: Field(each.kind, each.says) for name, each in ENTRY_COLUM
 
 
 def calls(client: Client) -> list[Operation]:
-    """Return the operations that go down to single calls."""
+    """Return the operations of single conversations and calls."""
 
     def conversation(query: Query) -> Mapping[str, Any]:
         name = query["conversation_id"]

@@ -1,4 +1,4 @@
-"""What one conversation or one message cost, for the application it was held in."""
+"""The cost of one conversation or message, for the application that shows it."""
 
 import re
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ _CONVERSATION = Field("text", "conversation it belongs to")
 
 
 def conversations(client: Client) -> list[Operation]:
-    """Return the operations of applications: costs by an id they know, nothing can be listed."""
+    """Return the operations for applications: a cost by its id, without any list."""
 
     def of_conversation(query: Query) -> Mapping[str, Any]:
         return _cost(client, "conversation", {"id": query["conversation_id"]}, query.departments)

@@ -44,7 +44,7 @@ class _Selection:
 
 
 class Dashboards:
-    """Runs the queries of the dashboards this package brings, and no others."""
+    """Runs the queries of the bundled dashboards, and no others."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -66,12 +66,12 @@ class Dashboards:
         return JSONResponse({"dashboards": listed}, headers=NOT_STORED)
 
     async def dashboard(self, request: Request) -> Response:
-        """Return the dashboard as Grafana reads it."""
+        """Return the dashboard as JSON for Grafana."""
         text = _dashboard(request).text
         return Response(text, media_type="application/json", headers=NOT_STORED)
 
     async def panel(self, request: Request) -> Response:
-        """Return the figures of a panel in a range."""
+        """Return the figures of a panel in the selected range."""
         dashboard = _dashboard(request)
         sql = dashboard.panels.get(request.path_params["number"])
         if sql is None:
@@ -79,7 +79,7 @@ class Dashboards:
         return await self._answer(request, dashboard, sql)
 
     async def variable(self, request: Request) -> Response:
-        """Return key and label of everything there is to choose in a range."""
+        """Return key and label of every value of a variable in the selected range."""
         dashboard = _dashboard(request)
         sql = dashboard.variables.get(request.path_params["name"])
         if sql is None:
@@ -87,7 +87,7 @@ class Dashboards:
         return await self._answer(request, dashboard, sql)
 
     async def panels(self, request: Request) -> Response:
-        """Return the figures of all panels: a line of JSON each, as they come from the store."""
+        """Return the figures of all panels, a line of JSON for each, as the store answers."""
         dashboard = _dashboard(request)
         selection = _selection(request, dashboard)
 
@@ -148,7 +148,7 @@ def _dashboard(request: Request) -> Dashboard:
 
 
 def _values(query: QueryParams, variables: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Return variable -> keys. Raises RequestError for what is neither a variable nor a key."""
+    """Return variable -> keys. Raises RequestError for an unknown variable or a wrong key."""
     allowed = ("from", "to", *(f"var-{name}" for name in variables))
     values: dict[str, list[str]] = {}
     for name, value in query.multi_items():

@@ -1,4 +1,4 @@
-"""Fields of answers, declared once: the document and the CSV's header are made of them."""
+"""Fields of answers; the OpenAPI document and the header of the CSV are derived from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

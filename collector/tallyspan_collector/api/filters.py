@@ -94,7 +94,7 @@ def period(values: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]
 
 
 def check_length(start: datetime | None, end: datetime | None, days: int, what: str) -> None:
-    """Raise RequestError if more than so many days are between the two."""
+    """Raise RequestError if start and end are more than `days` apart."""
     if start is None or end is None or end - start <= timedelta(days=days, hours=1):
         return
     raise RequestError(

@@ -1,4 +1,4 @@
-"""The document of the API, made of the operations it serves."""
+"""The OpenAPI document, derived from the operations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What calls are priced with, and what has no price."""
+"""Prices: the entries of the price file, a quote, and models without a price."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ _OF_CALLS = Field("text", "as the calls have it")
 
 
 def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
-    """Return the operations; `book` is asked each time, for the file may change."""
+    """Return the operations; `book` is called for each request, since the file may change."""
 
     def price_file(_: Query) -> Mapping[str, Any]:
         rates = [

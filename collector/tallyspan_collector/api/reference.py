@@ -1,4 +1,4 @@
-"""The document as a page to read: one file, no script, no outside request."""
+"""The OpenAPI document as one HTML page, without scripts and outside requests."""
 
 import base64
 import hashlib

@@ -18,7 +18,7 @@ LATE_DAYS = 7
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan archive` and `archive-views` their parsers."""
+    """Add the parser of `tallyspan archive` and `archive-views`."""
     parser = commands.add_parser("archive", help="closed months of the ledger to Parquet files")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument(

@@ -19,7 +19,7 @@ _SHOWN = ("at", "key_name", "role", "client", "method", "path", "query", "status
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan audit` its parser."""
+    """Add the parser of `tallyspan audit`."""
     parser = commands.add_parser("audit", help="who asked the admin API for what")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument("--since", default="7d", help="how far back: 12h, 30d (default 7d)")

@@ -1,4 +1,4 @@
-"""`tallyspan budgets set|list|remove|check|thresholds`: what may be spent, and where it stands."""
+"""`tallyspan budgets set|list|remove|check|thresholds`: how much may be spent, and was."""
 
 import argparse
 import csv
@@ -19,12 +19,12 @@ from tallyspan_collector.summary import budgets, plain
 from tallyspan_collector.summary.budgets import Budget, Row
 from tallyspan_collector.units.money import cents
 
-# What `check` fails at, each with the states that are as bad or worse.
+# Each state that `check` can fail at, with all states that are as bad or worse.
 FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STATES) if place}
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan budgets` its parser."""
+    """Add the parser of `tallyspan budgets`."""
     parser = commands.add_parser("budgets", help="what may be spent, and where it stands")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
@@ -118,7 +118,7 @@ def _set(options: argparse.Namespace) -> int:
 
 
 def _preview(client: Client, budget: Budget) -> list[Row]:
-    """Return what the running period and the three before it would have used of the budget."""
+    """Return the use of the budget in the current period and in the three before it."""
     rows = []
     start = _period_start(budget.period, budgets.today())
     for _ in range(4):
@@ -238,7 +238,7 @@ def _declared(budget: Budget) -> Row:
 
 
 def _shown(row: Row) -> Row:
-    """Return a row of `status` or `periods` as people read it."""
+    """Return a row of `status` or `periods` with its values as text."""
     shown = {
         "budget": f"{row['scope']} {row['name']}".strip() + f", {row['period']}",
         "from": str(row["period_start"]),

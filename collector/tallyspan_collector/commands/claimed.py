@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def compare(client: Client, group_by: Sequence[str], start: datetime) -> list[Row]:
-    """Return a row a group, the largest difference first: calls, both costs in USD, the drift.
+    """Return a row for each group, the largest difference first: calls, both costs in USD, drift.
 
     `drift_percent` is the difference in percent of our cost, None where that is 0. Calls without a
     cost of ours are in `unpriced_calls` and in no amount. Raises RequestError for unknown groups.

@@ -40,7 +40,7 @@ Explanation = explained.Values
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan explain` its parser."""
+    """Add the parser of `tallyspan explain`."""
     parser = commands.add_parser(
         "explain", help="what a trace, or spans in a file, were taken for, and what they cost"
     )
@@ -76,7 +76,7 @@ def of_trace(trace_id: str, options: argparse.Namespace) -> Explanation:
     path = data_dir / "spool" / journal.FILE_NAME
     trace = journal.recall(path, trace_id)
     ids = {node.call.trace_id for node in trace.nodes.values()} if trace else {trace_id}
-    with writing(options) as client:  # entries themselves are not for readers
+    with writing(options) as client:  # the reader account cannot see entries
         rows = [row for each in sorted(ids) for row in entries_of_trace(client, each)]
     rows.sort(key=itemgetter("ingested_at"))
     if trace is None and not rows:
@@ -128,7 +128,7 @@ def of_file(path: Path, book: PriceBook) -> Explanation:
 
 
 def _decoded(body: bytes) -> tuple[bool, list[otlp.Span]]:
-    """Return whether they are log records, and the spans or records. Raises `DecodeError`."""
+    """Return whether the body has log records, and its spans or records. Raises `DecodeError`."""
     if body.lstrip().startswith(b"{"):
         if any(f'"{name}"'.encode() in body for name in _LOGS_IN_JSON):
             return True, otlp.decode_logs(to_protobuf(body, ExportLogsServiceRequest()))
@@ -144,7 +144,7 @@ def _decoded(body: bytes) -> tuple[bool, list[otlp.Span]]:
 
 
 def _resolved(readings: Sequence[Reading], book: PriceBook) -> list[Trace]:
-    """Return the traces as they are charged once nothing follows."""
+    """Return the traces as they are charged if no more spans arrive."""
     ids = {each.call.trace_id: None for each in readings if each.call is not None}
     now = time.time_ns() // 1_000_000
     with closing(sqlite3.connect(":memory:")) as file:

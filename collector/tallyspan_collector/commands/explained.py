@@ -26,7 +26,7 @@ _DIGITS = Decimal("1e-12")
 
 
 def report_of(node: Node) -> Values:
-    """Return a span the collector read, as it was understood."""
+    """Return a span as the collector read it."""
     call = node.call
     kind = "call" if node.is_call else "wrapper"
     return {
@@ -43,7 +43,7 @@ def report_of(node: Node) -> Values:
 
 
 def charge_of(charge: Booked, trace: Trace, book: PriceBook) -> Values:
-    """Return what is booked for a call: the reports it was merged of and why, and its cost."""
+    """Return the charge of a call: its cost, the reports it was merged from, and why."""
     call, cost = charge
     nodes = trace.nodes
     own = (
@@ -90,10 +90,10 @@ def charge_of(charge: Booked, trace: Trace, book: PriceBook) -> Values:
 
 
 def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Values]:
-    """Return the entries of the ledger; `rows` as `summary.trace` has them, in their order.
+    """Return the entries of the ledger, of rows of `summary.trace`, in their order.
 
-    A change of price has a difference only: `cost_after_usd` is what the call costs from then on,
-    and the sum is that of the call's tokens at the new price.
+    The entry of a price change has only the difference as its cost. `cost_after_usd` is the call's
+    cost from then on, and the arithmetic is that of its tokens at the new price.
     """
     entries: list[Values] = []
     measured: dict[str, tuple[Usage, Mapping[str, float]]] = {}
@@ -146,7 +146,7 @@ def _start_ns(row: Mapping[str, Any]) -> int:
 
 
 def net_of(rows: Iterable[Mapping[str, Any]]) -> Values:
-    """Return what the entries add up to."""
+    """Return the sums of the entries."""
     entries = list(rows)
     billed = [row["cost_usd"] for row in entries if row["cost_usd"] is not None]
     notional = [
@@ -167,7 +167,7 @@ def net_of(rows: Iterable[Mapping[str, Any]]) -> Values:
 
 
 def not_in_ledger(trace: Trace, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the span ids of charges that are decided and that the ledger does not have yet."""
+    """Return the span ids of charges that are not in the ledger yet."""
     standing: dict[str, int] = {}
     for row in rows:
         standing[row["span_id"]] = standing.get(row["span_id"], 0) + row["sign"]
@@ -201,7 +201,7 @@ def _arithmetic(
     measured: tuple[Usage, Mapping[str, float]],
     charge: tuple[str, Decimal | None],
 ) -> list[str]:
-    """Return the lines of the sum; none where today's price book has another price for the call."""
+    """Return the arithmetic in lines; none if today's price book has another price for the call."""
     price_id, amount = charge
     if amount is None or not price_id:
         return []

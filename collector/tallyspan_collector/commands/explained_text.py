@@ -1,4 +1,4 @@
-"""An explanation as an operator reads it in a terminal."""
+"""An explanation as text for a terminal."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _MEANINGS = {
 
 
 def lines(explanation: Values) -> Iterator[str]:
-    """Yield the lines: the reports, each charge with its reasons and its sum, the ledger."""
+    """Yield the lines: the reports, each charge with reasons and arithmetic, the ledger."""
     if "trace_id" in explanation:
         yield f"trace {explanation['trace_id']}"
     for other in explanation.get("also", ()):

@@ -86,7 +86,7 @@ WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan export` its parser."""
+    """Add the parser of `tallyspan export`."""
     parser = commands.add_parser("export", help="calls of a period as CSV, Parquet or FOCUS 1.2")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument("--format", choices=tuple(ENGINE_FORMATS), default="csv")
@@ -114,7 +114,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 class _AsCsv:
-    """Takes lines of JSON arrays and writes them as CSV, null as nothing.
+    """Writes lines of JSON arrays as CSV, null as an empty field.
 
     ClickHouse has a text for null, which FOCUS does not know, and a reader may not change it.
     """
@@ -124,10 +124,10 @@ class _AsCsv:
         self._rest = b""
 
     def write(self, data: bytes) -> int:
-        """Write the lines that end in the data."""
+        """Write all complete lines of the data so far."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         text = io.StringIO()
-        # Numbers as they are written there: no digit may change.
+        # Numbers stay text, so that no digit changes.
         rows = (json.loads(line, parse_float=str, parse_int=str) for line in lines)
         csv.writer(text, lineterminator="\n").writerows(rows)
         self._out.write(text.getvalue().encode())
@@ -144,7 +144,7 @@ def _warn(client: Client, first: datetime, stop: datetime) -> None:
 
 
 def _within(query: str, first: datetime, stop: datetime) -> str:
-    # Whole microseconds since 1970: nothing a person typed is in the text.
+    # Only whole numbers get into the SQL, no text of the user.
     bounds = {
         f"{{{name}}}": str(microseconds(moment))
         for name, moment in (("first", first), ("stop", stop))
@@ -156,7 +156,7 @@ def _within(query: str, first: datetime, stop: datetime) -> str:
 
 @contextmanager
 def _opened(name: str | None) -> Iterator[BinaryIO]:
-    """Yield the stream to write; a file is there only when it is whole."""
+    """Yield the stream to write to; a file appears only when it is complete."""
     if name is None:
         yield sys.stdout.buffer
         return

@@ -1,4 +1,4 @@
-"""`tallyspan reconcile`: what was recorded against what the provider billed, day by day."""
+"""`tallyspan reconcile`: recorded calls compared with the provider's bill, day by day."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ DEFAULT_DAYS = 7
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan reconcile` its parser."""
+    """Add the parser of `tallyspan reconcile`."""
     parser = commands.add_parser(
         "reconcile",
         help="compare what was recorded with what the provider billed",
@@ -147,7 +147,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _key(options: argparse.Namespace, variable: str) -> tuple[str, str]:
-    """Return the key and where it is from; never from an argument, which `ps` would show."""
+    """Return the key and its origin; it cannot be an argument, which `ps` would show."""
     if options.key_file:
         try:
             key = Path(options.key_file).read_text(encoding="utf-8").strip()

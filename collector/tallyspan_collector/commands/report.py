@@ -1,4 +1,4 @@
-"""The summary and SQL results in a terminal or a file."""
+"""The summary as table, JSON or CSV, and results of SQL."""
 
 import csv
 import io
@@ -74,7 +74,7 @@ def add_up(rows: Iterable[Row]) -> Row:
 def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
     """Write the answer to `out` in the ClickHouse FORMAT, as it arrives; the SQL cannot write.
 
-    In-process chDB stays read-only afterwards: give it a client of its own.
+    In-process chDB stays read-only afterwards, so it needs a client of its own.
     Raises RequestError if the store refuses the SQL, StoreError if it cannot be asked.
     """
     if not re.fullmatch(r"[A-Za-z0-9_]+", fmt):
@@ -100,7 +100,7 @@ def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
 
 
 def cost_text(row: Row) -> str:
-    """Return the cost and how many calls it leaves out: `$0.0123 + 2 unpriced`."""
+    """Return the cost and the number of calls without a price: `$0.0123 + 2 unpriced`."""
     unpriced = f"{row['unpriced_calls']:,} unpriced"
     if row["cost_usd"] is None:
         return unpriced if row["unpriced_calls"] else "not billed"
@@ -158,7 +158,7 @@ def _notes(total: Row) -> list[str]:
 
 
 def _without_noise(sentence: str) -> str:
-    # Over HTTP the driver repeats the code and writes a preface of its own before the sentence.
+    # Over HTTP the driver writes the code twice, and text of its own before the sentence.
     sentence = re.sub(r"^(Received ClickHouse exception.*?response: )?", "", sentence)
     sentence = re.sub(r"^(Code: \d+\. DB::Exception: )+", "", sentence)
     return re.split(r"\.? Expected one of:| \(version ", sentence)[0][:300]

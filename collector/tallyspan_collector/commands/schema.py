@@ -1,4 +1,4 @@
-"""`tallyspan store migrate|accounts`: the schema of a store, and who may do what with it."""
+"""`tallyspan store migrate|retention|accounts`: schema, retention and accounts of a store."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from tallyspan_collector.commands.table import write_table
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan store` its parser."""
+    """Add the parser of `tallyspan store`."""
     parser = commands.add_parser("store", help="the store's schema")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     to_date = actions.add_parser(

@@ -1,4 +1,4 @@
-"""`tallyspan spool status|dead|replay|drop`: what waits on disk, and what is dead."""
+"""`tallyspan spool status|dead|replay|drop`: requests that wait on disk, and dead letters."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ from tallyspan_collector.units.counts import counted
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan spool` its parser."""
+    """Add the parser of `tallyspan spool`."""
     parser = commands.add_parser("spool", help="what waits for the store, and what is dead")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, run, what in (

@@ -106,7 +106,7 @@ class _Files(StaticFiles):
         self._headers = {**HEADERS, **more}
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return the file with the headers every answer of the console has."""
+        """Return the file with the headers of the console."""
         response = await super().get_response(path, scope)
         response.headers.update(self._headers)
         return response

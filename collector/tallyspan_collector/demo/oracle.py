@@ -1,4 +1,4 @@
-"""What a recording should cost, worked out without our readers, spans, collector or store."""
+"""The expected cost of a recording, computed without our readers, spans, collector or store."""
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -26,7 +26,7 @@ _PICO = Decimal(1).scaleb(-12)
 
 
 def cost(recording: Recording, at: datetime | None = None) -> Decimal:
-    """Return USD: what the provider stated, else genai-prices for the recorded counts, else 0."""
+    """Return USD: the provider's own figure, else genai-prices for the recorded counts, else 0."""
     expected = recording.expected
     if "provider_cost_usd" in expected and not expected.get("byok"):
         return Decimal(str(expected["provider_cost_usd"])).quantize(_PICO)
@@ -54,6 +54,6 @@ def cost(recording: Recording, at: datetime | None = None) -> Decimal:
 
 
 def _cached_audio(recording: Recording) -> int:
-    """Return Gemini's count of cached audio, which is in the raw usage only."""
+    """Return Gemini's count of cached audio, which only the raw usage has."""
     details = recording.expected["raw"][-1]["usage"].get("cacheTokensDetails", [])
     return sum(part["tokenCount"] for part in details if part["modality"] == "AUDIO")

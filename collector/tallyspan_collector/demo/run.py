@@ -44,7 +44,7 @@ _PROVIDER_SUMS = """
         sumIf(output_tokens, usage_source = 'provider') AS output_tokens,
         sumIf(cost_usd, usage_source != 'estimated') AS cost_usd
     FROM calls WHERE start_time >= {start:DateTime64(6, 'UTC')}
-"""  # what providers stated; counts we estimated have no recording to be held against
+"""  # without our estimates, for which no recording has a figure
 WAITING = {"tallyspan_spool_requests", "tallyspan_spool_batches"}
 START_SECONDS = 60
 FLUSH_MILLISECONDS = 30_000
@@ -53,7 +53,7 @@ FLUSH_MILLISECONDS = 30_000
 def main(*, once: bool, data_dir: Path | None) -> int:
     """Run the demo; with `once` end after the report, else serve until Ctrl-C. Returns 0 or 1."""
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the collector is stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the exit stops the collector too
     chosen = recordings.load()
     with tempfile.TemporaryDirectory(prefix="tallyspan-demo-") as temporary:
         folder = data_dir or Path(temporary)
@@ -136,7 +136,7 @@ def _call(clients: Sdks, recording: Recording, number: int) -> None:
             conversation_id=f"{user}-{number // (3 * len(USERS))}",
         ),
         suppress(*ERRORS),
-    ):  # recorded refusals are part of real traffic
+    ):  # some recordings are refusals of the provider
         clients.send(recording)
 
 

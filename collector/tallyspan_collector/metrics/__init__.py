@@ -1,1 +1,1 @@
-"""What the collector counts of its own work, and the copy of the counts in the store."""
+"""The collector's metrics: counted, added up over its processes, written to the store."""

@@ -1,4 +1,4 @@
-"""What a process counts of its own work: received = stored + dropped + waiting."""
+"""The metrics of one process: received = stored + dropped + waiting."""
 
 from collections.abc import Callable
 from enum import StrEnum

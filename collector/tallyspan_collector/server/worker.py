@@ -1,4 +1,4 @@
-"""One process that receives, spools and loads; `tallyspan up` is one or has several."""
+"""A process that receives, spools and loads. `tallyspan up` is one, or starts several."""
 
 import asyncio
 import gc
@@ -76,7 +76,7 @@ class Health(TypedDict):
 
 
 def tls(config: Config) -> Tls | None:
-    """Return the TLS of the listeners, checked. Raises `ConfigError`."""
+    """Return the TLS settings of the listeners, None without TLS. Raises `ConfigError`."""
     if config.tls_cert is None and config.tls_key is None and config.tls_client_ca is None:
         return None
     if config.tls_cert is None or config.tls_key is None:
@@ -133,7 +133,7 @@ class Worker:
         try:
             self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
             self._journal = Journal(folder / FILE_NAME, seen_seconds=config.seen_window)
-        except SpoolError as error:  # reads go on; what arrives is refused with the reason
+        except SpoolError as error:  # readers are served; requests are refused with the reason
             self._refusal = str(error)
             _log.error("spool.unusable", error=str(error))
         else:
@@ -183,7 +183,7 @@ class Worker:
         self._reading = asyncio.create_task(self._read_keys())
         self._pricing = asyncio.create_task(self._watch_prices())
         gc.collect()
-        gc.freeze()  # prices, tables, modules: there for good
+        gc.freeze()  # prices, tables and modules are never freed
         return listening
 
     async def stop(self) -> None:

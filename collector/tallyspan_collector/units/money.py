@@ -17,9 +17,3 @@ def dollars(amount: Decimal) -> str:
 def cents(amount: Decimal) -> str:
     """Return USD rounded to cents, as in `$1,234.50`."""
     return f"${amount:,.2f}"
-
-
-def exact(amount: Decimal) -> str:
-    """Return the amount with every digit, without exponent and without zeros at the end."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
