@@ -208,12 +208,12 @@ def visible(ready: dict[str, str], data_dir: Path) -> float:
 
 
 SHARES = {"genai": 1.0, "mixed": 0.5}
-found: dict[str, list[float]] = {}
+figures: dict[str, list[float]] = {}
 
 
 def note(name: str, value: float) -> None:
     """Keep a round's figure, and show it."""
-    found.setdefault(name, []).append(value)
+    figures.setdefault(name, []).append(value)
     print(f"  {name} {value:.2f}", file=sys.stderr, flush=True)
 
 
@@ -233,12 +233,14 @@ def rounds(folder: Path, ready: dict[str, str], pid: int, options: argparse.Name
                     spans = bodies(SPANS, share)
                     note(f"rotel.{name}", cost_of_rotel(other.pid, address, spans, options.seconds))
     for name in SHARES:
-        ours_now = statistics.median(found[name])
+        ours_now = statistics.median(figures[name])
         figure(f"collector.cpu.{name}", ours_now, "us/span")
-        figure(f"collector.cpu.{name}.store", statistics.median(found[f"{name}.store"]), "us/span")
-        figure(f"collector.ledger.{name}", statistics.median(found[f"{name}.ledger"]), "spans/s")
-        if f"rotel.{name}" in found:
-            peer = statistics.median(found[f"rotel.{name}"])
+        figure(
+            f"collector.cpu.{name}.store", statistics.median(figures[f"{name}.store"]), "us/span"
+        )
+        figure(f"collector.ledger.{name}", statistics.median(figures[f"{name}.ledger"]), "spans/s")
+        if f"rotel.{name}" in figures:
+            peer = statistics.median(figures[f"rotel.{name}"])
             figure(f"rotel.cpu.{name}", peer, "us/span")
             figure(f"collector.cpu.{name}.of_rotel", ours_now / peer, "x")
 
@@ -262,8 +264,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="measure so many as well; 1: do not")
     parser.add_argument("--without-rotel", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         with ours(folder / "ours") as (process, ready):
             time.sleep(1)
             figure("collector.memory.idle", usage(process.pid)[2], "MB")

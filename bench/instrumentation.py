@@ -70,8 +70,8 @@ def environment() -> Path:
 def print_versions(python: Path) -> None:
     """Say on stderr what is measured with."""
     show = "import sys, importlib.metadata as m\nfor n in sys.argv[1:]: print(n, m.version(n))"
-    said = subprocess.run([python, "-c", show, *PACKAGES], check=True, capture_output=True)
-    print(sys.version.split()[0], said.stdout.decode().replace("\n", ", "), file=sys.stderr)
+    versions = subprocess.run([python, "-c", show, *PACKAGES], check=True, capture_output=True)
+    print(sys.version.split()[0], versions.stdout.decode().replace("\n", ", "), file=sys.stderr)
 
 
 class Client:
@@ -155,8 +155,8 @@ def main() -> None:
         url = f"http://127.0.0.1:{port}"
         try:
             for _ in range(options.generations):
-                made = generation(python, url, options.rounds, int(chunks))
-                for figure, samples in made.items():
+                round_samples = generation(python, url, options.rounds, int(chunks))
+                for figure, samples in round_samples.items():
                     added[figure].append(statistics.median(samples))
         finally:
             process.terminate()

@@ -35,8 +35,8 @@ def _answer(content_type: str, body: bytes) -> bytes:
 def _completion() -> bytes:
     message = {"role": "assistant", "content": "word " * 100, "refusal": None}
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
-    said = {**CHUNK, "object": "chat.completion", "usage": USAGE, "choices": [choice]}
-    return _answer("application/json", json.dumps(said).encode())
+    completion = {**CHUNK, "object": "chat.completion", "usage": USAGE, "choices": [choice]}
+    return _answer("application/json", json.dumps(completion).encode())
 
 
 def _choice(content: str, finish_reason: str | None) -> list[dict[str, object]]:
@@ -45,9 +45,9 @@ def _choice(content: str, finish_reason: str | None) -> list[dict[str, object]]:
 
 
 def _stream() -> bytes:
-    said: list[dict[str, object]] = [{**CHUNK, "choices": _choice("word ", None)}] * (CHUNKS - 2)
-    said += [{**CHUNK, "choices": _choice("", "stop")}, {**CHUNK, "usage": USAGE, "choices": []}]
-    events = [b"data: " + json.dumps(each).encode() + b"\n\n" for each in said]
+    chunks: list[dict[str, object]] = [{**CHUNK, "choices": _choice("word ", None)}] * (CHUNKS - 2)
+    chunks += [{**CHUNK, "choices": _choice("", "stop")}, {**CHUNK, "usage": USAGE, "choices": []}]
+    events = [b"data: " + json.dumps(each).encode() + b"\n\n" for each in chunks]
     events.append(b"data: [DONE]\n\n")
     head = (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

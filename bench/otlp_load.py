@@ -74,8 +74,8 @@ def prepare(spans: int, genai_share: float, seed: int, start_ns: int) -> bytes:
 
 def _call(chance: random.Random) -> dict[str, object]:
     provider, model, answered, host = chance.choice(MODELS)
-    given = int(chance.lognormvariate(6.5, 1.2)) + 1
-    made = int(chance.lognormvariate(5.0, 1.0)) + 1
+    input_tokens = int(chance.lognormvariate(6.5, 1.2)) + 1
+    output_tokens = int(chance.lognormvariate(5.0, 1.0)) + 1
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
@@ -87,11 +87,11 @@ def _call(chance: random.Random) -> dict[str, object]:
         "gen_ai.request.top_p": 1.0,
         "gen_ai.request.stream": chance.random() < 0.5,
         "gen_ai.response.finish_reasons": [chance.choice(["stop", "stop", "length"])],
-        "gen_ai.usage.input_tokens": given,
-        "gen_ai.usage.output_tokens": made,
-        "gen_ai.usage.cache_read.input_tokens": given // 3,
-        "gen_ai.usage.cache_creation.input_tokens": given // 9,
-        "gen_ai.usage.reasoning.output_tokens": made // 2,
+        "gen_ai.usage.input_tokens": input_tokens,
+        "gen_ai.usage.output_tokens": output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": input_tokens // 3,
+        "gen_ai.usage.cache_creation.input_tokens": input_tokens // 9,
+        "gen_ai.usage.reasoning.output_tokens": output_tokens // 2,
         "gen_ai.response.time_to_first_chunk": chance.random(),
         "gen_ai.conversation.id": f"conv_{chance.getrandbits(64):016x}",
         "gen_ai.agent.name": chance.choice(["router", "researcher", "writer"]),

@@ -24,14 +24,14 @@ START_NS = 1_780_000_000 * 10**9
 def calls() -> list[Call]:
     """Return calls as services make them: six models, half with cache reads, over one day."""
     dice = random.Random(7)
-    made = []
+    result = []
     for number in range(ROWS):
         provider, model = dice.choice(MODELS)
-        given = dice.randrange(50, 8000)
-        cached = given // 2 if dice.random() < 0.5 else None
-        usage = Usage(given, 0 if "embed" in model else dice.randrange(1, 900), cached)
+        input_tokens = dice.randrange(50, 8000)
+        cached = input_tokens // 2 if dice.random() < 0.5 else None
+        usage = Usage(input_tokens, 0 if "embed" in model else dice.randrange(1, 900), cached)
         at_ns = START_NS + number * 4 * 10**9
-        made.append(
+        result.append(
             Call(
                 f"{number:032x}",
                 f"{number:016x}",
@@ -44,7 +44,7 @@ def calls() -> list[Call]:
                 usage=usage,
             )
         )
-    return made
+    return result
 
 
 def main() -> None:

@@ -68,8 +68,12 @@ class Collector:
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
-        said = json.loads(self._process.stdout.readline())
-        self._ports = [said["otlp_grpc"], said["otlp_http"], said["admin"].removeprefix("http://")]
+        ready = json.loads(self._process.stdout.readline())
+        self._ports = [
+            ready["otlp_grpc"],
+            ready["otlp_http"],
+            ready["admin"].removeprefix("http://"),
+        ]
 
     @property
     def address(self) -> str:
@@ -112,15 +116,15 @@ class Collector:
         return connect(url)
 
     def _engines(self) -> list[int]:
-        found = []
+        pids = []
         for entry in Path("/proc").iterdir():
             try:
-                said = (entry / "cmdline").read_bytes().decode()
+                command = (entry / "cmdline").read_bytes().decode()
             except (OSError, ValueError):
                 continue
-            if "local_engine" in said and str(self._data_dir) in said:
-                found.append(int(entry.name))
-        return found
+            if "local_engine" in command and str(self._data_dir) in command:
+                pids.append(int(entry.name))
+        return pids
 
 
 class Load:
@@ -181,15 +185,15 @@ def _request(chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
         span.trace_id, span.span_id = chance.randbytes(16), chance.randbytes(8)
         span.start_time_unix_nano = time.time_ns() - chance.randrange(3 * 86_400) * 10**9
         span.end_time_unix_nano = span.start_time_unix_nano + 10**9
-        given, made = chance.randrange(1, 5000), chance.randrange(1, 900)
-        tokens.append((given, made))
-        said: dict[str, Any] = {
+        input_tokens, output_tokens = chance.randrange(1, 5000), chance.randrange(1, 900)
+        tokens.append((input_tokens, output_tokens))
+        attributes: dict[str, Any] = {
             "gen_ai.operation.name": "chat", "gen_ai.provider.name": PROVIDER,
             "gen_ai.request.model": MODEL, "gen_ai.response.model": MODEL,
-            "gen_ai.usage.input_tokens": given, "gen_ai.usage.output_tokens": made,
+            "gen_ai.usage.input_tokens": input_tokens, "gen_ai.usage.output_tokens": output_tokens,
             "tallyspan.usage.source": "provider", "user.id": f"u{chance.randrange(200)}",
         }  # fmt: skip
-        for key, value in said.items():
+        for key, value in attributes.items():
             pair = span.attributes.add()
             pair.key = key
             if isinstance(value, int):
@@ -202,20 +206,20 @@ def _request(chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
 def expected(tokens: list[tuple[int, int]]) -> tuple[int, int, int, Decimal]:
     """Return calls, tokens and USD of what was acknowledged, one call after another."""
     book, picousd = PriceBook.load(), 0
-    for given, made in tokens:
+    for input_tokens, output_tokens in tokens:
         priced = book.price(
             provider=PROVIDER,
             endpoint_id="",
             model=MODEL,
             at_ns=time.time_ns(),
-            usage=Usage(input_tokens=given, output_tokens=made),
+            usage=Usage(input_tokens=input_tokens, output_tokens=output_tokens),
         )
         assert isinstance(priced, Priced)
         picousd += priced.cost_picousd
     return (
         len(tokens),
-        sum(given for given, _ in tokens),
-        sum(made for _, made in tokens),
+        sum(input_tokens for input_tokens, _ in tokens),
+        sum(output_tokens for _, output_tokens in tokens),
         Decimal(picousd).scaleb(-12),
     )
 

@@ -98,8 +98,8 @@ class Metered:
 
     def query(self, text: str, parameters: Any = None, settings: Any = None) -> Any:
         """Return the answer of the client."""
-        told = {**(settings or {}), "use_query_condition_cache": 0}
-        answer = self._client.query(text, parameters=parameters, settings=told)
+        settings_used = {**(settings or {}), "use_query_condition_cache": 0}
+        answer = self._client.query(text, parameters=parameters, settings=settings_used)
         self.queries += 1
         self.rows += int(answer.summary.get("read_rows", 0))
         self.bytes += int(answer.summary.get("read_bytes", 0))
@@ -125,12 +125,12 @@ def of_dashboards(client: Client) -> Iterator[Question]:
     one = chosen(client)
     for path in sorted(DASHBOARDS.glob("*.json")):
         page = json.loads(path.read_text())
-        asked = [(panel["title"], panel["targets"][0]["rawSql"]) for panel in page["panels"]]
-        asked += [
+        queries = [(panel["title"], panel["targets"][0]["rawSql"]) for panel in page["panels"]]
+        queries += [
             (f"${each['name']}", each["query"]["rawSql"]) for each in page["templating"]["list"]
         ]
         single = {path.stem: one[path.stem]} if path.stem in one else {}
-        for title, sql in asked:
+        for title, sql in queries:
             name = re.sub(r"[^a-z0-9$]+", "_", title.lower()).strip("_")
             yield query(f"{path.stem}.{name}", *macros.bind(sql, start, END, single))
 
@@ -171,12 +171,12 @@ def chosen(client: Client) -> dict[str, list[str]]:
     """Return for each page with one thing chosen the key of such a thing."""
     picked = {}
     for variable, column in CHOOSERS.items():
-        found = client.query(
+        rows = client.query(
             f"SELECT concat('k', hex({column})) FROM llm_calls"
             " WHERE start_time >= '2026-11-10 11:00:00' AND start_time < '2026-11-10 12:00:00'"
             f" GROUP BY {column} ORDER BY count() DESC LIMIT 1"
         ).result_rows
-        picked[variable] = [str(found[0][0])] if found else ["k"]
+        picked[variable] = [str(rows[0][0])] if rows else ["k"]
     return picked
 
 

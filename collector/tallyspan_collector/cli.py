@@ -41,7 +41,7 @@ USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; return 0, 1 (it failed) or 2 (it was called wrongly)."""
+    """Run one subcommand; return 0, 1 (it failed) or 2 (its arguments are wrong)."""
     parser = _parser()
     options = parser.parse_args(arguments)
     _log_to_stderr()
@@ -73,24 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     config.add_flags(up, config.OPTIONS)
     up.set_defaults(run=_up)
 
-    told = commands.add_parser("report", help="calls, tokens and cost in a terminal")
-    config.add_flags(told, (*config.READ_OPTIONS, prices.PRICES, prices.MAX_AGE))
-    told.add_argument(
+    totals = commands.add_parser("report", help="calls, tokens and cost in a terminal")
+    config.add_flags(totals, (*config.READ_OPTIONS, prices.PRICES, prices.MAX_AGE))
+    totals.add_argument(
         "--by", default="", help=f"comma-separated: {', '.join(summary.GROUPS)} (default user)"
     )
-    told.add_argument(
+    totals.add_argument(
         "--claimed",
         action="store_true",
         help="what emitters claim calls cost, against ours; "
-        f"--by {', '.join(claimed.GROUPS)} (default {','.join(claimed.DEFAULT_GROUPS)})",
+        f"--by {', '.join(claimed.CLAIM_DIMENSIONS)} (default {','.join(claimed.DEFAULT_GROUPS)})",
     )
-    told.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
-    told.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    told.add_argument("--currency", default="", help="costs in this currency too, such as EUR")
-    told.add_argument(
+    totals.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
+    totals.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    totals.add_argument("--currency", default="", help="costs in this currency too, such as EUR")
+    totals.add_argument(
         "--as-of-today", action="store_true", help="also with the prices of today; books nothing"
     )
-    told.set_defaults(run=_report)
+    totals.set_defaults(run=_report)
 
     sql = commands.add_parser("sql", help="ClickHouse SQL against the store, read-only")
     config.add_flags(sql, config.READ_OPTIONS)
@@ -136,7 +136,7 @@ def _report(options: argparse.Namespace) -> int:
     filters = summary.Filters(start=since)
     book = prices.book_of(options)
     currency = currency_of(book.file, options.currency) if options.currency else None
-    # Entries themselves, which calls are priced anew by, are not for readers.
+    # New prices need the entries of the ledger, which the reader account cannot see.
     with (writing if options.as_of_today else reading)(options) as client:
         rows = summary.summarise(client, filters, groups, currency=currency)
         if options.as_of_today:
@@ -147,8 +147,8 @@ def _report(options: argparse.Namespace) -> int:
         rates = (f"1 = {each['usd']} USD since {each['from']}" for each in currency.stated())
         sys.stderr.write(f"{currency.name}, each day at its rate: {'; '.join(rates)}\n")
     age = config.read(options, options=(prices.MAX_AGE,))["prices_max_age"]
-    if said := too_old(book.data, age, now):
-        sys.stderr.write(f"{said}\n")
+    if warning := too_old(book.data, age, now):
+        sys.stderr.write(f"{warning}\n")
     return 0
 
 
@@ -172,7 +172,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 class _Stderr:
-    """The stderr of the moment. One that is closed or broken must not stop who logs."""
+    """Writes to the current `sys.stderr`; one that is closed or broken must not stop a log call."""
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
@@ -185,7 +185,7 @@ class _Stderr:
 
 
 def _log_to_stderr() -> None:
-    for library in ("clickhouse_connect", "urllib3"):  # what they warn of, we say in a line
+    for library in ("clickhouse_connect", "urllib3"):  # our own line has their warning
         logging.getLogger(library).setLevel(logging.CRITICAL)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

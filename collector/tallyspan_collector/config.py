@@ -1,4 +1,4 @@
-"""Settings of the collector, each declared once: flags, variables, file keys and help come from it.
+"""Settings of the collector. Flags, variables, keys of the file and help are derived from OPTIONS.
 
 A flag beats the environment, the environment the file, the file the default.
 """
@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tallyspan_collector.access.oidc import OidcConfig, parse_access
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files import strict_yaml
+from tallyspan_collector.files.nearest import hint
 
 
 def _address(text: str) -> str:
@@ -46,12 +46,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """Name on the command line."""
+        """Return the name on the command line."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """Name in the environment."""
+        """Return the name in the environment."""
         return "TALLYSPAN_" + self.name.upper()
 
 
@@ -68,18 +68,18 @@ SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text.strip())
-    if not found or found[2].upper() not in UNITS or not int(found[1]):
+    match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text.strip())
+    if not match or match[2].upper() not in UNITS or not int(match[1]):
         raise ValueError("must be a number of bytes, or with KB, MB, GB, KiB, MiB, GiB")
-    return int(found[1]) * UNITS[found[2].upper()]
+    return int(match[1]) * UNITS[match[2].upper()]
 
 
 def duration(text: str) -> int:
     """Return the seconds of a text like 90s, 30m, 24h or 7d. Raises `ValueError`."""
-    found = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if not found or not int(found[1]):
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if not match or not int(match[1]):
         raise ValueError("must be a duration like 90s, 30m, 24h or 7d")
-    return int(found[1]) * SPANS[found[2]]
+    return int(match[1]) * SPANS[match[2]]
 
 
 def _count(text: str) -> int:
@@ -92,10 +92,10 @@ def _days(text: str) -> int:
     """Return days of a text like 400d; forever is 0."""
     if text.strip() == "forever":
         return 0
-    found = re.fullmatch(r"(\d{1,5})d", text.strip())
-    if not found or not int(found[1]):
+    match = re.fullmatch(r"(\d{1,5})d", text.strip())
+    if not match or not int(match[1]):
         raise ValueError("must be days like 400d, or forever")
-    return int(found[1])
+    return int(match[1])
 
 
 STORE = Option(
@@ -129,7 +129,7 @@ RETENTION_OPTIONS = tuple(each for each in OPTIONS if each.name.startswith("rete
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the collector runs with."""
+    """The settings of a running collector."""
 
     store: str
     data_dir: Path
@@ -152,7 +152,7 @@ class Config:
     oidc_access: Mapping[str, tuple[str, ...]] | None = None
 
     def oidc(self) -> OidcConfig | None:
-        """Return whose tokens are taken, None for nobody's. Raises `ConfigError`."""
+        """Return the OpenID provider of readers, None without one. Raises `ConfigError`."""
         if self.oidc_issuer is None:
             return None
         return OidcConfig(
@@ -161,7 +161,7 @@ class Config:
 
 
 def add_flags(parser: argparse.ArgumentParser, options: tuple[Option, ...]) -> None:
-    """Give the parser a flag for each option."""
+    """Add a flag for each option to the parser."""
     for option in options:
         default = f", default {option.default}" if option.default else ""
         parser.add_argument(
@@ -180,10 +180,10 @@ def read(
     environment: Mapping[str, str] = os.environ,
     options: tuple[Option, ...] = OPTIONS,
 ) -> dict[str, Any]:
-    """Return setting -> value. Raises `ConfigError` that names the flag, variable or file line."""
+    """Return setting -> value. Raises `ConfigError` with the flag, variable or line of the file."""
     file = getattr(flags, "config", None) or environment.get("TALLYSPAN_CONFIG")
     of_file = _read_file(Path(file)) if file else {}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for option in options:
         value, origin = option.default, "default"
         if option.name in of_file:
@@ -193,11 +193,11 @@ def read(
         if getattr(flags, option.name, None) is not None:
             value, origin = getattr(flags, option.name), option.flag
         try:
-            found[option.name] = None if value is None else option.parse(value)
+            values[option.name] = None if value is None else option.parse(value)
         except ValueError as error:
             shown = "" if option is STORE else f" {value!r}"
             raise ConfigError(f"{origin}{shown}: {error}") from None
-    return found
+    return values
 
 
 def load(flags: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Config:
@@ -208,14 +208,12 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str] = os.environ)
 def _read_file(path: Path) -> dict[str, tuple[str, str]]:
     content, lines = strict_yaml.load(path)
     names = [option.name for option in OPTIONS]
-    found: dict[str, tuple[str, str]] = {}
+    values: dict[str, tuple[str, str]] = {}
     for key, value in content.items():
         origin = f"{path}:{lines.line((key,))}"
         if key not in names:
-            near = get_close_matches(str(key), names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
-            raise ConfigError(f"{origin}: unknown setting {key!r}{hint}")
+            raise ConfigError(f"{origin}: unknown setting {key!r}; {hint(key, names)}")
         if not isinstance(value, str | Decimal):
             raise ConfigError(f"{origin}: {key}: must be text, got {value!r}")
-        found[key] = (str(value), f"{origin}: {key}")
-    return found
+        values[key] = (str(value), f"{origin}: {key}")
+    return values

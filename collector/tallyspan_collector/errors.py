@@ -1,24 +1,24 @@
-"""What can go wrong, each error one sentence: what, where, what to do.
+"""The errors of the collector; each is one sentence: what, where, what to do.
 
 TallyspanError
 ├── ConfigError             a setting, a file or a flag; refused at the start
 ├── PriceError              prices that cannot be used
-├── BillError               what a provider says it billed cannot be had; try again
+├── BillError               a provider's bill cannot be fetched or read; try again
 ├── DecodeError             bytes that are no OTLP: INVALID_ARGUMENT, 400
 ├── OverloadedError         too much is waiting: RESOURCE_EXHAUSTED, 503; try again
-├── SpoolError              the disk does not take what arrives: UNAVAILABLE, 503; try again
+├── SpoolError              the disk does not take requests: UNAVAILABLE, 503; try again
 └── StoreUnavailableError   the store did not take a batch; it is kept and tried again
 """
 
 
 class TallyspanError(Exception):
-    """Anything of ours that has a sentence for its reader; `retryable`: trying again may help."""
+    """An error with a sentence for its reader; `retryable`: trying again may help."""
 
     retryable = False
 
 
 class ConfigError(TallyspanError):
-    """A setting, file or flag that cannot be used; names it and says what was expected."""
+    """A setting, file or flag that cannot be used; names it and what was expected."""
 
 
 class PriceError(TallyspanError):
@@ -26,7 +26,7 @@ class PriceError(TallyspanError):
 
 
 class BillError(TallyspanError):
-    """What a provider says it billed cannot be had, or is not what its documentation says."""
+    """A provider's bill cannot be fetched, or is not as its documentation says."""
 
     retryable = True
 
@@ -36,7 +36,7 @@ class DecodeError(TallyspanError):
 
 
 class OverloadedError(TallyspanError):
-    """More is waiting than may wait."""
+    """More requests are waiting than allowed."""
 
     retryable = True
 

@@ -1,4 +1,4 @@
-"""The collector: makes its parts, starts them in order, stops them in reverse."""
+"""The collector: its parts are created, started in order, and stopped in reverse."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.late import late
@@ -21,7 +22,7 @@ from tallyspan_collector.access.audit import AuditLog
 from tallyspan_collector.access.keys import COPY, PREFIXES, Key, Keys, digest
 from tallyspan_collector.access.oidc import Oidc
 from tallyspan_collector.api.app import create_app
-from tallyspan_collector.api.limits import limit
+from tallyspan_collector.api.store_settings import with_settings
 from tallyspan_collector.config import Config
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.pricing.watch import PriceWatch
@@ -35,7 +36,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where a running collector is reached."""
+    """The addresses of a running collector."""
 
     otlp_grpc: str
     otlp_http: str
@@ -45,7 +46,7 @@ class Ready:
 
 
 def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
-    """Return the keys of the environment and the store, and the file of the key made for them.
+    """Return the keys of the environment and the store, and the file with the key of a local store.
 
     A local store without an admin key gets one at the first start, in a file of mode 600.
     """
@@ -63,7 +64,7 @@ def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
 
 
 async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready], None]) -> None:
-    """Run until `stop` is set; then drain what was accepted. Raises `ConfigError`, `StoreError`."""
+    """Run until `stop` is set, then drain the spool. Raises `ConfigError`, `StoreError`."""
     prices = PriceWatch(config.prices, config.data_dir)
     oidc = config.oidc()
     tls(config)
@@ -72,14 +73,16 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         keys, key_file = open_keys(config, client)
         check_exposure(config, keys)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
-        audit_log = AuditLog(client)
-        asking = stack.enter_context(late(lambda: limit(connect(url))))
+        metrics = CollectorRegistry()
+        metrics.register(workers)
+        audit_log = AuditLog(client, metrics)
+        readers = stack.enter_context(late(lambda: with_settings(connect(url))))
         admin = HttpServer(
             create_app(
-                asking,
+                readers,
                 keys,
                 workers.health,
-                workers.metrics_text,
+                metrics,
                 prices.current,
                 audit_log,
                 Oidc(oidc) if oidc else None,
@@ -87,7 +90,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             tls(config),
         )
         name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
-        metrics_log = MetricsLog(client, name, workers.metrics_text)
+        metrics_log = MetricsLog(client, name, metrics.collect)
         try:
             listening = await workers.start()
             metrics_log.start()

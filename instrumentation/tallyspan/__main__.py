@@ -1,19 +1,42 @@
-"""The `tallyspan` command; the server behind it is an extra."""
+"""The `tallyspan` command; the commands themselves come with the extra `collector`."""
 
 import sys
+from collections.abc import Sequence
+
+from tallyspan import __version__
+
+INSTALL = "pip install 'tallyspan[collector,local]'"
+HELP = f"""\
+usage: tallyspan [-h] [--version] COMMAND ...
+
+What your LLM calls cost: every call, once, at the price the provider bills.
+
+Only the instrumentation of services is installed here. The commands (up, report, sql and the
+others) come with the collector:
+
+    {INSTALL}
+"""
 
 
 def main() -> int:
-    """Return the exit code of the command line; 2, and what to install on stderr, without it."""
+    """Run the command line; return its exit code. Without the extra it answers help and version."""
     try:
         from tallyspan_collector.cli import main as run
     except ModuleNotFoundError as missing:
-        sys.stderr.write(
-            f"tallyspan: the collector needs {missing.name}: "
-            "pip install 'tallyspan[collector,local]'\n"
-        )
-        return 2
+        return _without_collector(sys.argv[1:], missing.name)
     return run()
+
+
+def _without_collector(arguments: Sequence[str], missing: str | None) -> int:
+    match list(arguments):
+        case ["--version", *_]:
+            sys.stdout.write(f"tallyspan {__version__}\n")
+        case ["-h" | "--help", *_]:
+            sys.stdout.write(HELP)
+        case _:
+            sys.stderr.write(f"tallyspan: the collector needs {missing}: {INSTALL}\n")
+            return 2
+    return 0
 
 
 if __name__ == "__main__":

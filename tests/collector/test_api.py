@@ -6,6 +6,7 @@ from typing import Any
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
@@ -66,7 +67,9 @@ def opened(
     health: Mapping[str, object] | None = None,
 ) -> TestClient:
     state = {"ready": True} if health is None else health
-    app = create_app(client, Keys.of(keys), lambda: state, lambda: "tallyspan_up 1\n")
+    metrics = CollectorRegistry()
+    Gauge("tallyspan_up", "Whether it is up", registry=metrics).set(1)
+    app = create_app(client, Keys.of(keys), lambda: state, metrics)
     return TestClient(app)
 
 
@@ -293,7 +296,9 @@ def test_readiness_is_503_with_its_reasons_while_liveness_is_200(ledger: Client)
 def test_metrics_are_prometheus_text(anonymous: TestClient) -> None:
     answer = anonymous.get("/metrics")
 
-    assert answer.text == "tallyspan_up 1\n"
+    assert answer.text == (
+        "# HELP tallyspan_up Whether it is up\n# TYPE tallyspan_up gauge\ntallyspan_up 1.0\n"
+    )
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.testclient import TestClient
@@ -134,7 +135,7 @@ def ledger(client: Client) -> Iterator[Ledger]:
         tokens["bad token"] = provider.token(aud="elsewhere")
         tokens["member of finance"] = provider.token()
         tokens["member of sales"] = provider.token(groups=["sales-leads"])
-        app = create_app(client, keys, lambda: {"ready": True}, lambda: "", oidc=oidc)
+        app = create_app(client, keys, lambda: {"ready": True}, CollectorRegistry(), oidc=oidc)
         headers = {name: {"Authorization": f"Bearer {tokens[name]}"} for name in tokens}
         yield Ledger(app, headers | {"no key": {}})
 
@@ -223,7 +224,7 @@ def test_every_view_a_limited_reader_asks_is_read_through_the_condition_on_his_r
 
 def test_a_key_of_a_tenant_sees_its_rows_alone(ledger: Ledger, client: Client) -> None:
     key, token = make("admin", "of a tenant", tenant="acme")
-    app = create_app(client, Keys([key]), lambda: {"ready": True}, lambda: "")
+    app = create_app(client, Keys([key]), lambda: {"ready": True}, CollectorRegistry())
     browser = TestClient(app, headers={"Authorization": f"Bearer {token}"})
 
     def calls(parameters: str = "") -> int:

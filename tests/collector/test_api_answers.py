@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
@@ -44,7 +45,11 @@ def api(client: Client) -> TestClient:
 
 def opened(client: Client, prices: PriceBook | None = None) -> TestClient:
     app = create_app(
-        client, Keys.of({"ops": "tsa_key"}), lambda: HEALTH, str, lambda: prices or PriceBook()
+        client,
+        Keys.of({"ops": "tsa_key"}),
+        lambda: HEALTH,
+        CollectorRegistry(),
+        lambda: prices or PriceBook(),
     )
     return TestClient(app, headers=KEY)
 

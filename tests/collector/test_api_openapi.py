@@ -8,6 +8,7 @@ import schemathesis
 from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
+from prometheus_client import CollectorRegistry
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -40,13 +41,17 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def api(client: Client) -> Any:
-    app = create_app(client, Keys.of({"ops": "tsa_key"}), lambda: {"ready": True}, str)
+    app = create_app(
+        client, Keys.of({"ops": "tsa_key"}), lambda: {"ready": True}, CollectorRegistry()
+    )
     return schemathesis.openapi.from_asgi("/api/openapi.json", app)
 
 
 @pytest.fixture(scope="module")
 def browser(client: Client) -> TestClient:
-    app = create_app(client, Keys.of({"ops": "tsa_key"}), lambda: {"ready": True}, str)
+    app = create_app(
+        client, Keys.of({"ops": "tsa_key"}), lambda: {"ready": True}, CollectorRegistry()
+    )
     return TestClient(app, headers=KEY)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from call_facts import NASTY, NASTY_FACTS, Fact, a_busy_time, fill, memory_ledger
@@ -344,7 +345,7 @@ def test_the_api_has_the_same_figures_and_a_limited_key_sees_its_own(client: Cli
             Key("b", "admin", "b", digest(b"tsa_own"), departments=("research",)),
         ]
     )
-    api = TestClient(create_app(client, keys, lambda: {"ready": True}, lambda: ""))
+    api = TestClient(create_app(client, keys, lambda: {"ready": True}, CollectorRegistry()))
 
     def ask(path: str, key: str) -> list[dict[str, Any]]:
         answer = api.get(f"/api/admin/{path}", headers={"Authorization": f"Bearer {key}"})

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
@@ -384,7 +385,7 @@ def test_the_api_refuses_people_that_cannot_be_and_keys_that_are_limited(
     keys = Keys.of({"boss": "tsa_all"})
     limited, token = make("admin", "limited", departments=("Sales",))
     keys.add(limited)
-    api = TestClient(create_app(client, keys, dict, str))
+    api = TestClient(create_app(client, keys, dict, CollectorRegistry()))
     boss = {"authorization": "Bearer tsa_all"}
 
     def put(body: Any, headers: dict[str, str] = boss, **params: str) -> tuple[int, str]:

@@ -89,7 +89,7 @@ def test_focus_has_its_mandatory_columns_and_adds_up_to_the_priced_cost(
         "2026-04-01T00:00:00Z",
         "220",
     )
-    assert "1 calls have no price" in capsys.readouterr().err
+    assert "1 call without a price" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

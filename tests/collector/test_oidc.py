@@ -164,11 +164,11 @@ def test_keys_are_fetched_once_and_again_when_they_are_old(
     token = provider.token().encode()
     for _ in range(5):
         assert oidc.find(token)
-    asked_once = provider.asked
+    after_the_first = provider.request_count
     clock.now += FRESH_SECONDS + 1
     assert oidc.find(token)
 
-    assert (asked_once, provider.asked) == (2, 4)
+    assert (after_the_first, provider.request_count) == (2, 4)
 
 
 def test_a_new_key_is_found_and_unknown_ones_are_no_load_for_the_provider(
@@ -184,7 +184,7 @@ def test_a_new_key_is_found_and_unknown_ones_are_no_load_for_the_provider(
 
     assert early is None
     assert later is not None
-    assert provider.asked == 4
+    assert provider.request_count == 4
 
 
 def test_a_key_that_the_provider_withdraws_counts_no_more(

@@ -12,6 +12,7 @@ from typing import Any
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from ledger import NOON, book, call, empty, price_change, reversal, unpriced
@@ -64,7 +65,7 @@ def prices(path: Path) -> PriceBook:
 
 @pytest.fixture
 def api(client: Client, prices: PriceBook) -> TestClient:
-    app = create_app(client, Keys.of({"finance": KEY}), dict, str, lambda: prices)
+    app = create_app(client, Keys.of({"finance": KEY}), dict, CollectorRegistry(), lambda: prices)
     return TestClient(app, headers={"Authorization": f"Bearer {KEY}"})
 
 

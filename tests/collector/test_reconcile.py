@@ -107,7 +107,7 @@ def test_every_page_of_every_usage_and_of_the_costs_is_read(bench: Bench) -> Non
         (str(day), model) for day in days for model in (MODEL, "text-embedding-3-small")
     ]
     assert {line["billed_tokens"] for line in lines} == {110, 50}
-    assert {query["group_by[]"][0] for _, query in server.asked} == {"model", "line_item"}
+    assert {query["group_by[]"][0] for _, query in server.requests} == {"model", "line_item"}
 
 
 def test_anthropic_s_cents_and_its_cache_beside_the_input_become_ours(bench: Bench) -> None:
@@ -440,7 +440,7 @@ def test_other_columns_are_mapped(bench: Bench, tmp_path: Path) -> None:
     flags = [flag for column in columns for flag in ("--column", column)]
 
     assert bench.run("csv", "--file", str(path), *flags, *PERIOD) == 0
-    assert "1 lines of the bill are of other days: left out" in bench.out
+    assert "1 line of the bill left out: of other days" in bench.out
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.commands.report import cost_text, money, render, run_sql
+from tallyspan_collector.commands.report import cost_text, render, run_sql
 from tallyspan_collector.summary import MEASURES, RequestError
+from tallyspan_collector.units.money import dollars
 
 
 def row(user: str, **measures: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ ada     1,200  1,000,000        5  1,000,005               $1,234.57
 (none)      2    unknown  unknown    unknown              2 unpriced
 --------------------------------------------------------------------
 total   1,205  1,000,010        5  1,000,015  $1,234.58 + 4 unpriced
-1 calls with estimated token counts
+1 call with estimated token counts
 2 calls with unknown token counts
 """
 
@@ -112,7 +113,7 @@ def test_nothing_to_report_is_a_table_with_a_total_of_no_calls() -> None:
     ],
 )
 def test_money_is_shown_as_people_read_it(amount: str, text: str) -> None:
-    assert money(Decimal(amount)) == text
+    assert dollars(Decimal(amount)) == text
 
 
 def test_a_group_nobody_bills_is_not_shown_as_free() -> None:

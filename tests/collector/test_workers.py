@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -12,6 +13,8 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.watch import age_days
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -54,6 +57,9 @@ def test_both_take_requests_and_a_span_sent_to_both_is_booked_once(collector: Ru
     assert [path.name for path in files] == ["0.sqlite", "1.sqlite"]
     assert collector.metric("tallyspan_requests_total") == 48
     assert collector.metric("tallyspan_calls_stored_total") == 24
+    assert collector.metric("tallyspan_price_data_age_days") == age_days(
+        PriceBook.load().data, datetime.now(UTC)
+    )
     assert httpx.get(f"{collector.ready.admin}/readyz").json()["ready"] is True
 
 

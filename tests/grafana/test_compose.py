@@ -191,3 +191,10 @@ def test_the_example_names_every_secret() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
     assert [line.rstrip("=") for line in lines if line and not line.startswith("#")] == SECRETS
+
+
+def test_the_image_has_what_every_setting_of_the_collector_needs() -> None:
+    extras = re.search(r"'/src\[([a-z,]+)\]'", (ROOT / "Dockerfile").read_text())
+
+    assert extras is not None
+    assert set(extras[1].split(",")) == {"collector", "oidc"}

@@ -1,4 +1,4 @@
-"""Who asked the admin API for what: noted at once, written to the store in batches, read back."""
+"""The audit of the admin API: who sent which request. Written to the store in batches."""
 
 import asyncio
 import re
@@ -12,11 +12,13 @@ from typing import Any
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry, Counter
 
 from tallyspan_clickhouse.engine import one_line
+from tallyspan_collector.units.moments import milliseconds
 
 WRITE_SECONDS = 1.0
-MOST_WAITING = 50_000
+MAX_WAITING = 50_000
 _BATCH = 5_000
 _SECRET = re.compile(r"(ts[aiu]_|eyJ|sk-)[A-Za-z0-9._~+/=-]{8,}")
 _log = structlog.get_logger()
@@ -24,7 +26,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to the admin API. `at` is aware UTC; what looks like a key is blacked out."""
+    """One request to the admin API, `at` in aware UTC; text that looks like a key is masked."""
 
     key_id: str
     key_name: str
@@ -47,25 +49,29 @@ class Request:
 COLUMNS = tuple(each.name for each in fields(Request))
 
 
-def _clean(text: str, most: int) -> str:
-    return _SECRET.sub(r"\1***", text)[:most]
+def _clean(text: str, max_characters: int) -> str:
+    return _SECRET.sub(r"\1***", text)[:max_characters]
 
 
 class AuditLog:
-    """Keeps requests until they are in the store; while it is away the newest MOST_WAITING."""
+    """Keeps requests until they are in the store; more than MAX_WAITING push out the oldest."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, metrics: CollectorRegistry) -> None:
         self._client = client
+        self._dropped = Counter(
+            "tallyspan_audit_dropped",
+            "Requests to the admin API that are missing in api_audit",
+            registry=metrics,
+        )
         self._waiting: deque[Request] = deque()
         self._writing = threading.Lock()
-        self._dropped = 0
         self._task: asyncio.Task[None] | None = None
 
     def note(self, request: Request) -> None:
-        """Keep the request for the next batch; waits for nothing."""
-        if len(self._waiting) >= MOST_WAITING:
+        """Keep the request for the next batch; returns at once."""
+        if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
-            self._dropped += 1
+            self._dropped.inc()
         self._waiting.append(request)
 
     def start(self) -> None:
@@ -73,28 +79,22 @@ class AuditLog:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Write what is left, and end."""
+        """Write the waiting requests, and end."""
         if self._task is not None:
             self._task.cancel()
             await self._try()
 
     def write(self) -> None:
-        """Write what waits. Raises what the store raises; it is kept then."""
+        """Write the waiting requests. If the store raises, they stay for the next time."""
         with self._writing:
             while batch := [self._waiting[n] for n in range(min(len(self._waiting), _BATCH))]:
                 self._client.insert(
                     "api_audit", [astuple(each) for each in batch], column_names=COLUMNS
                 )
                 for each in batch:
-                    # What was noted meanwhile may have pushed the oldest out.
+                    # Requests that came meanwhile may have pushed the oldest out.
                     if self._waiting and self._waiting[0] is each:
                         self._waiting.popleft()
-
-    def metrics_text(self) -> str:
-        """Return in Prometheus' text format how many requests are in no audit."""
-        name = "tallyspan_audit_dropped_total"
-        what = "Requests to the admin API that are missing in api_audit"
-        return f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {self._dropped}\n"
 
     async def _run(self) -> None:
         while True:
@@ -116,32 +116,27 @@ def read(
     key_name: str | None = None,
     status: int | None = None,
     before: tuple[int, int] | None = None,
-    limit: int = 100,
+    max_rows: int = 100,
 ) -> list[dict[str, Any]]:
-    """Return requests, newest first; `before`: milliseconds since 1970 and id of the one before."""
-    said: Mapping[str, tuple[str, Any]] = {
+    """Return requests, newest first, from behind `before`: milliseconds since 1970, and id."""
+    conditions: Mapping[str, tuple[str, Any]] = {
         "start": ("at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')", _milliseconds(start)),
         "end": ("at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')", _milliseconds(end)),
         "key_name": ("key_name = {key_name:String}", key_name),
         "status": ("status = {status:UInt16}", status),
     }
-    where = ["true", *(text for text, value in said.values() if value is not None)]
-    parameters = {name: value for name, (_, value) in said.items() if value is not None}
+    where = ["true", *(text for text, value in conditions.values() if value is not None)]
+    parameters = {name: value for name, (_, value) in conditions.items() if value is not None}
     if before is not None:
         where.append("(at, id) < (fromUnixTimestamp64Milli({at:Int64}, 'UTC'), {id:UInt64})")
         parameters |= {"at": before[0], "id": before[1]}
-    found = client.query(
+    result = client.query(
         f"SELECT {', '.join(COLUMNS)} FROM api_audit WHERE {' AND '.join(where)}"  # noqa: S608  closed
         " ORDER BY at DESC, id DESC LIMIT {limit:UInt32}",
-        parameters=parameters | {"limit": limit},
+        parameters=parameters | {"limit": max_rows},
         settings={"max_execution_time": 30},
     )
-    return [row | {"at": row["at"].replace(tzinfo=UTC)} for row in found.named_results()]
-
-
-def milliseconds(moment: datetime) -> int:
-    """Return the moment in milliseconds since 1970."""
-    return round(moment.timestamp() * 1000)
+    return [row | {"at": row["at"].replace(tzinfo=UTC)} for row in result.named_results()]
 
 
 def _milliseconds(moment: datetime | None) -> int | None:

@@ -1,4 +1,4 @@
-"""What stands before every admin path: key or session is checked, the request is logged."""
+"""The check before every admin path: key, session or token; each request is logged."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What readers are known by, and where their requests are noted."""
+    """The ways to authenticate; `note` gets each request for the audit."""
 
     keys: Keys
     sessions: Sessions
@@ -40,10 +40,10 @@ class Doors:
 
 
 class AdminGate:
-    """Lets requests with an admin key, a session or a token through; logs and notes each request.
+    """Lets requests with an admin key, a session or a token through; logs and audits each request.
 
     With `allow_apps` a key of the role app passes too. Behind the gate `request.state.access`
-    says what the key may see.
+    says what the reader may see.
     """
 
     def __init__(self, app: ASGIApp, doors: Doors, *, allow_apps: bool = False) -> None:
@@ -121,7 +121,7 @@ class AdminGate:
             return as_app or doors.keys.find(token, "admin")
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         session = doors.sessions.of(cookie) if cookie else None
-        # A key that was revoked takes its sessions along.
+        # With a revoked key its sessions end too.
         return None if session is None else doors.keys.find_digest(session.key_digest)
 
     def _refusal(self) -> ASGIApp:

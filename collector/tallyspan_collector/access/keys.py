@@ -1,14 +1,13 @@
 """Keys: who may send calls (ingest) and who may see costs (admin).
 
-A key is 256 random bits with a prefix that tells its role; what is kept is its SHA-256 digest, in
-the table `api_keys` of the store. A collector reads the table every few seconds, so a key that is
-added or revoked counts everywhere without a restart, and keeps a copy (digests only) in its data
-folder for a start while the store is away.
+A key is 256 random bits with a prefix for its role; its SHA-256 digest is kept in the table
+`api_keys` of the store. A collector reads the table every few seconds, so a key that is added or
+revoked counts everywhere without a restart. It keeps a copy (digests only) in its data folder, for
+a start while the store is away.
 """
 
 import hashlib
 import json
-import os
 import secrets
 import threading
 import time
@@ -21,12 +20,13 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.atomic import PRIVATE, whole_file
 
 PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
 """Roles: ingest sends calls; admin reads costs; app reads the cost of a conversation by its id."""
 READ_SECONDS = 5
 COPY = "keys.json"
-"""In the data folder: what the store said last."""
+"""In the data folder: the keys as they were read last."""
 ENVIRONMENT = {"TALLYSPAN_ADMIN_KEY": "admin", "TALLYSPAN_INGEST_KEY": "ingest"}
 _COLUMNS = ("id", "role", "name", "digest", "department", "tenant", "departments", "rate_limit",
             "expires_s", "revoked_s")  # fmt: skip
@@ -36,9 +36,9 @@ _COLUMNS = ("id", "role", "name", "digest", "department", "tenant", "departments
 class Key:
     """One key.
 
-    `departments` an admin key is limited to; empty: all. `department` and `tenant` are what calls
-    get that name none. `rate_limit` in requests a second, 0: no limit. Times in seconds since 1970,
-    0: never.
+    An admin key sees `departments` only; empty: all. Calls that name no department or tenant get
+    `department` and `tenant`. `rate_limit` in requests a second, 0: none. Times in seconds since
+    1970, 0: never.
     """
 
     id: str
@@ -53,23 +53,23 @@ class Key:
     revoked_s: int = 0
 
     def is_valid(self, now: float) -> bool:
-        """Whether the key may still be used."""
+        """Return whether the key may still be used."""
         return not self.revoked_s and not (self.expires_s and self.expires_s <= now)
 
 
 def digest(token: bytes) -> str:
-    """Return what is kept of a key."""
+    """Return the SHA-256 (hex) of a token, which is kept in its place."""
     return hashlib.sha256(token).hexdigest()
 
 
-def make(role: str, name: str, **said: Any) -> tuple[Key, str]:
+def make(role: str, name: str, **more: Any) -> tuple[Key, str]:
     """Return a new key and its token, which is shown once and never kept."""
     token = PREFIXES[role] + secrets.token_urlsafe(32)
-    return Key(secrets.token_hex(4), role, name, digest(token.encode()), **said), token
+    return Key(secrets.token_hex(4), role, name, digest(token.encode()), **more), token
 
 
 class Keys:
-    """The keys a collector goes by. Any thread may ask."""
+    """The keys of a collector; safe for any thread."""
 
     def __init__(self, fixed: Iterable[Key] = (), copy: Path | None = None) -> None:
         self._fixed = tuple(fixed)
@@ -77,7 +77,7 @@ class Keys:
         self._by_digest: dict[str, Key] = {}
         self._by_id: dict[str, Key] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
-        self._limiting = threading.Lock()
+        self._rate_lock = threading.Lock()
         self._take(())
         if copy is not None and copy.is_file():
             self._take(_from_json(copy))
@@ -89,56 +89,56 @@ class Keys:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str], copy: Path | None = None) -> "Keys":
-        """Return keys with those that the environment gives: TALLYSPAN_ADMIN_KEY, .._INGEST_KEY."""
-        given = [
+        """Return keys with those of TALLYSPAN_ADMIN_KEY and TALLYSPAN_INGEST_KEY."""
+        keys = [
             Key(variable, role, role, digest(environment[variable].encode()))
             for variable, role in ENVIRONMENT.items()
             if environment.get(variable)
         ]
-        return cls(given, copy)
+        return cls(keys, copy)
 
     def add(self, key: Key) -> None:
-        """Let a key count for this process alone."""
+        """Add a key for this process only; it is not stored."""
         self._fixed = (*self._fixed, key)
         self._take(key for key in self._by_id.values() if key not in self._fixed)
 
     def has(self, role: str) -> bool:
-        """Whether any key of the role is valid."""
+        """Return whether any key of the role is valid."""
         now = time.time()
         return any(key.role == role and key.is_valid(now) for key in self._by_id.values())
 
     def has_had(self, role: str) -> bool:
-        """Whether there is or was any key of the role: the last one revoked opens no door."""
+        """Return whether there is or was a key of the role: revoking the last must open no door."""
         return any(key.role == role for key in self._by_id.values())
 
     def find(self, token: bytes, role: str) -> Key | None:
-        """Return the valid key of the role that the token is, else None."""
-        # Looked up by digest: the time it takes tells nothing of the token.
+        """Return the key of the token if it is valid and of this role, else None."""
+        # Looked up by digest, so the time it takes depends on no part of the token.
         key = self._by_digest.get(digest(token))
         if key is None or key.role != role or not key.is_valid(time.time()):
             return None
         return key
 
     def name_of(self, token: bytes) -> str | None:
-        """Return the name of an admin key, None for what is no valid one."""
+        """Return the name of a valid admin key, else None."""
         key = self.find(token, "admin")
         return key.name if key else None
 
     def find_digest(self, token_digest: str) -> Key | None:
-        """Return the admin key with this SHA-256 digest (hex), if it is still valid."""
+        """Return the admin key with this digest if it is still valid, else None."""
         key = self._by_digest.get(token_digest)
         return key if key and key.role == "admin" and key.is_valid(time.time()) else None
 
     def source(self, key_id: str) -> Key | None:
-        """Return the key that something came with, revoked or not."""
+        """Return the key with this id, revoked or not."""
         return self._by_id.get(key_id)
 
     def is_within_rate(self, key: Key) -> bool:
-        """Whether the key may make one more request now (a bucket of one second's requests)."""
+        """Return whether one more request is within the key's rate; a burst may be a second's."""
         if not key.rate_limit:
             return True
         now = time.monotonic()
-        with self._limiting:
+        with self._rate_lock:
             left, at = self._buckets.get(key.id, (float(key.rate_limit), now))
             left = min(float(key.rate_limit), left + (now - at) * key.rate_limit)
             is_within = left >= 1
@@ -146,21 +146,17 @@ class Keys:
         return is_within
 
     def read(self, client: Client) -> None:
-        """Take the keys of the store. Raises what the store raises; what was known stays."""
-        found = list(stored(client))
-        self._take(found)
+        """Read the keys of the store. If the store raises, the keys stay as they were."""
+        keys = list(stored(client))
+        self._take(keys)
         if self._copy is not None:
-            text = json.dumps([asdict(key) for key in found])
+            text = json.dumps([asdict(key) for key in keys])
             if not self._copy.is_file() or self._copy.read_text() != text:
-                part = self._copy.with_suffix(".part")
-                with os.fdopen(
-                    os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
-                ) as f:
-                    f.write(text)
-                part.replace(self._copy)
+                with whole_file(self._copy, PRIVATE) as file:
+                    file.write(text.encode())
 
     def read_or_remember(self, client: Client) -> None:
-        """Take the keys of the store; if it is away, go by those it had when it was last read.
+        """Read the keys of the store; if it is away, use those that were read last.
 
         Raises `StoreError` if it was never read.
         """
@@ -182,22 +178,22 @@ def stored(client: Client) -> Iterable[Key]:
         f"SELECT {', '.join(_COLUMNS)} FROM api_keys FINAL ORDER BY created_at DESC"  # noqa: S608  own names
     ).result_rows
     for row in rows:
-        said = dict(zip(_COLUMNS, row, strict=True))
-        yield Key(**said | {"departments": tuple(said["departments"])})
+        fields = dict(zip(_COLUMNS, row, strict=True))
+        yield Key(**fields | {"departments": tuple(fields["departments"])})
 
 
 def store(client: Client, key: Key) -> None:
     """Write a new key, or a new state of one that is there."""
-    said = asdict(key) | {"departments": list(key.departments), "version": time.time_ns()}
-    client.insert("api_keys", [list(said.values())], column_names=list(said))
+    fields = asdict(key) | {"departments": list(key.departments), "version": time.time_ns()}
+    client.insert("api_keys", [list(fields.values())], column_names=list(fields))
 
 
 def revoke(client: Client, key_id: str) -> Key:
-    """Let the key count no more. Raises `ConfigError` if there is none with this id."""
-    found = next((key for key in stored(client) if key.id == key_id), None)
-    if found is None:
+    """Revoke the key with this id. Raises `ConfigError` if there is none."""
+    key = next((key for key in stored(client) if key.id == key_id), None)
+    if key is None:
         raise ConfigError(f"no key has the id {key_id!r}; see them with: tallyspan keys list")
-    revoked = Key(**asdict(found) | {"revoked_s": int(time.time())})
+    revoked = Key(**asdict(key) | {"revoked_s": int(time.time())})
     store(client, revoked)
     return revoked
 
@@ -209,4 +205,4 @@ def _from_json(path: Path) -> list[Key]:
             for each in json.loads(path.read_text())
         ]
     except (OSError, ValueError, TypeError, KeyError):
-        return []  # a copy only: the store is asked next
+        return []  # only a copy: the store is read next

@@ -1,4 +1,10 @@
-"""Bearer tokens of an OpenID provider: who it says the reader is, and what that lets him see."""
+"""Bearer tokens of an OpenID provider, checked with its public keys, and what their groups may see.
+
+The keys are fetched here and not by PyJWT's `PyJWKClient`: that one asks the provider again for
+every token with an unknown key id, so strangers could make it a load, and it refuses all tokens as
+soon as the provider is away. Here unknown ids cause one fetch in `PATIENCE_SECONDS`, and keys are
+used for `STALE_SECONDS` without the provider.
+"""
 
 import json
 import threading
@@ -20,30 +26,30 @@ from tallyspan_collector.errors import ConfigError, TallyspanError
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-"""Signatures with a public key. None of HS256: a public key must not serve as its secret."""
+"""Public-key signatures only: with HS256 anyone could sign with the public key as the secret."""
 FRESH_SECONDS = 600
 STALE_SECONDS = 3_600
-"""While the provider cannot be reached its keys are used for this long."""
+"""How long keys are used while the provider cannot be reached."""
 PATIENCE_SECONDS = 10
-"""Between two fetches for an unknown key: tokens of strangers must not be the provider's load."""
+"""Least time between two fetches, whatever key ids tokens have."""
 LEEWAY_SECONDS = 30
-MOST_BYTES = 1 << 20
-MOST_TOKEN_BYTES = 16_384
+MAX_BYTES = 1 << 20
+MAX_TOKEN_BYTES = 16_384
 _log = structlog.get_logger()
 
 
 class OidcUnavailableError(TallyspanError):
-    """The provider's keys cannot be had, so no token can be checked now."""
+    """The provider's keys cannot be fetched, so no token can be checked now."""
 
     retryable = True
 
 
 @dataclass(frozen=True, slots=True)
 class OidcConfig:
-    """Whose tokens are taken, for whom they must be, and who may see what.
+    """Which provider's tokens are accepted, for which audience, and what their groups may see.
 
-    `claim` is where a token lists groups, dots lead into it; `access`: group -> departments it
-    sees, none: all. Raises ConfigError.
+    `claim` is the path, with dots, to the list of groups in a token. `access`: group -> the
+    departments it sees; none: all. Raises ConfigError.
     """
 
     issuer: str
@@ -63,16 +69,16 @@ class OidcConfig:
 
 def parse_access(text: str) -> dict[str, tuple[str, ...]]:
     """Return group -> departments of `finance=*;sales-leads=Sales,Support`. Raises ValueError."""
-    found: dict[str, tuple[str, ...]] = {}
+    access: dict[str, tuple[str, ...]] = {}
     for part in filter(None, (each.strip() for each in text.split(";"))):
-        group, equals, seen = (each.strip() for each in part.rpartition("="))
-        departments = tuple(filter(None, (each.strip() for each in seen.split(","))))
-        if not equals or not group or not departments or group in found:
+        group, equals, names = (each.strip() for each in part.rpartition("="))
+        departments = tuple(filter(None, (each.strip() for each in names.split(","))))
+        if not equals or not group or not departments or group in access:
             raise ValueError("must be like finance=*;sales-leads=Sales,Support")
-        found[group] = () if departments == ("*",) else departments
-    if not found:
+        access[group] = () if departments == ("*",) else departments
+    if not access:
         raise ValueError("must be like finance=*;sales-leads=Sales,Support")
-    return found
+    return access
 
 
 def check_url(url: str, flag: str) -> None:
@@ -91,20 +97,20 @@ def check_url(url: str, flag: str) -> None:
 def fetch(url: str) -> Any:
     """Return the JSON at the URL. Raises OSError or ValueError."""
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  checked by check_url
-        return json.loads(answer.read(MOST_BYTES))
+        return json.loads(answer.read(MAX_BYTES))
 
 
 @dataclass(slots=True)
-class _Known:
-    """The provider's keys by id, and when they were fetched (monotonic seconds)."""
+class _KeySet:
+    """The provider's keys by id; when they were fetched, and tried to be (monotonic seconds)."""
 
     by_id: dict[str, Any] = field(default_factory=dict)
-    fetched: float = float("-inf")
-    tried: float = float("-inf")
+    fetched_at: float = float("-inf")
+    tried_at: float = float("-inf")
 
 
 class Oidc:
-    """Checks tokens; any thread may ask."""
+    """Checks tokens; safe for any thread."""
 
     def __init__(
         self,
@@ -115,13 +121,13 @@ class Oidc:
         self._config = config
         self._get = get
         self._clock = clock
-        self._known = _Known()
+        self._keys = _KeySet()
         self._fetching = threading.Lock()
 
     def find(self, token: bytes) -> Key | None:
-        """Return what the token's owner may see, as an admin key; None if it is no good.
+        """Return an admin key with the rights of the token's owner; None if the token is not valid.
 
-        Raises OidcUnavailableError if the provider's keys cannot be had.
+        Raises OidcUnavailableError if the provider's keys cannot be fetched.
         """
         import jwt
 
@@ -149,10 +155,10 @@ class Oidc:
         return self._reader(claims)
 
     def _reader(self, claims: Mapping[str, Any]) -> Key | None:
-        found: Any = claims
+        value: Any = claims
         for name in self._config.claim.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        groups = found.split() if isinstance(found, str) else found
+            value = value.get(name) if isinstance(value, dict) else None
+        groups = value.split() if isinstance(value, str) else value
         if not isinstance(groups, list):
             return None
         seen = [
@@ -177,18 +183,18 @@ class Oidc:
 
     def _key(self, key_id: str) -> Any:
         with self._fetching:
-            known, now = self._known, self._clock()
-            is_old = now - known.fetched > FRESH_SECONDS
-            if (is_old or key_id not in known.by_id) and now - known.tried > PATIENCE_SECONDS:
+            keys, now = self._keys, self._clock()
+            is_old = now - keys.fetched_at > FRESH_SECONDS
+            if (is_old or key_id not in keys.by_id) and now - keys.tried_at > PATIENCE_SECONDS:
                 self._fetch(now)
-            if now - self._known.fetched > STALE_SECONDS:
+            if now - self._keys.fetched_at > STALE_SECONDS:
                 raise OidcUnavailableError("the identity provider cannot be asked for its keys")
-            return self._known.by_id.get(key_id)
+            return self._keys.by_id.get(key_id)
 
     def _fetch(self, now: float) -> None:
-        self._known.tried = now
+        self._keys.tried_at = now
         try:
-            self._known = _Known(self._listed(), now, now)
+            self._keys = _KeySet(self._listed(), now, now)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             issuer = self._config.issuer
             _log.warning("oidc.keys_not_fetched", issuer=issuer, error=str(error)[:300])
@@ -201,15 +207,15 @@ class Oidc:
         if about["issuer"] != issuer:
             raise ValueError(f"it calls itself {about['issuer']!r}")
         check_url(about["jwks_uri"], "jwks_uri")
-        found = {}
+        by_id = {}
         for each in self._get(about["jwks_uri"])["keys"]:
             if each.get("use", "sig") != "sig" or each.get("kty") not in {"RSA", "EC", "OKP"}:
                 continue
-            with suppress(jwt.PyJWTError, ValueError):  # of a kind nobody here can check
-                found[str(each.get("kid", ""))] = jwt.PyJWK(each).key
-        return found
+            with suppress(jwt.PyJWTError, ValueError):  # a kind of key that PyJWT cannot read
+                by_id[str(each.get("kid", ""))] = jwt.PyJWK(each).key
+        return by_id
 
 
 def looks_like_token(token: bytes) -> bool:
     """Return whether it may be a signed token, and so none of our keys."""
-    return token.startswith(b"eyJ") and token.count(b".") == 2 and len(token) <= MOST_TOKEN_BYTES  # noqa: PLR2004
+    return token.startswith(b"eyJ") and token.count(b".") == 2 and len(token) <= MAX_TOKEN_BYTES  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""Who has logged in: a random token in the browser's cookie, its digest here."""
+"""Sessions of the console: a random token in the browser's cookie, its digest here."""
 
 import hashlib
 import secrets
@@ -9,17 +9,14 @@ from dataclasses import dataclass
 
 COOKIE = "tallyspan_session"
 LASTS_SECONDS = 12 * 3600
-MOST_SESSIONS = 1_000
-# Wrong keys a minute, of everybody together: keys are too long to guess, logs are not to fill up.
-MOST_WRONG_KEYS = 20
+MAX_SESSIONS = 1_000
+# Wrong keys a minute, of all clients together. Keys are too long to guess; it keeps logs short.
+MAX_WRONG_KEYS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that showed the admin key with this SHA-256 (hex).
-
-    `ends` is on the monotonic clock, in seconds.
-    """
+    """A login by the admin key with this SHA-256 (hex); `ends` on the monotonic clock."""
 
     key_digest: str
     ends: float
@@ -31,13 +28,13 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._open: dict[bytes, Session] = {}
-        self._wrong: deque[float] = deque(maxlen=MOST_WRONG_KEYS)
+        self._wrong: deque[float] = deque(maxlen=MAX_WRONG_KEYS)
 
     def open(self, key: bytes) -> str:
-        """Begin a session for who showed the key; return the token for the cookie."""
+        """Begin a session of the key; return the token for the cookie."""
         now = self._clock()
         self._open = {digest: each for digest, each in self._open.items() if each.ends > now}
-        while len(self._open) >= MOST_SESSIONS:
+        while len(self._open) >= MAX_SESSIONS:
             del self._open[next(iter(self._open))]
         token = secrets.token_urlsafe(32)
         digest = hashlib.sha256(key).hexdigest()
@@ -46,8 +43,8 @@ class Sessions:
 
     def of(self, token: str) -> Session | None:
         """Return the session of the token, None if there is none or it has ended."""
-        found = self._open.get(_digest(token))
-        return found if found is not None and found.ends > self._clock() else None
+        session = self._open.get(_digest(token))
+        return session if session is not None and session.ends > self._clock() else None
 
     def close(self, token: str) -> None:
         """End the session of the token."""
@@ -59,7 +56,7 @@ class Sessions:
 
     def must_wait(self) -> bool:
         """Return whether there were too many wrong keys in the last minute."""
-        return len(self._wrong) == MOST_WRONG_KEYS and self._wrong[0] > self._clock() - 60
+        return len(self._wrong) == MAX_WRONG_KEYS and self._wrong[0] > self._clock() - 60
 
 
 def _digest(token: str) -> bytes:

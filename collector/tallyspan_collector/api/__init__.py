@@ -1,4 +1,4 @@
-"""The admin's way to the ledger over HTTP; see docs/api.md."""
+"""The ledger over HTTP; see docs/api.md."""
 
 from tallyspan_collector.api.app import create_app
 

@@ -1,4 +1,4 @@
-"""What was found -> JSON or CSV, with an ETag; 304 for who has it already."""
+"""Answers as JSON or CSV, with an ETag; 304 for a client that has the same already."""
 
 import csv
 import hashlib
@@ -17,20 +17,20 @@ FORMAT = choice(
     "format", "json, or csv for the rows alone; else the Accept header decides", ("json", "csv")
 )
 JSON, CSV = "application/json", "text/csv"
-# For the reader alone, and asked again each time: the ETag spares the transfer.
+# Private and revalidated each time; with the ETag nothing is sent twice.
 HEADERS = {
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Authorization, Cookie",
     "X-Content-Type-Options": "nosniff",
 }
-# A cell that begins so is run as a formula by spreadsheets; names come from anyone.
+# Spreadsheets run such a cell as a formula, and any sender can choose the names.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def wants_csv(said: str | None, accept: str) -> bool:
-    """Return whether CSV is asked for, by parameter or else by an Accept header."""
-    if said is not None:
-        return said == "csv"
+def wants_csv(wanted: str | None, accept: str) -> bool:
+    """Return whether the client wants CSV, by its `format` parameter, else by its Accept header."""
+    if wanted is not None:
+        return wanted == "csv"
     weights: dict[str, float] = {}
     for part in accept.lower().split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
@@ -44,7 +44,7 @@ def wants_csv(said: str | None, accept: str) -> bool:
 
 
 def render(request: Request, body: Mapping[str, Any], table: tuple[str, Fields] | None) -> Response:
-    """Return the answer; `table`: the field that goes out as CSV, and what its rows have."""
+    """Return the response: JSON, or CSV of a field and the fields of its rows if `table` is set."""
     if table is None:
         content, media_type = json_text(body), JSON
     else:
@@ -68,9 +68,9 @@ def json_text(body: Mapping[str, Any]) -> bytes:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], fields: Fields) -> bytes:
-    """Return a header and the rows, as RFC 4180 has it; amounts exact, null as nothing.
+    """Return header and rows as CSV (RFC 4180); amounts exact, null as an empty field.
 
-    Text that a spreadsheet would run has an apostrophe before it, as they show text themselves.
+    Text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     names = list(rows[0]) if rows else [n for n, each in fields.items() if not each.is_optional]
     out = io.StringIO()
@@ -98,5 +98,5 @@ def _cell(value: Any, *, is_text: bool) -> Any:
 
 
 def _has(header: str, etag: str) -> bool:
-    known = {each.strip().removeprefix("W/") for each in header.split(",")}
-    return etag in known or "*" in known
+    etags = {each.strip().removeprefix("W/") for each in header.split(",")}
+    return etag in etags or "*" in etags

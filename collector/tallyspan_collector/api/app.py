@@ -1,4 +1,4 @@
-"""The admin port: the ledger over HTTP, the console, liveness, readiness, metrics."""
+"""The application of the admin port: API, console, liveness, readiness, metrics."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,11 +6,12 @@ import anyio
 import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from tallyspan_collector.access.audit import AuditLog
@@ -26,7 +27,7 @@ from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
 from tallyspan_collector.api.directory import directory
-from tallyspan_collector.api.groups import groups
+from tallyspan_collector.api.names import name_operations
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS, any_text
 from tallyspan_collector.api.prices import prices as price_operations
@@ -45,7 +46,7 @@ def create_app(
     client: Client,
     admin_keys: Keys,
     health: Callable[[], Mapping[str, object]],
-    metrics: Callable[[], str],
+    metrics: CollectorRegistry,
     prices: Callable[[], PriceBook] = PriceBook,
     audit_log: AuditLog | None = None,
     oidc: Oidc | None = None,
@@ -53,29 +54,24 @@ def create_app(
     """Return the ASGI application of the admin port.
 
     `client` needs `autogenerate_session_id=False`: requests share it, and one session answers one
-    query at a time. `health` says `ready` (bool) and whatever explains it, such as `reasons`.
-    `prices` returns the prices and exchange rates of the moment.
-    Without an `audit_log` requests are only logged.
+    query at a time. `health` returns `ready` (bool) and what explains it, such as `reasons`.
+    `/metrics` shows `metrics`. `prices` returns the prices and exchange rates of the moment.
+    Without an `audit_log` requests are logged and not kept.
     """
 
     async def readyz(_: Request) -> Response:
         state = dict(health())
         return JSONResponse(state, status_code=200 if state.get("ready") is True else 503)
 
-    async def metrics_text(_: Request) -> Response:
-        return PlainTextResponse(
-            metrics() + audit_metrics(), headers={"Content-Type": METRICS_TYPE}
-        )
+    async def exposition(_: Request) -> Response:
+        return Response(generate_latest(metrics), media_type=METRICS_TYPE)
 
     sessions = Sessions()
-    note, audit_metrics = (
-        (audit_log.note, audit_log.metrics_text) if audit_log else (lambda _: None, str)
-    )
-    doors = Doors(admin_keys, sessions, oidc, note)
-    limiter = anyio.CapacityLimiter(THREADS)
+    doors = Doors(admin_keys, sessions, oidc, audit_log.note if audit_log else lambda _: None)
+    threads = anyio.CapacityLimiter(THREADS)
     admin = [
         *token_usage(client, prices),
-        *groups(client),
+        *name_operations(client),
         *calls(client),
         *price_operations(client, prices),
         *data_health(client, health),
@@ -84,35 +80,35 @@ def create_app(
         *directory(client),
     ]
     apps = conversations(client)
-    described = document({"/api/admin": admin, "/api/usage": apps})
+    description = document({"/api/admin": admin, "/api/usage": apps})
 
-    shown = reference.page(described)
+    reference_page = reference.page(description)
 
     async def docs(_: Request) -> Response:
-        return HTMLResponse(shown, headers=reference.HEADERS)
+        return HTMLResponse(reference_page, headers=reference.HEADERS)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(described)
+        return JSONResponse(description)
 
     return Starlette(
         routes=[
             *Site(sessions, admin_keys.name_of).routes(),
             Route("/healthz", _alive),
             Route("/readyz", readyz),
-            Route("/metrics", metrics_text),
+            Route("/metrics", exposition),
             Route("/api/openapi.json", openapi),
             Route("/api/docs", docs),
             any_text(
                 Mount(
                     "/api/admin",
-                    routes=[*(each.route(limiter) for each in admin), *Dashboards(client).routes()],
+                    routes=[*(each.route(threads) for each in admin), *Dashboards(client).routes()],
                     middleware=[Middleware(AdminGate, doors=doors)],
                 )
             ),
             any_text(
                 Mount(
                     "/api/usage",
-                    routes=[each.route(limiter) for each in apps],
+                    routes=[each.route(threads) for each in apps],
                     middleware=[Middleware(AdminGate, doors=doors, allow_apps=True)],
                 )
             ),

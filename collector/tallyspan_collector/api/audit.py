@@ -1,4 +1,4 @@
-"""Who asked this API for what."""
+"""The audit: who sent which request to this API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,12 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_collector.access import audit
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.filters import PERIOD, period
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter, text, whole_number
 from tallyspan_collector.api.token_usage import CURSOR, NEXT
 from tallyspan_collector.summary import plain
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
+from tallyspan_collector.units.moments import milliseconds
 
 _STATUS = whole_number("status", "only what was answered so", 1, 599)
 _REQUEST: Fields = {
@@ -31,29 +32,29 @@ _REQUEST: Fields = {
 
 
 def audits(client: Client) -> list[Operation]:
-    """Return the operation."""
+    """Return the operation that reads the audit."""
 
-    def ask(asked: Asked) -> Mapping[str, Any]:
-        start, end = period(asked.said)
+    def ask(query: Query) -> Mapping[str, Any]:
+        start, end = period(query.values)
         chosen = {
             "start": start,
             "end": end,
-            "key_name": asked["key_name"],
-            "status": asked["status"],
+            "key_name": query["key_name"],
+            "status": query["status"],
         }
         question = fingerprint(chosen)
         before = None
-        if asked["cursor"] is not None:
-            at, identity = read_cursor(asked["cursor"], question, (int, int))
+        if query["cursor"] is not None:
+            at, identity = read_cursor(query["cursor"], question, (int, int))
             before = (int(at), int(identity))
-        limit = asked["limit"]
-        found = audit.read(client, **chosen, before=before, limit=limit + 1)
+        page_size = query["limit"]
+        rows = audit.read(client, **chosen, before=before, max_rows=page_size + 1)
         following = None
-        if len(found) > limit:
-            last = found[limit - 1]
-            following = write_cursor(question, [audit.milliseconds(last["at"]), last["id"]])
-        rows = [plain({name: row[name] for name in _REQUEST}) for row in found[:limit]]
-        return {"requests": rows, "next_cursor": following}
+        if len(rows) > page_size:
+            last = rows[page_size - 1]
+            following = write_cursor(question, [milliseconds(last["at"]), last["id"]])
+        shown = [plain({name: row[name] for name in _REQUEST}) for row in rows[:page_size]]
+        return {"requests": shown, "next_cursor": following}
 
     return [
         Operation(

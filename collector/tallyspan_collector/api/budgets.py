@@ -1,4 +1,4 @@
-"""What may be spent, and where it stands."""
+"""Budgets: how much may be spent, and how much was."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.api.fields import Field, Fields, rows_of
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.summary import budgets, plain
 
 _PERIOD: Fields = {
@@ -42,9 +42,9 @@ _HISTORY: Fields = {**_PERIOD, "is_current": Field("flag", "whether it holds tod
 def budget_operations(client: Client) -> list[Operation]:
     """Return the operations of budgets; they are made with `tallyspan budgets set`."""
 
-    def of(ask: Callable[..., list[Any]]) -> Callable[[Asked], Mapping[str, Any]]:
-        def answer(asked: Asked) -> Mapping[str, Any]:
-            return {"budgets": [plain(row) for row in ask(client, asked.access)]}
+    def answering(ask: Callable[..., list[Any]]) -> Callable[[Query], Mapping[str, Any]]:
+        def answer(query: Query) -> Mapping[str, Any]:
+            return {"budgets": [plain(row) for row in ask(client, query.access)]}
 
         return answer
 
@@ -53,7 +53,7 @@ def budget_operations(client: Client) -> list[Operation]:
             "/budgets",
             "budgets",
             "Every budget that holds today: spent, left, forecast and state, the most used first.",
-            of(budgets.status),
+            answering(budgets.status),
             {"budgets": rows_of("a row a budget", _STATUS)},
             table="budgets",
         ),
@@ -61,7 +61,7 @@ def budget_operations(client: Client) -> list[Operation]:
             "/budgets/history",
             "budgets_history",
             "Every period of each budget, the latest first: amount, spent, used.",
-            of(budgets.periods),
+            answering(budgets.periods),
             {"budgets": rows_of("a row a budget and period", _HISTORY)},
             table="budgets",
         ),

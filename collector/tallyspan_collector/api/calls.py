@@ -1,4 +1,4 @@
-"""One conversation with its calls; one call with every entry the ledger has of it."""
+"""One conversation with its calls; one call with its entries in the ledger."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,8 @@ from starlette.exceptions import HTTPException
 
 from tallyspan_collector.api.conversations import LOG_ID
 from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
-from tallyspan_collector.api.groups import LIMIT
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.names import PAGE_SIZE
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import in_path
 from tallyspan_collector.api.token_usage import CALL, CURSOR, MEASURED, NEXT
 from tallyspan_collector.summary import Filters, RequestError, entries, plain, totals
@@ -19,30 +19,30 @@ ENTRY: Fields = {name: Field(kind, text) for name, (_, kind, text) in ENTRY_COLU
 
 
 def calls(client: Client) -> list[Operation]:
-    """Return the operations that go down to single calls."""
+    """Return the operations of single conversations and calls."""
 
-    def conversation(asked: Asked) -> Mapping[str, Any]:
-        name = asked["conversation_id"]
-        chosen = Filters(conversation_id=name, access=asked.access)
-        rows, following = entries(client, chosen, asked["limit"], asked["cursor"])
-        if not rows and asked["cursor"] is None:
+    def conversation(query: Query) -> Mapping[str, Any]:
+        name = query["conversation_id"]
+        filters = Filters(conversation_id=name, access=query.access)
+        rows, following = entries(client, filters, query["limit"], query["cursor"])
+        if not rows and query["cursor"] is None:
             raise HTTPException(404, "no call of this conversation is in the ledger")
         return {
             "conversation_id": name,
-            "totals": plain(totals(client, chosen)),
+            "totals": plain(totals(client, filters)),
             "calls": [plain(row) for row in rows],
             "next_cursor": following,
         }
 
-    def call(asked: Asked) -> Mapping[str, Any]:
-        span = LOG_ID.fullmatch(asked["log_id"])
+    def call(query: Query) -> Mapping[str, Any]:
+        span = LOG_ID.fullmatch(query["log_id"])
         if span is None:
             raise RequestError("log_id must be <trace id>-<span id>, 32 and 16 hexadecimal digits")
-        found = one(client, span[1], span[2], asked.access)
-        if found is None:
+        row = one(client, span[1], span[2], query.access)
+        if row is None:
             raise HTTPException(404, "no such call is in the ledger")
         return {
-            "call": plain(found),
+            "call": plain(row),
             "entries": [plain(row) for row in booked(client, span[1], span[2])],
         }
 
@@ -58,7 +58,7 @@ def calls(client: Client) -> list[Operation]:
                 "calls": rows_of("a page of them", CALL),
                 "next_cursor": NEXT,
             },
-            (in_path("conversation_id", "as the calls say it"), LIMIT, CURSOR),
+            (in_path("conversation_id", "as the calls say it"), PAGE_SIZE, CURSOR),
             table="calls",
         ),
         Operation(

@@ -1,4 +1,4 @@
-"""What one conversation or one message cost, for the application it was held in."""
+"""The cost of one conversation or message, for the application that shows it."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from tallyspan_clickhouse.query.access import Access
 from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.api.fields import Field, Fields
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import in_path
 from tallyspan_collector.summary import plain
 from tallyspan_collector.summary.rows import rows
@@ -47,20 +47,20 @@ _CONVERSATION = Field("text", "conversation it belongs to")
 
 
 def conversations(client: Client) -> list[Operation]:
-    """Return the operations of applications: costs by an id they know, nothing can be listed."""
+    """Return the operations for applications: a cost by its id, without any list."""
 
-    def of_conversation(asked: Asked) -> Mapping[str, Any]:
-        return _found(client, "conversation", {"id": asked["conversation_id"]}, asked.access)
+    def of_conversation(query: Query) -> Mapping[str, Any]:
+        return _cost(client, "conversation", {"id": query["conversation_id"]}, query.access)
 
-    def of_message(asked: Asked) -> Mapping[str, Any]:
-        name = asked["id"]
+    def of_message(query: Query) -> Mapping[str, Any]:
+        name = query["id"]
         span = LOG_ID.fullmatch(name)
-        found = (
-            _found(client, "span", {"trace_id": span[1], "span_id": span[2]}, asked.access)
+        cost = (
+            _cost(client, "span", {"trace_id": span[1], "span_id": span[2]}, query.access)
             if span
-            else _found(client, "message", {"id": name}, asked.access)
+            else _cost(client, "message", {"id": name}, query.access)
         )
-        return {"id": name, **found}
+        return {"id": name, **cost}
 
     return [
         Operation(
@@ -83,13 +83,13 @@ def conversations(client: Client) -> list[Operation]:
     ]
 
 
-def _found(client: Client, what: str, parameters: dict[str, Any], access: Access) -> dict[str, Any]:
+def _cost(client: Client, what: str, parameters: dict[str, Any], access: Access) -> dict[str, Any]:
     # All of it or nothing: a part of a conversation's cost would be taken for the whole.
     own = access.condition("calls", "c")
     text, _ = source("calls", Filters(), None, _OF[what])
     query = f"SELECT {_SUMS}, countIf(NOT ({own})) AS of_others {text}"
     row = rows(client, query, {**parameters, **access.parameters()})[0]
     if row.pop("of_others") or not row["calls"]:
-        said = "conversation" if what == "conversation" else "message"
-        raise HTTPException(404, f"no call of this {said} is in the ledger")
+        noun = "conversation" if what == "conversation" else "message"
+        raise HTTPException(404, f"no call of this {noun} is in the ledger")
     return plain(row)

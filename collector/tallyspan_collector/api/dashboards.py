@@ -1,4 +1,4 @@
-"""What the console asks: which dashboards there are, and the figures of one panel."""
+"""The console's requests: the dashboards there are, and the figures of their panels."""
 
 import asyncio
 import functools
@@ -26,29 +26,29 @@ from tallyspan_collector.console.questions import Question, questions
 from tallyspan_collector.summary import RequestError
 
 NOT_STORED = {"Cache-Control": "no-store"}
-MOST_VALUES = 1_000
-# More at once would only wait for each other in the store.
+MAX_VALUES = 1_000
+# More queries at once would wait for each other in the store.
 THREADS = 6
 log = structlog.get_logger()
 _KEY = re.compile(r"k(?:[0-9A-F]{2})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the reader chose, and what they may see."""
+class _Selection:
+    """The range and the values of a page, and the departments the reader may see; none: all."""
 
     start: datetime
     end: datetime
-    chosen: Mapping[str, Sequence[str]]
+    values: Mapping[str, Sequence[str]]
     departments: tuple[str, ...]
 
 
 class Dashboards:
-    """Runs the queries of the dashboards this package brings, and no others."""
+    """Runs the queries of the bundled dashboards, and no others."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._limiter = anyio.CapacityLimiter(THREADS)
+        self._threads = anyio.CapacityLimiter(THREADS)
 
     def routes(self) -> list[Route]:
         """Return the paths below the admin prefix."""
@@ -62,16 +62,16 @@ class Dashboards:
 
     async def list(self, _: Request) -> Response:
         """Return uid and title of each dashboard."""
-        found = [{"uid": each.uid, "title": each.title} for each in bundled().values()]
-        return JSONResponse({"dashboards": found}, headers=NOT_STORED)
+        listed = [{"uid": each.uid, "title": each.title} for each in bundled().values()]
+        return JSONResponse({"dashboards": listed}, headers=NOT_STORED)
 
     async def dashboard(self, request: Request) -> Response:
-        """Return the dashboard as Grafana reads it."""
+        """Return the dashboard as JSON for Grafana."""
         text = _dashboard(request).text
         return Response(text, media_type="application/json", headers=NOT_STORED)
 
     async def panel(self, request: Request) -> Response:
-        """Return the figures of a panel in a range."""
+        """Return the figures of a panel in the selected range."""
         dashboard = _dashboard(request)
         sql = dashboard.panels.get(request.path_params["number"])
         if sql is None:
@@ -79,7 +79,7 @@ class Dashboards:
         return await self._answer(request, dashboard, sql)
 
     async def variable(self, request: Request) -> Response:
-        """Return key and label of everything there is to choose in a range."""
+        """Return key and label of every value of a variable in the selected range."""
         dashboard = _dashboard(request)
         sql = dashboard.variables.get(request.path_params["name"])
         if sql is None:
@@ -87,70 +87,70 @@ class Dashboards:
         return await self._answer(request, dashboard, sql)
 
     async def panels(self, request: Request) -> Response:
-        """Return the figures of all panels: a line of JSON each, as they come from the store."""
+        """Return the figures of all panels, a line of JSON for each, as the store answers."""
         dashboard = _dashboard(request)
-        asked = _asked(request, dashboard)
+        selection = _selection(request, dashboard)
 
         async def lines() -> AsyncIterator[bytes]:
             tasks = [
-                asyncio.create_task(self._lines(question, asked))
+                asyncio.create_task(self._lines(question, selection))
                 for question in questions(dashboard)
             ]
             try:
                 for done in asyncio.as_completed(tasks):
                     yield await done
-            finally:  # who has left the page waits for nothing more
+            finally:  # a reader who left the page needs no more figures
                 for task in tasks:
                     task.cancel()
 
         return StreamingResponse(lines(), media_type="application/x-ndjson", headers=NOT_STORED)
 
-    async def _lines(self, question: Question, asked: _Asked) -> bytes:
+    async def _lines(self, question: Question, selection: _Selection) -> bytes:
+        lines: list[dict[str, Any]]
         try:
-            answer = await self._ask(question.sql, asked)
+            answer = await self._ask(question.sql, selection)
         except ClickHouseError as error:
             log.warning("console.store_failed", code=code_of(error), error=str(error)[:300])
-            said: list[dict[str, Any]] = [
-                {"panel": panel, "error": sentence_of(error)} for panel in question.panels
-            ]
+            lines = [{"panel": panel, "error": sentence_of(error)} for panel in question.panels]
         else:
-            said = [{"panel": panel, "answer": part} for panel, part in question.answers(answer)]
-        return b"".join(orjson.dumps(line) + b"\n" for line in said)
+            lines = [{"panel": panel, "answer": part} for panel, part in question.answers(answer)]
+        return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
     async def _answer(self, request: Request, dashboard: Dashboard, sql: str) -> JSONResponse:
-        answer = await self._ask(sql, _asked(request, dashboard))
+        answer = await self._ask(sql, _selection(request, dashboard))
         return JSONResponse(answer, headers=NOT_STORED)
 
-    async def _ask(self, sql: str, asked: _Asked) -> dict[str, Any]:
+    async def _ask(self, sql: str, selection: _Selection) -> dict[str, Any]:
         text, parameters = macros.limit(
-            *macros.bind(sql, asked.start, asked.end, asked.chosen), asked.departments
+            *macros.bind(sql, selection.start, selection.end, selection.values),
+            selection.departments,
         )
         ask = functools.partial(answers.ask, self._client, text, parameters)
-        return await anyio.to_thread.run_sync(ask, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(ask, limiter=self._threads)
 
 
-def _asked(request: Request, dashboard: Dashboard) -> _Asked:
+def _selection(request: Request, dashboard: Dashboard) -> _Selection:
     query = request.query_params
-    chosen = _chosen(query, tuple(dashboard.variables))
+    values = _values(query, tuple(dashboard.variables))
     start, end = time_range.read(
         query.get("from", dashboard.since), query.get("to", dashboard.until), datetime.now(UTC)
     )
-    return _Asked(start, end, chosen, request.state.access.departments)
+    return _Selection(start, end, values, request.state.access.departments)
 
 
 def _dashboard(request: Request) -> Dashboard:
     uid = request.path_params["uid"]
-    found = bundled().get(uid)
-    if found is None:
-        known = ", ".join(bundled())
-        raise HTTPException(404, f"there is no dashboard {uid!r}; there are {known}")
-    return found
+    result = bundled().get(uid)
+    if result is None:
+        uids = ", ".join(bundled())
+        raise HTTPException(404, f"there is no dashboard {uid!r}; there are {uids}")
+    return result
 
 
-def _chosen(query: QueryParams, variables: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Return variable -> keys. Raises RequestError for what is neither a variable nor a key."""
+def _values(query: QueryParams, variables: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return variable -> keys. Raises RequestError for an unknown variable or a wrong key."""
     allowed = ("from", "to", *(f"var-{name}" for name in variables))
-    chosen: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in query.multi_items():
         if name not in allowed:
             raise RequestError(f"unknown parameter {name!r}: allowed are {', '.join(allowed)}")
@@ -159,7 +159,7 @@ def _chosen(query: QueryParams, variables: Sequence[str]) -> Mapping[str, Sequen
                 raise RequestError(
                     f"{name} takes keys: 'k' and the name in hexadecimal, not {value[:40]!r}"
                 )
-            chosen.setdefault(name.removeprefix("var-"), []).append(value)
-    if any(len(values) > MOST_VALUES for values in chosen.values()):
-        raise RequestError(f"a variable takes {MOST_VALUES} values at most")
-    return chosen
+            values.setdefault(name.removeprefix("var-"), []).append(value)
+    if any(len(keys) > MAX_VALUES for keys in values.values()):
+        raise RequestError(f"a variable takes {MAX_VALUES} values at most")
+    return values

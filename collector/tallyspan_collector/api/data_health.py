@@ -1,4 +1,4 @@
-"""How far the figures can be trusted."""
+"""Data health: how far the figures can be trusted."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.query.filters import Filters, names_in, source
 from tallyspan_collector.api.fields import Field, Fields, record_of, rows_of
 from tallyspan_collector.api.filters import PERIOD, period
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter, whole_number
 from tallyspan_collector.summary.rows import rows
 
-GROUPS = {
+GROUP_SQL = {
     "source": "toString(c.source)",
     "service": "toString(c.service_name)",
     "provider": "toString(c.provider_name)",
@@ -35,16 +35,16 @@ _SUMS = ", ".join(f"toInt64(sum(c.{name})) AS {name}" for name in COUNTS)
 
 
 def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> list[Operation]:
-    """Return the operation; `health` says what the collector itself complains of."""
+    """Return the operation; `health` returns `ready`, `reasons` and `warnings` of the collector."""
 
-    def ask(asked: Asked) -> Mapping[str, Any]:
-        start, end = period(asked.said)
-        filters = Filters(access=asked.access, start=start, end=end)
+    def ask(query: Query) -> Mapping[str, Any]:
+        start, end = period(query.values)
+        filters = Filters(access=query.access, start=start, end=end)
         text, parameters = source("data_health", filters, "hour")
-        parameters |= {"zone": asked["time_zone"], "row_limit": asked["limit"] + 1}
-        names = ", ".join(f"{GROUPS[name]} AS `{name}`" for name in asked["group_by"])
-        by = ", ".join(f"`{name}`" for name in asked["group_by"])
-        found = rows(
+        parameters |= {"zone": query["time_zone"], "row_limit": query["limit"] + 1}
+        names = ", ".join(f"{GROUP_SQL[name]} AS `{name}`" for name in query["group_by"])
+        by = ", ".join(f"`{name}`" for name in query["group_by"])
+        groups = rows(
             client,
             f"SELECT {names}, {_SUMS} {text} GROUP BY {by}"
             f" ORDER BY calls DESC, {by} LIMIT {{row_limit:UInt32}}",
@@ -53,9 +53,9 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
         total = f"SELECT {_SUMS} {text}"
         state = health()
         return {
-            "rows": found[: asked["limit"]],
+            "rows": groups[: query["limit"]],
             "totals": rows(client, total, parameters)[0],
-            "truncated": len(found) > asked["limit"],
+            "truncated": len(groups) > query["limit"],
             "collector": {
                 "ready": state.get("ready") is True,
                 "reasons": _sentences(state.get("reasons")),
@@ -75,7 +75,7 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
                     {
                         **{
                             name: Field("text", f"{name} of the calls", is_optional=True)
-                            for name in GROUPS
+                            for name in GROUP_SQL
                         },
                         **COUNTS,
                     },
@@ -94,8 +94,8 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
             (
                 Parameter(
                     "group_by",
-                    f"one or several, with commas: {', '.join(GROUPS)}",
-                    read=lambda name, text: names_in(text, tuple(GROUPS), name),
+                    f"one or several, with commas: {', '.join(GROUP_SQL)}",
+                    read=lambda name, text: names_in(text, tuple(GROUP_SQL), name),
                     default="source,service,model",
                 ),
                 *PERIOD,
@@ -107,5 +107,5 @@ def data_health(client: Client, health: Callable[[], Mapping[str, object]]) -> l
     ]
 
 
-def _sentences(said: object) -> Sequence[str]:
-    return [str(each) for each in said] if isinstance(said, list | tuple) else []
+def _sentences(texts: object) -> Sequence[str]:
+    return [str(each) for each in texts] if isinstance(texts, list | tuple) else []

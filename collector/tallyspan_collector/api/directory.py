@@ -1,4 +1,4 @@
-"""The directory over HTTP: who is in it, who is not, and an import."""
+"""The directory over HTTP: its people, the users it lacks, and an import."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,14 +7,15 @@ from clickhouse_connect.driver.client import Client
 from starlette.exceptions import HTTPException
 
 from tallyspan_collector.api.fields import Field, Fields, rows_of
-from tallyspan_collector.api.operation import Asked, Body, Operation
+from tallyspan_collector.api.operation import Body, Operation, Query
 from tallyspan_collector.api.parameters import Parameter, choice, text, whole_number
 from tallyspan_collector.directory import file, stored
 from tallyspan_collector.directory.lookup import today
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.summary import RequestError, parse_time, plain
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 _TEXT = {"type": ["string", "null"]}
 _PERSON: Fields = {
     "user_id": Field("text", "as the calls say it"),
@@ -55,35 +56,38 @@ _PEOPLE = Body(
 
 
 def directory(client: Client) -> list[Operation]:
-    """Return the operations; only a key that is limited to no department may change people."""
+    """Return the operations; a key that is limited to departments may not change people."""
 
-    def people(asked: Asked) -> Mapping[str, Any]:
-        periods = stored.stored(client, asked["user_id"])
-        access = asked.access
+    def people(query: Query) -> Mapping[str, Any]:
+        periods = stored.stored(client, query["user_id"])
+        access = query.access
         shown = [each for each in periods if access.lets(each.department, each.tenant)]
-        limit = asked["limit"]
-        return {"people": list(stored.details(shown[:limit])), "truncated": len(shown) > limit}
+        max_people = query["limit"]
+        return {
+            "people": list(stored.details(shown[:max_people])),
+            "truncated": len(shown) > max_people,
+        }
 
-    def unknown(asked: Asked) -> Mapping[str, Any]:
-        said = asked["start_date"] or f"{today().replace(day=1)}"
-        first = parse_time(said, "start_date").date()
-        rows = stored.unknown(client, first, asked["limit"], asked.access)
+    def unknown(query: Query) -> Mapping[str, Any]:
+        since = query["start_date"] or f"{today().replace(day=1)}"
+        first = parse_time(since, "start_date").date()
+        rows = stored.unknown(client, first, query["limit"], query.access)
         return {"people": [plain(row) for row in rows]}
 
-    def put(asked: Asked) -> Mapping[str, Any]:
-        if asked.access.is_limited:
+    def put(query: Query) -> Mapping[str, Any]:
+        if query.access.is_limited:
             raise HTTPException(403, "a key that is limited to departments cannot change people")
-        is_dry = asked["dry_run"] == "true"
+        is_dry = query["dry_run"] == "true"
         try:
-            periods = file.periods(_rows(asked.body))
+            periods = file.periods(_rows(query.body))
         except ConfigError as error:
             raise RequestError(str(error)) from None
-        found = stored.changes(periods, stored.stored(client))
+        changes = stored.changes(periods, stored.stored(client))
         if not is_dry:
-            stored.write(client, found, asked.key_name, "api")
-        rows = stored.details([each.period for each in found])
-        changes = [{"change": each.kind, **row} for each, row in zip(found, rows, strict=True)]
-        return {"changes": changes, "dry_run": is_dry}
+            stored.write(client, changes, query.key_name, "api")
+        rows = stored.details([each.period for each in changes])
+        listed = [{"change": each.kind, **row} for each, row in zip(changes, rows, strict=True)]
+        return {"changes": listed, "dry_run": is_dry}
 
     return [
         Operation(
@@ -97,7 +101,7 @@ def directory(client: Client) -> list[Operation]:
             },
             (
                 text("user_id", "only this one"),
-                whole_number("limit", "rows at most", MOST_ROWS, MOST_ROWS),
+                whole_number("limit", "rows at most", MAX_ROWS, MAX_ROWS),
             ),
             table="people",
         ),
@@ -124,7 +128,7 @@ def directory(client: Client) -> list[Operation]:
             {"people": rows_of("a row a user", _UNKNOWN)},
             (
                 Parameter("start_date", "calls since then; default: the first of the month (UTC)"),
-                whole_number("limit", "rows at most", 1_000, MOST_ROWS),
+                whole_number("limit", "rows at most", 1_000, MAX_ROWS),
             ),
             table="people",
         ),
@@ -141,9 +145,7 @@ def _rows(body: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise RequestError(f"{place}: must be an object with user, department, ...")
         for name, value in row.items():
             if name not in file.COLUMNS:
-                raise RequestError(
-                    f"{place}: unknown key {name!r}; known: {', '.join(file.COLUMNS)}"
-                )
+                raise RequestError(f"{place}: unknown key {name!r}; {hint(name, file.COLUMNS)}")
             if value is not None and not isinstance(value, str):
                 raise RequestError(f"{place}: {name}: must be text, not {value!r}")
         yield place, row

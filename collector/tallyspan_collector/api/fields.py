@@ -1,4 +1,4 @@
-"""Fields of answers, declared once: the document and the CSV's header are made of them."""
+"""Fields of answers; the OpenAPI document and the header of the CSV are derived from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "day": {"type": "string", "format": "date"},
     "map": {"type": "object", "additionalProperties": _TEXT},
 }
-"""Kinds of fields -> JSON Schema; a `?` behind the kind: or null."""
+"""Kind of a field -> JSON Schema; a kind that ends in `?` may be null too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of an answer: its kind of KINDS, or the fields of the rows it is a list of."""
+    """A field of an answer: one of KINDS, or a list of rows, or one record, with their fields."""
 
     kind: str
     says: str
@@ -33,16 +33,16 @@ class Field:
     is_optional: bool = False
 
     def schema(self) -> dict[str, Any]:
-        """Return its JSON Schema."""
+        """Return the JSON Schema of the field."""
         if self.rows is not None:
             inner = object_schema(self.rows)
-            made: dict[str, Any] = {"type": "array", "items": inner}
-            made = made if self.kind == "rows" else inner
+            schema: dict[str, Any] = {"type": "array", "items": inner}
+            schema = schema if self.kind == "rows" else inner
         else:
-            made = dict(KINDS[self.kind.removesuffix("?")])
+            schema = dict(KINDS[self.kind.removesuffix("?")])
         if self.kind.endswith("?"):
-            made["type"] = [made["type"], "null"]
-        return made | {"description": self.says}
+            schema["type"] = [schema["type"], "null"]
+        return schema | {"description": self.says}
 
 
 Fields = Mapping[str, Field]

@@ -1,4 +1,4 @@
-"""Which calls are meant: the parameters every question about calls has."""
+"""The parameters that choose calls, the same for every operation over calls."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,9 @@ from tallyspan_collector.summary import Filters, RequestError, parse_time
 from tallyspan_collector.summary.times import parse_zone
 
 MAX_TAGS = 10
-MOST_DAYS = 3_660
-MOST_DAYS_OF_HOURS = 400
-_NOT_SAID = "; an empty value: calls where nobody said"
+MAX_DAYS = 3_660
+MAX_DAYS_OF_HOURS = 400
+_EMPTY = "; an empty value: calls where nobody said"
 
 
 def about(column: Column | CallColumn) -> str:
@@ -23,10 +23,10 @@ def about(column: Column | CallColumn) -> str:
     return column.comment.replace("NULL:", "null:")
 
 
-def _tag(name: str, said: str) -> tuple[str, str]:
-    key, colon, value = said.partition(":")
+def _tag(name: str, pair: str) -> tuple[str, str]:
+    key, colon, value = pair.partition(":")
     if not colon or not key:
-        raise RequestError(f"{name} must be <key>:<value>, not {said[:60]!r}")
+        raise RequestError(f"{name} must be <key>:<value>, not {pair[:60]!r}")
     return key, value
 
 
@@ -39,13 +39,13 @@ PERIOD = (
     Parameter(
         "end_date",
         "only calls that began before: a date includes its day, a time is exact;"
-        f" {MOST_DAYS} days after start_date at most",
+        f" {MAX_DAYS} days after start_date at most",
     ),
     Parameter(
         "time_zone",
         "IANA name of the zone of dates and of hours, days, weeks and months",
         {"type": "string", "examples": ["UTC", "Europe/Berlin"]},
-        lambda name, said: parse_zone(said, name),
+        lambda name, zone: parse_zone(zone, name),
         "UTC",
     ),
 )
@@ -53,7 +53,7 @@ OF_CALLS = (
     *(
         choice(each.filter, f"only calls with this {each.filter}: {about(column)}", each.values)
         if each.values
-        else text(each.filter, f"only calls with exactly this: {about(column)}{_NOT_SAID}")
+        else text(each.filter, f"only calls with exactly this: {about(column)}{_EMPTY}")
         for each, column in SCHEMA.dimensions.items()
     ),
     Parameter(
@@ -61,46 +61,46 @@ OF_CALLS = (
         f"only calls with this free tag: <key>:<value>, up to {MAX_TAGS} times",
         {"type": "string", "pattern": "^[^:]+:"},
         _tag,
-        most=MAX_TAGS,
+        max_times=MAX_TAGS,
     ),
 )
 FILTERS = (*OF_CALLS, *PERIOD)
 
 
-def filters(said: Mapping[str, Any], access: Access, days: int | None = None) -> Filters:
-    """Return the filters that were asked for, within what the reader may see.
+def filters(values: Mapping[str, Any], access: Access, days: int | None = None) -> Filters:
+    """Return the filters of a request, within what the reader may see.
 
-    `days` back is where an answer begins when nobody said; None: with the first call.
+    Without start_date an answer begins `days` before its end; None: with the first call.
     Raises RequestError: for another department than those, and for a range that is too long.
     """
     for name, own in (("department", access.departments), ("tenant", access.tenants)):
-        if own and said.get(name) not in {None, *own}:
+        if own and values.get(name) not in {None, *own}:
             raise RequestError(f"this key is limited: {name} must be one of {', '.join(own)}")
-    start, end = period(said)
+    start, end = period(values)
     if start is None and days is not None:
         start = (end or datetime.now(UTC)) - timedelta(days=days)
     return Filters(
-        **{name: said.get(name) for name in FILTER_COLUMNS},
-        tags=said.get("tag", ()),
+        **{name: values.get(name) for name in FILTER_COLUMNS},
+        tags=values.get("tag", ()),
         access=access,
         start=start,
         end=end,
     )
 
 
-def period(said: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return start and end in UTC, None where nobody said. Raises RequestError."""
-    zone = said["time_zone"]
+def period(values: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Return start and end in UTC, None for one that is not in the request. Raises RequestError."""
+    zone = values["time_zone"]
     bounds = [
-        None if said[name] is None else parse_time(said[name], name, is_end=is_end, zone=zone)
+        None if values[name] is None else parse_time(values[name], name, is_end=is_end, zone=zone)
         for name, is_end in (("start_date", False), ("end_date", True))
     ]
-    check_length(bounds[0], bounds[1], MOST_DAYS, "an answer")
+    check_length(bounds[0], bounds[1], MAX_DAYS, "an answer")
     return bounds[0], bounds[1]
 
 
 def check_length(start: datetime | None, end: datetime | None, days: int, what: str) -> None:
-    """Raise RequestError if more than so many days are between the two."""
+    """Raise RequestError if start and end are more than `days` apart."""
     if start is None or end is None or end - start <= timedelta(days=days, hours=1):
         return
     raise RequestError(

@@ -1,4 +1,4 @@
-"""The document of the API, made of the operations it serves."""
+"""The OpenAPI document, derived from the operations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,13 +64,13 @@ def _described(operation: Operation) -> dict[str, Any]:
     if operation.table:
         content[CSV] = {"schema": {"type": "string"}}
     etag = {"description": "of what was answered; send it as If-None-Match", "schema": _TEXT}
-    refused = {"schema": {"$ref": "#/components/schemas/Error"}}
+    refusal = {"schema": {"$ref": "#/components/schemas/Error"}}
     limited = " Not for keys that are limited to departments." if operation.is_for_all else ""
-    taken: dict[str, Any] = {}
+    request_body: dict[str, Any] = {}
     if operation.body:
         schema = {"schema": operation.body.schema}
-        taken = {"requestBody": {"required": True, "content": {JSON: schema}}}
-    return taken | {
+        request_body = {"requestBody": {"required": True, "content": {JSON: schema}}}
+    return request_body | {
         "operationId": operation.name,
         "summary": operation.says.partition(". ")[0].rstrip("."),
         "description": operation.says + limited,
@@ -83,8 +83,8 @@ def _described(operation: Operation) -> dict[str, Any]:
             },
             "304": {"description": "what If-None-Match names is still the answer"},
             **{
-                status: {"description": said, "content": {JSON: refused}}
-                for status, said in _REFUSALS.items()
+                status: {"description": description, "content": {JSON: refusal}}
+                for status, description in _REFUSALS.items()
             },
         },
     }
@@ -98,8 +98,8 @@ def _parameter(each: Parameter) -> dict[str, Any]:
     if each.default is not None:
         is_number = schema.get("type") == "integer"
         schema["default"] = int(each.default) if is_number else each.default
-    if each.most > 1:
-        schema = {"type": "array", "items": schema, "maxItems": each.most}
+    if each.max_times > 1:
+        schema = {"type": "array", "items": schema, "maxItems": each.max_times}
     return {
         "name": each.name,
         "in": "path" if each.is_in_path else "query",

@@ -1,4 +1,4 @@
-"""What calls are priced with, and what has no price."""
+"""Prices: the entries of the price file, a quote, and models without a price."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from tallyspan_collector.api.fields import Field, rows_of
 from tallyspan_collector.api.filters import PERIOD
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter
 from tallyspan_collector.pricing import listing, missing
 from tallyspan_collector.pricing.book import PriceBook
@@ -24,9 +24,9 @@ _OF_CALLS = Field("text", "as the calls have it")
 
 
 def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
-    """Return the operations; `book` is asked each time, for the file may change."""
+    """Return the operations; `book` is called for each request, since the file may change."""
 
-    def listed(_: Asked) -> Mapping[str, Any]:
+    def price_file(_: Query) -> Mapping[str, Any]:
         rates = [
             {
                 "price_id": rate.price_id,
@@ -42,26 +42,26 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
         ]
         return {"prices": rates, "behind_them": book().data.source}
 
-    def quoted(asked: Asked) -> Mapping[str, Any]:
-        if not asked["model"]:
+    def quote(query: Query) -> Mapping[str, Any]:
+        if not query["model"]:
             raise RequestError("model must name the model whose price is asked for")
         at_ns = time.time_ns()
-        if asked["at"] is not None:
-            at_ns = int(parse_time(asked["at"], "at").timestamp()) * 10**9
-        kind = (asked["provider"], asked["endpoint_id"], asked["model"], asked["service_tier"])
-        found = book().quote(*kind, at_ns, asked["region"])
-        if isinstance(found, Unpriced):
-            raise HTTPException(404, f"there is no price for it: {found.reason.value}")
+        if query["at"] is not None:
+            at_ns = int(parse_time(query["at"], "at").timestamp()) * 10**9
+        kind = (query["provider"], query["endpoint_id"], query["model"], query["service_tier"])
+        price = book().quote(*kind, at_ns, query["region"])
+        if isinstance(price, Unpriced):
+            raise HTTPException(404, f"there is no price for it: {price.reason.value}")
         rates = [
             {"class": row["class"], "context": row["context"], "usd": row["USD"]}
-            for row in listing.rows(found)
+            for row in listing.rows(price)
         ]
-        return {"price_id": found.price_id, "rates": rates}
+        return {"price_id": price.price_id, "rates": rates}
 
-    def lacking(asked: Asked) -> Mapping[str, Any]:
+    def missing_prices(query: Query) -> Mapping[str, Any]:
         start = datetime.now(UTC) - timedelta(days=MISSING_DAYS)
-        if asked["start_date"] is not None:
-            start = parse_time(asked["start_date"], "start_date", zone=asked["time_zone"])
+        if query["start_date"] is not None:
+            start = parse_time(query["start_date"], "start_date", zone=query["time_zone"])
         rows = missing.find(client, start)
         for row in rows:
             row |= {name: row[name].replace(tzinfo=UTC) for name in ("first", "last")}
@@ -72,7 +72,7 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
             "/prices",
             "prices",
             "The entries of the price file, the most specific first.",
-            listed,
+            price_file,
             {
                 "prices": rows_of(
                     "an entry a row",
@@ -92,7 +92,7 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
             "/prices/quote",
             "price",
             "The price of a model at a moment, and where it comes from.",
-            quoted,
+            quote,
             {
                 "price_id": Field("text", "as entries of the ledger have it"),
                 "rates": rows_of(
@@ -119,7 +119,7 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
             "prices_missing",
             "What calls wait for a price of, the most tokens first."
             f" Without start_date: in the last {MISSING_DAYS} days.",
-            lacking,
+            missing_prices,
             {
                 "models": rows_of(
                     "a row a model",

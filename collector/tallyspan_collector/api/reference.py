@@ -1,4 +1,4 @@
-"""The document as a page to read: one file, no script, no outside request."""
+"""The OpenAPI document as one HTML page, without scripts and outside requests."""
 
 import base64
 import hashlib
@@ -31,9 +31,9 @@ HEADERS = {
 def page(document: Mapping[str, Any]) -> str:
     """Return the document as HTML."""
     operations = "".join(
-        _operation(f"{method.upper()} {path}", said)
+        _operation(f"{method.upper()} {path}", operation)
         for path, methods in document["paths"].items()
-        for method, said in methods.items()
+        for method, operation in methods.items()
     )
     info = document["info"]
     return (
@@ -48,14 +48,15 @@ def page(document: Mapping[str, Any]) -> str:
     )
 
 
-def _operation(title: str, said: Mapping[str, Any]) -> str:
+def _operation(title: str, operation: Mapping[str, Any]) -> str:
     parameters = [
-        (each["name"], _kind(each["schema"]), each["description"]) for each in said["parameters"]
+        (each["name"], _kind(each["schema"]), each["description"])
+        for each in operation["parameters"]
     ]
-    answer = said["responses"]["200"]["content"]["application/json"]["schema"]
+    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
     return (
-        f"<details><summary><h2>{escape(title)}</h2><span>{escape(said['summary'])}</span></summary>"
-        f"<p>{escape(said['description'])}</p>"
+        f"<details><summary><h2>{escape(title)}</h2><span>{escape(operation['summary'])}</span></summary>"
+        f"<p>{escape(operation['description'])}</p>"
         + _table("Parameter", parameters)
         + _table("Answer", list(_fields(answer)))
         + "</details>"
@@ -63,14 +64,14 @@ def _operation(title: str, said: Mapping[str, Any]) -> str:
 
 
 def _fields(schema: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
-    found = []
+    fields = []
     for name, each in (schema["properties"] | schema["patternProperties"]).items():
         inner = each.get("items", each)
-        found.append((prefix + name, _kind(each), each.get("description", "")))
+        fields.append((prefix + name, _kind(each), each.get("description", "")))
         if "properties" in inner:
             mark = "[]." if "items" in each else "."
-            found += _fields(inner, f"{prefix}{name}{mark}")
-    return found
+            fields += _fields(inner, f"{prefix}{name}{mark}")
+    return fields
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What is said to a reader when the store does not answer."""
+"""The sentence a reader gets when the store does not answer."""
 
 from clickhouse_connect.driver.exceptions import Error
 
@@ -22,5 +22,5 @@ def code_of(error: Exception) -> int | None:
 
 
 def sentence_of(error: Exception) -> str:
-    """Return what the reader can do."""
+    """Return a sentence that tells the reader what to do."""
     return TOO_MUCH.get(code_of(error) or 0, UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""The two questions the admin API answers: which calls, and what they add up to."""
+"""The ledger over HTTP: single calls, and their sums by groups."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from tallyspan_clickhouse.schema_types import Figure
 from tallyspan_collector.api.fields import Field, Fields, kind_of, record_of, rows_of
 from tallyspan_collector.api.filters import (
     FILTERS,
-    MOST_DAYS_OF_HOURS,
+    MAX_DAYS_OF_HOURS,
     about,
     check_length,
     filters,
 )
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter, choice, whole_number
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import MAX_ROWS, entries, plain, summary_page, totals
@@ -24,8 +24,8 @@ from tallyspan_collector.summary.as_of_today import MAX_CALLS, as_of_today
 from tallyspan_collector.summary.currency import currency_of
 from tallyspan_collector.summary.totals import DIRECTIONS, ORDERS
 
-ENTRIES_LIMIT, ENTRIES_MOST = 100, 1_000
-SUMMARY_LIMIT = 1_000
+CALLS_A_PAGE, MAX_CALLS_A_PAGE = 100, 1_000
+ROWS_A_PAGE = 1_000
 CURSOR = Parameter("cursor", "next_cursor of the page before, with every other parameter as it was")
 ORDER = choice("order", "what the rows are sorted by; group: by their names", tuple(ORDERS), "cost")
 DIRECTION = choice("direction", "desc, or asc; asc by default where order is group", DIRECTIONS)
@@ -33,7 +33,7 @@ GROUP_BY = Parameter(
     "group_by",
     f"one or several, with commas, {MAX_GROUPS} at most: {', '.join(GROUPS)}, {TAG}<key>",
     {"type": "string", "examples": ["user", "department,model", "day,tag:project"]},
-    lambda _, said: check_groups(said.split(",")),
+    lambda _, text: check_groups(text.split(",")),
     "user",
 )
 NEXT = Field("text?", "where the next page begins; null: this is the last")
@@ -93,34 +93,34 @@ GROUPED: Fields = {
 
 
 def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operation]:
-    """Return the operations of the ledger itself; `prices` are asked for rates of currencies."""
+    """Return the operations; `prices` returns the price book, which has the rates of currencies."""
 
-    def ask_entries(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.access)
-        rows, following = entries(client, chosen, asked["limit"], asked["cursor"])
+    def ask_entries(query: Query) -> Mapping[str, Any]:
+        chosen = filters(query.values, query.access)
+        rows, following = entries(client, chosen, query["limit"], query["cursor"])
         return {"entries": [plain(row) for row in rows], "next_cursor": following}
 
-    def ask_summary(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.access)
-        groups = asked["group_by"]
-        name = asked["currency"]
+    def ask_summary(query: Query) -> Mapping[str, Any]:
+        chosen = filters(query.values, query.access)
+        groups = query["group_by"]
+        name = query["currency"]
         currency = None if name is None else currency_of(prices().file, name)
         if "hour" in groups:
-            check_length(chosen.start, chosen.end, MOST_DAYS_OF_HOURS, "a summary by hour")
+            check_length(chosen.start, chosen.end, MAX_DAYS_OF_HOURS, "a summary by hour")
         today = None
-        if asked["as_of_today"] == "true":
+        if query["as_of_today"] == "true":
             today = as_of_today(
-                client, prices(), chosen, groups, zone=asked["time_zone"], max_calls=MAX_CALLS
+                client, prices(), chosen, groups, zone=query["time_zone"], max_calls=MAX_CALLS
             )
         rows, following = summary_page(
             client,
             chosen,
             groups,
-            asked["order"],
-            asked["limit"],
-            direction=asked["direction"],
-            zone=asked["time_zone"],
-            cursor=asked["cursor"],
+            query["order"],
+            query["limit"],
+            direction=query["direction"],
+            zone=query["time_zone"],
+            cursor=query["cursor"],
             currency=currency,
         )
         total = totals(client, chosen, currency=currency)
@@ -145,7 +145,11 @@ def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operati
             "Calls, newest first, net of reversals and price changes.",
             ask_entries,
             {"entries": rows_of("the calls", CALL), "next_cursor": NEXT},
-            (*FILTERS, whole_number("limit", "calls a page", ENTRIES_LIMIT, ENTRIES_MOST), CURSOR),
+            (
+                *FILTERS,
+                whole_number("limit", "calls a page", CALLS_A_PAGE, MAX_CALLS_A_PAGE),
+                CURSOR,
+            ),
             table="entries",
         ),
         Operation(
@@ -169,7 +173,7 @@ def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operati
                 GROUP_BY,
                 ORDER,
                 DIRECTION,
-                whole_number("limit", "rows a page", SUMMARY_LIMIT, MAX_ROWS),
+                whole_number("limit", "rows a page", ROWS_A_PAGE, MAX_ROWS),
                 CURSOR,
             ),
             table="rows",

@@ -1,1 +1,1 @@
-"""Sub-commands of `tallyspan`, a module each: `add_parser` gives the command its parser."""
+"""Subcommands of `tallyspan`, one in a module; `add_parser` adds its parser."""

@@ -1,4 +1,4 @@
-"""`tallyspan archive`: months of the ledger as Parquet files; `archive-views`: both as one."""
+"""`tallyspan archive`: months of the ledger as Parquet files; `archive-views`: views over both."""
 
 import argparse
 import sys
@@ -11,13 +11,14 @@ from tallyspan_collector import config
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.units.counts import counted
 
 LATE_DAYS = 7
-"""A month is closed when it ended so long ago: spools, resent spans and reversals are through."""
+"""A month is closed this long after its end: late spans and reversals are booked by then."""
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan archive` and `archive-views` their parsers."""
+    """Add the parser of `tallyspan archive` and `archive-views`."""
     parser = commands.add_parser("archive", help="closed months of the ledger to Parquet files")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument(
@@ -64,7 +65,7 @@ def _archive(options: argparse.Namespace) -> int:
         sys.stdout,
     )  # fmt: skip
     what = "kept in" if options.keep else "dropped from"
-    sys.stderr.write(f"{len(done)} months archived, read back, and {what} the ledger\n")
+    sys.stderr.write(f"{counted(len(done), 'month')} archived, read back, and {what} the ledger\n")
     return 0
 
 
@@ -92,7 +93,7 @@ def _views(options: argparse.Namespace) -> int:
         names = [each.file for each in archive.manifest(folder) if not each.is_kept]
         if not names:
             raise ConfigError(f"--from {folder}: no month is archived there and only there")
-        made = archive_views.make(client, f"{folder}/{{{','.join(names)}}}", database)
-    views = ", ".join(f"{made}.{view}" for view in ("llm_calls", *archive_views.VIEWS))
+        views_database = archive_views.make(client, f"{folder}/{{{','.join(names)}}}", database)
+    views = ", ".join(f"{views_database}.{view}" for view in ("llm_calls", *archive_views.VIEWS))
     sys.stderr.write(f"ledger and archive together: {views}\n")
     return 0

@@ -1,4 +1,4 @@
-"""`tallyspan audit`: who asked the admin API for what."""
+"""`tallyspan audit`: the requests to the admin API."""
 
 import argparse
 import csv
@@ -13,13 +13,13 @@ from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 
-MOST = 100_000
+MAX_ROWS = 100_000
 _SHOWN = ("at", "key_name", "role", "client", "method", "path", "query", "status", "rows",
           "duration_ms")  # fmt: skip
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan audit` its parser."""
+    """Add the parser of `tallyspan audit`."""
     parser = commands.add_parser("audit", help="who asked the admin API for what")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument("--since", default="7d", help="how far back: 12h, 30d (default 7d)")
@@ -31,14 +31,14 @@ def add_parser(commands: Any) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    if not 1 <= options.limit <= MOST:
-        raise ConfigError(f"--limit {options.limit}: must be 1 to {MOST}")
+    if not 1 <= options.limit <= MAX_ROWS:
+        raise ConfigError(f"--limit {options.limit}: must be 1 to {MAX_ROWS}")
     start = summary.parse_since(options.since, datetime.now(UTC), "--since")
     with writing(options) as client:
-        found = audit.read(
-            client, start=start, key_name=options.key, status=options.status, limit=options.limit
+        requests = audit.read(
+            client, start=start, key_name=options.key, status=options.status, max_rows=options.limit
         )
-    rows = [{name: row[name] for name in _SHOWN} for row in map(summary.plain, found)]
+    rows = [{name: row[name] for name in _SHOWN} for row in map(summary.plain, requests)]
     match options.format:
         case "json":
             sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")

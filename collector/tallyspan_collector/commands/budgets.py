@@ -1,4 +1,4 @@
-"""`tallyspan budgets set|list|remove|check|thresholds`: what may be spent, and where it stands."""
+"""`tallyspan budgets set|list|remove|check|thresholds`: how much may be spent, and was."""
 
 import argparse
 import csv
@@ -17,31 +17,32 @@ from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.summary import budgets, plain
 from tallyspan_collector.summary.budgets import Budget, Row
+from tallyspan_collector.units.money import cents
 
-# What `check` fails at, each with the states that are as bad or worse.
+# Each state that `check` can fail at, with all states that are as bad or worse.
 FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STATES) if place}
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan budgets` its parser."""
+    """Add the parser of `tallyspan budgets`."""
     parser = commands.add_parser("budgets", help="what may be spent, and where it stands")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
-        made = actions.add_parser(name, help=what, allow_abbrev=False)
-        config.add_flags(made, config.READ_OPTIONS)
-        made.set_defaults(run=run)
-        return made
+        subparser = actions.add_parser(name, help=what, allow_abbrev=False)
+        config.add_flags(subparser, config.READ_OPTIONS)
+        subparser.set_defaults(run=run)
+        return subparser
 
-    made = action("set", _set, "make or change a budget, and show where it stands")
-    _add_scope(made)
-    made.add_argument("--amount", required=True, help="USD a period: 5000 or 12.50")
-    made.add_argument("--owner", default="", help="who answers for it")
-    made.add_argument("--from", dest="start", default="", help="first day (UTC; default today)")
-    made.add_argument("--to", dest="end", default="", help="last day (default: no end)")
-    made.add_argument("--warn", default="80", help="percent that is nearly all (default 80)")
-    made.add_argument("--critical", default="100", help="percent that is too much (default 100)")
-    made.add_argument(
+    setting = action("set", _set, "make or change a budget, and show where it stands")
+    _add_scope(setting)
+    setting.add_argument("--amount", required=True, help="USD a period: 5000 or 12.50")
+    setting.add_argument("--owner", default="", help="who answers for it")
+    setting.add_argument("--from", dest="start", default="", help="first day (UTC; default today)")
+    setting.add_argument("--to", dest="end", default="", help="last day (default: no end)")
+    setting.add_argument("--warn", default="80", help="percent that is nearly all (default 80)")
+    setting.add_argument("--critical", default="100", help="percent that is too much (default 100)")
+    setting.add_argument(
         "--dry-run",
         action="store_true",
         help="change nothing; show what this period and three before would use",
@@ -108,27 +109,27 @@ def _set(options: argparse.Namespace) -> int:
         before = [each for each in budgets.status(client) if _is_of(each, budget)]
         budgets.put(client, budget)
         now = [each for each in budgets.status(client) if _is_of(each, budget)]
-    was = f"; it was ${_usd(before[0]['amount_usd'])}" if before else ""
+    was = f"; it was {cents(before[0]['amount_usd'])}" if before else ""
     sys.stderr.write(
-        f"budget of {budget.title}: ${_usd(budget.amount_usd)} from {budget.valid_from}{was}\n"
+        f"budget of {budget.title}: {cents(budget.amount_usd)} from {budget.valid_from}{was}\n"
     )
     write_table([_shown(each) for each in now], sys.stdout)
     return 0
 
 
 def _preview(client: Client, budget: Budget) -> list[Row]:
-    """Return what the running period and the three before it would have used of the budget."""
+    """Return the use of the budget in the current period and in the three before it."""
     rows = []
     start = _period_start(budget.period, budgets.today())
     for _ in range(4):
-        end = _period_start(budget.period, start + _LONGEST[budget.period])
+        end = _period_start(budget.period, start + _MAX_DAYS[budget.period])
         spent = summary.totals(client, _filters(budget, start, end))
         cost = spent["cost_usd"] or Decimal(0)
         rows.append(
             {
                 "period": f"{start} to {end - timedelta(days=1)}",
-                "amount": f"${_usd(budget.amount_usd)}",
-                "spent": f"${_usd(cost)}",
+                "amount": cents(budget.amount_usd),
+                "spent": cents(cost),
                 "used": f"{cost / budget.amount_usd:.1%}",
                 "unpriced_calls": spent["unpriced_calls"],
             }
@@ -137,8 +138,8 @@ def _preview(client: Client, budget: Budget) -> list[Row]:
     return rows
 
 
-# A day so many days after a period's first one is in the next period.
-_LONGEST = {
+# The first day of a period plus so many days is a day of the next period.
+_MAX_DAYS = {
     "month": timedelta(days=31),
     "quarter": timedelta(days=92),
     "year": timedelta(days=366),
@@ -227,7 +228,7 @@ def _is_of(row: Row, budget: Budget) -> bool:
 def _declared(budget: Budget) -> Row:
     return {
         "budget": budget.title,
-        "amount": f"${_usd(budget.amount_usd)}",
+        "amount": cents(budget.amount_usd),
         "from": str(budget.valid_from),
         "to": "" if budget.valid_to == budgets.OPEN_END else str(budget.valid_to),
         "warn": f"{budget.warn_percent}%",
@@ -237,19 +238,19 @@ def _declared(budget: Budget) -> Row:
 
 
 def _shown(row: Row) -> Row:
-    """Return a row of `status` or `periods` as people read it."""
+    """Return a row of `status` or `periods` with its values as text."""
     shown = {
         "budget": f"{row['scope']} {row['name']}".strip() + f", {row['period']}",
         "from": str(row["period_start"]),
-        "amount": f"${_usd(row['amount_usd'])}",
-        "spent": f"${_usd(row['spent_usd'])}",
+        "amount": cents(row["amount_usd"]),
+        "spent": cents(row["spent_usd"]),
         "used": f"{row['used']:.1%}",
         "unpriced_calls": row["unpriced_calls"],
     }
     if "state" in row:
         forecast, used_up = row["forecast_usd"], row["used_up_on"]
         shown |= {
-            "forecast": "unknown yet" if forecast is None else f"${_usd(forecast)}",
+            "forecast": "unknown yet" if forecast is None else cents(forecast),
             "used_up_on": str(used_up or ""),
             "state": row["state"],
         }
@@ -258,10 +259,6 @@ def _shown(row: Row) -> Row:
 
 def _text_days(row: Row) -> Row:
     return {name: str(value) if type(value) is date else value for name, value in row.items()}
-
-
-def _usd(amount: Decimal) -> str:
-    return f"{amount:,.2f}"
 
 
 def _amount(text: str) -> Decimal:

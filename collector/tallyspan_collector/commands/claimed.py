@@ -1,4 +1,4 @@
-"""`tallyspan report --claimed`: what emitters say calls cost, against what we work out."""
+"""`tallyspan report --claimed`: the costs that emitters claim, compared with ours."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.summary import RequestError, plain
 
-GROUPS: Mapping[str, str] = {
+CLAIM_DIMENSIONS: Mapping[str, str] = {
     "emitter": "emitter",
     "provider": "provider_name",
     "model": "model_name",
@@ -26,17 +26,17 @@ Row = dict[str, Any]
 
 
 def compare(client: Client, group_by: Sequence[str], start: datetime) -> list[Row]:
-    """Return a row a group, the largest difference first: calls, both costs in USD, the drift.
+    """Return a row for each group, the largest difference first: calls, both costs in USD, drift.
 
     `drift_percent` is the difference in percent of our cost, None where that is 0. Calls without a
     cost of ours are in `unpriced_calls` and in no amount. Raises RequestError for unknown groups.
     """
-    unknown = [name for name in group_by if name not in GROUPS]
+    unknown = [name for name in group_by if name not in CLAIM_DIMENSIONS]
     if unknown or not group_by:
         raise RequestError(
-            f"--by {','.join(unknown)}: claimed costs are grouped by {', '.join(GROUPS)}"
+            f"--by {','.join(unknown)}: claimed costs are grouped by {', '.join(CLAIM_DIMENSIONS)}"
         )
-    keys = ", ".join(f"{GROUPS[name]} AS `{name}`" for name in group_by)
+    keys = ", ".join(f"{CLAIM_DIMENSIONS[name]} AS `{name}`" for name in group_by)
     names = ", ".join(f"`{name}`" for name in group_by)
     sums = ", ".join(
         f"sum(c.{name}) AS {name}"

@@ -1,4 +1,4 @@
-"""`tallyspan explain TRACE|FILE`: what was received, what was merged and why, at which price."""
+"""`tallyspan explain TRACE|FILE`: what was received, merged and charged, and why."""
 
 import argparse
 import json
@@ -36,11 +36,11 @@ from tallyspan_collector.summary.calls import entries_of_trace
 
 _TRACE = re.compile(r"([0-9a-fA-F]{32})(?:-[0-9a-fA-F]{16})?\Z")
 _LOGS_IN_JSON = ("resourceLogs", "resource_logs")
-Said = explained.Said
+Explanation = explained.Values
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan explain` its parser."""
+    """Add the parser of `tallyspan explain`."""
     parser = commands.add_parser(
         "explain", help="what a trace, or spans in a file, were taken for, and what they cost"
     )
@@ -58,25 +58,25 @@ def add_parser(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     trace = _TRACE.match(options.subject)
     if trace is None:
-        said = of_file(Path(options.subject), book_of(options))
+        explanation = of_file(Path(options.subject), book_of(options))
     else:
-        said = of_trace(trace[1].lower(), options)
+        explanation = of_trace(trace[1].lower(), options)
     if options.format == "json":
-        sys.stdout.write(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(explanation, indent=2, ensure_ascii=False) + "\n")
         return 0
-    for line in lines(said):
+    for line in lines(explanation):
         sys.stdout.write(line + "\n")
     return 0
 
 
-def of_trace(trace_id: str, options: argparse.Namespace) -> Said:
-    """Return what the journal and the ledger know of a trace. Raises `ConfigError`: nothing."""
+def of_trace(trace_id: str, options: argparse.Namespace) -> Explanation:
+    """Return what journal and ledger have of a trace. Raises `ConfigError` if both have nothing."""
     data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
     book = book_of(options)
     path = data_dir / "spool" / journal.FILE_NAME
     trace = journal.recall(path, trace_id)
     ids = {node.call.trace_id for node in trace.nodes.values()} if trace else {trace_id}
-    with writing(options) as client:  # entries themselves are not for readers
+    with writing(options) as client:  # the reader account cannot see entries
         rows = [row for each in sorted(ids) for row in entries_of_trace(client, each)]
     rows.sort(key=itemgetter("ingested_at"))
     if trace is None and not rows:
@@ -84,26 +84,26 @@ def of_trace(trace_id: str, options: argparse.Namespace) -> Said:
             f"trace {trace_id}: neither the ledger nor the journal {path} has a call of it;"
             " if its spans were sent, `tallyspan explain FILE` says what they are taken for"
         )
-    said: Said = {"trace_id": trace_id}
+    explanation: Explanation = {"trace_id": trace_id}
     if also := sorted(ids - {trace_id}):
-        said["also"] = also
+        explanation["also"] = also
     if trace is None:
-        said["note"] = (
+        explanation["note"] = (
             f"the journal {path} does not have its spans (any more: it keeps hours);"
             " what follows is the ledger's part alone"
         )
     else:
         waiting = explained.not_in_ledger(trace, rows)
-        said |= _reports(trace) | _charges([trace], book)
+        explanation |= _reports(trace) | _charges([trace], book)
         if waiting:
-            said["not_in_ledger_yet"] = waiting
-    said["entries"] = explained.entries_of(rows, book)
-    said["net"] = explained.net_of(rows)
-    return said
+            explanation["not_in_ledger_yet"] = waiting
+    explanation["entries"] = explained.entries_of(rows, book)
+    explanation["net"] = explained.net_of(rows)
+    return explanation
 
 
-def of_file(path: Path, book: PriceBook) -> Said:
-    """Return what the spans or records of a file are taken for. Raises `ConfigError`."""
+def of_file(path: Path, book: PriceBook) -> Explanation:
+    """Return how the spans or log records of a file are read and charged. Raises `ConfigError`."""
     try:
         body = path.read_bytes()
     except OSError as error:
@@ -128,7 +128,7 @@ def of_file(path: Path, book: PriceBook) -> Said:
 
 
 def _decoded(body: bytes) -> tuple[bool, list[otlp.Span]]:
-    """Return whether they are log records, and the spans or records. Raises `DecodeError`."""
+    """Return whether the body has log records, and its spans or records. Raises `DecodeError`."""
     if body.lstrip().startswith(b"{"):
         if any(f'"{name}"'.encode() in body for name in _LOGS_IN_JSON):
             return True, otlp.decode_logs(to_protobuf(body, ExportLogsServiceRequest()))
@@ -144,20 +144,21 @@ def _decoded(body: bytes) -> tuple[bool, list[otlp.Span]]:
 
 
 def _resolved(readings: Sequence[Reading], book: PriceBook) -> list[Trace]:
-    """Return the traces as they are charged once nothing follows."""
+    """Return the traces as they are charged if no more spans arrive."""
     ids = {each.call.trace_id: None for each in readings if each.call is not None}
     now = time.time_ns() // 1_000_000
     with closing(sqlite3.connect(":memory:")) as file:
         resolver = Resolver(file)
         for later, arrived in ((0, readings), (2 * QUIET_SECONDS * 1000, ())):
-            made = resolver.resolve(arrived, now + later)
-            resolver.commit(made, entry.costs(made.calls, book, Directory()), now_ms=now + later)
+            resolution = resolver.resolve(arrived, now + later)
+            costs = entry.costs(resolution.calls, book, Directory())
+            resolver.commit(resolution, costs, now_ms=now + later)
         moved = whereabouts(file, {short_id(each) for each in ids})
         keys = dict.fromkeys(moved.get(short_id(each), short_id(each)) for each in ids)
-        return [found for key in keys if (found := look_up(file, key)) is not None]
+        return [trace for key in keys if (trace := look_up(file, key)) is not None]
 
 
-def _item(item: otlp.Span, reading: Reading) -> Said:
+def _item(item: otlp.Span, reading: Reading) -> Explanation:
     return {
         "span_id": item.span_id,
         "name": item.name,
@@ -168,12 +169,12 @@ def _item(item: otlp.Span, reading: Reading) -> Said:
     }
 
 
-def _reports(trace: Trace) -> Said:
+def _reports(trace: Trace) -> Explanation:
     nodes = sorted(trace.nodes.values(), key=lambda node: node.call.start_time_ns)
     return {"received": [explained.report_of(node) for node in nodes]}
 
 
-def _charges(traces: Sequence[Trace], book: PriceBook) -> Said:
+def _charges(traces: Sequence[Trace], book: PriceBook) -> Explanation:
     return {
         "charges": [
             explained.charge_of(booked, trace, book)

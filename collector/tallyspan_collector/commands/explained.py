@@ -1,10 +1,9 @@
-"""What is known of a trace as plain values: its reports, its charges, its entries in the ledger.
+"""A trace as plain values: its reports, its charges, its entries in the ledger.
 
-`explain` renders them; as JSON they are what a script reads.
+`explain` prints them as text or as JSON.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -19,15 +18,15 @@ from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import Booked, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
 from tallyspan_collector.summary import decimal_text
+from tallyspan_collector.units.moments import iso_text, microseconds, of_nanoseconds
 
-Said = dict[str, Any]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Values = dict[str, Any]
 WHO = ("user_id", "department", "agent_id", "agent_name", "conversation_id", "tenant", "source")
 _DIGITS = Decimal("1e-12")
 
 
-def report_of(node: Node) -> Said:
-    """Return a span the collector read, as it was understood."""
+def report_of(node: Node) -> Values:
+    """Return a span as the collector read it."""
     call = node.call
     kind = "call" if node.is_call else "wrapper"
     return {
@@ -43,9 +42,9 @@ def report_of(node: Node) -> Said:
     }
 
 
-def charge_of(booked: Booked, trace: Trace, book: PriceBook) -> Said:
-    """Return what is booked for a call: the reports it was merged of and why, and its cost."""
-    call, cost = booked
+def charge_of(charge: Booked, trace: Trace, book: PriceBook) -> Values:
+    """Return the charge of a call: its cost, the reports it was merged from, and why."""
+    call, cost = charge
     nodes = trace.nodes
     own = (
         next(
@@ -90,13 +89,13 @@ def charge_of(booked: Booked, trace: Trace, book: PriceBook) -> Said:
     }
 
 
-def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Said]:
-    """Return the entries of the ledger; `rows` as `entries_of_trace` has them, in their order.
+def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Values]:
+    """Return the entries of the ledger, of rows of `entries_of_trace`, in their order.
 
-    A change of price has a difference only: `cost_after_usd` is what the call costs from then on,
-    and the sum is that of the call's tokens at the new price.
+    The entry of a price change has only the difference as its cost. `cost_after_usd` is the call's
+    cost from then on, and the arithmetic is that of its tokens at the new price.
     """
-    made: list[Said] = []
+    entries: list[Values] = []
     measured: dict[str, tuple[Usage, Mapping[str, float]]] = {}
     standing: dict[str, Decimal] = {}
     for row in rows:
@@ -119,11 +118,11 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Said]
             )
         if not row["sign"]:
             entry_["cost_after_usd"] = _usd(standing.get(span_id))
-        made.append(entry_)
-    return made
+        entries.append(entry_)
+    return entries
 
 
-def _entry_of(row: Mapping[str, Any]) -> Said:
+def _entry_of(row: Mapping[str, Any]) -> Values:
     shown = (
         "entry_kind", "sign", "span_id", "provider_name", "operation_name", "model_name",
         "cost_status", "unpriced_reason", "price_id", "price_source", "batch_id",
@@ -131,7 +130,7 @@ def _entry_of(row: Mapping[str, Any]) -> Said:
     return {
         **{name: row[name] for name in shown},
         "start_time": _time(_start_ns(row)),
-        "booked_at": row["ingested_at"].isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "booked_at": iso_text(row["ingested_at"]),
         **{name: row[name] for name in WHO if row.get(name)},
         "tokens": _counts(Usage(**{name: row[name] for name in TOKEN_FIELDS})),
         "units": dict(row["units"]),
@@ -143,23 +142,22 @@ def _entry_of(row: Mapping[str, Any]) -> Said:
 
 
 def _start_ns(row: Mapping[str, Any]) -> int:
-    microseconds: int = (row["start_time"] - _EPOCH) // timedelta(microseconds=1)
-    return microseconds * 1000
+    return microseconds(row["start_time"]) * 1000
 
 
-def net_of(rows: Iterable[Mapping[str, Any]]) -> Said:
-    """Return what the entries add up to."""
-    found = list(rows)
-    billed = [row["cost_usd"] for row in found if row["cost_usd"] is not None]
+def net_of(rows: Iterable[Mapping[str, Any]]) -> Values:
+    """Return the sums of the entries."""
+    entries = list(rows)
+    billed = [row["cost_usd"] for row in entries if row["cost_usd"] is not None]
     notional = [
-        row["cost_usd"] for row in found if row["cost_usd"] is not None and row["is_notional"]
+        row["cost_usd"] for row in entries if row["cost_usd"] is not None and row["is_notional"]
     ]
-    net: Said = {
-        "calls": sum(row["sign"] for row in found),
+    net: Values = {
+        "calls": sum(row["sign"] for row in entries),
         "tokens": {
-            name: sum(row[name] or 0 for row in found)
+            name: sum(row[name] or 0 for row in entries)
             for name in TOKEN_FIELDS
-            if any(row[name] is not None for row in found)
+            if any(row[name] is not None for row in entries)
         },
         "cost_usd": _usd(sum(billed, Decimal(0)) - sum(notional, Decimal(0))),
     }
@@ -169,26 +167,26 @@ def net_of(rows: Iterable[Mapping[str, Any]]) -> Said:
 
 
 def not_in_ledger(trace: Trace, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the span ids of charges that are decided and that the ledger does not have yet."""
+    """Return the span ids of charges that are not in the ledger yet."""
     standing: dict[str, int] = {}
     for row in rows:
         standing[row["span_id"]] = standing.get(row["span_id"], 0) + row["sign"]
     return [span_id for span_id in trace.booked if standing.get(span_id, 0) < 1]
 
 
-def _what(call: Call) -> Said:
+def _what(call: Call) -> Values:
     return {
         "operation_name": call.operation_name,
         "provider_name": call.provider_name,
         "model_name": call.model_name,
         "tokens": _counts(call.usage),
         "units": call.units,
-        **{name: said for name in WHO if (said := getattr(call, name))},
+        **{name: value for name in WHO if (value := getattr(call, name))},
         "quality_flags": list(call.quality_flags),
     }
 
 
-def _emitter(call: Call) -> Said:
+def _emitter(call: Call) -> Values:
     return {
         "span_id": call.span_id, "dialect": call.dialect, "scope_name": call.scope_name,
         "service_name": call.service_name,
@@ -201,10 +199,10 @@ def _arithmetic(
     at_ns: int,
     host: str,
     measured: tuple[Usage, Mapping[str, float]],
-    booked: tuple[str, Decimal | None],
+    charge: tuple[str, Decimal | None],
 ) -> list[str]:
-    """Return the lines of the sum; none where today's price book has another price for the call."""
-    price_id, amount = booked
+    """Return the arithmetic in lines; none if today's price book has another price for the call."""
+    price_id, amount = charge
     if amount is None or not price_id:
         return []
     price = book.quote(*kind, at_ns, region_of(host))
@@ -239,5 +237,4 @@ def _counts(usage: Usage) -> dict[str, int]:
 
 
 def _time(at_ns: int) -> str:
-    moment = _EPOCH + timedelta(microseconds=at_ns // 1000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_text(of_nanoseconds(at_ns))

@@ -1,9 +1,10 @@
-"""An explanation as an operator reads it in a terminal."""
+"""An explanation as text for a terminal."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tallyspan_collector.commands.explained import WHO, Said
+from tallyspan_collector.commands.explained import WHO, Values
+from tallyspan_collector.units.counts import counted
 
 _MEANINGS = {
     ("reversal", -1): ", taken back: another report of it, or none, is what counts",
@@ -13,23 +14,23 @@ _MEANINGS = {
 }
 
 
-def lines(said: Said) -> Iterator[str]:
-    """Yield the lines: the reports, each charge with its reasons and its sum, the ledger."""
-    if "trace_id" in said:
-        yield f"trace {said['trace_id']}"
-    for other in said.get("also", ()):
+def lines(explanation: Values) -> Iterator[str]:
+    """Yield the lines: the reports, each charge with reasons and arithmetic, the ledger."""
+    if "trace_id" in explanation:
+        yield f"trace {explanation['trace_id']}"
+    for other in explanation.get("also", ()):
         yield f"and trace {other}, which tells of a call of it as well"
-    if "note" in said:
-        yield said["note"]
-    if "spans" in said:
-        yield f"{len(said['spans'])} {'log records' if said['is_logs'] else 'spans'}"
-        for each in said["spans"]:
+    if "note" in explanation:
+        yield explanation["note"]
+    if "spans" in explanation:
+        yield counted(len(explanation["spans"]), "log record" if explanation["is_logs"] else "span")
+        for each in explanation["spans"]:
             yield f"  {each['span_id']} {each['name']!r} of {_scope(each)}"
             dialect = f" ({each['dialect']})" if each["dialect"] else ""
             yield f"      {each['kind']}{dialect}: {each['reason']}"
-    if "received" in said:
-        yield f"{len(said['received'])} received"
-        for each in said["received"]:
+    if "received" in explanation:
+        yield f"{len(explanation['received'])} received"
+        for each in explanation["received"]:
             yield f"  {each['span_id']} {each['kind']} ({each['dialect']}) of {_scope(each)}"
             inside = f", inside {each['parent_span_id']}" if each["parent_span_id"] else ""
             service = f", service {each['service_name']}" if each["service_name"] else ""
@@ -37,9 +38,9 @@ def lines(said: Said) -> Iterator[str]:
             if model := _model(each):
                 yield f"      {model}"
             yield from _measured(each)
-    if "charges" in said:
-        yield f"{len(said['charges'])} charged"
-        for each in said["charges"]:
+    if "charges" in explanation:
+        yield f"{len(explanation['charges'])} charged"
+        for each in explanation["charges"]:
             yield f"  {each['span_id']} {_model(each)}"
             if len(each["reports"]) > 1:
                 yield f"      one call, reported {len(each['reports'])} times:"
@@ -50,28 +51,28 @@ def lines(said: Said) -> Iterator[str]:
             yield from _measured(each)
             yield from _cost(each)
             if any(
-                _is_price_change_of(each["span_id"], other) for other in said.get("entries", ())
+                _is_price_change_of(each["span_id"], other)
+                for other in explanation.get("entries", ())
             ):
                 yield "      as it was booked; its price changed later: see the ledger"
-    if "entries" in said:
-        yield from _ledger(said)
+    if "entries" in explanation:
+        yield from _ledger(explanation)
 
 
-def _ledger(said: Said) -> Iterator[str]:
-    for span_id in said.get("not_in_ledger_yet", ()):
+def _ledger(explanation: Values) -> Iterator[str]:
+    for span_id in explanation.get("not_in_ledger_yet", ()):
         yield f"{span_id} is decided and not in the ledger yet: see `tallyspan spool status`"
-    yield f"{len(said['entries'])} entries in the ledger"
-    for each in said["entries"]:
+    yield f"{counted(len(explanation['entries']), 'entry', 'entries')} in the ledger"
+    for each in explanation["entries"]:
         what = _MEANINGS.get((each["entry_kind"], each["sign"]), "")
         yield f"  {each['booked_at']} {each['entry_kind']} of {each['span_id']}{what}"
         yield f"      batch {each['batch_id']}"
         yield f"      {_model(each)}"
         yield from _measured(each)
         yield from _cost(each)
-    net = said["net"]
+    net = explanation["net"]
     tokens = ", ".join(f"{name} {count}" for name, count in net["tokens"].items()) or "no tokens"
-    calls = "1 call" if net["calls"] == 1 else f"{net['calls']} calls"
-    yield f"net: {calls}, {tokens}, {net['cost_usd']} USD"
+    yield f"net: {counted(net['calls'], 'call')}, {tokens}, {net['cost_usd']} USD"
     if "notional_cost_usd" in net:
         yield f"     {net['notional_cost_usd']} USD notional: a subscription pays"
 
@@ -108,8 +109,8 @@ def _cost(each: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _model(each: Mapping[str, Any]) -> str:
-    said = (each["operation_name"], each["provider_name"], each["model_name"])
-    return " ".join(name for name in said if name)
+    names = (each["operation_name"], each["provider_name"], each["model_name"])
+    return " ".join(name for name in names if name)
 
 
 def _scope(each: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,6 +17,9 @@ from tallyspan_collector import config, summary
 from tallyspan_collector.commands import report
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.atomic import whole_file
+from tallyspan_collector.units.counts import counted
+from tallyspan_collector.units.moments import EPOCH, microseconds
 
 ENGINE_FORMATS = {
     "csv": "CSVWithNames",
@@ -80,11 +83,10 @@ LEFT_OUT = """
 SELECT sum(unpriced_calls) FROM usage_daily
 WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
     AND day < toDate(fromUnixTimestamp64Micro({stop}), 'UTC')"""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan export` its parser."""
+    """Add the parser of `tallyspan export`."""
     parser = commands.add_parser("export", help="calls of a period as CSV, Parquet or FOCUS 1.2")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument("--format", choices=tuple(ENGINE_FORMATS), default="csv")
@@ -100,7 +102,7 @@ def _export(options: argparse.Namespace) -> int:
     if first >= stop:
         raise ConfigError(f"--from {options.first} --to {options.last}: the period has no length")
     is_focus = options.format == "focus"
-    if is_focus and any((moment - _EPOCH) % timedelta(days=1) for moment in (first, stop)):
+    if is_focus and any((moment - EPOCH) % timedelta(days=1) for moment in (first, stop)):
         raise ConfigError("--format focus has whole days: give dates for --from and --to")
     with reading(options) as client, _opened(options.out) as out:
         query = _within(FOCUS if is_focus else CALLS, first, stop)
@@ -112,7 +114,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 class _AsCsv:
-    """Takes lines of JSON arrays and writes them as CSV, null as nothing.
+    """Writes lines of JSON arrays as CSV, null as an empty field.
 
     ClickHouse has a text for null, which FOCUS does not know, and a reader may not change it.
     """
@@ -122,10 +124,10 @@ class _AsCsv:
         self._rest = b""
 
     def write(self, data: bytes) -> int:
-        """Write the lines that end in the data."""
+        """Write all complete lines of the data so far."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         text = io.StringIO()
-        # Numbers as they are written there: no digit may change.
+        # Numbers stay text, so that no digit changes.
         rows = (json.loads(line, parse_float=str, parse_int=str) for line in lines)
         csv.writer(text, lineterminator="\n").writerows(rows)
         self._out.write(text.getvalue().encode())
@@ -136,15 +138,15 @@ def _warn(client: Client, first: datetime, stop: datetime) -> None:
     count = client.query(_within(LEFT_OUT, first, stop)).result_rows[0][0]
     if count:
         sys.stderr.write(
-            f"{count} calls have no price, so their cost is in no row; "
-            "`tallyspan report` shows them\n"
+            f"{counted(count, 'call')} without a price, whose cost is in no row: "
+            "see `tallyspan report`\n"
         )
 
 
 def _within(query: str, first: datetime, stop: datetime) -> str:
-    # Whole microseconds since 1970: nothing a person typed is in the text.
+    # Only whole numbers get into the SQL, no text of the user.
     bounds = {
-        f"{{{name}}}": str((moment - _EPOCH) // timedelta(microseconds=1))
+        f"{{{name}}}": str(microseconds(moment))
         for name, moment in (("first", first), ("stop", stop))
     }
     for name, value in bounds.items():
@@ -154,17 +156,12 @@ def _within(query: str, first: datetime, stop: datetime) -> str:
 
 @contextmanager
 def _opened(name: str | None) -> Iterator[BinaryIO]:
-    """Yield the stream to write; a file is there only when it is whole."""
+    """Yield the stream to write to; a file appears only when it is complete."""
     if name is None:
         yield sys.stdout.buffer
         return
-    path = Path(name)
-    draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("wb") as file:
+        with whole_file(Path(name)) as file:
             yield file
-        draft.replace(path)
     except OSError as error:
         raise ConfigError(f"--out {name}: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`tallyspan keys add|list|revoke`: who may send calls and who may see costs."""
+"""`tallyspan keys add|list|revoke`: keys for senders of calls and readers of costs."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from tallyspan_collector.errors import ConfigError
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan keys` its parser."""
+    """Add the parser of `tallyspan keys`."""
     parser = commands.add_parser("keys", help="keys to send calls and to see costs")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 

@@ -1,4 +1,4 @@
-"""`tallyspan reconcile`: what was recorded against what the provider billed, day by day."""
+"""`tallyspan reconcile`: recorded calls compared with the provider's bill, day by day."""
 
 import argparse
 import os
@@ -19,13 +19,14 @@ from tallyspan_collector.reconcile.compare import compare
 from tallyspan_collector.reconcile.outcome import Outcome
 from tallyspan_collector.reconcile.pages import Api, check_base
 from tallyspan_collector.reconcile.reasons import explained
+from tallyspan_collector.units.counts import counted
 
 APIS = {"openai": openai, "anthropic": anthropic}
 DEFAULT_DAYS = 7
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan reconcile` its parser."""
+    """Add the parser of `tallyspan reconcile`."""
     parser = commands.add_parser(
         "reconcile",
         help="compare what was recorded with what the provider billed",
@@ -122,11 +123,11 @@ def _bill(options: argparse.Namespace, first: date, last: date) -> Sequence[Bill
     if options.file:
         columns = dict(_pair(text, "--column") for text in options.column)
         return list(bill_file.read(Path(options.file), columns, options.by))
-    asked = APIS[options.provider]
-    base = options.url or asked.BASE
+    provider = APIS[options.provider]
+    base = options.url or provider.BASE
     check_base(base)
-    key, key_name = _key(options, asked.KEY)
-    return list(asked.bill(Api(base, asked.headers(key), key_name), first, last, options.by))
+    key, key_name = _key(options, provider.KEY)
+    return list(provider.bill(Api(base, provider.headers(key), key_name), first, last, options.by))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -146,7 +147,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _key(options: argparse.Namespace, variable: str) -> tuple[str, str]:
-    """Return the key and where it is from; never from an argument, which `ps` would show."""
+    """Return the key and its origin; it cannot be an argument, which `ps` would show."""
     if options.key_file:
         try:
             key = Path(options.key_file).read_text(encoding="utf-8").strip()
@@ -215,5 +216,6 @@ def _notes(bill: Sequence[Billed], inside: Sequence[Billed], first: date, last: 
     if not inside:
         notes.append(f"the bill has nothing from {first} to {last}")
     if len(inside) < len(bill):
-        notes.append(f"{len(bill) - len(inside)} lines of the bill are of other days: left out")
+        lines = counted(len(bill) - len(inside), "line")
+        notes.append(f"{lines} of the bill left out: of other days")
     return notes

@@ -1,10 +1,9 @@
-"""The summary and SQL results in a terminal or a file."""
+"""The summary as table, JSON or CSV, and results of SQL."""
 
 import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import BinaryIO, Literal, TextIO, cast
@@ -14,14 +13,17 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 from urllib3.exceptions import HTTPError
 
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_collector.commands.table import aligned, printable, width
 from tallyspan_collector.summary import MEASURES, RequestError, Row, plain
+from tallyspan_collector.units.counts import counted
+from tallyspan_collector.units.money import dollars
 
 Format = Literal["table", "json", "csv"]
 TABLE_MEASURES = ("calls", "input_tokens", "output_tokens", "total_tokens")
 CHUNK_BYTES = 1 << 16
 IN_CURRENCY = "cost_in_currency"
 EXTRAS = (IN_CURRENCY, "cost_usd_as_of_today", "difference_usd", "newly_priced_calls")
-"""What a row has where it was asked for."""
+"""Measures of rows with a currency, or with the prices of today."""
 
 
 def render(
@@ -32,7 +34,7 @@ def render(
     totals: Row | None = None,
     currency: str = "",
 ) -> None:
-    """Write the summary to `out`; `totals` None: the rows are all there is, add them up.
+    """Write the summary to `out`; without `totals` the sums of the rows are shown.
 
     `currency` is that of `cost_in_currency`, if the rows have it.
     """
@@ -52,27 +54,27 @@ def render(
 
 
 def add_up(rows: Iterable[Row]) -> Row:
-    """Return MEASURES summed over the rows; what no row knows stays None."""
+    """Return the sums of MEASURES over the rows; None where every row has None."""
     kept = list(rows)
     total: Row = {}
     for name in MEASURES:
-        known = [row[name] for row in kept if row[name] is not None]
-        total[name] = sum(known) if known or name.endswith("calls") or name == "errors" else None
+        counts = [row[name] for row in kept if row[name] is not None]
+        total[name] = sum(counts) if counts or name.endswith("calls") or name == "errors" else None
     for name in EXTRAS:
         if kept and name in kept[0]:
-            known = [row[name] for row in kept if row[name] is not None]
-            # Of a currency the sum of some would not be the whole.
-            is_whole = name != IN_CURRENCY or len(known) == sum(
+            counts = [row[name] for row in kept if row[name] is not None]
+            # A sum in a currency that lacks some rows would be wrong.
+            is_whole = name != IN_CURRENCY or len(counts) == sum(
                 row["cost_usd"] is not None for row in kept
             )
-            total[name] = sum(known) if known and is_whole else None
+            total[name] = sum(counts) if counts and is_whole else None
     return total
 
 
 def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
-    """Write the answer to `out` in the ClickHouse FORMAT named, as it arrives; nothing can write.
+    """Write the answer to `out` in the ClickHouse FORMAT, as it arrives; the SQL cannot write.
 
-    In-process chDB stays read-only afterwards: give it a client of its own.
+    In-process chDB stays read-only afterwards, so it needs a client of its own.
     Raises RequestError if the store refuses the SQL, StoreError if it cannot be asked.
     """
     if not re.fullmatch(r"[A-Za-z0-9_]+", fmt):
@@ -97,24 +99,13 @@ def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
         ) from error
 
 
-def money(amount: Decimal) -> str:
-    """Return USD as people read it: cents from a dollar up, at most six decimals below."""
-    sign, size = ("-" if amount < 0 else ""), abs(amount)
-    if size >= 1 or size == 0:
-        return f"{sign}${size:,.2f}"
-    if size < Decimal("0.000001"):
-        return f"{sign}<$0.000001"
-    text = f"{size:.6f}".rstrip("0")
-    return f"{sign}${text.ljust(4, '0')}"
-
-
 def cost_text(row: Row) -> str:
-    """Return the cost and how many calls it leaves out: `$0.0123 + 2 unpriced`."""
+    """Return the cost and the number of calls without a price: `$0.0123 + 2 unpriced`."""
     unpriced = f"{row['unpriced_calls']:,} unpriced"
     if row["cost_usd"] is None:
         return unpriced if row["unpriced_calls"] else "not billed"
-    notional = f" ({money(row['notional_cost_usd'])} notional)" if row["notional_calls"] else ""
-    return money(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
+    notional = f" ({dollars(row['notional_cost_usd'])} notional)" if row["notional_calls"] else ""
+    return dollars(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
 
 
 def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row, currency: str = "") -> str:
@@ -128,15 +119,13 @@ def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row, currency: s
     measures = (name.removesuffix("_tokens") for name in TABLE_MEASURES)
     lines = [[*group_by, *measures, "cost", *extras]]
     lines += [
-        [*(_printable(row[name]) for name in group_by), *_figures(row), *_extras(row)]
+        [*(printable(row[name]) or "(none)" for name in group_by), *_figures(row), *_extras(row)]
         for row in rows
     ]
     lines.append(["total", *[""] * (len(group_by) - 1), *_figures(total), *_extras(total)])
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    rendered = [_line(line, widths, len(group_by)) for line in lines]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    notes = _notes(total)
-    return "\n".join([rendered[0], rule, *rendered[1:-1], rule, rendered[-1], *notes, ""])
+    head, *body, foot = aligned(lines, len(group_by))
+    rule = "-" * max(map(width, (head, *body, foot)))
+    return "\n".join([head, rule, *body, rule, foot, *_notes(total), ""])
 
 
 def _figures(row: Row) -> list[str]:
@@ -148,46 +137,28 @@ def _extras(row: Row) -> list[str]:
     cells = []
     if IN_CURRENCY in row:
         amount = row[IN_CURRENCY]
-        cells.append("-" if amount is None else money(amount).replace("$", ""))
+        cells.append("-" if amount is None else dollars(amount).replace("$", ""))
     if "difference_usd" in row:
         today, difference = row["cost_usd_as_of_today"], row["difference_usd"] or Decimal(0)
-        cells.append("unpriced" if today is None else money(today))
-        cells.append(("+" if difference > 0 else "") + money(difference))
+        cells.append("unpriced" if today is None else dollars(today))
+        cells.append(("+" if difference > 0 else "") + dollars(difference))
     return cells
 
 
 def _notes(total: Row) -> list[str]:
     notes = []
     if total["estimated_calls"]:
-        notes.append(f"{total['estimated_calls']:,} calls with estimated token counts")
+        notes.append(f"{counted(total['estimated_calls'], 'call')} with estimated token counts")
     if total["unknown_usage_calls"]:
-        notes.append(f"{total['unknown_usage_calls']:,} calls with unknown token counts")
+        notes.append(f"{counted(total['unknown_usage_calls'], 'call')} with unknown token counts")
     if total["notional_calls"]:
-        notes.append(f"{total['notional_calls']:,} calls on a subscription: notional, not billed")
+        calls = counted(total["notional_calls"], "call")
+        notes.append(f"{calls} on a subscription: notional, not billed")
     return notes
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
-    padded = []
-    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        space = " " * (width - _width(cell))
-        padded.append(cell + space if place < left else space + cell)
-    return "  ".join(padded).rstrip()
-
-
-def _printable(value: str) -> str:
-    # A user id is whatever a span said; an escape sequence in it must not reach the terminal.
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)
-    return shown or "(none)"
-
-
-def _width(text: str) -> int:
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
 def _without_noise(sentence: str) -> str:
-    # Over HTTP the driver repeats the code and writes a preface of its own before the sentence.
+    # Over HTTP the driver writes the code twice, and text of its own before the sentence.
     sentence = re.sub(r"^(Received ClickHouse exception.*?response: )?", "", sentence)
     sentence = re.sub(r"^(Code: \d+\. DB::Exception: )+", "", sentence)
     return re.split(r"\.? Expected one of:| \(version ", sentence)[0][:300]

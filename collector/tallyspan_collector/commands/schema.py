@@ -1,4 +1,4 @@
-"""`tallyspan store migrate|accounts`: the schema of a store, and who may do what with it."""
+"""`tallyspan store migrate|retention|accounts`: schema, retention and accounts of a store."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from tallyspan_collector.commands.table import write_table
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan store` its parser."""
+    """Add the parser of `tallyspan store`."""
     parser = commands.add_parser("store", help="the store's schema")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     to_date = actions.add_parser(
@@ -58,8 +58,8 @@ def _migrate(options: argparse.Namespace) -> int:
                 sys.stdout.writelines(f"{text};\n" for text in target.render(migration.sql))
             return 0
         applied = migrate(client, target.database, target.cluster)
-    said = f"applied {', '.join(map(str, applied))}" if applied else "was up to date"
-    sys.stderr.write(f"schema of database {target.database}: {said}\n")
+    text = f"applied {', '.join(map(str, applied))}" if applied else "was up to date"
+    sys.stderr.write(f"schema of database {target.database}: {text}\n")
     return 0
 
 
@@ -77,8 +77,8 @@ def _retention(options: argparse.Namespace) -> int:
     ]
     write_table(rows, sys.stdout)
     if wanted:
-        said = "changed" if options.apply else "not as set: --apply changes them"
-        sys.stderr.write(f"{len(wanted)} tables {said}\n")
+        text = "changed" if options.apply else "not as set: --apply changes them"
+        sys.stderr.write(f"{len(wanted)} tables {text}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`tallyspan spool status|dead|replay|drop`: what waits on disk, and what is dead."""
+"""`tallyspan spool status|dead|replay|drop`: requests that wait on disk, and dead letters."""
 
 import argparse
 import sys
@@ -11,10 +11,11 @@ from tallyspan_collector import config
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.ingest import journal, spool
+from tallyspan_collector.units.counts import counted
 
 
 def add_parser(commands: Any) -> None:
-    """Give `tallyspan spool` its parser."""
+    """Add the parser of `tallyspan spool`."""
     parser = commands.add_parser("spool", help="what waits for the store, and what is dead")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, run, what in (
@@ -37,10 +38,10 @@ def _files(options: argparse.Namespace) -> tuple[dict[str, Path], Path]:
     """Return the spool of each worker, and the journal they share."""
     data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
     folder = data_dir / "spool"
-    found = {path.stem: path for path in sorted(folder.glob("[0-9]*.sqlite"))}
-    if not found:
+    spools = {path.stem: path for path in sorted(folder.glob("[0-9]*.sqlite"))}
+    if not spools:
         raise ConfigError(f"--data-dir {data_dir}: no spool there")
-    return found, folder / journal.FILE_NAME
+    return spools, folder / journal.FILE_NAME
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -71,7 +72,7 @@ def _dead(options: argparse.Namespace) -> int:
         {
             "id": f"{BATCH}:{batch.batch_id}",
             "since": "",
-            "kind": f"batch of {batch.rows} rows",
+            "kind": f"batch of {counted(batch.rows, 'row')}",
             "bytes": batch.bytes,
             "reason": batch.reason,
         }
@@ -93,19 +94,19 @@ def _each(
     options: argparse.Namespace,
     of_request: Callable[[Path, int], bool],
     of_batch: Callable[[Path, int], bool],
-    said: str,
+    outcome: str,
 ) -> int:
     spools, shared = _files(options)
-    for named in options.ids:
-        kind, _, number = named.partition(":")
+    for dead_id in options.ids:
+        kind, _, number = dead_id.partition(":")
         if kind not in {BATCH, *spools} or not number.isdigit():
-            raise ConfigError(f"{named}: must be an id as 'tallyspan spool dead' shows it")
-        found = (
+            raise ConfigError(f"{dead_id}: must be an id as 'tallyspan spool dead' shows it")
+        is_there = (
             of_batch(shared, int(number))
             if kind == BATCH
             else of_request(spools[kind], int(number))
         )
-        if not found:
-            raise ConfigError(f"{named}: there is no such dead letter")
-        sys.stderr.write(f"{named} {said}\n")
+        if not is_there:
+            raise ConfigError(f"{dead_id}: there is no such dead letter")
+        sys.stderr.write(f"{dead_id} {outcome}\n")
     return 0

@@ -1,4 +1,4 @@
-"""The store a command works on: a running one, else started for the command."""
+"""The store of a command: a running one, else one that is started for the command."""
 
 import argparse
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ from tallyspan_collector.errors import ConfigError
 @contextmanager
 def reading(options: argparse.Namespace) -> Iterator[Client]:
     """Yield a client that reads only. Raises `ConfigError`, `StoreError`."""
-    with _said(), _opened(options, "tallyspan_reader") as client:
+    with _store_errors(), _open(options, "tallyspan_reader") as client:
         yield client
 
 
 @contextmanager
 def writing(options: argparse.Namespace) -> Iterator[Client]:
     """Yield a client that may write. Raises `ConfigError`, `StoreError`."""
-    with _said(), _opened(options, "tallyspan") as client:
+    with _store_errors(), _open(options, "tallyspan") as client:
         yield client
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """Turn what the store answers while the command works on it into one sentence."""
+def _store_errors() -> Iterator[None]:
+    """Turn errors of the store within the block into `StoreError` with one sentence."""
     try:
         yield
     except (ClickHouseError, HTTPError) as error:
@@ -41,7 +41,7 @@ def _said() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(
+def _open(
     options: argparse.Namespace, account: Literal["tallyspan", "tallyspan_reader"]
 ) -> Iterator[Client]:
     settings = config.read(options, options=config.READ_OPTIONS)

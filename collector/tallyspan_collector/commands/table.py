@@ -1,19 +1,40 @@
-"""Rows as aligned text."""
+"""Rows as aligned text in a terminal."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 
 def write_table(rows: Sequence[Mapping[str, object]], out: TextIO) -> None:
-    """Write the rows (all with the same keys) under their keys; nothing where there are none."""
-    if not rows:
-        return
-    lines = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        out.write("  ".join(cells).rstrip() + "\n")
+    """Write the rows, which all have the same keys, under a line of the keys; no rows: nothing."""
+    if rows:
+        cells = [list(rows[0]), *([printable(value) for value in row.values()] for row in rows)]
+        out.writelines(f"{line}\n" for line in aligned(cells, len(rows[0])))
 
 
-def _shown(value: object) -> str:
+def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return a line for each row of cells; the first `left` columns are flush left."""
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return [_line(cells, widths, left) for cells in rows]
+
+
+def printable(value: object) -> str:
+    """Return the value as text that cannot control the terminal.
+
+    A user id is any text that a span names; an escape sequence in it is shown as its code.
+    """
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
+
+
+def width(text: str) -> int:
+    """Return how many columns of the terminal the text takes."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    padded = []
+    for place, (cell, columns) in enumerate(zip(cells, widths, strict=True)):
+        space = " " * (columns - width(cell))
+        padded.append(cell + space if place < left else space + cell)
+    return "  ".join(padded).rstrip()

@@ -1,5 +1,5 @@
 """The console: the dashboards of `grafana/dashboards/` drawn without Grafana.
 
-The browser names a panel, a range and choices; the SQL is the panel's own, and what the reader
-chose reaches ClickHouse as bound parameters.
+The browser sends a panel, a range and values; the SQL is the panel's own, and the values are bound
+parameters of it.
 """

@@ -1,4 +1,4 @@
-"""The dashboards this package brings, and the queries of their panels and variables."""
+"""The dashboards in this package, with the queries of their panels and variables."""
 
 import json
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ def bundled() -> dict[str, Dashboard]:
     """Return uid -> dashboard."""
     folder = resources.files("tallyspan_collector.console") / "dashboards"
     files = (each for each in folder.iterdir() if each.name.endswith(".json"))
-    made = (_read(each.read_text(encoding="utf-8")) for each in files)
-    return {dashboard.uid: dashboard for dashboard in sorted(made, key=lambda each: each.uid)}
+    dashboards = (_read(each.read_text(encoding="utf-8")) for each in files)
+    return {dashboard.uid: dashboard for dashboard in sorted(dashboards, key=lambda each: each.uid)}
 
 
 def _read(text: str) -> Dashboard:

@@ -1,4 +1,4 @@
-"""The page itself and the way in: files without any figure in them, and a login."""
+"""The console's page and its login; the files have no figures in them."""
 
 import functools
 import hashlib
@@ -16,8 +16,8 @@ from starlette.types import Scope
 from tallyspan_collector.access.sessions import COOKIE, LASTS_SECONDS, Sessions
 
 STATIC = Path(__file__).parent / "static"
-MOST_BODY_BYTES = 4_096
-# Everything comes from here, nothing is inline, nobody may frame it.
+MAX_BODY_BYTES = 4_096
+# Only our own files, nothing inline, in no frame.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
@@ -28,14 +28,14 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-# What is asked for under the name of its content never changes.
+# A file whose path has the hash of its content never changes.
 FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 log = structlog.get_logger()
 
 
 class Site:
-    """Serves the console's files, logs readers in and out.
+    """The console's files, login and logout.
 
     `name_of` returns the name of an admin key, None for a wrong one.
     """
@@ -57,15 +57,15 @@ class Site:
         ]
 
     async def page(self, request: Request) -> Response:
-        """Return the page; what is on it comes by the admin API, to who has logged in."""
+        """Return the page; it fetches its figures from the admin API, after a login."""
         text = _index()
         if self._sessions.of(request.cookies.get(COOKIE, "")) is not None:
-            # Saves asking for it before anything else.
+            # Saves the browser a request at the start.
             text = text.replace("<html ", '<html data-session="open" ', 1)
         return HTMLResponse(text, headers=HEADERS)
 
     async def session(self, request: Request) -> Response:
-        """Say whether the browser has a session: the page then asks for a key without an error."""
+        """Return whether the browser has a session, so that the page can ask for a key at once."""
         is_open = self._sessions.of(request.cookies.get(COOKIE, "")) is not None
         return JSONResponse({"open": is_open}, headers=HEADERS)
 
@@ -106,7 +106,7 @@ class _Files(StaticFiles):
         self._headers = {**HEADERS, **more}
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return the file with the headers every answer of the console has."""
+        """Return the file with the headers of the console."""
         response = await super().get_response(path, scope)
         response.headers.update(self._headers)
         return response
@@ -114,7 +114,7 @@ class _Files(StaticFiles):
 
 @functools.cache
 def version() -> str:
-    """Return the name of all files of the console as they are now."""
+    """Return a hash of all files of the console."""
     digest = hashlib.sha256()
     for path in sorted(STATIC.rglob("*")):
         if path.is_file():
@@ -124,7 +124,7 @@ def version() -> str:
 
 @functools.cache
 def _index() -> str:
-    """Return the page with names of content, and all modules asked for at once."""
+    """Return the page, with the hash in its paths, and with all modules preloaded."""
     text = (STATIC / "index.html").read_text(encoding="utf-8")
     modules = "".join(
         f'<link rel="modulepreload" href="/static/{path.name}">\n'
@@ -141,7 +141,7 @@ async def _posted_key(request: Request) -> bytes | None:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BODY_BYTES:
+        if len(body) > MAX_BODY_BYTES:
             return None
     try:
         match json.loads(body):

@@ -1,9 +1,10 @@
-"""The range of a page, as Grafana writes it in a URL -> two moments."""
+"""The time range of a page, in Grafana's notation, as two moments."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
 from tallyspan_collector.summary import RequestError, parse_time
+from tallyspan_collector.units.moments import EPOCH
 
 _RELATIVE = re.compile(r"now(?:-([1-9][0-9]{0,4})([mhdwMy]))?(?:/([dwMy]))?", re.ASCII)
 _MILLISECONDS = re.compile(r"[0-9]{1,14}", re.ASCII)
@@ -15,11 +16,10 @@ _UNITS = {
 }
 # ClickHouse's DateTime ends here.
 _LATEST = datetime(2106, 1, 1, tzinfo=UTC)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read(start: str, end: str, now: datetime) -> tuple[datetime, datetime]:
-    """Return both ends in UTC. `now-30d`, `now/M`, milliseconds since 1970 or a date are taken.
+    """Return both ends in UTC, of `now-30d`, `now/M`, milliseconds since 1970 or a date.
 
     Raises RequestError for what is none of them, and for a range that ends before it starts.
     """
@@ -36,12 +36,12 @@ def _moment(text: str, parameter: str, now: datetime, *, is_end: bool = False) -
             if match[3]:
                 moment = _rounded(moment, match[3], is_end=is_end)
         elif _MILLISECONDS.fullmatch(text):
-            moment = _EPOCH + timedelta(milliseconds=int(text))
+            moment = EPOCH + timedelta(milliseconds=int(text))
         else:
             moment = parse_time(text, parameter, is_end=is_end)
     except (OverflowError, ValueError):
         moment = _LATEST
-    if not _EPOCH <= moment < _LATEST:
+    if not EPOCH <= moment < _LATEST:
         raise RequestError(
             f"{parameter} must be a range such as now-30d, now/M or now, a time in milliseconds, "
             f"or a date (2026-01-31) between 1970 and 2105, not {text!r}"

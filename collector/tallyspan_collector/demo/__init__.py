@@ -1,1 +1,1 @@
-"""The demo: real recorded provider traffic through the real SDKs, and what it cost."""
+"""The demo: recorded traffic of providers, replayed through the real SDKs, with its cost."""

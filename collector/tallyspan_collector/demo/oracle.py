@@ -1,4 +1,4 @@
-"""What a recording should cost, worked out without our readers, spans, collector or store."""
+"""The expected cost of a recording, computed without our readers, spans, collector or store."""
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -26,27 +26,27 @@ _PICO = Decimal(1).scaleb(-12)
 
 
 def cost(recording: Recording, at: datetime | None = None) -> Decimal:
-    """Return USD: what the provider stated, else genai-prices for the recorded counts, else 0."""
-    said = recording.expected
-    if "provider_cost_usd" in said and not said.get("byok"):
-        return Decimal(str(said["provider_cost_usd"])).quantize(_PICO)
-    counts = {name: said[key] for key, name in _FIELDS.items() if key in said}
+    """Return USD: the provider's own figure, else genai-prices for the recorded counts, else 0."""
+    expected = recording.expected
+    if "provider_cost_usd" in expected and not expected.get("byok"):
+        return Decimal(str(expected["provider_cost_usd"])).quantize(_PICO)
+    counts = {name: expected[key] for key, name in _FIELDS.items() if key in expected}
     if counts.get("cache_read_tokens") and counts.get("input_audio_tokens"):
         counts["cache_audio_read_tokens"] = _cached_audio(recording)
-    provider_id = PROVIDER_IDS[said["provider"]]
-    searches = sum(said.get("server_tools", {}).get(name, 0) for name in _SEARCHES)
+    provider_id = PROVIDER_IDS[expected["provider"]]
+    searches = sum(expected.get("server_tools", {}).get(name, 0) for name in _SEARCHES)
     if searches:
-        is_per_prompt = str(said.get("model")).startswith("gemini-2")
+        is_per_prompt = str(expected.get("model")).startswith("gemini-2")
         counts["web_searches"] = 1 if is_per_prompt else searches
-    if "input_tokens" not in said and "output_tokens" not in said:
+    if "input_tokens" not in expected and "output_tokens" not in expected:
         return Decimal(0)
     try:
         priced = calc_price(
             Usage(**counts),
-            model_ref=said.get("model") or said["request_model"],
+            model_ref=expected.get("model") or expected["request_model"],
             provider_id=provider_id,
             genai_request_timestamp=at or datetime.now(UTC),
-            price_context=context(provider_id, str(said.get("service_tier", ""))),
+            price_context=context(provider_id, str(expected.get("service_tier", ""))),
         )
     except LookupError:
         return Decimal(0)
@@ -54,6 +54,6 @@ def cost(recording: Recording, at: datetime | None = None) -> Decimal:
 
 
 def _cached_audio(recording: Recording) -> int:
-    """Return Gemini's count of cached audio, which is in the raw usage only."""
+    """Return Gemini's count of cached audio, which only the raw usage has."""
     details = recording.expected["raw"][-1]["usage"].get("cacheTokensDetails", [])
     return sum(part["tokenCount"] for part in details if part["modality"] == "AUDIO")

@@ -13,7 +13,7 @@ REPLAY_HEADER = "x-tallyspan-replay"
 
 @contextmanager
 def serving(recordings: Iterable[Recording]) -> Iterator[int]:
-    """Serve the recordings on loopback; yield the port. Streams go out an event at a time."""
+    """Serve the recordings on loopback; yield the port. Streams are sent event by event."""
     by_id = {recording.id: recording for recording in recordings}
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,7 +45,7 @@ def serving(recordings: Iterable[Recording]) -> Iterator[int]:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:
-            """Say nothing: a client that closes its connection is no error here."""
+            """Ignore the error: clients may close their connections."""
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

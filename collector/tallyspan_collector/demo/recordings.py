@@ -40,8 +40,8 @@ class Recording:
 def load() -> list[Recording]:
     """Return all recordings, in a fixed order."""
     packed = resources.files(__package__).joinpath("recordings.jsonl.gz").read_bytes()
-    found = []
+    recordings = []
     for line in gzip.decompress(packed).splitlines():
-        said = json.loads(line)
-        found.append(Recording(**{name: said[name] for name in Recording.__slots__}))
-    return found
+        values = json.loads(line)
+        recordings.append(Recording(**{name: values[name] for name in Recording.__slots__}))
+    return recordings

@@ -39,12 +39,12 @@ USERS = (
     ("barbara", "support"),
     ("alan", "sales"),
 )
-_STATED = """
+_PROVIDER_SUMS = """
     SELECT count() AS calls, sumIf(input_tokens, usage_source = 'provider') AS input_tokens,
         sumIf(output_tokens, usage_source = 'provider') AS output_tokens,
         sumIf(cost_usd, usage_source != 'estimated') AS cost_usd
     FROM calls WHERE start_time >= {start:DateTime64(6, 'UTC')}
-"""  # what providers stated; counts we estimated have no recording to be held against
+"""  # without our estimates, for which no recording has a figure
 WAITING = {"tallyspan_spool_requests", "tallyspan_spool_batches"}
 START_SECONDS = 60
 FLUSH_MILLISECONDS = 30_000
@@ -53,7 +53,7 @@ FLUSH_MILLISECONDS = 30_000
 def main(*, once: bool, data_dir: Path | None) -> int:
     """Run the demo; with `once` end after the report, else serve until Ctrl-C. Returns 0 or 1."""
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the collector is stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the exit stops the collector too
     chosen = recordings.load()
     with tempfile.TemporaryDirectory(prefix="tallyspan-demo-") as temporary:
         folder = data_dir or Path(temporary)
@@ -113,10 +113,10 @@ def settle(admin: str) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         with urlopen(f"{admin}/metrics") as answer:  # noqa: S310  our own collector
-            found = text_string_to_metric_families(answer.read().decode())
+            families = text_string_to_metric_families(answer.read().decode())
             waiting = sum(
                 sample.value
-                for family in found
+                for family in families
                 for sample in family.samples
                 if sample.name in WAITING
             )
@@ -136,7 +136,7 @@ def _call(clients: Sdks, recording: Recording, number: int) -> None:
             conversation_id=f"{user}-{number // (3 * len(USERS))}",
         ),
         suppress(*ERRORS),
-    ):  # recorded refusals are part of real traffic
+    ):  # some recordings are refusals of the provider
         clients.send(recording)
 
 
@@ -147,7 +147,7 @@ def show(client: Any, filters: summary.Filters, chosen: Sequence[Recording]) -> 
         sys.stdout.write(f"\nBy {by}\n")
         report.render(rows, [by], "table", sys.stdout)
     whole = summary.totals(client, filters)
-    stated = next(client.query(_STATED, parameters={"start": filters.start}).named_results())
+    sums = next(client.query(_PROVIDER_SUMS, parameters={"start": filters.start}).named_results())
     expected: dict[str, int | Decimal] = {
         "calls": len(chosen),
         "input_tokens": sum(each.expected.get("input_tokens", 0) for each in chosen),
@@ -155,7 +155,7 @@ def show(client: Any, filters: summary.Filters, chosen: Sequence[Recording]) -> 
         "cost_usd": sum((oracle.cost(each) for each in chosen), Decimal(0)),
     }
     checks = [
-        (f"{name} = sum over the recordings", stated[name] == value)
+        (f"{name} = sum over the recordings", sums[name] == value)
         for name, value in expected.items()
     ]
     for by, rows in views.items():

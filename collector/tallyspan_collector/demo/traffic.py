@@ -144,8 +144,8 @@ def _draining(client: genai.Client, answer: Any) -> Iterator[Any]:
 @contextmanager
 def sdks(port: int) -> Iterator[Sdks]:
     """Yield clients that talk to the local provider on the port."""
-    made = Sdks(port)
+    result = Sdks(port)
     try:
-        yield made
+        yield result
     finally:
-        made.close()
+        result.close()

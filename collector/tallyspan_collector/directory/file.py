@@ -3,13 +3,13 @@
 import csv
 from collections.abc import Iterator, Mapping
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tallyspan_collector.directory.period import ALWAYS, FURTHER_NOTICE, Period
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files import strict_yaml
+from tallyspan_collector.files.nearest import hint
 
 COLUMNS = (
     "user", "department", "cost_centre", "display_name", "valid_from", "valid_to", "tenant",
@@ -97,9 +97,7 @@ def _yaml(path: Path) -> Iterator[_Line]:
 def _check_names(place: str, names: list[str]) -> None:
     for name in names:
         if name not in COLUMNS:
-            near = get_close_matches(name, COLUMNS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COLUMNS)}"
-            raise ConfigError(f"{place}: unknown column {name!r}; {hint}")
+            raise ConfigError(f"{place}: unknown column {name!r}; {hint(name, COLUMNS)}")
         if names.count(name) > 1:
             raise ConfigError(f"{place}: column {name!r} stands here twice")
     for name in ("user", "department"):

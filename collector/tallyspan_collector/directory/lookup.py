@@ -1,12 +1,13 @@
 """The directory in memory: which department a user belonged to at a time."""
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
+
+from tallyspan_collector.files.atomic import PRIVATE, whole_file
 
 NS_PER_DAY = 86_400 * 10**9
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -76,10 +77,8 @@ class Directory:
 
     def _keep(self, rows: list[_Row]) -> None:
         assert self._copy is not None  # noqa: S101  asked by the caller
-        part = self._copy.with_suffix(".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(rows, file)
-        part.replace(self._copy)
+        with whole_file(self._copy, PRIVATE) as file:
+            file.write(json.dumps(rows).encode())
 
 
 def today() -> date:

@@ -1,4 +1,4 @@
-"""YAML as settings need it: one meaning, and every complaint with file and line.
+"""YAML for settings and prices: no ambiguity, and every error with file and line.
 
 Refused: duplicate keys, anchors and aliases, tabs, anything but a mapping at the top. Numbers come
 as `Decimal` of their text (money must not pass through a float), dates and the rest as text.
@@ -7,13 +7,13 @@ as `Decimal` of their text (money must not pass through a float), dates and the 
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
 
 KeyPath = tuple[str | int, ...]
 _PLAIN_NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
@@ -21,36 +21,35 @@ _NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
 class Lines:
-    """Where each value of a file stands."""
+    """The line of each value of a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._line: dict[KeyPath, int] = {}
 
     def put(self, key_path: KeyPath, node: yaml.Node) -> None:
-        """Note the line of a value."""
+        """Store the line of a value."""
         self._line[key_path] = node.start_mark.line + 1
 
     def line(self, key_path: KeyPath) -> int:
-        """Return the 1-based line of the value, or of what holds it."""
+        """Return the line (from 1) of the value, or of the nearest mapping or list around it."""
         while key_path and key_path not in self._line:
             key_path = key_path[:-1]
         return self._line.get(key_path, 1)
 
     def error(self, key_path: KeyPath, message: str) -> ConfigError:
-        """Return the complaint with file, line and key in front."""
+        """Return an error that begins with file, line and key."""
         keys = ".".join(str(key) for key in key_path)
         return ConfigError(f"{self.path}:{self.line(key_path)}: {keys}: {message}")
 
-    def check_keys(self, key_path: KeyPath, said: dict[str, Any], known: tuple[str, ...]) -> None:
-        """Raise `ConfigError` for the first key that is not known, with the nearest that is."""
-        for key in said:
-            if key not in known:
-                near = get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-                raise ConfigError(
-                    f"{self.path}:{self.line((*key_path, key))}: unknown key {key!r}{hint}"
-                )
+    def check_keys(
+        self, key_path: KeyPath, mapping: dict[str, Any], allowed: tuple[str, ...]
+    ) -> None:
+        """Raise `ConfigError` for the first key that is not allowed, with the most similar one."""
+        for key in mapping:
+            if key not in allowed:
+                place = f"{self.path}:{self.line((*key_path, key))}"
+                raise ConfigError(f"{place}: unknown key {key!r}; {hint(key, allowed)}")
 
 
 def load(path: Path) -> tuple[dict[str, Any], Lines]:
@@ -88,17 +87,17 @@ def _load(path: Path) -> tuple[dict[str, Any], Lines]:
 
 
 def _mapping(node: yaml.MappingNode, key_path: KeyPath, lines: Lines) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             line = key_node.start_mark.line + 1
             raise ConfigError(f"{lines.path}:{line}: a key must be plain text")
         key = key_node.value
         lines.put((*key_path, key), key_node)
-        if key in made:
+        if key in mapping:
             raise lines.error((*key_path, key), "stands here a second time")
-        made[key] = _value(value_node, (*key_path, key), lines)
-    return made
+        mapping[key] = _value(value_node, (*key_path, key), lines)
+    return mapping
 
 
 def _value(node: yaml.Node, key_path: KeyPath, lines: Lines) -> Any:

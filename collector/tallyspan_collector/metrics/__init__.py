@@ -1,1 +1,1 @@
-"""What the collector counts of itself, and its log of that in the store."""
+"""The collector's metrics: counted, added up over its processes, written to the store."""

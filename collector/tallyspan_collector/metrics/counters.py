@@ -1,9 +1,9 @@
-"""What the collector says of itself: received = stored + dropped + waiting."""
+"""The metrics of one process: received = stored + dropped + waiting."""
 
 from collections.abc import Callable
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Dropped(StrEnum):
@@ -17,53 +17,51 @@ class Dropped(StrEnum):
 
 
 class Metrics:
-    """The counters of one collector; `text` is their Prometheus exposition."""
+    """The counters of one process; `registry` collects their families."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._requests = Counter(
-            "tallyspan_requests", "OTLP requests by outcome", ["outcome"], registry=self._registry
+            "tallyspan_requests", "OTLP requests by outcome", ["outcome"], registry=self.registry
         )
         self._spans = Counter(
             "tallyspan_genai_spans_received",
             "Spans on disk that may be calls",
-            registry=self._registry,
+            registry=self.registry,
         )
         self._calls = Counter(
             "tallyspan_calls_stored",
             "Calls in the ledger",
             ["cost_status"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._dropped = Counter(
-            "tallyspan_spans_dropped", "GenAI spans not stored", ["reason"], registry=self._registry
+            "tallyspan_spans_dropped", "GenAI spans not stored", ["reason"], registry=self.registry
         )
         self._inserts = Histogram(
-            "tallyspan_insert_seconds", "Duration of an insert", registry=self._registry
+            "tallyspan_insert_seconds", "Duration of an insert", registry=self.registry
         )
         self._insert_failures = Counter(
-            "tallyspan_insert_failures", "Inserts that failed", registry=self._registry
+            "tallyspan_insert_failures", "Inserts that failed", registry=self.registry
         )
-
         self._rows = Counter(
-            "tallyspan_rows_inserted", "Ledger entries inserted", registry=self._registry
+            "tallyspan_rows_inserted", "Ledger entries inserted", registry=self.registry
         )
         self._repairs = Counter(
             "tallyspan_rows_repaired",
             "Ledger entries that the store had lost (added again) or had too many",
             ["kind"],
-            registry=self._registry,
+            registry=self.registry,
         )
-
         self._remainders = Counter(
             "tallyspan_price_remainders",
             "Calls taken back after a price change, what it left booked away",
-            registry=self._registry,
+            registry=self.registry,
         )
 
-    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """Show a value that is asked for when the metrics are read."""
-        Gauge(name, what, registry=self._registry).set_function(value)
+    def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
+        """Add a gauge; `value` is called each time the metrics are collected."""
+        Gauge(name, description, registry=self.registry).set_function(value)
 
     def request(self, outcome: str) -> None:
         """Count one OTLP request: accepted, malformed, refused, unauthenticated or failed."""
@@ -82,22 +80,18 @@ class Metrics:
         self._dropped.labels(reason.value).inc(spans)
 
     def inserted(self, seconds: float, rows: int) -> None:
-        """Note a successful insert."""
+        """Count a successful insert, its duration and its rows."""
         self._inserts.observe(seconds)
         self._rows.inc(rows)
 
     def repaired(self, kind: str, rows: int) -> None:
-        """Count ledger entries that were not there as they should have been."""
+        """Count ledger entries that the store had lost, or had more than once."""
         self._repairs.labels(kind).inc(rows)
 
     def remainders(self, calls: int) -> None:
-        """Count calls that were taken back after a price change, which is now booked away."""
+        """Count calls whose remainder after a price change is booked away."""
         self._remainders.inc(calls)
 
     def insert_failed(self) -> None:
         """Count a failed attempt to insert."""
         self._insert_failures.inc()
-
-    def text(self) -> str:
-        """Return all of it in Prometheus' text format."""
-        return generate_latest(self._registry).decode()

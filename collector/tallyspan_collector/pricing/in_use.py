@@ -4,18 +4,17 @@ A release is a folder, and `current.json` names the one in use: a single rename 
 use or takes it back, so that none is ever in use in part.
 """
 
-import getpass
 import hashlib
 import json
-import os
 import re
-import socket
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from tallyspan_collector.access.account import account
 from tallyspan_collector.errors import PriceError
+from tallyspan_collector.files.atomic import whole_file
 from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.release import PACKAGE, Release
 
@@ -122,7 +121,7 @@ _HELP = "tallyspan prices rollback takes the update back"
 def _use(data_dir: Path, current: Current) -> None:
     said = asdict(current) | {
         "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "applied_by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "applied_by": account(),
     }
     path = data_dir / "prices" / _CURRENT
     try:
@@ -133,16 +132,8 @@ def _use(data_dir: Path, current: Current) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write the file as a whole or not at all, and onto the disk."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def _folder(data_dir: Path, release: str) -> Path:

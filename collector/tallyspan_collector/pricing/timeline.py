@@ -2,16 +2,16 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Protocol
 
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.cost import UNKNOWN_MODEL, Priced, Unpriced
 from tallyspan_collector.pricing.price import Units
+from tallyspan_collector.units.moments import of_nanoseconds
 
 NS = 10**9
 DAY_NS = 86_400 * NS
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Compiled(Protocol):
@@ -77,7 +77,7 @@ def instant(day: date) -> int:
 
 def moment(at_ns: int) -> datetime:
     """Return the moment as UTC time; below the microsecond it is cut off."""
-    return _EPOCH + timedelta(microseconds=at_ns // 1000)
+    return of_nanoseconds(at_ns)
 
 
 def second_of_day(at: time) -> int:

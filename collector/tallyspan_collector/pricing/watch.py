@@ -1,14 +1,13 @@
 """The price file and data, read again when they change; a broken one leaves prices as they are."""
 
-import getpass
 import hashlib
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_collector.access.account import account
 from tallyspan_collector.errors import ConfigError, PriceError
 from tallyspan_collector.pricing import in_use, rates
 from tallyspan_collector.pricing.book import PriceBook
@@ -104,7 +103,7 @@ class PriceWatch:
         row = {
             "hash": digest,
             "loaded_at": datetime.now(UTC),
-            "loaded_by": f"{getpass.getuser()}@{socket.gethostname()}",
+            "loaded_by": account(),
             "bundled": self.book.data.source,
             "file_name": self._path.name if self._path else "",
             "content": content,

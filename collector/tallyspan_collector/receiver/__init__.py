@@ -1,1 +1,1 @@
-"""OTLP in: bytes are acknowledged once what can become a call is on disk, never before."""
+"""OTLP receivers: a request is acknowledged after all that can become a call is on disk."""

@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 from tallyspan_collector.errors import ConfigError, DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver.intake import (
-    MESSAGE_BYTES_LIMIT,
+    MAX_MESSAGE_BYTES,
     RETRY_SECONDS,
     Intake,
     NoKeyError,
@@ -28,7 +28,7 @@ class GrpcReceiver:
         self._tls = tls
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", MESSAGE_BYTES_LIMIT),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 # A second collector on the port must fail, not share it.
                 ("grpc.so_reuseport", int(is_shared)),
             ]

@@ -15,7 +15,7 @@ from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver import langfuse
 from tallyspan_collector.receiver.coding import CODINGS, TooLargeError, unpacked
 from tallyspan_collector.receiver.intake import (
-    MESSAGE_BYTES_LIMIT,
+    MAX_MESSAGE_BYTES,
     RETRY_SECONDS,
     Intake,
     NoKeyError,
@@ -28,7 +28,7 @@ PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
 
 class RefusedError(Exception):
-    """The request cannot be taken; `status` is what to answer."""
+    """The request is refused with this HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class RefusedError(Exception):
 def create_app(intake: Intake, metrics: Metrics) -> Starlette:
     """Return the ASGI application that answers POST .../v1/traces and .../v1/logs.
 
-    Whatever stands before it in the path; metrics are acknowledged and not kept.
+    The path may have any prefix. Metrics are acknowledged and not kept.
     """
     return Starlette(
         routes=[
@@ -76,10 +76,10 @@ def _taking(
         ) as e:
             return _failure(e, metrics, is_json=is_json)
         metrics.request("accepted")
-        said = signal.answer(rejected.items, rejected.reason) if rejected else signal.answer()
+        response = signal.answer(rejected.items, rejected.reason) if rejected else signal.answer()
         if is_json:
-            return Response(MessageToJson(said, indent=None), media_type=JSON)
-        return Response(said.SerializeToString(), media_type=PROTOBUF)
+            return Response(MessageToJson(response, indent=None), media_type=JSON)
+        return Response(response.SerializeToString(), media_type=PROTOBUF)
 
     return take
 
@@ -101,25 +101,25 @@ async def _body(request: Request, json_of: Signal | None) -> bytes:
         packed = await _packed(request)
         if coding == "identity" and json_of is None:
             return packed
-        # how long it takes the packed size does not say, and other senders need not wait for it
+        # In a thread: small bodies may take long to expand, and other senders must not wait.
         return await asyncio.to_thread(_protobuf, packed, coding, json_of)
     except TooLargeError:
-        raise RefusedError(413, f"body above {MESSAGE_BYTES_LIMIT} bytes") from None
+        raise RefusedError(413, f"body above {MAX_MESSAGE_BYTES} bytes") from None
     except ClientDisconnect:
         raise RefusedError(400, "the sender went away before the end of its body") from None
 
 
 def _protobuf(packed: bytes, coding: str, json_of: Signal | None) -> bytes:
-    body = unpacked(packed, coding, MESSAGE_BYTES_LIMIT)
+    body = unpacked(packed, coding, MAX_MESSAGE_BYTES)
     return to_protobuf(body, json_of.request()) if json_of else body
 
 
 async def _packed(request: Request) -> bytes:
     parts: list[bytes] = []
-    room = MESSAGE_BYTES_LIMIT
+    bytes_left = MAX_MESSAGE_BYTES
     async for chunk in request.stream():
-        room -= len(chunk)
-        if room < 0:
+        bytes_left -= len(chunk)
+        if bytes_left < 0:
             raise TooLargeError
         parts.append(chunk)
     return b"".join(parts)
@@ -146,6 +146,6 @@ def _failure(error: Exception, metrics: Metrics, *, is_json: bool) -> Response:
     if status in {429, 503}:
         headers["retry-after"] = str(RETRY_SECONDS)
     metrics.request(outcome)
-    said = Status(message=str(error))
-    body = MessageToJson(said, indent=None).encode() if is_json else said.SerializeToString()
+    answer = Status(message=str(error))
+    body = MessageToJson(answer, indent=None).encode() if is_json else answer.SerializeToString()
     return Response(body, status, headers, media_type=JSON if is_json else PROTOBUF)

@@ -1,4 +1,4 @@
-"""What both receivers do with a request: who sends it, is it OTLP, is it on disk."""
+"""The steps of both receivers: authenticate the sender, check the request, put it on disk."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver.signals import Signal
 
-MESSAGE_BYTES_LIMIT = 64 << 20
+MAX_MESSAGE_BYTES = 64 << 20
 RETRY_SECONDS = 2
 HOW = "send an ingest key as 'Authorization: Bearer <key>' or as the password of Basic"
 
@@ -26,16 +26,16 @@ class TooOftenError(OverloadedError):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Spans or log records that were not taken, and why: OTLP's partial success."""
+    """How many spans or log records were rejected, and why: OTLP's partial success."""
 
     items: int
     reason: str
 
 
 class Intake:
-    """Takes requests for the spool; without one, `refusal` says why.
+    """Puts requests into the spool; without a spool each is refused with `refusal`.
 
-    As long as there never was an ingest key it is open if `is_local`.
+    No key is needed if `is_local` and there never was an ingest key.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Intake:
         self._is_local = is_local
 
     def authenticate(self, authorization: str) -> Key | None:
-        """Return the key of an Authorization header; None: none is needed.
+        """Return the key of an Authorization header, None if none is needed.
 
         Raises `NoKeyError` and `TooOftenError`.
         """
@@ -62,7 +62,7 @@ class Intake:
         return key
 
     async def take(self, body: bytes, key: Key | None, signal: Signal) -> Rejected | None:
-        """Return once what can become a call is on disk, with what was not taken of it.
+        """Return when all that can become a call is on disk; the result is what was rejected.
 
         Raises `DecodeError`, `OverloadedError`, `SpoolError`.
         """
@@ -72,7 +72,7 @@ class Intake:
         if admitted.blob:
             try:
                 await self._spool.put(key.id if key else "", admitted.blob, signal.name)
-            except asyncio.CancelledError:  # the sender went away; what it sent is kept
+            except asyncio.CancelledError:  # the sender disconnected; the request is kept
                 self._metrics.received(admitted.spans)
                 raise
         self._metrics.received(admitted.spans)
@@ -83,12 +83,12 @@ class Intake:
 
 
 def _token(authorization: str) -> bytes:
-    scheme, _, said = authorization.strip().partition(" ")
+    scheme, _, credentials = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
-        return said.strip().encode("latin-1", "replace")
+        return credentials.strip().encode("latin-1", "replace")
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(said, validate=True).partition(b":")[2]
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
         except binascii.Error:
             return b""
     return b""

@@ -1,7 +1,7 @@
-"""What LibreChat, and Langfuse's SDKs, ask of a server besides taking traces.
+"""The requests of LibreChat and of Langfuse's SDKs besides traces.
 
-Spans themselves come to `.../api/public/otel/v1/traces`, a path like any other. What is asked here
-is answered so that the client goes on: nothing of it is kept. Source: LibreChat and
+Spans themselves come to `.../api/public/otel/v1/traces`, a path like any other. Requests here are
+answered so that the client goes on, and nothing of them is kept. Source: LibreChat and
 @librechat/agents 3.0 to 3.9, measured.
 """
 
@@ -29,14 +29,14 @@ def routes(intake: Intake) -> list[Route]:
                 return JSONResponse({"message": str(error)}, 401)
             except TooOftenError as error:
                 return JSONResponse({"message": str(error)}, 429)
-            made = {"id": str(uuid.uuid4())} if body is None else body
-            return JSONResponse(made, status)
+            content = {"id": str(uuid.uuid4())} if body is None else body
+            return JSONResponse(content, status)
 
         return answer
 
     # an uploadUrl of null tells the SDK that the media is there already
     media = {"mediaId": "not-kept", "uploadUrl": None}
-    taken: dict[str, list[object]] = {"successes": [], "errors": []}
+    ingested: dict[str, list[object]] = {"successes": [], "errors": []}
     unsupported = {"message": "observations are not served here"}
     answers: list[tuple[str, str, int, object]] = [
         ("GET", "/projects", 200, {"data": [{"id": PROJECT_ID, "name": PROJECT_ID}]}),
@@ -44,7 +44,7 @@ def routes(intake: Intake) -> list[Route]:
         ("PATCH", "/media/{id}", 200, {}),
         ("POST", "/scores", 200, None),
         ("DELETE", "/scores/{id}", 200, {}),
-        ("POST", "/ingestion", 207, taken),
+        ("POST", "/ingestion", 207, ingested),
         ("GET", "/v2/observations", 404, unsupported),
     ]
     return [

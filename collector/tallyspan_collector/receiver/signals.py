@@ -1,4 +1,4 @@
-"""OTLP's signals: how each is called, let in and answered. Source: opentelemetry-proto."""
+"""OTLP's signals: the names, the check and the answer of each. Source: opentelemetry-proto."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ from tallyspan_collector.ingest.spool import LOGS, TRACES
 class Signal:
     """One kind of request.
 
-    `name` is the end of its HTTP path and its kind in the spool, `rejected_field` what its answer
-    calls the number of items that were not taken.
+    `name` is the end of its HTTP path and its kind in the spool, `rejected_field` the name of the
+    count of rejected items in its answer.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Signal:
 
     def answer(self, rejected: int = 0, reason: str = "") -> Message:
         """Return the response; with `rejected` items it is OTLP's partial success."""
-        said = self.response()
+        response = self.response()
         if rejected:
-            partial = said.partial_success  # type: ignore[attr-defined]  # each response has one
+            partial = response.partial_success  # type: ignore[attr-defined]  # each response has one
             setattr(partial, self.rejected_field, rejected)
             partial.error_message = reason
-        return said
+        return response
 
 
 _SERVICE = "/opentelemetry.proto.collector"

@@ -1,4 +1,4 @@
-"""TLS of the listeners; with a CA for clients, only those who show its certificate get in."""
+"""TLS of the listeners; with a CA for clients, only clients with its certificates may connect."""
 
 import ssl
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Tls:
             ) from None
 
     def for_grpc(self) -> grpc.ServerCredentials:
-        """Return what grpcio takes."""
+        """Return the credentials for grpcio."""
         return grpc.ssl_server_credentials(
             [(self.key.read_bytes(), self.certificate.read_bytes())],
             root_certificates=self.client_ca.read_bytes() if self.client_ca else None,
@@ -38,11 +38,11 @@ class Tls:
         )
 
     def for_uvicorn(self) -> dict[str, object]:
-        """Return what uvicorn takes."""
-        made: dict[str, object] = {
+        """Return the options for uvicorn."""
+        options: dict[str, object] = {
             "ssl_certfile": str(self.certificate),
             "ssl_keyfile": str(self.key),
         }
         if self.client_ca:
-            made |= {"ssl_ca_certs": str(self.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-        return made
+            options |= {"ssl_ca_certs": str(self.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        return options

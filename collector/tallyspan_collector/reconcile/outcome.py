@@ -1,10 +1,8 @@
 """A run of reconcile: kept in the store, written as table, JSON or CSV."""
 
 import csv
-import getpass
 import json
 import secrets
-import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +11,9 @@ from typing import Any, Literal, TextIO
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_collector.access.account import account
 from tallyspan_collector.reconcile.compare import Line, total
+from tallyspan_collector.units.counts import counted
 
 COLUMNS = (
     "day",
@@ -55,12 +55,11 @@ class Outcome:
         """Write the lines to `reconciliation_lines`. Raises what the store raises."""
         if not self.lines:
             return
-        account = f"{getpass.getuser()}@{socket.gethostname()}"
         rows: list[dict[str, Any]] = [
             {
                 "run_id": self.run_id,
                 "run_at": self.run_at,
-                "run_by": account,
+                "run_by": account(),
                 "provider": self.provider,
                 "source": self.source,
                 "zone": self.zone,
@@ -130,7 +129,7 @@ class Outcome:
         off = [line for line in self.lines if not line.is_within]
         said = Counter((line.reason, line.detail) for line in off if line.reason)
         out.writelines(
-            f"{reason} ({count} line{'s' * (count > 1)}): {_cell(detail)}\n"
+            f"{reason} ({counted(count, 'line')}): {_cell(detail)}\n"
             for (reason, detail), count in said.most_common(20)
         )
         out.write(

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from tallyspan_collector.reconcile.compare import Line, Reason, is_within, shift_of_days, total
 from tallyspan_collector.reconcile.recorded import Recorded
+from tallyspan_collector.units.counts import counted
 
 STEADY_DAYS = 3
 """Days on which cost is off by the same part: a price, and not calls that are missing."""
@@ -118,7 +119,7 @@ def _by_tokens(line: Line, billed: int, period: Period) -> Found:
         has_all or (lacking is None and abs(off) <= line.estimated_tokens)
     ):
         return Reason.ESTIMATED_USAGE, (
-            f"{line.estimated_calls:,} calls with {line.estimated_tokens:,} tokens are estimates"
+            f"estimates: {counted(line.estimated_calls, 'call')}, {line.estimated_tokens:,} tokens"
         )
     if off > 0:
         return _surplus(line, period, f"{off:,} tokens more than billed")
@@ -136,7 +137,7 @@ def _surplus(line: Line, period: Period, what: str) -> Found:
 def _by_price(line: Line, period: Period) -> Found:
     if line.unpriced_calls:
         return Reason.UNPRICED, (
-            f"{line.unpriced_calls:,} calls have no price: see tallyspan prices missing"
+            f"{counted(line.unpriced_calls, 'call')} without a price: see tallyspan prices missing"
         )
     others = [
         f"{tier}: {ours:,} tokens recorded, {theirs:,} billed"
@@ -176,9 +177,12 @@ def _by_cost_alone(line: Line, period: Period) -> Found:
     if steady is not None:
         return _by_price(line, period)
     if line.unknown_calls:
-        return Reason.UNKNOWN_USAGE, f"{line.unknown_calls:,} calls came without token counts"
+        return Reason.UNKNOWN_USAGE, f"{counted(line.unknown_calls, 'call')} without token counts"
     if line.estimated_calls:
-        return Reason.ESTIMATED_USAGE, f"{line.estimated_calls:,} calls with estimated tokens"
+        return (
+            Reason.ESTIMATED_USAGE,
+            f"{counted(line.estimated_calls, 'call')} with estimated tokens",
+        )
     off = line.recorded_cost_usd - (line.billed_cost_usd or Decimal(0))
     if off > 0:
         return _surplus(line, period, f"${off:f} more than billed")

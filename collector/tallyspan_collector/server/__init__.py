@@ -1,1 +1,1 @@
-"""The processes of a collector: what listens, what loads, who watches whom."""
+"""The processes of a collector, their listeners, and the store they open."""

@@ -1,4 +1,4 @@
-"""ASGI applications on addresses: uvicorn, without its own handling of signals."""
+"""An ASGI application that listens on an address."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from tallyspan_collector.receiver.tls import Tls
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to the collector, which has more than one server to stop."""
+    """Uvicorn without its signal handlers: the collector stops all its servers by itself."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -31,7 +31,7 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self, flag: str, address: str, *, is_shared: bool = False) -> str:
-        """Listen; return HOST:PORT with the port really taken. Raises `ConfigError`."""
+        """Listen; return HOST:PORT, with the real port for port 0. Raises `ConfigError`."""
         host, _, port = address.rpartition(":")
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -62,7 +62,7 @@ class HttpServer:
         return f"{host}:{listener.getsockname()[1]}"
 
     async def stop(self, grace_seconds: float = 10) -> None:
-        """Take no new requests; let the ones in flight end, at most so long."""
+        """Accept no more requests; wait for those in flight, at most `grace_seconds`."""
         if self._serving is not None and self._server is not None:
             self._server.config.timeout_graceful_shutdown = int(grace_seconds)
             self._server.should_exit = True

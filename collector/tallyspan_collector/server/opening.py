@@ -1,4 +1,4 @@
-"""The store a collector writes to: opened at the start, or as soon as it is there."""
+"""The store of a collector, opened at the start, or later if it is away then."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,8 +22,9 @@ _log = structlog.get_logger()
 def open_store(config: Config) -> Iterator[tuple[str, Client]]:
     """Yield the store's URL and a client of it, migrated.
 
-    A server that does not answer is waited for behind the acknowledgements if a collector ran in
-    the data folder before: then keys and directory are known. Raises `StoreError`.
+    If a collector ran in the data folder before, there are copies of keys and directory: then a
+    server that does not answer is tried again later, and requests are accepted meanwhile. Else it
+    raises `StoreError`.
     """
     with ExitStack() as stack:
         url = config.store
@@ -40,7 +41,7 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
 
 
 def open_client(config: Config, url: str) -> Client:
-    """Return a client of the store, migrated, its retention as it is set. Raises `StoreError`."""
+    """Return a client of the store, with schema and retention brought up to date."""
     client = connect(url)
     migrate(client, database_name(url))
     _retain(client, config)
@@ -48,7 +49,7 @@ def open_client(config: Config, url: str) -> Client:
 
 
 def _retain(client: Client, config: Config) -> None:
-    """Make the retention what is set. A cluster's is changed by command, on all its servers."""
+    """Apply the configured retention. On a cluster it only warns: a command changes all servers."""
     wanted = retention.changes(client, config.retention, config.retention_rollups)
     if wanted and client.command("EXISTS TABLE llm_calls_all"):
         _log.warning("retention.differs", tables=wanted, run="tallyspan store retention --cluster")

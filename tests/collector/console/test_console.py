@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, fill, memory_ledger, spend
@@ -53,7 +54,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.fixture
 def browser(ledger: Client) -> TestClient:
     fill(ledger, FACTS)
-    return TestClient(create_app(ledger, keys(), lambda: {"ready": True}, lambda: ""))
+    return TestClient(create_app(ledger, keys(), lambda: {"ready": True}, CollectorRegistry()))
 
 
 def with_key(client: TestClient, token: str) -> TestClient:
@@ -109,7 +110,7 @@ def test_a_key_shown_once_opens_a_session_that_no_script_and_no_other_site_can_u
 
 
 def test_behind_tls_the_cookie_never_travels_without(ledger: Client) -> None:
-    app = create_app(ledger, keys(), lambda: {"ready": True}, lambda: "")
+    app = create_app(ledger, keys(), lambda: {"ready": True}, CollectorRegistry())
     answer = TestClient(app, base_url="https://tallyspan.test").post("/login", json={"key": ADMIN})
 
     assert "Secure" in answer.headers["Set-Cookie"].split("; ")
@@ -160,7 +161,7 @@ def test_a_session_ends_by_itself_and_with_its_key(ledger: Client) -> None:
     assert sessions.of(token) is None
 
     mine = keys()
-    client = TestClient(create_app(ledger, mine, lambda: {"ready": True}, lambda: ""))
+    client = TestClient(create_app(ledger, mine, lambda: {"ready": True}, CollectorRegistry()))
     client.post("/login", json={"key": "tsa_slow"})
     assert client.get("/api/admin/dashboards").status_code == 200
     mine._by_digest.clear()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from call_facts import FACTS, fill, memory_ledger
@@ -31,7 +32,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def admin(ledger: Client) -> TestClient:
     keys = Keys([Key("a", "admin", "a", digest(b"tsa_all")),
                  Key("b", "admin", "b", digest(b"tsa_own"), departments=("sales",))])  # fmt: skip
-    app = create_app(ledger, keys, lambda: {"ready": True}, lambda: "")
+    app = create_app(ledger, keys, lambda: {"ready": True}, CollectorRegistry())
     return TestClient(app, headers={"Authorization": "Bearer tsa_all"})
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry
 
 from call_facts import memory_ledger
 from running import running_collector
+from tallyspan_collector.access import audit
+from tallyspan_collector.access.audit import AuditLog, Request
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.metrics.log import MetricsLog
 
@@ -29,7 +32,7 @@ def test_a_counter_is_told_once_however_often_it_is_written(client: Client) -> N
     metrics = Metrics()
     waiting = [700.0, 300.0]
     metrics.watch("tallyspan_spool_bytes", "Bytes that wait", lambda: waiting.pop(0))
-    log = MetricsLog(client, "one", metrics.text)
+    log = MetricsLog(client, "one", metrics.registry.collect)
     metrics.dropped(Dropped.BURIED, 3)
     metrics.dropped(Dropped.DUPLICATE, 50)
     metrics.request("refused")
@@ -55,8 +58,8 @@ def test_after_a_restart_counting_begins_anew_and_nothing_is_taken_back(client: 
     first, second = Metrics(), Metrics()
     first.dropped(Dropped.BURIED, 5)
     second.dropped(Dropped.BURIED, 2)
-    shown = [first.text(), second.text()]
-    log = MetricsLog(client, "one", lambda: shown.pop(0))
+    collected = [list(each.registry.collect()) for each in (first, second)]
+    log = MetricsLog(client, "one", lambda: collected.pop(0))
     log.write()
     log.write()
 
@@ -66,7 +69,7 @@ def test_after_a_restart_counting_begins_anew_and_nothing_is_taken_back(client: 
 def test_what_could_not_be_written_is_told_the_next_time(client: Client) -> None:
     metrics = Metrics()
     metrics.dropped(Dropped.BURIED, 4)
-    log = MetricsLog(client, "one", metrics.text)
+    log = MetricsLog(client, "one", metrics.registry.collect)
     client.database = "nowhere"
     with pytest.raises(Exception, match="nowhere"):
         log.write()
@@ -87,6 +90,20 @@ def test_trouble_is_of_the_last_quarter_of_an_hour(client: Client) -> None:
     assert health(client)["insert_failures"] == 2
 
 
+def test_requests_missing_in_the_audit_are_among_the_metrics_of_the_store(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MAX_WAITING", 1)
+    metrics = CollectorRegistry()
+    log = AuditLog(client, metrics)
+    for status in (200, 401, 403):
+        log.note(Request("1", "ops", "admin", "::1", "GET", "/x", "", status, 1, 3))
+    MetricsLog(client, "one", metrics.collect).write()
+    sql = "SELECT kind, value FROM collector_metrics WHERE name = 'tallyspan_audit_dropped_total'"
+
+    assert client.query(sql).result_rows == [("counter", 2.0)]
+
+
 def test_a_collector_that_stops_has_told_its_metrics(tmp_path: Path) -> None:
     with running_collector(tmp_path) as running:
         pass
@@ -102,7 +119,7 @@ def test_a_collector_that_was_stopped_is_not_looked_for_until_it_begins_again(
 ) -> None:
     metrics = Metrics()
     metrics.watch("tallyspan_spool_bytes", "Bytes that wait", lambda: 0)
-    log = MetricsLog(client, "one", metrics.text)
+    log = MetricsLog(client, "one", metrics.registry.collect)
     log.write(is_last=True)
     assert health(client)["is_stopped"]
 

@@ -1,4 +1,4 @@
-"""Who and what there is: users, departments, agents, models, ... with what they come to."""
+"""Users, departments, agents, models and the like, each with the sums of its calls."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import CallColumn, Column
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.filters import OF_CALLS, PERIOD, about, filters
-from tallyspan_collector.api.operation import Asked, Operation
+from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter, text, whole_number
 from tallyspan_collector.api.token_usage import CURSOR, DIRECTION, MEASURED, NEXT, ORDER
 from tallyspan_collector.summary import plain, summary_page
@@ -35,35 +35,35 @@ _OF_CONVERSATION: Fields = {
     "agents": Field("texts", f"agents that took part, {_NAMES}"),
     "models": Field("texts", f"models that were used, {_NAMES}"),
 }
-LIMIT = whole_number("limit", "rows a page", 100, 1_000)
+PAGE_SIZE = whole_number("limit", "rows a page", 100, 1_000)
 
 
 def _only(*names: str) -> tuple[Parameter, ...]:
     return tuple(each for each in OF_CALLS if each.name in names)
 
 
-def groups(client: Client) -> list[Operation]:
+def name_operations(client: Client) -> list[Operation]:
     """Return an operation for each of LISTED, and one for conversations."""
     columns = {each.group: column for each, column in SCHEMA.dimensions.items()}
     return [*(_list_of(client, name, columns[name]) for name in LISTED), _conversations(client)]
 
 
 def _list_of(client: Client, group: str, column: Column | CallColumn) -> Operation:
-    def ask(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.access)
+    def ask(query: Query) -> Mapping[str, Any]:
+        chosen = filters(query.values, query.access)
         rows, following = summary_page(
             client,
             chosen,
             [group],
-            asked["order"],
-            asked["limit"],
-            direction=asked["direction"],
-            contains=asked["contains"],
-            cursor=asked["cursor"],
+            query["order"],
+            query["limit"],
+            direction=query["direction"],
+            contains=query["contains"],
+            cursor=query["cursor"],
         )
-        found = of_groups(client, group, [row[group] for row in rows], chosen)
-        known = [plain({**row, **found[row[group]]}) for row in rows if row[group] in found]
-        return {f"{group}s": known, "next_cursor": following}
+        details = of_groups(client, group, [row[group] for row in rows], chosen)
+        listed = [plain({**row, **details[row[group]]}) for row in rows if row[group] in details]
+        return {f"{group}s": listed, "next_cursor": following}
 
     return Operation(
         f"/{group}s",
@@ -76,32 +76,32 @@ def _list_of(client: Client, group: str, column: Column | CallColumn) -> Operati
             ),
             "next_cursor": NEXT,
         },
-        (CONTAINS, *_only("department", "tenant"), *PERIOD, ORDER, DIRECTION, LIMIT, CURSOR),
+        (CONTAINS, *_only("department", "tenant"), *PERIOD, ORDER, DIRECTION, PAGE_SIZE, CURSOR),
         table=f"{group}s",
     )
 
 
 def _conversations(client: Client) -> Operation:
-    def ask(asked: Asked) -> Mapping[str, Any]:
-        chosen = filters(asked.said, asked.access, days=CONVERSATION_DAYS)
+    def ask(query: Query) -> Mapping[str, Any]:
+        chosen = filters(query.values, query.access, days=CONVERSATION_DAYS)
         rows, following = summary_page(
             client,
             chosen,
             ["conversation"],
-            asked["order"],
-            asked["limit"],
-            direction=asked["direction"],
-            contains=asked["contains"],
+            query["order"],
+            query["limit"],
+            direction=query["direction"],
+            contains=query["contains"],
             is_named=True,
-            cursor=asked["cursor"],
+            cursor=query["cursor"],
         )
-        found = of_conversations(client, [row["conversation"] for row in rows], chosen)
-        known = [
-            plain({**row, **found[row["conversation"]]})
+        details = of_conversations(client, [row["conversation"] for row in rows], chosen)
+        listed = [
+            plain({**row, **details[row["conversation"]]})
             for row in rows
-            if row["conversation"] in found
+            if row["conversation"] in details
         ]
-        return {"conversations": known, "next_cursor": following}
+        return {"conversations": listed, "next_cursor": following}
 
     return Operation(
         "/conversations",
@@ -122,7 +122,7 @@ def _conversations(client: Client) -> Operation:
             *PERIOD,
             ORDER,
             DIRECTION,
-            LIMIT,
+            PAGE_SIZE,
             CURSOR,
         ),
         table="conversations",
