@@ -10,11 +10,16 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from tallyspan_collector.config import Config
+from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.watch import age_days
+from tallyspan_collector.server.worker import Health
+from tallyspan_collector.server.workers import Report, Workers
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -87,3 +92,19 @@ def test_a_worker_that_dies_is_started_again_with_its_spool(collector: Running) 
 
     assert before[0] not in after
     assert settled(collector, "again") == [(8, 8)]
+
+
+def test_a_worker_that_cannot_start_again_says_why_and_the_others_are_still_added_up() -> None:
+    metrics = Metrics()
+    metrics.request("accepted")
+    fine = Health(ready=True, reasons=[], warnings=[])
+    workers = Workers(Config("local", Path("unused"), "", "", ""), "")
+    workers._reports = {
+        0: Report(fine, list(metrics.registry.collect())),
+        1: Report(Health(ready=False, reasons=["no disk"], warnings=[]), error="no disk"),
+    }
+    registry = CollectorRegistry()
+    registry.register(workers)
+
+    assert workers.health() == {"ready": False, "reasons": ["worker 1: no disk"], "warnings": []}
+    assert registry.get_sample_value("tallyspan_requests_total", {"outcome": "accepted"}) == 1
