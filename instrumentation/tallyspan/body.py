@@ -15,7 +15,7 @@ from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import json_lines, server_sent_events
 from tallyspan.framing.whole import Unread, Whole, thinned
 from tallyspan.guard import note
-from tallyspan.providers import Format
+from tallyspan.wire_format import Format
 
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
     "text/event-stream": server_sent_events,
@@ -35,12 +35,13 @@ class Body:
     """Reads an answer from its body; `feed` and `end` never raise."""
 
     __slots__ = (
-        "_answer", "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_noted", "_room",
-        "first_chunk", "is_stream",
+        "_answer", "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_noted",
+        "_read_event", "_room", "first_chunk", "is_stream",
     )  # fmt: skip
 
     def __init__(self, read_as: Format, answer: Answer) -> None:
         self._format = read_as
+        self._read_event = read_as.reader()
         self._answer = answer
         self._framing: Framing = Whole(read_as.interest)
         self._decode: Decoder | None = None
@@ -133,6 +134,6 @@ class Body:
         try:
             body = parsed(thinned(text))
             for part in items(body) if isinstance(body, list) else [body]:
-                self._format.read(part, self._answer)
+                self._read_event(part, self._answer)
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read an event of an answer", error)

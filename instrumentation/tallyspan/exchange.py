@@ -12,21 +12,19 @@ from dataclasses import replace
 
 from opentelemetry import context, trace
 
-from tallyspan import estimate, providers, request, semconv, span
+from tallyspan import estimate, request, semconv, span
 from tallyspan.answer import Answer
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
 from tallyspan.body import Body
-from tallyspan.endpoints import Endpoint, recognise
 from tallyspan.guard import note, ours
+from tallyspan.recognise import Endpoint, recognise
 from tallyspan.sampling import CallTracer
-from tallyspan.stream_usage import HiddenUsage, asking, is_wanted
+from tallyspan.stream_usage import HiddenUsage, is_wanted, request_with_usage
 from tallyspan.usage import Usage
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 _REFUSED = 400
-_SPOKEN = {"chat", "generate_content", "text_completion", "embeddings"}
-"""Operations billed by the tokens of their text."""
 _IN_CALL = context.create_key("tallyspan-in-call")
 
 
@@ -45,7 +43,7 @@ def begin(
     endpoint = recognise(method, host, port, path)
     if endpoint is None:
         return None
-    said = request.read(body) if body else request.Request()
+    said = request.read(body, endpoint.format.request) if body else request.Request()
     if not endpoint.is_certain and body is not None and not said.looks_like_a_call:
         return None
     server = host, port or DEFAULT_PORTS.get(scheme)
@@ -71,12 +69,12 @@ class Exchange:
         self.hidden: HiddenUsage | None = None
         """Takes off the stream what the application did not ask for; None: nothing."""
         if body and said.is_stream and is_wanted():
-            self.body_to_send = asking(endpoint, body)
+            self.body_to_send = request_with_usage(endpoint, body)
         self._endpoint = endpoint
         self._start_ns = time.time_ns()
         self._started = time.perf_counter()
         self._answer = Answer()
-        self._format = providers.open_format(endpoint.format)
+        self._format = endpoint.format
         self._answered = Body(self._format, self._answer)
         self.feed: Callable[[bytes], None] = self._answered.feed
         """Takes the next bytes of the body as they came over the wire; never raises."""
@@ -136,8 +134,9 @@ class Exchange:
             self._answered.open(headers.get("content-type", ""), coding)
             if self._answered.is_stream:
                 self._is_stream = True
-                if self.body_to_send is not None and not coding:
-                    self.hidden = HiddenUsage()
+                option = self._format.usage_option
+                if self.body_to_send is not None and option is not None and not coding:
+                    self.hidden = HiddenUsage(option)
         except Exception as error:  # noqa: BLE001  ours, not the application's
             note("read the headers of an answer", error)
 
@@ -232,10 +231,7 @@ class Exchange:
         """Whether something was said or being said that the provider bills and gave no count of."""
         if self._body is None or not self._is_answered:
             return False
-        if (
-            self._endpoint.format not in estimate.COUNTABLE
-            or self._endpoint.operation not in _SPOKEN
-        ):
+        if not estimate.is_possible(self._format, self._endpoint.operation):
             return False
         said = self._answer
         if said.usage is not None:
@@ -258,7 +254,7 @@ class Exchange:
 
     def _reread(self) -> bool:
         """Read every event, not only what looked of interest; return whether one states usage."""
-        again, read = Answer(), providers.open_format(self._endpoint.format).read
+        again, read = Answer(), self._format.reader()
         for event in self._answered.events():
             with ours("read an event of an answer"):
                 read(event, again)
@@ -271,11 +267,11 @@ class Exchange:
         model = self._answer.model or self._model
         given = usage.input_tokens
         if given is None:
-            given = estimate.input_tokens(self._body or b"", model)
+            given = estimate.input_tokens(self._body or b"", self._format, model)
         made = usage.output_tokens
         if self._endpoint.operation != "embeddings":
             events = self._answered.events()
-            counted = estimate.output_tokens(events, self._endpoint.format, model)
+            counted = estimate.output_tokens(events, self._format, model)
             made = max(made or 0, counted)
         return replace(usage, input_tokens=given, output_tokens=made)
 

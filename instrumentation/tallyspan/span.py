@@ -10,7 +10,6 @@ from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
 _BOOKED = {"provider", "estimated"}
-CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
 
 _THEIRS = {
     semconv.OPERATION,
@@ -51,7 +50,7 @@ def open_call_span(model: str) -> Span | None:
     attributes = getattr(span, "attributes", None)
     if not attributes or not span.is_recording():
         return None
-    if attributes.get(semconv.OPERATION) not in CALL_OPERATIONS:
+    if attributes.get(semconv.OPERATION) not in semconv.CALL_OPERATIONS:
         return None
     if model and attributes.get(semconv.REQUEST_MODEL) not in {None, model}:
         return None

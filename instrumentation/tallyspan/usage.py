@@ -1,13 +1,13 @@
-"""What a provider says a call used, in one convention whatever the provider's own is."""
+"""Token counts of a call by its provider, in one convention whatever the provider's own is."""
 
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
 
-# Never changed once made; `frozen` would take four times as long to make one, and a span has one.
+# Never changed after it is created; `frozen` would make creating one slower, and a span has one.
 @dataclass(slots=True, unsafe_hash=True)
 class Usage:
-    """Token counts of one call. None: the provider did not say; 0: it said zero.
+    """Token counts of one call. None: the provider sent no such count; 0: it sent zero.
 
     `input_tokens` is everything billed as prompt, cache reads and writes, audio and images
     included; `output_tokens` everything generated, reasoning and audio included. The others are
@@ -29,8 +29,8 @@ class Usage:
     output_image_tokens: int | None = None
 
     def __bool__(self) -> bool:
-        """Whether the provider stated anything at all."""
-        # The usual case first: this is asked several times a call.
+        """Whether the provider sent any count at all."""
+        # The usual case first: this is called several times a call.
         if self.input_tokens is not None or self.output_tokens is not None:
             return True
         return any(getattr(self, name) is not None for name in TOKEN_FIELDS)

@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tallyspan
 from llm_server import ANSWER, STREAM, serving
-from tallyspan import body, endpoints, exchange, request, span, stream_usage
+from tallyspan import body, exchange, recognise, request, span, stream_usage
+from tallyspan.formats import openai_chat
 from tallyspan.framing import encoding, lines, whole
 from tallyspan.guard import failures
-from tallyspan.providers import openai_chat
 
-MODULES = (endpoints, request, span, openai_chat, encoding, lines, whole, stream_usage)
+MODULES = (recognise, request, span, openai_chat, encoding, lines, whole, stream_usage)
 CORE = ((exchange.Exchange, ("_describe_request", "answered", "_finish", "_write", "_lacks_usage", "scope")),
         (body.Body, ("open", "_read_noted", "_read", "end")))  # fmt: skip
 BODY = {"model": "gpt-5-mini", "messages": []}

@@ -1,6 +1,7 @@
-"""Gemini generateContent (AI Studio and Vertex): counts are cumulative, the last chunk has all.
+"""Gemini `generateContent`, embeddings, AI Studio and Vertex: `usageMetadata` by modality.
 
-`promptTokenCount` includes cached content; prompts of tools and thoughts stand beside, not inside.
+Counts are cumulative, the last chunk has all. `promptTokenCount` includes cached content; prompts
+of tools and thoughts stand beside, not inside.
 """
 
 import re
@@ -8,13 +9,10 @@ from collections.abc import Mapping
 
 from tallyspan.answer import Answer, Json, count, failure, items, mapping, text, total
 from tallyspan.framing import Interest
+from tallyspan.providers import GEMINI
 from tallyspan.usage import Usage
+from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
-INTEREST = Interest(
-    (b'"finishReason"', b'"groundingMetadata"', b'"error"'),
-    b"TokenCount",
-    re.compile(rb'TokenCount"\s*:\s*"?[0-9]'),
-)
 _MODALITY_NAMES = {2: "IMAGE", 4: "AUDIO"}  # some clients send the proto numbers
 
 
@@ -33,13 +31,13 @@ def read(body: Json, answer: Answer) -> None:
 
 
 def read_headers(headers: Mapping[str, str], answer: Answer) -> None:
-    """Take the tier that AI Studio states in a header; the body's own wins."""
+    """Take the tier that AI Studio has in a header; the body's own wins."""
     answer.service_tier = headers.get("x-gemini-service-tier", "")
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Return the counts of a `usageMetadata` object; None if it states none."""
-    found = Usage(
+    """Return the counts of a `usageMetadata` object; None if it has none."""
+    counts = Usage(
         input_tokens=total(
             count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))
         ),
@@ -54,7 +52,7 @@ def read_usage(usage: Json) -> Usage | None:
         input_image_tokens=_modality(usage.get("promptTokensDetails"), "IMAGE"),
         output_image_tokens=_modality(usage.get("candidatesTokensDetails"), "IMAGE"),
     )
-    return found or None
+    return counts or None
 
 
 def _modality(details: object, wanted: str) -> int | None:
@@ -69,3 +67,41 @@ def _modality(details: object, wanted: str) -> int | None:
 
 def _tier(usage: Json) -> str:
     return text(usage.get("serviceTier")) or text(usage.get("trafficType")).lower()
+
+
+FORMAT = Format(
+    name="gemini",
+    provider=GEMINI,
+    paths=(
+        Path(
+            r"/(?:models|tunedModels)/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)",
+            "embeddings",
+            example="/v1beta/models/gemini-embedding-001:embedContent",
+        ),
+        Path(
+            r"/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+)"
+            r":(?:generateContent|(?P<stream>streamGenerateContent))",
+            "generate_content",
+            example="/v1beta/models/gemini-2.5-pro:generateContent",
+        ),
+    ),
+    request=RequestKeys(
+        model="model",
+        stream="stream",
+        user=USER_KEYS,
+        call=frozenset({"contents", "content", "requests"}),
+    ),
+    estimate=Estimate(
+        prompt=("contents",), system=("systemInstruction",), answer=texts_under("candidates")
+    ),
+    usage_option=None,
+    opens_with_usage=False,
+    interest=Interest(
+        (b'"finishReason"', b'"groundingMetadata"', b'"error"'),
+        b"TokenCount",
+        re.compile(rb'TokenCount"\s*:\s*"?[0-9]'),
+    ),
+    reader=lambda: read,
+    read_headers=read_headers,
+    read_request=None,
+)

@@ -1,6 +1,6 @@
 import pytest
 
-from tallyspan.endpoints import recognise
+from tallyspan.recognise import recognise
 
 
 @pytest.mark.parametrize(

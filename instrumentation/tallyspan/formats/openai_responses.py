@@ -1,25 +1,23 @@
-"""OpenAI Responses: usage always comes, in the object itself or in the event that ends the stream.
+"""OpenAI Responses: `usage`, the image tool's as its own call, searches, background answers.
 
-`input_tokens` includes cached and written tokens, `output_tokens` includes reasoning. A background
+Usage always comes, in the object itself or in the event that ends the stream. `input_tokens`
+includes cached and written tokens, `output_tokens` includes reasoning. A background
 request answers `status: queued` with `usage: null`; its usage is in a later answer. What the image
 tool used stands beside the usage, and is the image model's.
 """
 
-from tallyspan.answer import Answer, Json, Part, count, items, mapping, text
-from tallyspan.framing import Interest
-from tallyspan.providers import openai_chat
-from tallyspan.providers.openai_chat import reported_cost
-from tallyspan.usage import Usage
+from collections.abc import Iterator
 
-INTEREST = Interest(
-    (b'response.completed"', b'response.incomplete"', b'response.failed"', b'"error"')
-)
+from tallyspan.answer import Answer, Json, Part, count, items, mapping, text
+from tallyspan.formats import openai_chat
+from tallyspan.formats.openai_chat import reported_cost
+from tallyspan.framing import Interest
+from tallyspan.providers import OPENAI
+from tallyspan.usage import Usage
+from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys
 
 _IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
 """The tool's type, and the model it takes where the request names none (OpenAI's API reference)."""
-
-INTEREST_MEDIA = Interest((b'.completed"', b'.done"', b'"error"'))
-"""Streams of images and sound say their usage in the same shape, in events of their own."""
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -54,8 +52,8 @@ def _read_units(usage: Json, answer: Answer) -> None:
 
 
 def _read_tools(response: Json, answer: Answer) -> None:
-    said = mapping(response.get("tool_usage"))
-    searches = mapping(said.get("web_search")).get("num_requests")
+    tool_usage = mapping(response.get("tool_usage"))
+    searches = mapping(tool_usage.get("web_search")).get("num_requests")
     if searches is None:  # older answers: count what was done; opening a page is not billed
         searches = sum(
             item.get("type") == "web_search_call"
@@ -63,33 +61,61 @@ def _read_tools(response: Json, answer: Answer) -> None:
             for item in items(response.get("output"))
         )
     answer.billed("web_search", searches)
-    drawn = read_usage(mapping(said.get("image_gen")))
+    drawn = read_usage(mapping(tool_usage.get("image_gen")))
     if drawn is not None and (drawn.input_tokens or drawn.output_tokens):
         tools = items(response.get("tools"))
         model = next((text(t.get("model")) for t in tools if t.get("type") == _IMAGE_TOOL), "")
         answer.parts = [Part("image_gen", model or _IMAGE_MODEL, drawn)]
 
 
-def read_speech_request(asked: Json, answer: Answer) -> None:
-    """Take the characters to be spoken: older speech models are billed by them."""
-    answer.billed("characters", len(text(asked.get("input"))))
-
-
 def read_usage(usage: Json) -> Usage | None:
-    """Return the counts of a `usage` object; None if it states none."""
+    """Return the counts of a `usage` object; None if it has none."""
     if "prompt_tokens" in usage:  # Mistral's transcripts
         return openai_chat.read_usage(usage)
-    given = mapping(usage.get("input_tokens_details") or usage.get("input_token_details"))
-    made = mapping(usage.get("output_tokens_details"))
-    found = Usage(
+    input_details = mapping(usage.get("input_tokens_details") or usage.get("input_token_details"))
+    output_details = mapping(usage.get("output_tokens_details"))
+    counts = Usage(
         input_tokens=count(usage.get("input_tokens")),
         output_tokens=count(usage.get("output_tokens")),
-        cache_read_tokens=count(given.get("cached_tokens")),
-        cache_write_tokens=count(given.get("cache_write_tokens")),
-        reasoning_tokens=count(made.get("reasoning_tokens")),
-        input_audio_tokens=count(given.get("audio_tokens")),
-        input_image_tokens=count(given.get("image_tokens")),
-        output_audio_tokens=count(made.get("audio_tokens")),
-        output_image_tokens=count(made.get("image_tokens")),
+        cache_read_tokens=count(input_details.get("cached_tokens")),
+        cache_write_tokens=count(input_details.get("cache_write_tokens")),
+        reasoning_tokens=count(output_details.get("reasoning_tokens")),
+        input_audio_tokens=count(input_details.get("audio_tokens")),
+        input_image_tokens=count(input_details.get("image_tokens")),
+        output_audio_tokens=count(output_details.get("audio_tokens")),
+        output_image_tokens=count(output_details.get("image_tokens")),
     )
-    return found or None
+    return counts or None
+
+
+def generated_texts(event: Json) -> Iterator[str]:
+    """Yield the text that an event of a stream adds."""
+    delta = event.get("delta")
+    if isinstance(delta, str):
+        yield delta
+
+
+FORMAT = Format(
+    name="openai_responses",
+    provider=OPENAI,
+    paths=(
+        Path("/decisions", "chat", "openai"),
+        Path("(?<!/input_tokens)/responses(?:/compact)?", "chat", example="/v1/responses"),
+        Path("/responses/[^/]+", "chat", example="/v1/responses/resp_1", is_retrieval=True),
+    ),
+    request=RequestKeys(
+        model="model",
+        stream="stream",
+        user=USER_KEYS,
+        call=frozenset({"input", "prompt", "instructions"}),
+    ),
+    estimate=Estimate(prompt=("input", "prompt"), system=("instructions",), answer=generated_texts),
+    usage_option=None,
+    opens_with_usage=False,
+    interest=Interest(
+        (b'response.completed"', b'response.incomplete"', b'response.failed"', b'"error"')
+    ),
+    reader=lambda: read,
+    read_headers=None,
+    read_request=None,
+)
