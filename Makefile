@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check fuzz dashboards bench bench-store soak clean
+.PHONY: install demo test check fuzz dashboards formats bench bench-store soak clean
 
 install: $(VENV)/.dev
 
@@ -22,6 +22,9 @@ fuzz: $(VENV)/.dev  ## a minute of inputs nobody has seen, for the decoders and 
 
 dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
 	PYTHONPATH=grafana $(BIN)/python -m tallyspan_grafana
+
+formats: $(VENV)/.dev  ## write anew what is made of formats, providers and recordings: docs, the demo's data
+	$(BIN)/python tests/fixtures/format_files.py
 
 bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumentation runs that one
 	@$(BIN)/python bench $(ARGS)
