@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyspan.usage import Usage
 
-TOKENS_LIMIT = 1 << 53
+MAX_TOKENS = 1 << 53
 """Above this a count is absurd: JSON numbers stop being exact integers."""
 
 Json = dict[str, Any]
@@ -72,7 +72,7 @@ def parsed(text: bytes) -> Any:
 
 def amount(value: object) -> int | float | None:
     """Return a plausible amount, whole or not, else None."""
-    if isinstance(value, float) and 0 <= value < TOKENS_LIMIT:
+    if isinstance(value, float) and 0 <= value < MAX_TOKENS:
         return value
     return count(value)
 
@@ -107,14 +107,14 @@ def count(value: object) -> int | None:
     Gateways write counts as text now and then.
     """
     if type(value) is int:  # the usual case first: this is called a dozen times a call
-        return value if 0 <= value < TOKENS_LIMIT else None
+        return value if 0 <= value < MAX_TOKENS else None
     if value is None:
         return None
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not 0 <= value < TOKENS_LIMIT or value != int(value):
+    if not 0 <= value < MAX_TOKENS or value != int(value):
         return None
     return int(value)
 

@@ -60,7 +60,10 @@ class Path:
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "regex", re.compile(self.pattern + r"/?$"))
+        try:
+            object.__setattr__(self, "regex", re.compile(self.pattern + r"/?$"))
+        except re.error as error:
+            raise FormatError(f"path {self.pattern!r}: {error}") from None
         if not self.example and _LITERAL.fullmatch(self.pattern):
             object.__setattr__(self, "example", self.pattern)
         if not self.regex.search(self.example):

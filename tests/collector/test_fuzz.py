@@ -211,7 +211,7 @@ def test_any_answer_of_a_provider_gives_plausible_counts_or_none(
     if reading.usage is not None:
         for field in semconv.USAGE_ATTRIBUTES:
             tokens = getattr(reading.usage, field)
-            assert tokens is None or 0 <= tokens < 4 * answer.TOKENS_LIMIT
+            assert tokens is None or 0 <= tokens < 4 * answer.MAX_TOKENS
 
 
 @given(st.binary(max_size=200))

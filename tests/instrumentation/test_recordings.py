@@ -7,14 +7,14 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-import recorded
+import recording_files
 from tallyspan import semconv
 from tallyspan.estimate import estimator
 from tallyspan.formats import FORMATS
 from tallyspan.recognise import Endpoint, recognise
 
 GATEWAY = "gateway.internal"
-RECORDINGS = [recorded.load(path) for path in recorded.files()]
+RECORDINGS = [recording_files.load(path) for path in recording_files.files()]
 COUNTS = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
@@ -32,6 +32,7 @@ TEXTS = {
     "request_model": semconv.REQUEST_MODEL,
     "response_id": semconv.RESPONSE_ID,
     "service_tier": semconv.SERVICE_TIER,
+    "user_id": semconv.USER_ID,
     "error_type": semconv.ERROR_TYPE,
 }
 EACH = pytest.mark.parametrize(
@@ -40,7 +41,7 @@ EACH = pytest.mark.parametrize(
 
 
 def played(
-    recording: recorded.Exchange, url: str, spans: InMemorySpanExporter
+    recording: recording_files.Exchange, url: str, spans: InMemorySpanExporter
 ) -> list[dict[str, Any]]:
     """Return the attributes of the spans of the exchange."""
     answer = httpx.Response(
@@ -56,7 +57,9 @@ def played(
     return [dict(span.attributes or {}) for span in spans.get_finished_spans()]
 
 
-def wrong(recording: recorded.Exchange, attributes: dict[str, Any]) -> list[tuple[object, ...]]:
+def wrong(
+    recording: recording_files.Exchange, attributes: dict[str, Any]
+) -> list[tuple[object, ...]]:
     """Return what differs between the span and what the recording expects: name, span, expected."""
     expected = recording.expected
     source = attributes[semconv.USAGE_SOURCE]
@@ -85,14 +88,14 @@ def wrong(recording: recorded.Exchange, attributes: dict[str, Any]) -> list[tupl
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def endpoint(recording: recorded.Exchange, host: str | None = None) -> Endpoint | None:
+def endpoint(recording: recording_files.Exchange, host: str | None = None) -> Endpoint | None:
     url = urlsplit(recording.url)
     return recognise(recording.method, host or url.hostname or "", url.port, url.path)
 
 
 @EACH
 def test_a_recording_becomes_the_call_that_it_is(
-    recording: recorded.Exchange, spans: InMemorySpanExporter
+    recording: recording_files.Exchange, spans: InMemorySpanExporter
 ) -> None:
     at = endpoint(recording)
     assert at is not None
@@ -106,7 +109,7 @@ def test_a_recording_becomes_the_call_that_it_is(
 
 @EACH
 def test_a_recording_is_the_same_call_behind_an_unknown_host(
-    recording: recorded.Exchange, spans: InMemorySpanExporter
+    recording: recording_files.Exchange, spans: InMemorySpanExporter
 ) -> None:
     own, expected = FORMATS[recording.format], recording.expected
     url = urlsplit(recording.url)._replace(netloc=GATEWAY)

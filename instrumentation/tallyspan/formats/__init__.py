@@ -1,6 +1,5 @@
 """The wire formats: a file each, with one value `FORMAT`, discovered by being there."""
 
-import re
 from collections.abc import Iterable
 from importlib import import_module
 from itertools import permutations
@@ -18,7 +17,7 @@ def discover(folders: Iterable[str], package: str) -> dict[str, Format]:
         where = f"{package}.{module.name}"
         try:
             wire_format = getattr(import_module(where), "FORMAT", None)
-        except (TypeError, ValueError, re.error, FormatError) as error:
+        except (TypeError, FormatError) as error:
             raise FormatError(f"{where}: {error}") from error
         if not isinstance(wire_format, Format):
             raise FormatError(f"{where}: has no FORMAT: write FORMAT = Format(...)")
