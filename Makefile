@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check fuzz dashboards schema bench bench-store soak clean
+.PHONY: install demo test check fuzz dashboards schema formats bench bench-store soak clean
 
 install: $(VENV)/.dev
 
@@ -25,6 +25,9 @@ dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
 
 schema: $(VENV)/.dev  ## write the first migration, grants and tables of the docs anew from schema.py
 	$(BIN)/python -m tallyspan_clickhouse.generate
+
+formats: $(VENV)/.dev  ## write anew what is made of formats, providers and recordings: docs, the demo's data
+	$(BIN)/python tests/fixtures/format_files.py
 
 bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumentation runs that one
 	@$(BIN)/python bench $(ARGS)

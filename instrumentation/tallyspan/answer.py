@@ -1,4 +1,4 @@
-"""What a provider's answer has said so far."""
+"""What a provider's answer says, gathered while it passes."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyspan.usage import Usage
 
-TOKENS_LIMIT = 1 << 53
+MAX_TOKENS = 1 << 53
 """Above this a count is absurd: JSON numbers stop being exact integers."""
 
 Json = dict[str, Any]
@@ -26,11 +26,11 @@ class Part:
 
 @dataclass(slots=True)
 class Answer:
-    """Filled by a reader, event by event; an empty string or None: not said yet.
+    """Filled by a reader, event by event; an empty string or None: not in any event so far.
 
     `units` are what is billed beside tokens: web_search, search_units, characters, seconds, images
     and pages.
-    `is_background`: the provider works on after its answer, and says the usage when asked later.
+    `is_background`: the provider works on after its answer; a later request gets the usage.
     """
 
     model: str = ""
@@ -45,7 +45,7 @@ class Answer:
     is_background: bool = False
 
     def identify(self, body: Json, *, model: str = "model", response_id: str = "id") -> None:
-        """Take model and id where they are first said; Azure's first chunk has them empty."""
+        """Take model and id from the first event with them; Azure's first chunk has them empty."""
         self.model = self.model or text(body.get(model))
         self.response_id = self.response_id or text(body.get(response_id))
 
@@ -55,14 +55,14 @@ class Answer:
             self.finish_reasons.append(reason)
 
     def billed(self, unit: str, value: object) -> None:
-        """Note an amount billed beside tokens; said again (a stream), the larger one counts."""
-        said = amount(value)
-        if said:
-            self.units[unit] = max(said, self.units.get(unit, 0))
+        """Note an amount billed beside tokens; if events repeat it, the largest counts."""
+        billed = amount(value)
+        if billed:
+            self.units[unit] = max(billed, self.units.get(unit, 0))
 
 
 def parsed(text: bytes) -> Any:
-    """Return what the JSON text says. Raises ValueError."""
+    """Return the value of the JSON text. Raises ValueError."""
     try:
         # A third less than json.loads: it finds out the encoding first, which is always UTF-8.
         return _decoder.raw_decode(str(text, "utf-8"))[0]
@@ -72,7 +72,7 @@ def parsed(text: bytes) -> Any:
 
 def amount(value: object) -> int | float | None:
     """Return a plausible amount, whole or not, else None."""
-    if isinstance(value, float) and 0 <= value < TOKENS_LIMIT:
+    if isinstance(value, float) and 0 <= value < MAX_TOKENS:
         return value
     return count(value)
 
@@ -88,12 +88,12 @@ def mapping(value: object) -> Json:
 
 
 def failure(body: Json, *keys: str) -> str:
-    """Return what kind of error the body states, by the first of the keys; empty: none."""
-    said = body.get("error")
-    if not said:
+    """Return what kind of error the body has, by the first of the keys; empty: none."""
+    error = body.get("error")
+    if not error:
         return ""
-    named = (mapping(said).get(key) for key in keys)
-    return next((str(name) for name in named if name), "error")
+    names = (mapping(error).get(key) for key in keys)
+    return next((str(name) for name in names if name), "error")
 
 
 def items(value: object) -> list[Json]:
@@ -106,20 +106,20 @@ def count(value: object) -> int | None:
 
     Gateways write counts as text now and then.
     """
-    if type(value) is int:  # the usual case first: this is asked a dozen times a call
-        return value if 0 <= value < TOKENS_LIMIT else None
+    if type(value) is int:  # the usual case first: this is called a dozen times a call
+        return value if 0 <= value < MAX_TOKENS else None
     if value is None:
         return None
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not 0 <= value < TOKENS_LIMIT or value != int(value):
+    if not 0 <= value < MAX_TOKENS or value != int(value):
         return None
     return int(value)
 
 
 def total(*parts: int | None) -> int | None:
-    """Return the sum of what was said; None if nothing was."""
-    said = [part for part in parts if part is not None]
-    return sum(said) if said else None
+    """Return the sum of the parts that are there; None if none is."""
+    present = [part for part in parts if part is not None]
+    return sum(present) if present else None

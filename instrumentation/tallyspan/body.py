@@ -15,7 +15,7 @@ from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import json_lines, server_sent_events
 from tallyspan.framing.whole import Unread, Whole, thinned
 from tallyspan.guard import note
-from tallyspan.providers import Format
+from tallyspan.wire_format import Format
 
 # Content types of streams; everything else is one JSON text, or no text.
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
@@ -39,8 +39,8 @@ class Body:
     """
 
     __slots__ = (
-        "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_room_bytes", "_unread",
-        "answer", "first_chunk_at", "is_stream",
+        "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_read_event", "_room_bytes",
+        "_unread", "answer", "first_chunk_at", "is_stream",
     )  # fmt: skip
 
     def __init__(self, read_as: Format) -> None:
@@ -48,6 +48,7 @@ class Body:
         self.is_stream = False
         self.first_chunk_at: float | None = None
         self._format = read_as
+        self._read_event = read_as.reader()
         self._framing: Framing = Whole(read_as.interest)
         self._decode: Decoder | None = None
         self._unread: list[bytes] = []
@@ -131,6 +132,6 @@ class Body:
         try:
             body = parsed(thinned(text))
             for part in items(body) if isinstance(body, list) else [body]:
-                self._format.read(part, self.answer)
+                self._read_event(part, self.answer)
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read an event of an answer", error)

@@ -5,17 +5,17 @@ It takes as long as the texts are, so it is for the estimator's thread.
 
 from dataclasses import replace
 
-from tallyspan import estimate, providers, span
+from tallyspan import estimate
 from tallyspan.answer import Answer
 from tallyspan.body import Body
-from tallyspan.endpoints import Endpoint
 from tallyspan.guard import ours
+from tallyspan.recognise import Endpoint
 from tallyspan.usage import Usage
 
 
 def is_countable(endpoint: Endpoint) -> bool:
     """Whether the provider bills the tokens of the texts in request and answer."""
-    return endpoint.format in estimate.COUNTABLE and endpoint.operation in span.CALL_OPERATIONS
+    return estimate.is_possible(endpoint.format, endpoint.operation)
 
 
 def fill_usage(endpoint: Endpoint, body: Body, request_body: bytes, model: str) -> bool:
@@ -34,7 +34,7 @@ def fill_usage(endpoint: Endpoint, body: Body, request_body: bytes, model: str) 
 
 def _read_again(endpoint: Endpoint, body: Body) -> Answer:
     """Return what all events of the body have, not only those of interest."""
-    answer, read = Answer(), providers.open_format(endpoint.format).read
+    answer, read = Answer(), endpoint.format.reader()
     for event in body.events():
         with ours("read an event of an answer"):
             read(event, answer)
@@ -45,7 +45,7 @@ def _estimated(endpoint: Endpoint, body: Body, request_body: bytes, model: str) 
     usage = body.answer.usage or Usage()
     input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
     if input_tokens is None:
-        input_tokens = estimate.input_tokens(request_body, model)
+        input_tokens = estimate.input_tokens(request_body, endpoint.format, model)
     if endpoint.operation != "embeddings":
         counted = estimate.output_tokens(body.events(), endpoint.format, model)
         # A stream that opens with its usage and was cut has a count that is too low.

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from tallyspan import semconv, span
 from tallyspan.answer import Answer
-from tallyspan.endpoints import Endpoint
+from tallyspan.recognise import Endpoint
 from tallyspan.span import Attributes, OpenSpan
 
 _REFUSED = 400

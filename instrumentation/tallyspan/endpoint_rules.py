@@ -7,7 +7,7 @@
         provider: openai                # optional
         format: openai_chat             # optional: else the path decides
 
-A file that cannot be used is said once, clearly, and the built-in rules go on alone.
+A file that cannot be used gets one clear warning, and the built-in rules go on alone.
 """
 
 import json
@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tallyspan.endpoints import OwnRule
-from tallyspan.providers import FORMATS
+from tallyspan.formats import FORMATS
+from tallyspan.recognise import OwnRule
 
 KEYS = tuple(field.name for field in fields(OwnRule))
 OPERATIONS = ("chat", "generate_content", "text_completion", "embeddings", "rerank", "moderation")
@@ -41,21 +41,21 @@ def load_or_warn(path: Path) -> list[OwnRule]:
 
 def load(path: Path) -> list[OwnRule]:
     """Return the file's rules. Raises `RulesError`."""
-    said = _read(path)
-    listed = said.get("endpoints") if isinstance(said, dict) else None
-    if not isinstance(listed, list) or len(said) != 1:
+    content = _read(path)
+    rules = content.get("endpoints") if isinstance(content, dict) else None
+    if not isinstance(rules, list) or len(content) != 1:
         raise RulesError(f"{path}: must have one key, 'endpoints', with a list of rules")
-    return [_rule(entry, f"{path}: endpoints[{number}]") for number, entry in enumerate(listed)]
+    return [_rule(entry, f"{path}: endpoints[{number}]") for number, entry in enumerate(rules)]
 
 
 def _read(path: Path) -> Any:
     try:
-        written = path.read_text(encoding="utf-8")
+        source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RulesError(f"{path}: cannot be read: {error}") from None
     if path.suffix == ".json":
         try:
-            return json.loads(written)
+            return json.loads(source)
         except ValueError as error:
             raise RulesError(f"{path}: not JSON: {error}") from None
     try:
@@ -65,7 +65,7 @@ def _read(path: Path) -> Any:
             f"{path}: reading YAML needs `pip install pyyaml`; or write it as .json"
         ) from None
     try:
-        return yaml.safe_load(written)
+        return yaml.safe_load(source)
     except yaml.YAMLError as error:
         raise RulesError(f"{path}: not YAML: {error}") from None
 
@@ -78,7 +78,7 @@ def _rule(entry: Any, where: str) -> OwnRule:
             near = get_close_matches(str(key), KEYS, n=1)
             raise RulesError(
                 f"{where}: unknown key {key!r}; "
-                + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}")
+                + (f"did you mean {near[0]!r}?" if near else f"keys are: {', '.join(KEYS)}")
             )
         if not isinstance(value, int if key == "port" else str) or not value:
             kind = "a port number" if key == "port" else "text"
@@ -91,6 +91,6 @@ def _rule(entry: Any, where: str) -> OwnRule:
     return OwnRule(**entry)
 
 
-def _one_of(entry: dict[str, Any], key: str, known: tuple[str, ...], where: str) -> None:
-    if key in entry and entry[key] not in known:
-        raise RulesError(f"{where}: {key}: must be one of {', '.join(known)}; got {entry[key]!r}")
+def _one_of(entry: dict[str, Any], key: str, names: tuple[str, ...], where: str) -> None:
+    if key in entry and entry[key] not in names:
+        raise RulesError(f"{where}: {key}: must be one of {', '.join(names)}; got {entry[key]!r}")

@@ -1,8 +1,8 @@
 """Token counts where the provider sent none: a stream without usage, or one that was cut.
 
 The texts of the request and of the answer so far are counted by tokenizer, in a thread of our own:
-the caller never waits for it. What comes out is marked as an estimate. Pictures, sound and files
-are not counted.
+the caller never waits for it. The result is marked as an estimate. Pictures, sound and files are
+not counted.
 """
 
 import atexit
@@ -15,104 +15,50 @@ from collections.abc import Callable, Iterable, Iterator
 from tallyspan import tokenizer
 from tallyspan.answer import Json, mapping
 from tallyspan.guard import failures, ours
+from tallyspan.semconv import CALL_OPERATIONS
+from tallyspan.wire_format import Estimate, Format
 
 TOKENS_A_MESSAGE = 4
 """Role and separators of a chat message; OpenAI's models of 2023 to 2026, by recordings."""
 TOKENS_A_REQUEST = 3
 """What primes the answer."""
-WAITING_LIMIT = 1000
+MAX_WAITING = 1000
 """Estimates that may wait; above it a call is written as unknown, and counted."""
 FLUSH_SECONDS = 5.0
 
-COUNTABLE = {
-    "openai_chat",
-    "openai_responses",
-    "anthropic_messages",
-    "anthropic_complete",
-    "gemini",
-    "cohere",
-    "lm_studio",
-    "ollama",
-    "tgi",
-}
-"""Formats whose requests and answers are billed by the tokens of their text."""
-
-_ASKED = ("messages", "input", "inputs", "contents", "prompt")
 _NOT_TEXT = {"data", "url", "image_url", "input_audio", "file_data", "file", "inlineData", "source"}
-_SPOKEN = {
-    "openai_chat": ("choices",),
-    "anthropic_messages": ("delta", "content_block"),
-    "anthropic_complete": ("completion",),
-    "gemini": ("candidates",),
-    "cohere": ("delta", "text", "message"),
-    "lm_studio": ("content",),
-    "ollama": ("message", "response"),
-    "tgi": ("token",),
-}
-"""Where an answer, or one event of a stream, has what the model said, by format."""
-_SAID_KEYS = {
-    "content",
-    "text",
-    "reasoning",
-    "reasoning_content",
-    "refusal",
-    "name",
-    "arguments",
-    "partial_json",
-    "thinking",
-    "completion",
-    "response",
-}
 
 
-def input_tokens(body: bytes, model: str) -> int | None:
+def is_possible(wire_format: Format, operation: str) -> bool:
+    """Whether such a call is billed by the tokens of its text, and we know where its texts are."""
+    return isinstance(wire_format.estimate, Estimate) and operation in CALL_OPERATIONS
+
+
+def input_tokens(body: bytes, wire_format: Format, model: str) -> int | None:
     """Return the prompt tokens of a JSON request; None if it cannot be read."""
+    keys = wire_format.estimate
     try:
-        said = mapping(json.loads(body))
+        content = mapping(json.loads(body))
     except ValueError:
         return None
-    if not said:
+    if not content or not isinstance(keys, Estimate):
         return None
-    messages = next((said[key] for key in _ASKED if key in said), None)
+    messages = next((content[key] for key in keys.prompt if key in content), None)
     count = len(messages) if isinstance(messages, list) else 1
     parts = list(_strings(messages))
-    parts += [
-        text
-        for key in ("system", "system_prompt", "instructions", "systemInstruction")
-        for text in _strings(said.get(key))
-    ]
-    if said.get("tools"):
-        parts.append(json.dumps(said["tools"], ensure_ascii=False))
+    parts += [text for key in keys.system for text in _strings(content.get(key))]
+    if content.get(keys.tools):
+        parts.append(json.dumps(content[keys.tools], ensure_ascii=False))
     counted = sum(tokenizer.count(part, model) for part in parts)
     return counted + count * TOKENS_A_MESSAGE + TOKENS_A_REQUEST
 
 
-def output_tokens(events: Iterable[Json], wire_format: str, model: str) -> int:
-    """Return the tokens of what the model said in the events of a stream."""
-    said = "".join(text for event in events for text in _spoken(event, wire_format))
-    return tokenizer.count(said, model)
-
-
-def _spoken(event: Json, wire_format: str) -> Iterator[str]:
-    if wire_format == "openai_responses":
-        delta = event.get("delta")
-        if isinstance(delta, str):
-            yield delta
-        return
-    for root in _SPOKEN.get(wire_format, ()):
-        yield from _values(event.get(root), root)
-
-
-def _values(value: object, key: str) -> Iterator[str]:
-    if isinstance(value, str):
-        if key in _SAID_KEYS:
-            yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _values(item, key)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _values(item, name)
+def output_tokens(events: Iterable[Json], wire_format: Format, model: str) -> int:
+    """Return the tokens that the model generated in the events of a stream."""
+    if not isinstance(wire_format.estimate, Estimate):
+        return 0
+    texts = wire_format.estimate.answer
+    return tokenizer.count("".join(text for event in events for text in texts(event)), model)
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -143,7 +89,7 @@ class Estimator:
 
     def submit(self, job: Callable[[], None]) -> bool:
         """Take a job for later; False if too many wait, or nobody is there to do it."""
-        if self._jobs.qsize() >= WAITING_LIMIT:
+        if self._jobs.qsize() >= MAX_WAITING:
             failures["estimate tokens: too many wait"] += 1
             return False
         if self._thread is None and self._starting.acquire(blocking=False):

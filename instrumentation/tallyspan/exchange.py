@@ -14,15 +14,16 @@ from typing import Self
 
 from opentelemetry import context, trace
 
-from tallyspan import counting, ending, estimate, providers, request, semconv, span
+from tallyspan import counting, ending, estimate, request, semconv, span
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
 from tallyspan.body import Body
 from tallyspan.ending import Counting, Facts, Write
-from tallyspan.endpoints import Endpoint, recognise
 from tallyspan.guard import note, ours
+from tallyspan.recognise import Endpoint, recognise
 from tallyspan.sampling import CallTracer
-from tallyspan.stream_usage import HiddenUsage, asking, is_wanted
+from tallyspan.stream_usage import HiddenUsage, is_wanted, request_with_usage
+from tallyspan.wire_format import Read
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 _IN_CALL = context.create_key("tallyspan-in-call")
@@ -44,7 +45,7 @@ def begin(
     endpoint = recognise(method, host, port, path)
     if endpoint is None:
         return None
-    params = request.read(body) if body else request.Request()
+    params = request.read(body, endpoint.format.request) if body else request.Request()
     if not endpoint.is_certain and body is not None and not params.looks_like_a_call:
         return None
     server = host, port or DEFAULT_PORTS.get(scheme)
@@ -73,10 +74,10 @@ class Exchange:
         self._request_body = request_body
         self.body_to_send: bytes | None = None
         if request_body and params.is_stream and is_wanted():
-            self.body_to_send = asking(endpoint, request_body)
+            self.body_to_send = request_with_usage(endpoint, request_body)
         self._start_ns = time.time_ns()
         self._started = time.perf_counter()
-        self._format = providers.open_format(endpoint.format)
+        self._format = endpoint.format
         self._body = Body(self._format)
         self._hidden: HiddenUsage | None = None
         self._status = 0
@@ -133,8 +134,10 @@ class Exchange:
                 self._format.read_headers(headers, self._body.answer)
             coding = headers.get("content-encoding", "")
             self._body.open(headers.get("content-type", ""), coding)
-            if self._body.is_stream and self.body_to_send is not None and not coding:
-                self._hidden = HiddenUsage()
+            option = self._format.usage_option
+            is_plain_stream = self._body.is_stream and not coding
+            if is_plain_stream and self.body_to_send is not None and option is not None:
+                self._hidden = HiddenUsage(option)
 
     def unpack(self, coding: str) -> None:
         """Take a content coding of the bytes to come that was not in the headers of before."""
@@ -183,7 +186,7 @@ class Exchange:
                 self._read_request(self._format.read_request)
             self._conclude(error_type, time.time_ns(), "pending")
 
-    def _read_request(self, read: providers.ReadRequest) -> None:
+    def _read_request(self, read: Read) -> None:
         """Put what is billed by the request into the answer."""
         with ours("read a request"):
             if self._request_body and ending.is_accepted(self._status):

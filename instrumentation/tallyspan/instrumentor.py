@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from tallyspan import __version__, endpoint_rules, endpoints, transport
+from tallyspan import __version__, endpoint_rules, recognise, transport
 from tallyspan.sampling import CallTracer
 
 SCOPE = "tallyspan"
@@ -27,7 +27,7 @@ class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
 
     def _instrument(self, *, tracer_provider: trace.TracerProvider | None = None, **_: Any) -> None:
         rules = os.environ.get("TALLYSPAN_ENDPOINTS_FILE", "")
-        endpoints.use(endpoint_rules.load_or_warn(Path(rules)) if rules else ())
+        recognise.use(endpoint_rules.load_or_warn(Path(rules)) if rules else ())
         provider = tracer_provider or pipeline()
         is_always_on = os.environ.get("TALLYSPAN_ALWAYS_ON", "1").lower() not in {
             "0",
@@ -38,7 +38,7 @@ class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
 
     def _uninstrument(self, **_: Any) -> None:
         transport.uninstrument()
-        endpoints.use(())
+        recognise.use(())
 
 
 def pipeline() -> trace.TracerProvider:

@@ -23,6 +23,9 @@ SERVER_PORT = "server.port"
 ERROR_TYPE = "error.type"
 HTTP_STATUS = "http.response.status_code"
 
+CALL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
+"""Operations that are calls of a model billed by the tokens of their text."""
+
 DEPARTMENT = "tallyspan.department"
 ENDPOINT_ID = "tallyspan.endpoint.id"
 USAGE_SOURCE = "tallyspan.usage.source"

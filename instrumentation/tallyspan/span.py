@@ -11,9 +11,6 @@ from tallyspan.answer import Answer, Part
 from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
-# Operations billed by the tokens of their text.
-CALL_OPERATIONS = {"chat", "generate_content", "text_completion", "embeddings"}
-
 _SOURCES_WITH_USAGE = {"provider", "estimated"}
 
 # If another instrumentation's span has these, they stay: it knows them better than we do.
@@ -84,7 +81,7 @@ def open_call_span(model: str) -> Span | None:
     attributes = getattr(span, "attributes", None)
     if not attributes or not span.is_recording():
         return None
-    if attributes.get(semconv.OPERATION) not in CALL_OPERATIONS:
+    if attributes.get(semconv.OPERATION) not in semconv.CALL_OPERATIONS:
         return None
     if model and attributes.get(semconv.REQUEST_MODEL) not in {None, model}:
         return None

@@ -1,8 +1,8 @@
-"""TALLYSPAN_INCLUDE_STREAM_USAGE=1: ask for the usage of streams, and hide the event that says it.
+"""TALLYSPAN_INCLUDE_STREAM_USAGE=1: request the usage of streams, and hide the event that has it.
 
-Chat Completions state a stream's usage only if `stream_options.include_usage` is set; it comes in
-an event of its own with `choices: []`. Source: OpenAI's API reference. Off by default, for it is
-the one thing of ours that changes what an application sends.
+Some formats have a stream's usage only if the request wants it (`UsageOption`); it comes in an
+event of its own. Off by default, for it is the one thing of ours that changes what an application
+sends.
 """
 
 import json
@@ -10,15 +10,14 @@ import os
 import re
 
 from tallyspan.answer import mapping
-from tallyspan.endpoints import Endpoint
+from tallyspan.formats import PROVIDERS
 from tallyspan.framing.lines import MAX_EVENT_BYTES
 from tallyspan.guard import note
+from tallyspan.recognise import Endpoint
+from tallyspan.wire_format import UsageOption
 
 VARIABLE = "TALLYSPAN_INCLUDE_STREAM_USAGE"
-_WANT_TO_BE_ASKED = {"openai", "azure.ai.openai", "fireworks"}
-"""Providers that state the usage of a stream only when asked, and servers that speak like them."""
 _END_OF_EVENT = re.compile(rb"\r?\n\r?\n")
-_HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
 def is_wanted() -> bool:
@@ -26,22 +25,25 @@ def is_wanted() -> bool:
     return os.environ.get(VARIABLE, "").lower() in {"1", "true", "yes"}
 
 
-def asking(endpoint: Endpoint, body: bytes) -> bytes | None:
-    """Return the request that asks for usage too; None: it does already, or is no such stream.
+def request_with_usage(endpoint: Endpoint, body: bytes) -> bytes | None:
+    """Return the request that wants usage too; None: it does already, or is no such stream.
 
-    An application that says `include_usage: false` itself is left alone.
+    An application that sets the option itself, to true or false, is left alone.
     """
-    if endpoint.format != "openai_chat" or endpoint.provider not in _WANT_TO_BE_ASKED:
+    usage_option = endpoint.format.usage_option
+    provider = PROVIDERS.get(endpoint.provider)
+    if usage_option is None or provider is None or not provider.has_silent_streams:
         return None
     try:
-        said = mapping(json.loads(body))
+        content = mapping(json.loads(body))
     except ValueError:
         return None
-    options = mapping(said.get("stream_options"))
-    if said.get("stream") is not True or "include_usage" in options:
+    group, key = usage_option.option
+    options = mapping(content.get(group))
+    if content.get(endpoint.format.request.stream) is not True or key in options:
         return None
-    said["stream_options"] = options | {"include_usage": True}
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    content[group] = options | {key: True}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class HiddenUsage:
@@ -50,7 +52,9 @@ class HiddenUsage:
     A part of an event is held back until its end has come, at most `MAX_EVENT_BYTES`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, usage_option: UsageOption) -> None:
+        self._option = usage_option
+        self._has_usage = re.compile(rf'"{re.escape(usage_option.usage)}"\s*:\s*\{{'.encode())
         self._held = b""
         self._is_over = False
 
@@ -77,17 +81,16 @@ class HiddenUsage:
         for boundary in _END_OF_EVENT.finditer(held):
             event = held[start : boundary.end()]
             start = boundary.end()
-            if not _is_usage_alone(event):
+            if not self._is_usage_alone(event):
                 passed.append(event)
         self._held = held[start:]
         if len(self._held) > MAX_EVENT_BYTES:
             passed.append(self.end())
         return b"".join(passed)
 
-
-def _is_usage_alone(event: bytes) -> bool:
-    if _HAS_USAGE.search(event) is None:
-        return False
-    data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
-    said = mapping(json.loads(data))
-    return said.get("choices") == [] and bool(said.get("usage"))
+    def _is_usage_alone(self, event: bytes) -> bool:
+        if self._has_usage.search(event) is None:
+            return False
+        lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+        content = mapping(json.loads(b"\n".join(lines)))
+        return content.get(self._option.empty) == [] and bool(content.get(self._option.usage))

@@ -1,7 +1,7 @@
 """Token counts of text by tiktoken, from vocabularies that come with this package.
 
 Exact for OpenAI's models. For others `o200k_base` stands in: their own tokenizers differ from it by
-up to 35 % on English prose and code (`ERROR_BOUND`), more on scripts they treat otherwise.
+up to 35 % on English prose and code, more on scripts they treat otherwise.
 """
 
 import hashlib
@@ -16,14 +16,11 @@ from pathlib import Path
 import tiktoken
 from tiktoken.model import encoding_name_for_model
 
-ERROR_BOUND = 0.35
-"""Relative error of a count for models that are not OpenAI's."""
-
 STAND_IN = "o200k_base"
 SHIPPED = ("o200k_base", "cl100k_base")
 _URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 _loading = threading.Lock()
-# A child of a fork in the middle of it would have locks, tiktoken's too, that nobody ever opens.
+# A child of a fork in the middle of it would have locks, tiktoken's too, that nobody releases.
 os.register_at_fork(
     before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release
 )

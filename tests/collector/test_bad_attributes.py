@@ -13,7 +13,7 @@ from otlp_spans import START_NS, request
 from otlp_spans import span as protobuf_span
 from running import running_collector
 from tallyspan import semconv
-from tallyspan.answer import TOKENS_LIMIT
+from tallyspan.answer import MAX_TOKENS
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.dialects.coding_agents import CLAUDE_CODE, CODEX, GEMINI
@@ -36,7 +36,7 @@ EVERY = (*DIALECTS, CLAUDE_CODE, CODEX, GEMINI)
 BOOK = PriceBook()
 NOT_COUNTS: list[Any] = [
     -1, -(2**62), 1.5, -3.0, 1e30, float("inf"), float("-inf"), float("nan"), True, False,
-    "-3", "1.5", "1e3", "many", "12 tokens", "9" * 30, [1], {"a": 1}, TOKENS_LIMIT,
+    "-3", "1.5", "1e3", "many", "12 tokens", "9" * 30, [1], {"a": 1}, MAX_TOKENS,
 ]  # fmt: skip
 """Values no count can have; empty texts and `none` are no statement at all, not a wrong one."""
 ODD: list[Any] = [

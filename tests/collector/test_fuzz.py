@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import otlp_logs
 from otlp_spans import CHAT, request, span
 from tallyspan import answer, semconv
-from tallyspan.providers import FORMATS, open_format
+from tallyspan.formats import FORMATS
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError
@@ -201,18 +201,18 @@ def test_sound_json_with_something_else_at_a_place(path: tuple[Any, ...], other:
 def test_any_answer_of_a_provider_gives_plausible_counts_or_none(
     name: str, bodies: list[Any]
 ) -> None:
-    wire, made = open_format(name), answer.Answer()
+    read, reading = FORMATS[name].reader(), answer.Answer()
     for body in bodies:
         if not isinstance(body, dict):
             continue
         try:
-            wire.read(body, made)
+            read(body, reading)
         except (ValueError, TypeError, AttributeError, KeyError):
             continue  # guarded and counted where it is called
-    if made.usage is not None:
+    if reading.usage is not None:
         for field in semconv.USAGE_ATTRIBUTES:
-            tokens = getattr(made.usage, field)
-            assert tokens is None or 0 <= tokens < 4 * answer.TOKENS_LIMIT
+            tokens = getattr(reading.usage, field)
+            assert tokens is None or 0 <= tokens < 4 * answer.MAX_TOKENS
 
 
 @given(st.binary(max_size=200))

@@ -9,13 +9,14 @@ from opentelemetry.trace import SpanContext
 from tallyspan import semconv
 from tallyspan.answer import Answer, Part
 from tallyspan.ending import Ending, Facts, Write, decide, has_background_usage
-from tallyspan.endpoints import Endpoint
+from tallyspan.formats import openai_responses
+from tallyspan.recognise import Endpoint
 from tallyspan.span import OpenSpan
 from tallyspan.usage import Usage
 
 IDS = SpanContext(trace_id=0xA, span_id=0xB, is_remote=False)
 CALL_ID = f"{'a':0>32}-{'b':0>16}"
-ENDPOINT = Endpoint("openai_responses", "openai", "chat", "api.openai.com")
+ENDPOINT = Endpoint(openai_responses.FORMAT, "openai", "chat", "api.openai.com")
 UNKNOWN_HOST = replace(ENDPOINT, is_certain=False)
 RETRIEVAL = replace(ENDPOINT, is_retrieval=True)
 REQUEST: dict[str, Any] = {

@@ -8,10 +8,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tallyspan import estimate, semconv, tokenizer
 from tallyspan.estimate import Estimator
 from tallyspan.exchange import begin
+from tallyspan.formats import FORMATS
 from tallyspan.guard import failures
 from tallyspan.sampling import CallTracer
 from tallyspan_collector.demo.recordings import Recording, load
 
+CHAT = FORMATS["openai_chat"]
 PLAIN = [
     each
     for each in load()
@@ -28,7 +30,7 @@ PLAIN = [
 def test_an_estimate_of_plain_chat_is_within_a_few_tokens_of_the_bill(recording: Recording) -> None:
     model = recording.expected["model"]
     body = json.dumps(recording.request_body).encode()
-    estimated = estimate.input_tokens(body, model)
+    estimated = estimate.input_tokens(body, CHAT, model)
 
     assert estimated is not None
     assert abs(estimated - recording.expected["input_tokens"]) <= max(
@@ -41,9 +43,7 @@ def test_streamed_text_is_counted_exactly() -> None:
     events = [{"choices": [{"delta": {"content": word}}]} for word in text.split(" ")]
     joined = text.replace(" ", "")
 
-    assert estimate.output_tokens(events, "openai_chat", "gpt-5") == tokenizer.count(
-        joined, "gpt-5"
-    )
+    assert estimate.output_tokens(events, CHAT, "gpt-5") == tokenizer.count(joined, "gpt-5")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_streamed_text_is_counted_exactly() -> None:
 def test_each_format_says_its_text_in_its_own_place(
     wire_format: str, event: dict[str, object]
 ) -> None:
-    assert estimate.output_tokens([event], wire_format, "gpt-5") == 1
+    assert estimate.output_tokens([event], FORMATS[wire_format], "gpt-5") == 1
 
 
 @pytest.mark.parametrize("model", ["gpt-4", "gpt-5-mini", "claude-sonnet-4-5", "", "openai/gpt-4o"])
@@ -79,12 +79,12 @@ def test_pictures_are_no_text() -> None:
     ]
     body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
 
-    assert (estimate.input_tokens(body, "gpt-5") or 0) < 20
+    assert (estimate.input_tokens(body, CHAT, "gpt-5") or 0) < 20
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"not json", b'"text"', b"\xff"])
 def test_an_unreadable_request_has_no_estimate(body: bytes) -> None:
-    assert estimate.input_tokens(body, "gpt-5") is None
+    assert estimate.input_tokens(body, CHAT, "gpt-5") is None
 
 
 def test_jobs_run_in_a_thread_of_their_own_and_flush_waits_for_them() -> None:

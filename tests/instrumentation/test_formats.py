@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyspan import providers
 from tallyspan.answer import Answer
+from tallyspan.formats import FORMATS
 from tallyspan.framing import Interest
 from tallyspan.framing.aws_eventstream import AwsEventStream
 
@@ -21,11 +21,12 @@ def frame(payload: bytes, headers: bytes = b"\x0b:event-type\x07\x00\x04test") -
 
 
 def read(wire_format: str, *bodies: Any, headers: dict[str, str] | None = None) -> Answer:
-    opened, answer = providers.open_format(wire_format), Answer()
-    if opened.read_headers is not None:
-        opened.read_headers(headers or {}, answer)
+    description, answer = FORMATS[wire_format], Answer()
+    if description.read_headers is not None:
+        description.read_headers(headers or {}, answer)
+    read_event = description.reader()
     for body in bodies:
-        opened.read(body, answer)
+        read_event(body, answer)
     return answer
 
 
@@ -169,7 +170,7 @@ def test_of_a_stream_of_invoke_only_what_can_hold_counts_is_parsed() -> None:
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 3}}}
     text = {"type": "content_block_delta", "delta": {"text": "hi"}}
     bodies = (start, text, {"generation": "x", "generation_token_count": 2}, text)
-    framing = AwsEventStream(providers.open_format("bedrock_invoke").interest)
+    framing = AwsEventStream(FORMATS["bedrock_invoke"].interest)
     found = framing.feed(b"".join(frame(json.dumps(chunk(body)).encode()) for body in bodies))
 
     assert [json.loads(text) for text in found] == [chunk(start), chunk(bodies[2])]

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tallyspan import endpoints, semconv
-from tallyspan.endpoints import OwnRule
+from tallyspan import recognise, semconv
 from tallyspan.estimate import estimator
+from tallyspan.formats import FORMATS
+from tallyspan.recognise import OwnRule
 from tallyspan.stream_usage import HiddenUsage
 
 CHUNK = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5-mini"}
@@ -33,6 +34,7 @@ USAGE = CHUNK | {
 }
 TEXT = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in SAID]
 DONE = b"data: [DONE]\n\n"
+OPTION = FORMATS["openai_chat"].usage_option
 USAGE_TEXT = b"data: " + json.dumps(USAGE).encode() + b"\n\n"
 
 
@@ -141,7 +143,7 @@ def test_providers_that_would_refuse_the_option_are_not_asked(
 ) -> None:
     monkeypatch.setenv("TALLYSPAN_INCLUDE_STREAM_USAGE", "1")
     with openai_like() as (url, asked):
-        endpoints.use([OwnRule(host="127.0.0.1", endpoint_id="e", provider="mistral_ai")])
+        recognise.use([OwnRule(host="127.0.0.1", endpoint_id="e", provider="mistral_ai")])
         stream(url)
 
     assert "stream_options" not in asked[0]
@@ -152,8 +154,9 @@ def test_providers_that_would_refuse_the_option_are_not_asked(
 def test_only_usage_events_are_taken_off_however_the_network_cuts(
     events: list[bytes], data: st.DataObject
 ) -> None:
+    assert OPTION is not None
     body = b"".join(events)
-    hidden, got, start = HiddenUsage(), b"", 0
+    hidden, got, start = HiddenUsage(OPTION), b"", 0
     while start < len(body):
         size = data.draw(st.integers(1, len(body)))
         got += hidden.feed(body[start : start + size])

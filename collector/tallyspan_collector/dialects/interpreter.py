@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallyspan import semconv
-from tallyspan.answer import TOKENS_LIMIT, amount
+from tallyspan.answer import MAX_TOKENS, amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
@@ -241,7 +241,7 @@ def _counted(said: Mapping[str, object], plan: Plan) -> tuple[list[int | None], 
         for key in keys:
             value = said.get(key)
             count = (
-                value if type(value) is int and 0 <= value < TOKENS_LIMIT else values.tokens(value)
+                value if type(value) is int and 0 <= value < MAX_TOKENS else values.tokens(value)
             )
             if count is not None:
                 counts[at] = count

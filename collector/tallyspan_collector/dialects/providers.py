@@ -2,7 +2,8 @@
 
 from functools import lru_cache
 
-from tallyspan.endpoints import PROVIDERS as HOSTS
+from tallyspan.formats import PROVIDERS
+from tallyspan.recognise import provider_at
 
 _SPELLINGS = {
     "openai": "openai.chat openai.responses openai.completion openai.embedding open_ai openai-chat",
@@ -31,6 +32,7 @@ _SPELLINGS = {
     "ollama": "ollama.chat",
 }
 _NAMES = {each: name for name, all_ in _SPELLINGS.items() for each in all_.split()}
+_TODAY = PROVIDERS.keys() | _SPELLINGS.keys()
 
 FRAMEWORKS = frozenset(
     "langchain langgraph crewai agno haystack spring_ai microsoft.agent_framework semantic_kernel "
@@ -63,24 +65,24 @@ _MODELS = (
 
 
 @lru_cache(maxsize=4096)
-def provider(said: str, host: str, model: str) -> tuple[str, bool]:
+def provider(claimed: str, host: str, model: str) -> tuple[str, bool]:
     """Return the provider's name, and whether it was concluded from the model's name.
 
-    A host that is one provider's own decides over `openai`, which compatible clients say of any.
+    A host that is one provider's own decides over `openai`, which compatible clients claim of any.
     """
-    name = said.lower()
+    name = claimed.lower()
     name = _NAMES.get(name, name)
     if name in FRAMEWORKS:
         name = ""
     if name in {"", "openai"} and host:
-        for pattern, of_host in HOSTS:
-            if pattern.search(host):
-                return of_host, False
+        of_host = provider_at(host)
+        if of_host is not None:
+            return of_host.name, False
     if name:
         return name, False
     prefix, slash, rest = model.lower().rpartition("/")
-    if slash and (known := _NAMES.get(prefix, prefix)) in _SPELLINGS:
-        return known, True
+    if slash and (of_prefix := _NAMES.get(prefix, prefix)) in _TODAY:
+        return of_prefix, True
     for start, of_model in _MODELS:
         if rest.startswith(start):
             return of_model, True

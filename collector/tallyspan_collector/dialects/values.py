@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from tallyspan.answer import TOKENS_LIMIT
+from tallyspan.answer import MAX_TOKENS
 
 _PLAIN_DECIMAL = re.compile(r"\d{1,12}(?:\.\d{1,30})?(?:[eE]-?\d{1,2})?\Z")
 _WHOLE = re.compile(r"\d{1,16}(?:\.0{1,6})?\Z")
@@ -42,15 +42,15 @@ def first(value: object) -> str:
 def tokens(value: object) -> int | None:
     """Return a plausible token count; None for nothing; -1 for what cannot be a count."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return value if 0 <= value < TOKENS_LIMIT else -1
+        return value if 0 <= value < MAX_TOKENS else -1
     if value is None:
         return None
     if isinstance(value, str):
         said = value.strip()
         if said.lower() in _NOTHING:
             return None
-        return int(float(said)) if _WHOLE.match(said) and float(said) < TOKENS_LIMIT else -1
-    if isinstance(value, float) and 0 <= value < TOKENS_LIMIT and value == int(value):
+        return int(float(said)) if _WHOLE.match(said) and float(said) < MAX_TOKENS else -1
+    if isinstance(value, float) and 0 <= value < MAX_TOKENS and value == int(value):
         return int(value)
     return -1
 

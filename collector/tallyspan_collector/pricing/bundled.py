@@ -22,6 +22,7 @@ from genai_prices.types import (
 )
 from genai_prices.units import UnitDef, UnitRegistry
 
+from tallyspan.formats import PROVIDERS
 from tallyspan_collector.errors import PriceError
 from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
 from tallyspan_collector.pricing.price import Part, Price, compile_price
@@ -30,28 +31,7 @@ from tallyspan_collector.pricing.unit import REQUESTS, Unit
 
 SOURCE = f"genai-prices {version('genai-prices')}"
 
-PROVIDER_IDS = {
-    "openai": "openai",
-    "azure.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "anthropic": "anthropic",
-    "aws.bedrock": "aws",
-    "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "cohere": "cohere",
-    "deepseek": "deepseek",
-    "x_ai": "x-ai",
-    "groq": "groq",
-    "openrouter": "openrouter",
-    "together_ai": "together",
-    "fireworks": "fireworks",
-    "perplexity": "perplexity",
-    "cerebras": "cerebras",
-    "moonshot_ai": "moonshotai",
-    "voyageai": "voyageai",
-    "zai": "zai",
-}
+PROVIDER_IDS = {each.name: each.pricing_id or each.name for each in PROVIDERS.values()}
 """OpenTelemetry's provider names -> the package's ids; another provider goes by its own id."""
 NOT_BILLED_BY_USE = {"github-copilot"}
 """Providers the package lists without prices, for they sell seats: no price is not a price of 0."""

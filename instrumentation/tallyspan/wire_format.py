@@ -1,0 +1,191 @@
+"""What there is to know of a wire format, as one value: `formats/` has a file for each.
+
+A required part that a file leaves out fails at import, by the names of the file and of the part.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tallyspan.answer import Answer, Json
+from tallyspan.framing import Interest
+from tallyspan.providers import Provider
+
+Read = Callable[[Json, Answer], None]
+"""Takes what a whole answer, or one event of a stream, says; or what a request says."""
+ReadHeaders = Callable[[Mapping[str, str], Answer], None]
+Texts = Callable[[Json], Iterator[str]]
+
+USER_KEYS = ("safety_identifier", "user", "metadata.user_id")
+"""Where requests name the end user, as most formats have it."""
+
+_LITERAL = re.compile(r"[\w/.-]+")
+_GENERATED_TEXT_KEYS = {
+    "content",
+    "text",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+    "name",
+    "arguments",
+    "partial_json",
+    "thinking",
+    "completion",
+    "response",
+}
+
+
+class FormatError(Exception):
+    """A format file that cannot be used; the message names the file, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path that a format is spoken at.
+
+    `pattern`: a regular expression, matched at the end of the path, for proxies and self-hosted
+    servers put anything before it; its groups `model` and `stream` say what their names say.
+    `provider`: the only provider that gives the path this meaning; such paths are tried first.
+    Among the others the lower `rank` is tried first, and within one format what stands first.
+    `example`: a path it is for, with which overlaps are looked for; may be left out if the pattern
+    is plain text. `is_retrieval`: a GET that asks for the answer of an earlier call.
+    """
+
+    pattern: str
+    operation: str
+    provider: str = ""
+    rank: int = 0
+    example: str = ""
+    is_retrieval: bool = False
+    regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "regex", re.compile(self.pattern + r"/?$"))
+        except re.error as error:
+            raise FormatError(f"path {self.pattern!r}: {error}") from None
+        if not self.example and _LITERAL.fullmatch(self.pattern):
+            object.__setattr__(self, "example", self.pattern)
+        if not self.regex.search(self.example):
+            raise FormatError(
+                f"path {self.pattern!r} does not match its example {self.example!r}:"
+                " give an example of it"
+            )
+
+    def can_be_taken_for(self, other: "Path") -> bool:
+        """Whether nothing decides which of the two a request for the other's example is."""
+        return (
+            self.rank == other.rank
+            and self.provider == other.provider
+            and self.is_retrieval == other.is_retrieval
+            and self.regex.search(other.example) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RequestKeys:
+    """What a request's keys are called.
+
+    `model` and `stream` may be empty: then the path says it, or nothing does. `user`: keys of the
+    end user, the first that is there; `a.b` is a key inside another. `call`: keys that make a
+    body for an unknown host look like a call.
+    """
+
+    model: str
+    stream: str
+    user: tuple[str, ...]
+    call: frozenset[str]
+    user_pairs: tuple[tuple[str, str], ...] = field(init=False, repr=False)
+    """`user`, each as the key and the key inside it, or ""."""
+
+    def __post_init__(self) -> None:
+        pairs = (key.partition(".") for key in self.user)
+        object.__setattr__(self, "user_pairs", tuple((outer, inner) for outer, _, inner in pairs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """How tokens are counted where the provider sent no counts.
+
+    `prompt`: keys of the request, of which the first that is there has the texts, as a list of
+    messages or as one text. `system`: keys with further texts. `tools`: the key of the tools.
+    `answer` yields the texts that the model generated, of an answer or of one event.
+    """
+
+    prompt: tuple[str, ...]
+    system: tuple[str, ...]
+    answer: Texts
+    tools: str = "tools"
+
+
+@dataclass(frozen=True, slots=True)
+class NoEstimate:
+    """Why nothing is counted: the usage of a call without counts is unknown."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageOption:
+    """How a request asks for the usage of its stream, and how the event that has it looks.
+
+    `option`: the key of an object in the request, and the key in it that is to be true. The event
+    has its counts at `usage`, and nothing in the list at `empty`.
+    """
+
+    option: tuple[str, str]
+    usage: str
+    empty: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Format:
+    """All there is to know of a wire format.
+
+    `provider`: who is assumed to speak it at a host we do not know.
+    `usage_option`: how a stream is made to have usage; None: streams have it always.
+    `opens_with_usage`: a stream has its input count first and its output count at the end, so the
+    counts of one that is cut are too low. `interest` finds the events of a stream that say
+    something. `reader` returns what reads one answer, whole or event by event; it may remember.
+    `read_headers` takes what the answer's headers say, `read_request` what is billed by the
+    request; None: nothing.
+    """
+
+    name: str
+    provider: Provider
+    paths: tuple[Path, ...]
+    request: RequestKeys
+    estimate: Estimate | NoEstimate
+    usage_option: UsageOption | None
+    opens_with_usage: bool
+    interest: Interest
+    reader: Callable[[], Read]
+    read_headers: ReadHeaders | None
+    read_request: Read | None
+
+    def __post_init__(self) -> None:
+        for part in ("name", "provider", "paths", "interest"):
+            if not getattr(self, part):
+                raise FormatError(f"format {self.name!r}: {part!r} is empty")
+
+
+def texts_under(*keys: str) -> Texts:
+    """Return a reader of generated texts: those below these keys of an answer or event."""
+
+    def texts(event: Json) -> Iterator[str]:
+        for key in keys:
+            yield from _generated_texts(event.get(key), key)
+
+    return texts
+
+
+def _generated_texts(value: object, key: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if key in _GENERATED_TEXT_KEYS:
+            yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _generated_texts(item, key)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _generated_texts(item, name)

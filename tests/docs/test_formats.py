@@ -1,0 +1,20 @@
+"""What is made of the formats, providers and recordings is as `make formats` writes it."""
+
+import gzip
+
+import format_files
+from tallyspan.formats import FORMATS
+
+
+def test_the_page_of_formats_is_up_to_date() -> None:
+    text = format_files.PAGE.read_text(encoding="utf-8")
+
+    assert all(f"| `{name}` |" in text for name in FORMATS)
+    assert format_files.page(text) == text, "run `make formats`"
+
+
+def test_the_demo_replays_the_recordings_that_are_marked_for_it() -> None:
+    packed = gzip.decompress(format_files.DEMO.read_bytes())
+
+    assert packed.count(b"\n") > 0
+    assert packed == format_files.demo_lines(), "run `make formats`"

@@ -1,0 +1,151 @@
+"""Each recorded exchange, through a real client: at its own host, and behind one nobody knows."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import recording_files
+from tallyspan import semconv
+from tallyspan.estimate import estimator
+from tallyspan.formats import FORMATS
+from tallyspan.recognise import Endpoint, recognise
+
+GATEWAY = "gateway.internal"
+RECORDINGS = [recording_files.load(path) for path in recording_files.files()]
+COUNTS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+    "reasoning": "reasoning_tokens",
+    "input_audio": "input_audio_tokens",
+    "output_audio": "output_audio_tokens",
+    "input_image": "input_image_tokens",
+}
+"""What a recording's file calls a count -> the field of `Usage`."""
+TEXTS = {
+    "operation": semconv.OPERATION,
+    "request_model": semconv.REQUEST_MODEL,
+    "response_id": semconv.RESPONSE_ID,
+    "service_tier": semconv.SERVICE_TIER,
+    "user_id": semconv.USER_ID,
+    "error_type": semconv.ERROR_TYPE,
+}
+EACH = pytest.mark.parametrize(
+    "recording", RECORDINGS, ids=lambda each: f"{each.format}/{each.name}"
+)
+
+
+def played(
+    recording: recording_files.Exchange, url: str, spans: InMemorySpanExporter
+) -> list[dict[str, Any]]:
+    """Return the attributes of the spans of the exchange."""
+    answer = httpx.Response(
+        recording.status,
+        headers=recording.response_headers,
+        stream=httpx.ByteStream(recording.response_body),
+    )
+    with httpx.Client(transport=httpx.MockTransport(lambda _: answer)) as client:
+        client.request(
+            recording.method, url, headers=recording.request_headers, content=recording.request_body
+        )
+    estimator.flush()
+    return [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+
+
+def wrong(
+    recording: recording_files.Exchange, attributes: dict[str, Any]
+) -> list[tuple[object, ...]]:
+    """Return what differs between the span and what the recording expects: name, span, expected."""
+    expected = recording.expected
+    source = attributes[semconv.USAGE_SOURCE]
+    pairs: list[tuple[object, object, object]] = [
+        (key, attributes.get(name), expected[key]) for key, name in TEXTS.items() if key in expected
+    ]
+    if "model" in expected:  # a refusal names none: then the simple reader has the request's
+        model = attributes.get(semconv.RESPONSE_MODEL) or attributes.get(semconv.REQUEST_MODEL)
+        pairs.append(("model", model, expected["model"]))
+    if "usage_source" in expected:
+        pairs.append(("usage_source", source, expected["usage_source"]))
+    else:
+        pairs.append(("usage_reported", source == "provider", expected["usage_reported"]))
+    if source == "provider" or "usage_source" in expected:
+        pairs += [
+            (key, attributes.get(semconv.USAGE_ATTRIBUTES[field], 0), expected.get(key, 0))
+            for key, field in COUNTS.items()
+        ]
+    pairs += [
+        (unit, attributes.get(semconv.UNITS_PREFIX + unit), amount)
+        for unit, amount in expected.get("units", {}).items()
+    ]
+    if "finish_reasons" in expected:
+        reasons = tuple(expected["finish_reasons"])
+        pairs.append(("finish_reasons", attributes.get(semconv.FINISH_REASONS), reasons))
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def endpoint(recording: recording_files.Exchange, host: str | None = None) -> Endpoint | None:
+    url = urlsplit(recording.url)
+    return recognise(recording.method, host or url.hostname or "", url.port, url.path)
+
+
+@EACH
+def test_a_recording_becomes_the_call_that_it_is(
+    recording: recording_files.Exchange, spans: InMemorySpanExporter
+) -> None:
+    at = endpoint(recording)
+    assert at is not None
+    assert at.format.name == recording.format
+
+    (attributes,) = played(recording, recording.url, spans)
+
+    assert attributes[semconv.PROVIDER] == recording.expected["provider"]
+    assert wrong(recording, attributes) == []
+
+
+@EACH
+def test_a_recording_is_the_same_call_behind_an_unknown_host(
+    recording: recording_files.Exchange, spans: InMemorySpanExporter
+) -> None:
+    own, expected = FORMATS[recording.format], recording.expected
+    url = urlsplit(recording.url)._replace(netloc=GATEWAY)
+    at = recognise(recording.method, GATEWAY, None, url.path)
+    calls = played(recording, url.geturl(), spans)
+
+    if at is None or at.format is not own:
+        # Only a path that one provider alone gives the meaning means something else elsewhere.
+        assert any(path.provider and path.regex.search(url.path) for path in own.paths)
+        return
+    if not (
+        {"response_id", "error", "error_type", "finish_reasons"} & expected.keys()
+        or expected["usage_reported"]
+        or expected.get("usage_source") == "estimated"
+        or recording.status >= httpx.codes.BAD_REQUEST
+    ):
+        assert calls == []  # nothing shows that it is a model's answer
+        return
+    assert [call[semconv.PROVIDER] for call in calls] == [own.provider.name]
+    assert wrong(recording, calls[0]) == []
+
+
+def test_every_format_has_a_recording() -> None:
+    missing = sorted(FORMATS.keys() - {recording.format for recording in RECORDINGS})
+
+    assert missing == [], "write tests/recordings/<format>/<name>.json for each"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/generate", {"inputs": ["sales"]}), ("/api/v1/chat", {"input": "hello"})]
+)
+def test_other_services_with_such_a_path_are_no_calls(
+    spans: InMemorySpanExporter, path: str, body: dict[str, Any]
+) -> None:
+    answer = httpx.Response(200, json={"report": "done"})
+    with httpx.Client(transport=httpx.MockTransport(lambda _: answer)) as client:
+        client.post("http://reports.internal" + path, json=body)
+
+    assert spans.get_finished_spans() == ()
