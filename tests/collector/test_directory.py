@@ -15,7 +15,10 @@ from starlette.testclient import TestClient
 from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from tallyspan_clickhouse import table_lock
 from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.access.keys import Keys, make
@@ -344,6 +347,43 @@ def test_calls_that_a_collector_may_still_reverse_are_not_corrected_yet(client: 
     assert (early.total.calls, early.not_settled) == (0, 1)
     # a trace is forgotten two windows after its last span at the latest
     assert correct.SETTLED.total_seconds() > 2 * WINDOW_SECONDS
+
+
+class SlowDirectory(Directory):
+    """A directory that takes its time, during which another run tries to book."""
+
+    def __init__(self, store: LocalStore, seconds: float, stale_seconds: int) -> None:
+        super().__init__()
+        self._store, self._seconds, self._stale_seconds = store, seconds, stale_seconds
+        self.refusals = 0
+
+    def department(self, tenant: str, user_id: str, at_ns: int) -> str:
+        time.sleep(self._seconds)
+        with (
+            connect(self._store.url) as other,
+            pytest.raises(StoreError, match="directory correct by process"),
+            ledger_lock(other, "another run", 0, self._stale_seconds),
+        ):
+            pass
+        self.refusals += 1
+        return super().department(tenant, user_id, at_ns)
+
+
+def test_a_correction_that_outlives_the_lock_s_life_keeps_the_lock_to_its_end(
+    store: LocalStore, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_lock, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(correct, "BATCH_CALLS", 1)
+    calls, seconds, stale_seconds = 5, 1.0, 4
+    book(client, [call(department="") for _ in range(calls)])
+    take(client, period("ada", "Legal"))
+    directory = SlowDirectory(store, seconds, stale_seconds)
+    directory.read(client)
+    started = time.monotonic()
+    result = correct.run(client, directory, correct.Scope((), DAY, DAY), is_applied=True)
+
+    assert time.monotonic() - started > stale_seconds
+    assert (result.total.calls, directory.refusals) == (calls, calls)
 
 
 def test_names_are_there_where_people_read(store: LocalStore, client: Client) -> None:

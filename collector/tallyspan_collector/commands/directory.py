@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_collector import config, summary
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
@@ -131,19 +130,14 @@ def _correct(options: argparse.Namespace) -> int:
     directory = Directory()
     with writing(options) as client:
         directory.read(client)
-        if options.apply:
-            # One at a time: two would both take a call back; nor may its price change meanwhile.
-            with ledger_lock(client, "directory correct"):
-                result = correct.run(
-                    client,
-                    directory,
-                    scope,
-                    is_applied=True,
-                    changed_by=getpass.getuser(),
-                    reason=options.reason,
-                )
-        else:
-            result = correct.run(client, directory, scope, is_applied=False)
+        result = correct.run(
+            client,
+            directory,
+            scope,
+            is_applied=options.apply,
+            changed_by=getpass.getuser(),
+            reason=options.reason,
+        )
     _write(result, is_applied=options.apply)
     return 0
 

@@ -9,14 +9,17 @@ import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
 from tallyspan_collector.directory.lookup import Directory
 
 BATCH_CALLS = 5_000
@@ -101,30 +104,33 @@ def run(
     changed_by: str = "",
     reason: str = "",
     now: datetime | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Result:
     """Return what the directory would change; with `is_applied` it is booked and audited.
 
-    Raises what the store raises.
+    One run at a time books, whichever machine it is on: two would both take a call back. Raises
+    StoreError if another one still does after the patience, and what the store raises.
     """
     result = Result()
     audit = _Audit(client, scope, changed_by, reason)
-    for day in _days(client, scope):
-        batch: list[tuple[Row, str]] = []
-        for row, department in _moves(client, directory, scope, day, now, result):
-            key = (row["user_id"], row["department"], department)
-            for total in (result.moved[key], result.total):
-                total.calls += 1
-                total.cost_usd += row["cost_usd"] or 0
-            batch.append((row, department))
-            if is_applied and len(batch) == BATCH_CALLS:
-                audit.begin()
-                _book(client, batch)
-                batch = []
-        if is_applied and batch:
-            audit.begin()
-            _book(client, batch)
-    if is_applied and result.total.calls:
-        audit.end(result)
+    lock = ledger_lock(client, "directory correct", patience_seconds)
+    with lock if is_applied else nullcontext() as held:
+        for day in _days(client, scope):
+            moves = _moves(client, directory, scope, day, now, result)
+            while batch := list(islice(moves, BATCH_CALLS)):
+                for row, department in batch:
+                    key = (row["user_id"], row["department"], department)
+                    for total in (result.moved[key], result.total):
+                        total.calls += 1
+                        total.cost_usd += row["cost_usd"] or 0
+                if held is not None:
+                    held.keep()
+                    audit.begin()
+                    _book(client, batch)
+            if held is not None:
+                held.keep()
+        if held is not None and result.total.calls:
+            audit.end(result)
     return result
 
 
