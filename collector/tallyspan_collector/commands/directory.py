@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked import move
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
-from tallyspan_collector.directory import correct, file, stored
+from tallyspan_collector.directory import file, stored
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import Period
 from tallyspan_collector.errors import ConfigError
@@ -126,14 +128,13 @@ def _correct(options: argparse.Namespace) -> int:
     first, last = _day(options.first, "--from"), _day(options.last, "--to")
     if last < first:
         raise ConfigError(f"--to {last} is before --from {first}")
-    scope = correct.Scope(tuple(options.user), first, last, options.even_named)
+    scope = move.Scope(tuple(options.user), first, last, options.even_named)
     directory = Directory()
     with writing(options) as client:
         directory.read(client)
-        result = correct.run(
+        result = run(
             client,
-            directory,
-            scope,
+            move.Move(directory, scope),
             is_applied=options.apply,
             changed_by=getpass.getuser(),
             reason=options.reason,
@@ -142,7 +143,7 @@ def _correct(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(result: correct.Result, *, is_applied: bool) -> None:
+def _write(result: move.Result, *, is_applied: bool) -> None:
     rows = [
         {"user": user, "from": old or "(none)", "to": new, "calls": each.calls,
          "cost_usd": _usd(each.cost_usd)}

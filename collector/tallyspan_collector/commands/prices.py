@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked import missing
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.pricing import in_use, listing, missing, release
+from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import day, findings
 from tallyspan_collector.pricing.cost import Unpriced

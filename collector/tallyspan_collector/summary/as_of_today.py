@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.pricing import ledger
+from tallyspan_collector.booked import ledger
+from tallyspan_collector.booked.reprice import priced_today
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
-from tallyspan_collector.pricing.reprice import priced_today
 from tallyspan_collector.summary.asking import rows
 from tallyspan_collector.summary.errors import RequestError
 from tallyspan_collector.summary.plain import Row
