@@ -52,9 +52,6 @@ class Cost(NamedTuple):
         )
 
 
-_new = tuple.__new__
-
-
 def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
     """Return what each call costs and who pays, in the order of the calls.
 
@@ -81,8 +78,7 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
         else:
             amount, prompt, answer, price_id, source = priced
-            said = (amount, prompt, answer, "priced", "", price_id, source, None, *payer)
-            add(_new(Cost, said))  # half the time of Cost(...)
+            add(Cost(amount, prompt, answer, "priced", "", price_id, source, None, *payer))
     return made
 
 

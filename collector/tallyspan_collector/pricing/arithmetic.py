@@ -33,12 +33,8 @@ def terms(price: Compiled, usage: Usage, units: Mapping[str, float]) -> list[Ter
     counts = {name: Fraction(getattr(usage, name) or 0) for name in TOKEN_VARIABLES}
     counts |= {name: Fraction(repr(units[name])) for name in units if name in price.units}
     counts[REQUESTS] = Fraction(1)
-    band = max(
-        (each for each in price.bands if each.above < counts["input_tokens"]),
-        key=lambda each: each.above,
-        default=price.bands[0],
-    )
-    factors = dict((*band.given, *band.made, *band.beside))
+    band = price.band(counts["input_tokens"])
+    factors = dict((*band.input_factors, *band.output_factors, *band.other_factors))
     left = _leaves({name: counts.get(name, Fraction(0)) for name in factors})
     made = [
         Term(_named(name), left[name], _usd(name, factors, price.scale))

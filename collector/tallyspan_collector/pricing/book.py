@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +11,7 @@ from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
 from tallyspan_collector.pricing.marginal import MarginalPrice
 from tallyspan_collector.pricing.match import Kind
-from tallyspan_collector.pricing.price import Price, compile_price
+from tallyspan_collector.pricing.price import compile_price
 from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
 from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
@@ -20,31 +19,6 @@ from tallyspan_collector.read.call import Call
 
 KINDS_LIMIT = 50_000
 """Kinds of calls remembered; names of models come from outside and must not fill the memory."""
-
-
-_SAID = attrgetter(
-    "provider_name",
-    "endpoint_id",
-    "response_model",
-    "request_model",
-    "service_tier",
-    "start_time_ns",
-    "usage",
-    "units",
-)
-_COUNTS = attrgetter(
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "cache_read_audio_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-)
-_new = tuple.__new__
 
 
 class PriceBook:
@@ -98,32 +72,20 @@ class PriceBook:
 
     def price_calls(self, calls: Sequence[Call]) -> list[Priced | Unpriced]:
         """Return what each call costs, or why not, in the order of the calls."""
-        known = self._known
-        has_regions = self._has_regions
-        made: list[Priced | Unpriced] = []
-        add = made.append
-        for call, said in zip(calls, map(_SAID, calls), strict=True):
-            provider, endpoint, answered, asked, tier, at_ns, usage, units = said
-            region = region_of(call.server_address) if has_regions else ""
-            key = (provider, endpoint, answered or asked, tier, region)
-            timeline = known.get(key) or self._learn(key)
-            from_ns, to_ns, found = timeline.last
-            if not from_ns <= at_ns < to_ns:
-                found = timeline.at(at_ns)
-            if type(found) is Price and found.is_flat and not units:
-                # The common call: nothing but input, cached input and output. One C call fetches
-                # all counts; the rest of the cases are left to `Price.cost`.
-                given, answer, read, *parts = _COUNTS(usage)
-                if given is not None and answer is not None and not any(parts):
-                    read = read or 0
-                    if read <= given:
-                        prompt = given * found.input + read * found.cache_read
-                        answer *= found.output
-                        ids = (found.price_id, found.source)
-                        add(_new(Priced, (prompt + answer, prompt, answer, *ids)))
-                        continue
-            add(found if isinstance(found, Unpriced) else found.cost(usage, units))
-        return made
+        return [self._price_call(call) for call in calls]
+
+    def _price_call(self, call: Call) -> Priced | Unpriced:
+        region = region_of(call.server_address) if self._has_regions else ""
+        model = call.response_model or call.request_model
+        price = self.quote(
+            call.provider_name,
+            call.endpoint_id,
+            model,
+            call.service_tier,
+            call.start_time_ns,
+            region,
+        )
+        return price if isinstance(price, Unpriced) else price.cost(call.usage, call.units)
 
     def _learn(self, key: tuple[str, str, str, str, str]) -> Timeline:
         known = self._known

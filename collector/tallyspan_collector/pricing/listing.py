@@ -30,7 +30,7 @@ def rows(price: Compiled) -> list[dict[str, str]]:
 
 def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
     context = f"above {band.above:,} input tokens" if band.above > 0 else ""
-    factors = {**dict(band.given), **dict(band.made)}
+    factors = {**dict(band.input_factors), **dict(band.output_factors)}
     for unit in TOKEN_UNITS:
         whole = _WHOLE.get(unit.direction, "")
         variable = next(iter(unit.count))
@@ -40,7 +40,7 @@ def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
         pico = sum(factors.get(name, 0) for name in wholes)
         usd = Fraction(pico, price.scale) / 10**6
         yield {"class": unit.name, "context": context, "USD": _usd(usd) + "/M"}
-    for name, factor in (*band.given, *band.made, *band.beside):
+    for name, factor in (*band.input_factors, *band.output_factors, *band.other_factors):
         if name in price.units or name == REQUESTS:
             usd = Fraction(factor, price.scale) / 10**12
             yield {"class": name, "context": context, "USD": _usd(usd) + " each"}
