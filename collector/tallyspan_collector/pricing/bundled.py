@@ -25,6 +25,7 @@ from genai_prices.units import UnitDef, UnitRegistry
 from tallyspan_collector.errors import PriceError
 from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
 from tallyspan_collector.pricing.price import Part, Price, compile_price
+from tallyspan_collector.pricing.tier import tier_name
 from tallyspan_collector.pricing.timeline import Timeline, instant, moment, second_of_day
 from tallyspan_collector.pricing.unit import REQUESTS, Unit
 
@@ -56,9 +57,6 @@ PROVIDER_IDS = {
 NOT_BILLED_BY_USE = {"github-copilot"}
 """Providers the package lists without prices, for they sell seats: no price is not a price of 0."""
 
-STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand"})
-_TIER_NAMES = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
-
 VARIABLES: Mapping[str, str] = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
@@ -88,12 +86,6 @@ _MAXIMUM = {"gemini-2": {"web_search": 1}}
 """Gemini 2 bills a grounded prompt, later models each search query
 (https://ai.google.dev/gemini-api/docs/pricing)."""
 _NO_LIMIT: Mapping[str, int] = MappingProxyType({})
-
-
-def tier_name(tier: str) -> str:
-    """Return the tier as price data names it; empty for what is billed as standard."""
-    low = tier.lower()
-    return "" if low in STANDARD_TIERS else _TIER_NAMES.get(low, low)
 
 
 def context(provider_id: str, tier: str) -> dict[str, str] | None:

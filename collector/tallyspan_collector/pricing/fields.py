@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
-from tallyspan_collector.pricing.bundled import STANDARD_TIERS, tier_name
 from tallyspan_collector.pricing.match import ALWAYS, Match
+from tallyspan_collector.pricing.tier import STANDARD_TIERS, tier_name
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _ALL = Fraction(100)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from tallyspan_collector.pricing.bundled import tier_name
+from tallyspan_collector.pricing.tier import tier_name
 
 ALWAYS = (-(1 << 80), 1 << 80)
 _DATED = re.compile(r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6})$")
