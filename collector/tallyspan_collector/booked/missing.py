@@ -1,4 +1,4 @@
-"""Models that calls wait for a price of."""
+"""Models whose calls wait for a price."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ ORDER BY tokens DESC NULLS LAST, calls DESC
 
 
 def find(client: Client, start: datetime) -> list[dict[str, Any]]:
-    """Return what waits for a price, by tokens: where, how many calls and tokens, since when."""
+    """Return models with unpriced calls since `start`, those with the most tokens first."""
     parameters = {"reasons": list(CURABLE), "start": micros(start)}
     rows = client.query(_QUERY, parameters=parameters).named_results()
     return [row | {name: utc(row[name]) for name in ("first", "last")} for row in rows]

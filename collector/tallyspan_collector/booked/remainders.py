@@ -1,11 +1,11 @@
 """What price changes leave of calls that were taken back later is booked away.
 
 A reversal has the cost its call was booked with. If the price of the call changed in between, the
-difference would stay in every total, of a call that is no more. So it is looked for and booked
-away, whichever of reversal and price change came first:
+difference would stay in every total, although the call is gone. Whichever of reversal and price
+change came first:
 
-- where no call is left, all amounts must be nothing;
-- where the call was booked anew, they must be those of its newest booking and of the price changes
+- where no call is left, all amounts must add up to 0;
+- where the call was booked again, they must add up to its newest booking and the price changes
   after it.
 """
 

@@ -16,7 +16,7 @@ from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, Row
 from tallyspan_collector.booked.moments import at, micros
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Priced, Unpriced
+from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Priced, Unpriced
 from tallyspan_collector.pricing.region import region_of
 
 
@@ -159,7 +159,7 @@ def priced_today(book: PriceBook, call: Row) -> Priced | Unpriced:
         region=region_of(call["server_address"]),
         units=call["units"],
     )
-    is_sound = isinstance(priced, Unpriced) or priced.cost_picousd < COST_LIMIT
+    is_sound = isinstance(priced, Unpriced) or priced.cost_picousd < MAX_COST_PICOUSD
     return priced if is_sound else INCONSISTENT_USAGE
 
 

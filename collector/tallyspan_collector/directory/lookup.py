@@ -14,9 +14,9 @@ _Row = tuple[str, str, int, int, str]
 
 
 class Directory:
-    """Departments by tenant, user and day (UTC). One thread reads it anew, others look up.
+    """Departments by tenant, user and day (UTC). One thread reads the store, others look up.
 
-    `copy` is a file for a start while the store is away: ids and departments, no names.
+    `copy` is a file to start from while the store is away: ids and departments, no names.
     """
 
     def __init__(self, copy: Path | None = None) -> None:
@@ -32,7 +32,7 @@ class Directory:
         return len(self._periods)
 
     def department(self, tenant: str, user_id: str, at_ns: int) -> str:
-        """Return the department of the user at the time; empty: the directory does not say."""
+        """Return the department of the user at the time; empty: the directory has none."""
         periods = self._periods.get((tenant, user_id))
         if periods:
             day = at_ns // NS_PER_DAY
@@ -42,9 +42,9 @@ class Directory:
         return ""
 
     def read(self, client: Client) -> bool:
-        """Take the directory of the store; return whether it was another than before.
+        """Read the directory from the store; return whether it has changed.
 
-        Raises what the store raises; what was known stays.
+        Raises what the store raises; the directory in memory then stays as it is.
         """
         [(count, newest)] = client.query("SELECT count(), max(version) FROM directory").result_rows
         if (count, newest) == self._version:
@@ -69,13 +69,13 @@ class Directory:
         return True
 
     def _take(self, rows: Iterable[_Row]) -> None:
-        made: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
+        periods: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
         for tenant, user, first, last, department in rows:
-            made.setdefault((tenant, user), []).append((first, last, department))
-        self._periods = made
+            periods.setdefault((tenant, user), []).append((first, last, department))
+        self._periods = periods
 
     def _keep(self, rows: list[_Row]) -> None:
-        assert self._copy is not None  # noqa: S101  asked by the caller
+        assert self._copy is not None  # noqa: S101  checked by the caller
         part = self._copy.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(rows, file)
@@ -94,4 +94,4 @@ def _from_json(path: Path) -> list[_Row]:
             for tenant, user, first, last, department in json.loads(path.read_text())
         ]
     except (OSError, ValueError, TypeError):
-        return []  # a copy only: the store is asked next
+        return []  # only a copy: the store is read next

@@ -17,15 +17,15 @@ from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
 from tallyspan_collector.read.call import Call
 
-KINDS_LIMIT = 50_000
-"""Kinds of calls remembered; names of models come from outside and must not fill the memory."""
+MAX_KINDS = 50_000
+"""Kinds of calls remembered: senders choose the names of models, which must not fill the memory."""
 
 
 class PriceBook:
-    """Answers what a call costs. Several threads may ask at once."""
+    """What a call costs, by price file and price data. Several threads may use it at once."""
 
     def __init__(self, file: PriceFile | None = None, data: PriceData | None = None) -> None:
-        self._known: dict[tuple[str, str, str, str, str], Timeline] = {}
+        self._timelines: dict[tuple[str, str, str, str, str], Timeline] = {}
         self.use(file or PriceFile(), data or installed())
 
     def use(self, file: PriceFile, data: PriceData) -> None:
@@ -33,7 +33,7 @@ class PriceBook:
         self.file = file
         self.data = data
         self._has_regions = any(match.region for match in file.matches)
-        self._known = {}  # last: what `_learn` then puts here is made with the new file
+        self._timelines = {}  # last, so that what `_learn` adds is of the new file
 
     @classmethod
     def load(cls, path: Path | None = None, data: PriceData | None = None) -> Self:
@@ -51,8 +51,8 @@ class PriceBook:
     ) -> Compiled | Unpriced:
         """Return the price at a moment, or why there is none; never a default rate."""
         key = (provider, endpoint_id, model, service_tier, region)
-        found = self._known.get(key)
-        return (found or self._learn(key)).at(at_ns)
+        timeline = self._timelines.get(key)
+        return (timeline or self._learn(key)).at(at_ns)
 
     def price(
         self,
@@ -67,8 +67,8 @@ class PriceBook:
         units: Mapping[str, int | float] | None = None,
     ) -> Priced | Unpriced:
         """Return the cost at the call's own time, or why there is none; never a default rate."""
-        found = self.quote(provider, endpoint_id, model, service_tier, at_ns, region)
-        return found if isinstance(found, Unpriced) else found.cost(usage, units)
+        price = self.quote(provider, endpoint_id, model, service_tier, at_ns, region)
+        return price if isinstance(price, Unpriced) else price.cost(usage, units)
 
     def price_calls(self, calls: Sequence[Call]) -> list[Priced | Unpriced]:
         """Return what each call costs, or why not, in the order of the calls."""
@@ -88,18 +88,19 @@ class PriceBook:
         return price if isinstance(price, Unpriced) else price.cost(call.usage, call.units)
 
     def _learn(self, key: tuple[str, str, str, str, str]) -> Timeline:
-        known = self._known
-        if len(known) >= KINDS_LIMIT:
-            known.clear()
-        made = known[key] = self._timeline(Kind(*key))
-        return made
+        timelines = self._timelines
+        if len(timelines) >= MAX_KINDS:
+            timelines.clear()
+        timeline = timelines[key] = self._timeline(Kind(*key))
+        return timeline
 
-    def _timeline(self, asked: Kind) -> Timeline:
+    def _timeline(self, kind: Kind) -> Timeline:
         file, data = self.file, self.data
-        kind = file.priced_as(asked)
-        own = [r for r in file.rates if r.match.is_for(asked) or r.match.is_for(kind)]
-        discounts = [d for d in file.discounts if d.match.is_for(asked)]
-        uplifts = [u for u in file.uplifts if u.match.is_for(asked)]
+        priced_kind = file.priced_as(kind)
+        place = (priced_kind.provider, priced_kind.model, priced_kind.tier)
+        own = [r for r in file.rates if r.match.is_for(kind) or r.match.is_for(priced_kind)]
+        discounts = [d for d in file.discounts if d.match.is_for(kind)]
+        uplifts = [u for u in file.uplifts if u.match.is_for(kind)]
         behind: dict[str, Timeline | None] = {}
 
         def make(at_ns: int) -> Compiled | Unpriced:
@@ -110,11 +111,11 @@ class PriceBook:
                     return self._own(rate, discount if rate.level is None else None, uplift, at_ns)
             level, note = _level(discount, uplift)
             if note not in behind:
-                behind[note] = data.timeline(kind.provider, kind.model, kind.tier, level, note)
-            found = behind[note]
-            return found.at(at_ns) if found else UNKNOWN_MODEL
+                behind[note] = data.timeline(*place, level, note)
+            timeline = behind[note]
+            return timeline.at(at_ns) if timeline else UNKNOWN_MODEL
 
-        plain = data.timeline(kind.provider, kind.model, kind.tier)
+        plain = data.timeline(*place)
         matches = [r.match for r in own] + [change.match for change in (*discounts, *uplifts)]
         if not matches:
             return plain or Timeline(lambda _: UNKNOWN_MODEL)

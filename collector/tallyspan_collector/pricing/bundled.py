@@ -81,11 +81,11 @@ VARIABLES: Mapping[str, str] = {
 """What the package counts -> the field of `Usage` or the name in `Call.units`."""
 
 _MINIMUM = {"whisper-large-v3": {"seconds": 10}, "whisper-large-v3-turbo": {"seconds": 10}}
-"""Groq bills ten seconds of a recording at least (https://groq.com/pricing)."""
+"""Groq bills at least ten seconds of a recording (https://groq.com/pricing)."""
 _MAXIMUM = {"gemini-2": {"web_search": 1}}
 """Gemini 2 bills a grounded prompt, later models each search query
 (https://ai.google.dev/gemini-api/docs/pricing)."""
-_NO_LIMIT: Mapping[str, int] = MappingProxyType({})
+_UNBOUNDED: Mapping[str, int] = MappingProxyType({})
 
 
 def context(provider_id: str, tier: str) -> dict[str, str] | None:
@@ -115,7 +115,7 @@ class PriceData:
         return _newest(self, today)
 
     def check(self) -> None:
-        """Raise `PriceError` for a price that is no amount, or for a unit not known here."""
+        """Raise `PriceError` for a price that is no amount, or has a unit new to this version."""
         for provider in self.providers:
             for model in provider.models:
                 prices = model.prices if isinstance(model.prices, list) else [model]
@@ -138,29 +138,31 @@ class PriceData:
 
         `factor` is a discount or an uplift, which `note` names in the price's id.
         """
-        found = self.find(provider, model)
-        if found is None:
+        match = self.find(provider, model)
+        if match is None:
             return None
-        owner, info = found
-        asked = context(owner.id, tier) or {}
+        owner, info = match
+        wanted = context(owner.id, tier) or {}
         is_own = any(info is each for each in owner.models)
-        variants = [v for v in info.price_variants or () if is_own and _is_for(v, asked)]
+        variants = [v for v in info.price_variants or () if is_own and _is_for(v, wanted)]
         conditions = info.prices if isinstance(info.prices, list) else []
         constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
 
         def make(at_ns: int) -> Price | Unpriced:
             at = moment(at_ns)
-            if asked and not any(v.constraint is None or v.constraint.active(at) for v in variants):
+            if wanted and not any(
+                v.constraint is None or v.constraint.active(at) for v in variants
+            ):
                 return UNKNOWN_TIER  # a default rate would be a guess
-            prices = info.get_prices(at, asked if is_own else None)
-            suffix = f":{tier_name(tier)}" if asked else ""
+            prices = info.get_prices(at, wanted if is_own else None)
+            suffix = f":{tier_name(tier)}" if wanted else ""
             since = _since([*_standing(conditions, at), *variants], at)
-            limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _NO_LIMIT)
+            limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _UNBOUNDED)
             return compile_price(
                 f"{owner.id}/{info.id}{suffix}{since}{note}",
                 self.source,
                 [part.scaled(factor) for part in _parts(prices)],
-                minimum=_MINIMUM.get(info.id, _NO_LIMIT) if owner.id == "groq" else _NO_LIMIT,
+                minimum=_MINIMUM.get(info.id, _UNBOUNDED) if owner.id == "groq" else _UNBOUNDED,
                 maximum=limits,
             )
 
@@ -180,7 +182,7 @@ class PriceData:
         provider_id = PROVIDER_IDS.get(provider, provider)
         if not provider_id or provider_id in NOT_BILLED_BY_USE:
             return None
-        # Of its own: the package's snapshot remembers every name it is asked for, without a bound.
+        # A new one each time: a snapshot remembers every name it looks up, without a bound.
         snapshot = DataSnapshot(self.providers, from_auto_update=False)
         try:
             return snapshot.find_provider_model(model, None, provider_id, None)
@@ -226,8 +228,8 @@ def _is_amount(usd: object) -> bool:
     return not usd or -30 < usd.adjusted() < 10  # noqa: PLR2004  far beyond any price
 
 
-def _is_for(variant: PriceVariant, asked: Mapping[str, str]) -> bool:
-    return bool(asked) and all(asked.get(key) == value for key, value in variant.when.items())
+def _is_for(variant: PriceVariant, wanted: Mapping[str, str]) -> bool:
+    return bool(wanted) and all(wanted.get(key) == value for key, value in variant.when.items())
 
 
 def _standing(conditions: list[ConditionalPrice], at: datetime) -> list[ConditionalPrice]:

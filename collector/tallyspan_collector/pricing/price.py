@@ -1,4 +1,4 @@
-"""A price compiled to integers: counts in, pico-dollars out, without a `Decimal` on the way."""
+"""A price compiled to integers: it turns counts into pico-dollars without a `Decimal`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ Factors = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The price of one unit: `bands` are (above how many input tokens, USD for one)."""
+    """The price of one unit. `bands` are (above how many input tokens, USD for one unit)."""
 
     unit: Unit
     bands: tuple[tuple[int, Fraction], ...]
@@ -195,7 +195,7 @@ def compile_price(
     minimum: Mapping[str, int] = _NOTHING,
     maximum: Mapping[str, int] = _NOTHING,
 ) -> Price:
-    """Return the parts as one price; no parts at all: the model is free."""
+    """Return the parts as one price; without any part the model is free."""
     units = [part.unit for part in parts]
     leaves = {unit.name: _leaf(unit, units) for unit in units}
     starts = sorted({start for part in parts for start, _ in part.bands} | {-1})
@@ -227,7 +227,7 @@ def compile_price(
 
 
 def _leaf(unit: Unit, priced: Sequence[Unit]) -> Form:
-    """Return what of the unit none of its priced parts counts."""
+    """Return the count of the unit without what its priced parts count."""
     form = dict(unit.count)
     for part in priced:
         if part.is_part_of(unit):

@@ -228,8 +228,8 @@ def _tiers(
         counts[tier_name(each.tier)][0] += each.tokens
     for line in billed:
         counts[tier_name(line.tier)][1] += line.tokens or 0
-    made = sorted(counts.items())
-    return tuple((tier or "standard", ours, theirs) for tier, (ours, theirs) in made)
+    rows = sorted(counts.items())
+    return tuple((tier or "standard", ours, theirs) for tier, (ours, theirs) in rows)
 
 
 def _drift(recorded: int | Decimal, billed: int | Decimal | None) -> float | None:

@@ -78,17 +78,17 @@ def read(
         "start_us": (start - MARGIN - _EPOCH) // timedelta(microseconds=1),
         "stop_us": (stop + MARGIN - _EPOCH) // timedelta(microseconds=1),
     }  # fmt: skip
-    asked: dict[str, object] = dict(parameters)
+    values: dict[str, object] = dict(parameters)
     if providers:
         where += " AND c.provider_name IN {providers:Array(String)}"
-        asked["providers"] = list(providers)
+        values["providers"] = list(providers)
     if endpoint:
         where += " AND c.endpoint_id LIKE {endpoint:String}"
         escaped = endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        asked["endpoint"] = escaped.replace("*", "%")
+        values["endpoint"] = escaped.replace("*", "%")
     column, bound = _label(label)
     query = _QUERY.format(label=column, where=where)
-    rows = client.query(query, parameters=asked | bound).result_rows
+    rows = client.query(query, parameters=values | bound).result_rows
     return [
         Recorded(datetime.fromtimestamp(slot, UTC), *rest)  # the columns are its fields, in order
         for slot, *rest in rows
