@@ -184,3 +184,24 @@ def test_a_run_that_loses_the_lock_stops_and_the_next_one_completes_it(
     assert figures(client) != whole
     assert KINDS[name](client, prices) == CALLS - 1
     assert figures(client) == whole
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_batch_that_is_sent_twice_is_booked_once(
+    name: str, client: Client, prices: PriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[ledger.Row] = []
+
+    def book(client: Client, kind: str, changes: Sequence[ledger.Change]) -> None:
+        ledger.book(client, kind, changes)
+        ledger.book(client, kind, changes)
+        sent.extend(entry for change in changes for entry in change.entries)
+
+    monkeypatch.setattr(run, "book", book)
+    entries = history()
+    empty(client)
+    insert(client, entries)
+    KINDS[name](client, prices)
+
+    assert len(sent) >= CALLS
+    assert client.query("SELECT count() FROM llm_calls").first_row == (len(entries) + len(sent),)

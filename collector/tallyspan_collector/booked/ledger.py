@@ -37,6 +37,7 @@ COUNT = "entry_count"
 """How many entries the call has."""
 _OF_THE_ENTRY = {*KEY, *AMOUNTS, "entry_kind", "sign", "batch_id", "ingested_at"}
 _IDENTITY = (*KEY, *AMOUNTS, "sign", "price_id")
+_NO_AMOUNTS = {**dict.fromkeys(AMOUNTS), **dict.fromkeys(UNPRICED, 0)}
 _MILLISECOND = timedelta(milliseconds=1)
 Row = dict[str, Any]
 
@@ -80,7 +81,9 @@ def calls(
         for block in blocks:
             for values in block:
                 row = dict(zip(names, values, strict=True))
-                yield row | {name: utc(row[name]) for name in ("start_time", LAST)}
+                for name in ("start_time", LAST):
+                    row[name] = utc(row[name])
+                yield row
 
 
 def calls_by_day(
@@ -116,17 +119,17 @@ def entry(call: Row, entry_kind: str, sign: int) -> Row:
 
     Columns that are to differ from the call's are set by the caller.
     """
-    row = {name: value for name, value in call.items() if name not in {LAST, COUNT}}
-    amounts = {
-        name: None if sign == 0 or row[name] is None else sign * row[name] for name in AMOUNTS
-    }
-    if sign == 0:
-        amounts |= dict.fromkeys(UNPRICED, 0)
-    if sign < 0:
-        row["units"] = {name: -count for name, count in row["units"].items()}
+    row = call.copy()
+    del row[COUNT]
     # The latest entry says what a call is now, so this one must not be before those it follows.
-    booked_at = max(datetime.now(UTC), call[LAST] + _MILLISECOND)
-    return row | amounts | {"entry_kind": entry_kind, "sign": sign, "ingested_at": booked_at}
+    row["ingested_at"] = max(datetime.now(UTC), row.pop(LAST) + _MILLISECOND)
+    row["entry_kind"], row["sign"] = entry_kind, sign
+    if sign == 0:
+        row |= _NO_AMOUNTS
+    if sign < 0:
+        row |= {name: None if row[name] is None else -row[name] for name in AMOUNTS}
+        row["units"] = {name: -count for name, count in row["units"].items()}
+    return row
 
 
 def book(client: Client, name: str, changes: Sequence[Change]) -> None:

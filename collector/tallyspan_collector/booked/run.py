@@ -11,7 +11,7 @@ from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.booked.audit import Audit
 from tallyspan_collector.booked.ledger import Change, Row, book
 
-BATCH_CALLS = 5_000
+BATCH_CALLS = 10_000
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  named for what it is
 
 
