@@ -16,13 +16,18 @@ from starlette.testclient import TestClient
 from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from tallyspan_clickhouse import table_lock
 from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.access.keys import Keys, make
 from tallyspan_collector.api import create_app
+from tallyspan_collector.booked import move
+from tallyspan_collector.booked import run as booking
 from tallyspan_collector.cli import main
-from tallyspan_collector.directory import correct, file, stored
+from tallyspan_collector.directory import file, stored
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import FURTHER_NOTICE, Period
 from tallyspan_collector.errors import ConfigError
@@ -245,7 +250,7 @@ def totals(client: Client) -> list[Any]:
 def test_a_correction_moves_the_calls_and_what_was_added_up_and_running_it_again_nothing(
     store: LocalStore, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    priced_again = call(cost_usd=Decimal(1))
+    priced_again = call(cost_usd=Decimal(1), department_source="span")
     gone = call()
     dear = {"cost_usd": Decimal(5), "units": {"web_search": 3.0}, "department": "", "tags": {}}
     book(
@@ -321,9 +326,10 @@ def test_corrections_of_any_directory_leave_the_sum_over_departments_as_it_was(
         take(client, *(period(user, draw.choice("ABC"), str(first)) for user in ("ada", "bob")))
         directory = Directory()
         directory.read(client)
-        scope = correct.Scope((), NOON.date(), NOON.date() + timedelta(days=9), with_named=True)
-        correct.run(client, directory, scope, is_applied=True)
-        assert not correct.run(client, directory, scope, is_applied=True).total.calls
+        scope = move.Scope((), NOON.date(), NOON.date() + timedelta(days=9), with_named=True)
+        booking.run(client, move.Move(directory, scope), is_applied=True)
+        again = booking.run(client, move.Move(directory, scope), is_applied=True)
+        assert not again.total.calls
 
     after = [client.query(whole.format(v)).result_rows for v in ("usage_daily", "usage_hourly")]
     by_call = "SELECT department, count(), sum(cost_usd) FROM calls GROUP BY 1 ORDER BY 1"
@@ -339,12 +345,51 @@ def test_calls_that_a_collector_may_still_reverse_are_not_corrected_yet(client: 
     take(client, period("ada", "Legal"))
     directory = Directory()
     directory.read(client)
-    scope = correct.Scope((), DAY, DAY)
+    scope = move.Scope((), DAY, DAY)
 
-    early = correct.run(client, directory, scope, is_applied=True, now=NOON + timedelta(hours=6))
+    early = booking.run(
+        client, move.Move(directory, scope, now=NOON + timedelta(hours=6)), is_applied=True
+    )
     assert (early.total.calls, early.not_settled) == (0, 1)
     # a trace is forgotten two windows after its last span at the latest
-    assert correct.SETTLED.total_seconds() > 2 * WINDOW_SECONDS
+    assert move.SETTLED.total_seconds() > 2 * WINDOW_SECONDS
+
+
+class SlowDirectory(Directory):
+    """A directory that takes its time, during which another run tries to book."""
+
+    def __init__(self, store: LocalStore, seconds: float, stale_seconds: int) -> None:
+        super().__init__()
+        self._store, self._seconds, self._stale_seconds = store, seconds, stale_seconds
+        self.refusals = 0
+
+    def department(self, tenant: str, user_id: str, at_ns: int) -> str:
+        time.sleep(self._seconds)
+        with (
+            connect(self._store.url) as other,
+            pytest.raises(StoreError, match="directory correct by process"),
+            ledger_lock(other, "another run", 0, self._stale_seconds),
+        ):
+            pass
+        self.refusals += 1
+        return super().department(tenant, user_id, at_ns)
+
+
+def test_a_correction_that_outlives_the_lock_s_life_keeps_the_lock_to_its_end(
+    store: LocalStore, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_lock, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(booking, "BATCH_CALLS", 1)
+    calls, seconds, stale_seconds = 5, 1.0, 4
+    book(client, [call(department="") for _ in range(calls)])
+    take(client, period("ada", "Legal"))
+    directory = SlowDirectory(store, seconds, stale_seconds)
+    directory.read(client)
+    started = time.monotonic()
+    result = booking.run(client, move.Move(directory, move.Scope((), DAY, DAY)), is_applied=True)
+
+    assert time.monotonic() - started > stale_seconds
+    assert (result.total.calls, directory.refusals) == (calls, calls)
 
 
 def test_names_are_there_where_people_read(store: LocalStore, client: Client) -> None:

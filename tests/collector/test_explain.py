@@ -20,11 +20,14 @@ from otlp_spans import CHAT, START_NS, pairs, request, span
 from running import Running, running_collector
 from tallyspan import semconv
 from tallyspan_clickhouse.local import running_url
+from tallyspan_collector.booked.move import Move
+from tallyspan_collector.booked.move import Scope as Days
+from tallyspan_collector.booked.reprice import Reprice, Scope
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.cli import main
-from tallyspan_collector.directory import correct, stored
+from tallyspan_collector.directory import stored
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import FURTHER_NOTICE, Period
-from tallyspan_collector.pricing import reprice
 from tallyspan_collector.pricing.book import PriceBook
 
 MS = 1_000_000
@@ -255,13 +258,16 @@ def test_a_history_with_a_correction_and_a_change_of_price_is_explained_to_the_n
         directory = Directory()
         stored.write(client, stored.changes([legal], []), "test", "test")
         directory.read(client)
-        moved = correct.run(
-            client, directory, correct.Scope((), day.date(), day.date(), with_named=True),
-            is_applied=True, now=LATER,
+        moved = run(
+            client,
+            Move(directory, Days((), day.date(), day.date(), with_named=True), now=LATER),
+            is_applied=True,
         )  # fmt: skip
-        changed = reprice.run(
-            client, PriceBook.load(prices),
-            reprice.Scope(day - timedelta(days=1), day + timedelta(days=1)),
+        changed = run(
+            client,
+            Reprice(
+                PriceBook.load(prices), Scope(day - timedelta(days=1), day + timedelta(days=1))
+            ),
             is_applied=True, changed_by="ada", reason="new contract",
         )  # fmt: skip
         assert (moved.total.calls, changed.total.calls) == (1, 1)

@@ -21,9 +21,10 @@ from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
+from tallyspan_collector.booked.reprice import Reprice, Scope
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.cli import main
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.reprice import Scope, run
 from tallyspan_collector.summary import Filters, RequestError, summarise, totals
 from tallyspan_collector.summary.as_of_today import as_of_today
 from tallyspan_collector.summary.currency import Currency, currency_of
@@ -210,7 +211,7 @@ def test_what_as_of_today_says_is_what_repricing_books(client: Client, prices: P
         totals(client, Filters())
     )
     day = timedelta(days=1)
-    run(client, prices, Scope(NOON - day, NOON + day), is_applied=True)
+    run(client, Reprice(prices, Scope(NOON - day, NOON + day)), is_applied=True)
 
     assert totals(client, Filters())["cost_usd"] == said["cost_usd_as_of_today"]
     assert not any(as_of_today(client, prices, Filters(), ["user"]).differences.values())

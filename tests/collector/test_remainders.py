@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
 from tallyspan_clickhouse.migrate import migrate
+from tallyspan_collector.booked.remainders import book_away
+from tallyspan_collector.booked.reprice import Reprice, Scope
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.remainders import book_away
-from tallyspan_collector.pricing.reprice import Scope, run
 
 SCOPE = Scope(NOON - timedelta(days=1), NOON + timedelta(days=1))
 PRICES = "prices:\n  - {model: gpt-4.1, unit: 1M tokens, input: %d, output: 0}\n"
@@ -67,7 +68,7 @@ class History:
             case "reprice at 3" | "reprice at 30" | "back-fill":
                 usd = 30 if step.endswith("30") else 3
                 only = Scope(SCOPE.start, SCOPE.end, only_unpriced=step == "back-fill")
-                run(self.client, self.books[usd], only, is_applied=True)
+                run(self.client, Reprice(self.books[usd], only), is_applied=True)
                 for each in self.live:
                     if step != "back-fill" or self.cost[each] is None:
                         self.cost[each] = Decimal(usd * 100) / 10**6

@@ -19,9 +19,10 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
-from tallyspan_collector.pricing import missing
+from tallyspan_collector.booked import missing
+from tallyspan_collector.booked.reprice import Reprice, Result, Scope
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.reprice import Result, Scope, run
 
 APRIL = datetime(2026, 4, 1, tzinfo=UTC)
 SCOPE = Scope(NOON - timedelta(days=40), NOON + timedelta(days=40))
@@ -75,7 +76,9 @@ def costs(client: Client) -> dict[str, Decimal | None]:
 
 
 def apply(client: Client, prices: PriceBook, scope: Scope = SCOPE) -> Result:
-    return run(client, prices, scope, is_applied=True, changed_by="ada", reason="new contract")
+    return run(
+        client, Reprice(prices, scope), is_applied=True, changed_by="ada", reason="new contract"
+    )
 
 
 def test_a_preview_says_what_would_change_and_changes_nothing(
@@ -83,7 +86,7 @@ def test_a_preview_says_what_would_change_and_changes_nothing(
 ) -> None:
     ledger(client)
     before = costs(client)
-    result = run(client, prices, SCOPE, is_applied=False)
+    result = run(client, Reprice(prices, SCOPE), is_applied=False)
 
     assert costs(client) == before
     assert {
@@ -272,7 +275,7 @@ def test_who_has_to_wait_too_long_is_told_for_whom(client: Client, prices: Price
         ledger_lock(client, "a long run"),
         pytest.raises(StoreError, match=r"\(a long run by process \d+ on .* DROP TABLE tallyspan"),
     ):
-        run(client, prices, SCOPE, is_applied=True, patience_seconds=0.1)
+        run(client, Reprice(prices, SCOPE), is_applied=True, patience_seconds=0.1)
 
     assert apply(client, prices).total.calls == 3
 

@@ -12,7 +12,8 @@ from tallyspan_collector.api.fields import Field, rows_of
 from tallyspan_collector.api.filters import PERIOD
 from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import Parameter
-from tallyspan_collector.pricing import listing, missing
+from tallyspan_collector.booked import missing
+from tallyspan_collector.pricing import listing
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import day
 from tallyspan_collector.pricing.cost import Unpriced

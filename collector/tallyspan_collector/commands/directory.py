@@ -8,16 +8,17 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked import move
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
-from tallyspan_collector.directory import correct, file, stored
+from tallyspan_collector.directory import file, stored
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import Period
 from tallyspan_collector.errors import ConfigError
 
-UNKNOWN_LIMIT = 1_000
+MAX_UNKNOWN_USERS = 1_000
 
 
 def add_parser(commands: Any) -> None:
@@ -74,15 +75,15 @@ def _import(options: argparse.Namespace) -> int:
     if effective is not None:
         _check_snapshot(options.file, periods)
     with writing(options) as client:
-        known = stored.stored(client)
-        found = stored.changes(periods, known, effective)
+        existing = stored.stored(client)
+        changes = stored.changes(periods, existing, effective)
         if not options.dry_run:
-            stored.write(client, found, getpass.getuser(), options.file.name)
-    write_table([_change(each) for each in found], sys.stdout)
-    absent = {each.person for each in known} - {each.person for each in periods}
-    said = f"{len(found)} periods {'would change' if options.dry_run else 'changed'}"
+            stored.write(client, changes, getpass.getuser(), options.file.name)
+    write_table([_change(each) for each in changes], sys.stdout)
+    absent = {each.person for each in existing} - {each.person for each in periods}
+    sentence = f"{len(changes)} periods {'would change' if options.dry_run else 'changed'}"
     rest = f"; {len(absent)} users of the directory are not in the file and stay" if absent else ""
-    sys.stderr.write(f"{said}{rest}\n")
+    sys.stderr.write(f"{sentence}{rest}\n")
     return 0
 
 
@@ -105,17 +106,17 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     with writing(options) as client:
-        found = stored.stored(client, options.user)
-    if not found:
+        periods = stored.stored(client, options.user)
+    if not periods:
         raise ConfigError(f"the directory has no user {options.user!r}")
-    write_table([_row(each) for each in found], sys.stdout)
+    write_table([_row(each) for each in periods], sys.stdout)
     return 0
 
 
 def _unknown(options: argparse.Namespace) -> int:
     since = summary.parse_since(options.since, datetime.now(UTC), "--since").date()
     with reading(options) as client:
-        rows = stored.unknown(client, since, UNKNOWN_LIMIT)
+        rows = stored.unknown(client, since, MAX_UNKNOWN_USERS)
     write_table([row | {"cost_usd": _usd(row["cost_usd"])} for row in rows], sys.stdout)
     sys.stderr.write(f"{len(rows)} users with calls since {since} are not in the directory\n")
     return 0
@@ -127,28 +128,22 @@ def _correct(options: argparse.Namespace) -> int:
     first, last = _day(options.first, "--from"), _day(options.last, "--to")
     if last < first:
         raise ConfigError(f"--to {last} is before --from {first}")
-    scope = correct.Scope(tuple(options.user), first, last, options.even_named)
+    scope = move.Scope(tuple(options.user), first, last, options.even_named)
     directory = Directory()
     with writing(options) as client:
         directory.read(client)
-        if options.apply:
-            # One at a time: two would both take a call back; nor may its price change meanwhile.
-            with ledger_lock(client, "directory correct"):
-                result = correct.run(
-                    client,
-                    directory,
-                    scope,
-                    is_applied=True,
-                    changed_by=getpass.getuser(),
-                    reason=options.reason,
-                )
-        else:
-            result = correct.run(client, directory, scope, is_applied=False)
+        result = run(
+            client,
+            move.Move(directory, scope),
+            is_applied=options.apply,
+            changed_by=getpass.getuser(),
+            reason=options.reason,
+        )
     _write(result, is_applied=options.apply)
     return 0
 
 
-def _write(result: correct.Result, *, is_applied: bool) -> None:
+def _write(result: move.Result, *, is_applied: bool) -> None:
     rows = [
         {"user": user, "from": old or "(none)", "to": new, "calls": each.calls,
          "cost_usd": _usd(each.cost_usd)}

@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked import missing
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.pricing import in_use, listing, missing, release
+from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import day, findings
 from tallyspan_collector.pricing.cost import Unpriced
@@ -35,9 +36,9 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
-        made = actions.add_parser(name, help=what)
-        made.set_defaults(run=run)
-        return made
+        command = actions.add_parser(name, help=what)
+        command.set_defaults(run=run)
+        return command
 
     listed = action("list", _list, "the entries of the price file, most specific first")
     config.add_flags(listed, (PRICES, config.DATA_DIR))
@@ -73,8 +74,8 @@ def _path(options: argparse.Namespace) -> Path | None:
 
 def book_of(options: argparse.Namespace) -> PriceBook:
     """Return the book of --prices over the price data in use in --data-dir."""
-    said = config.read(options, options=(PRICES, config.DATA_DIR))
-    return PriceBook.load(said["prices"], in_use.data_in_use(said["data_dir"]))
+    settings = config.read(options, options=(PRICES, config.DATA_DIR))
+    return PriceBook.load(settings["prices"], in_use.data_in_use(settings["data_dir"]))
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -108,14 +109,14 @@ def _show(options: argparse.Namespace) -> int:
     at_ns = time.time_ns()
     if options.at:
         at_ns = int(summary.parse_time(options.at, "--at").timestamp()) * 10**9
-    found = book_of(options).quote(
+    price = book_of(options).quote(
         options.provider, options.endpoint, options.model, options.tier, at_ns, options.region
     )
-    if isinstance(found, Unpriced):
-        sys.stderr.write(f"{options.provider}/{options.model}: no price ({found.reason.value})\n")
+    if isinstance(price, Unpriced):
+        sys.stderr.write(f"{options.provider}/{options.model}: no price ({price.reason.value})\n")
         return 1
-    sys.stdout.write(f"{found.price_id}\n")
-    write_table(listing.rows(found), sys.stdout)
+    sys.stdout.write(f"{price.price_id}\n")
+    write_table(listing.rows(price), sys.stdout)
     return 0
 
 
@@ -124,12 +125,12 @@ def _check(options: argparse.Namespace) -> int:
     if path is None:
         raise ConfigError("no price file: name one, or set --prices")
     file = PriceBook.load(path).file
-    found = findings(file)
-    for finding in found:
-        sys.stdout.write(finding + "\n")
-    if not found:
+    problems = findings(file)
+    for problem in problems:
+        sys.stdout.write(problem + "\n")
+    if not problems:
         sys.stdout.write(f"{path}: {len(file.rates)} prices, nothing to complain of\n")
-    return 1 if found else 0
+    return 1 if problems else 0
 
 
 def _missing(options: argparse.Namespace) -> int:
@@ -146,21 +147,21 @@ def _update(options: argparse.Namespace) -> int:
     data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
     with TemporaryDirectory() as folder:
         wheel = Path(options.wheel) if options.wheel else release.download(Path(folder))
-        found = release.read_wheel(wheel, options.sha256)
-    old, new = in_use.data_in_use(data_dir), found.data()
-    if not in_use.is_newer(found.version, data_dir):
+        candidate = release.read_wheel(wheel, options.sha256)
+    old, new = in_use.data_in_use(data_dir), candidate.data()
+    if not in_use.is_newer(candidate.version, data_dir):
         sys.stdout.write(f"{old.source} is in use, and {new.source} is not newer\n")
         return 0
     diff = difference(old, new)
     for line in diff.lines(None if options.all else SHOWN):
         sys.stdout.write(line + "\n")
     sys.stdout.write(
-        f"{old.source} -> {new.source}: {diff.summary()} (wheel {found.wheel_sha256})\n"
+        f"{old.source} -> {new.source}: {diff.summary()} (wheel {candidate.wheel_sha256})\n"
     )
     if not options.yes and not _is_yes():
         sys.stdout.write("nothing was changed; --yes applies it\n")
         return 1
-    in_use.put_in_use(data_dir, found)
+    in_use.put_in_use(data_dir, candidate)
     sys.stdout.write(
         f"{new.source} is in use in {data_dir}; a collector there takes it within seconds;"
         " calls that are booked keep their cost (tallyspan reprice).\n"

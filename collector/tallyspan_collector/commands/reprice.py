@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked.reprice import Reprice, Result, Scope, Total
+from tallyspan_collector.booked.run import run
 from tallyspan_collector.commands.prices import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.pricing.reprice import Result, Scope, Total, run
 
 
 def add_parser(commands: Any) -> None:
@@ -54,8 +55,7 @@ def _reprice(options: argparse.Namespace) -> int:
     with writing(options) as client:  # a preview too: readers do not see the entries themselves
         result = run(
             client,
-            book,
-            scope,
+            Reprice(book, scope),
             is_applied=options.apply,
             changed_by=getpass.getuser(),
             reason=options.reason,

@@ -1,4 +1,4 @@
-"""A file of people, CSV or YAML -> periods; what cannot be is refused by file and line."""
+"""A file of people, CSV or YAML -> periods; what is wrong is refused by file and line."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,16 @@ from tallyspan_collector.files.nearest import hint
 COLUMNS = (
     "user", "department", "cost_centre", "display_name", "valid_from", "valid_to", "tenant",
 )  # fmt: skip
-LONGEST = 1_000
-"""Characters of a name; ids of users may be of any kind, but not of any length."""
+MAX_CHARACTERS = 1_000
+"""Of a name or an id."""
 _Line = tuple[str, Mapping[str, Any]]
 
 
 def read(path: Path) -> list[Period]:
     """Return the periods of a .csv, .yaml or .yml file, ordered by person and day.
 
-    Raises `ConfigError` for a row that says nothing or what cannot be, and for two that hold for
-    one person on one day.
+    Raises `ConfigError` for a row with a missing or impossible value, and for two rows that hold
+    for one person on one day.
     """
     match path.suffix.lower():
         case ".csv":
@@ -37,18 +37,18 @@ def read(path: Path) -> list[Period]:
 
 def periods(rows: Iterator[_Line]) -> list[Period]:
     """Return the periods of rows, each with the place to name when it is refused."""
-    made: dict[tuple[str, str], list[tuple[str, Period]]] = {}
+    by_person: dict[tuple[str, str], list[tuple[str, Period]]] = {}
     for place, row in rows:
         period = _period(place, row)
-        for other_place, other in made.setdefault(period.person, []):
+        for other_place, other in by_person.setdefault(period.person, []):
             if period.overlaps(other):
                 raise ConfigError(
                     f"{place}: {period.user_id!r} already has a department on"
                     f" {max(period.valid_from, other.valid_from)}, by {other_place}: end one"
                     " before the other begins (valid_to is the last day)"
                 )
-        made[period.person].append((place, period))
-    return sorted(period for each in made.values() for _, period in each)
+        by_person[period.person].append((place, period))
+    return sorted(period for each in by_person.values() for _, period in each)
 
 
 def _csv(path: Path) -> Iterator[_Line]:
@@ -106,27 +106,27 @@ def _check_names(place: str, names: list[str]) -> None:
 
 
 def _period(place: str, row: Mapping[str, Any]) -> Period:
-    said = {name: str(row.get(name) or "").strip() for name in COLUMNS}
-    for name, value in said.items():
-        if len(value) > LONGEST:
-            raise ConfigError(f"{place}: {name}: {len(value)} characters, {LONGEST} at most")
+    values = {name: str(row.get(name) or "").strip() for name in COLUMNS}
+    for name, value in values.items():
+        if len(value) > MAX_CHARACTERS:
+            raise ConfigError(f"{place}: {name}: {len(value)} characters, {MAX_CHARACTERS} at most")
         if any(ord(character) < 32 for character in value):  # noqa: PLR2004  control characters
             raise ConfigError(f"{place}: {name}: has a control character in it: {value!r}")
     for name in ("user", "department"):
-        if not said[name]:
+        if not values[name]:
             raise ConfigError(f"{place}: {name}: is empty")
-    first = _day(place, "valid_from", said["valid_from"]) or ALWAYS
-    last = _day(place, "valid_to", said["valid_to"]) or FURTHER_NOTICE
+    first = _day(place, "valid_from", values["valid_from"]) or ALWAYS
+    last = _day(place, "valid_to", values["valid_to"]) or FURTHER_NOTICE
     if last < first:
         raise ConfigError(f"{place}: valid_to {last} is before valid_from {first}")
     return Period(
-        said["tenant"],
-        said["user"],
+        values["tenant"],
+        values["user"],
         first,
         last,
-        said["department"],
-        said["cost_centre"],
-        said["display_name"],
+        values["department"],
+        values["cost_centre"],
+        values["display_name"],
     )
 
 

@@ -70,13 +70,13 @@ class Directory:
         return True
 
     def _take(self, rows: Iterable[_Row]) -> None:
-        made: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
+        periods: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
         for tenant, user, first, last, department in rows:
-            made.setdefault((tenant, user), []).append((first, last, department))
-        self._periods = made
+            periods.setdefault((tenant, user), []).append((first, last, department))
+        self._periods = periods
 
     def _keep(self, rows: list[_Row]) -> None:
-        assert self._copy is not None  # noqa: S101  asked by the caller
+        assert self._copy is not None  # noqa: S101  checked by the caller
         with whole_file(self._copy, PRIVATE) as file:
             file.write(json.dumps(rows).encode())
 

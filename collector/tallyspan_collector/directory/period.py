@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 ALWAYS = date(1970, 1, 1)
-"""First day of what has always been so."""
+"""First day of a period without a beginning."""
 FURTHER_NOTICE = date(2299, 12, 31)
-"""Last day of what has no end yet."""
+"""Last day of a period without an end."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,8 +27,8 @@ class Period:
         return self.tenant, self.user_id
 
     @property
-    def said(self) -> tuple[str, str, str]:
-        """What it says, whenever that holds."""
+    def content(self) -> tuple[str, str, str]:
+        """What it says of the user, without the days."""
         return self.department, self.cost_centre, self.display_name
 
     def overlaps(self, other: "Period") -> bool:
@@ -36,18 +36,18 @@ class Period:
         return self.valid_from <= other.valid_to and other.valid_from <= self.valid_to
 
 
-def from_day(new: Period, known: list[Period], first: date) -> list[Period]:
-    """Return the person's periods when `new` holds from `first` on, and what was before stays.
+def from_day(new: Period, existing: list[Period], first: date) -> list[Period]:
+    """Return the person's periods when `new` holds from `first` on, and earlier days stay.
 
-    What said the same already is left as it is, so that the same list twice changes nothing.
+    A period with the same content stays as it is, so that the same list twice changes nothing.
     """
     kept = [
         replace(each, valid_to=min(each.valid_to, first - timedelta(days=1)))
-        for each in known
+        for each in existing
         if each.valid_from < first
     ]
-    last = next((each for each in known if each.valid_from <= first <= each.valid_to), None)
-    if last is not None and last.said == new.said:
+    last = next((each for each in existing if each.valid_from <= first <= each.valid_to), None)
+    if last is not None and last.content == new.content:
         kept = [each for each in kept if each.valid_from != last.valid_from]
         return [*kept, replace(last, valid_to=FURTHER_NOTICE)]
     return [*kept, replace(new, valid_from=first, valid_to=FURTHER_NOTICE)]

@@ -42,39 +42,39 @@ def stored(client: Client, user_id: str | None = None, tenant: str | None = None
 
 
 def changes(
-    new: Sequence[Period], known: Iterable[Period], effective: date | None = None
+    new: Sequence[Period], existing: Iterable[Period], effective: date | None = None
 ) -> list[Change]:
-    """Return what must change so that each person in `new` has these periods, and no others.
+    """Return the changes after which each person in `new` has these periods, and no others.
 
-    With `effective` each says what holds from that day on, and earlier days stay as they are. Who
-    is not in `new` keeps what is known.
+    With `effective` a period of `new` holds from that day on, and earlier days stay as they are.
+    Persons who are not in `new` keep their periods.
     """
-    before, wanted = _by_person(known), _by_person(new)
-    found: list[Change] = []
+    before, wanted = _by_person(existing), _by_person(new)
+    result: list[Change] = []
     for person, periods in wanted.items():
         old = before.get(person, [])
         if effective is not None:
             periods = from_day(periods[-1], old, effective)  # noqa: PLW2901  what it comes to
         was = {each.valid_from: each for each in old}
         now = {each.valid_from: each for each in periods}
-        found += [Change("removed", each, each) for day, each in was.items() if day not in now]
-        found += [Change("added", each) for day, each in now.items() if day not in was]
-        found += [
+        result += [Change("removed", each, each) for day, each in was.items() if day not in now]
+        result += [Change("added", each) for day, each in now.items() if day not in was]
+        result += [
             Change("changed", each, was[day])
             for day, each in now.items()
             if day in was and was[day] != each
         ]
-    return sorted(found, key=lambda change: (change.period, change.kind))
+    return sorted(result, key=lambda change: (change.period, change.kind))
 
 
-def write(client: Client, found: Sequence[Change], imported_by: str, imported_from: str) -> None:
-    """Write the changes; collectors go by them within seconds. Raises what the store raises."""
-    if not found:
+def write(client: Client, batch: Sequence[Change], imported_by: str, imported_from: str) -> None:
+    """Write the changes; collectors use them within seconds. Raises what the store raises."""
+    if not batch:
         return
-    said = [datetime.now(UTC), imported_by, imported_from, time.time_ns()]
+    version = [datetime.now(UTC), imported_by, imported_from, time.time_ns()]
     client.insert(
         "directory",
-        [[*astuple(each.period), each.kind == "removed", *said] for each in found],
+        [[*astuple(each.period), each.kind == "removed", *version] for each in batch],
         column_names=[
             *COLUMNS, "is_removed", "imported_at", "imported_by", "imported_from", "version",
         ],
@@ -98,10 +98,10 @@ def unknown(client: Client, first: date, limit: int, access: Access = EVERYTHING
 
 
 def _by_person(periods: Iterable[Period]) -> Mapping[tuple[str, str], list[Period]]:
-    made: defaultdict[tuple[str, str], list[Period]] = defaultdict(list)
+    result: defaultdict[tuple[str, str], list[Period]] = defaultdict(list)
     for period in periods:
-        made[period.person].append(period)
-    return made
+        result[period.person].append(period)
+    return result
 
 
 def details(periods: Iterable[Period]) -> Iterator[Row]:

@@ -17,19 +17,17 @@ from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.repair import repair
 from tallyspan_collector.errors import StoreUnavailableError
 from tallyspan_collector.ingest.journal import Batch
+from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 from tallyspan_collector.metrics.counters import Metrics
 
 TABLE = "llm_calls"
 SETTINGS = {
-    "async_insert": 0,
-    "insert_deduplicate": 1,
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    **EXACTLY_ONCE,
     "max_insert_block_size": 1_048_576,
     "min_insert_block_size_rows": 1_048_576,
     "input_format_parallel_parsing": 0,
     "max_partitions_per_insert_block": 0,  # a batch may have calls of any month
 }
-"""Stated with every insert: the defaults differ between ClickHouse versions."""
 LONGEST_PAUSE_SECONDS = 5.0
 REPAIRS = 5
 _CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_PARSE", "CANNOT_CONVERT", "INCORRECT_DATA", "CANNOT_READ",

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import COST_LIMIT, INCONSISTENT_USAGE, Unpriced
+from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Unpriced
 from tallyspan_collector.read.call import Call, Columns
 
 NS_PER_US = 1_000
 _FIRST_WITHOUT_ANSWER = 300
 _PICOUSD = Decimal("1e-12")
-_AS_SAID = (
+_AS_IN_CALL = (
     "tenant", "source", "service_name", "user_id", "agent_id", "agent_name",
     "conversation_id", "tags", "provider_name", "endpoint_id", "server_address", "operation_name",
     "request_model", "response_model", "service_tier", "is_stream", "error_type", "finish_reason",
@@ -24,11 +24,11 @@ _AS_SAID = (
 
 
 class Cost(NamedTuple):
-    """What an entry costs, in pico-dollars (None: not priced, see `unpriced_reason`), and whom.
+    """What an entry costs, in pico-dollars (None: not priced, see `unpriced_reason`), and who pays.
 
-    `cost_status`: priced, reported (the provider said it), unpriced, or not_billed. A reversal has
-    the amounts of its call negated, and names the same department, whatever the directory has
-    become since; `department_source` is span, directory, key or empty.
+    `cost_status`: priced, reported (the provider's own figure), unpriced, or not_billed. A reversal
+    has the amounts of its call negated and names the same department, even if the directory has
+    changed since. `department_source` is span, directory, key or empty.
     """
 
     cost_picousd: int | None = None
@@ -52,19 +52,16 @@ class Cost(NamedTuple):
         )
 
 
-_new = tuple.__new__
-
-
 def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
     """Return what each call costs and who pays, in the order of the calls.
 
-    What the provider says it billed is the cost; a request it sent on or refused (HTTP 3xx, 4xx and
-    5xx, without usage) costs nothing, nor does what a gateway's cache answered; else the price book
-    decides, and what it cannot price stays None. The department is what the span says, else the
-    directory, else the key.
+    A cost that the provider reported is the cost. A request that the provider redirected or refused
+    (HTTP 3xx, 4xx and 5xx, without usage) costs nothing, nor does one that a gateway's cache
+    answered. Every other call costs what the price book says; None: it has no price. The
+    department is that of the span, else of the directory, else of the key.
     """
-    made: list[Cost] = []
-    add = made.append
+    result: list[Cost] = []
+    add = result.append
     for call, priced in zip(calls, book.price_calls(calls), strict=True):
         payer = (call.department, "span") if call.department else _payer(call, directory)
         reported = call.reported_cost_picousd
@@ -76,71 +73,72 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer))
         elif reported is not None:
             add(Cost(reported, None, None, "reported", "", "", "provider", reported, *payer))
-        elif isinstance(priced, Unpriced) or priced[0] >= COST_LIMIT:
+        elif isinstance(priced, Unpriced) or priced[0] >= MAX_COST_PICOUSD:
             reason = (priced if isinstance(priced, Unpriced) else INCONSISTENT_USAGE).reason.value
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
         else:
             amount, prompt, answer, price_id, source = priced
-            said = (amount, prompt, answer, "priced", "", price_id, source, None, *payer)
-            add(_new(Cost, said))  # half the time of Cost(...)
-    return made
+            add(Cost(amount, prompt, answer, "priced", "", price_id, source, None, *payer))
+    return result
 
 
 def _payer(call: Call, directory: Directory) -> tuple[str, str]:
-    found = directory.department(call.tenant, call.user_id, call.start_time_ns)
-    if found:
-        return found, "directory"
+    department = directory.department(call.tenant, call.user_id, call.start_time_ns)
+    if department:
+        return department, "directory"
     return call.key_department, "key" if call.key_department else ""
 
 
 def columns(
-    said: Columns,
+    fields: Columns,
     costs: Sequence[Cost],
     batch_id: int,
     ingested_ms: int,
     reversals: int = 0,
 ) -> dict[str, Sequence[object]]:
-    """Return column name -> values of a batch of calls; `costs` in their order.
+    """Return column name -> values of a batch of calls; `fields` are field name -> their values.
 
-    The last `reversals` of the calls are taken back: their amounts are negated, but for those in
-    `costs`, which are negated already.
+    `costs` are in the same order. The last `reversals` of the calls are taken back: their amounts
+    are negated here, except those in `costs`, which already are.
     """
     added = len(costs) - reversals
-    made: dict[str, Sequence[object]] = {name: said[name] for name in _AS_SAID}
-    made["start_time"] = [ns // NS_PER_US for ns in said["start_time_ns"]]
-    made["duration_us"] = [
+    result: dict[str, Sequence[object]] = {name: fields[name] for name in _AS_IN_CALL}
+    result["start_time"] = [ns // NS_PER_US for ns in fields["start_time_ns"]]
+    result["duration_us"] = [
         (end - start) // NS_PER_US
-        for start, end in zip(said["start_time_ns"], said["end_time_ns"], strict=True)
+        for start, end in zip(fields["start_time_ns"], fields["end_time_ns"], strict=True)
     ]
-    made["model_name"] = [
-        answered or asked
-        for answered, asked in zip(said["response_model"], said["request_model"], strict=True)
+    result["model_name"] = [
+        answered or requested
+        for answered, requested in zip(
+            fields["response_model"], fields["request_model"], strict=True
+        )
     ]
-    made["status"] = ["error" if is_error else "ok" for is_error in said["is_error"]]
+    result["status"] = ["error" if is_error else "ok" for is_error in fields["is_error"]]
     for name in ("trace_id", "span_id"):
-        made[name] = [each.encode() for each in said[name]]
-    made["sign"] = [1] * added + [-1] * reversals
-    made["entry_kind"] = ["call"] * added + ["reversal"] * reversals
+        result[name] = [each.encode() for each in fields[name]]
+    result["sign"] = [1] * added + [-1] * reversals
+    result["entry_kind"] = ["call"] * added + ["reversal"] * reversals
     for name in TOKEN_FIELDS:
-        made[name] = _taken_back(said[name], added)
-    made["units"] = [
-        *said["units"][:added],
-        *({name: -units for name, units in each.items()} for each in said["units"][added:]),
+        result[name] = _taken_back(fields[name], added)
+    result["units"] = [
+        *fields["units"][:added],
+        *({name: -units for name, units in each.items()} for each in fields["units"][added:]),
     ]
-    claimed = _taken_back(said["claimed_cost_picousd"], added)
-    made["claimed_cost_usd"] = usd(claimed)
+    claimed = _taken_back(fields["claimed_cost_picousd"], added)
+    result["claimed_cost_usd"] = usd(claimed)
     for name, values in zip(Cost._fields, zip(*costs, strict=True), strict=True):
         if name.endswith("_picousd"):
-            made[name.replace("_picousd", "_usd")] = usd(values)
+            result[name.replace("_picousd", "_usd")] = usd(values)
         else:
-            made[name] = values
-    made["batch_id"] = [batch_id] * len(costs)
-    made["ingested_at"] = [ingested_ms] * len(costs)
-    return made
+            result[name] = values
+    result["batch_id"] = [batch_id] * len(costs)
+    result["ingested_at"] = [ingested_ms] * len(costs)
+    return result
 
 
 def _taken_back(amounts: Sequence[Any], added: int) -> Sequence[Any]:
-    """Negate those from `added` on."""
+    """Return the amounts, negated from place `added` on."""
     if added == len(amounts):
         return amounts
     return [*amounts[:added], *(_signed(amount, -1) for amount in amounts[added:])]

@@ -1,4 +1,4 @@
-"""A cost as an operator checks it: so many of this at that price, and they add up."""
+"""A cost as a sum of terms, amount times price, so that people can check it."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -22,8 +22,9 @@ class Term(NamedTuple):
 def terms(price: Compiled, usage: Usage, units: Mapping[str, float]) -> list[Term]:
     """Return the terms whose sum is the cost; none where a cost is no such sum.
 
-    That is a price that depends on where in the context a token stands, and one with a least or
-    a most that is billed. Each token is in one term: that of the narrowest class with a price.
+    Two prices are no such sum: one that depends on the position of a token in the context, and one
+    with a minimum or maximum of what is billed. Each token is in one term: that of the narrowest
+    class with a price.
     """
     if not isinstance(price, Price):
         return []
@@ -33,24 +34,20 @@ def terms(price: Compiled, usage: Usage, units: Mapping[str, float]) -> list[Ter
     counts = {name: Fraction(getattr(usage, name) or 0) for name in TOKEN_VARIABLES}
     counts |= {name: Fraction(repr(units[name])) for name in units if name in price.units}
     counts[REQUESTS] = Fraction(1)
-    band = max(
-        (each for each in price.bands if each.above < counts["input_tokens"]),
-        key=lambda each: each.above,
-        default=price.bands[0],
-    )
-    factors = dict((*band.given, *band.made, *band.beside))
+    band = price.band(counts["input_tokens"])
+    factors = dict((*band.input_factors, *band.output_factors, *band.other_factors))
     left = _leaves({name: counts.get(name, Fraction(0)) for name in factors})
-    made = [
+    result = [
         Term(_named(name), left[name], _usd(name, factors, price.scale))
         for name in factors
         if left[name]
     ]
-    total = sum((each.amount * each.usd for each in made), Fraction(0))
-    return made if rounded(total * PICO, 1) == cost.cost_picousd else []
+    total = sum((each.amount * each.usd for each in result), Fraction(0))
+    return result if rounded(total * PICO, 1) == cost.cost_picousd else []
 
 
 def _leaves(counts: Mapping[str, Fraction]) -> dict[str, Fraction]:
-    """Return of each class what no narrower one counts."""
+    """Return for each class the amount that no narrower class counts."""
     left: dict[str, Fraction] = {}
     for name in sorted(counts, key=lambda name: -len(_wider(name))):
         narrower = sum((left[other] for other in left if name in _wider(other)), Fraction(0))
@@ -68,7 +65,7 @@ def _wider(name: str) -> list[str]:
 
 
 def _usd(name: str, factors: Mapping[str, int], scale: int) -> Fraction:
-    """Return the price of one: a factor is what a class costs more than the wider ones."""
+    """Return the price of one; a factor is how much more a class costs than the wider ones."""
     whole = sum(factors.get(each, 0) for each in (name, *_wider(name)))
     return Fraction(whole, scale * PICO)
 

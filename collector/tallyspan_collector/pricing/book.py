@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
@@ -12,46 +11,21 @@ from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
 from tallyspan_collector.pricing.marginal import MarginalPrice
 from tallyspan_collector.pricing.match import Kind
-from tallyspan_collector.pricing.price import Price, compile_price
+from tallyspan_collector.pricing.price import compile_price
 from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
 from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
 from tallyspan_collector.read.call import Call
 
-KINDS_LIMIT = 50_000
-"""Kinds of calls remembered; names of models come from outside and must not fill the memory."""
-
-
-_SAID = attrgetter(
-    "provider_name",
-    "endpoint_id",
-    "response_model",
-    "request_model",
-    "service_tier",
-    "start_time_ns",
-    "usage",
-    "units",
-)
-_COUNTS = attrgetter(
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "cache_read_audio_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-)
-_new = tuple.__new__
+MAX_KINDS = 50_000
+"""Kinds of calls remembered: senders choose the names of models, which must not fill the memory."""
 
 
 class PriceBook:
-    """Answers what a call costs. Several threads may ask at once."""
+    """What a call costs, by price file and price data. Several threads may use it at once."""
 
     def __init__(self, file: PriceFile | None = None, data: PriceData | None = None) -> None:
-        self._known: dict[tuple[str, str, str, str, str], Timeline] = {}
+        self._timelines: dict[tuple[str, str, str, str, str], Timeline] = {}
         self.use(file or PriceFile(), data or installed())
 
     def use(self, file: PriceFile, data: PriceData) -> None:
@@ -59,7 +33,7 @@ class PriceBook:
         self.file = file
         self.data = data
         self._has_regions = any(match.region for match in file.matches)
-        self._known = {}  # last: what `_learn` then puts here is made with the new file
+        self._timelines = {}  # last, so that what `_learn` adds is of the new file
 
     @classmethod
     def load(cls, path: Path | None = None, data: PriceData | None = None) -> Self:
@@ -77,8 +51,8 @@ class PriceBook:
     ) -> Compiled | Unpriced:
         """Return the price at a moment, or why there is none; never a default rate."""
         key = (provider, endpoint_id, model, service_tier, region)
-        found = self._known.get(key)
-        return (found or self._learn(key)).at(at_ns)
+        timeline = self._timelines.get(key)
+        return (timeline or self._learn(key)).at(at_ns)
 
     def price(
         self,
@@ -93,51 +67,40 @@ class PriceBook:
         units: Mapping[str, int | float] | None = None,
     ) -> Priced | Unpriced:
         """Return the cost at the call's own time, or why there is none; never a default rate."""
-        found = self.quote(provider, endpoint_id, model, service_tier, at_ns, region)
-        return found if isinstance(found, Unpriced) else found.cost(usage, units)
+        price = self.quote(provider, endpoint_id, model, service_tier, at_ns, region)
+        return price if isinstance(price, Unpriced) else price.cost(usage, units)
 
     def price_calls(self, calls: Sequence[Call]) -> list[Priced | Unpriced]:
         """Return what each call costs, or why not, in the order of the calls."""
-        known = self._known
-        has_regions = self._has_regions
-        made: list[Priced | Unpriced] = []
-        add = made.append
-        for call, said in zip(calls, map(_SAID, calls), strict=True):
-            provider, endpoint, answered, asked, tier, at_ns, usage, units = said
-            region = region_of(call.server_address) if has_regions else ""
-            key = (provider, endpoint, answered or asked, tier, region)
-            timeline = known.get(key) or self._learn(key)
-            from_ns, to_ns, found = timeline.last
-            if not from_ns <= at_ns < to_ns:
-                found = timeline.at(at_ns)
-            if type(found) is Price and found.is_flat and not units:
-                # The common call: nothing but input, cached input and output. One C call fetches
-                # all counts; the rest of the cases are left to `Price.cost`.
-                given, answer, read, *parts = _COUNTS(usage)
-                if given is not None and answer is not None and not any(parts):
-                    read = read or 0
-                    if read <= given:
-                        prompt = given * found.input + read * found.cache_read
-                        answer *= found.output
-                        ids = (found.price_id, found.source)
-                        add(_new(Priced, (prompt + answer, prompt, answer, *ids)))
-                        continue
-            add(found if isinstance(found, Unpriced) else found.cost(usage, units))
-        return made
+        return [self._price_call(call) for call in calls]
+
+    def _price_call(self, call: Call) -> Priced | Unpriced:
+        region = region_of(call.server_address) if self._has_regions else ""
+        model = call.response_model or call.request_model
+        price = self.quote(
+            call.provider_name,
+            call.endpoint_id,
+            model,
+            call.service_tier,
+            call.start_time_ns,
+            region,
+        )
+        return price if isinstance(price, Unpriced) else price.cost(call.usage, call.units)
 
     def _learn(self, key: tuple[str, str, str, str, str]) -> Timeline:
-        known = self._known
-        if len(known) >= KINDS_LIMIT:
-            known.clear()
-        made = known[key] = self._timeline(Kind(*key))
-        return made
+        timelines = self._timelines
+        if len(timelines) >= MAX_KINDS:
+            timelines.clear()
+        timeline = timelines[key] = self._timeline(Kind(*key))
+        return timeline
 
-    def _timeline(self, asked: Kind) -> Timeline:
+    def _timeline(self, kind: Kind) -> Timeline:
         file, data = self.file, self.data
-        kind = file.priced_as(asked)
-        own = [r for r in file.rates if r.match.is_for(asked) or r.match.is_for(kind)]
-        discounts = [d for d in file.discounts if d.match.is_for(asked)]
-        uplifts = [u for u in file.uplifts if u.match.is_for(asked)]
+        priced_kind = file.priced_as(kind)
+        place = (priced_kind.provider, priced_kind.model, priced_kind.tier)
+        own = [r for r in file.rates if r.match.is_for(kind) or r.match.is_for(priced_kind)]
+        discounts = [d for d in file.discounts if d.match.is_for(kind)]
+        uplifts = [u for u in file.uplifts if u.match.is_for(kind)]
         behind: dict[str, Timeline | None] = {}
 
         def make(at_ns: int) -> Compiled | Unpriced:
@@ -148,11 +111,11 @@ class PriceBook:
                     return self._own(rate, discount if rate.level is None else None, uplift, at_ns)
             level, note = _level(discount, uplift)
             if note not in behind:
-                behind[note] = data.timeline(kind.provider, kind.model, kind.tier, level, note)
-            found = behind[note]
-            return found.at(at_ns) if found else UNKNOWN_MODEL
+                behind[note] = data.timeline(*place, level, note)
+            timeline = behind[note]
+            return timeline.at(at_ns) if timeline else UNKNOWN_MODEL
 
-        plain = data.timeline(kind.provider, kind.model, kind.tier)
+        plain = data.timeline(*place)
         matches = [r.match for r in own] + [change.match for change in (*discounts, *uplifts)]
         if not matches:
             return plain or Timeline(lambda _: UNKNOWN_MODEL)

@@ -26,6 +26,7 @@ from tallyspan.formats import PROVIDERS
 from tallyspan_collector.errors import PriceError
 from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
 from tallyspan_collector.pricing.price import Part, Price, compile_price
+from tallyspan_collector.pricing.tier import tier_name
 from tallyspan_collector.pricing.timeline import Timeline, instant, moment, second_of_day
 from tallyspan_collector.pricing.unit import REQUESTS, Unit
 
@@ -35,9 +36,6 @@ PROVIDER_IDS = {each.name: each.pricing_id or each.name for each in PROVIDERS.va
 """OpenTelemetry's provider names -> the package's ids; another provider goes by its own id."""
 NOT_BILLED_BY_USE = {"github-copilot"}
 """Providers the package lists without prices, for they sell seats: no price is not a price of 0."""
-
-STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand"})
-_TIER_NAMES = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
 
 VARIABLES: Mapping[str, str] = {
     "input_tokens": "input_tokens",
@@ -63,17 +61,11 @@ VARIABLES: Mapping[str, str] = {
 """What the package counts -> the field of `Usage` or the name in `Call.units`."""
 
 _MINIMUM = {"whisper-large-v3": {"seconds": 10}, "whisper-large-v3-turbo": {"seconds": 10}}
-"""Groq bills ten seconds of a recording at least (https://groq.com/pricing)."""
+"""Groq bills at least ten seconds of a recording (https://groq.com/pricing)."""
 _MAXIMUM = {"gemini-2": {"web_search": 1}}
 """Gemini 2 bills a grounded prompt, later models each search query
 (https://ai.google.dev/gemini-api/docs/pricing)."""
-_NO_LIMIT: Mapping[str, int] = MappingProxyType({})
-
-
-def tier_name(tier: str) -> str:
-    """Return the tier as price data names it; empty for what is billed as standard."""
-    low = tier.lower()
-    return "" if low in STANDARD_TIERS else _TIER_NAMES.get(low, low)
+_UNBOUNDED: Mapping[str, int] = MappingProxyType({})
 
 
 def context(provider_id: str, tier: str) -> dict[str, str] | None:
@@ -103,7 +95,7 @@ class PriceData:
         return _newest(self, today)
 
     def check(self) -> None:
-        """Raise `PriceError` for a price that is no amount, or for a unit not known here."""
+        """Raise `PriceError` for a price that is no amount, or has a unit new to this version."""
         for provider in self.providers:
             for model in provider.models:
                 prices = model.prices if isinstance(model.prices, list) else [model]
@@ -126,29 +118,31 @@ class PriceData:
 
         `factor` is a discount or an uplift, which `note` names in the price's id.
         """
-        found = self.find(provider, model)
-        if found is None:
+        match = self.find(provider, model)
+        if match is None:
             return None
-        owner, info = found
-        asked = context(owner.id, tier) or {}
+        owner, info = match
+        wanted = context(owner.id, tier) or {}
         is_own = any(info is each for each in owner.models)
-        variants = [v for v in info.price_variants or () if is_own and _is_for(v, asked)]
+        variants = [v for v in info.price_variants or () if is_own and _is_for(v, wanted)]
         conditions = info.prices if isinstance(info.prices, list) else []
         constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
 
         def make(at_ns: int) -> Price | Unpriced:
             at = moment(at_ns)
-            if asked and not any(v.constraint is None or v.constraint.active(at) for v in variants):
+            if wanted and not any(
+                v.constraint is None or v.constraint.active(at) for v in variants
+            ):
                 return UNKNOWN_TIER  # a default rate would be a guess
-            prices = info.get_prices(at, asked if is_own else None)
-            suffix = f":{tier_name(tier)}" if asked else ""
+            prices = info.get_prices(at, wanted if is_own else None)
+            suffix = f":{tier_name(tier)}" if wanted else ""
             since = _since([*_standing(conditions, at), *variants], at)
-            limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _NO_LIMIT)
+            limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _UNBOUNDED)
             return compile_price(
                 f"{owner.id}/{info.id}{suffix}{since}{note}",
                 self.source,
                 [part.scaled(factor) for part in _parts(prices)],
-                minimum=_MINIMUM.get(info.id, _NO_LIMIT) if owner.id == "groq" else _NO_LIMIT,
+                minimum=_MINIMUM.get(info.id, _UNBOUNDED) if owner.id == "groq" else _UNBOUNDED,
                 maximum=limits,
             )
 
@@ -168,7 +162,7 @@ class PriceData:
         provider_id = PROVIDER_IDS.get(provider, provider)
         if not provider_id or provider_id in NOT_BILLED_BY_USE:
             return None
-        # Of its own: the package's snapshot remembers every name it is asked for, without a bound.
+        # A new one each time: a snapshot remembers every name it looks up, without a bound.
         snapshot = DataSnapshot(self.providers, from_auto_update=False)
         try:
             return snapshot.find_provider_model(model, None, provider_id, None)
@@ -214,8 +208,8 @@ def _is_amount(usd: object) -> bool:
     return not usd or -30 < usd.adjusted() < 10  # noqa: PLR2004  far beyond any price
 
 
-def _is_for(variant: PriceVariant, asked: Mapping[str, str]) -> bool:
-    return bool(asked) and all(asked.get(key) == value for key, value in variant.when.items())
+def _is_for(variant: PriceVariant, wanted: Mapping[str, str]) -> bool:
+    return bool(wanted) and all(wanted.get(key) == value for key, value in variant.when.items())
 
 
 def _standing(conditions: list[ConditionalPrice], at: datetime) -> list[ConditionalPrice]:

@@ -1,4 +1,4 @@
-"""What is valid in a price file and still looks wrong: periods that overlap or leave a gap."""
+"""Valid entries of a price file that look wrong: periods that overlap or leave a gap."""
 
 import itertools
 from collections import defaultdict
@@ -12,10 +12,10 @@ from tallyspan_collector.pricing.timeline import moment
 
 def findings(file: PriceFile) -> list[str]:
     """Return one sentence for each overlap, gap and missing exchange rate, by line."""
-    found = [*_periods("price", file.rates)]
-    found += [*_periods("discount", file.discounts), *_periods("uplift", file.uplifts)]
-    found += [*_periods("alias", file.aliases), *_rates(file)]
-    return [f"{file.name}:{line}: {text}" for line, text in sorted(found)]
+    problems = [*_periods("price", file.rates)]
+    problems += [*_periods("discount", file.discounts), *_periods("uplift", file.uplifts)]
+    problems += [*_periods("alias", file.aliases), *_rates(file)]
+    return [f"{file.name}:{line}: {text}" for line, text in sorted(problems)]
 
 
 def day(at_ns: int) -> str:

@@ -3,8 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-COST_LIMIT = 10**18
-"""Pico-dollars, a million USD: more is no cost of a call, and not an amount the ledger can hold."""
+MAX_COST_PICOUSD = 10**18
+"""A million USD, excluded: no call costs so much, and the ledger could not hold much more."""
 
 
 class UnpricedReason(StrEnum):
@@ -19,7 +19,7 @@ class UnpricedReason(StrEnum):
 
 
 class Priced(NamedTuple):
-    """A cost in pico-dollars, and the price it was made with.
+    """A cost in pico-dollars, and the price that was applied.
 
     `price_id` names the price and, after an @, the day since when it holds.
     """

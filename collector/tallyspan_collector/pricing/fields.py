@@ -1,4 +1,4 @@
-"""Values of a price file, each checked once; every complaint has file, line and key."""
+"""Values of a price file, each checked once; every error names file, line and key."""
 
 import re
 from collections.abc import Iterator
@@ -8,29 +8,29 @@ from fractions import Fraction
 from typing import Any
 
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
-from tallyspan_collector.pricing.bundled import STANDARD_TIERS, tier_name
 from tallyspan_collector.pricing.match import ALWAYS, Match
+from tallyspan_collector.pricing.tier import STANDARD_TIERS, tier_name
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _ALL = Fraction(100)
 
 
 def items(
-    said: dict[str, Any], key: str, lines: Lines, at: KeyPath = ()
+    content: dict[str, Any], key: str, lines: Lines, at: KeyPath = ()
 ) -> Iterator[tuple[KeyPath, Any]]:
     """Yield the entries of a list, each with where it stands; none if the list is not there."""
-    entries = said.get(key, [])
+    entries = content.get(key, [])
     if not isinstance(entries, list):
         raise lines.error((*at, key), "must be a list of entries, each beginning with '- '")
     for number_, entry in enumerate(entries):
         yield (*at, key, number_), entry
 
 
-def check(entry: Any, at: KeyPath, lines: Lines, known: tuple[str, ...], *needed: str) -> None:
+def check(entry: Any, at: KeyPath, lines: Lines, allowed: tuple[str, ...], *needed: str) -> None:
     """Raise `ConfigError` if the entry is no mapping, has an unknown key or lacks one."""
     if not isinstance(entry, dict):
         raise lines.error(at, f"must be a mapping with {', '.join(needed)} ...; got {entry!r}")
-    lines.check_keys(at, entry, known)
+    lines.check_keys(at, entry, allowed)
     for key in needed:
         if key not in entry:
             raise lines.error(at, f"{key!r} is missing")
@@ -95,18 +95,18 @@ def percent(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> Fract
 def _moment(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines, default: int) -> int:
     if key not in entry:
         return default
-    said = str(entry[key])
+    value = str(entry[key])
     try:
-        if len(said) == len("2026-01-31"):
-            return int(datetime.combine(date.fromisoformat(said), time(), UTC).timestamp()) * 10**9
-        moment = datetime.fromisoformat(said)
+        if len(value) == len("2026-01-31"):
+            return int(datetime.combine(date.fromisoformat(value), time(), UTC).timestamp()) * 10**9
+        moment = datetime.fromisoformat(value)
     except ValueError:
-        moment = datetime.min  # noqa: DTZ901  a sign, not a time
+        moment = datetime.min  # noqa: DTZ901  has no zone, and so is refused below
     if moment.tzinfo is None:
         raise lines.error(
             (*at, key),
             "must be a date like 2026-01-31 (UTC) or a time with its zone like"
-            f" 2026-01-31T12:00:00Z; got {said}",
+            f" 2026-01-31T12:00:00Z; got {value}",
         )
     return int(moment.timestamp()) * 10**9
 
@@ -114,11 +114,11 @@ def _moment(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines, default:
 def _hours(entry: dict[str, Any], at: KeyPath, lines: Lines) -> tuple[int, int] | None:
     if "hours" not in entry:
         return None
-    found = _HOURS.fullmatch(str(entry["hours"]))
-    if found is None or found[1] + found[2] == found[3] + found[4]:
+    parts = _HOURS.fullmatch(str(entry["hours"]))
+    if parts is None or parts[1] + parts[2] == parts[3] + parts[4]:
         raise lines.error(
             (*at, "hours"),
             f"must be hours of the day in UTC like 16:30-00:30; got {entry['hours']}",
         )
-    start, start_minute, end, end_minute = map(int, found.groups())
+    start, start_minute, end, end_minute = map(int, parts.groups())
     return start * 3600 + start_minute * 60, end * 3600 + end_minute * 60

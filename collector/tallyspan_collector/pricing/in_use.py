@@ -24,9 +24,9 @@ State = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What is in use; `version` empty: what is installed. `before` is what was.
+    """The release in use; `version` empty: what is installed. `before` is the one before it.
 
-    `is_held`: taken back to on purpose, so that an installed later version does not replace it.
+    `is_held`: a rollback put it in use, and so an installed later version does not replace it.
     """
 
     version: str
@@ -56,7 +56,7 @@ def data_in_use(data_dir: Path | None) -> PriceData:
 
 
 def read(data_dir: Path | None) -> Current:
-    """Return what is in use. Raises `PriceError` if the file is no such thing."""
+    """Return what is in use. Raises `PriceError` if `current.json` cannot be read."""
     if data_dir is None:
         return Current("")
     path = data_dir / "prices" / _CURRENT
@@ -69,12 +69,12 @@ def read(data_dir: Path | None) -> Current:
 
 
 def state(data_dir: Path | None) -> State | None:
-    """Return what changes whenever another release is put in use."""
+    """Return a value that changes whenever another release is put in use."""
     try:
-        found = (data_dir / "prices" / _CURRENT).stat() if data_dir else None
+        status = (data_dir / "prices" / _CURRENT).stat() if data_dir else None
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_ino) if found else None
+    return (status.st_mtime_ns, status.st_ino) if status else None
 
 
 def put_in_use(data_dir: Path, release: Release) -> None:
@@ -92,7 +92,7 @@ def put_in_use(data_dir: Path, release: Release) -> None:
 
 
 def roll_back(data_dir: Path) -> Current:
-    """Put in use what was before, and return it. Raises `PriceError` if there is nothing."""
+    """Put the release before in use, and return it. Raises `PriceError` if there is none."""
     now = read(data_dir)
     if not now.version:
         raise PriceError(f"{data_dir}: no update to take back: what is installed is in use")
@@ -119,14 +119,14 @@ _HELP = "tallyspan prices rollback takes the update back"
 
 
 def _use(data_dir: Path, current: Current) -> None:
-    said = asdict(current) | {
+    content = asdict(current) | {
         "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "applied_by": account(),
     }
     path = data_dir / "prices" / _CURRENT
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, (json.dumps(said, indent=2) + "\n").encode())
+        _write(path, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise PriceError(f"{path}: cannot be written: {error.strerror}") from None
 

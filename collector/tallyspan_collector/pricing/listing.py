@@ -14,7 +14,7 @@ _WHOLE = {"input": "input_tokens", "output": "output_tokens"}
 
 
 def rows(price: Compiled) -> list[dict[str, str]]:
-    """Return class, context and USD of everything the price has an answer for."""
+    """Return class, context and USD of all that has a price."""
     if isinstance(price, MarginalPrice):
         return [
             {"class": name, "context": f"tokens above {start:,}", "USD": _usd(usd * 10**6) + "/M"}
@@ -30,17 +30,17 @@ def rows(price: Compiled) -> list[dict[str, str]]:
 
 def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
     context = f"above {band.above:,} input tokens" if band.above > 0 else ""
-    factors = {**dict(band.given), **dict(band.made)}
+    factors = {**dict(band.input_factors), **dict(band.output_factors)}
     for unit in TOKEN_UNITS:
         whole = _WHOLE.get(unit.direction, "")
         variable = next(iter(unit.count))
         if variable not in factors:
-            continue  # no price of its own: it costs what its whole does
+            continue  # no price of its own: it costs what the class above it costs
         wholes = {v for u in TOKEN_UNITS if unit.is_part_of(u) for v in u.count} | {whole, variable}
         pico = sum(factors.get(name, 0) for name in wholes)
         usd = Fraction(pico, price.scale) / 10**6
         yield {"class": unit.name, "context": context, "USD": _usd(usd) + "/M"}
-    for name, factor in (*band.given, *band.made, *band.beside):
+    for name, factor in (*band.input_factors, *band.output_factors, *band.other_factors):
         if name in price.units or name == REQUESTS:
             usd = Fraction(factor, price.scale) / 10**12
             yield {"class": name, "context": context, "USD": _usd(usd) + " each"}
@@ -48,8 +48,8 @@ def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
 
 def example(price: Compiled) -> Priced | None:
     """Return what 1,000 input and 100 output tokens cost; None if the price is not for tokens."""
-    found = price.cost(Usage(1000, 100))
-    return found if isinstance(found, Priced) else None
+    result = price.cost(Usage(1000, 100))
+    return result if isinstance(result, Priced) else None
 
 
 def _usd(amount: Fraction) -> str:

@@ -1,4 +1,4 @@
-"""Prices by where in the context a token stands, as an income tax has it."""
+"""Prices by the position of a token in the context, as an income tax has brackets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class MarginalPrice:
 
     @classmethod
     def of(cls, price_id: str, source: str, parts: Sequence[Part]) -> "MarginalPrice":
-        """Return the price made of the parts; what is cached costs what input costs by default."""
+        """Return the parts as one price; a cache without a price costs what input costs."""
         named = {part.unit.name: part for part in parts}
         chosen = [named.get(name) or named["input"] for name in _ORDER]
         starts = sorted({max(above, 0) for part in chosen for above, _ in part.bands})

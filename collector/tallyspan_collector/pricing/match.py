@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from tallyspan_collector.pricing.bundled import tier_name
+from tallyspan_collector.pricing.tier import tier_name
 
 ALWAYS = (-(1 << 80), 1 << 80)
 _DATED = re.compile(r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6})$")
@@ -12,7 +12,7 @@ _DATED = re.compile(r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6})$")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What calls must have in common to share a price; texts as the call has them."""
+    """What calls that share a price have in common; texts as the call has them."""
 
     provider: str
     endpoint: str
@@ -60,7 +60,7 @@ class Match:
 
     @property
     def rank(self) -> tuple[int, bool, bool, bool, int, bool, bool, int]:
-        """How specific the line is; the greater one decides."""
+        """How specific the line is; of several lines the one with the greatest rank applies."""
         return (
             2 * bool(self.endpoint) - is_glob(self.endpoint),
             bool(self.provider),

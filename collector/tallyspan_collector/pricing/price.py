@@ -1,4 +1,4 @@
-"""A price compiled to integers: counts in, pico-dollars out, without a `Decimal` on the way."""
+"""A price compiled to integers: it turns counts into pico-dollars without a `Decimal`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,11 +32,13 @@ Units = Mapping[str, int | float]
 """What is billed beside tokens: unit -> how many."""
 Form = Mapping[str, Fraction]
 """A sum of variables, each with its factor."""
+Factors = tuple[tuple[str, int], ...]
+"""A sum of variables, each with its whole factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The price of one unit: `bands` are (above how many input tokens, USD for one)."""
+    """The price of one unit. `bands` are (above how many input tokens, USD for one unit)."""
 
     unit: Unit
     bands: tuple[tuple[int, Fraction], ...]
@@ -53,8 +55,8 @@ class Part:
 class Band(NamedTuple):
     """Integer factors of the calls with more than `above` input tokens (-1: of all).
 
-    The five named ones are factors of the plain variables; `given`, `made` and `beside` are those
-    of every variable, for input, for output and for what is neither.
+    The five named ones are factors of the plain variables. `input_factors`, `output_factors` and
+    `other_factors` are those of every variable, for input, for output and for what is neither.
     """
 
     above: int
@@ -63,13 +65,13 @@ class Band(NamedTuple):
     cache_read: int
     cache_write: int
     cache_write_1h: int
-    given: tuple[tuple[str, int], ...]
-    made: tuple[tuple[str, int], ...]
-    beside: tuple[tuple[str, int], ...]
+    input_factors: Factors
+    output_factors: Factors
+    other_factors: Factors
 
 
 class Need(NamedTuple):
-    """`variable` may be left unsaid only while not all of `others` are above zero."""
+    """`variable` may be unknown only while not all of `others` are above zero."""
 
     variable: str
     others: tuple[str, ...]
@@ -79,9 +81,9 @@ class Need(NamedTuple):
 class Price:
     """What one call costs. Factors are pico-dollars times `scale`.
 
-    `limits` are sums that must not be negative: a part cannot exceed its whole. `minimum` and
-    `maximum` bound how many of a unit are billed, once there are any. `is_flat`: one band, whole
-    factors, plain variables, so that `input`, `output` and `cache_read` say it all for most calls.
+    `is_plain`: tokens are priced by plain variables alone. `limits` are sums that must not be
+    negative: a part cannot exceed its whole. `minimum` and `maximum` bound how many of a unit are
+    billed, once there are any.
     """
 
     price_id: str
@@ -91,91 +93,87 @@ class Price:
     is_plain: bool
     has_input: bool
     has_output: bool
-    limits: tuple[tuple[tuple[str, int], ...], ...]
+    limits: tuple[Factors, ...]
     needs: tuple[Need, ...]
     units: frozenset[str]
     minimum: Mapping[str, int]
     maximum: Mapping[str, int]
-    is_flat: bool
-    input: int
-    output: int
-    cache_read: int
 
     def cost(self, usage: Usage, units: Units | None = None) -> Priced | Unpriced:
         """Return the cost of the call, or why it has none with this price."""
-        given = usage.input_tokens
-        made = usage.output_tokens
-        if given is None:  # without output: embeddings, or an answer that was blocked
+        prompt_tokens = usage.input_tokens
+        if prompt_tokens is None:  # without output: embeddings, or an answer that was blocked
             return self._exact(usage, units) if units else UNKNOWN_USAGE
+        answer_tokens = usage.output_tokens or 0
         read = usage.cache_read_tokens or 0
         write = usage.cache_write_tokens or 0
         hour = usage.cache_write_1h_tokens or 0
         if (
-            read + write > given
+            read + write > prompt_tokens
             or hour > write
-            or (usage.input_audio_tokens or 0) > given
-            or (usage.input_image_tokens or 0) > given
+            or (usage.input_audio_tokens or 0) > prompt_tokens
+            or (usage.input_image_tokens or 0) > prompt_tokens
             or (usage.cache_read_audio_tokens or 0) > read
-            or (usage.output_audio_tokens or 0) > (made or 0)
-            or (usage.output_image_tokens or 0) > (made or 0)
-            or (made is None and usage.reasoning_tokens)
+            or (usage.output_audio_tokens or 0) > answer_tokens
+            or (usage.output_image_tokens or 0) > answer_tokens
+            or (usage.output_tokens is None and usage.reasoning_tokens)
         ):
             return INCONSISTENT_USAGE
         if units or not self.is_plain:
             return self._exact(usage, units)
-        if (given and not self.has_input) or (made and not self.has_output):
+        if (prompt_tokens and not self.has_input) or (answer_tokens and not self.has_output):
             return UNPRICED_UNIT
-        band = self.bands[0]
-        if len(self.bands) > 1:
-            for other in self.bands:
-                if given > other.above:
-                    band = other
-        prompt = given * band.input
+        # By name and not by `input_factors`: nearly every call comes here.
+        band = self.bands[0] if len(self.bands) == 1 else self.band(prompt_tokens)
+        prompt = prompt_tokens * band.input
         if read:
             prompt += read * band.cache_read
         if write:
             prompt += write * band.cache_write + hour * band.cache_write_1h
-        answer = made * band.output if made else 0
-        if self.scale != 1:
-            return Priced(
-                rounded(prompt + answer, self.scale),
-                rounded(prompt, self.scale),
-                rounded(answer, self.scale),
-                self.price_id,
-                self.source,
-            )
-        return tuple.__new__(
-            Priced, (prompt + answer, prompt, answer, self.price_id, self.source)
-        )  # half the time of Priced(...)
+        answer = answer_tokens * band.output
+        if self.scale == 1:
+            return Priced(prompt + answer, prompt, answer, self.price_id, self.source)
+        return self._rounded(prompt + answer, prompt, answer)
+
+    def band(self, input_tokens: int | Fraction) -> Band:
+        """Return the band of a call with so many input tokens."""
+        match = self.bands[0]
+        for band in self.bands:
+            if input_tokens > band.above:
+                match = band
+        return match
 
     def _exact(self, usage: Usage, units: Units | None) -> Priced | Unpriced:
-        said = {name: getattr(usage, name) for name in TOKEN_VARIABLES}
-        counts: dict[str, int | Fraction] = {name: value or 0 for name, value in said.items()}
+        tokens = {name: getattr(usage, name) for name in TOKEN_VARIABLES}
+        counts: dict[str, int | Fraction] = {name: value or 0 for name, value in tokens.items()}
         for name, value in (units or _NOTHING).items():
             if name in self.units and value:
                 billed = max(Fraction(repr(value)), Fraction(self.minimum.get(name, 0)))
                 counts[name] = min(billed, Fraction(self.maximum.get(name, billed)))
         counts[REQUESTS] = 1
         if any(
-            said.get(need.variable) is None and _all(counts, need.others) for need in self.needs
+            tokens.get(need.variable) is None and _all(counts, need.others) for need in self.needs
         ) or any(_sum(form, counts) < 0 for form in self.limits):
             return INCONSISTENT_USAGE
-        if said["input_tokens"] is None and not any(counts.get(name) for name in self.units):
-            return UNKNOWN_USAGE
-        if not any(counts.get(name) for name in self.units) and (
-            (counts["input_tokens"] and not self.has_input)
-            or (counts["output_tokens"] and not self.has_output)
-        ):
-            return UNPRICED_UNIT
-        band = self.bands[0]
-        for other in self.bands:
-            if counts["input_tokens"] > other.above:
-                band = other
-        prompt, answer = _sum(band.given, counts), _sum(band.made, counts)
+        if not any(counts.get(name) for name in self.units):
+            if usage.input_tokens is None:
+                return UNKNOWN_USAGE
+            if (usage.input_tokens and not self.has_input) or (
+                usage.output_tokens and not self.has_output
+            ):
+                return UNPRICED_UNIT
+        band = self.band(counts["input_tokens"])
+        prompt, answer = _sum(band.input_factors, counts), _sum(band.output_factors, counts)
+        return self._rounded(prompt + answer + _sum(band.other_factors, counts), prompt, answer)
+
+    def _rounded(
+        self, cost: int | Fraction, prompt: int | Fraction, answer: int | Fraction
+    ) -> Priced:
+        scale = self.scale
         return Priced(
-            rounded(prompt + answer + _sum(band.beside, counts), self.scale),
-            rounded(prompt, self.scale),
-            rounded(answer, self.scale),
+            rounded(cost, scale),
+            rounded(prompt, scale),
+            rounded(answer, scale),
             self.price_id,
             self.source,
         )
@@ -197,7 +195,7 @@ def compile_price(
     minimum: Mapping[str, int] = _NOTHING,
     maximum: Mapping[str, int] = _NOTHING,
 ) -> Price:
-    """Return the parts as one price; no parts at all: the model is free."""
+    """Return the parts as one price; without any part the model is free."""
     units = [part.unit for part in parts]
     leaves = {unit.name: _leaf(unit, units) for unit in units}
     starts = sorted({start for part in parts for start, _ in part.bands} | {-1})
@@ -206,19 +204,18 @@ def compile_price(
         *(factor.denominator for bands in forms for form in bands for factor in form.values())
     )
     bands = tuple(
-        _band(start, [_whole(form, scale) for form in made])
-        for start, made in zip(starts, forms, strict=True)
+        _band(start, [_whole(form, scale) for form in each])
+        for start, each in zip(starts, forms, strict=True)
     )
     used = {name for bands_ in forms for form in bands_ for name in form}
     counted = used - TOKEN_VARIABLES.keys() - {REQUESTS}
     names = {unit.name for unit in units}
-    is_plain = used <= PLAIN_VARIABLES | counted  # what is counted one by one is rare
     return Price(
         price_id=price_id,
         source=source,
         bands=bands,
         scale=scale,
-        is_plain=is_plain,
+        is_plain=used <= PLAIN_VARIABLES | counted,  # calls with `units` are rare
         has_input=INPUT.name in names or not parts,
         has_output=OUTPUT.name in names or not parts,
         limits=tuple(_limits(leaves.values())),
@@ -226,15 +223,11 @@ def compile_price(
         units=frozenset(counted),
         minimum=minimum,
         maximum=maximum,
-        is_flat=is_plain and len(bands) == scale == 1 and {"input", "output"} <= names,
-        input=bands[0].input,
-        output=bands[0].output,
-        cache_read=bands[0].cache_read,
     )
 
 
 def _leaf(unit: Unit, priced: Sequence[Unit]) -> Form:
-    """Return what of the unit none of its priced parts counts."""
+    """Return the count of the unit without what its priced parts count."""
     form = dict(unit.count)
     for part in priced:
         if part.is_part_of(unit):
@@ -259,21 +252,21 @@ def _whole(form: Form, scale: int) -> dict[str, int]:
 
 
 def _band(above: int, forms: Sequence[Mapping[str, int]]) -> Band:
-    given, made, beside = forms
+    prompt, answer, other = forms
     return Band(
         above,
-        given.get("input_tokens", 0),
-        made.get("output_tokens", 0),
-        given.get("cache_read_tokens", 0),
-        given.get("cache_write_tokens", 0),
-        given.get("cache_write_1h_tokens", 0),
-        tuple(given.items()),
-        tuple(made.items()),
-        tuple(beside.items()),
+        prompt.get("input_tokens", 0),
+        answer.get("output_tokens", 0),
+        prompt.get("cache_read_tokens", 0),
+        prompt.get("cache_write_tokens", 0),
+        prompt.get("cache_write_1h_tokens", 0),
+        tuple(prompt.items()),
+        tuple(answer.items()),
+        tuple(other.items()),
     )
 
 
-def _limits(leaves: Iterable[Form]) -> Iterable[tuple[tuple[str, int], ...]]:
+def _limits(leaves: Iterable[Form]) -> Iterable[Factors]:
     for form in leaves:
         if any(factor < 0 for factor in form.values()):
             scale = lcm(*(factor.denominator for factor in form.values()))

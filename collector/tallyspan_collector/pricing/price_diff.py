@@ -1,4 +1,4 @@
-"""What changes from one release of the price data to another, for a person to read."""
+"""What changes from one release of the price data to another, as text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class PriceDiff:
     removed: list[str]
     changed: list[tuple[str, str, str, str, str]]
 
-    def lines(self, most: int | None = None) -> Iterator[str]:
+    def lines(self, max_lines: int | None = None) -> Iterator[str]:
         """Yield the changes: prices that change first, then models that go, then new ones."""
-        made = [
+        lines = [
             *(
                 f"~ {model}{f' ({condition})' if condition else ''} {name}: {old} -> {new}"
                 for model, condition, name, old, new in self.changed
@@ -30,9 +30,9 @@ class PriceDiff:
             *(f"- {model}" for model in self.removed),
             *(f"+ {model}" for model in self.added),
         ]
-        yield from made[:most]
-        if most is not None and len(made) > most:
-            yield f"... and {len(made) - most:,} more (--all shows them)"
+        yield from lines[:max_lines]
+        if max_lines is not None and len(lines) > max_lines:
+            yield f"... and {len(lines) - max_lines:,} more (--all shows them)"
 
     def summary(self) -> str:
         """Return the counts in a sentence."""
@@ -72,17 +72,17 @@ def _models(data: PriceData) -> dict[str, Prices]:
 
 
 def _prices(model: ModelInfo) -> Prices:
-    made: Prices = {}
+    result: Prices = {}
     if isinstance(model.prices, ModelPrice):
-        made |= _flat("", model.prices)
+        result |= _flat("", model.prices)
     else:
         for each in model.prices:
-            made |= _flat(_condition(each.constraint), each.prices)
+            result |= _flat(_condition(each.constraint), each.prices)
     for variant in model.price_variants or ():
         tier = ", ".join(f"{name} {value}" for name, value in sorted(variant.when.items()))
         since = _condition(variant.constraint)
-        made |= _flat(f"{tier}, {since}" if since else tier, variant.prices)
-    return made
+        result |= _flat(f"{tier}, {since}" if since else tier, variant.prices)
+    return result
 
 
 def _flat(condition: str, prices: ModelPrice) -> Prices:

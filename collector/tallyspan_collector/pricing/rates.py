@@ -37,9 +37,10 @@ _MARGINAL_KEYS = {"input", "output", "cache_read", "cache_write"}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A price of the file. `parts` are in `currency`; `level` is what a discount leaves of it.
+    """A price of the file. `parts` are in `currency`.
 
-    `level` None: the file's discounts decide.
+    `level` is the share that the entry's own discount leaves of the price; None: it has no
+    discount, and those of the file apply.
     """
 
     match: Match
@@ -97,11 +98,11 @@ class PriceFile:
         return [rate.match for rate in self.rates] + [change.match for change in changes]
 
     def usd(self, currency: str, at_ns: int) -> Fraction | None:
-        """Return USD for one of the currency at the moment; None if the file does not say."""
+        """Return USD for one of the currency at the moment; None if the file has no rate."""
         if currency == USD:
             return Fraction(1)
-        known = (self.currencies or {}).get(currency, ())
-        return next((r.usd for r in reversed(known) if r.from_ns <= at_ns), None)
+        rates = (self.currencies or {}).get(currency, ())
+        return next((r.usd for r in reversed(rates) if r.from_ns <= at_ns), None)
 
     def priced_as(self, kind: Kind) -> Kind:
         """Return the kind under the name that an alias gives it; one step, not a chain."""
@@ -114,18 +115,18 @@ class PriceFile:
 
 def load(path: Path) -> PriceFile:
     """Return the file. Raises `ConfigError` by file, line and key."""
-    said, lines = strict_yaml.load(path)
-    lines.check_keys((), said, SECTIONS)
-    currencies = _currencies(said.get("currencies", {}), lines)
+    content, lines = strict_yaml.load(path)
+    lines.check_keys((), content, SECTIONS)
+    currencies = _currencies(content.get("currencies", {}), lines)
     rates = [
-        _rate(e, at, lines, currencies.keys()) for at, e in fields.items(said, "prices", lines)
+        _rate(e, at, lines, currencies.keys()) for at, e in fields.items(content, "prices", lines)
     ]
     changes = {
-        section: [_change(e, at, lines) for at, e in fields.items(said, section, lines)]
+        section: [_change(e, at, lines) for at, e in fields.items(content, section, lines)]
         for section in ("discounts", "uplifts")
     }
-    aliases = [_alias(e, at, lines) for at, e in fields.items(said, "aliases", lines)]
-    if not any(section in said for section in SECTIONS):
+    aliases = [_alias(e, at, lines) for at, e in fields.items(content, "aliases", lines)]
+    if not any(section in content for section in SECTIONS):
         raise lines.error(("prices",), f"the file needs one of {', '.join(SECTIONS)}")
     return PriceFile(
         name=path.name,
@@ -152,8 +153,8 @@ def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
     discount = fields.percent(entry, "discount_percent", at, lines)
     parts = [*_token_parts(entry, at, lines), *_counted_parts(entry, at, lines)]
     if not parts:
-        known = ", ".join((*TOKEN_KEYS, *COUNTED_UNITS, "tools"))
-        raise lines.error(at, f"'input' is missing, and every other price too: give one of {known}")
+        keys = ", ".join((*TOKEN_KEYS, *COUNTED_UNITS, "tools"))
+        raise lines.error(at, f"'input' is missing, and every other price too: give one of {keys}")
     is_marginal = _is_marginal(entry, at, lines, {part.unit.name for part in parts})
     since = f"@{entry['from']}" if "from" in entry else ""
     digest = hashlib.blake2b(repr(sorted(map(str, _flat(entry)))).encode(), digest_size=4)
@@ -219,11 +220,11 @@ def _token_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]
 
 
 def _implied(base: Mapping[str, Fraction]) -> dict[str, Fraction]:
-    """Return the prices that follow: what is cached and audio costs what cached tokens cost."""
-    made = {}
+    """Return the prices that follow from others: cached audio costs what cached tokens cost."""
+    prices = {}
     if "cache_read" in base and "input_audio" in base and "cache_read_audio" not in base:
-        made["cache_read_audio"] = base["cache_read"]
-    return made
+        prices["cache_read_audio"] = base["cache_read"]
+    return prices
 
 
 def _counted_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]:
@@ -241,12 +242,12 @@ def _is_marginal(entry: dict[str, Any], at: KeyPath, lines: Lines, priced: set[s
     if "context_tiers_apply_to" not in entry:
         return False
     where = (*at, "context_tiers_apply_to")
-    said = entry["context_tiers_apply_to"]
-    if said not in {WHOLE, MARGINAL}:
-        raise lines.error(where, f"must be {WHOLE!r} or {MARGINAL!r}; got {said!r}")
-    if said == MARGINAL and priced & set(TOKEN_KEYS) - _MARGINAL_KEYS:
+    value = entry["context_tiers_apply_to"]
+    if value not in {WHOLE, MARGINAL}:
+        raise lines.error(where, f"must be {WHOLE!r} or {MARGINAL!r}; got {value!r}")
+    if value == MARGINAL and priced & set(TOKEN_KEYS) - _MARGINAL_KEYS:
         raise lines.error(where, f"{MARGINAL!r} takes {', '.join(sorted(_MARGINAL_KEYS))} only")
-    return bool(said == MARGINAL)
+    return bool(value == MARGINAL)
 
 
 def _change(entry: Any, at: KeyPath, lines: Lines) -> Change:
@@ -272,15 +273,15 @@ def _alias(entry: Any, at: KeyPath, lines: Lines) -> Alias:
     )
 
 
-def _currencies(said: Any, lines: Lines) -> dict[str, tuple[ExchangeRate, ...]]:
-    if not isinstance(said, dict):
+def _currencies(content: Any, lines: Lines) -> dict[str, tuple[ExchangeRate, ...]]:
+    if not isinstance(content, dict):
         raise lines.error(("currencies",), "must map currencies to lists of rates")
-    found: dict[str, tuple[ExchangeRate, ...]] = {}
-    for name in said:
+    result: dict[str, tuple[ExchangeRate, ...]] = {}
+    for name in content:
         rates: list[ExchangeRate] = []
         if name == USD:
             raise lines.error(("currencies", name), "USD needs no rate: it is what prices are in")
-        for at, entry in fields.items(said, name, lines, ("currencies",)):
+        for at, entry in fields.items(content, name, lines, ("currencies",)):
             fields.check(entry, at, lines, ("from", "usd"), "usd")
             rate = fields.number(entry, "usd", at, lines)
             if not rate:
@@ -290,5 +291,5 @@ def _currencies(said: Any, lines: Lines) -> dict[str, tuple[ExchangeRate, ...]]:
                 raise lines.error((*at, "from"), "must be later than the rate before it")
         if not rates:
             raise lines.error(("currencies", name), "must be a list of rates: - {usd: 1.08}")
-        found[name] = tuple(rates)
-    return found
+        result[name] = tuple(rates)
+    return result

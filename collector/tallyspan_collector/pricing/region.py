@@ -19,4 +19,4 @@ _HOSTS = tuple(
 @lru_cache(maxsize=4096)
 def region_of(host: str) -> str:
     """Return the region in the host's name (`eu-west-1`, `eu`); empty when it names none."""
-    return next((found[1] for host_ in _HOSTS if (found := host_.match(host))), "")
+    return next((match[1] for pattern in _HOSTS if (match := pattern.match(host))), "")

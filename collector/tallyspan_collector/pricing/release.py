@@ -29,7 +29,7 @@ from tallyspan_collector.pricing.bundled import PriceData
 
 PACKAGE = "genai-prices"
 _DATA = "genai_prices/data.py"
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 _CLASSES: Mapping[str, Any] = {
     name: getattr(types, name)
     for name in (
@@ -52,20 +52,20 @@ class Release:
 
     @property
     def source(self) -> str:
-        """What entries name it."""
+        """How entries name the release."""
         return f"{PACKAGE} {self.version}"
 
     def data(self) -> PriceData:
         """Return the prices, checked. Raises `PriceError`."""
-        made = PriceData(providers(self.text, self.source), self.source)
-        if not made.models:
+        data = PriceData(providers(self.text, self.source), self.source)
+        if not data.models:
             raise PriceError(f"{self.source}: has no models")
-        made.check()
-        return made
+        data.check()
+        return data
 
 
 def read_wheel(path: Path, sha256: str = "") -> Release:
-    """Return the release in a wheel, checked against its own record and, if given, the hash.
+    """Return the release in a wheel, checked against its record, and `sha256` if not empty.
 
     Raises `ConfigError`.
     """
@@ -73,9 +73,9 @@ def read_wheel(path: Path, sha256: str = "") -> Release:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 and found != sha256.lower():
-        raise ConfigError(f"{path}: its SHA-256 is {found}, not {sha256}")
+    wheel_sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 and wheel_sha256 != sha256.lower():
+        raise ConfigError(f"{path}: its SHA-256 is {wheel_sha256}, not {sha256}")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as wheel:
             about = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
@@ -92,7 +92,7 @@ def read_wheel(path: Path, sha256: str = "") -> Release:
     recorded = {row[0]: row[1] for row in csv.reader(record.splitlines()) if len(row) > 1}
     if recorded.get(_DATA) != f"sha256={digest}":
         raise ConfigError(f"{path}: {_DATA} is not what the wheel's RECORD says: it is damaged")
-    return Release(version, data.decode(), found)
+    return Release(version, data.decode(), wheel_sha256)
 
 
 def download(folder: Path) -> Path:
@@ -110,9 +110,9 @@ def download(folder: Path) -> Path:
         raise PriceError(f"pip download {PACKAGE}: {error}; or give a wheel with --from") from None
     wheels = [*folder.glob("*.whl")]
     if done.returncode or len(wheels) != 1:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise PriceError(
-            f"pip download {PACKAGE} failed: {(said or ['no wheel came'])[-1][:200]};"
+            f"pip download {PACKAGE} failed: {(errors or ['no wheel came'])[-1][:200]};"
             " without a network give a wheel with --from FILE.whl"
         )
     return wheels[0]
@@ -126,16 +126,16 @@ def providers(text: str, source: str) -> list[Provider]:
         for node in ast.walk(value):
             _check(node)
         names = {**_CLASSES, "datetime": dt, "__builtins__": {}}
-        # What is left to evaluate are literals and constructors: it was checked, node by node.
-        made = eval(compile(ast.Expression(value), source, "eval"), names)  # noqa: S307
+        # Each node was checked: there are only literals and constructors to evaluate.
+        result = eval(compile(ast.Expression(value), source, "eval"), names)  # noqa: S307
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as e:
         raise PriceError(
             f"{source}: its data is not what this version can read ({type(e).__name__}: {e});"
             " upgrade tallyspan"
         ) from None
-    if not isinstance(made, list) or not all(isinstance(each, Provider) for each in made):
+    if not isinstance(result, list) or not all(isinstance(each, Provider) for each in result):
         raise PriceError(f"{source}: its data is no list of providers")
-    return made
+    return result
 
 
 def _assigned(tree: ast.Module) -> ast.expr:
@@ -172,6 +172,6 @@ def _text(wheel: zipfile.ZipFile, name: str) -> str:
 
 
 def _bytes(wheel: zipfile.ZipFile, name: str) -> bytes:
-    if wheel.getinfo(name).file_size > _MOST_BYTES:
+    if wheel.getinfo(name).file_size > _MAX_BYTES:
         raise ValueError(f"{name} is too large")
     return wheel.read(name)

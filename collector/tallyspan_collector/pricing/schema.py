@@ -1,4 +1,4 @@
-"""The JSON Schema of `models_pricing.yaml`, for editors; made from what the parser takes."""
+"""The JSON Schema of `models_pricing.yaml`, for editors, made of the parser's own tables."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ _WHERE: dict[str, Any] = {
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema; what it takes the parser takes, save for what needs several entries."""
+    """Return the schema: it accepts what the parser accepts, but does not compare entries."""
     tokens = dict.fromkeys(rates.TOKEN_KEYS, _USD)
     above = {"above_input_tokens": {"type": "integer", "exclusiveMinimum": 0}}
     price = _object(

@@ -1,4 +1,4 @@
-"""When which price holds: instants, hours of the day, and the stretch a moment falls into."""
+"""Which price holds at a moment, where prices change at instants and at hours of the day."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ DAY_NS = 86_400 * NS
 
 
 class Compiled(Protocol):
-    """A price, whichever way it is worked out."""
+    """A price that can be applied to a call: a `Price` or a `MarginalPrice`."""
 
     @property
     def price_id(self) -> str:
@@ -26,14 +26,13 @@ class Compiled(Protocol):
 
 
 class Timeline:
-    """The prices of one kind of call; each is made when a call first falls into its stretch.
+    """The prices of one kind of call, each compiled when a call first needs it.
 
     `instants` (nanoseconds since 1970) and `seconds` (of the day, UTC) are where the price may
-    change; `make` returns the price that holds at a moment. `last` is the stretch asked for last:
-    from, to and its price.
+    change; `make` returns the price that holds at a moment.
     """
 
-    __slots__ = ("_made", "_make", "instants", "last", "seconds")
+    __slots__ = ("_last", "_make", "_prices", "instants", "seconds")
 
     def __init__(
         self,
@@ -44,13 +43,14 @@ class Timeline:
         self._make = make
         self.instants = sorted(set(instants))
         self.seconds = sorted({0, *seconds}) if seconds else []
-        self._made: dict[tuple[int, int], Compiled | Unpriced] = {}
-        # One tuple, replaced as a whole: several threads price at once.
-        self.last: tuple[int, int, Compiled | Unpriced] = (0, 0, UNKNOWN_MODEL)
+        self._prices: dict[tuple[int, int], Compiled | Unpriced] = {}
+        # From, to and price of the latest answer, since the next call is nearly always between the
+        # same two. One tuple, replaced as a whole: several threads price at once.
+        self._last: tuple[int, int, Compiled | Unpriced] = (0, 0, UNKNOWN_MODEL)
 
     def at(self, at_ns: int) -> Compiled | Unpriced:
         """Return the price at the moment, or why there is none."""
-        from_ns, to_ns, price = self.last
+        from_ns, to_ns, price = self._last
         if from_ns <= at_ns < to_ns:
             return price
         place = bisect_right(self.instants, at_ns)
@@ -63,11 +63,11 @@ class Timeline:
             ends = [*self.seconds, 86_400]
             from_ns = max(from_ns, day_ns + ends[part] * NS)
             to_ns = min(to_ns, day_ns + ends[part + 1] * NS)
-        found = self._made.get((place, part))
-        if found is None:
-            found = self._made[place, part] = self._make(at_ns)
-        self.last = (from_ns, to_ns, found)
-        return found
+        match = self._prices.get((place, part))
+        if match is None:
+            match = self._prices[place, part] = self._make(at_ns)
+        self._last = (from_ns, to_ns, match)
+        return match
 
 
 def instant(day: date) -> int:

@@ -1,8 +1,8 @@
 """What can have a price: classes of tokens, and things that are counted one by one.
 
 A class that has no price of its own is part of the class above it: cache reads without a price
-are input. What is left of a class when its priced parts are taken off is its leaf; a cost is the
-sum of leaf times price. The dimensions, and so what is part of what, are those of genai-prices
+are input. The leaf of a class is its count without that of its priced parts; a cost is the sum of
+leaf times price. The dimensions, and so what is part of what, are those of genai-prices
 (https://github.com/pydantic/genai-prices, prices/units.yml).
 """
 

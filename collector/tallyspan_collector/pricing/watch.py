@@ -1,4 +1,4 @@
-"""The price file and data, read again when they change; a broken one leaves prices as they are."""
+"""The price file and price data, read again when they change; a broken one changes nothing."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -17,15 +17,15 @@ _log = structlog.get_logger()
 
 
 class PriceWatch:
-    """Keeps a book as its file and the price data in use are.
+    """A price book that follows its file and the price data in use.
 
-    `last_error` says why one of them is not in use; empty: both are.
+    `last_error` is why one of them is not in use; empty: both are.
     """
 
     def __init__(self, path: Path | None, data_dir: Path | None = None) -> None:
-        """Read them. Raises `ConfigError`: a collector must not start with a broken file.
+        """Read both. Raises `ConfigError`: a collector must not start with a broken file.
 
-        Price data that cannot be read is no reason not to start: then what is installed is used.
+        If the price data cannot be read, the collector starts with what is installed.
         """
         self._path = path
         self._data_dir = data_dir
@@ -35,8 +35,8 @@ class PriceWatch:
 
     @property
     def last_error(self) -> str:
-        """Why what is on disk is not what prices."""
-        return "; ".join(said for said in (self._file_error, self._data_error) if said)
+        """Why the file or the data on disk is not in use; empty: both are."""
+        return "; ".join(error for error in (self._file_error, self._data_error) if error)
 
     def poll(self) -> bool:
         """Read what changed; return whether there are new prices."""
@@ -91,8 +91,8 @@ class PriceWatch:
     def record(self, client: Client) -> None:
         """Store the version in `price_books` if it is not the newest there."""
         content = self._path.read_text(encoding="utf-8") if self._path else ""
-        said = f"{self.book.data.source}\n{content}".encode()
-        digest = hashlib.blake2b(said, digest_size=16).hexdigest()
+        identity = f"{self.book.data.source}\n{content}".encode()
+        digest = hashlib.blake2b(identity, digest_size=16).hexdigest()
         newest = client.query(
             "SELECT hash, price_ids FROM price_books ORDER BY loaded_at DESC LIMIT 1"
         ).result_rows
@@ -133,7 +133,7 @@ def too_old(data: PriceData, limit_seconds: int, now: datetime) -> str:
 
 def _state(path: Path | None) -> tuple[int, int, int] | None:
     try:
-        found = path.stat() if path else None
+        status = path.stat() if path else None
     except OSError:
         return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+    return (status.st_mtime_ns, status.st_size, status.st_ino) if status else None

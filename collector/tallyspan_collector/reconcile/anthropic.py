@@ -34,13 +34,13 @@ def bill(api: Api, first: date, last: date, group: str = "") -> Iterator[Billed]
         "/v1/organizations/usage_report/messages",
         _ask(first, last, ["model", "service_tier", *grouped]),
     ):
-        yield from (_usage(bucket, said, grouped) for said in bucket["results"])
+        yield from (_usage(bucket, result, grouped) for result in bucket["results"])
     if group == "api_key":
         return
     for bucket in api.buckets(
         "/v1/organizations/cost_report", _ask(first, last, ["description", *grouped])
     ):
-        yield from (_cost(bucket, said, grouped) for said in bucket["results"])
+        yield from (_cost(bucket, result, grouped) for result in bucket["results"])
 
 
 def _ask(first: date, last: date, by: list[str]) -> list[tuple[str, str]]:
@@ -53,44 +53,44 @@ def _ask(first: date, last: date, by: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _usage(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> Billed:
-    written = said.get("cache_creation") or {}
+def _usage(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -> Billed:
+    written = result.get("cache_creation") or {}
     write = sum(written.get(f"ephemeral_{ttl}_input_tokens") or 0 for ttl in ("5m", "1h"))
-    read = said.get("cache_read_input_tokens") or 0
+    read = result.get("cache_read_input_tokens") or 0
     return Billed(
         day=_day(bucket),
-        model=said.get("model") or "",
-        project=_project(said, grouped),
-        tier=said.get("service_tier") or "",
-        item="" if said.get("model") else "(usage without a model)",
-        input_tokens=(said.get("uncached_input_tokens") or 0) + read + write,
-        output_tokens=said.get("output_tokens") or 0,
+        model=result.get("model") or "",
+        project=_project(result, grouped),
+        tier=result.get("service_tier") or "",
+        item="" if result.get("model") else "(usage without a model)",
+        input_tokens=(result.get("uncached_input_tokens") or 0) + read + write,
+        output_tokens=result.get("output_tokens") or 0,
         cache_read_tokens=read,
         cache_write_tokens=write,
     )
 
 
-def _cost(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> Billed:
-    currency = said.get("currency") or "USD"
+def _cost(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -> Billed:
+    currency = result.get("currency") or "USD"
     if currency.upper() != "USD":
         raise BillError(f"the bill is in {currency}: only bills in USD can be compared")
     try:
-        cents = Decimal(str(said["amount"]))
+        cents = Decimal(str(result["amount"]))
     except (KeyError, InvalidOperation):
-        amount = said.get("amount")
+        amount = result.get("amount")
         raise BillError(f"an amount of the cost report is no number: {amount!r}") from None
     return Billed(
         day=_day(bucket),
-        model=said.get("model") or "",
-        project=_project(said, grouped),
-        tier=said.get("service_tier") or "",
-        item=said.get("description") or said.get("cost_type") or "(costs without a line)",
+        model=result.get("model") or "",
+        project=_project(result, grouped),
+        tier=result.get("service_tier") or "",
+        item=result.get("description") or result.get("cost_type") or "(costs without a line)",
         cost_usd=cents / 100,
     )
 
 
-def _project(said: dict[str, Any], grouped: list[str]) -> str:
-    return said.get(grouped[0]) or "" if grouped else ""
+def _project(result: dict[str, Any], grouped: list[str]) -> str:
+    return result.get(grouped[0]) or "" if grouped else ""
 
 
 def _day(bucket: dict[str, Any]) -> date:

@@ -36,9 +36,9 @@ def read(path: Path, columns: Mapping[str, str], group: str = "") -> Iterator[Bi
                 if None in row or None in row.values():
                     raise ConfigError(f"{where}: has not as many columns as the first line")
                 if any(value.strip() for value in row.values()):
-                    made = make(row, _Values(where, row))
-                    if made is not None:
-                        yield made
+                    line = make(row, _Values(where, row))
+                    if line is not None:
+                        yield line
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
@@ -57,22 +57,22 @@ class _Values:
         self._row = row
 
     def day(self, name: str) -> date:
-        said = self._row[name].strip()
+        text = self._row[name].strip()
         try:
-            if said.isdigit() and len(said) >= len("1000000000"):
-                return datetime.fromtimestamp(int(said), UTC).date()
-            return date.fromisoformat(said[:10])
+            if text.isdigit() and len(text) >= len("1000000000"):
+                return datetime.fromtimestamp(int(text), UTC).date()
+            return date.fromisoformat(text[:10])
         except (ValueError, OverflowError, OSError):
             raise ConfigError(
-                f"{self._where}: {name}: must be a day like 2026-01-31; got {said!r}"
+                f"{self._where}: {name}: must be a day like 2026-01-31; got {text!r}"
             ) from None
 
     def amount(self, name: str) -> Decimal | None:
-        said = self._row[name].strip().removeprefix("$")
-        if not said:
+        text = self._row[name].strip().removeprefix("$")
+        if not text:
             return None
         try:
-            value = Decimal(said)
+            value = Decimal(text)
         except InvalidOperation:
             value = Decimal("NaN")
         if not value.is_finite():

@@ -35,8 +35,8 @@ class Billed:
     @property
     def tokens(self) -> int | None:
         """Input and output; None if the line says neither."""
-        known = [count for count in (self.input_tokens, self.output_tokens) if count is not None]
-        return sum(known) if known else None
+        counts = [count for count in (self.input_tokens, self.output_tokens) if count is not None]
+        return sum(counts) if counts else None
 
     @property
     def is_empty(self) -> bool:
@@ -53,8 +53,8 @@ COUNTS = tuple(
 
 def added(lines: Iterable[Billed], name: str) -> "int | Decimal | None":
     """Return the sum of a count over the lines that state it; None if none does."""
-    known = [value for line in lines if (value := getattr(line, name)) is not None]
-    return sum(known[1:], known[0]) if known else None
+    values = [value for line in lines if (value := getattr(line, name)) is not None]
+    return sum(values[1:], values[0]) if values else None
 
 
 def model_key(model: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from tallyspan_collector.pricing.bundled import tier_name
+from tallyspan_collector.pricing.tier import tier_name
 from tallyspan_collector.reconcile.billed import Billed, added, model_key, model_label
 from tallyspan_collector.reconcile.recorded import MARGIN, Recorded
 
@@ -228,8 +228,8 @@ def _tiers(
         counts[tier_name(each.tier)][0] += each.tokens
     for line in billed:
         counts[tier_name(line.tier)][1] += line.tokens or 0
-    made = sorted(counts.items())
-    return tuple((tier or "standard", ours, theirs) for tier, (ours, theirs) in made)
+    rows = sorted(counts.items())
+    return tuple((tier or "standard", ours, theirs) for tier, (ours, theirs) in rows)
 
 
 def _drift(recorded: int | Decimal, billed: int | Decimal | None) -> float | None:

@@ -46,14 +46,14 @@ def bill(api: Api, first: date, last: date, group: str = "") -> Iterator[Billed]
         by = ["model", *(["service_tier", "batch"] if kind == "completions" else []), *grouped]
         try:
             for bucket in api.buckets(f"/v1/organization/usage/{kind}", _ask(first, last, 31, by)):
-                yield from (_usage(bucket, said, grouped) for said in bucket["results"])
+                yield from (_usage(bucket, result, grouped) for result in bucket["results"])
         except NotThereError:
             if kind == "completions":
                 raise
     for bucket in api.buckets(
         "/v1/organization/costs", _ask(first, last, 180, ["line_item", *grouped])
     ):
-        yield from (_cost(bucket, said, grouped) for said in bucket["results"])
+        yield from (_cost(bucket, result, grouped) for result in bucket["results"])
 
 
 def _ask(first: date, last: date, limit: int, by: list[str]) -> list[tuple[str, str]]:
@@ -70,33 +70,33 @@ def _second(day: date) -> int:
     return int(datetime.combine(day, time(), UTC).timestamp())
 
 
-def _usage(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> Billed:
-    tier = "batch" if said.get("batch") else said.get("service_tier") or ""
+def _usage(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -> Billed:
+    tier = "batch" if result.get("batch") else result.get("service_tier") or ""
     return Billed(
         day=_day(bucket),
-        model=said.get("model") or "",
-        project=_project(said, grouped),
+        model=result.get("model") or "",
+        project=_project(result, grouped),
         tier=tier,
-        item="" if said.get("model") else "(usage without a model)",
-        requests=said.get("num_model_requests"),
-        input_tokens=said.get("input_tokens"),
-        output_tokens=said.get("output_tokens"),
-        cache_read_tokens=said.get("input_cached_tokens"),
-        cache_write_tokens=said.get("input_cache_write_tokens"),
+        item="" if result.get("model") else "(usage without a model)",
+        requests=result.get("num_model_requests"),
+        input_tokens=result.get("input_tokens"),
+        output_tokens=result.get("output_tokens"),
+        cache_read_tokens=result.get("input_cached_tokens"),
+        cache_write_tokens=result.get("input_cache_write_tokens"),
     )
 
 
-def _cost(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> Billed:
-    amount = said.get("amount") or {}
+def _cost(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -> Billed:
+    amount = result.get("amount") or {}
     currency = amount.get("currency") or "usd"
     if currency.lower() != "usd":
         raise BillError(f"the bill is in {currency}: only bills in USD can be compared")
-    item = said.get("line_item") or ""
+    item = result.get("line_item") or ""
     model, tier = model_of(item)
     return Billed(
         day=_day(bucket),
         model=model,
-        project=_project(said, grouped),
+        project=_project(result, grouped),
         tier=tier,
         item=item or "(costs without a line)",
         cost_usd=Decimal(str(amount.get("value") or 0)),
@@ -105,12 +105,12 @@ def _cost(bucket: dict[str, Any], said: dict[str, Any], grouped: list[str]) -> B
 
 def model_of(line: str) -> tuple[str, str]:
     """Return model and tier that a line of the costs names; empty where it names none."""
-    found = _LINE.fullmatch(line)
-    return (found["model"], (found["tier"] or "").lower()) if found else ("", "")
+    match = _LINE.fullmatch(line)
+    return (match["model"], (match["tier"] or "").lower()) if match else ("", "")
 
 
-def _project(said: dict[str, Any], grouped: list[str]) -> str:
-    return said.get(grouped[0]) or "" if grouped else ""
+def _project(result: dict[str, Any], grouped: list[str]) -> str:
+    return result.get(grouped[0]) or "" if grouped else ""
 
 
 def _day(bucket: dict[str, Any]) -> date:

@@ -127,10 +127,10 @@ class Outcome:
             out.write("  ".join(padded).rstrip() + "\n")
         out.writelines(f"{note}\n" for note in self.notes)
         off = [line for line in self.lines if not line.is_within]
-        said = Counter((line.reason, line.detail) for line in off if line.reason)
+        reasons = Counter((line.reason, line.detail) for line in off if line.reason)
         out.writelines(
             f"{reason} ({counted(count, 'line')}): {_cell(detail)}\n"
-            for (reason, detail), count in said.most_common(20)
+            for (reason, detail), count in reasons.most_common(20)
         )
         out.write(
             f"{len(off)} of {len(self.lines)} lines are off by more than"

@@ -14,9 +14,9 @@ from urllib3.exceptions import HTTPError
 from tallyspan_collector.errors import BillError, ConfigError
 
 ATTEMPTS = 5
-LONGEST_WAIT_SECONDS = 60.0
+MAX_WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 60.0
-MOST_PAGES = 10_000
+MAX_PAGES = 10_000
 _REFUSED = (401, 403)
 _NOT_THERE = 404
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
@@ -50,9 +50,9 @@ class Api:
             timeout=urllib3.Timeout(TIMEOUT_SECONDS), retries=False
         ) as connections:
             page, seen = "", set()
-            for _ in range(MOST_PAGES):
-                asked = [*parameters, *([("page", page)] if page else [])]
-                answer = self._page(connections, path, asked)
+            for _ in range(MAX_PAGES):
+                page_parameters = [*parameters, *([("page", page)] if page else [])]
+                answer = self._page(connections, path, page_parameters)
                 yield from answer["data"]
                 page = answer.get("next_page") or ""
                 if not answer.get("has_more"):
@@ -63,7 +63,7 @@ class Api:
                         " what was read so far is not all of it"
                     )
                 seen.add(page)
-        raise BillError(f"{self._where(path)}: does not end after {MOST_PAGES:,} pages")
+        raise BillError(f"{self._where(path)}: does not end after {MAX_PAGES:,} pages")
 
     def _page(
         self, connections: urllib3.PoolManager, path: str, parameters: Parameters
@@ -85,35 +85,35 @@ class Api:
                         problem = f"an answer of {len(answer.data):,} bytes that is no whole JSON"
                 else:
                     problem = self._problem(path, answer)
-                    wait = _asked_to_wait(answer.headers.get("Retry-After"), wait)
+                    wait = _wait_seconds(answer.headers.get("Retry-After"), wait)
             if attempt + 1 < ATTEMPTS:
                 self.sleep(wait)
         raise BillError(f"{self._where(path)}: {problem} ({ATTEMPTS} attempts); try again later")
 
     def _problem(self, path: str, answer: urllib3.BaseHTTPResponse) -> str:
         """Return what a status that may pass says; raise what will not pass."""
-        said = _sentence(answer.data)
+        message = _sentence(answer.data)
         if answer.status in _REFUSED:
             raise ConfigError(
                 f"{self._where(path)}: {answer.status}, the key of {self.key_name} is refused"
-                f"{said}: it needs an organisation's admin key, not one for calls"
+                f"{message}: it needs an organisation's admin key, not one for calls"
             )
         if answer.status == _NOT_THERE:
-            raise NotThereError(f"{self._where(path)}: 404{said}")
+            raise NotThereError(f"{self._where(path)}: 404{message}")
         if answer.status not in _AGAIN:
-            raise BillError(f"{self._where(path)}: answered {answer.status}{said}")
-        return f"answered {answer.status}{said}"
+            raise BillError(f"{self._where(path)}: answered {answer.status}{message}")
+        return f"answered {answer.status}{message}"
 
     def _checked(self, path: str, body: bytes) -> dict[str, Any]:
-        said = json.loads(body, parse_float=Decimal)
-        data = said.get("data") if isinstance(said, dict) else None
+        content = json.loads(body, parse_float=Decimal)
+        data = content.get("data") if isinstance(content, dict) else None
         if not isinstance(data, list) or not all(
             isinstance(bucket, dict) and isinstance(bucket.get("results"), list) for bucket in data
         ):
             raise BillError(
                 f"{self._where(path)}: is no page of buckets with results; is the address right?"
             )
-        return dict(said)
+        return dict(content)
 
     def _where(self, path: str) -> str:
         return f"{urlsplit(self.base).netloc}{path}"
@@ -131,19 +131,19 @@ def check_base(base: str) -> None:
         raise ConfigError("--url: give scheme, host and path only")
 
 
-def _asked_to_wait(said: str | None, otherwise: float) -> float:
+def _wait_seconds(header: str | None, otherwise: float) -> float:
     try:
-        seconds = float(said) if said else otherwise
+        seconds = float(header) if header else otherwise
     except ValueError:  # a date: rare, and our own pause does as well
         seconds = otherwise
-    return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
+    return min(max(seconds, 0.0), MAX_WAIT_SECONDS)
 
 
 def _sentence(body: bytes) -> str:
     """Return the provider's own words, on one line; some errors quote the key: cut from there."""
     try:
-        said = json.loads(body)["error"]
-        text = said["message"] if isinstance(said, dict) else str(said)
+        error = json.loads(body)["error"]
+        text = error["message"] if isinstance(error, dict) else str(error)
     except (ValueError, KeyError, TypeError):
         return ""
     return f" ({' '.join(str(text).split())[:120].partition('sk-')[0].rstrip(' :')})"

@@ -15,7 +15,7 @@ STEADY_DAYS = 3
 """Days on which cost is off by the same part: a price, and not calls that are missing."""
 _STEADY = 0.01
 _HALF, _DOUBLE = 0.5, 2.0
-Found = tuple[Reason, str]
+Finding = tuple[Reason, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +43,22 @@ def explained(
         _steady(lines),
     )
     balanced = _balanced(lines, threshold)
-    made = []
+    result = []
     for line in lines:
         within = is_within(line, threshold)
-        found: Found | None = None
+        finding: Finding | None = None
         if not within:
-            found = _reason(line, period)
-            if (line.day, line.project) in balanced and found[0] in {
+            finding = _reason(line, period)
+            if (line.day, line.project) in balanced and finding[0] in {
                 Reason.BILLED_APART,
                 Reason.PRICE,
             }:
                 # Searches and the like: the bill has a line for them, the ledger has them in the
                 # calls that used them. The day adds up.
-                within, found = True, (Reason.BILLED_APART, "the day as a whole is within")
-        reason, detail = found or (None, "")
-        made.append(replace(line, is_within=within, reason=reason, detail=detail))
-    return made
+                within, finding = True, (Reason.BILLED_APART, "the day as a whole is within")
+        reason, detail = finding or (None, "")
+        result.append(replace(line, is_within=within, reason=reason, detail=detail))
+    return result
 
 
 def _balanced(lines: Sequence[Line], threshold: float) -> set[tuple[date, str]]:
@@ -82,13 +82,13 @@ def _steady(lines: Sequence[Line]) -> dict[tuple[str, str], float]:
             ratio = float(line.billed_cost_usd / line.recorded_cost_usd)
             ratios[line.model, line.project].append(ratio)
     return {
-        key: sum(found) / len(found)
-        for key, found in ratios.items()
-        if len(found) >= STEADY_DAYS and max(found) - min(found) <= _STEADY * max(found)
+        key: sum(values) / len(values)
+        for key, values in ratios.items()
+        if len(values) >= STEADY_DAYS and max(values) - min(values) <= _STEADY * max(values)
     }
 
 
-def _reason(line: Line, period: Period) -> Found:
+def _reason(line: Line, period: Period) -> Finding:
     if line.is_apart:
         return Reason.BILLED_APART, "the bill names no model for it; the ledger has it in the calls"
     if period.shift is not None:
@@ -106,7 +106,7 @@ def _reason(line: Line, period: Period) -> Found:
     return _by_price(line, period)
 
 
-def _by_tokens(line: Line, billed: int, period: Period) -> Found:
+def _by_tokens(line: Line, billed: int, period: Period) -> Finding:
     requests = line.billed_requests
     off = line.recorded_tokens - billed
     lacking = None if requests is None else requests - line.recorded_calls
@@ -128,13 +128,13 @@ def _by_tokens(line: Line, billed: int, period: Period) -> Found:
     return Reason.MISSING_CALLS, f"{-off:,} tokens were not recorded"
 
 
-def _surplus(line: Line, period: Period, what: str) -> Found:
+def _surplus(line: Line, period: Period, what: str) -> Finding:
     if line.day >= period.today - timedelta(days=1):
         return Reason.LATE_BILL, f"{what}, and the provider's figures of that day may be incomplete"
     return Reason.EXTRA_CALLS, f"{what}: another account's calls, or calls it did not bill"
 
 
-def _by_price(line: Line, period: Period) -> Found:
+def _by_price(line: Line, period: Period) -> Finding:
     if line.unpriced_calls:
         return Reason.UNPRICED, (
             f"{counted(line.unpriced_calls, 'call')} without a price: see tallyspan prices missing"
@@ -159,7 +159,7 @@ def _by_price(line: Line, period: Period) -> Found:
     return _price(line)
 
 
-def _price(line: Line) -> Found:
+def _price(line: Line) -> Finding:
     ratio = _ratio(line)
     if ratio is None:
         return Reason.PRICE, "one of the two is $0: a free allowance, or a price of 0"
@@ -170,7 +170,7 @@ def _price(line: Line) -> Found:
     )
 
 
-def _by_cost_alone(line: Line, period: Period) -> Found:
+def _by_cost_alone(line: Line, period: Period) -> Finding:
     if line.unpriced_calls:
         return _by_price(line, period)
     steady = (period.steady or {}).get((line.model, line.project))

@@ -19,6 +19,8 @@ from prometheus_client import Metric
 from tallyspan_clickhouse.engine import one_line, without_data_frames
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.access.keys import READ_SECONDS, Keys
+from tallyspan_collector.booked import remainders
+from tallyspan_collector.booked.backfill import backfill
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
@@ -26,8 +28,6 @@ from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
-from tallyspan_collector.pricing import remainders
-from tallyspan_collector.pricing.backfill import backfill
 from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
 from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver

@@ -11,10 +11,10 @@ from tallyspan_clickhouse.query.errors import RequestError
 from tallyspan_clickhouse.query.filters import Filters, condition
 from tallyspan_clickhouse.query.sums import Sums, check_groups
 from tallyspan_clickhouse.schema import LEDGER
-from tallyspan_collector.pricing import ledger
+from tallyspan_collector.booked import ledger
+from tallyspan_collector.booked.reprice import priced_today
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
-from tallyspan_collector.pricing.reprice import priced_today
 from tallyspan_collector.summary.rows import Row, rows
 from tallyspan_collector.summary.times import hour_text
 

@@ -1,4 +1,4 @@
-"""Models that calls wait for a price of."""
+"""Models whose calls wait for a price."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.pricing import ledger
+from tallyspan_collector.booked.moments import at, micros, utc
 from tallyspan_collector.pricing.cost import UnpricedReason
 
 CURABLE = (
@@ -25,14 +25,14 @@ WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons}
     AND start_time >= {start}
 GROUP BY provider_name, endpoint_id, model_name, service_tier, unpriced_reason
 ORDER BY tokens DESC NULLS LAST, calls DESC
-""".format(reasons="{reasons:Array(String)}", start=ledger.at("start"))
+""".format(reasons="{reasons:Array(String)}", start=at("start"))
 
 
 def find(client: Client, start: datetime) -> list[dict[str, Any]]:
-    """Return what waits for a price, by tokens: where, how many calls and tokens, since when."""
-    parameters = {"reasons": list(CURABLE), "start": ledger.micros(start)}
+    """Return models with unpriced calls since `start`, those with the most tokens first."""
+    parameters = {"reasons": list(CURABLE), "start": micros(start)}
     rows = client.query(_QUERY, parameters=parameters).named_results()
-    return [row | {name: ledger.utc(row[name]) for name in ("first", "last")} for row in rows]
+    return [row | {name: utc(row[name]) for name in ("first", "last")} for row in rows]
 
 
 def draft(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,0 +1,162 @@
+"""The reader of booked calls, and the writer of the entries that change them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_collector.booked.moments import at, micros, utc
+from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
+
+COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd")
+UNPRICED = ("unpriced_calls", "unpriced_tokens")
+AMOUNTS = (*TOKEN_FIELDS, *COSTS, "reported_cost_usd", "claimed_cost_usd", *UNPRICED)
+"""Columns that add up over the entries of a call."""
+KEY = (
+    "start_time",
+    "tenant",
+    "service_name",
+    "user_id",
+    "department",
+    "agent_id",
+    "conversation_id",
+    "provider_name",
+    "endpoint_id",
+    "operation_name",
+    "model_name",
+    "trace_id",
+    "span_id",
+)
+"""Columns that all entries of one call have in common."""
+LAST = "last_entry_at"
+"""When the call's latest entry was booked (UTC)."""
+COUNT = "entry_count"
+"""How many entries the call has."""
+_OF_THE_ENTRY = {*KEY, *AMOUNTS, "entry_kind", "sign", "batch_id", "ingested_at"}
+_IDENTITY = (*KEY, *AMOUNTS, "sign", "price_id")
+_NO_AMOUNTS = {**dict.fromkeys(AMOUNTS), **dict.fromkeys(UNPRICED, 0)}
+_MILLISECOND = timedelta(milliseconds=1)
+Row = dict[str, Any]
+
+
+class Change(NamedTuple):
+    """A call as the ledger has it, and the entries that change it."""
+
+    call: Row
+    entries: Sequence[Row]
+
+
+def calls(
+    client: Client,
+    where: str,
+    having: str,
+    parameters: Mapping[str, Any],
+    more: Mapping[str, str] | None = None,
+) -> Iterator[Row]:
+    """Yield calls, each with its columns, the sums of its `AMOUNTS`, `LAST` and `COUNT`.
+
+    `where`, `having` and `more` (further columns, name -> SQL) are SQL in which `llm_calls` is
+    `l`; they must not contain user input, which goes into `parameters`.
+    """
+    copied = [
+        f"argMaxIf(l.{name}, l.ingested_at, l.sign >= 0) AS {name}"
+        for name in _columns(client)
+        if name not in _OF_THE_ENTRY
+    ]
+    sums = [f"sum(l.{name}) AS {name}" for name in AMOUNTS]
+    keys = [f"l.{name} AS {name}" for name in KEY]
+    others = [f"{text} AS {name}" for name, text in (more or {}).items()]
+    state = [f"max(l.ingested_at) AS {LAST}", f"count() AS {COUNT}"]
+    query = (  # names come from the table itself, user input is bound
+        f"SELECT {', '.join([*keys, *copied, *sums, *state, *others])}"  # noqa: S608
+        f" FROM llm_calls AS l WHERE {where}"
+        f" GROUP BY {', '.join('l.' + name for name in KEY)}"
+        f" HAVING {having} ORDER BY l.start_time, l.trace_id, l.span_id"
+    )
+    with client.query_row_block_stream(query, parameters=dict(parameters)) as blocks:
+        names = blocks.source.column_names
+        for block in blocks:
+            for values in block:
+                row = dict(zip(names, values, strict=True))
+                for name in ("start_time", LAST):
+                    row[name] = utc(row[name])
+                yield row
+
+
+def calls_by_day(
+    client: Client,
+    start: datetime,
+    end: datetime,
+    where: Sequence[str],
+    having: str,
+    parameters: Mapping[str, Any],
+) -> Iterator[Row]:
+    """Yield calls from `start` until before `end`, as `calls` does; all of `where` must hold.
+
+    The store groups one day (UTC) at a time, because all groups of a query are in its memory.
+    """
+    span = f"l.start_time >= {at('start')} AND l.start_time < {at('end')}"
+    rows = client.query(
+        f"SELECT DISTINCT toDate32(l.start_time, 'UTC') AS day FROM llm_calls AS l WHERE {span}"  # noqa: S608  bound
+        " ORDER BY day",
+        parameters={"start": micros(start), "end": micros(end)},
+    ).result_rows
+    condition = " AND ".join([span, *where])
+    for (day,) in rows:
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        bounds = {
+            "start": micros(max(midnight, start)),
+            "end": micros(min(midnight + timedelta(days=1), end)),
+        }
+        yield from calls(client, condition, having, {**parameters, **bounds})
+
+
+def entry(call: Row, entry_kind: str, sign: int) -> Row:
+    """Return an entry of the call with its amounts (`sign` 1), negated (-1), or without any (0).
+
+    Columns that are to differ from the call's are set by the caller.
+    """
+    row = call.copy()
+    del row[COUNT]
+    # The latest entry says what a call is now, so this one must not be before those it follows.
+    row["ingested_at"] = max(datetime.now(UTC), row.pop(LAST) + _MILLISECOND)
+    row["entry_kind"], row["sign"] = entry_kind, sign
+    if sign == 0:
+        row |= _NO_AMOUNTS
+    if sign < 0:
+        row |= {name: None if row[name] is None else -row[name] for name in AMOUNTS}
+        row["units"] = {name: -count for name, count in row["units"].items()}
+    return row
+
+
+def book(client: Client, name: str, changes: Sequence[Change]) -> None:
+    """Insert the entries of the changes as one batch; the same batch again adds nothing.
+
+    The number of entries a call has is part of the batch's identity: a price that changes to and
+    fro is booked each time. `name` is that of the kind of change.
+    """
+    content = [
+        (change.call[COUNT], [[row[name] for name in _IDENTITY] for row in change.entries])
+        for change in changes
+    ]
+    digest = hashlib.blake2b(repr(content).encode(), digest_size=16)
+    batch_id = int.from_bytes(digest.digest()[:8])
+    rows = [row for change in changes for row in change.entries]
+    names = [*rows[0]]
+    client.insert(
+        "llm_calls",
+        [[*(row[name] for name in names), batch_id] for row in rows],
+        column_names=[*names, "batch_id"],
+        settings={**EXACTLY_ONCE, "insert_deduplication_token": f"{name}:{digest.hexdigest()}"},
+    )
+
+
+def _columns(client: Client) -> list[str]:
+    rows = client.query(
+        "SELECT name FROM system.columns WHERE database = currentDatabase()"
+        " AND table = 'llm_calls' ORDER BY position"
+    ).result_rows
+    return [str(name) for (name,) in rows]

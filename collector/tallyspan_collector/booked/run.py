@@ -1,0 +1,85 @@
+"""A kind of change is carried out: calls are selected, changed and audited under one lock."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
+from tallyspan_clickhouse.table_lock import Held
+from tallyspan_collector.booked.audit import Audit
+from tallyspan_collector.booked.ledger import Change, Row, book
+
+BATCH_CALLS = 10_000
+Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  named for what it is
+
+
+class Kind(Protocol[Result]):
+    """A kind of change: what it selects, what it books, what its audit rows say.
+
+    What is booked must leave nothing to change: a run that was broken off is then completed by
+    running it again.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name, for those who wait for the lock."""
+
+    @property
+    def result(self) -> Result:
+        """What was changed so far, and what was left alone."""
+
+    @property
+    def audit_table(self) -> str:
+        """Table of the audit rows."""
+
+    def audit_scope(self) -> Mapping[str, Any]:
+        """Return which calls are looked at, by the columns of the audit table."""
+
+    def audit_totals(self) -> Mapping[str, Any]:
+        """Return what was changed, by the columns of the audit table."""
+
+    def calls(self, client: Client) -> Iterator[Row]:
+        """Yield the calls to look at, as `ledger.calls` does."""
+
+    def entries(self, call: Row) -> Sequence[Row]:
+        """Return the entries that change the call, and add it to the result; empty: it stays."""
+
+
+def run(
+    client: Client,
+    kind: Kind[Result],
+    *,
+    is_applied: bool,
+    changed_by: str = "",
+    reason: str = "",
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Result:
+    """Return what the kind changes; only with `is_applied` it is booked and audited.
+
+    One run at a time books, over all machines. Raises StoreError if another run still books after
+    `patience_seconds` or has taken the lock over, and what the store raises.
+    """
+    if not is_applied:
+        for call in kind.calls(client):
+            kind.entries(call)
+        return kind.result
+    with ledger_lock(client, kind.name, patience_seconds) as held:
+        columns = {"changed_by": changed_by, "reason": reason, **kind.audit_scope()}
+        audit = Audit(client, kind.audit_table, columns)
+        changes = _changes(client, kind, held)
+        while batch := list(islice(changes, BATCH_CALLS)):
+            held.keep()
+            audit.begin()
+            book(client, kind.name, batch)
+        if audit.has_begun:
+            audit.finish(kind.audit_totals())
+    return kind.result
+
+
+def _changes(client: Client, kind: Kind[Any], held: Held) -> Iterator[Change]:
+    for call in kind.calls(client):
+        held.keep()  # also while there is nothing to book for long
+        if entries := kind.entries(call):
+            yield Change(call, entries)
