@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.query.access import EVERYTHING, Access
 from tallyspan_clickhouse.query.errors import RequestError
-from tallyspan_clickhouse.query.moments import at, microseconds
 from tallyspan_clickhouse.schema import SCHEMA
 
 Parameters = dict[str, Any]
@@ -109,7 +109,7 @@ def condition(
     if time is not None:
         for name, operator, moment in (("start", ">=", filters.start), ("end", "<", filters.end)):
             if moment is not None:
-                parts.append(f"{alias}.{time} {operator} {at(f'{name}_us')}")
+                parts.append(f"{alias}.{time} {operator} {sql_moment(f'{name}_us')}")
                 parameters[f"{name}_us"] = microseconds(moment)
     return " AND ".join(parts), parameters
 

@@ -4,15 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tallyspan_clickhouse.moments import EPOCH, microseconds, sql_moment
 from tallyspan_clickhouse.query.errors import RequestError
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
-from tallyspan_clickhouse.query.moments import (
-    EPOCH,
-    MAX_ROLLUP_MOMENT,
-    at,
-    has_whole_hours,
-    microseconds,
-)
+from tallyspan_clickhouse.query.zones import MAX_ROLLUP_MOMENT, has_whole_hours
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import DAY, Rollup
 
@@ -165,12 +160,12 @@ def _with_rollup(
         if bound is None or limit is None:
             continue
         bounds[f"{name}_us"] = microseconds(bound)
-        moment = at(f"{name}_us")
+        moment = sql_moment(f"{name}_us")
         as_unit = f"toDate({moment})" if rollup.time == "day" else moment
         whole.append(f"c.{rollup.time} {inside} {as_unit}")
         if bound != limit:
             bounds[f"{name}_end_us"] = microseconds(limit)
-            ends.append(f"({outside.format(at=at(f'{name}_end_us'), bound=moment)})")
+            ends.append(f"({outside.format(at=sql_moment(f'{name}_end_us'), bound=moment)})")
     added = {each.name: f"sum(c.{each.name})" for each in MEASURES}
     text, parameters = _select(
         sums, added, rollup.view, rollup.time, untimed, *whole, is_timed=False

@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry, Counter
 
 from tallyspan_clickhouse.engine import one_line
-from tallyspan_collector.units.moments import milliseconds
+from tallyspan_clickhouse.moments import milliseconds
 
 WRITE_SECONDS = 1.0
 MAX_WAITING = 50_000

@@ -5,6 +5,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import milliseconds
 from tallyspan_collector.access import audit
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.filters import PERIOD, period
@@ -13,7 +14,6 @@ from tallyspan_collector.api.parameters import Parameter, text, whole_number
 from tallyspan_collector.api.token_usage import CURSOR, NEXT
 from tallyspan_collector.summary import plain
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
-from tallyspan_collector.units.moments import milliseconds
 
 _STATUS = whole_number("status", "only what was answered so", 1, 599)
 _REQUEST: Fields = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.booked.moments import at, micros, utc
+from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 
 COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd")
@@ -98,18 +98,18 @@ def calls_by_day(
 
     The store groups one day (UTC) at a time, because all groups of a query are in its memory.
     """
-    span = f"l.start_time >= {at('start')} AND l.start_time < {at('end')}"
+    span = f"l.start_time >= {sql_moment('start')} AND l.start_time < {sql_moment('end')}"
     rows = client.query(
         f"SELECT DISTINCT toDate32(l.start_time, 'UTC') AS day FROM llm_calls AS l WHERE {span}"  # noqa: S608  bound
         " ORDER BY day",
-        parameters={"start": micros(start), "end": micros(end)},
+        parameters={"start": microseconds(start), "end": microseconds(end)},
     ).result_rows
     condition = " AND ".join([span, *where])
     for (day,) in rows:
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
         bounds = {
-            "start": micros(max(midnight, start)),
-            "end": micros(min(midnight + timedelta(days=1), end)),
+            "start": microseconds(max(midnight, start)),
+            "end": microseconds(min(midnight + timedelta(days=1), end)),
         }
         yield from calls(client, condition, having, {**parameters, **bounds})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.booked.moments import at, micros, utc
+from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.pricing.cost import UnpricedReason
 
 CURABLE = (
@@ -25,12 +25,12 @@ WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons}
     AND start_time >= {start}
 GROUP BY provider_name, endpoint_id, model_name, service_tier, unpriced_reason
 ORDER BY tokens DESC NULLS LAST, calls DESC
-""".format(reasons="{reasons:Array(String)}", start=at("start"))
+""".format(reasons="{reasons:Array(String)}", start=sql_moment("start"))
 
 
 def find(client: Client, start: datetime) -> list[dict[str, Any]]:
     """Return models with unpriced calls since `start`, those with the most tokens first."""
-    parameters = {"reasons": list(CURABLE), "start": micros(start)}
+    parameters = {"reasons": list(CURABLE), "start": microseconds(start)}
     rows = client.query(_QUERY, parameters=parameters).named_results()
     return [row | {name: utc(row[name]) for name in ("first", "last")} for row in rows]
 

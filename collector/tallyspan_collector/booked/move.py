@@ -13,9 +13,9 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import microseconds
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import LAST, Row
-from tallyspan_collector.booked.moments import micros
 from tallyspan_collector.directory.lookup import Directory
 
 SETTLED = timedelta(hours=13)
@@ -92,7 +92,7 @@ class Move:
 
     def entries(self, call: Row) -> Sequence[Row]:
         """Return the two entries that move the call; none where it stays."""
-        at_ns = micros(call["start_time"]) * 1_000
+        at_ns = microseconds(call["start_time"]) * 1_000
         department = self._directory.department(call["tenant"], call["user_id"], at_ns)
         result = self.result
         if not department:

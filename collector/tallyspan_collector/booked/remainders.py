@@ -17,9 +17,9 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, UNPRICED, Row
-from tallyspan_collector.booked.moments import at, micros, utc
 from tallyspan_collector.booked.run import run
 
 RECENT = timedelta(days=7)
@@ -27,7 +27,7 @@ RECENT = timedelta(days=7)
 PATIENCE_SECONDS = 2.0
 _AMOUNTS = (*COSTS, *UNPRICED)
 _MILLISECOND = timedelta(milliseconds=1)
-_TIMES = {name: at(name) for name in ("since", "first", "last")}
+_TIMES = {name: sql_moment(name) for name in ("since", "first", "last")}
 _BOUNDS = """
 SELECT count(), min(l.start_time), max(l.start_time) FROM llm_calls AS l
 WHERE l.entry_kind != 'call' AND l.sign < 0 AND l.ingested_at >= {since}
@@ -138,11 +138,11 @@ def book_away(client: Client, since: datetime | None = None) -> int:
 
 def _bounds(client: Client, since: datetime) -> dict[str, int] | None:
     """Return from when to when the calls began that were taken back; None: there are none."""
-    parameters = {"since": micros(since)}
+    parameters = {"since": microseconds(since)}
     count, first, last = client.query(_BOUNDS, parameters=parameters).result_rows[0]
     if not count:
         return None
     for name, moment in (("first", first), ("last", last)):
-        parameters[name] = micros(utc(moment))
+        parameters[name] = microseconds(utc(moment))
     changes = client.query(_CHANGES, parameters=parameters).result_rows[0][0]
     return parameters if changes else None

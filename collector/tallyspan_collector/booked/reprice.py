@@ -12,9 +12,9 @@ from typing import Any, Literal
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, Row
-from tallyspan_collector.booked.moments import at, micros
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Priced, Unpriced
 from tallyspan_collector.pricing.region import region_of
@@ -153,7 +153,7 @@ def priced_today(book: PriceBook, call: Row) -> Priced | Unpriced:
         provider=call["provider_name"],
         endpoint_id=call["endpoint_id"],
         model=call["model_name"],
-        at_ns=micros(call["start_time"]) * 1000,
+        at_ns=microseconds(call["start_time"]) * 1000,
         usage=Usage(**{name: call[name] for name in TOKEN_FIELDS}),
         service_tier=call["service_tier"],
         region=region_of(call["server_address"]),
@@ -166,8 +166,8 @@ def priced_today(book: PriceBook, call: Row) -> Priced | Unpriced:
 def _models(client: Client, scope: Scope) -> list[str]:
     rows = client.query(
         "SELECT DISTINCT model_name FROM llm_calls"  # noqa: S608  what is formatted in is bound
-        f" WHERE start_time >= {at('start')} AND start_time < {at('end')}",
-        parameters={"start": micros(scope.start), "end": micros(scope.end)},
+        f" WHERE start_time >= {sql_moment('start')} AND start_time < {sql_moment('end')}",
+        parameters={"start": microseconds(scope.start), "end": microseconds(scope.end)},
     ).result_rows
     pattern = scope.model.lower()
     return [str(name) for (name,) in rows if fnmatchcase(str(name).lower(), pattern)]

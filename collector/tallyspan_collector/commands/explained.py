@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan_clickhouse.moments import iso_text, microseconds, of_nanoseconds
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.arithmetic import terms
 from tallyspan_collector.pricing.book import PriceBook
@@ -18,7 +19,6 @@ from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import Booked, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
 from tallyspan_collector.summary import decimal_text
-from tallyspan_collector.units.moments import iso_text, microseconds, of_nanoseconds
 
 Values = dict[str, Any]
 WHO = ("user_id", "department", "agent_id", "agent_name", "conversation_id", "tenant", "source")

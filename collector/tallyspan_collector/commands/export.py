@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, cast
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import EPOCH, microseconds
 from tallyspan_collector import config, summary
 from tallyspan_collector.commands import report
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.atomic import whole_file
 from tallyspan_collector.units.counts import counted
-from tallyspan_collector.units.moments import EPOCH, microseconds
 
 ENGINE_FORMATS = {
     "csv": "CSVWithNames",

@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+from tallyspan_clickhouse.moments import EPOCH
 from tallyspan_collector.summary import RequestError, parse_time
-from tallyspan_collector.units.moments import EPOCH
 
 _RELATIVE = re.compile(r"now(?:-([1-9][0-9]{0,4})([mhdwMy]))?(?:/([dwMy]))?", re.ASCII)
 _MILLISECONDS = re.compile(r"[0-9]{1,14}", re.ASCII)

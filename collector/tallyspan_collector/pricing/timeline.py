@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, time
 from typing import Protocol
 
 from tallyspan.usage import Usage
+from tallyspan_clickhouse.moments import of_nanoseconds
 from tallyspan_collector.pricing.cost import UNKNOWN_MODEL, Priced, Unpriced
 from tallyspan_collector.pricing.price import Units
-from tallyspan_collector.units.moments import of_nanoseconds
 
 NS = 10**9
 DAY_NS = 86_400 * NS

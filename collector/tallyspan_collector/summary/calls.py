@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_clickhouse.moments import EPOCH, microseconds, sql_moment
 from tallyspan_clickhouse.query.access import EVERYTHING, Access
 from tallyspan_clickhouse.query.filters import Filters, source
-from tallyspan_clickhouse.query.moments import EPOCH, at, microseconds
 from tallyspan_clickhouse.schema import LEDGER, SCHEMA
 from tallyspan_collector.summary.cursor import fingerprint, read_cursor, write_cursor
 from tallyspan_collector.summary.newest import pieces
@@ -57,8 +57,8 @@ def entries(
         after = {"after_us": after_us, "after_log_id": after_log_id}
         # The first comparison is implied by the second; it alone can skip whole granules.
         behind = [
-            f"c.start_time <= {at('after_us')}",
-            f"(c.start_time, c.log_id) < ({at('after_us')}, {{after_log_id:String}})",
+            f"c.start_time <= {sql_moment('after_us')}",
+            f"(c.start_time, c.log_id) < ({sql_moment('after_us')}, {{after_log_id:String}})",
         ]
         before = _behind(int(after_us))
     page: list[Row] = []

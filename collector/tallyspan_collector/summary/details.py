@@ -5,8 +5,8 @@ from datetime import UTC
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import MICROSECOND
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
-from tallyspan_clickhouse.query.moments import MICROSECOND
 from tallyspan_clickhouse.query.sums import GROUP_COLUMNS
 from tallyspan_collector.summary.rows import Row, rows
 

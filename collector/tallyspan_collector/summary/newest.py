@@ -12,14 +12,9 @@ from datetime import datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import EPOCH, MICROSECOND, microseconds, sql_moment
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
-from tallyspan_clickhouse.query.moments import (
-    EPOCH,
-    MAX_ROLLUP_MOMENT,
-    MICROSECOND,
-    at,
-    microseconds,
-)
+from tallyspan_clickhouse.query.zones import MAX_ROLLUP_MOMENT
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_collector.summary.rows import rows
 
@@ -116,7 +111,7 @@ def pieces(
     oldest, newest = _moment(ends["oldest"]), _moment(ends["newest"])
     until = newest + MICROSECOND if stop is None else min(stop, newest + MICROSECOND)
     if until > MAX_ROLLUP_MOMENT:
-        yield f"c.start_time >= {at('far_us')}", {"far_us": microseconds(MAX_ROLLUP_MOMENT)}
+        yield f"c.start_time >= {sql_moment('far_us')}", {"far_us": microseconds(MAX_ROLLUP_MOMENT)}
         until = MAX_ROLLUP_MOMENT
     since = max(oldest, filters.start or EPOCH)
     if conversation_id is not None:
@@ -147,8 +142,8 @@ def _units(
         rollup.view,
         filters.only(rollup.columns),
         None,
-        f"{rollup.time} >= {at('since_us')}",
-        f"{rollup.time} < {at('until_us')}",
+        f"{rollup.time} >= {sql_moment('since_us')}",
+        f"{rollup.time} < {sql_moment('until_us')}",
     )
     counted = next(
         (text for (name, value), text in _COUNTED.items() if filters.get(name) == value),
@@ -182,8 +177,9 @@ def _source(filters: Filters) -> _Source:
 
 
 def _between(since: datetime, until: datetime) -> Bound:
+    first, stop = sql_moment("piece_since_us"), sql_moment("piece_until_us")
     return (
-        f"c.start_time >= {at('piece_since_us')} AND c.start_time < {at('piece_until_us')}",
+        f"c.start_time >= {first} AND c.start_time < {stop}",
         {"piece_since_us": microseconds(since), "piece_until_us": microseconds(until)},
     )
 

@@ -6,8 +6,9 @@ import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from tallyspan_clickhouse.moments import EPOCH
 from tallyspan_clickhouse.query.errors import RequestError
-from tallyspan_clickhouse.query.moments import EPOCH, MAX_MOMENT
+from tallyspan_clickhouse.query.zones import MAX_MOMENT
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 # What the system calls a zone and the store does not know.

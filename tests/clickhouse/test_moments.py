@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyspan_collector.units.moments import (
+from tallyspan_clickhouse.moments import (
     EPOCH,
     iso_text,
     microseconds,
