@@ -63,12 +63,12 @@ _MODELS = (
 
 
 @lru_cache(maxsize=4096)
-def provider(said: str, host: str, model: str) -> tuple[str, bool]:
+def provider(spelling: str, host: str, model: str) -> tuple[str, bool]:
     """Return the provider's name, and whether it was concluded from the model's name.
 
-    A host that is one provider's own decides over `openai`, which compatible clients say of any.
+    A host that is one provider's own decides over `openai`, which compatible clients name for any.
     """
-    name = said.lower()
+    name = spelling.lower()
     name = _NAMES.get(name, name)
     if name in FRAMEWORKS:
         name = ""
@@ -79,8 +79,8 @@ def provider(said: str, host: str, model: str) -> tuple[str, bool]:
     if name:
         return name, False
     prefix, slash, rest = model.lower().rpartition("/")
-    if slash and (known := _NAMES.get(prefix, prefix)) in _SPELLINGS:
-        return known, True
+    if slash and (of_prefix := _NAMES.get(prefix, prefix)) in _SPELLINGS:
+        return of_prefix, True
     for start, of_model in _MODELS:
         if rest.startswith(start):
             return of_model, True

@@ -17,7 +17,6 @@ from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
-from tallyspan_collector.ingest.clock import check_clock
 from tallyspan_collector.ingest.door import admit, admit_logs
 from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Journal
@@ -30,8 +29,8 @@ from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
 from tallyspan_collector.read.call import Call, Columns, columns_of
+from tallyspan_collector.read.received import Receipt
 from tallyspan_collector.resolution.node import Booked
-from tallyspan_collector.resolution.same_call import join_trace
 
 BATCH_CALLS = 16_384
 """An insert of four times as many calls costs the store less than half as much for each."""
@@ -199,26 +198,14 @@ class Loader:
             is_logs = request.kind == LOGS
             spans = otlp.decode_logs(request.body()) if is_logs else otlp.decode(request.body())
             read = self._reader.read_log if is_logs else self._reader.read
-            readings = [read(span) for span in spans]
+            receipt = Receipt(request.received_ms, self._keys.source(request.source))
+            readings = [read(span, receipt) for span in spans]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
             self._bury(request, error, _spans_in(request))
             return None
         kept = [reading for reading in readings if reading.call is not None]
         calls = sum(reading.kind is Kind.CALL for reading in kept)
         self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
-        for reading in kept:
-            if reading.call is not None:
-                check_clock(reading.call, request.received_ms)
-                if reading.call.same_call_id:
-                    join_trace(reading.call)
-        source = self._keys.source(request.source)
-        if source is not None:
-            for reading in kept:
-                call = reading.call
-                if call is not None:
-                    call.source = source.name
-                    call.tenant = source.tenant
-                    call.key_department = source.department
         return kept
 
     def _bury(self, request: Request, error: Exception, spans: int) -> None:

@@ -1,7 +1,7 @@
 """A span of a trace that matters for its charges, and how it is kept."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -9,7 +9,7 @@ import orjson
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
-from tallyspan_collector.read.call import FIELDS, Call, Columns, columns_of, values_of
+from tallyspan_collector.read.call import FIELDS, Call, Columns, columns_of
 
 _USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
 
@@ -128,11 +128,7 @@ def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]
 
 _NOBODY = Call("", "", "", 0, 0, "", "", "")
 _UNSAID = {name: values[0] for name, values in columns_of([_NOBODY]).items()}
-_NEEDED = frozenset(
-    each.name
-    for each in fields(Call)
-    if each.default is MISSING and each.default_factory is MISSING
-)
+_NEEDED = frozenset(FIELDS) - Call._field_defaults.keys()
 _NO_COST = Cost()._asdict()
 
 
@@ -146,7 +142,7 @@ def _stated(columns: Columns, unsaid: Mapping[str, Any]) -> Columns:
 
 def _pack(call: Call) -> list[Any]:
     """Return what the call says, field by field, as JSON has it."""
-    said = list(values_of(call))
+    said: list[Any] = list(call)
     said[_USAGE] = counts_of(call.usage)
     return said
 

@@ -21,19 +21,9 @@ TOLERANCE_NS = 250_000_000
 
 PLACEHOLDER_TOKENS = 8
 """A stream's first event has so many output tokens at most, and OpenLLMetry counts them twice."""
-_CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|latest|\d{4})$")
 _LITELLM = "litellm"
 _GROUPS = {"embeddings": "embeddings", "rerank": "rerank", "moderation": "moderation"}
-
-
-def join_trace(call: Call) -> None:
-    """Put a report that names another span as its very call into that span's trace.
-
-    A background answer is retrieved in a trace of its own; traces are resolved one by one.
-    """
-    if _CALL_ID.fullmatch(call.same_call_id):
-        call.trace_id = call.same_call_id[:32]
 
 
 def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:

@@ -30,8 +30,9 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def reading(number: int, emitter: str = "a", response_id: str = "r-1") -> Reading:
-    call = Call(TRACE, f"{number:016x}", "", number, number + 9, "openai", "chat", "gpt-5-mini")
-    call.scope_name, call.response_id = emitter, response_id
+    ids = TRACE, f"{number:016x}", ""
+    call = Call(*ids, number, number + 9, "openai", "chat", "gpt-5-mini",
+                scope_name=emitter, response_id=response_id)  # fmt: skip
     return Reading(Kind.CALL, "generic", "", call)
 
 

@@ -1,6 +1,6 @@
 """A call that is kept comes back as it was, whatever it says."""
 
-from dataclasses import fields, replace
+from typing import get_type_hints
 
 import orjson
 from hypothesis import given
@@ -19,18 +19,19 @@ KINDS = {
     "int": st.integers(0, 2**63),
     "bool": st.booleans(),
     "int | None": COUNTS,
-    "dict[str, str]": st.dictionaries(TEXTS, TEXTS, max_size=2),
-    "dict[str, float]": st.dictionaries(TEXTS, st.floats(0, 1e6), max_size=2),
+    "Mapping[str, str]": st.dictionaries(TEXTS, TEXTS, max_size=2),
+    "Mapping[str, float]": st.dictionaries(TEXTS, st.floats(0, 1e6), max_size=2),
     "tuple[str, ...]": st.lists(st.sampled_from(list(Flag)), max_size=2).map(tuple),
     "Usage": st.builds(Usage, **dict.fromkeys(TOKEN_FIELDS, COUNTS)),
 }
 
 
 def strategy(of: object) -> st.SearchStrategy[object]:
-    return KINDS[of.__name__ if isinstance(of, type) and str(of) not in KINDS else str(of)]
+    plain = of.__name__ if isinstance(of, type) else str(of)
+    return KINDS[str(of).removeprefix("collections.abc.") if plain not in KINDS else plain]
 
 
-CALLS = st.builds(Call, **{each.name: strategy(each.type) for each in fields(Call)})
+CALLS = st.builds(Call, **{name: strategy(of) for name, of in get_type_hints(Call).items()})
 SAME = st.just(Call("1" * 32, "2" * 16, "", 1, 2, "openai", "chat", "gpt"))
 COSTS = st.just(Cost()) | st.builds(
     Cost,
@@ -63,7 +64,7 @@ def test_a_trace_comes_back_with_its_spans_and_what_was_booked(
     nodes = {call.span_id: Node(call, True) for call, _ in booked}
     charged, cost = booked[-1]
     if not is_as_it_came:
-        charged = replace(charged, part="merged")
+        charged = charged._replace(part="merged")
     trace = Trace(nodes, {charged.span_id: Booked(charged, cost)})
 
     again = Trace.load(trace.dump())
