@@ -38,7 +38,7 @@ def test_a_value_of_no_field_is_named() -> None:
 
 
 def test_a_dialect_of_a_field_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="dialect new: unknown fields.*'modle'"):
+    with pytest.raises(ValueError, match=r"dialect new: unknown fields.*'modle'"):
         Dialect(name="new", texts={"modle": ("model",)})
 
 

@@ -15,14 +15,13 @@ from tallyspan_collector.dialects.plan import MAX_COMMON, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
-from tallyspan_collector.read.call import Call, Draft, Flag
+from tallyspan_collector.read.call import BLANK, Draft, Flag
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt, as_received
 
 CLIENT = 3
 _MAX_TAG_CHARACTERS = 256
 _NO_COUNTS: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
-_BLANK: Draft = Call("", "", "", 0, 0, "", "", "")._asdict()
 
 
 def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading:
@@ -103,7 +102,7 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
     )
     resource = span.resource
     fields: Draft = {
-        **_BLANK,
+        **BLANK,
         "operation_name": operation,
         "service_name": values.text(resource.get("service.name")),
         "scope_name": span.scope_name,

@@ -104,6 +104,8 @@ class Call(NamedTuple):
 
 
 FIELDS = Call._fields
+BLANK: dict[str, Any] = Call("", "", "", 0, 0, "", "", "")._asdict()
+"""Field of `Call` -> its value in a call of which nothing is known."""
 _in_order = itemgetter(*FIELDS)
 
 Draft = dict[str, Any]

@@ -20,7 +20,7 @@ from tallyspan_collector.read.call import Call, Columns, columns_of
 from tallyspan_collector.resolution.charge import charges, may_wait
 from tallyspan_collector.resolution.index import TraceIndex, short_id
 from tallyspan_collector.resolution.meeting import NODES_LIMIT, may_meet, meet_elsewhere
-from tallyspan_collector.resolution.node import Booked, Node, Trace
+from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 
 QUIET_SECONDS = 60
 WINDOW_SECONDS = 6 * 3600
@@ -41,7 +41,7 @@ class Resolution:
     """
 
     calls: list[Call] = field(default_factory=list)
-    reversals: list[Booked] = field(default_factory=list)
+    reversals: list[LedgerEntry] = field(default_factory=list)
     duplicates: int = 0
     wrappers: int = 0
     lone: list[int] = field(default_factory=list)
@@ -150,7 +150,7 @@ class Resolver:
             self._index.move(made.moved, now)
         first = len(made.lone)
         for trace, call, cost in zip(made.of, made.calls[first:], costs[first:], strict=True):
-            trace.booked[call.span_id] = Booked(call, cost)
+            trace.booked[call.span_id] = LedgerEntry(call, cost)
         if first:
             booked = list(zip(made.calls[:first], costs, strict=False))
             self._index.keep_lone(made.lone, booked, said or columns_of(made.calls), now)

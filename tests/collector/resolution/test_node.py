@@ -1,15 +1,22 @@
 """A call that is kept comes back as it was, whatever it says."""
 
-from typing import get_type_hints
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, NamedTuple, get_type_hints
+from unittest.mock import patch
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.ledger.entry import Cost
-from tallyspan_collector.read.call import Call, Flag, columns_of
-from tallyspan_collector.resolution.node import Booked, Node, Trace, _pack, pack_lone, unpack_lone
+from tallyspan_collector.read import call as call_module
+from tallyspan_collector.read.call import BLANK, FIELDS, Call, Flag, columns_of
+from tallyspan_collector.resolution import node as module
+from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace, pack_lone, unpack_lone
 
 COUNTS = st.none() | st.integers(0, 10**9)
 AMOUNTS = st.none() | st.integers(-(10**17), 10**17)
@@ -45,16 +52,16 @@ def test_lone_calls_come_back_from_their_chunks(
     booked: list[tuple[Call, Cost]], others: int
 ) -> None:
     calls = [call for call, _ in booked]
-    said = columns_of([*calls, *calls[:others]])
+    columns = columns_of([*calls, *calls[:others]])
 
-    chunks = pack_lone(said, [cost for _, cost in booked], 3)
+    chunks = pack_lone(columns, [cost for _, cost in booked], 3)
 
-    found = [
+    again = [
         each
         for chunk, at in zip(chunks, (0, 3, 6), strict=False)
         for each in unpack_lone(chunk, range(min(3, len(booked) - at)))
     ]
-    assert found == booked
+    assert again == booked
 
 
 @given(BOOKED, st.booleans())
@@ -65,7 +72,7 @@ def test_a_trace_comes_back_with_its_spans_and_what_was_booked(
     charged, cost = booked[-1]
     if not is_as_it_came:
         charged = charged._replace(part="merged")
-    trace = Trace(nodes, {charged.span_id: Booked(charged, cost)})
+    trace = Trace(nodes, {charged.span_id: LedgerEntry(charged, cost)})
 
     again = Trace.load(trace.dump())
 
@@ -75,8 +82,100 @@ def test_a_trace_comes_back_with_its_spans_and_what_was_booked(
     assert again.booked == trace.booked
 
 
-@given(BOOKED)
-def test_lone_calls_of_an_earlier_build_come_back(booked: list[tuple[Call, Cost]]) -> None:
-    rows = [[_pack(call), tuple(cost)] for call, cost in booked]
+def in_another_order(row: dict[str, object]) -> dict[str, object]:
+    return dict(reversed(row.items()))
 
-    assert unpack_lone(orjson.dumps(rows), range(len(booked))) == booked
+
+@given(BOOKED)
+def test_a_trace_is_read_by_the_names_of_its_fields(booked: list[tuple[Call, Cost]]) -> None:
+    trace = trace_of(booked)
+    state = orjson.loads(trace.dump())
+    for row in state["nodes"]:
+        row["call"] = in_another_order(row["call"])
+    for row in state["booked"]:
+        row["cost"] = in_another_order(row["cost"])
+
+    again = Trace.load(orjson.dumps(in_another_order(state)))
+
+    assert calls_of(again) == calls_of(trace)
+    assert again.booked == trace.booked
+
+
+@given(BOOKED)
+def test_lone_calls_are_read_by_the_names_of_their_columns(
+    booked: list[tuple[Call, Cost]],
+) -> None:
+    (chunk,) = pack_lone(
+        columns_of([call for call, _ in booked]), [cost for _, cost in booked], len(booked)
+    )
+    state = {name: in_another_order(table) for name, table in orjson.loads(chunk).items()}
+
+    assert unpack_lone(orjson.dumps(state), range(len(booked))) == booked
+
+
+@given(BOOKED, st.integers(0, len(FIELDS)))
+def test_a_field_that_is_new_in_the_middle_of_a_call_is_blank_in_what_was_kept_before(
+    booked: list[tuple[Call, Cost]], place: int
+) -> None:
+    trace = trace_of(booked)
+    (chunk,) = pack_lone(
+        columns_of([call for call, _ in booked]), [cost for _, cost in booked], len(booked)
+    )
+    state = trace.dump()
+
+    with later_version(place) as later:
+        nodes = Trace.load(state).nodes.values()
+        lone = unpack_lone(chunk, range(len(booked)))
+
+        assert {type(node.call) for node in nodes} == {later} == {type(call) for call, _ in lone}
+        assert [without_new(node.call) for node in nodes] == [
+            node.call for node in trace.nodes.values()
+        ]
+        assert [(without_new(call), cost) for call, cost in lone] == booked
+        assert all(node.call.region == "eu" for node in nodes)  # type: ignore[attr-defined]
+        newer = Trace.load(Trace.load(state).dump())
+        assert calls_of(newer) == {node.call.span_id: node.call for node in nodes}
+
+
+def test_a_field_that_does_not_exist_any_more_is_refused_by_its_name() -> None:
+    with later_version(3) as later:
+        call = later(**call_module.BLANK, region="us")
+        state = Trace.of_one(call, Cost()).dump()
+        chunk = pack_lone(columns_of([call]), [Cost()], 1)[0]
+
+    with pytest.raises(TypeError, match="region"):
+        Trace.load(state)
+    with pytest.raises(TypeError, match="region"):
+        unpack_lone(chunk, [0])
+
+
+def trace_of(booked: list[tuple[Call, Cost]]) -> Trace:
+    call, cost = booked[-1]
+    nodes = {call.span_id: Node(call, True) for call, _ in booked}
+    return Trace(nodes, {call.span_id: LedgerEntry(call, cost)})
+
+
+def calls_of(trace: Trace) -> dict[str, Call]:
+    return {key: node.call for key, node in trace.nodes.items()}
+
+
+def without_new(call: Call) -> Call:
+    return Call(**{name: value for name, value in call._asdict().items() if name != "region"})
+
+
+@contextmanager
+def later_version(place: int) -> Iterator[Any]:
+    """A build whose `Call` has a field `region`, at that place among the others."""
+    names = [*FIELDS[:place], "region", *FIELDS[place:]]
+    make: Any = NamedTuple
+    later = make("Later", [(name, object) for name in names])
+    blank = later(**BLANK, region="eu")
+    with (
+        patch.object(module, "BLANK", blank._asdict()),
+        patch.object(call_module, "Call", later),
+        patch.object(call_module, "FIELDS", later._fields),
+        patch.object(call_module, "_in_order", itemgetter(*later._fields)),
+        patch.object(module, "FIELDS", later._fields),
+        patch.object(module, "_BLANK_COLUMNS", {**module._BLANK_COLUMNS, "region": "eu"}),
+    ):
+        yield later
