@@ -31,7 +31,7 @@ from tallyspan_collector.read.received import Receipt
 from tallyspan_collector.resolution.node import LedgerEntry
 
 BATCH_CALLS = 16_384
-"""An insert of four times as many calls costs the store less than half as much for each."""
+"""Calls in one insert, about; the more, the less each costs the store."""
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
 GC_SECONDS, GC_ALL_SECONDS = 10, 600

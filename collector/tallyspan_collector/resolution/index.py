@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS moved_{n} (id INTEGER PRIMARY KEY, trace INTEGER NOT 
 """
 _TABLES = ("traces", "chunks", "moved")
 CHUNK = 32
-RECENT = 8_192
+MAX_RECENT = 8_192
 """Lone calls kept in memory: the next span of an agent's trace mostly comes within seconds."""
 _PRIME = 0x6A09E667F3BCC91D
 """Between 2^62 and 2^63: the remainder fits an integer of SQLite, and all bits of an id count."""
@@ -175,8 +175,8 @@ class TraceIndex:
         )
         self._lone.add_counted(keys, first * CHUNK, turn)
         recent = self._recent
-        recent |= zip(keys[-RECENT:], calls[-RECENT:], strict=True)
-        for key in list(islice(recent, max(0, len(recent) - RECENT))):
+        recent |= zip(keys[-MAX_RECENT:], calls[-MAX_RECENT:], strict=True)
+        for key in list(islice(recent, max(0, len(recent) - MAX_RECENT))):
             del recent[key]
 
     def _load(self, turn: int, where: str, value: object) -> dict[int, Trace]:

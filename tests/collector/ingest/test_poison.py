@@ -108,13 +108,13 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
 
 
 def test_every_span_of_a_request_that_cannot_be_read_is_counted_as_buried(tmp_path: Path) -> None:
-    said = wire.Request.FromString(request(span(1, CHAT), span(2, CHAT)))
-    said.resource_spans[0].resource = b"\xff no resource"
+    export = wire.Export.FromString(request(span(1, CHAT), span(2, CHAT)))
+    export.of_resources[0].resource = b"\xff no resource"
     with (
         running_collector(tmp_path) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
-        channel.unary_unary(TRACES)(said.SerializeToString(), timeout=20)
+        channel.unary_unary(TRACES)(export.SerializeToString(), timeout=20)
         collector.settle()
 
         assert collector.metric("tallyspan_genai_spans_received_total") == 2
