@@ -4,8 +4,6 @@ The emitter's rule in its table comes first, but its counts are checked against 
 not fit in their whole, or a total that only adds up the other way, are believed over the table.
 """
 
-from collections.abc import Sequence
-
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.table import Basis
 from tallyspan_collector.read.call import Flag
@@ -39,8 +37,6 @@ _PARTS = tuple(
     )
 )
 """Rarer parts and their wholes; a price refuses the same."""
-_FIRST_PART = TOKEN_FIELDS.index("cache_write_1h_tokens")
-_NO_PARTS = [None] * (len(TOKEN_FIELDS) - _FIRST_PART)
 
 
 def settle(
@@ -80,14 +76,10 @@ def settle(
     if (
         (input_tokens is not None and cache > input_tokens)
         or (output_tokens is not None and reasoning > output_tokens)
-        or (counts[_FIRST_PART:] != _NO_PARTS and _has_parts_too_large(counts))
+        or any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
     ):
         flags.append(Flag.CONTRADICTORY)
     return tuple(flags)
-
-
-def _has_parts_too_large(counts: Sequence[int | None]) -> bool:
-    return any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
 
 
 def _with_cache(

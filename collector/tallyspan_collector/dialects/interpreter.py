@@ -7,7 +7,7 @@ each value that is its own.
 """
 
 from tallyspan import semconv
-from tallyspan.answer import TOKENS_LIMIT, amount
+from tallyspan.answer import amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
@@ -34,14 +34,12 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     kind, reason = common.kind, common.reason
     if kind is Kind.NOTHING:
         return Reading(kind, dialect.name, reason)
-    draft: Draft = {
-        **common.fields,
-        "trace_id": span.trace_id,
-        "span_id": span.span_id,
-        "parent_span_id": span.parent_span_id,
-        "start_time_ns": span.start_time_ns,
-        "end_time_ns": max(span.start_time_ns, span.end_time_ns),
-    }
+    draft = common.fields.copy()
+    draft["trace_id"] = span.trace_id
+    draft["span_id"] = span.span_id
+    draft["parent_span_id"] = span.parent_span_id
+    draft["start_time_ns"] = span.start_time_ns
+    draft["end_time_ns"] = max(span.start_time_ns, span.end_time_ns)
     for name, keys in plan.own:
         for key in keys:
             if value := values.text(attributes.get(key)):
@@ -245,10 +243,7 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[list[int | None], int |
     is_bad = False
     for at, keys in plan.tokens:
         for key in keys:
-            value = attributes.get(key)
-            count = (
-                value if type(value) is int and 0 <= value < TOKENS_LIMIT else values.tokens(value)
-            )
+            count = values.tokens(attributes.get(key))
             if count is not None:
                 counts[at] = count
                 break

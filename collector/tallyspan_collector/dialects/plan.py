@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import NamedTuple
 
 from tallyspan import semconv
 from tallyspan.usage import TOKEN_FIELDS
@@ -28,7 +27,8 @@ _STREAM = (semconv.REQUEST_STREAM, "llm.is_streaming", "gen_ai.is_streaming", "l
 _FIRST_CHUNK = (semconv.TIME_TO_FIRST_CHUNK, "gen_ai.server.time_to_first_token")
 
 
-class Common(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Common:
     """What spans have in common whose repeating attributes agree.
 
     `fields` has every field of `Call`: those that differ from span to span are blank. `basis` is

@@ -1,7 +1,7 @@
 """What a span turned out to be."""
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from tallyspan_collector.read.call import Call
 
@@ -14,7 +14,8 @@ class Kind(StrEnum):
     NOTHING = "nothing"
 
 
-class Reading(NamedTuple):
+@dataclass(slots=True)
+class Reading:
     """A span, its dialect (empty: none), what it is and why, in words an operator understands.
 
     `call` is there for calls and for wrappers: of a wrapper only who it is for is used, and its

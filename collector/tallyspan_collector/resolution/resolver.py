@@ -71,12 +71,7 @@ class Resolver:
         for reading in readings:
             call = reading.call
             if call is not None and reading.kind is not Kind.NOTHING:
-                key = short_id(call.trace_id)
-                others = by_trace.get(key)
-                if others is None:
-                    by_trace[key] = [reading]
-                else:
-                    others.append(reading)
+                by_trace.setdefault(short_id(call.trace_id), []).append(reading)
         resolution = Resolution()
         by_trace = _gathered(by_trace, self._index.moved(by_trace))
         remembered = self._index.find(by_trace, now)
