@@ -5,8 +5,8 @@ traces, and the last request of its worker that is booked: all of it is one tran
 crash at any moment leaves every call in one place, and workers that touch the same trace wait for
 each other.
 
-Kept calls name their fields, and the table `fields` has every name ever written: a file with a name
-that this version does not have is refused when it is opened, and never misread.
+Kept calls have the names of their fields beside them: a file with a name that this version does not
+have is refused when it is opened, and never misread.
 """
 
 import sqlite3
@@ -22,8 +22,8 @@ from tallyspan_collector.ingest.seen import SeenSpans, identity
 from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, RUN_OTHER, open_file, refusal
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
-from tallyspan_collector.resolution.index import look_up, short_id
-from tallyspan_collector.resolution.node import KEPT_FIELDS, LedgerEntry, Trace
+from tallyspan_collector.resolution.index import look_up, short_id, unknown_fields
+from tallyspan_collector.resolution.node import LedgerEntry, Trace
 from tallyspan_collector.resolution.resolver import Resolver
 
 FILE_NAME = "journal.sqlite"
@@ -33,7 +33,6 @@ CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, spool INTEGER NOT NULL, rows INTEGER NOT NULL,
     columns TEXT NOT NULL, payload BLOB NOT NULL, refused_because TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS fields (name TEXT PRIMARY KEY);
 """
 _IF_MOVED = "batches in it are not in the ledger, and spans that are sent again are charged again"
 
@@ -90,7 +89,9 @@ class Journal:
     def __init__(self, path: Path, *, seen_seconds: int = SEEN_SECONDS) -> None:
         self._path = path
         self._file = _open(path)
-        _check_fields(self._file, path)
+        if unknown := ", ".join(unknown_fields(self._file)):
+            reason = f"it keeps fields that this version does not have ({unknown}); {RUN_OTHER}"
+            raise refusal(path, "journal", _IF_MOVED, reason)
         self._seen = SeenSpans(self._file, seen_seconds)
         self._resolver = Resolver(self._file)
 
@@ -191,17 +192,6 @@ class Journal:
 
 def _open(path: Path) -> sqlite3.Connection:
     return open_file(path, _SCHEMA, "journal", _IF_MOVED)
-
-
-def _check_fields(file: sqlite3.Connection, path: Path) -> None:
-    """Note the names of today's fields in the file. Raises `SpoolError` if it has others."""
-    written = {name for (name,) in file.execute("SELECT name FROM fields")}
-    if unknown := ", ".join(sorted(written - KEPT_FIELDS)):
-        reason = f"it keeps fields that this version does not have ({unknown}); {RUN_OTHER}"
-        raise refusal(path, "journal", _IF_MOVED, reason)
-    file.executemany(
-        "INSERT OR IGNORE INTO fields VALUES (?)", [(name,) for name in KEPT_FIELDS - written]
-    )
 
 
 def recall(path: Path, trace_id: str) -> Trace | None:

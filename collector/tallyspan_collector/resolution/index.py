@@ -1,4 +1,4 @@
-"""Recent traces by id, in SQLite: the spans and charges of each.
+"""Recent traces by id, in SQLite: the spans and charges of each, by the names of their fields.
 
 Most traces have one call and no later span. Those are kept packed, `CHUNK` together, and the
 youngest in memory too; a trace that gets a span later has a row of its own.
@@ -23,18 +23,22 @@ import lz4.block
 
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
+from tallyspan_collector.resolution import node
 from tallyspan_collector.resolution.id_registry import IdRegistry, Turns, find_rows
-from tallyspan_collector.resolution.node import Trace, pack_lone, unpack_lone
+from tallyspan_collector.resolution.node import LAYOUT, Trace, pack_lone, unpack_lone
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS traces_{n}
     (id INTEGER PRIMARY KEY, touched_ms INTEGER NOT NULL, is_waiting INTEGER NOT NULL,
-     state BLOB NOT NULL);
+     state BLOB NOT NULL, layout INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS waiting_{n} ON traces_{n} (touched_ms) WHERE is_waiting;
 CREATE TABLE IF NOT EXISTS chunks_{n} (chunk INTEGER PRIMARY KEY, calls BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS moved_{n} (id INTEGER PRIMARY KEY, trace INTEGER NOT NULL);
 """
 _TABLES = ("traces", "chunks", "moved")
+_LAYOUTS = (
+    "CREATE TABLE IF NOT EXISTS layouts (number INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE)"
+)
 CHUNK = 32
 MAX_RECENT = 8_192
 """Lone calls kept in memory: the next span of an agent's trace mostly comes within seconds."""
@@ -53,9 +57,8 @@ def look_up(file: sqlite3.Connection, key: int) -> Trace | None:
     turns = (epoch % 2, 1 - epoch % 2)  # the current one has the last word
     key = whereabouts(file, [key]).get(key, key)
     for turn in turns:
-        row = file.execute(f"SELECT state FROM traces_{turn} WHERE id = ?", (key,)).fetchone()
-        if row:
-            return Trace.load(row[0])
+        for trace in _load(file, turn, "id = ?", key).values():
+            return trace
     for turn, (_, place) in reversed(find_rows(file, "lone", [key], turns[0])):
         return Trace.of_one(*_lone(file, turn, place // CHUNK, [place % CHUNK])[0])
     return None
@@ -91,6 +94,11 @@ class TraceIndex:
         self._window_ms = window_seconds * 1000
         self._recent: dict[int, tuple[Call, Cost]] = {}
         file.executescript(_SCHEMA.format(n=0) + _SCHEMA.format(n=1))
+        file.execute(_LAYOUTS)
+        file.execute("INSERT OR IGNORE INTO layouts (names) VALUES (?)", (LAYOUT,))
+        (self._layout,) = file.execute(
+            "SELECT number FROM layouts WHERE names = ?", (LAYOUT,)
+        ).fetchone()
         self._turn = Turns(file, "trace")
         self._lone = IdRegistry(file, "lone", ("place",))
         self._places = IdRegistry(file, "places", ("trace", "emitter"))
@@ -101,7 +109,7 @@ class TraceIndex:
         turns = self._turns(now_ms)
         traces: dict[int, Trace] = {}
         for turn in reversed(turns):  # the current one has the last word
-            traces |= self._load(turn, "id IN (SELECT value FROM json_each(?))", ids)
+            traces |= _load(self._file, turn, "id IN (SELECT value FROM json_each(?))", ids)
         lone = {key: (turn, place) for turn, (key, place) in self._lone.find(keys, turns[0])}
         return self._unpack({key: at for key, at in lone.items() if key not in traces}) | traces
 
@@ -139,15 +147,18 @@ class TraceIndex:
         """Return the traces that wait and were not touched since then."""
         traces: dict[int, Trace] = {}
         for turn in self._turns(now_ms):
-            traces |= self._load(turn, "is_waiting AND touched_ms < ?", since_ms)
+            traces |= _load(self._file, turn, "is_waiting AND touched_ms < ?", since_ms)
         return traces
 
     def keep(self, touched: Mapping[int, tuple[Trace, bool]], now_ms: int) -> None:
         """Remember traces as they are now; the flag: the trace waits for quiet."""
         current, other = self._turns(now_ms)
         self._file.executemany(
-            f"INSERT OR REPLACE INTO traces_{current} VALUES (?, ?, ?, ?)",
-            [(key, now_ms, waits, trace.dump()) for key, (trace, waits) in touched.items()],
+            f"INSERT OR REPLACE INTO traces_{current} VALUES (?, ?, ?, ?, ?)",
+            [
+                (key, now_ms, waits, trace.dump(), self._layout)
+                for key, (trace, waits) in touched.items()
+            ],
         )
         self._file.executemany(
             f"DELETE FROM traces_{other} WHERE id = ?",
@@ -179,10 +190,6 @@ class TraceIndex:
         for key in list(islice(recent, max(0, len(recent) - MAX_RECENT))):
             del recent[key]
 
-    def _load(self, turn: int, where: str, value: object) -> dict[int, Trace]:
-        rows = self._file.execute(f"SELECT id, state FROM traces_{turn} WHERE {where}", (value,))
-        return {key: Trace.load(state) for key, state in rows}
-
     def _unpack(self, places: Mapping[int, tuple[int, int]]) -> dict[int, Trace]:
         traces: dict[int, Trace] = {}
         in_chunks: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -213,8 +220,23 @@ class TraceIndex:
                     self._file.execute(f"DELETE FROM {table}_{turn}")
             for rows in (self._lone, self._places):
                 rows.begin(current, old)
-            self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?)", waiting)
+            self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?, ?)", waiting)
         return current, 1 - current
+
+
+def unknown_fields(file: sqlite3.Connection) -> list[str]:
+    """Return the fields in a file's traces that do not exist (any more)."""
+    file.execute(_LAYOUTS)
+    layouts = file.execute("SELECT names FROM layouts").fetchall()
+    return sorted({field for (names,) in layouts for field in node.unknown_fields(names)})
+
+
+def _load(file: sqlite3.Connection, turn: int, where: str, value: object) -> dict[int, Trace]:
+    rows = file.execute(
+        f"SELECT id, state, names FROM traces_{turn} JOIN layouts ON layout = number WHERE {where}",
+        (value,),
+    )
+    return {key: Trace.load(state, names) for key, state, names in rows}
 
 
 def _lone(

@@ -1,12 +1,13 @@
 """A span of a trace that matters for its charges, and how it is kept: by the names of fields."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import orjson
 
-from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import BLANK, FIELDS, Call, Columns, call_of, columns_of
@@ -48,7 +49,7 @@ class Trace:
     booked: dict[str, LedgerEntry]
 
     def dump(self) -> bytes:
-        """Return it as JSON; calls and costs by name, without the fields that are blank."""
+        """Return it as JSON, the values of calls and costs in the order of `LAYOUT`."""
         return orjson.dumps(
             {
                 "nodes": [
@@ -65,7 +66,7 @@ class Trace:
                         "call": span_id
                         if (node := self.nodes.get(span_id)) and node.call is entry.call
                         else _pack(entry.call),
-                        "cost": _filled(entry.cost._asdict(), _BLANK_COST),
+                        "cost": tuple(entry.cost),
                     }
                     for span_id, entry in self.booked.items()
                 ],
@@ -78,18 +79,22 @@ class Trace:
         return cls({call.span_id: Node(call, True)}, {call.span_id: LedgerEntry(call, cost)})
 
     @classmethod
-    def load(cls, state: bytes) -> Self:
-        """Return it from its JSON; a field that it lacks is blank.
+    def load(cls, state: bytes, layout: str) -> Self:
+        """Return it from its JSON, by the names that the layout has; a field without one is blank.
 
         Raises `TypeError`, with its name, for a field that does not exist (any more).
         """
+        rows = _rows_of(layout)
         content = orjson.loads(state)
-        nodes = [Node(_unpack(row.pop("call")), **row) for row in content["nodes"]]
+        nodes = [
+            Node(_unpack(row["call"], rows), row["is_call"], row["may_be_charged"])
+            for row in content["nodes"]
+        ]
         by_id = {node.call.span_id: node for node in nodes}
         entries = [
             LedgerEntry(
-                by_id[row["call"]].call if isinstance(row["call"], str) else _unpack(row["call"]),
-                Cost(**row["cost"]),
+                by_id[call].call if isinstance(call := row["call"], str) else _unpack(call, rows),
+                Cost._make(rows.cost(row["cost"])),
             )
             for row in content["booked"]
         ]
@@ -129,41 +134,81 @@ def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]
     calls, costs = content["calls"], content["costs"]
     pairs = []
     for number in numbers:
-        row = {name: values[number] for name, values in calls.items()}
-        row["usage"] = {name: row.pop(name) for name in TOKEN_FIELDS if name in row}
-        cost = Cost(**{name: values[number] for name, values in costs.items()})
-        pairs.append((_unpack(row), cost))
+        fields = {name: values[number] for name, values in calls.items()}
+        usage = Usage(**{name: fields.pop(name) for name in TOKEN_FIELDS if name in fields})
+        flags = tuple(fields.get("quality_flags", ()))
+        call = call_of({**BLANK, **fields, "usage": usage, "quality_flags": flags})
+        pairs.append((call, Cost(**{name: values[number] for name, values in costs.items()})))
     return pairs
 
 
 _BLANK_COLUMNS = {name: values[0] for name, values in columns_of([call_of(BLANK)]).items()}
 _BLANK_COST = Cost()._asdict()
-KEPT_FIELDS = frozenset(
-    {f"Call.{name}" for name in FIELDS}
-    | {f"Usage.{name}" for name in TOKEN_FIELDS}
-    | {f"Cost.{name}" for name in Cost._fields}
-)
-"""What a kept state may name; a file that names others was written by another version."""
+_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "Call": BLANK,
+    "Usage": dict.fromkeys(TOKEN_FIELDS),
+    "Cost": _BLANK_COST,
+}
+"""What a dumped trace has rows of -> the fields of each, with their values where a row has none."""
+LAYOUT = orjson.dumps({kind: list(blank) for kind, blank in _KINDS.items()}).decode()
+"""The names of the values in the rows of a dumped trace, as JSON; kept beside it, once for many."""
+_USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
 
 
-def _pack(call: Call) -> dict[str, Any]:
-    """Return the fields of a call that are not blank, as JSON has them."""
-    row = _filled(call._asdict(), BLANK)
-    if "usage" in row:
-        row["usage"] = {
-            name: count for name in TOKEN_FIELDS if (count := getattr(call.usage, name)) is not None
-        }
-    return row
+def unknown_fields(layout: str) -> list[str]:
+    """Return the fields of a layout that do not exist (any more)."""
+    return [
+        f"{kind}.{name}"
+        for kind, names in orjson.loads(layout).items()
+        for name in names
+        if name not in _KINDS.get(kind, ())
+    ]
 
 
-def _unpack(row: Mapping[str, Any]) -> Call:
-    usage = Usage(**row.get("usage", {}))
-    flags = tuple(row.get("quality_flags", ()))
-    return call_of({**BLANK, **row, "usage": usage, "quality_flags": flags})
+class _Rows(NamedTuple):
+    """Each returns, of a row of a layout, the values of today's fields in their order."""
+
+    call: Callable[[list[Any]], list[Any]]
+    usage: Callable[[list[Any]], list[Any]]
+    cost: Callable[[list[Any]], list[Any]]
 
 
-def _filled(row: Mapping[str, Any], blank: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value != blank[name]}
+@lru_cache(maxsize=16)
+def _rows_of(layout: str) -> _Rows:
+    if unknown := unknown_fields(layout):
+        raise TypeError(f"unknown fields: {', '.join(unknown)}")
+    names = orjson.loads(layout)
+    return _Rows(*(_by_name(names[kind], blank) for kind, blank in _KINDS.items()))
+
+
+def _by_name(names: list[str], blank: Mapping[str, Any]) -> Callable[[list[Any]], list[Any]]:
+    if names == list(blank):
+        return lambda row: row
+    blanks = list(blank.values())
+    # a field that the layout lacks is taken from the blanks, which are appended to the row
+    places = [
+        names.index(name) if name in names else len(names) + number
+        for number, name in enumerate(blank)
+    ]
+
+    def by_name(row: list[Any]) -> list[Any]:
+        values = row + blanks
+        return [values[place] for place in places]
+
+    return by_name
+
+
+def _pack(call: Call) -> list[Any]:
+    values: list[Any] = list(call)
+    values[_USAGE] = counts_of(call.usage)
+    return values
+
+
+def _unpack(row: list[Any], rows: _Rows) -> Call:
+    values = rows.call(row)
+    values[_USAGE] = Usage(*rows.usage(values[_USAGE]))
+    values[_FLAGS] = tuple(values[_FLAGS])
+    return Call._make(values)
 
 
 def _filled_columns(columns: Columns, blank: Mapping[str, Any]) -> Columns:

@@ -4,15 +4,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tallyspan_collector.dialects import Kind, Reading
 from tallyspan_collector.errors import SpoolError
-from tallyspan_collector.ingest import journal as module
 from tallyspan_collector.ingest.journal import Batch, Build, Entries, Journal, recall
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, columns_of
-from tallyspan_collector.resolution.node import KEPT_FIELDS, LedgerEntry
+from tallyspan_collector.resolution.node import LedgerEntry
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -144,27 +144,57 @@ def test_a_file_of_another_version_is_refused_with_what_to_do_and_left_alone(pat
     assert path.read_bytes() == before
 
 
-def test_a_file_that_keeps_a_field_of_another_version_is_refused_by_its_name(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as later:
-        later.setattr(module, "KEPT_FIELDS", KEPT_FIELDS | {"Call.region"})
-        Journal(path).close()
+def rename_a_kept_field(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE layouts SET names = replace(names, 'span_id', 'span_no')")
+    file.close()
 
-    with pytest.raises(SpoolError, match=r"does not have \(Call\.region\); run the collector that"):
+
+def test_a_file_that_keeps_a_field_of_another_version_is_refused_by_its_name(path: Path) -> None:
+    Journal(path).close()
+    rename_a_kept_field(path)
+
+    with pytest.raises(SpoolError, match=r"Call\.span_no.*\); run the collector that wrote it"):
         Journal(path)
 
 
-def test_a_trace_with_a_field_of_another_version_is_not_misread(path: Path) -> None:
-    journal = Journal(path)
+def test_a_trace_with_a_field_of_another_version_is_not_misread(
+    path: Path, journal: Journal
+) -> None:
     book(journal, 1, 1, reading(1), reading(2, response_id="r-2"))
-    journal.close()
-    with sqlite3.connect(path) as file:
-        for turn in (0, 1):
-            file.execute(
-                f"UPDATE traces_{turn} SET state = replace(state, '\"span_id\"', '\"span_no\"')"
-            )
-    file.close()
+    rename_a_kept_field(path)
 
-    with pytest.raises(SpoolError, match="span_no"):
+    with pytest.raises(SpoolError, match=r"Call\.span_no"):
         recall(path, TRACE)
+    with pytest.raises(TypeError, match=r"Call\.span_no"):
+        book(journal, 1, 2, reading(3, response_id="r-3"))
+    assert journal.progress(1) == 1
+
+
+def test_traces_that_a_version_with_fewer_fields_kept_are_read(path: Path) -> None:
+    early = Journal(path)
+    book(early, 1, 1, reading(1, response_id=""), reading(2, "b", response_id=""))
+    early.close()
+    with sqlite3.connect(path) as file:
+        names = orjson.loads(*file.execute("SELECT names FROM layouts").fetchone())
+        at = names["Call"].index("response_id")
+        del names["Call"][at]
+        file.execute("UPDATE layouts SET names = ?", (orjson.dumps(names).decode(),))
+        for turn in (0, 1):
+            for key, state in file.execute(f"SELECT id, state FROM traces_{turn}").fetchall():
+                trace = orjson.loads(state)
+                for node in trace["nodes"]:
+                    del node["call"][at]
+                file.execute(
+                    f"UPDATE traces_{turn} SET state = ? WHERE id = ?", (orjson.dumps(trace), key)
+                )
+    file.close()
+    journal = Journal(path)
+    journal.close()
+
+    trace = recall(path, TRACE)
+
+    assert trace is not None
+    assert [(node.call.span_id, node.call.response_id) for node in trace.nodes.values()] == [
+        (f"{number:016x}", "") for number in (1, 2)
+    ]

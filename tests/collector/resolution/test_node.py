@@ -16,7 +16,14 @@ from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read import call as call_module
 from tallyspan_collector.read.call import BLANK, FIELDS, Call, Flag, columns_of
 from tallyspan_collector.resolution import node as module
-from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace, pack_lone, unpack_lone
+from tallyspan_collector.resolution.node import (
+    LAYOUT,
+    LedgerEntry,
+    Node,
+    Trace,
+    pack_lone,
+    unpack_lone,
+)
 
 COUNTS = st.none() | st.integers(0, 10**9)
 AMOUNTS = st.none() | st.integers(-(10**17), 10**17)
@@ -74,7 +81,7 @@ def test_a_trace_comes_back_with_its_spans_and_what_was_booked(
         charged = charged._replace(part="merged")
     trace = Trace(nodes, {charged.span_id: LedgerEntry(charged, cost)})
 
-    again = Trace.load(trace.dump())
+    again = Trace.load(trace.dump(), LAYOUT)
 
     assert {key: node.call for key, node in again.nodes.items()} == {
         key: node.call for key, node in nodes.items()
@@ -90,12 +97,14 @@ def in_another_order(row: dict[str, object]) -> dict[str, object]:
 def test_a_trace_is_read_by_the_names_of_its_fields(booked: list[tuple[Call, Cost]]) -> None:
     trace = trace_of(booked)
     state = orjson.loads(trace.dump())
+    layout = {kind: names[::-1] for kind, names in orjson.loads(LAYOUT).items()}
     for row in state["nodes"]:
-        row["call"] = in_another_order(row["call"])
+        row["call"][FIELDS.index("usage")].reverse()
+        row["call"].reverse()
     for row in state["booked"]:
-        row["cost"] = in_another_order(row["cost"])
+        row["cost"].reverse()
 
-    again = Trace.load(orjson.dumps(in_another_order(state)))
+    again = Trace.load(orjson.dumps(in_another_order(state)), orjson.dumps(layout).decode())
 
     assert calls_of(again) == calls_of(trace)
     assert again.booked == trace.booked
@@ -118,33 +127,31 @@ def test_a_field_that_is_new_in_the_middle_of_a_call_is_blank_in_what_was_kept_b
     booked: list[tuple[Call, Cost]], place: int
 ) -> None:
     trace = trace_of(booked)
+    state = trace.dump()
     (chunk,) = pack_lone(
         columns_of([call for call, _ in booked]), [cost for _, cost in booked], len(booked)
     )
-    state = trace.dump()
 
     with later_version(place) as later:
-        nodes = Trace.load(state).nodes.values()
+        read = Trace.load(state, LAYOUT)
         lone = unpack_lone(chunk, range(len(booked)))
+        again = Trace.load(read.dump(), module.LAYOUT)
 
-        assert {type(node.call) for node in nodes} == {later} == {type(call) for call, _ in lone}
-        assert [without_new(node.call) for node in nodes] == [
-            node.call for node in trace.nodes.values()
-        ]
-        assert [(without_new(call), cost) for call, cost in lone] == booked
-        assert all(node.call.region == "eu" for node in nodes)  # type: ignore[attr-defined]
-        newer = Trace.load(Trace.load(state).dump())
-        assert calls_of(newer) == {node.call.span_id: node.call for node in nodes}
+    assert {type(node.call) for node in read.nodes.values()} == {later}
+    assert all(call.region == "eu" for call in calls_of(read).values())  # type: ignore[attr-defined]
+    assert {key: without_new(call) for key, call in calls_of(read).items()} == calls_of(trace)
+    assert [(without_new(call), cost) for call, cost in lone] == booked
+    assert calls_of(again) == calls_of(read)
 
 
 def test_a_field_that_does_not_exist_any_more_is_refused_by_its_name() -> None:
     with later_version(3) as later:
         call = later(**call_module.BLANK, region="us")
-        state = Trace.of_one(call, Cost()).dump()
+        state, layout = Trace.of_one(call, Cost()).dump(), module.LAYOUT
         chunk = pack_lone(columns_of([call]), [Cost()], 1)[0]
 
     with pytest.raises(TypeError, match="region"):
-        Trace.load(state)
+        Trace.load(state, layout)
     with pytest.raises(TypeError, match="region"):
         unpack_lone(chunk, [0])
 
@@ -165,17 +172,28 @@ def without_new(call: Call) -> Call:
 
 @contextmanager
 def later_version(place: int) -> Iterator[Any]:
-    """A build whose `Call` has a field `region`, at that place among the others."""
+    """A build whose `Call` has a field `region`, at that place among the others; blank is eu."""
     names = [*FIELDS[:place], "region", *FIELDS[place:]]
     make: Any = NamedTuple
     later = make("Later", [(name, object) for name in names])
-    blank = later(**BLANK, region="eu")
+    blank = later(**BLANK, region="eu")._asdict()
+    kinds = {**module._KINDS, "Call": blank}
+    layout = orjson.dumps({kind: list(fields) for kind, fields in kinds.items()}).decode()
+    module._rows_of.cache_clear()
     with (
-        patch.object(module, "BLANK", blank._asdict()),
-        patch.object(call_module, "Call", later),
-        patch.object(call_module, "FIELDS", later._fields),
-        patch.object(call_module, "_in_order", itemgetter(*later._fields)),
-        patch.object(module, "FIELDS", later._fields),
-        patch.object(module, "_BLANK_COLUMNS", {**module._BLANK_COLUMNS, "region": "eu"}),
+        patch.multiple(
+            call_module, Call=later, FIELDS=later._fields, _in_order=itemgetter(*later._fields)
+        ),
+        patch.multiple(
+            module,
+            Call=later,
+            BLANK=blank,
+            LAYOUT=layout,
+            _KINDS=kinds,
+            _USAGE=names.index("usage"),
+            _FLAGS=names.index("quality_flags"),
+            _BLANK_COLUMNS={**module._BLANK_COLUMNS, "region": "eu"},
+        ),
     ):
         yield later
+    module._rows_of.cache_clear()
