@@ -16,11 +16,9 @@ USED = Usage(1000, 100)
 BOOK = PriceBook.load()
 
 
-def cost(usage: Usage = USED, **said: Any) -> Cost:
-    call = Call("a" * 32, "b" * 16, "", ns("2026-06-01"), 0, "openai", "chat", "gpt-5-mini")
-    call.usage = usage
-    for name, value in said.items():
-        setattr(call, name, value)
+def cost(usage: Usage = USED, **fields: Any) -> Cost:
+    ids = "a" * 32, "b" * 16, ""
+    call = Call(*ids, ns("2026-06-01"), 0, "openai", "chat", "gpt-5-mini", usage=usage, **fields)
     (found,) = entry.costs([call], BOOK, Directory())
     return found
 

@@ -47,33 +47,33 @@ def test_no_bytes_are_read_otherwise_than_by_the_parser(raw: bytes) -> None:
 
 def test_ids_do_not_fill_the_memory() -> None:
     memo = otlp._Memo()
-    for number in range(3 * otlp.VALUES_OF_A_KEY):
+    for number in range(3 * otlp.MAX_VALUES_OF_A_KEY):
         pair = KeyValue(key="gen_ai.response.id")
         pair.value.string_value = f"id-{number}"
         assert memo[pair.SerializeToString()] == ("gen_ai.response.id", f"id-{number}")
 
-    assert len(memo) == otlp.VALUES_OF_A_KEY
+    assert len(memo) == otlp.MAX_VALUES_OF_A_KEY
 
 
 def test_what_cannot_be_read_of_a_resource_or_a_scope_costs_no_span() -> None:
     resource = {"service.name": "shop", "host.name": "<host>"}
-    said = wire.Request.FromString(request(span(1, CHAT), resource=resource))
-    said.resource_spans[0].resource = said.resource_spans[0].resource.replace(
+    export = wire.Export.FromString(request(span(1, CHAT), resource=resource))
+    export.of_resources[0].resource = export.of_resources[0].resource.replace(
         b"<host>", b"\xff" * 6
     )
-    scope = wire.ScopeSpans.FromString(said.resource_spans[0].scope_spans[0])
+    scope = wire.ScopeSpans.FromString(export.of_resources[0].of_scopes[0])
     scope.scope = wire.Scope(name=b"sdk\xff", version=b"1").SerializeToString()
-    said.resource_spans[0].scope_spans[0] = scope.SerializeToString()
-    (found,) = otlp.decode(said.SerializeToString())
+    export.of_resources[0].of_scopes[0] = scope.SerializeToString()
+    (found,) = otlp.decode(export.SerializeToString())
 
     assert found.resource == {"service.name": "shop"}
     assert (found.scope_name, found.scope_version) == ("sdk\N{REPLACEMENT CHARACTER}", "1")
 
 
 def test_resources_do_not_fill_the_memory() -> None:
-    for number in range(3 * otlp.ORIGINS_LIMIT):
-        size = otlp.ORIGIN_BYTES if number % 2 else 10
+    for number in range(3 * otlp.MAX_ORIGINS):
+        size = otlp.MAX_ORIGIN_BYTES if number % 2 else 10
         otlp.decode(request(span(1, CHAT), resource={"host.id": f"{number:0{size}}"}))
 
-    assert len(otlp._resources) <= otlp.ORIGINS_LIMIT
-    assert max(map(len, otlp._resources)) <= otlp.ORIGIN_BYTES
+    assert len(otlp._resources) <= otlp.MAX_ORIGINS
+    assert max(map(len, otlp._resources)) <= otlp.MAX_ORIGIN_BYTES

@@ -31,7 +31,6 @@ from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.resolution.index import look_up, short_id, whereabouts
 from tallyspan_collector.resolution.node import Trace
 from tallyspan_collector.resolution.resolver import QUIET_SECONDS, Resolver
-from tallyspan_collector.resolution.same_call import join_trace
 from tallyspan_collector.summary.calls import entries_of_trace
 
 _TRACE = re.compile(r"([0-9a-fA-F]{32})(?:-[0-9a-fA-F]{16})?\Z")
@@ -117,9 +116,6 @@ def of_file(path: Path, book: PriceBook) -> Explanation:
     except DecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     readings = [(reader.read_log if is_logs else reader.read)(item) for item in items]
-    for reading in readings:
-        if reading.call is not None:
-            join_trace(reading.call)
     return {
         "spans": [_item(item, each) for item, each in zip(items, readings, strict=True)],
         "is_logs": is_logs,

@@ -16,7 +16,7 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Unpriced
 from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.read.call import Call
-from tallyspan_collector.resolution.node import Booked, Node, Trace
+from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
 from tallyspan_collector.summary import decimal_text
 
@@ -42,9 +42,9 @@ def report_of(node: Node) -> Values:
     }
 
 
-def charge_of(charge: Booked, trace: Trace, book: PriceBook) -> Values:
-    """Return the charge of a call: its cost, the reports it was merged from, and why."""
-    call, cost = charge
+def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
+    """Return what is booked for a call: the reports it was merged of and why, and its cost."""
+    call, cost = booked
     nodes = trace.nodes
     own = (
         next(

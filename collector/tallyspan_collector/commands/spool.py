@@ -61,7 +61,7 @@ def _dead(options: argparse.Namespace) -> int:
         {
             "id": f"{worker}:{dead.id}",
             "since": datetime.fromtimestamp(dead.died_ms / 1000, UTC).isoformat(" ", "seconds"),
-            "kind": dead.kind,
+            "kind": dead.signal,
             "bytes": dead.bytes,
             "reason": dead.reason,
         }

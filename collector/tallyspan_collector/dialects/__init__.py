@@ -9,6 +9,7 @@ from tallyspan_collector.dialects.plan import Plan, plan
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.registry import SERVICES, recognise
 from tallyspan_collector.read.otlp import Span
+from tallyspan_collector.read.received import Receipt
 
 __all__ = ["NEEDLES", "Kind", "Reader", "Reading", "is_call_record"]
 
@@ -17,29 +18,33 @@ NEEDLES = (
     b"ai.operationId", b"langsmith.", b"genkit:", b"gcp.vertex.agent", b"codex.turn.",
 )  # fmt: skip
 """A scope without any of these bytes holds no LLM call and is not parsed."""
-SHAPES_LIMIT = 5_000
+MAX_SHAPES = 5_000
+"""Shapes that are remembered; then all are forgotten."""
 _NOTHING = Reading(Kind.NOTHING, "", "no attribute of a known emitter")
 
 
 class Reader:
-    """Reads spans, remembering how spans of a shape (scope and set of keys) are read."""
+    """Reads spans, and remembers how spans of one shape (scope and set of keys) are read."""
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str, tuple[str, ...]], Plan | None] = {}
 
-    def read(self, span: Span) -> Reading:
-        """Return what the span is; never raises, whatever its attributes hold."""
-        service = span.resource.get("service.name")
-        known = service if isinstance(service, str) and service in SERVICES else ""
-        shape = (span.scope_name, known, tuple(span.attributes))
-        try:
-            found = self._plans[shape]
-        except KeyError:
-            found = self._plan(shape)
-        return _NOTHING if found is None else interpret(span, found)
+    def read(self, span: Span, receipt: Receipt | None = None) -> Reading:
+        """Return what the span is, as it was received; never raises, whatever its attributes hold.
 
-    def read_log(self, record: Span) -> Reading:
-        """Return what a log record is: a coding agent's call, or nothing.
+        Without a receipt its clock is not checked, and it has no source.
+        """
+        service = span.resource.get("service.name")
+        own_service = service if isinstance(service, str) and service in SERVICES else ""
+        shape = (span.scope_name, own_service, tuple(span.attributes))
+        try:
+            plan_of_shape = self._plans[shape]
+        except KeyError:
+            plan_of_shape = self._plan(shape)
+        return _NOTHING if plan_of_shape is None else interpret(span, plan_of_shape, receipt)
+
+    def read_log(self, record: Span, receipt: Receipt | None = None) -> Reading:
+        """Return what a log record is: a coding agent's call, or nothing. Never raises.
 
         `record` is a span without duration whose name is the record's body or event name.
         """
@@ -48,15 +53,15 @@ class Reader:
             return _NOTHING
         record = as_span(record, dialect)
         shape = ("", dialect.name, tuple(record.attributes))
-        found = self._plans.get(shape)
-        if found is None:
-            found = self._plans[shape] = plan(dialect, frozenset(record.attributes))
-        return interpret(record, found)
+        plan_of_shape = self._plans.get(shape)
+        if plan_of_shape is None:
+            plan_of_shape = self._plans[shape] = plan(dialect, frozenset(record.attributes))
+        return interpret(record, plan_of_shape, receipt)
 
     def _plan(self, shape: tuple[str, str, tuple[str, ...]]) -> Plan | None:
         scope, service, keys = shape
         dialect = recognise(scope, service, keys)
-        if len(self._plans) >= SHAPES_LIMIT:
+        if len(self._plans) >= MAX_SHAPES:
             self._plans.clear()
-        made = self._plans[shape] = None if dialect is None else plan(dialect, frozenset(keys))
-        return made
+        new = self._plans[shape] = None if dialect is None else plan(dialect, frozenset(keys))
+        return new

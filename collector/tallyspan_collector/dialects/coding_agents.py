@@ -1,7 +1,7 @@
 """Coding agents: a log record is a call (Claude Code, Codex CLI, Gemini CLI).
 
-Spans of Claude Code and Codex tell of the same calls, for those who export traces alone; Gemini
-CLI's have no usage. Metrics repeat it all and are left alone. Sources: Claude Code, "Monitoring
+Spans of Claude Code and Codex report the same calls, for those who export traces alone; Gemini
+CLI's have no usage. Metrics repeat it all and are not read. Sources: Claude Code, "Monitoring
 usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/telemetry.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
-from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.call import Draft
 from tallyspan_collector.read.otlp import Span
 
 _WHO = {
@@ -24,37 +24,39 @@ _PAID_BY_KEY = frozenset({"apikey", "api_key", "api-key", "gemini-api-key", "ver
                           "cloud-shell-key"})  # fmt: skip
 
 
-def _claude(call: Call, said: Attributes) -> None:
-    call.provider_name = call.provider_name or "anthropic"
-    call.service_tier = "" if call.service_tier == "normal" else call.service_tier
-    _settle(call, said)
+def _claude(draft: Draft, attributes: Attributes) -> None:
+    draft["provider_name"] = draft["provider_name"] or "anthropic"
+    if draft["service_tier"] == "normal":
+        draft["service_tier"] = ""
+    _settle(draft, attributes)
 
 
-def _codex(call: Call, said: Attributes) -> None:
-    call.provider_name = "openai"
-    _settle(call, said)
+def _codex(draft: Draft, attributes: Attributes) -> None:
+    draft["provider_name"] = "openai"
+    _settle(draft, attributes)
 
 
-def _gemini(call: Call, said: Attributes) -> None:
-    call.agent_name = "" if call.agent_name == "main" else call.agent_name
-    vertex = str(said.get("auth_type", "")).lower() == "vertex-ai"
-    call.provider_name = "gcp.vertex_ai" if vertex else "gcp.gemini"
-    _settle(call, said)
+def _gemini(draft: Draft, attributes: Attributes) -> None:
+    if draft["agent_name"] == "main":
+        draft["agent_name"] = ""
+    is_vertex = str(attributes.get("auth_type", "")).lower() == "vertex-ai"
+    draft["provider_name"] = "gcp.vertex_ai" if is_vertex else "gcp.gemini"
+    _settle(draft, attributes)
 
 
-def _settle(call: Call, said: Attributes) -> None:
+def _settle(draft: Draft, attributes: Attributes) -> None:
     """Note who pays; the provider is the agent's own, nothing had to be concluded."""
-    call.is_notional = _is_subscription(said)
-    call.quality_flags = ()
+    draft["is_notional"] = _is_subscription(attributes)
+    draft["quality_flags"] = ()
 
 
-def _is_subscription(said: Attributes) -> bool:
-    """Whether a plan pays: signed in with an account rather than a key, where the agent says so."""
+def _is_subscription(attributes: Attributes) -> bool:
+    """Whether a plan pays: signed in with an account and not a key, as far as the agent tells."""
     for key in ("auth_mode", "auth_type", "auth.mode", "auth_method"):
-        mode = str(said.get(key, "")).lower()
+        mode = str(attributes.get(key, "")).lower()
         if mode:
             return mode not in _PAID_BY_KEY
-    return bool(said.get("subscription.type") or said.get("user.subscription_type"))
+    return bool(attributes.get("subscription.type") or attributes.get("user.subscription_type"))
 
 
 CLAUDE_CODE = extend(
@@ -121,48 +123,49 @@ EVENTS = {
 _TIMED = frozenset({CLAUDE_CODE.name, GEMINI.name})
 """Whose duration_ms is the call's; Codex means the time it waited for that event of the stream."""
 
-_RESOURCE_SAYS = (
+_OWNER_KEYS = (
     "tallyspan.department", "department", "team.id", "cost_center", "user.email", "user.id",
     "enduser.id", "subscription.type",
 )  # fmt: skip
 
 
-def agent_of(name: str, said: Attributes) -> Dialect | None:
-    """Return how to read a log record, by its `event.name` or what its record is called."""
-    event = said.get("event.name")
+def agent_of(name: str, attributes: Attributes) -> Dialect | None:
+    """Return how to read a log record, by its `event.name` or the record's own name."""
+    event = attributes.get("event.name")
     return EVENTS.get(event if isinstance(event, str) else "") or EVENTS.get(name)
 
 
-def is_call_record(name: str, said: Attributes) -> bool:
+def is_call_record(name: str, attributes: Attributes) -> bool:
     """Whether a log record is a call; agents log much more than that."""
-    dialect = agent_of(name, said)
+    dialect = agent_of(name, attributes)
     if dialect is None:
         return False
-    kinds = [str(said[key]) for key in dialect.operation if key in said]
+    kinds = [str(attributes[key]) for key in dialect.operation if key in attributes]
     if kinds and kinds[0] not in dialect.calls:
         return False
     # Codex logs the end of a stream twice: as an event like any other, and with the counts
-    return dialect is not CODEX or any(names[0] in said for names in CODEX.tokens.values())
+    return dialect is not CODEX or any(names[0] in attributes for names in CODEX.tokens.values())
 
 
 def as_span(record: Span, dialect: Dialect) -> Span:
-    """Return the record from the call's start to its end, with what its resource says of who pays.
+    """Return the record from the call's start to its end, with its resource's attributes of owners.
 
     A record is written when the call is over. OTEL_RESOURCE_ATTRIBUTES is where people put their
     department.
     """
     resource = record.resource
-    more = {key: resource[key] for key in _RESOURCE_SAYS if key in resource}
-    said = {**more, **record.attributes} if more else record.attributes
-    lasted = values.tokens(said.get("duration_ms")) if dialect.name in _TIMED else None
+    owner = {key: resource[key] for key in _OWNER_KEYS if key in resource}
+    attributes = {**owner, **record.attributes} if owner else record.attributes
+    lasted = values.tokens(attributes.get("duration_ms")) if dialect.name in _TIMED else None
     start = record.end_time_ns - min(max(lasted or 0, 0) * 1_000_000, record.end_time_ns)
-    return replace(record, attributes=said, start_time_ns=start)
+    return replace(record, attributes=attributes, start_time_ns=start)
 
 
-def _codex_span(call: Call, said: Attributes) -> None:
-    # its thread of execution has the name of its thread of conversation
-    call.conversation_id = "" if call.conversation_id.isdigit() else call.conversation_id
-    _codex(call, said)
+def _codex_span(draft: Draft, attributes: Attributes) -> None:
+    # `thread.id` also names its thread of execution, by a number
+    if draft["conversation_id"].isdigit():
+        draft["conversation_id"] = ""
+    _codex(draft, attributes)
 
 
 CLAUDE_CODE_CALLS = replace(
@@ -190,7 +193,7 @@ CODEX_SPANS = extend(
     refine=_codex_span,
     trust=10,
 )
-"""An answer says its usage, and the turn around it which model; run with 0.169.0."""
+"""A span of an answer has its usage, the turn around it the model; run with 0.169.0."""
 
 OTHER_SPANS = extend(
     name="coding_agent_spans",
@@ -199,10 +202,10 @@ OTHER_SPANS = extend(
     span_names={"*": "task"},
     operation=("tallyspan.no_operation",),
 )
-"""What else they trace, and Gemini CLI's calls, which their logs alone say the usage of."""
+"""What else they trace, and Gemini CLI's calls, whose usage is in their logs alone."""
 
 IN_LOGS_AND_SPANS = {
     CLAUDE_CODE.name: "claude_code", CLAUDE_CODE_CALLS.name: "claude_code",
     CODEX.name: "codex", CODEX_SPANS.name: "codex",
 }  # fmt: skip
-"""Dialect -> the agent whose calls it tells of: logs and spans, in traces of their own."""
+"""Dialect -> the agent whose calls it reports: logs and spans, in traces of their own."""

@@ -1,10 +1,8 @@
-"""The one token convention: input with cache, output with reasoning, whatever was stated.
+"""The one token convention: input with cache, output with reasoning, whatever an emitter reports.
 
-What is known of an emitter comes first, but its counts are checked against it: parts that cannot
-fit in their whole, or a total that only adds up the other way, are believed over the table.
+The emitter's rule in its table comes first, but its counts are checked against it: parts that do
+not fit in their whole, or a total that only adds up the other way, are believed over the table.
 """
-
-from collections.abc import Sequence
 
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.table import Basis
@@ -13,11 +11,11 @@ from tallyspan_collector.read.call import Flag
 INCLUSIVE_PROVIDERS = frozenset(
     {"openai", "azure.ai.openai", "gcp.gemini", "gcp.vertex_ai", "deepseek", "x_ai", "groq"}
 )
-"""Their APIs state input with the cache in it, so whoever passes it on does too."""
+"""Their APIs report input with the cache in it, and so do emitters that pass it on."""
 
 _BESIDE = frozenset({"gcp.gemini", "gcp.vertex_ai"})
-"""Their APIs state thoughts beside the output."""
-_INPUT, _OUTPUT, _READ, _WRITE, _THOUGHT = (
+"""Their APIs report reasoning beside the output."""
+_INPUT, _OUTPUT, _READ, _WRITE, _REASONING = (
     TOKEN_FIELDS.index(name)
     for name in (
         "input_tokens",
@@ -39,8 +37,6 @@ _PARTS = tuple(
     )
 )
 """Rarer parts and their wholes; a price refuses the same."""
-_FIRST_PART = TOKEN_FIELDS.index("cache_write_1h_tokens")
-_NO_PARTS = [None] * (len(TOKEN_FIELDS) - _FIRST_PART)
 
 
 def settle(
@@ -56,42 +52,39 @@ def settle(
     """Bring the counts (in the order of `Usage`) into our convention, in place.
 
     -1 is a count that cannot be one; it becomes None. `is_settled`: input and output are totals
-    already; `is_bad`: a count that cannot be one was left out before. Returns what is not beyond
-    doubt.
+    already; `is_bad`: a count that cannot be one was left out before. Returns what is doubtful.
     """
     flags: list[Flag] = []
     if is_bad or total == -1 or -1 in counts:
         flags.append(Flag.BAD_COUNT)
         total = None if total == -1 else total
         counts[:] = [None if count == -1 else count for count in counts]
-    given, made = counts[_INPUT], counts[_OUTPUT]
+    input_tokens, output_tokens = counts[_INPUT], counts[_OUTPUT]
     cache = (counts[_READ] or 0) + (counts[_WRITE] or 0)
-    thought = counts[_THOUGHT] or 0
+    reasoning = counts[_REASONING] or 0
     if not is_settled:
-        if cache and given is not None:
-            given = counts[_INPUT] = _with_cache(given, made, cache, total, basis, provider, flags)
-        if thought and made is not None:
-            outside = is_reasoning_outside or (thought > made and provider in _BESIDE)
-            if _is_outside(given, made, thought, total, is_outside=outside):
-                made = counts[_OUTPUT] = made + thought
-    if total is not None and given is not None:
-        _check_total(given, made or 0, cache, total, basis, flags)
+        if cache and input_tokens is not None:
+            input_tokens = counts[_INPUT] = _with_cache(
+                input_tokens, output_tokens, cache, total, basis, provider, flags
+            )
+        if reasoning and output_tokens is not None:
+            outside = is_reasoning_outside or (reasoning > output_tokens and provider in _BESIDE)
+            if _is_outside(input_tokens, output_tokens, reasoning, total, is_outside=outside):
+                output_tokens = counts[_OUTPUT] = output_tokens + reasoning
+    if total is not None and input_tokens is not None:
+        _check_total(input_tokens, output_tokens or 0, cache, total, basis, flags)
     if (
-        (given is not None and cache > given)
-        or (made is not None and thought > made)
-        or (counts[_FIRST_PART:] != _NO_PARTS and _has_parts_too_large(counts))
+        (input_tokens is not None and cache > input_tokens)
+        or (output_tokens is not None and reasoning > output_tokens)
+        or any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
     ):
         flags.append(Flag.CONTRADICTORY)
     return tuple(flags)
 
 
-def _has_parts_too_large(counts: Sequence[int | None]) -> bool:
-    return any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
-
-
 def _with_cache(
-    given: int,
-    made: int | None,
+    input_tokens: int,
+    output_tokens: int | None,
     cache: int,
     total: int | None,
     basis: Basis,
@@ -99,34 +92,39 @@ def _with_cache(
     flags: list[Flag],
 ) -> int:
     if basis is Basis.EXCLUSIVE:
-        return given + cache
-    if cache > given or total == given + (made or 0) + cache:
+        return input_tokens + cache
+    if cache > input_tokens or total == input_tokens + (output_tokens or 0) + cache:
         if basis is Basis.INCLUSIVE:
             flags.append(Flag.INPUT_BASIS_CORRECTED)
-        return given + cache
+        return input_tokens + cache
     decided = basis is Basis.INCLUSIVE or provider in INCLUSIVE_PROVIDERS
-    if not decided and total != given + (made or 0):
+    if not decided and total != input_tokens + (output_tokens or 0):
         flags.append(Flag.INPUT_BASIS_ASSUMED)
-    return given
+    return input_tokens
 
 
 def _is_outside(
-    given: int | None, made: int, thought: int, total: int | None, *, is_outside: bool
+    input_tokens: int | None,
+    output_tokens: int,
+    reasoning: int,
+    total: int | None,
+    *,
+    is_outside: bool,
 ) -> bool:
     """Whether reasoning comes on top of the output: by the total if there is one."""
-    if total is not None and given is not None:
-        if total == given + made + thought:
+    if total is not None and input_tokens is not None:
+        if total == input_tokens + output_tokens + reasoning:
             return True
-        if total == given + made:
+        if total == input_tokens + output_tokens:
             return False
     return is_outside
 
 
 def _check_total(
-    given: int, made: int, cache: int, total: int, basis: Basis, flags: list[Flag]
+    input_tokens: int, output_tokens: int, cache: int, total: int, basis: Basis, flags: list[Flag]
 ) -> None:
-    if total in {given + made, 0}:
+    if total in {input_tokens + output_tokens, 0}:
         return
-    if basis is Basis.EXCLUSIVE and total == given + made - cache:
+    if basis is Basis.EXCLUSIVE and total == input_tokens + output_tokens - cache:
         return  # their total leaves the cache out as well
     flags.append(Flag.TOTAL_MISMATCH)

@@ -1,98 +1,73 @@
 """Reads a span by its dialect's table.
 
-Spans of one emitter look alike, so which attribute answers what is worked out once per shape and
-kept (`plan.py`), and what the attributes come to that repeat from span to span (operation, model,
-host, department ...) once per combination. A span then costs a look-up for each thing of its own.
+Spans of one emitter look alike. So which attribute holds which field is worked out once per shape
+and kept (`plan.py`), and what follows from the attributes that repeat from span to span (operation,
+model, host, department ...) once per combination of their values. A span then costs a look-up for
+each value that is its own.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from tallyspan import semconv
-from tallyspan.answer import MAX_TOKENS, amount
+from tallyspan.answer import amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
-from tallyspan_collector.dialects.plan import COMMON_LIMIT, Common, Plan
+from tallyspan_collector.dialects.plan import MAX_COMMON, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
-from tallyspan_collector.dialects.table import Basis, Dialect, Names, matches
-from tallyspan_collector.read.call import FIELDS, Call, Flag
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+from tallyspan_collector.read.call import BLANK, Draft, Flag
 from tallyspan_collector.read.otlp import Span
+from tallyspan_collector.read.received import Receipt, as_received
 
 CLIENT = 3
-_TAG_CHARACTERS = 256
-_UNSTATED: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
-_FROM_SPAN = 5
-"""So many fields of `Call` are the span's own ids and times."""
-_EMPTY = Call("", "", "", 0, 0, "", "", "")
-_FIRST_SAID = tuple(getattr(_EMPTY, name) for name in FIELDS[_FROM_SPAN:])
-_AT = {name: number for number, name in enumerate(FIELDS[_FROM_SPAN:])}
+_MAX_TAG_CHARACTERS = 256
+_NO_COUNTS: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
 
 
-def interpret(span: Span, plan: Plan) -> Reading:
+def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading:
     """Return what the span is. Never raises, whatever the attributes hold."""
-    said: Mapping[str, object] = span.attributes
+    attributes: Attributes = span.attributes
     dialect = plan.dialect
     if plan.blobs:
-        said = {**said, **_unpacked(said, plan.blobs)}
-    common = _common(span, said, plan)
-    kind, reason, is_inferred, is_agent, is_settled, basis, arguments = common
+        attributes = {**attributes, **_unpacked(attributes, plan.blobs)}
+    common = _common(span, attributes, plan)
+    kind, reason = common.kind, common.reason
     if kind is Kind.NOTHING:
         return Reading(kind, dialect.name, reason)
-    start, end = span.start_time_ns, span.end_time_ns
-    call = Call(
-        span.trace_id, span.span_id, span.parent_span_id, start, max(start, end), *arguments
-    )
+    draft = common.fields.copy()
+    draft["trace_id"] = span.trace_id
+    draft["span_id"] = span.span_id
+    draft["parent_span_id"] = span.parent_span_id
+    draft["start_time_ns"] = span.start_time_ns
+    draft["end_time_ns"] = max(span.start_time_ns, span.end_time_ns)
     for name, keys in plan.own:
         for key in keys:
-            value = values.text(said.get(key))
-            if value:
-                setattr(call, name, value)
+            if value := values.text(attributes.get(key)):
+                draft[name] = value
                 break
-    call.is_error = span.is_error or bool(call.error_type)
-    _measure(call, said, plan)
-    is_bad = False
-    if dialect.count is None:
-        counts, total, is_bad = _counted(said, plan)
-    else:
-        stated = dialect.count(said)
-        counts, total = [stated.counts.get(name) for name in TOKEN_FIELDS], stated.total
-        is_settled = is_settled or stated.is_settled
-    flags = settle(
-        counts,
-        total,
-        basis,
-        call.provider_name,
-        is_settled=is_settled,
-        is_reasoning_outside=dialect.is_reasoning_outside,
-        is_bad=is_bad,
-    )
-    call.usage = usage = Usage(*counts)
-    if counts == [*_UNSTATED]:
-        if call.usage_source != "deferred":
-            call.usage_source = "unknown"
-    elif not call.usage_source:
-        call.usage_source = "provider"
+    draft["is_error"] = span.is_error or bool(draft["error_type"])
+    _measure(draft, attributes, plan)
+    flags = _count(draft, attributes, plan, common)
     if dialect.refine is not None:
-        dialect.refine(call, said)
-        usage = call.usage
-    if is_inferred:
-        if not (call.model_name and usage):
+        dialect.refine(draft, attributes)
+    usage: Usage = draft["usage"]
+    has_model = bool(draft["response_model"] or draft["request_model"])
+    if common.is_inferred:
+        if not (has_model and usage):
             return Reading(Kind.NOTHING, dialect.name, f"{reason}, and no model with usage")
         flags = (*flags, Flag.INFERRED)
     if flags:
-        call.quality_flags = (*call.quality_flags, *flags)
+        draft["quality_flags"] = (*draft["quality_flags"], *flags)
     if kind is Kind.CALL:
-        if not (call.provider_name or call.model_name):
+        if not (draft["provider_name"] or has_model):
             return Reading(Kind.NOTHING, dialect.name, "neither a provider nor a model")
-        return Reading(kind, dialect.name, reason, call)
-    is_charged = is_agent and span.kind == CLIENT and bool(usage)
-    return Reading(kind, dialect.name, reason, call, is_charged)
+        return Reading(kind, dialect.name, reason, as_received(draft, receipt))
+    may_be_charged = common.is_agent and span.kind == CLIENT and bool(usage)
+    return Reading(kind, dialect.name, reason, as_received(draft, receipt), may_be_charged)
 
 
-def _common(span: Span, said: Mapping[str, object], plan: Plan) -> Common:
-    """Return what the repeating attributes come to, from memory where it is known."""
+def _common(span: Span, attributes: Attributes, plan: Plan) -> Common:
+    """Return what follows from the repeating attributes, from memory if they were met before."""
     resource = span.resource
     service, owner = resource.get("service.name"), resource.get(semconv.DEPARTMENT)
     key = (
@@ -101,30 +76,31 @@ def _common(span: Span, said: Mapping[str, object], plan: Plan) -> Common:
         resource.get("department"),
         span.scope_name,
         span.name if plan.dialect.span_names else "",
-        plan.repeating(said),
+        plan.repeating(attributes),
     )
     try:
-        found = plan.known.get(key)
+        common = plan.memo.get(key)
     except TypeError:  # a list or a table where a text should be
-        return _concluded(span, said, plan)
-    if found is None:
-        if len(plan.known) >= COMMON_LIMIT:
-            plan.known.clear()
-        found = plan.known[key] = _concluded(span, said, plan)
-    return found
+        return _concluded(span, attributes, plan)
+    if common is None:
+        if len(plan.memo) >= MAX_COMMON:
+            plan.memo.clear()
+        common = plan.memo[key] = _concluded(span, attributes, plan)
+    return common
 
 
-def _concluded(span: Span, said: Mapping[str, object], plan: Plan) -> Common:
+def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
     dialect = plan.dialect
-    kind, operation, reason, is_inferred = _kind(span, said, plan)
-    texts = _texts(said, plan)
+    kind, operation, reason, is_inferred = _kind(span, attributes, plan)
+    texts = _texts(attributes, plan)
     host = texts.get("server_address", "")
     model = texts.get("response_model") or texts.get("request_model", "")
     texts["provider_name"], is_provider_inferred = provider(
         texts.get("provider_name", ""), host, model
     )
     resource = span.resource
-    call: dict[str, Any] = {
+    fields: Draft = {
+        **BLANK,
         "operation_name": operation,
         "service_name": values.text(resource.get("service.name")),
         "scope_name": span.scope_name,
@@ -132,39 +108,36 @@ def _concluded(span: Span, said: Mapping[str, object], plan: Plan) -> Common:
         "usage_source": "",
         **texts,
     }
-    call["endpoint_id"] = texts.get("endpoint_id") or host
+    fields["endpoint_id"] = texts.get("endpoint_id") or host
     if not texts.get("department"):
-        said_by = resource.get(semconv.DEPARTMENT) or resource.get("department")
-        call["department"] = values.text(said_by)
+        owner = resource.get(semconv.DEPARTMENT) or resource.get("department")
+        fields["department"] = values.text(owner)
     if is_provider_inferred:
-        call["quality_flags"] = (Flag.PROVIDER_INFERRED,)
-    call["is_stream"] = any(said.get(key) in (True, "true") for key in plan.stream)
-    call["is_cache_hit"] = any(
-        values.text(said.get(key)).lower() == "true" for key in plan.cache_hit
+        fields["quality_flags"] = (Flag.PROVIDER_INFERRED,)
+    fields["is_stream"] = any(attributes.get(key) in (True, "true") for key in plan.stream)
+    fields["is_cache_hit"] = any(
+        values.text(attributes.get(key)).lower() == "true" for key in plan.cache_hit
     )
-    call["http_status"] = max(0, values.tokens(said.get(semconv.HTTP_STATUS)) or 0)
-    arguments = list(_FIRST_SAID)
-    for name, value in call.items():
-        arguments[_AT[name]] = value
+    fields["http_status"] = max(0, values.tokens(attributes.get(semconv.HTTP_STATUS)) or 0)
     return Common(
         kind,
         reason,
         is_inferred,
-        kind is Kind.WRAPPER and operation == "invoke_agent",
+        is_agent=kind is Kind.WRAPPER and operation == "invoke_agent",
         # our instrumentation read the provider's answer itself
-        semconv.USAGE_SOURCE in said,
-        dialect.basis.get(texts["provider_name"]) or dialect.basis.get("", Basis.INCLUSIVE),
-        tuple(arguments),
+        is_settled=semconv.USAGE_SOURCE in attributes,
+        basis=dialect.basis.get(texts["provider_name"]) or dialect.basis.get("", Basis.INCLUSIVE),
+        fields=fields,
     )
 
 
-def _kind(span: Span, said: Mapping[str, object], plan: Plan) -> tuple[Kind, str, str, bool]:
+def _kind(span: Span, attributes: Attributes, plan: Plan) -> tuple[Kind, str, str, bool]:
     """Return the kind, the operation, why, and whether that is only a conclusion."""
     dialect = plan.dialect
     if plan.wrapper_key:
         return Kind.WRAPPER, "", f"{plan.wrapper_key} marks a wrapper", False
     for key in plan.operation:
-        value = values.text(said.get(key))
+        value = values.text(attributes.get(key))
         if not value:
             continue
         if dialect.operation_after and dialect.operation_after in value:
@@ -172,7 +145,7 @@ def _kind(span: Span, said: Mapping[str, object], plan: Plan) -> tuple[Kind, str
         short = value.partition(" ")[0]
         operation = dialect.calls.get(short) or dialect.calls.get(short.lower())
         if operation:
-            if dialect.wrapper_providers and _names_a_wrapper(said, dialect):
+            if dialect.wrapper_providers and _names_a_wrapper(attributes, dialect):
                 return Kind.WRAPPER, operation, "its provider is a framework", False
             return Kind.CALL, operation, f"{key} = {short}", False
         if short.lower() in dialect.wrappers:
@@ -182,7 +155,7 @@ def _kind(span: Span, said: Mapping[str, object], plan: Plan) -> tuple[Kind, str
         if matches(start, span.name):
             kind = Kind.CALL if operation in dialect.calls.values() else Kind.WRAPPER
             return kind, operation, f"span {span.name!r}", False
-    if dialect.wrapper_providers and _names_a_wrapper(said, dialect):
+    if dialect.wrapper_providers and _names_a_wrapper(attributes, dialect):
         return Kind.WRAPPER, "", "its provider is a framework", False
     if plan.tokens and not dialect.span_names:
         return Kind.CALL, "chat", "no operation is named", True
@@ -191,77 +164,105 @@ def _kind(span: Span, said: Mapping[str, object], plan: Plan) -> tuple[Kind, str
     return Kind.NOTHING, "", "neither an operation nor usage", False
 
 
-def _names_a_wrapper(said: Mapping[str, object], dialect: Dialect) -> bool:
+def _names_a_wrapper(attributes: Attributes, dialect: Dialect) -> bool:
     return any(
-        values.text(said.get(key)).lower() in dialect.wrapper_providers
+        values.text(attributes.get(key)).lower() in dialect.wrapper_providers
         for key in dialect.texts["provider_name"]
     )
 
 
-def _texts(said: Mapping[str, object], plan: Plan) -> dict[str, str]:
+def _texts(attributes: Attributes, plan: Plan) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name, keys in plan.texts:
         for key in keys:
-            value = values.text(said.get(key))
+            value = values.text(attributes.get(key))
             if value:
                 texts[name] = value
                 break
     return texts
 
 
-def _measure(call: Call, said: Mapping[str, object], plan: Plan) -> None:
-    # what `Common` holds is shared by many calls: tables are a call's own
-    call.tags = {
-        name: value[:_TAG_CHARACTERS]
-        for key, name in plan.tags
-        if (value := values.text(said[key]))
-    }
-    call.units = {
-        name: units for key, name in plan.units if (units := amount(said[key])) is not None
-    }
+def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
+    if plan.tags:
+        draft["tags"] = {
+            name: value[:_MAX_TAG_CHARACTERS]
+            for key, name in plan.tags
+            if (value := values.text(attributes[key]))
+        }
+    if plan.units:
+        draft["units"] = {
+            name: units
+            for key, name in plan.units
+            if (units := amount(attributes[key])) is not None
+        }
     for key in plan.finish:
-        call.finish_reason = call.finish_reason or values.first(said.get(key))
+        draft["finish_reason"] = draft["finish_reason"] or values.first(attributes.get(key))
     for key in plan.first_chunk:
-        call.time_to_first_chunk_us = values.microseconds(said.get(key))
+        draft["time_to_first_chunk_us"] = values.microseconds(attributes.get(key))
     for key in plan.claimed_cost:
-        if call.claimed_cost_picousd is None:
-            call.claimed_cost_picousd = values.picousd(said.get(key))
+        if draft["claimed_cost_picousd"] is None:
+            draft["claimed_cost_picousd"] = values.picousd(attributes.get(key))
     if plan.has_reported_cost:
-        call.reported_cost_picousd = values.picousd(said.get(semconv.REPORTED_COST_USD))
+        draft["reported_cost_picousd"] = values.picousd(attributes.get(semconv.REPORTED_COST_USD))
 
 
-def _counted(said: Mapping[str, object], plan: Plan) -> tuple[list[int | None], int | None, bool]:
-    """Return the counts as stated, in the order of `Usage`, and the total the emitter states.
+def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
+    """Put the usage into the draft, in our convention; return what is doubtful about it."""
+    dialect = plan.dialect
+    is_settled, is_bad = common.is_settled, False
+    if dialect.count is None:
+        counts, total, is_bad = _counts(attributes, plan)
+    else:
+        counted = dialect.count(attributes)
+        counts, total = [counted.counts.get(name) for name in TOKEN_FIELDS], counted.total
+        is_settled = is_settled or counted.is_settled
+    flags = settle(
+        counts,
+        total,
+        common.basis,
+        draft["provider_name"],
+        is_settled=is_settled,
+        is_reasoning_outside=dialect.is_reasoning_outside,
+        is_bad=is_bad,
+    )
+    draft["usage"] = Usage(*counts)
+    if counts == [*_NO_COUNTS]:
+        if draft["usage_source"] != "deferred":
+            draft["usage_source"] = "unknown"
+    elif not draft["usage_source"]:
+        draft["usage_source"] = "provider"
+    return flags
+
+
+def _counts(attributes: Attributes, plan: Plan) -> tuple[list[int | None], int | None, bool]:
+    """Return the emitter's counts, in the order of `Usage`, and its total.
 
     The flag: a count that was to be added cannot be one.
     """
-    counts = [*_UNSTATED]
+    counts = [*_NO_COUNTS]
     is_bad = False
     for at, keys in plan.tokens:
         for key in keys:
-            value = said.get(key)
-            count = (
-                value if type(value) is int and 0 <= value < MAX_TOKENS else values.tokens(value)
-            )
+            count = values.tokens(attributes.get(key))
             if count is not None:
                 counts[at] = count
                 break
     for at, keys in plan.added:
         for key in keys:
-            extra = values.tokens(said.get(key)) or 0
+            extra = values.tokens(attributes.get(key)) or 0
             is_bad = is_bad or extra < 0
-            stated = counts[at]
-            if extra > 0 and (stated is None or stated >= 0):
-                counts[at] = (stated or 0) + extra
+            base = counts[at]
+            if extra > 0 and (base is None or base >= 0):
+                counts[at] = (base or 0) + extra
     total = None
     for key in plan.total:
-        total = values.tokens(said.get(key)) if total is None else total
+        total = values.tokens(attributes.get(key)) if total is None else total
     return counts, total, is_bad
 
 
-def _unpacked(said: Mapping[str, object], blobs: Names) -> dict[str, object]:
+def _unpacked(attributes: Attributes, blobs: Names) -> dict[str, object]:
     return {
         f"{key}#{path}": value
         for key in blobs
-        for path, value in values.places(said.get(key)).items()
+        for path, value in values.places(attributes.get(key)).items()
     }

@@ -4,14 +4,15 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from tallyspan.usage import TOKEN_FIELDS
+from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import librechat, values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Counted
-from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.call import Draft, Flag
 
 _O = "langfuse.observation."
 _OM = "langfuse.observation.metadata."
@@ -29,6 +30,7 @@ _PARTS = {
 }  # fmt: skip
 _FIVE_MINUTES = ("input_cache_creation_5m", "input_cache_creation_ephemeral_5m")
 _NS_PER_US = 1_000
+_BEDROCK, _GOOGLE = "aws.bedrock", frozenset({"gcp.vertex_ai", "gcp.gemini"})
 _OPENAI = {
     "input_tokens": ("prompt_tokens", "input_tokens"),
     "output_tokens": ("completion_tokens", "output_tokens"),
@@ -43,38 +45,44 @@ _OPENAI = {
 }  # fmt: skip
 
 
-def count(said: Attributes) -> Counted:
-    """Return input and output as the sums of their buckets, with Langfuse's two known repairs."""
-    buckets = values.parse(said.get(_USAGE))
+def count(attributes: Attributes) -> Counted:
+    """Return input and output as the sums of their buckets, with two repairs for Langfuse."""
+    buckets = values.parse(attributes.get(_USAGE))
     counts: dict[str, int | None] = dict.fromkeys(TOKEN_FIELDS)
     if not isinstance(buckets, Mapping):
         return Counted(counts)
     if any(isinstance(value, Mapping) for value in buckets.values()) or "prompt_tokens" in buckets:
         return _as_openai(buckets, counts)
-    found = {str(key): values.tokens(value) for key, value in buckets.items()}
-    if -1 in found.values():
+    by_bucket = {str(key): values.tokens(value) for key, value in buckets.items()}
+    if -1 in by_bucket.values():
         counts["input_tokens"] = -1
         return Counted(counts)
     for name, keys in _PARTS.items():
-        counts[name] = next((found[key] for key in keys if found.get(key) is not None), None)
-    five = next((found[key] for key in _FIVE_MINUTES if found.get(key) is not None), None)
+        counts[name] = _first(by_bucket, keys)
+    five = _first(by_bucket, _FIVE_MINUTES)
     hour = counts["cache_write_1h_tokens"]
     if counts["cache_write_tokens"] is None and (five is not None or hour is not None):
         counts["cache_write_tokens"] = (five or 0) + (hour or 0)
     for name, start in (("input_tokens", "input"), ("output_tokens", "output")):
         # Anthropic's own two names are buckets of the input as well
-        own = [v for key, v in found.items() if v is not None and _is_part(key, start)]
+        own = [v for key, v in by_bucket.items() if v is not None and _is_part(key, start)]
         counts[name] = sum(own) if own else None
-    total = found.get("total")
-    return Counted(counts, total, is_settled=True)
+    return Counted(counts, by_bucket.get("total"), is_settled=True)
+
+
+def _first(by_bucket: Mapping[str, int | None], keys: Iterable[str]) -> int | None:
+    for key in keys:
+        if (count := by_bucket.get(key)) is not None:
+            return count
+    return None
 
 
 def _as_openai(buckets: Mapping[str, object], counts: dict[str, int | None]) -> Counted:
     """Return OpenAI's own usage object, which Langfuse's wrapper of its SDK passes on: nested."""
     places = values.places(buckets)
     for name, keys in _OPENAI.items():
-        said = (values.tokens(places.get(key)) for key in keys)
-        counts[name] = next((count for count in said if count is not None), None)
+        candidates = (values.tokens(places.get(key)) for key in keys)
+        counts[name] = next((count for count in candidates if count is not None), None)
     return Counted(counts, values.tokens(places.get("total_tokens")))
 
 
@@ -84,42 +92,48 @@ def _is_part(key: str, start: str) -> bool:
     return key.startswith((start, {"input": "prompt", "output": "completion"}[start]))
 
 
-def refine(call: Call, said: Attributes) -> None:
-    """Put right what the buckets alone cannot say, and what LibreChat hides in other fields."""
-    _repair(call, values.parse(said.get(_USAGE)))
-    level = values.text(said.get(f"{_O}level"))
+def refine(draft: Draft, attributes: Attributes) -> None:
+    """Put right what the buckets alone do not tell, and what LibreChat keeps in other fields."""
+    if draft["provider_name"] in _GOOGLE or draft["provider_name"] == _BEDROCK:
+        _repair(draft, values.parse(attributes.get(_USAGE)))
+    level = values.text(attributes.get(f"{_O}level"))
     if level == "ERROR":
-        call.is_error = True
-        message = values.text(said.get(f"{_O}status_message"))
-        call.error_type = call.error_type or (message.partition(":")[0][:64] or "error")
-    call.time_to_first_chunk_us = _first_chunk(call, said.get(f"{_O}completion_start_time"))
-    call.is_stream = call.is_stream or call.time_to_first_chunk_us is not None
-    if librechat.is_librechat(said):
-        librechat.refine(call, said)
+        draft["is_error"] = True
+        message = values.text(attributes.get(f"{_O}status_message"))
+        draft["error_type"] = draft["error_type"] or (message.partition(":")[0][:64] or "error")
+    first_chunk = _first_chunk(draft["start_time_ns"], attributes.get(f"{_O}completion_start_time"))
+    draft["time_to_first_chunk_us"] = first_chunk
+    draft["is_stream"] = draft["is_stream"] or first_chunk is not None
+    if librechat.is_librechat(attributes):
+        librechat.refine(draft, attributes)
 
 
-def _repair(call: Call, buckets: object) -> None:
-    """Conclude from the total what two emitters are known to state wrongly.
+def _repair(draft: Draft, buckets: object) -> None:
+    """Conclude from the total a count that is reported wrongly for two providers.
 
-    Bedrock with a cache: input clamped at 0 (LibreChat agents before 2026-07-12). Vertex streams:
+    Bedrock with a cache: input clamped at 0 (LibreChat agents before 2026-07-12). Google's streams:
     output without thinking. Source: LibreChat packages/api/src/agents/usage.ts.
     """
     total = values.tokens(buckets.get("total")) if isinstance(buckets, Mapping) else None
-    given, made = call.usage.input_tokens, call.usage.output_tokens
-    if not total or given is None or made is None or total <= given + made:
+    usage: Usage = draft["usage"]
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if not total or input_tokens is None or output_tokens is None:
         return
-    gap = total - given - made
-    if call.provider_name == "aws.bedrock" and call.usage.cache_read_tokens:
-        librechat.set_usage(call, input_tokens=given + gap)
-    elif call.provider_name in {"gcp.vertex_ai", "gcp.gemini"}:
-        librechat.set_usage(call, output_tokens=made + gap)
+    gap = total - input_tokens - output_tokens
+    if gap <= 0:
+        return
+    if draft["provider_name"] in _GOOGLE:
+        draft["usage"] = replace(usage, output_tokens=output_tokens + gap)
+    elif usage.cache_read_tokens:
+        draft["usage"] = replace(usage, input_tokens=input_tokens + gap)
     else:
         return
-    call.quality_flags = (*call.quality_flags, Flag.TOTAL_REPAIRED)
+    draft["quality_flags"] = (*draft["quality_flags"], Flag.TOTAL_REPAIRED)
 
 
-def _first_chunk(call: Call, said: object) -> int | None:
-    stamp = values.text(said)
+def _first_chunk(start_time_ns: int, value: object) -> int | None:
+    """Return microseconds from the start to the moment in the value; None: it holds no moment."""
+    stamp = values.text(value)
     if stamp.startswith('"'):
         try:
             stamp = str(json.loads(stamp))
@@ -131,7 +145,7 @@ def _first_chunk(call: Call, said: object) -> int | None:
         return None
     if at.tzinfo is None:
         return None
-    us = round(at.timestamp() * 1_000_000) - call.start_time_ns // _NS_PER_US
+    us = round(at.timestamp() * 1_000_000) - start_time_ns // _NS_PER_US
     return us if us >= 0 else None
 
 

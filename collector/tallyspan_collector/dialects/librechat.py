@@ -1,4 +1,4 @@
-"""What only LibreChat says, in the Langfuse spans of its agents package (3.0 to 3.9).
+"""What only LibreChat has in its spans: the Langfuse spans of its agents package (3.0 to 3.9).
 
 Source: LibreChat packages/data-provider/src/parsers.ts (ephemeral agent ids); measured spans.
 """
@@ -6,9 +6,10 @@ Source: LibreChat packages/data-provider/src/parsers.ts (ephemeral agent ids); m
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tallyspan.usage import Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.table import Attributes
-from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.call import Draft, Flag
 
 _OM = "langfuse.observation.metadata."
 _TM = "langfuse.trace.metadata."
@@ -18,48 +19,48 @@ _AGENT = "agent_"
 _NODE = "agent="
 
 
-def is_librechat(said: Attributes) -> bool:
+def is_librechat(attributes: Attributes) -> bool:
     """Whether the span is LibreChat's: its tag, or the metadata its agents package adds."""
-    tags = said.get("langfuse.trace.tags")
+    tags = attributes.get("langfuse.trace.tags")
     if isinstance(tags, list) and "librechat" in tags:
         return True
-    return any(mark in said for mark in _MARKS)
+    return any(mark in attributes for mark in _MARKS)
 
 
-def refine(call: Call, said: Attributes) -> None:
+def refine(draft: Draft, attributes: Attributes) -> None:
     """Take agent, endpoint, message and the kind of call from where LibreChat has them."""
-    agent = call.agent_id
+    agent = draft["agent_id"]
     if not agent:
-        node = values.text(said.get(f"{_OM}langgraph_node"))
+        node = values.text(attributes.get(f"{_OM}langgraph_node"))
         agent = node.removeprefix(_NODE) if node.startswith(_NODE) else ""
-    call.agent_id, endpoint = decode_agent(agent)
-    call.endpoint_id = call.endpoint_id or endpoint
-    message = values.text(said.get(f"{_TM}messageId") or said.get(f"{_OM}run_id"))
+    draft["agent_id"], endpoint = decode_agent(agent)
+    draft["endpoint_id"] = draft["endpoint_id"] or endpoint
+    message = values.text(attributes.get(f"{_TM}messageId") or attributes.get(f"{_OM}run_id"))
     if message:
-        call.tags = {**call.tags, "message_id": message}
-    kind = _kind(said)
+        draft["tags"] = {**draft["tags"], "message_id": message}
+    kind = _kind(attributes)
     if kind:
-        call.tags = {**call.tags, "call_kind": kind}
-    if call.provider_name == "anthropic" and call.is_stream and _is_before_3_2(said):
-        _undouble(call, values.parse(said.get("langfuse.observation.usage_details")))
+        draft["tags"] = {**draft["tags"], "call_kind": kind}
+    if draft["provider_name"] == "anthropic" and draft["is_stream"] and _is_before_3_2(attributes):
+        _undouble(draft, values.parse(attributes.get("langfuse.observation.usage_details")))
 
 
-def _is_before_3_2(said: Attributes) -> bool:
+def _is_before_3_2(attributes: Attributes) -> bool:
     """Whether the span is of agents 3.0 or 3.1 (LibreChat 0.8.1 to 0.8.5): it has no agentId."""
-    node = values.text(said.get(f"{_OM}langgraph_node"))
-    return node.startswith(_NODE) and f"{_OM}agentId" not in said
+    node = values.text(attributes.get(f"{_OM}langgraph_node"))
+    return node.startswith(_NODE) and f"{_OM}agentId" not in attributes
 
 
-def _undouble(call: Call, buckets: object) -> None:
+def _undouble(draft: Draft, buckets: object) -> None:
     """Halve the input of Anthropic's streams: these versions count it twice.
 
-    Anthropic states it when a stream begins and again when it ends, and both were added. The
-    total is proof where there is a cache, which was taken from the sum of the uncached rest alone:
-    then the parts are more than the total. Without a cache every sum is even and nothing more can
-    be told. Measured with 3.0.50 and 3.1.63; 3.2.57 states it once.
+    Anthropic reports it when a stream begins and again when it ends, and both were added. The
+    total is proof where there is a cache, because the cache was subtracted from the doubled input
+    only once: then the parts are more than the total. Without a cache every sum is even, and that
+    is all there is to go by. Measured with 3.0.50 and 3.1.63; 3.2.57 reports it once.
     """
     total = values.tokens(buckets.get("total")) if isinstance(buckets, Mapping) else None
-    usage = call.usage
+    usage: Usage = draft["usage"]
     if total is None or usage.input_tokens is None or usage.output_tokens is None:
         return
     read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
@@ -68,19 +69,19 @@ def _undouble(call: Call, buckets: object) -> None:
     is_proven = read + written > 0 and total < usage.input_tokens + usage.output_tokens
     if rest < 0 or rest % 2 or read % 2 or written % 2 or not (is_plain or is_proven):
         return
-    call.usage = replace(
+    draft["usage"] = replace(
         usage,
         input_tokens=(rest + read + written) // 2,
         cache_read_tokens=read // 2,
         cache_write_tokens=written // 2,
     )
-    call.quality_flags = (*call.quality_flags, Flag.TOTAL_REPAIRED)
+    draft["quality_flags"] = (*draft["quality_flags"], Flag.TOTAL_REPAIRED)
 
 
 def decode_agent(agent: str) -> tuple[str, str]:
     """Return agent id and endpoint of LibreChat's agent id.
 
-    One not starting with `agent_` is made up for the turn: `endpoint__model[___sender][____n]`,
+    One not starting with `agent_` is invented for the turn: `endpoint__model[___sender][____n]`,
     with `__` for a colon: an endpoint, and no agent. `default` is the memory agent.
     """
     if agent.startswith(_AGENT):
@@ -91,18 +92,13 @@ def decode_agent(agent: str) -> tuple[str, str]:
     return ("", endpoint) if separator else (agent, "")
 
 
-def _kind(said: Attributes) -> str:
-    tags = said.get("langfuse.trace.tags")
+def _kind(attributes: Attributes) -> str:
+    tags = attributes.get("langfuse.trace.tags")
     if isinstance(tags, list):
         for tag in tags:
             if tag in {"title", "activity-label", "reasoning-label", "activity-phase"}:
                 return str(tag)
-    name = values.text(said.get("langfuse.trace.name"))
+    name = values.text(attributes.get("langfuse.trace.name"))
     if name.startswith(("LibreChat Title", "TitleRun")):
         return "title"
     return "memory" if name == "MemoryRun" else ""
-
-
-def set_usage(call: Call, **counts: int) -> None:
-    """Replace counts of the call's usage."""
-    call.usage = replace(call.usage, **counts)

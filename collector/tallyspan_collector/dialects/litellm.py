@@ -7,15 +7,16 @@ has none of the usage. Costs are after margins and discounts.
 from tallyspan.usage import Usage
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes
-from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.call import Draft
 
 _KEY = "metadata.user_api_key_"
 
 
-def _failed(call: Call, _: Attributes) -> None:
-    """Take the zeros that version 2 states of a failed call for what they are: nobody knows."""
-    if call.is_error and not (call.usage.input_tokens or call.usage.output_tokens):
-        call.usage, call.usage_source = Usage(), "unknown"
+def _failed(draft: Draft, _: Attributes) -> None:
+    """Make the usage of a failed call unknown: version 2 reports zeros for it."""
+    usage: Usage = draft["usage"]
+    if draft["is_error"] and not (usage.input_tokens or usage.output_tokens):
+        draft["usage"], draft["usage_source"] = Usage(), "unknown"
 
 
 DIALECT = extend(

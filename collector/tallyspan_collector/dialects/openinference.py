@@ -7,20 +7,21 @@ from dataclasses import replace
 
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes
-from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.call import Draft
 
 _ANTHROPIC = "openinference.instrumentation.anthropic"
 
 
-def _unfinished(call: Call, said: Attributes) -> None:
+def _unfinished(draft: Draft, attributes: Attributes) -> None:
     """Leave out the output of an Anthropic stream that was left early: a placeholder, 1 or so.
 
-    Whole answers have a reason to finish. Older versions state none at all, and are told by the
-    name of the model asked for, which they lack as well. Run with 3.1.0 and 0.1.18.
+    Whole answers have a finish reason. Older versions never report one; they lack the request
+    model too, and are recognised by that. Run with 3.1.0 and 0.1.18.
     """
-    is_newer = "llm.request.model_name" in said
-    if call.scope_name == _ANTHROPIC and is_newer and "llm.finish_reason" not in said:
-        call.usage = replace(call.usage, output_tokens=None)
+    is_newer = "llm.request.model_name" in attributes
+    is_whole = "llm.finish_reason" in attributes
+    if draft["scope_name"] == _ANTHROPIC and is_newer and not is_whole:
+        draft["usage"] = replace(draft["usage"], output_tokens=None)
 
 
 DIALECT = extend(

@@ -113,7 +113,7 @@ GENERIC = Dialect(
         "tallyspan",
         "opentelemetry.instrumentation.genai.*",
         "opentelemetry.instrumentation.openai_v2",
-        "opentelemetry.util.genai.*",  # openai_v2 asked for the latest names
+        "opentelemetry.util.genai.*",  # openai_v2, set to the latest names
     ),
     keys=("gen_ai.operation.name", "gen_ai.system", "gen_ai.provider.name", "gen_ai.*"),
     operation=(semconv.OPERATION,),
@@ -140,7 +140,7 @@ STANDARD = replace(
     basis={"": Basis.INCLUSIVE},
     trust=2,
 )
-"""The emitters known to keep to the conventions; GENERIC is for whoever uses their names."""
+"""Emitters that keep to the conventions; GENERIC is for all others that use their names."""
 
 
 def extend(

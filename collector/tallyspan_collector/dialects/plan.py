@@ -1,19 +1,20 @@
-"""Which attributes of a shape of spans (a scope, a service, a set of keys) answer what."""
+"""Which attributes hold which field, for a shape of spans (a scope, a service, a set of keys)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, NamedTuple
 
 from tallyspan import semconv
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.reading import Kind
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+from tallyspan_collector.read.call import Draft
 
 OWN = ("response_id", "user_id", "conversation_id", "agent_id", "same_call_id")
-"""Fields of `Call` that differ from call to call; the other texts repeat, and are kept."""
-COMMON_LIMIT = 2_000
-_TAGS_LIMIT = 32
+"""Text fields of `Call` that differ from call to call; the others repeat, and are remembered."""
+MAX_COMMON = 2_000
+"""Combinations of repeating values that are remembered for a shape; then all are forgotten."""
+_MAX_TAGS = 32
 _FINISH = (
     semconv.FINISH_REASONS,
     "gen_ai.response.finish_reason",
@@ -26,11 +27,12 @@ _STREAM = (semconv.REQUEST_STREAM, "llm.is_streaming", "gen_ai.is_streaming", "l
 _FIRST_CHUNK = (semconv.TIME_TO_FIRST_CHUNK, "gen_ai.server.time_to_first_token")
 
 
-class Common(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Common:
     """What spans have in common whose repeating attributes agree.
 
-    `said` are the arguments of `Call` from `provider_name` on, in their order, the own fields left
-    empty; `basis` is the token rule.
+    `fields` has every field of `Call`: those that differ from span to span are blank. `basis` is
+    the token rule.
     """
 
     kind: Kind
@@ -39,14 +41,14 @@ class Common(NamedTuple):
     is_agent: bool
     is_settled: bool
     basis: Basis
-    said: tuple[Any, ...]
+    fields: Draft
 
 
 @dataclass(slots=True)
 class Plan:
     """How to read spans of a shape: only the keys that are there.
 
-    `repeating` fetches the values of `repeating_keys`; `known` remembers what they came to.
+    `repeating` fetches the values that repeat from span to span; `memo` is what followed from them.
     """
 
     dialect: Dialect
@@ -67,7 +69,7 @@ class Plan:
     first_chunk: Names
     has_reported_cost: bool
     repeating: Callable[[Attributes], tuple[object, ...]]
-    known: dict[tuple[object, ...], Common] = field(default_factory=dict)
+    memo: dict[tuple[object, ...], Common] = field(default_factory=dict)
 
 
 def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
@@ -77,10 +79,10 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         return tuple(name for name in names if name.partition("#")[0] in keys)
 
     def table(of: Mapping[str, Names]) -> tuple[tuple[str, Names], ...]:
-        return tuple((name, found) for name, names in of.items() if (found := here(names)))
+        return tuple((name, present) for name, names in of.items() if (present := here(names)))
 
     def counts(of: Mapping[str, Names]) -> tuple[tuple[int, Names], ...]:
-        return tuple((TOKEN_FIELDS.index(name), found) for name, found in table(of))
+        return tuple((TOKEN_FIELDS.index(name), present) for name, present in table(of))
 
     texts = table(dialect.texts)
     taken = {name for names in dialect.texts.values() for name in names}
@@ -107,7 +109,7 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         tokens=counts(dialect.tokens),
         total=here(dialect.total),
         added=counts(dialect.added),
-        tags=_under(dialect.tags, keys - taken)[:_TAGS_LIMIT],
+        tags=_under(dialect.tags, keys - taken)[:_MAX_TAGS],
         units=_under(dialect.units, keys),
         claimed_cost=here(dialect.claimed_cost),
         cache_hit=cache_hit,
@@ -120,10 +122,13 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
 
 
 def _fetch(keys: Names, *, is_sparse: bool) -> Callable[[Attributes], tuple[object, ...]]:
-    """Return what fetches the values of the keys; sparse: a place in a blob may be missing."""
+    """Return a function that fetches the values of the keys.
+
+    `is_sparse`: some keys are places inside a blob, and a span may lack them.
+    """
     if len(keys) > 1 and not is_sparse:
         return itemgetter(*keys)  # of several keys: a tuple
-    return lambda said: tuple(map(said.get, keys))
+    return lambda attributes: tuple(map(attributes.get, keys))
 
 
 def _under(prefixes: Names, keys: frozenset[str]) -> tuple[tuple[str, str], ...]:

@@ -65,12 +65,12 @@ _MODELS = (
 
 
 @lru_cache(maxsize=4096)
-def provider(claimed: str, host: str, model: str) -> tuple[str, bool]:
+def provider(spelling: str, host: str, model: str) -> tuple[str, bool]:
     """Return the provider's name, and whether it was concluded from the model's name.
 
-    A host that is one provider's own decides over `openai`, which compatible clients claim of any.
+    A host that is one provider's own decides over `openai`, which compatible clients name for any.
     """
-    name = claimed.lower()
+    name = spelling.lower()
     name = _NAMES.get(name, name)
     if name in FRAMEWORKS:
         name = ""

@@ -1,4 +1,4 @@
-"""All dialects, and which one a span speaks: by its scope first, then by its attributes."""
+"""All dialects, and which one a span is written in: by its scope first, then by its attributes."""
 
 from collections.abc import Iterable
 
@@ -57,20 +57,20 @@ SERVICES = frozenset(name for dialect in DIALECTS for name in dialect.services)
 
 
 def recognise(scope: str, service: str, keys: Iterable[str]) -> Dialect | None:
-    """Return the dialect, or None: nothing of what the span says is about an LLM."""
-    said = frozenset(keys)
+    """Return the dialect, or None: no attribute of the span is about an LLM."""
+    present = frozenset(keys)
     for dialect in DIALECTS:
         by_scope = any(matches(pattern, scope) for pattern in dialect.scopes)
-        if (by_scope or service in dialect.services) and _has(said, dialect.needs):
+        if (by_scope or service in dialect.services) and _has(present, dialect.needs):
             return dialect
     for dialect in DIALECTS:
-        if dialect.keys and _has(said, dialect.keys):
+        if dialect.keys and _has(present, dialect.keys):
             return dialect
     return None
 
 
-def _has(said: frozenset[str], patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(matches(pattern, key) for pattern in patterns for key in said)
+def _has(keys: frozenset[str], patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(matches(pattern, key) for pattern in patterns for key in keys)
 
 
 TRUST: dict[str, int] = {dialect.name: dialect.trust for dialect in reversed(DIALECTS)}

@@ -4,18 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tallyspan_collector.read.call import Call
+from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_collector.read.call import FIELDS, Draft
 
 Attributes = Mapping[str, object]
 Names = tuple[str, ...]
-"""Names of attributes; the first one that says something wins."""
+"""Names of attributes; the first one that has a value wins."""
 
 
 class Basis(StrEnum):
-    """Whether the input an emitter states has the cache reads and writes in it.
+    """Whether the input that an emitter reports includes the cache reads and writes.
 
-    UNDECIDED: nobody knows of this emitter; the counts decide, and where they cannot, the call is
-    flagged.
+    UNDECIDED: the emitter's rule is not documented; the counts decide, and where they cannot, the
+    call is flagged.
     """
 
     INCLUSIVE = "inclusive"
@@ -25,34 +26,37 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Token counts as an emitter stated them, by field of `Usage`, before any conversion."""
+    """Token counts as an emitter reports them, by field of `Usage`, before any conversion.
+
+    `is_settled`: input and output are totals already, so no token rule is applied.
+    """
 
     counts: dict[str, int | None]
     total: int | None = None
     is_settled: bool = False
-    """Whether input and output are totals already: no rule is to be applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One emitter's way to say what a call was. Patterns end in `*` to match a prefix.
+    """How one emitter describes a call. Patterns end in `*` to match a prefix.
 
     Recognition: `scopes` and `services` (service.name) first, over all dialects, then `keys`.
     With `needs` one such key must be there besides the scope.
 
     Kind: the first attribute of `operation` decides (its text after `operation_after`), by `calls`
-    (value -> operation name) and `wrappers`; `span_names` say it where no attribute does. A key of
-    `wrapper_keys` or a provider of `wrapper_providers` makes it a wrapper whatever else it says.
+    (value -> operation name) and `wrappers`; `span_names` decide where no attribute does. A key of
+    `wrapper_keys` or a provider of `wrapper_providers` makes it a wrapper whatever else it has.
 
-    Data: `texts` field of `Call` -> names; `tokens` field of `Usage` -> names; `total` the sum the
-    emitter states; `added` counts that are billed on top. A name `key#path` is a place within the
-    JSON (or Python literal) an attribute holds. `tags` are prefixes of
-    free tags, `units` of what is billed beside tokens. `claimed_cost` is
-    what the emitter says it cost, in USD; `cache_hit` names of "a gateway answered from its cache".
+    Data: `texts` field of `Call` -> names; `tokens` field of `Usage` -> names; `total` the
+    emitter's sum; `added` counts that are billed on top. A name `key#path` is a place within the
+    JSON (or Python literal) that an attribute holds. `tags` are prefixes of free tags, `units` of
+    what is billed beside tokens. `claimed_cost` is the emitter's own cost in USD; `cache_hit` names
+    of "a gateway answered from its cache".
 
     `basis` by provider ("" the rest); `is_reasoning_outside` if output is without reasoning.
-    `count` replaces `tokens` where usage is no flat list; `refine` puts right what no table can.
-    `trust` orders reports of one call: the lowest is taken for the tokens.
+    `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
+    table can describe it. `trust` orders reports of one call: the tokens of the lowest are taken.
+    Raises `ValueError` for a field that `Call` or `Usage` does not have.
     """
 
     name: str
@@ -78,8 +82,15 @@ class Dialect:
     basis: Mapping[str, Basis] = field(default_factory=dict)
     is_reasoning_outside: bool = False
     count: Callable[[Attributes], Counted] | None = None
-    refine: Callable[[Call, Attributes], None] | None = None
+    refine: Callable[[Draft, Attributes], None] | None = None
     trust: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse a field that does not exist."""
+        unknown = self.texts.keys() - set(FIELDS)
+        unknown |= (self.tokens.keys() | self.added.keys()) - set(TOKEN_FIELDS)
+        if unknown:
+            raise ValueError(f"dialect {self.name}: unknown fields {sorted(unknown)}")
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -13,21 +13,21 @@ _PLAIN_DECIMAL = re.compile(r"\d{1,12}(?:\.\d{1,30})?(?:[eE]-?\d{1,2})?\Z")
 _WHOLE = re.compile(r"\d{1,16}(?:\.0{1,6})?\Z")
 _NOTHING = frozenset({"", "none", "null", "undefined", "unknown"})
 _WORD = 1 + max(map(len, _NOTHING))
-_LITERAL_LIMIT = 65_536
-"""Longer blobs (characters) are no usage; they are content that was not dropped."""
-_DEPTH_LIMIT = 6
-_PICOUSD_LIMIT = 10**18
-"""A million USD: what the ledger's amounts can hold (Decimal(18, 12)), and no call costs."""
+_MAX_LITERAL_CHARACTERS = 65_536
+"""Longer blobs are no usage; they are content that was not dropped."""
+_MAX_DEPTH = 6
+_MAX_PICOUSD = 10**18
+"""A million USD: the ledger's amounts (Decimal(18, 12)) hold no more, and no call costs so much."""
 _SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
-"""A character that is none, written as an escape: it cannot be stored."""
+"""Half of a character (a lone surrogate), written as an escape: it cannot be stored."""
 
 
 def text(value: object) -> str:
-    """Return the value as text; empty for nothing, and for what emitters write instead of it."""
+    """Return the value as text; empty for nothing, and for words like `None` that stand for it."""
     if value is None or isinstance(value, list | dict):
         return ""
-    said = value.strip() if isinstance(value, str) else str(value)
-    return "" if len(said) < _WORD and said.lower() in _NOTHING else said
+    stripped = value.strip() if isinstance(value, str) else str(value)
+    return "" if len(stripped) < _WORD and stripped.lower() in _NOTHING else stripped
 
 
 def first(value: object) -> str:
@@ -46,10 +46,10 @@ def tokens(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        said = value.strip()
-        if said.lower() in _NOTHING:
+        digits = value.strip()
+        if digits.lower() in _NOTHING:
             return None
-        return int(float(said)) if _WHOLE.match(said) and float(said) < MAX_TOKENS else -1
+        return int(float(digits)) if _WHOLE.match(digits) and float(digits) < MAX_TOKENS else -1
     if isinstance(value, float) and 0 <= value < MAX_TOKENS and value == int(value):
         return int(value)
     return -1
@@ -66,11 +66,11 @@ def picousd(value: object) -> int | None:
         value = value.get("total")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    said = value.strip() if isinstance(value, str) else repr(value)
-    if not _PLAIN_DECIMAL.match(said):
+    number = value.strip() if isinstance(value, str) else repr(value)
+    if not _PLAIN_DECIMAL.match(number):
         return None
-    amount = int((Decimal(said) * 10**12).to_integral_value())
-    return amount if amount < _PICOUSD_LIMIT else None
+    amount = int((Decimal(number) * 10**12).to_integral_value())
+    return amount if amount < _MAX_PICOUSD else None
 
 
 def parse(blob: object) -> Any:
@@ -80,7 +80,7 @@ def parse(blob: object) -> Any:
     """
     if isinstance(blob, dict | list):
         return blob
-    if not isinstance(blob, str) or len(blob) > _LITERAL_LIMIT:
+    if not isinstance(blob, str) or len(blob) > _MAX_LITERAL_CHARACTERS:
         return None
     if _SURROGATE.search(blob):
         blob = _without_halves(blob)
@@ -98,8 +98,8 @@ def _without_halves(blob: str) -> str:
     """Return the text with escaped surrogates as characters where two make one, else as `?`."""
     pairs = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 
-    def joined(found: re.Match[str]) -> str:
-        return bytes.fromhex(found[1] + found[2]).decode("utf-16-be")
+    def joined(pair: re.Match[str]) -> str:
+        return bytes.fromhex(pair[1] + pair[2]).decode("utf-16-be")
 
     return re.sub(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}", "?", re.sub(pairs, joined, blob))
 
@@ -111,7 +111,7 @@ def places(blob: object) -> dict[str, object]:
 
 def _places(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
-        if depth < _DEPTH_LIMIT:
+        if depth < _MAX_DEPTH:
             for key, inner in value.items():
                 yield from _places(inner, f"{path}.{key}" if path else str(key), depth + 1)
     elif isinstance(value, int | float | str):

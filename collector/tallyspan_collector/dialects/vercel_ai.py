@@ -1,26 +1,26 @@
 """Vercel AI SDK, versions 3 to 7. Sources: vercel/ai, packages/ai/src/telemetry, packages/otel.
 
 The `.doX` spans are the calls, what is around them repeats or sums their tokens. Until version 5
-Anthropic's input was passed on without the cache; 6 and later include it and say so by stating
+Anthropic's input was passed on without the cache; 6 and later include it, and are recognised by
 `inputTokenDetails`.
 """
 
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
-from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.call import Draft
 
 _META = "ai.telemetry.metadata."
 _CONTEXT = "ai.settings.context."
 _PM = "ai.response.providerMetadata#"
 
 
-def _stream(call: Call, said: Attributes) -> None:
-    """Note a stream: only the operation's name says so."""
-    call.is_stream = str(said.get("ai.operationId", "")).endswith("doStream")
-    milliseconds = said.get("ai.response.msToFirstChunk")
+def _stream(draft: Draft, attributes: Attributes) -> None:
+    """Note a stream: only the operation's name tells."""
+    draft["is_stream"] = str(attributes.get("ai.operationId", "")).endswith("doStream")
+    milliseconds = attributes.get("ai.response.msToFirstChunk")
     if isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool):
-        call.time_to_first_chunk_us = values.microseconds(milliseconds / 1000)
+        draft["time_to_first_chunk_us"] = values.microseconds(milliseconds / 1000)
 
 
 def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: Basis) -> Dialect:

@@ -17,7 +17,7 @@ _START_OF_DATA = b"FORMAT Native\n"
 
 
 class Encoder:
-    """Knows the ledger's column types, once `open` has asked for them."""
+    """Encodes with the ledger's column types, which `open` fetches."""
 
     def __init__(self, client: Client, table: str) -> None:
         self._client = client
@@ -25,14 +25,14 @@ class Encoder:
         self._context: InsertContext | None = None
         self._types: dict[str, ClickHouseType] = {}
         is_rust = find_spec("_ch_core") is not None
-        # `insert()` would not give its bytes, and a batch must stay what it is.
+        # `insert()` would not return its bytes, and a batch must stay what it is.
         self._codec = _make_native_transform("rust" if is_rust else "python")
         self._formats: dict[str, str | dict[str, str]] = (
             {} if is_rust else dict.fromkeys(TIMES, "int")
         )
 
     def open(self) -> None:
-        """Ask for the column types; a second time does nothing. Raises what the store raises."""
+        """Fetch the column types; a second time does nothing. Raises the errors of the store."""
         if not self._types:
             described = self._client.create_insert_context(self._table, "*")
             self._types = dict(zip(described.column_names, described.column_types, strict=True))
@@ -47,15 +47,15 @@ class Encoder:
             context.data = [columns[name][start : start + BLOCK_ROWS] for name in names]
             refused: list[Exception] = []
             parts = self._codec.build_insert(context, refused.append)
-            made = b"".join(bytes(part) for part in parts)
+            insert = b"".join(bytes(part) for part in parts)
             if refused:
                 raise refused[0]
-            blocks += made[made.index(_START_OF_DATA) + len(_START_OF_DATA) :]
+            blocks += insert[insert.index(_START_OF_DATA) + len(_START_OF_DATA) :]
         packed: bytes = lz4.frame.compress(bytes(blocks))
         return packed
 
     def _context_of(self, names: list[str]) -> InsertContext:
-        # One that is used again: it refers to itself, and each would keep its data until a gc.
+        # One for all: it refers to itself, so each new one would keep its data until a collection.
         if self._context is None or self._context.column_names != names:
             self._context = InsertContext(
                 self._table,

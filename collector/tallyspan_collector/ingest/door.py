@@ -1,4 +1,4 @@
-"""What a request holds that can become a call; the rest goes no further, and is counted."""
+"""The part of a request that can become calls; the rest goes no further, and is counted."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from tallyspan_collector.read import otlp, wire
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`blob` is an OTLP request of what may be calls; empty: nothing may.
+    """`blob` is an OTLP request with the spans or records that may be calls; empty: there are none.
 
-    `spans` counts the spans or records in the blob, `untimed` those refused for want of any time:
-    the sender is told (OTLP partial success).
+    `spans` counts those in the blob, `untimed` those refused because they have no time at all: the
+    answer to the sender has their number (OTLP partial success).
     """
 
     blob: bytes
@@ -23,17 +23,17 @@ class Admitted:
 
 
 def admit(body: bytes) -> Admitted:
-    """Return what is worth keeping of an ExportTraceServiceRequest.
+    """Return the part of an ExportTraceServiceRequest that may be calls.
 
     A scope none of whose bytes names an attribute of an LLM dialect is dropped unparsed. Raises
     `DecodeError` if the bytes are no such request.
     """
     try:
-        request = wire.Request.FromString(body)
+        export = wire.Export.FromString(body)
         spans = untimed = dropped = 0
-        for of_resource in request.resource_spans:
+        for of_resource in export.of_resources:
             kept = []
-            for raw in of_resource.scope_spans:
+            for raw in of_resource.of_scopes:
                 if not any(needle in raw for needle in NEEDLES):
                     dropped += 1
                     continue
@@ -48,14 +48,14 @@ def admit(body: bytes) -> Admitted:
                 untimed += len(without)
                 spans += len(scope.spans)
                 kept.append(scope.SerializeToString() if without else raw)
-            if len(kept) != len(of_resource.scope_spans) or untimed:
-                del of_resource.scope_spans[:]
-                of_resource.scope_spans.extend(kept)
+            if len(kept) != len(of_resource.of_scopes) or untimed:
+                del of_resource.of_scopes[:]
+                of_resource.of_scopes.extend(kept)
     except ProtobufError as error:
         raise DecodeError(f"not an OTLP ExportTraceServiceRequest: {error}") from None
     if not spans:
         return Admitted(b"", 0, untimed)
-    return Admitted(request.SerializeToString() if dropped or untimed else body, spans, untimed)
+    return Admitted(export.SerializeToString() if dropped or untimed else body, spans, untimed)
 
 
 def admit_logs(body: bytes) -> Admitted:
@@ -65,11 +65,11 @@ def admit_logs(body: bytes) -> Admitted:
     `DecodeError` if the bytes are no such request.
     """
     try:
-        request = wire.Request.FromString(body)
+        export = wire.Export.FromString(body)
         records = untimed = 0
-        for of_resource in request.resource_spans:
+        for of_resource in export.of_resources:
             kept = []
-            for raw in of_resource.scope_spans:
+            for raw in of_resource.of_scopes:
                 scope = wire.ScopeLogs.FromString(raw)
                 calls = [
                     record
@@ -82,20 +82,20 @@ def admit_logs(body: bytes) -> Admitted:
                 untimed += len(calls) - len(timed)
                 records += len(timed)
                 if timed:
-                    made = wire.ScopeLogs(scope=scope.scope)
-                    made.log_records.extend(timed)
-                    kept.append(made.SerializeToString())
-            del of_resource.scope_spans[:]
-            of_resource.scope_spans.extend(kept)
+                    of_calls = wire.ScopeLogs(scope=scope.scope)
+                    of_calls.log_records.extend(timed)
+                    kept.append(of_calls.SerializeToString())
+            del of_resource.of_scopes[:]
+            of_resource.of_scopes.extend(kept)
     except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError(f"not an OTLP ExportLogsServiceRequest: {error}") from None
-    return Admitted(request.SerializeToString() if records else b"", records, untimed)
+    return Admitted(export.SerializeToString() if records else b"", records, untimed)
 
 
 def admit_metrics(body: bytes) -> Admitted:
-    """Return nothing: what agents count in metrics, their logs and spans say call by call."""
+    """Return nothing: the logs and spans of agents have each call that their metrics count."""
     try:
-        wire.Request.FromString(body)
+        wire.Export.FromString(body)
     except ProtobufError as error:
         raise DecodeError(f"not an OTLP ExportMetricsServiceRequest: {error}") from None
     return Admitted(b"")

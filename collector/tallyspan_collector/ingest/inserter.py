@@ -28,12 +28,13 @@ SETTINGS = {
     "input_format_parallel_parsing": 0,
     "max_partitions_per_insert_block": 0,  # a batch may have calls of any month
 }
-LONGEST_PAUSE_SECONDS = 5.0
-REPAIRS = 5
+"""Sent with every insert: the defaults differ between ClickHouse versions."""
+MAX_PAUSE_SECONDS = 5.0
+MAX_REPAIRS = 5
 _CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_PARSE", "CANNOT_CONVERT", "INCORRECT_DATA", "CANNOT_READ",
                 "NOT_FOUND_COLUMN_IN_BLOCK", "NO_SUCH_COLUMN", "VALUE_IS_OUT_OF_RANGE",
                 "ARGUMENT_OUT_OF_BOUND", "DECIMAL_OVERFLOW", "UNKNOWN_TYPE")  # fmt: skip
-"""What the store says of a batch that it will never take."""
+"""Error codes of the store for a batch that it will never take."""
 
 _log = structlog.get_logger()
 
@@ -50,7 +51,7 @@ class Inserter:
     def insert(self, batch: Batch, *, is_doubtful: bool = False) -> str | None:
         """Return once the ledger has the batch: "", or why the store will never take it.
 
-        While the store is away it is tried for ever; None: `stop` was called before it was there.
+        While the store is away it is tried for ever; None: `stop` was called before it came back.
         `is_doubtful`: the batch may have been sent before.
         """
         pause = 0.1
@@ -71,7 +72,7 @@ class Inserter:
                 _log.warning("insert.failed", batch_id=batch.batch_id, error=reason)
                 is_doubtful = True
                 self._stopping.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
             else:
                 self.last_error = ""
                 self._metrics.inserted(time.perf_counter() - started, batch.rows)
@@ -79,7 +80,7 @@ class Inserter:
         return None
 
     def stop(self) -> None:
-        """Let a batch that the store does not take stay in the journal."""
+        """Stop trying; a batch that the store has not taken stays in the journal."""
         self._stopping.set()
 
     def _send(self, batch: Batch) -> None:
@@ -93,10 +94,10 @@ class Inserter:
         )
 
     def _complete(self, batch: Batch) -> None:
-        """Send the batch, count what is there, and add what the store lost."""
+        """Send the batch, count its rows in the ledger, and add those that the store lost."""
         if self._stored(batch) < batch.rows:
             self._send(batch)
-        for attempt in range(1, REPAIRS + 1):
+        for attempt in range(1, MAX_REPAIRS + 1):
             stored = self._stored(batch)
             if stored == batch.rows:
                 repair(self._client, batch.batch_id)

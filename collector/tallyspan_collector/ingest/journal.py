@@ -1,22 +1,29 @@
-"""What a data folder made of its requests: one SQLite file that its workers share.
+"""The bookings of a data folder: one SQLite file that its workers share.
 
-A batch with the very bytes of its INSERT, the spans it has, what it changes in the index of recent
-traces, and how far its worker's requests are worked off: all of it is one transaction, so that a
+A batch with the very bytes of its INSERT, the spans in it, its changes to the index of recent
+traces, and the last request of its worker that is booked: all of it is one transaction, so that a
 crash at any moment leaves every call in one place, and workers that touch the same trace wait for
 each other.
+
+Kept calls have the names of their fields beside them: a file with a name that this version does not
+have is refused when it is opened, and never misread.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.errors import SpoolError
-from tallyspan_collector.ingest.seen import Seen
-from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, open_file
-from tallyspan_collector.resolution.index import look_up, short_id
-from tallyspan_collector.resolution.node import Node, Trace
+from tallyspan_collector.ingest.seen import SeenSpans, identity
+from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, RUN_OTHER, open_file, refusal
+from tallyspan_collector.ledger.entry import Cost
+from tallyspan_collector.read.call import Call, Columns
+from tallyspan_collector.resolution.index import look_up, short_id, unknown_fields
+from tallyspan_collector.resolution.node import LedgerEntry, Trace
 from tallyspan_collector.resolution.resolver import Resolver
 
 FILE_NAME = "journal.sqlite"
@@ -27,6 +34,7 @@ CREATE TABLE IF NOT EXISTS batches (
     columns TEXT NOT NULL, payload BLOB NOT NULL, refused_because TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
 """
+_IF_MOVED = "batches in it are not in the ledger, and spans that are sent again are charged again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,32 @@ class Batch:
     rows: int
     columns: tuple[str, ...]
     payload: bytes
+
+
+class Entries(NamedTuple):
+    """What calls and reversals come to: their batch, the cost of each call, and their columns.
+
+    `costs` and `columns` have the calls in their order; in `columns` the reversals follow.
+    """
+
+    batch: Batch
+    costs: Sequence[Cost]
+    columns: Columns
+
+
+Build = Callable[[Sequence[Call], Sequence[LedgerEntry]], Entries]
+"""Prices calls, and reversals of entries that no longer hold, and makes a batch of both."""
+
+
+class Booking(NamedTuple):
+    """What was booked: the batch (None: no entry changes), the cost of each call in it.
+
+    `duplicates` counts calls that were read and add no entry: sent again, or another's report.
+    """
+
+    batch: Batch | None
+    costs: Sequence[Cost]
+    duplicates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +89,52 @@ class Journal:
     def __init__(self, path: Path, *, seen_seconds: int = SEEN_SECONDS) -> None:
         self._path = path
         self._file = _open(path)
-        self.seen = Seen(self._file, seen_seconds)
-        self.resolver = Resolver(self._file)
+        if unknown := ", ".join(unknown_fields(self._file)):
+            reason = f"it keeps fields that this version does not have ({unknown}); {RUN_OTHER}"
+            raise refusal(path, "journal", _IF_MOVED, reason)
+        self._seen = SeenSpans(self._file, seen_seconds)
+        self._resolver = Resolver(self._file)
+
+    def book(
+        self,
+        spool: int,
+        until: int | None,
+        readings: Iterable[Reading],
+        build: Build,
+        give_way: Callable[[], None] = lambda: None,
+    ) -> Booking:
+        """Book the readings of a spool's requests, up to the request `until`; all or nothing.
+
+        Without readings, and `until` None, it books what waited for its trace to be quiet. `build`
+        is called if an entry changes; its error, and `SpoolError`, undo the whole booking.
+        `give_way` is called between the steps.
+        """
+        by_identity: dict[int, Reading] = {}
+        calls_read = 0
+        for reading in readings:
+            if reading.call is not None:
+                calls_read += reading.kind is Kind.CALL
+                key = identity(reading.call.trace_id, reading.call.span_id)
+                by_identity.setdefault(key, reading)
+        entries: Entries | None = None
+        with self._change():
+            fresh = self._seen.claim(by_identity) if by_identity else set()
+            give_way()
+            arrived = [reading for key, reading in by_identity.items() if key in fresh]
+            resolution = self._resolver.resolve(arrived)
+            give_way()
+            if resolution.calls or resolution.reversals:
+                entries = build(resolution.calls, resolution.reversals)
+            costs: Sequence[Cost] = entries.costs if entries else ()
+            batch = entries.batch if entries else None
+            self._resolver.commit(resolution, costs, entries.columns if entries else None)
+            give_way()
+            self._plan(spool, until, batch)
+        again = calls_read - sum(reading.kind is Kind.CALL for reading in arrived)
+        return Booking(batch, costs, again + resolution.duplicates)
 
     @contextmanager
-    def change(self) -> Iterator[None]:
+    def _change(self) -> Iterator[None]:
         """Make what happens inside one transaction, on disk at its end; an error undoes it all."""
         try:
             self._file.execute("BEGIN IMMEDIATE")
@@ -71,11 +146,7 @@ class Journal:
             if self._file.in_transaction:  # SQLite itself ends it when the disk is full
                 self._file.execute("ROLLBACK")
 
-    def plan(self, spool: int, until: int | None, batch: Batch | None) -> None:
-        """Note the batch of a spool's requests up to this one (None: of none of them).
-
-        Without a batch there was no call in them.
-        """
+    def _plan(self, spool: int, until: int | None, batch: Batch | None) -> None:
         if until is not None:
             self._file.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (spool, until))
         if batch is not None:
@@ -87,14 +158,14 @@ class Journal:
             )
 
     def progress(self, spool: int) -> int:
-        """Return the last request of the spool that was planned; 0: none was."""
+        """Return the last request of the spool that is booked; 0: none is."""
         row = self._file.execute(
             "SELECT request FROM progress WHERE spool = ?", (spool,)
         ).fetchone()
         return int(row[0]) if row else 0
 
     def planned(self, spool: int) -> list[Batch]:
-        """Return the spool's batches of which it is not known that the store has them."""
+        """Return the spool's batches that the store is not known to have."""
         rows = self._file.execute(
             "SELECT batch_id, rows, columns, payload FROM batches"
             " WHERE spool = ? AND refused_because = '' ORDER BY rowid",
@@ -104,13 +175,15 @@ class Journal:
 
     def settle(self, confirmed: Sequence[Batch], refused: Sequence[tuple[Batch, str]]) -> None:
         """Forget batches that the store has; keep those it will never take, with the reason."""
-        self._file.executemany(
-            "DELETE FROM batches WHERE batch_id = ?", [(str(each.batch_id),) for each in confirmed]
-        )
-        self._file.executemany(
-            "UPDATE batches SET refused_because = ? WHERE batch_id = ?",
-            [(reason, str(each.batch_id)) for each, reason in refused],
-        )
+        with self._change():
+            self._file.executemany(
+                "DELETE FROM batches WHERE batch_id = ?",
+                [(str(each.batch_id),) for each in confirmed],
+            )
+            self._file.executemany(
+                "UPDATE batches SET refused_because = ? WHERE batch_id = ?",
+                [(reason, str(each.batch_id)) for each, reason in refused],
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -118,18 +191,13 @@ class Journal:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    return open_file(
-        path,
-        _SCHEMA,
-        "journal",
-        "batches in it are not in the ledger, and spans that are sent again are charged again",
-    )
+    return open_file(path, _SCHEMA, "journal", _IF_MOVED)
 
 
 def recall(path: Path, trace_id: str) -> Trace | None:
-    """Return what the journal knows of a trace; None: nothing (any more), or there is no journal.
+    """Return a trace of the journal; None: it is not there (any more), or there is no journal.
 
-    The file is only read, and never made. Raises `SpoolError`.
+    The file is only read, and never created. Raises `SpoolError`.
     """
     if not path.is_file():
         return None
@@ -138,14 +206,13 @@ def recall(path: Path, trace_id: str) -> Trace | None:
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
             file.execute("BEGIN")  # one moment of it: workers write meanwhile
             trace = look_up(file, short_id(trace_id))
-    except sqlite3.Error as error:
+    except (sqlite3.Error, TypeError) as error:  # TypeError: of another version, with other fields
         raise SpoolError(f"the journal {path} cannot be read: {error}") from None
     # another trace may have the same short id
-    return trace if trace and any(_is_of(trace_id, each) for each in trace.nodes.values()) else None
-
-
-def _is_of(trace_id: str, node: Node) -> bool:
-    return node.call.trace_id == trace_id
+    is_it = trace is not None and any(
+        node.call.trace_id == trace_id for node in trace.nodes.values()
+    )
+    return trace if is_it else None
 
 
 def refused_batches(path: Path) -> list[RefusedBatch]:

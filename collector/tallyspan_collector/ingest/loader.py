@@ -1,4 +1,4 @@
-"""Spooled requests -> calls -> prices -> batches -> the ledger, behind the acknowledgement."""
+"""Spooled requests -> calls -> prices -> batches -> the ledger, after the acknowledgement."""
 
 import gc
 import os
@@ -17,24 +17,21 @@ from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
-from tallyspan_collector.ingest.clock import check_clock
 from tallyspan_collector.ingest.door import admit, admit_logs
-from tallyspan_collector.ingest.inserter import LONGEST_PAUSE_SECONDS, TABLE, Inserter
-from tallyspan_collector.ingest.journal import Batch, Journal
+from tallyspan_collector.ingest.inserter import MAX_PAUSE_SECONDS, TABLE, Inserter
+from tallyspan_collector.ingest.journal import Batch, Entries, Journal
 from tallyspan_collector.ingest.pace import Pace
-from tallyspan_collector.ingest.seen import identity
-from tallyspan_collector.ingest.spool import LOGS, Request, Spool
+from tallyspan_collector.ingest.spool import LOGS, Spool, SpooledRequest
 from tallyspan_collector.ledger import entry
-from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
-from tallyspan_collector.read.call import Call, Columns, columns_of
-from tallyspan_collector.resolution.node import Booked
-from tallyspan_collector.resolution.same_call import join_trace
+from tallyspan_collector.read.call import Call, columns_of
+from tallyspan_collector.read.received import Receipt
+from tallyspan_collector.resolution.node import LedgerEntry
 
 BATCH_CALLS = 16_384
-"""An insert of four times as many calls costs the store less than half as much for each."""
+"""Calls in one insert, about; the more, the less each costs the store."""
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
 GC_SECONDS, GC_ALL_SECONDS = 10, 600
@@ -42,10 +39,10 @@ GC_SECONDS, GC_ALL_SECONDS = 10, 600
 and among all there is, which stops every thread for some 80 ms.
 """
 QUIET_LOOK_SECONDS = 10
-"""How often traces that wait for quiet are looked at while nothing arrives."""
+"""How often traces that wait for quiet are checked while nothing arrives."""
 
 _log = structlog.get_logger()
-_Read = tuple[Request, list[Reading]]
+_Read = tuple[SpooledRequest, list[Reading]]
 
 
 class Loader:
@@ -91,11 +88,11 @@ class Loader:
 
     @property
     def waiting(self) -> int:
-        """Batches of which it is not known that the store has them."""
+        """Batches that the store is not known to have."""
         return len(self._waiting)
 
     def start(self) -> None:
-        """Begin with what an earlier process left."""
+        """Start both threads; batches that an earlier process left go first."""
         self._inserting.start()
         self._making.start()
 
@@ -115,8 +112,8 @@ class Loader:
         for batch in self._recovered:
             _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
             self._insert_one(batch, is_doubtful=True)
-        while (made := self._batches.get()) is not None:
-            self._insert_one(made)
+        while (ready := self._batches.get()) is not None:
+            self._insert_one(ready)
 
     def _insert_one(self, batch: Batch, *, is_doubtful: bool = False) -> None:
         refusal = self._inserter.insert(batch, is_doubtful=is_doubtful)
@@ -131,11 +128,10 @@ class Loader:
         if not ended:
             return
         try:
-            with self._journal.change():
-                self._journal.settle(
-                    [batch for batch, refusal in ended if not refusal],
-                    [(batch, refusal) for batch, refusal in ended if refusal],
-                )
+            self._journal.settle(
+                [batch for batch, refusal in ended if not refusal],
+                [(batch, refusal) for batch, refusal in ended if refusal],
+            )
             self._last_error = ""
         except SpoolError as error:  # the disk is full, say: after a restart they are verified
             self._last_error = str(error)
@@ -157,11 +153,11 @@ class Loader:
             if requests and not held:
                 due = time.monotonic() + BATCH_WAIT_SECONDS
             for request in requests:
-                read = self._read(request)
+                readings = self._read(request)
                 self._pace.give_way()
-                if read is not None:
-                    held.append((request, read))
-                    calls += len(read)
+                if readings is not None:
+                    held.append((request, readings))
+                    calls += len(readings)
             is_over = self._is_draining.is_set() and not requests
             if held and (calls >= BATCH_CALLS or time.monotonic() >= due or is_over):
                 self._plan_until_done(held)
@@ -178,7 +174,7 @@ class Loader:
                 break
         self._batches.put(None)
 
-    def _take(self, wait_seconds: float) -> list[Request]:
+    def _take(self, wait_seconds: float) -> list[SpooledRequest]:
         try:
             return self._spool.take(wait_seconds)
         except SpoolError as error:
@@ -193,35 +189,23 @@ class Loader:
             self._all_due = time.monotonic() + GC_ALL_SECONDS
         gc.collect(2 if is_due else 1)
 
-    def _read(self, request: Request) -> list[Reading] | None:
+    def _read(self, request: SpooledRequest) -> list[Reading] | None:
         """Return what the request's spans are; None: it cannot be read, and was buried."""
         try:
-            is_logs = request.kind == LOGS
+            is_logs = request.signal == LOGS
             spans = otlp.decode_logs(request.body()) if is_logs else otlp.decode(request.body())
             read = self._reader.read_log if is_logs else self._reader.read
-            readings = [read(span) for span in spans]
+            receipt = Receipt(request.received_ms, self._keys.source(request.source))
+            readings = [read(span, receipt) for span in spans]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
             self._bury(request, error, _spans_in(request))
             return None
         kept = [reading for reading in readings if reading.call is not None]
         calls = sum(reading.kind is Kind.CALL for reading in kept)
         self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
-        for reading in kept:
-            if reading.call is not None:
-                check_clock(reading.call, request.received_ms)
-                if reading.call.same_call_id:
-                    join_trace(reading.call)
-        source = self._keys.source(request.source)
-        if source is not None:
-            for reading in kept:
-                call = reading.call
-                if call is not None:
-                    call.source = source.name
-                    call.tenant = source.tenant
-                    call.key_department = source.department
         return kept
 
-    def _bury(self, request: Request, error: Exception, spans: int) -> None:
+    def _bury(self, request: SpooledRequest, error: Exception, spans: int) -> None:
         reason = str(error) if isinstance(error, DecodeError) else repr(error)
         _log.error("request.buried", request=request.id, error=reason)
         self._metrics.dropped(Dropped.BURIED, spans)
@@ -245,7 +229,7 @@ class Loader:
                 self._last_error = f"batches cannot be made: {one_line(error)}"
                 _log.warning("batch.failed", error=one_line(error))
                 self._is_stopped.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
             else:
                 self._last_error = ""
                 return
@@ -260,44 +244,26 @@ class Loader:
         return bool(unsound)
 
     def _plan(self, held: Sequence[_Read]) -> None:
-        arrived = [reading for _, readings in held for reading in readings]
-        by_identity: dict[int, Reading] = {}
-        for reading in arrived:
-            call = reading.call
-            if call is not None:
-                by_identity.setdefault(identity(call.trace_id, call.span_id), reading)
         until = held[-1][0].id if held else None
-        costs: list[Cost] = []
-        said: Columns = {}
-        batch = None
-        journal = self._journal
-        with journal.change():
-            fresh = journal.seen.claim(by_identity) if by_identity else set()
-            self._pace.give_way()
-            made = journal.resolver.resolve(
-                [reading for key, reading in by_identity.items() if key in fresh]
-            )
-            self._pace.give_way()
-            if made.calls or made.reversals:
-                batch, costs, said = self._batch(made.calls, made.reversals)
-            journal.resolver.commit(made, costs, said)
-            self._pace.give_way()
-            journal.plan(self._spool.id, until, batch)
+        booking = self._journal.book(
+            self._spool.id,
+            until,
+            (reading for _, readings in held for reading in readings),
+            self._build,
+            self._pace.give_way,
+        )
         if until is not None:
             self._spool.forget(until)
-        for status, calls in Counter(cost.cost_status for cost in costs).items():
+        for status, calls in Counter(cost.cost_status for cost in booking.costs).items():
             self._metrics.stored(status, calls)
-        again = sum(reading.kind is Kind.CALL for reading in arrived) - sum(
-            by_identity[key].kind is Kind.CALL for key in fresh
-        )
-        self._metrics.dropped(Dropped.DUPLICATE, again + made.duplicates)
-        if batch is not None:
-            self._waiting[batch.batch_id] = batch
-            self._spool.planned_bytes += len(batch.payload)
-            self._hand_on(batch)
+        self._metrics.dropped(Dropped.DUPLICATE, booking.duplicates)
+        if booking.batch is not None:
+            self._waiting[booking.batch.batch_id] = booking.batch
+            self._spool.planned_bytes += len(booking.batch.payload)
+            self._hand_on(booking.batch)
 
     def _plan_quiet(self) -> None:
-        """Book what waited for its trace to be quiet, when nothing arrives that would."""
+        """Book what waited for its trace to be quiet, while nothing arrives."""
         try:
             self._plan([])
             self._last_error = ""
@@ -305,41 +271,39 @@ class Loader:
             self._last_error = f"batches cannot be made: {one_line(error)}"
             _log.warning("batch.failed", error=one_line(error))
 
-    def _batch(
-        self, calls: Sequence[Call], reversals: Sequence[Booked]
-    ) -> tuple[Batch, list[Cost], Columns]:
-        """Return the batch that books these, what each call costs, and what each says."""
+    def _build(self, calls: Sequence[Call], reversals: Sequence[LedgerEntry]) -> Entries:
         batch_id = int.from_bytes(os.urandom(8))
         self._encoder.open()
         try:
             costs = entry.costs(calls, self._book, self._directory)
             self._pace.give_way()
-            said = columns_of([*calls, *(booked.call for booked in reversals)])
-            columns = entry.columns(
-                said,
-                [*costs, *(booked.cost.reversed() for booked in reversals)],
+            columns = columns_of([*calls, *(each.call for each in reversals)])
+            rows = entry.columns(
+                columns,
+                [*costs, *(each.cost.reversed() for each in reversals)],
                 batch_id,
                 time.time_ns() // 1_000_000,
                 len(reversals),
             )
             self._pace.give_way()
-            payload = self._encoder.encode(columns)
+            payload = self._encoder.encode(rows)
             self._pace.give_way()
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
-        return Batch(batch_id, len(calls) + len(reversals), tuple(columns), payload), costs, said
+        batch = Batch(batch_id, len(calls) + len(reversals), tuple(rows), payload)
+        return Entries(batch, costs, columns)
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
         calls = [reading.call for reading in readings if reading.call is not None]
         try:
             if calls:
-                self._batch(calls, ())
+                self._build(calls, ())
         except _CannotBuildError:
             return False
         return True
 
     def _hand_on(self, batch: Batch) -> None:
-        """Give the batch to the inserter; one not taken before the end stays in the journal."""
+        """Pass the batch to the inserter; one not taken before the end stays in the journal."""
         while not self._is_stopped.is_set():
             try:
                 self._batches.put(batch, timeout=0.2)
@@ -349,13 +313,13 @@ class Loader:
                 return
 
 
-def _spans_in(request: Request) -> int:
+def _spans_in(request: SpooledRequest) -> int:
     """Return how many spans were counted when the request arrived."""
     try:
-        return (admit_logs if request.kind == LOGS else admit)(request.body()).spans
+        return (admit_logs if request.signal == LOGS else admit)(request.body()).spans
     except DecodeError:  # the bytes on disk are others now
         return 1
 
 
 class _CannotBuildError(Exception):
-    """A call among these cannot be priced or written."""
+    """One of the calls cannot be priced or written."""

@@ -1,4 +1,4 @@
-"""How the loader shares a process with the senders: theirs is the first turn."""
+"""How the loader shares a process with the threads that answer senders: those go first."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ _LOOK_SECONDS = 0.002
 
 
 class Pace:
-    """Takes a rest after each piece of work, as long as `is_awaited` says that senders wait.
+    """Rests after each piece of work, as long as `is_awaited`: senders wait for an answer.
 
     Python threads take turns of 0.1 ms, and an acknowledgement needs a dozen of them: beside a
-    loader that never rests it takes twice as long. What waits for the loader is on disk.
+    loader that never rests it would wait for a dozen turns. Work for the loader is safe on disk.
     """
 
     def __init__(self, is_awaited: Callable[[], bool]) -> None:

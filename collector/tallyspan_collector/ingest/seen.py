@@ -1,30 +1,30 @@
 """Which spans are in the ledger already: an exporter sends a request again when an answer is lost.
 
-A span is known by 63 bits made of its trace id and span id. That two spans of a day share them has
-one chance in 10^7 at a million calls a day; the second would be taken for a duplicate.
+The identity of a span is 63 bits computed from its trace id and span id. That two spans of a day
+share them has one chance in 10^7 at a million calls a day; the second would be a duplicate to us.
 
-What was claimed in the last window is known, what is older than two windows is not.
+A claim is remembered for at least one window of time, and for at most two.
 """
 
 import sqlite3
 import time
 from collections.abc import Collection
 
+from tallyspan_collector.resolution.id_registry import IdRegistry, Turns
 from tallyspan_collector.resolution.index import short_id
-from tallyspan_collector.resolution.numbered import Numbered, Turns
 
 
 def identity(trace_id: str, span_id: str) -> int:
-    """Return the 63 bits that a span is known by; both ids are hex."""
+    """Return the identity of a span; both ids are hex."""
     return short_id(trace_id + span_id)
 
 
-class Seen:
-    """The claims in one file. Every call belongs to a transaction of the caller's."""
+class SeenSpans:
+    """The claims in one file. Every method runs inside a transaction of the caller's."""
 
     def __init__(self, file: sqlite3.Connection, window_seconds: int) -> None:
         self._window = window_seconds
-        self._spans = Numbered(file, "seen")
+        self._spans = IdRegistry(file, "seen")
         self._turns = Turns(file, "seen")
 
     def claim(self, identities: Collection[int], now: float | None = None) -> set[int]:

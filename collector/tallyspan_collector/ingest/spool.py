@@ -1,7 +1,7 @@
-"""What is acknowledged and not yet in the ledger, on disk: SQLite, one fsync a group of requests.
+"""Requests that are acknowledged and not yet in the ledger: SQLite, one fsync a group of requests.
 
-A request is a row of `requests` until the calls in it are planned as a batch (`journal.py`), and
-for a moment after; what cannot be read is a row of `dead`.
+A request is a row of `requests` until the calls in it are booked as a batch (`journal.py`), and for
+a moment after; one that cannot be read is a row of `dead`. Both hold the OTLP request as it came.
 
 One thread writes. Senders wait for their group's commit.
 """
@@ -25,40 +25,41 @@ from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.ingest.sqlite_file import open_file, refusal
 
 GROUP_REQUESTS = 256
-MEMORY_BYTES = 32 << 20
-"""Blobs handed to the loader without reading the file; above it the file is read."""
-IN_FLIGHT_BYTES = 256 << 20
-"""So much may wait for its commit; what comes then is asked to come again."""
+MAX_MEMORY_BYTES = 32 << 20
+"""Requests kept in memory for the loader; those above it are read from the file."""
+MAX_IN_FLIGHT_BYTES = 256 << 20
+"""Requests that wait for their commit; above it senders are told to come again."""
 TAKEN_AT_ONCE = 64
 CHECKPOINT_BYTES = 8 << 20
-"""So much is written between two checkpoints."""
+"""Written between two checkpoints."""
 LOG_PAGES = 8_000
-"""SQLite's log may grow to so many pages before the writer itself makes a checkpoint."""
+"""Pages of SQLite's log above which the writer itself makes a checkpoint."""
 _LAST_ID = (1 << 63) - 1
 TRACES, LOGS = "traces", "logs"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
 CREATE TABLE IF NOT EXISTS requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, source TEXT NOT NULL,
-    blob BLOB NOT NULL, kind TEXT NOT NULL DEFAULT 'traces');
+    id INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, signal TEXT NOT NULL,
+    source TEXT NOT NULL, blob BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS dead (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, died_ms INTEGER NOT NULL, kind TEXT NOT NULL,
-    reason TEXT NOT NULL, source TEXT NOT NULL, blob BLOB NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, died_ms INTEGER NOT NULL, signal TEXT NOT NULL,
+    source TEXT NOT NULL, reason TEXT NOT NULL, blob BLOB NOT NULL);
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """An OTLP request that was acknowledged; `source` names the key it came with.
+class SpooledRequest:
+    """An OTLP request that was acknowledged.
 
-    `packed` is its body in LZ4, `kind` OTLP's signal: traces or logs.
+    `signal` is traces or logs, `source` the id of the ingest key it came with, `packed` its body in
+    LZ4.
     """
 
     id: int
     received_ms: int
+    signal: str
     source: str
     packed: bytes
-    kind: str = TRACES
 
     def body(self) -> bytes:
         """Return the request as it came. Raises `DecodeError` if the bytes on disk are others."""
@@ -70,43 +71,40 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
-    """A request that could not be worked on, and why; `kind` is request (of spans) or logs.
-
-    `source` names its key.
-    """
+class DeadRequest:
+    """A request that could not be read or booked, and why; `signal` and `source` as it came."""
 
     id: int
     died_ms: int
-    kind: str
-    reason: str
+    signal: str
     source: str
+    reason: str
     bytes: int
 
 
 @dataclass(slots=True)
 class _Put:
+    signal: str
     source: str
     blob: bytes
-    kind: str
     loop: asyncio.AbstractEventLoop
     done: "asyncio.Future[None]"
 
 
 @dataclass(slots=True)
 class _Burial:
-    request: Request
+    request: SpooledRequest
     reason: str
     done: "Future[None]"
 
 
 class _Wake:
-    """There is something to forget, or another process may have given requests back."""
+    """There is something to forget, or another process may have put dead requests back."""
 
 
 _WAKE = _Wake()
 _Command = _Put | _Burial | _Wake
-_IF_MOVED = "an empty one is begun, and what this one holds is not in the ledger"
+_IF_MOVED = "an empty one is begun, and the requests in this one do not get into the ledger"
 
 
 def open_spool(path: Path) -> sqlite3.Connection:
@@ -116,31 +114,12 @@ def open_spool(path: Path) -> sqlite3.Connection:
         (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
             raise sqlite3.DatabaseError(state)
-        _upgrade(file)
         file.execute(
             "INSERT OR IGNORE INTO meta VALUES ('id', ?)", (int.from_bytes(os.urandom(7)),)
         )
     except sqlite3.Error as error:
         raise refusal(path, "spool", _IF_MOVED, error) from None
     return file
-
-
-def _upgrade(file: sqlite3.Connection) -> None:
-    """Give an older file's requests their kind (all were traces), and its dead today's columns."""
-    file.execute("BEGIN IMMEDIATE")
-    if "kind" not in _columns(file, "requests"):
-        file.execute(f"ALTER TABLE requests ADD COLUMN kind TEXT NOT NULL DEFAULT '{TRACES}'")
-    for name in {"rows", "columns"} & _columns(file, "dead"):
-        file.execute(f"ALTER TABLE dead DROP COLUMN {name}")
-    if _columns(file, "batches") and file.execute("SELECT 1 FROM batches LIMIT 1").fetchone():
-        raise sqlite3.DatabaseError(
-            "it holds batches of an older version: run that version until it has none"
-        )
-    file.execute("COMMIT")
-
-
-def _columns(file: sqlite3.Connection, table: str) -> set[str]:
-    return {row[1] for row in file.execute(f"PRAGMA table_info({table})")}
 
 
 class Spool:
@@ -166,7 +145,7 @@ class Spool:
         ).fetchone()
         self._written = self._committed
         self._handing_on = threading.Condition()
-        self._memory: deque[Request] = deque()
+        self._memory: deque[SpooledRequest] = deque()
         self._memory_bytes = 0
         self._cursor = 0
         self._forget_until = self._forgotten = 0
@@ -184,7 +163,7 @@ class Spool:
 
     @property
     def waiting(self) -> int:
-        """Requests that are not planned as a batch yet."""
+        """Requests that are not booked as a batch yet."""
         return self._requests
 
     @property
@@ -192,8 +171,8 @@ class Spool:
         """Whether senders wait for their requests to be on disk."""
         return self._awaited_bytes > 0
 
-    async def put(self, source: str, blob: bytes, kind: str = TRACES) -> None:
-        """Return once the request is on disk; `kind` is traces or logs.
+    async def put(self, source: str, blob: bytes, signal: str = TRACES) -> None:
+        """Return once the request is on disk; `signal` is traces or logs.
 
         Raises `OverloadedError` above the limit, `SpoolError` if the disk does not take it.
         """
@@ -201,7 +180,7 @@ class Spool:
             raise OverloadedError(
                 f"{self.waiting_bytes} bytes wait for the store and the limit is {self.limit_bytes}"
             )
-        if self._awaited_bytes >= IN_FLIGHT_BYTES:
+        if self._awaited_bytes >= MAX_IN_FLIGHT_BYTES:
             raise OverloadedError(
                 f"{self._awaited_bytes} bytes are about to be written to the disk"
             )
@@ -209,12 +188,12 @@ class Spool:
         done: asyncio.Future[None] = loop.create_future()
         self._awaited_bytes += len(blob)
         try:
-            self._commands.put(_Put(source, blob, kind, loop, done))
+            self._commands.put(_Put(signal, source, blob, loop, done))
             await done
         finally:
             self._awaited_bytes -= len(blob)
 
-    def take(self, wait_seconds: float) -> list[Request]:
+    def take(self, wait_seconds: float) -> list[SpooledRequest]:
         """Return the next requests in order; nothing if none comes in time. Raises `SpoolError`."""
         with self._handing_on:
             if self._cursor >= self._committed:
@@ -237,28 +216,29 @@ class Spool:
             self._cursor = taken[-1].id if taken else until - 1
         return taken
 
-    def _from_file(self, until: int) -> list[Request]:
+    def _from_file(self, until: int) -> list[SpooledRequest]:
         """Return the next requests before that one, as many as may be in memory."""
-        taken: list[Request] = []
+        taken: list[SpooledRequest] = []
         size = 0
         try:
             for row in self._reading.execute(
-                "SELECT id, received_ms, source, blob, kind FROM requests WHERE id > ? AND id < ?"
+                "SELECT id, received_ms, signal, source, blob FROM requests WHERE id > ? AND id < ?"
                 " ORDER BY id LIMIT ?",
                 (self._cursor, until, TAKEN_AT_ONCE),
             ):
-                taken.append(Request(*row))
+                taken.append(SpooledRequest(*row))
                 size += len(taken[-1].packed)
-                if size >= MEMORY_BYTES:
+                if size >= MAX_MEMORY_BYTES:
                     break
         except sqlite3.Error as error:
             raise SpoolError(f"the spool {self.path} cannot be read: {error}") from None
         return taken
 
     def _has_grown(self) -> bool:
-        """Whether the file has more than the writer told of: `tallyspan spool replay` adds to it.
+        """Whether the file has requests that the writer has not handed on.
 
-        It may also be about to tell of its own; the writer knows which, and counts.
+        `tallyspan spool replay` adds some; or the writer is about to hand them on. The writer knows
+        which, and counts.
         """
         try:
             (last,) = self._reading.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
@@ -267,36 +247,36 @@ class Spool:
         return bool(last > self._committed)
 
     def resume(self, until: int) -> None:
-        """Begin after this request: an earlier process planned all up to it."""
+        """Begin after this request: an earlier process booked all up to it."""
         self._cursor = max(self._cursor, until)
         self.forget(until)
 
     def forget(self, until: int) -> None:
-        """Delete the requests up to this one, with the next group: the journal has them planned.
+        """Delete the requests up to this one, with the next group: the journal has booked them.
 
-        A crash before that is no harm: the journal knows how far it is.
+        A crash before that is no harm, because the journal has the last request booked.
         """
         self._forget_until = until
         self._commands.put(_WAKE)
 
     def checkpoint(self) -> None:
-        """Bring what is in SQLite's log into the file, if that is much, on the caller's thread.
+        """Move SQLite's log into the file, if it is large, on the caller's thread.
 
-        Else the writer does it now and then, and senders wait for two more fsyncs of many pages.
+        Otherwise the writer would, and senders would wait for two more fsyncs of many pages.
         """
         if self._logged_bytes >= CHECKPOINT_BYTES:
             self._logged_bytes = 0
-            with suppress(sqlite3.Error):  # the log is as good; a full disk is the writer's to tell
+            with suppress(sqlite3.Error):  # the log is as good; the writer reports a full disk
                 self._reading.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def bury(self, request: Request, reason: str) -> None:
-        """Put a request that cannot be worked on among the dead, with the reason."""
+    def bury(self, request: SpooledRequest, reason: str) -> None:
+        """Put a request that cannot be read or booked among the dead, with the reason."""
         burial = _Burial(request, reason, Future())
         self._commands.put(burial)
         burial.done.result()
 
     def close(self) -> None:
-        """Write what was given so far, then close the file."""
+        """Write what was put so far, then close the file."""
         self._commands.put(None)
         self._writer.join()
         self._reading.close()
@@ -318,20 +298,21 @@ class Spool:
         puts = [command for command in group if isinstance(command, _Put)]
         burials = [command for command in group if isinstance(command, _Burial)]
         now = time.time_ns() // 1_000_000
-        stored: list[Request] = []
+        stored: list[SpooledRequest] = []
         replayed = (0, 0, self._written)
         file = self._file
         try:
-            # here, not where they arrive: the thread that answers senders has enough to do
+            # compressed here, not in `put`: the thread that answers senders is the busiest
             for put in puts:
                 put.blob = lz4.block.compress(put.blob)
             file.execute("BEGIN IMMEDIATE")
             for put in puts:
                 row = file.execute(
-                    "INSERT INTO requests (received_ms, source, blob, kind) VALUES (?, ?, ?, ?)",
-                    (now, put.source, put.blob, put.kind),
+                    "INSERT INTO requests (received_ms, signal, source, blob) VALUES (?, ?, ?, ?)",
+                    (now, put.signal, put.source, put.blob),
                 )
-                stored.append(Request(int(row.lastrowid or 0), now, put.source, put.blob, put.kind))
+                number = int(row.lastrowid or 0)
+                stored.append(SpooledRequest(number, now, put.signal, put.source, put.blob))
             is_woken = len(puts) + len(burials) < len(group)
             if is_woken or (stored and stored[0].id > self._written + 1):
                 replayed = _between(file, self._written, stored[0].id if stored else _LAST_ID)
@@ -350,21 +331,21 @@ class Spool:
         for burial in burials:
             burial.done.set_result(None)
         for loop, done in _by_loop(puts):
-            _tell(loop, done, None)
+            _answer(loop, done, None)
 
     def _refuse(self, puts: Sequence[_Put], burials: Sequence[_Burial], error: Exception) -> None:
         if self._file.in_transaction:
-            with suppress(sqlite3.Error):  # then the next BEGIN says so, and is refused too
+            with suppress(sqlite3.Error):  # then the next BEGIN fails, and is refused too
                 self._file.execute("ROLLBACK")
         self.last_error = f"the spool {self.path} cannot be written: {error}"
         for burial in burials:
             burial.done.set_exception(SpoolError(self.last_error))
         for loop, done in _by_loop(puts):
-            _tell(loop, done, SpoolError(self.last_error))
+            _answer(loop, done, SpoolError(self.last_error))
 
     def _hand_on(
         self,
-        stored: Sequence[Request],
+        stored: Sequence[SpooledRequest],
         gone: Sequence[tuple[int, int]],
         replayed: tuple[int, int, int],
     ) -> None:
@@ -374,7 +355,7 @@ class Spool:
             self._committed = self._written
             tail = self._memory[-1].id if self._memory else self._cursor
             for request in stored:
-                if request.id == tail + 1 and self._memory_bytes < MEMORY_BYTES:
+                if request.id == tail + 1 and self._memory_bytes < MAX_MEMORY_BYTES:
                     self._memory.append(request)
                     self._memory_bytes += len(request.packed)
                     tail = request.id
@@ -396,22 +377,21 @@ def _between(file: sqlite3.Connection, after: int, before: int) -> tuple[int, in
 
 def _delete(file: sqlite3.Connection, where: str, value: int) -> tuple[int, int]:
     """Delete requests; return how many, and the bytes that frees."""
-    found = file.execute(
+    requests, freed = file.execute(
         f"SELECT count(), ifnull(sum(length(blob)), 0) FROM requests WHERE {where}",  # noqa: S608  own text
         (value,),
     ).fetchone()
     file.execute(f"DELETE FROM requests WHERE {where}", (value,))  # noqa: S608  own text
-    return int(found[0]), int(found[1])
+    return int(requests), int(freed)
 
 
 def _bury(file: sqlite3.Connection, burial: _Burial, now_ms: int) -> tuple[int, int]:
-    dead = burial.request
-    kind = LOGS if dead.kind == LOGS else "request"
+    request = burial.request
     file.execute(
-        "INSERT INTO dead (died_ms, kind, reason, source, blob) VALUES (?, ?, ?, ?, ?)",
-        (now_ms, kind, burial.reason, dead.source, dead.packed),
+        "INSERT INTO dead (died_ms, signal, source, reason, blob) VALUES (?, ?, ?, ?, ?)",
+        (now_ms, request.signal, request.source, burial.reason, request.packed),
     )
-    return _delete(file, "id = ?", dead.id)
+    return _delete(file, "id = ?", request.id)
 
 
 def _by_loop(
@@ -423,61 +403,57 @@ def _by_loop(
     yield from waiting.items()
 
 
-def _tell(
+def _answer(
     loop: asyncio.AbstractEventLoop,
     waiting: list["asyncio.Future[None]"],
     error: Exception | None,
 ) -> None:
-    def tell() -> None:
+    def answer_all() -> None:
         for done in waiting:
             if done.done():
-                continue  # the sender went away; what it sent is kept all the same
+                continue  # the sender went away; its request is kept all the same
             if error is None:
                 done.set_result(None)
             else:
                 done.set_exception(error)
 
     try:
-        loop.call_soon_threadsafe(tell)
+        loop.call_soon_threadsafe(answer_all)
     except RuntimeError:
         return  # the loop is closed: nobody waits any more
 
 
-def dead_letters(path: Path) -> list[Dead]:
+def dead_letters(path: Path) -> list[DeadRequest]:
     """Return what a spool file's dead table holds, oldest first. Raises `SpoolError`."""
     file = open_spool(path)
     try:
         rows = file.execute(
-            "SELECT id, died_ms, kind, reason, source, length(blob) FROM dead ORDER BY id"
+            "SELECT id, died_ms, signal, source, reason, length(blob) FROM dead ORDER BY id"
         ).fetchall()
-        return [Dead(*row) for row in rows]
+        return [DeadRequest(*row) for row in rows]
     finally:
         file.close()
 
 
 def replay(path: Path, dead_id: int) -> bool:
-    """Give a dead request back to the loader, also of a running collector; False: there is none."""
+    """Put a dead request back for the loader, running or not; False: there is none of that id."""
     file = open_spool(path)
     try:
         file.execute("BEGIN IMMEDIATE")
-        found = file.execute(
-            "SELECT kind, source, blob FROM dead WHERE id = ?", (dead_id,)
-        ).fetchone()
-        if found is not None:
-            kind, source, blob = found
-            file.execute(
-                "INSERT INTO requests (received_ms, source, blob, kind) VALUES (?, ?, ?, ?)",
-                (time.time_ns() // 1_000_000, source, blob, LOGS if kind == LOGS else TRACES),
-            )
-            file.execute("DELETE FROM dead WHERE id = ?", (dead_id,))
+        is_there = file.execute(
+            "INSERT INTO requests (received_ms, signal, source, blob)"
+            " SELECT ?, signal, source, blob FROM dead WHERE id = ?",
+            (time.time_ns() // 1_000_000, dead_id),
+        ).rowcount
+        file.execute("DELETE FROM dead WHERE id = ?", (dead_id,))
         file.execute("COMMIT")
-        return found is not None
+        return is_there > 0
     finally:
         file.close()
 
 
 def drop(path: Path, dead_id: int) -> bool:
-    """Forget what is dead; False: there is no such thing."""
+    """Forget a dead request; False: there is none of that id."""
     file = open_spool(path)
     try:
         return file.execute("DELETE FROM dead WHERE id = ?", (dead_id,)).rowcount > 0
@@ -486,7 +462,7 @@ def drop(path: Path, dead_id: int) -> bool:
 
 
 def status(path: Path) -> dict[str, int]:
-    """Return how much of what a spool file holds, and its `id`."""
+    """Return how many requests a spool file holds, their bytes, how many are dead, and its `id`."""
     file = open_spool(path)
     try:
         names = ("id", "requests", "request_bytes", "dead")

@@ -1,4 +1,4 @@
-"""A SQLite file whose commits are on disk: WAL, one fsync a transaction."""
+"""A SQLite file whose commits are on disk: WAL, one fsync a transaction; it knows its version."""
 
 import sqlite3
 from pathlib import Path
@@ -9,19 +9,32 @@ PAGE_BYTES = 16_384
 CACHE_KIB = 16_384
 """What a batch changes in the journal fits; at SQLite's 2 MB pages are written and read again."""
 BUSY_SECONDS = 30
+RUN_OTHER = (
+    "run the collector that wrote it until `tallyspan spool status` shows that nothing waits,"
+    " then move it away"
+)
+"""What to do with a file of another version."""
+
+
+VERSION = 1
+"""Of the tables of both files, and of what is in them; a file of another version is refused.
+
+Not for a new field of a kept call: fields are kept by name, and one that a file lacks is blank.
+"""
 
 
 def open_file(path: Path, schema: str, what: str, if_moved: str) -> sqlite3.Connection:
-    """Return a connection to the file, made if it is not there; it is for its owner only.
+    """Return a connection to the file, created if it is not there; it is for its owner only.
 
-    `what` names it, `if_moved` says what moving it away costs. Raises `SpoolError` if the file
-    cannot be used; it is then left as it is.
+    `what` names it, `if_moved` is what moving it away costs. Raises `SpoolError` if the file cannot
+    be used, or is of another version; it is then left as it is.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )
+        _check_version(file)
         path.chmod(0o600)  # what waits may hold prompts
         file.execute(f"PRAGMA page_size={PAGE_BYTES}")
         file.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
@@ -29,14 +42,24 @@ def open_file(path: Path, schema: str, what: str, if_moved: str) -> sqlite3.Conn
         file.execute("PRAGMA synchronous=FULL")
         file.execute("PRAGMA wal_autocheckpoint=1000")
         file.execute("PRAGMA secure_delete=OFF")
-        file.executescript(schema)
+        file.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={VERSION}; COMMIT")
     except (sqlite3.Error, OSError) as error:
         raise refusal(path, what, if_moved, error) from None
     return file
 
 
-def refusal(path: Path, what: str, if_moved: str, error: Exception) -> SpoolError:
-    """Return what is said of a file that cannot be used."""
+def refusal(path: Path, what: str, if_moved: str, error: object) -> SpoolError:
+    """Return the error for a file that cannot be used."""
     return SpoolError(
         f"the {what} {path} cannot be used: {error}. It is left as it is; moved away, {if_moved}"
     )
+
+
+def _check_version(file: sqlite3.Connection) -> None:
+    version, tables = file.execute(
+        "SELECT user_version, (SELECT count() FROM sqlite_schema) FROM pragma_user_version"
+    ).fetchone()
+    if tables and version != VERSION:
+        raise sqlite3.DatabaseError(
+            f"it is of version {version}, and this collector reads version {VERSION}; {RUN_OTHER}"
+        )

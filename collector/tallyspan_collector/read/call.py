@@ -1,54 +1,58 @@
-"""Call: one billed LLM call as the spans said it, before it has a price."""
+"""Call: one billed LLM call as its spans describe it, before it has a price."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from operator import attrgetter
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
 
 class Flag(StrEnum):
-    """What is not beyond doubt about a call; several may hold."""
+    """A doubt about a call; a call may have several."""
 
+    # No rule names the span a call; it has a model and usage.
     INFERRED = "inferred"
-    """No rule says it is a call: it has a model and usage."""
+    # The provider was concluded from the model's name.
     PROVIDER_INFERRED = "provider_inferred"
-    """The provider was concluded from the model's name."""
+    # A token count that cannot be one (negative, fractional, text) was left out.
     BAD_COUNT = "bad_count"
-    """A token count that cannot be one (negative, fractional, text) was left out."""
+    # Whether the input includes the cache could not be decided; it was taken as including it.
     INPUT_BASIS_ASSUMED = "input_basis_assumed"
-    """Whether the input includes the cache could not be decided; it was taken to."""
+    # The counts contradict the emitter's rule; the counts were believed.
     INPUT_BASIS_CORRECTED = "input_basis_corrected"
-    """The counts contradict what is known of the emitter; the counts were believed."""
+    # Input and output do not add up to the total that the emitter reports.
     TOTAL_MISMATCH = "total_mismatch"
-    """Input and output do not add up to the total the emitter states."""
+    # A count that the emitter is known to report wrongly was concluded from its total.
     TOTAL_REPAIRED = "total_repaired"
-    """A count the emitter is known to state wrongly was concluded from its total."""
+    # A part is larger than its whole; more cache than input is not priced.
     CONTRADICTORY = "contradictory"
-    """A part is larger than its whole; more cache than input is not priced."""
+    # Several emitters reported the call with different counts.
     REPORTS_DISAGREE = "reports_disagree"
-    """Several emitters reported the call with different counts."""
+    # A remote agent's total, charged because no call of that agent was reported.
     REMOTE_AGENT = "remote_agent"
-    """A remote agent's total, charged because no call of it was reported."""
+    # The call is more than 400 days old, or its time is impossible and the time of receipt is used.
     CLOCK_OFF = "clock_off"
-    """Its time is more than 400 days past; or cannot be, and the time of receipt was taken."""
 
 
-@dataclass(slots=True)
-class Call:
-    """What is known of a call. Times: UTC nanoseconds since 1970; empty text: nobody said.
+_NO_TABLE: Mapping[str, Any] = {}
+
+
+class Call(NamedTuple):
+    """One call. Times: UTC nanoseconds since 1970; empty text: the spans do not say.
+
+    It is made once (`read/received.py`) and never changed; a merge of several reports is a new one.
+    A named tuple, because a frozen dataclass sets its fields one by one, and that is slow for 41.
 
     `units` are what is billed beside tokens (web_search, seconds, ...). `part` names the kind of a
-    model call inside another's answer; `same_call_id` (`<trace id>-<span id>`) another span of this
-    very call. `usage_source` is provider, estimated, unknown, or deferred: a background answer that
-    another span will say the usage of. `error_type` is an HTTP status or an exception's name;
-    `http_status` 0 when unknown.
-    `reported_cost_picousd` is what the provider says it billed, `claimed_cost_picousd` what the
+    model call inside another's answer; `same_call_id` (`<trace id>-<span id>`) is another span of
+    this very call. `usage_source` is provider, estimated, unknown, or deferred: a background answer
+    whose usage another span will report. `error_type` is an HTTP status or an exception's name;
+    `http_status` is 0 when unknown.
+    `reported_cost_picousd` is what the provider reports as billed, `claimed_cost_picousd` what the
     emitter worked out. `is_notional`: paid by a subscription, not by the call. `is_cache_hit`: a
-    gateway answered from its own cache, the provider was not asked. `key_department`: what the
-    ingest key says of calls that name no department.
+    gateway answered from its own cache, the provider was not asked. `key_department` is the ingest
+    key's department, for calls that name none.
     """
 
     trace_id: str
@@ -71,16 +75,16 @@ class Call:
     conversation_id: str = ""
     tenant: str = ""
     source: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = _NO_TABLE
     is_stream: bool = False
-    units: dict[str, float] = field(default_factory=dict)
+    units: Mapping[str, float] = _NO_TABLE
     part: str = ""
     same_call_id: str = ""
     is_error: bool = False
     error_type: str = ""
     http_status: int = 0
     finish_reason: str = ""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     usage_source: str = "unknown"
     reported_cost_picousd: int | None = None
     time_to_first_chunk_us: int | None = None
@@ -99,16 +103,30 @@ class Call:
         return self.response_model or self.request_model
 
 
-FIELDS = tuple(each.name for each in fields(Call))
-values_of = attrgetter(*FIELDS)
-"""Returns what a call says, in the order of `FIELDS`."""
+FIELDS = Call._fields
+BLANK: dict[str, Any] = Call("", "", "", 0, 0, "", "", "")._asdict()
+"""Field of `Call` -> its value in a call of which nothing is known."""
+_in_order = itemgetter(*FIELDS)
 
+Draft = dict[str, Any]
+"""Field of `Call` -> its value, while a span is being read."""
 Columns = dict[str, Sequence[Any]]
-"""Field of `Call` -> the values of several; in place of `usage` the counts in it."""
+"""Field of `Call` -> the values of several calls; in place of `usage` the counts in it."""
+
+
+def call_of(draft: Draft) -> Call:
+    """Return the call with these values of all its fields.
+
+    Raises `KeyError` for a field that has none, `TypeError` for a name that is no field.
+    """
+    call = Call._make(_in_order(draft))
+    if len(draft) != len(FIELDS):
+        raise TypeError(f"no fields of Call: {sorted(draft.keys() - set(FIELDS))}")
+    return call
 
 
 def columns_of(calls: Sequence[Call]) -> Columns:
-    """Return what calls say, field by field, in their order."""
-    said: Columns = dict(zip(FIELDS, zip(*map(values_of, calls), strict=True), strict=True))
-    counts = zip(*map(counts_of, said.pop("usage")), strict=True)
-    return said | dict(zip(TOKEN_FIELDS, counts, strict=True))
+    """Return the values of calls, field by field, in the order of the calls."""
+    columns: Columns = dict(zip(FIELDS, zip(*calls, strict=True), strict=True))
+    counts = zip(*map(counts_of, columns.pop("usage")), strict=True)
+    return columns | dict(zip(TOKEN_FIELDS, counts, strict=True))

@@ -1,7 +1,7 @@
 """OTLP bytes -> plain spans; log records too. Source: opentelemetry-proto, trace/v1 and logs/v1.
 
 An attribute is looked up by its serialised bytes first: most of a service's attributes repeat span
-by span, and are parsed once. What holds prompts or answers is never taken over.
+by span, and are parsed once. Attributes that hold prompts or answers are left out.
 """
 
 import hashlib
@@ -33,20 +33,20 @@ _CONTENT = (
     "http.request.header.", "http.response.header.", "embedding.embeddings", "retrieval.documents",
     "mastra.model_", "mastra.agent_run.", "mastra.tool_call.", "mastra.metadata.headers",
 )  # fmt: skip
-"""Prompts and answers: never taken over, whatever the emitter sends."""
-MEMO_LIMIT = 50_000
+"""How the names of attributes begin that hold prompts or answers: left out, whoever sends them."""
+MAX_MEMO = 50_000
 """Attributes remembered; then all are forgotten."""
-VALUES_OF_A_KEY = 2_000
-"""So many values of a key are remembered: those of an id never come again."""
-MEMO_BYTES = 160
+MAX_VALUES_OF_A_KEY = 2_000
+"""Values of one key remembered: an id has a new value in every span."""
+MAX_MEMO_BYTES = 160
 """A longer attribute hardly repeats."""
-ORIGINS_LIMIT, ORIGIN_BYTES = 2_000, 4_096
-"""Resources, and scopes, remembered, and the longest of them: together some 30 MB at most."""
+MAX_ORIGINS, MAX_ORIGIN_BYTES = 2_000, 4_096
+"""Resources, and scopes, remembered, and the size of each: together some 30 MB at most."""
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
-_LEAST_BYTES = 6
+_MIN_BYTES = 6
 _VALUE = 0x12
-_LONGEST_INT = 8
-"""Bytes; a longer one may be negative."""
+_MAX_INT_BYTES = 8
+"""A longer one may be negative."""
 _MORE = 0x80
 """Set in every byte of an integer but the last."""
 _ERROR = 2
@@ -54,7 +54,7 @@ _ERROR = 2
 unreadable: Counter[str] = Counter()
 """Attributes that were left out because their bytes could not be read."""
 
-_Said = TypeVar("_Said")
+_Origin = TypeVar("_Origin")
 _scopes: dict[bytes, tuple[str, str]] = {}
 _resources: dict[bytes, Attributes] = {}
 
@@ -83,21 +83,21 @@ class Span:
 def decode(body: bytes) -> list[Span]:
     """Return the spans of an ExportTraceServiceRequest. Raises `DecodeError` if it is none.
 
-    A span without valid ids gets some made from its content: sent again it is the same span.
+    A span without valid ids gets ids computed from its content: sent again it is the same span.
     """
-    found: list[Span] = []
+    spans: list[Span] = []
     try:
-        for of_resource in wire.Request.FromString(body).resource_spans:
+        for of_resource in wire.Export.FromString(body).of_resources:
             resource = _resource(of_resource.resource)
-            for raw in of_resource.scope_spans:
+            for raw in of_resource.of_scopes:
                 of_scope = wire.ScopeSpans.FromString(raw)
                 scope_name, scope_version = _scope(of_scope.scope)
                 for span in of_scope.spans:
                     trace_id, span_id = span.trace_id, span.span_id
                     if len(trace_id) != TRACE_ID_BYTES or len(span_id) != SPAN_ID_BYTES:
-                        trace_id, span_id = _made_ids(span)
+                        trace_id, span_id = _computed_ids(span)
                     start, end = span.start_time_unix_nano, span.end_time_unix_nano
-                    found.append(
+                    spans.append(
                         Span(
                             trace_id.hex(),
                             span_id.hex(),
@@ -115,11 +115,11 @@ def decode(body: bytes) -> list[Span]:
                     )
     except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError(f"not an OTLP ExportTraceServiceRequest: {error}") from None
-    return found
+    return spans
 
 
 class _Memo(dict[bytes, tuple[str, object]]):
-    """Serialised attribute -> key and value; one that is not known is read. No key: left out."""
+    """Serialised attribute -> key and value; a new one is parsed. Empty key: left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,8 +128,8 @@ class _Memo(dict[bytes, tuple[str, object]]):
     def __missing__(self, raw: bytes) -> tuple[str, object]:
         pair = _sliced(raw) or _parsed(raw)
         key = pair[0]
-        if len(raw) <= MEMO_BYTES and (seen := self._values[key]) < VALUES_OF_A_KEY:
-            if len(self) >= MEMO_LIMIT:
+        if len(raw) <= MAX_MEMO_BYTES and (seen := self._values[key]) < MAX_VALUES_OF_A_KEY:
+            if len(self) >= MAX_MEMO:
                 self.clear()
                 self._values.clear()
             self._values[key] = seen + 1
@@ -138,13 +138,13 @@ class _Memo(dict[bytes, tuple[str, object]]):
 
 
 class _Keys(dict[bytes, str]):
-    """Serialised key -> key; empty: what it names is left out."""
+    """Serialised key -> key; empty: the attribute is left out."""
 
     def __missing__(self, raw: bytes) -> str:
         key = raw.decode()
         if key.startswith(_CONTENT):
             key = ""
-        if len(self) >= MEMO_LIMIT:
+        if len(self) >= MAX_MEMO:
             self.clear()
         self[raw] = key
         return key
@@ -158,9 +158,9 @@ _double = struct.Struct("<d").unpack_from
 
 
 def _attributes(raws: Iterable[bytes]) -> Attributes:
-    made = dict(map(_pair_of, raws))
-    made.pop("", None)
-    return made
+    attributes = dict(map(_pair_of, raws))
+    attributes.pop("", None)
+    return attributes
 
 
 def _sliced(raw: bytes) -> tuple[str, object] | None:
@@ -169,7 +169,7 @@ def _sliced(raw: bytes) -> tuple[str, object] | None:
     Source: opentelemetry-proto, common/v1: KeyValue {1: key, 2: AnyValue}, lengths below 128.
     """
     size = len(raw)
-    if size < _LEAST_BYTES or raw[0] != _STRING:
+    if size < _MIN_BYTES or raw[0] != _STRING:
         return None
     end = 2 + raw[1]
     start = end + 3
@@ -182,7 +182,7 @@ def _sliced(raw: bytes) -> tuple[str, object] | None:
             return _LEFT_OUT
         if kind == _STRING and start + 1 + raw[start] == size:
             return key, raw[start + 1 :].decode()
-        if kind == _INT and size - start <= _LONGEST_INT and raw[-1] < _MORE:
+        if kind == _INT and size - start <= _MAX_INT_BYTES and raw[-1] < _MORE:
             number = raw[start] & 0x7F
             for at in range(1, size - start):
                 number |= (raw[start + at] & 0x7F) << 7 * at
@@ -191,16 +191,16 @@ def _sliced(raw: bytes) -> tuple[str, object] | None:
             return key, _double(raw, start)[0]
     except UnicodeDecodeError:
         pass
-    return None  # the parser says what it makes of it
+    return None  # the parser decides
 
 
 def _parsed(raw: bytes) -> tuple[str, object]:
     try:
-        said = KeyValue.FromString(raw)
+        pair = KeyValue.FromString(raw)
     except ProtobufError:  # text that is no UTF-8, say: the span is worth more than the attribute
         unreadable["attribute"] += 1
         return _LEFT_OUT
-    return _LEFT_OUT if said.key.startswith(_CONTENT) else (said.key, _value(said.value))
+    return _LEFT_OUT if pair.key.startswith(_CONTENT) else (pair.key, _value(pair.value))
 
 
 def _value(value: AnyValue) -> object:
@@ -222,30 +222,30 @@ def _value(value: AnyValue) -> object:
 
 
 def _resource(raw: bytes) -> Attributes:
-    said = _resources.get(raw)
-    if said is None:
-        said = _attributes(wire.Resource.FromString(raw).attributes)
-        _remember(_resources, raw, said)
-    return said
+    resource = _resources.get(raw)
+    if resource is None:
+        resource = _attributes(wire.Resource.FromString(raw).attributes)
+        _remember(_resources, raw, resource)
+    return resource
 
 
 def _scope(raw: bytes) -> tuple[str, str]:
-    said = _scopes.get(raw)
-    if said is None:
-        scope = wire.Scope.FromString(raw)
-        said = (scope.name.decode("utf-8", "replace"), scope.version.decode("utf-8", "replace"))
-        _remember(_scopes, raw, said)
-    return said
+    scope = _scopes.get(raw)
+    if scope is None:
+        sent = wire.Scope.FromString(raw)
+        scope = (sent.name.decode("utf-8", "replace"), sent.version.decode("utf-8", "replace"))
+        _remember(_scopes, raw, scope)
+    return scope
 
 
-def _remember(memo: dict[bytes, _Said], raw: bytes, said: _Said) -> None:
-    if len(raw) <= ORIGIN_BYTES:
-        if len(memo) >= ORIGINS_LIMIT:
+def _remember(memo: dict[bytes, _Origin], raw: bytes, origin: _Origin) -> None:
+    if len(raw) <= MAX_ORIGIN_BYTES:
+        if len(memo) >= MAX_ORIGINS:
             memo.clear()
-        memo[raw] = said
+        memo[raw] = origin
 
 
-def _made_ids(span: object) -> tuple[bytes, bytes]:
+def _computed_ids(span: object) -> tuple[bytes, bytes]:
     digest = hashlib.blake2b(span.SerializeToString(deterministic=True), digest_size=24).digest()  # type: ignore[attr-defined]  # a class made at run time
     return digest[:TRACE_ID_BYTES], digest[TRACE_ID_BYTES:]
 
@@ -253,25 +253,26 @@ def _made_ids(span: object) -> tuple[bytes, bytes]:
 def decode_logs(body: bytes) -> list[Span]:
     """Return the records of an ExportLogsServiceRequest as spans without duration.
 
-    A span's name is the record's event name, or its body's text. Its span id is made from what the
-    record says, so a record that is sent again is the same span; its parent is the span the record
-    was written in. Without a trace the record is one of its own. Raises `DecodeError`.
+    A span's name is the record's event name, or its body's text. Its span id is computed from the
+    record's content, so a record that is sent again is the same span; its parent is the span in
+    which the record was written. A record without a trace gets one of its own. Raises
+    `DecodeError`.
     """
-    found: list[Span] = []
+    spans: list[Span] = []
     try:
-        for of_resource in wire.Request.FromString(body).resource_spans:
+        for of_resource in wire.Export.FromString(body).of_resources:
             resource = _resource(of_resource.resource)
-            for raw in of_resource.scope_spans:
+            for raw in of_resource.of_scopes:
                 of_scope = wire.ScopeLogs.FromString(raw)
                 scope_name, scope_version = _scope(of_scope.scope)
                 for record in of_scope.log_records:
                     time_ns = record.time_unix_nano or record.observed_time_unix_nano
-                    made = _record_id(record, time_ns)
+                    digest = _digest(record, time_ns)
                     has_trace = len(record.trace_id) == TRACE_ID_BYTES
-                    found.append(
+                    spans.append(
                         Span(
-                            (record.trace_id if has_trace else made[SPAN_ID_BYTES:]).hex(),
-                            made[:SPAN_ID_BYTES].hex(),
+                            (record.trace_id if has_trace else digest[SPAN_ID_BYTES:]).hex(),
+                            digest[:SPAN_ID_BYTES].hex(),
                             record.span_id.hex() if has_trace else "",
                             time_ns,
                             time_ns,
@@ -285,14 +286,14 @@ def decode_logs(body: bytes) -> list[Span]:
                     )
     except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError(f"not an OTLP ExportLogsServiceRequest: {error}") from None
-    return found
+    return spans
 
 
 def record_name(record: Any) -> str:
     """Return a log record's event name, or its body where that is text."""
     if record.event_name:
-        said: bytes = record.event_name
-        return said.decode("utf-8", "replace")
+        name: bytes = record.event_name
+        return name.decode("utf-8", "replace")
     try:
         return AnyValue.FromString(record.body).string_value if record.body else ""
     except ProtobufError:  # no UTF-8, say: its attributes may name it as well
@@ -300,12 +301,12 @@ def record_name(record: Any) -> str:
 
 
 def record_attributes(record: Any) -> Attributes:
-    """Return a log record's attributes, without what holds prompts or answers."""
+    """Return a log record's attributes, without those that hold prompts or answers."""
     return _attributes(record.attributes)
 
 
-def _record_id(record: Any, time_ns: int) -> bytes:
-    """Return 24 bytes that another copy of the record has as well, whichever way it took."""
+def _digest(record: Any, time_ns: int) -> bytes:
+    """Return 24 bytes for the record's ids; a copy that came another way has the same."""
     digest = hashlib.blake2b(digest_size=SPAN_ID_BYTES + TRACE_ID_BYTES)
     for part in (time_ns.to_bytes(8), record.event_name, record.body, *sorted(record.attributes)):
         digest.update(len(part).to_bytes(4))

@@ -1,9 +1,9 @@
 """OTLP's trace and log requests, cut down for reading fast.
 
 The same bytes, but parts that are not always needed are declared `bytes`: both are
-length-delimited on the wire, so the C parser stays right and does not open them; what is not named
-here is skipped. `Request` stands for both: their outer layers have the same numbers. Source:
-opentelemetry-proto, trace/v1, logs/v1, common/v1, resource/v1 and
+length-delimited on the wire, so the C parser stays right and does not open them; a field that is
+not named here is skipped. `Export` is an export request of any signal: their outer layers have the
+same field numbers. Source: opentelemetry-proto, trace/v1, logs/v1, common/v1, resource/v1 and
 collector/*/v1. Field numbers are the protocol's.
 """
 
@@ -16,10 +16,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 _PACKAGE = "tallyspan.wire"
 _SCHEMA: dict[str, dict[str, tuple[int, int, str]]] = {
-    "Request": {"resource_spans": (1, Field.LABEL_REPEATED, "ResourceSpans")},
-    "ResourceSpans": {
+    "Export": {"of_resources": (1, Field.LABEL_REPEATED, "OfResource")},
+    "OfResource": {
         "resource": (1, Field.LABEL_OPTIONAL, "bytes"),
-        "scope_spans": (2, Field.LABEL_REPEATED, "bytes"),
+        "of_scopes": (2, Field.LABEL_REPEATED, "bytes"),
     },
     "ScopeSpans": {
         "scope": (1, Field.LABEL_OPTIONAL, "bytes"),
@@ -61,9 +61,9 @@ _TYPES = {"bytes": Field.TYPE_BYTES, "int32": Field.TYPE_INT32, "fixed64": Field
 
 def _classes() -> dict[str, Any]:
     file = FileDescriptorProto(name="tallyspan/wire.proto", package=_PACKAGE, syntax="proto3")
-    for message_name, said in _SCHEMA.items():
+    for message_name, fields in _SCHEMA.items():
         message = file.message_type.add(name=message_name)
-        for name, (number, label, kind) in said.items():
+        for name, (number, label, kind) in fields.items():
             field = message.field.add(name=name, number=number, label=label)
             if kind in _TYPES:
                 field.type = _TYPES[kind]
@@ -77,9 +77,9 @@ def _classes() -> dict[str, Any]:
     }
 
 
-_made = _classes()
-Request: Any = _made["Request"]
-Resource: Any = _made["Resource"]
-Scope: Any = _made["Scope"]
-ScopeSpans: Any = _made["ScopeSpans"]
-ScopeLogs: Any = _made["ScopeLogs"]
+_CLASSES = _classes()
+Export: Any = _CLASSES["Export"]
+Resource: Any = _CLASSES["Resource"]
+Scope: Any = _CLASSES["Scope"]
+ScopeSpans: Any = _CLASSES["ScopeSpans"]
+ScopeLogs: Any = _CLASSES["ScopeLogs"]

@@ -1,11 +1,11 @@
-"""What is charged for a trace: a pure function of its spans, so their order cannot matter."""
+"""What is charged for a trace: a pure function of its spans, so their order does not matter."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects.registry import TRUST
-from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.call import Call, Draft, Flag, call_of
 from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.same_call import ancestors, groups
 
@@ -13,35 +13,36 @@ _OURS = "tallyspan"
 _IDENTITY = (("user_id",), ("department",), ("conversation_id",), ("agent_id", "agent_name"),
              ("tenant",), ("request_model", "response_model"))  # fmt: skip
 _OF_THE_CALL = (
-    "response_id", "response_model", "server_address", "endpoint_id", "service_tier",
-    "finish_reason", "source",
+    "provider_name", "response_id", "response_model", "server_address", "endpoint_id",
+    "service_tier", "finish_reason", "source",
 )  # fmt: skip
+_AMOUNTS = ("claimed_cost_picousd", "reported_cost_picousd", "time_to_first_chunk_us")
 _SOURCES = {"provider": 0, "deferred": 1, "estimated": 2}
 _Agreed = dict[tuple[str, ...], tuple[str, ...]]
-"""Fields of identity -> what every wrapper that says them says."""
+"""Fields of identity -> their values, where all wrappers that have some agree."""
 
 
 def charges(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
     """Return the calls to be charged, each as its best report has it.
 
-    `nodes` by span id; `is_quiet`: nothing is likely to follow, so a remote agent that states
-    usage and below which no call was reported is charged itself.
+    `nodes` by span id; `is_quiet`: nothing is likely to follow, so a remote agent that reports
+    usage, and has no reported call below it, is charged itself.
     """
     if len(nodes) == 1:
         (only,) = nodes.values()
         if only.is_call:
             return [only.call]
-    found: list[Call] = []
+    calls: list[Call] = []
     if _has_calls(nodes):
         agreed = _agreed(nodes)
-        found = [_merged(group, nodes, agreed) for group in groups(nodes)]
+        calls = [_merged(group, nodes, agreed) for group in groups(nodes)]
     if is_quiet:
-        found += [
-            replace(node.call, quality_flags=(*node.call.quality_flags, Flag.REMOTE_AGENT))
+        calls += [
+            node.call._replace(quality_flags=(*node.call.quality_flags, Flag.REMOTE_AGENT))
             for node in nodes.values()
             if node.may_be_charged and not _has_calls_below(node, nodes)
         ]
-    return sorted(found, key=lambda call: (call.start_time_ns, call.span_id))
+    return sorted(calls, key=lambda call: (call.start_time_ns, call.span_id))
 
 
 def may_wait(nodes: Mapping[str, Node], booked: Container[str]) -> bool:
@@ -73,41 +74,40 @@ def _has_calls_below(agent: Node, nodes: Mapping[str, Node]) -> bool:
 
 
 def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -> Call:
-    """Return the group's best report, with what only the others say."""
+    """Return the group's best report, with what only the others have."""
     depth = {node.call.span_id: len(list(ancestors(node, nodes))) for node in group}
     ranked = sorted(group, key=lambda node: _rank(node, depth[node.call.span_id]))
     best = ranked[0]
     if len(group) == 1 and len(nodes) == 1:
         return best.call
     others = [node.call for node in ranked[1:]]
+    draft: Draft = best.call._asdict()
     # nobody's usage is mixed with another's: only what one leaves open is taken where they agree
-    call = replace(best.call, usage=_completed(best.call.usage, [each.usage for each in others]))
+    draft["usage"] = _completed(best.call.usage, [each.usage for each in others])
     for name in _OF_THE_CALL:
-        if not getattr(call, name):
-            setattr(
-                call, name, next((said for each in others if (said := getattr(each, name))), "")
-            )
-    if not call.provider_name:
-        call.provider_name = next((each.provider_name for each in others if each.provider_name), "")
-    for name in ("claimed_cost_picousd", "reported_cost_picousd", "time_to_first_chunk_us"):
-        if getattr(call, name) is None:
-            known = [value for each in others if (value := getattr(each, name)) is not None]
-            setattr(call, name, known[0] if known else None)
-    call.is_stream = call.is_stream or any(each.is_stream for each in others)
-    call.is_cache_hit = call.is_cache_hit or any(each.is_cache_hit for each in others)
-    for each in others:
-        call.tags = {**each.tags, **call.tags}
-        call.units = {**each.units, **call.units}
-    _identify(call, best, others, nodes, agreed)
+        draft[name] = draft[name] or next(
+            filter(None, (getattr(each, name) for each in others)), ""
+        )
+    for name in _AMOUNTS:
+        if draft[name] is None:
+            amounts = (getattr(each, name) for each in others)
+            draft[name] = next((amount for amount in amounts if amount is not None), None)
+    for name in ("is_stream", "is_cache_hit"):
+        draft[name] = draft[name] or any(getattr(each, name) for each in others)
+    for name in ("tags", "units"):
+        for each in others:
+            draft[name] = {**getattr(each, name), **draft[name]}
+    _identify(draft, best, others, nodes, agreed)
     if _disagree(group):
-        call.quality_flags = tuple(dict.fromkeys((*call.quality_flags, Flag.REPORTS_DISAGREE)))
-    return call
+        flags = (*best.call.quality_flags, Flag.REPORTS_DISAGREE)
+        draft["quality_flags"] = tuple(dict.fromkeys(flags))
+    return call_of(draft)
 
 
 def _rank(node: Node, depth: int) -> tuple[object, ...]:
     call = node.call
     return (
-        # a stream that was left early: who estimated its output knows more than who has its input
+        # a stream that was left early: an estimated output is worth more than none
         call.usage.output_tokens is None,
         _SOURCES.get(call.usage_source, 3),
         -1 if call.scope_name == _OURS else TRUST.get(call.dialect, 9),
@@ -122,52 +122,51 @@ def _completed(usage: Usage, others: Iterable[Usage]) -> Usage:
     for other in others:
         if (other.input_tokens, other.output_tokens) == (usage.input_tokens, usage.output_tokens):
             for name in lacking:
-                said = getattr(other, name)
-                if said is not None:
-                    more.setdefault(name, said)
+                count = getattr(other, name)
+                if count is not None:
+                    more.setdefault(name, count)
     return replace(usage, **more) if more else usage
 
 
 def _disagree(group: Sequence[Node]) -> bool:
-    stated = {
+    counts = {
         (node.call.usage.input_tokens, node.call.usage.output_tokens)
         for node in group
         if node.call.usage_source == "provider" and node.call.usage.output_tokens is not None
     }
-    return len(stated) > 1
+    return len(counts) > 1
 
 
 def _identify(
-    call: Call, best: Node, others: Sequence[Call], nodes: Mapping[str, Node], agreed: _Agreed
+    draft: Draft, best: Node, others: Sequence[Call], nodes: Mapping[str, Node], agreed: _Agreed
 ) -> None:
-    """Take who the call is for from the nearest span that says it: its reports, what is around."""
+    """Take who the call is for from the nearest span that has it: its reports, what is around."""
     line = list(ancestors(best, nodes))
     around = [node.call for node in line]
     reports = [each for each in others if each not in around]
     for other in reports:
         around += [node.call for node in ancestors(nodes[other.span_id], nodes)]
     for names in _IDENTITY:
-        if any(getattr(call, name) for name in names):
+        if any(draft[name] for name in names):
             continue
         for each in (*reports, *around):
             if any(getattr(each, name) for name in names):
                 for name in names:
-                    setattr(call, name, getattr(each, name))
+                    draft[name] = getattr(each, name)
                 break
         else:
-            for name, value in zip(names, agreed.get(names, ()), strict=False):
-                setattr(call, name, value)
+            draft.update(zip(names, agreed.get(names, ()), strict=False))
 
 
 def _agreed(nodes: Mapping[str, Node]) -> _Agreed:
-    """Return what all wrappers of the trace agree on: a span between may be unknown to us."""
-    found: _Agreed = {}
+    """Return what all wrappers of the trace agree on: a span in between may not have arrived."""
+    agreed: _Agreed = {}
     for names in _IDENTITY:
-        said = {
+        values = {
             tuple(getattr(node.call, name) for name in names)
             for node in nodes.values()
             if not node.is_call and any(getattr(node.call, name) for name in names)
         }
-        if len(said) == 1:
-            found[names] = said.pop()
-    return found
+        if len(values) == 1:
+            agreed[names] = values.pop()
+    return agreed

@@ -1,11 +1,11 @@
 """A call that is reported in several traces: where its reports meet.
 
 Instrumentations that lie beside each other have a trace each where nothing is around them, in a
-script, say. The answer's id is what they have in common. It has to look like one that no other
-answer has: servers that imitate an API may give every answer the same.
+script, say. They share the answer's id. It has to look like one that no other answer has: servers
+that imitate an API may use one id for all answers.
 
-A coding agent's log record is in no trace, or in another one than the span of the same call; the
-counts are what they have in common. To meet is not to be one call: that `same_call.py` decides.
+A coding agent's log record is in no trace, or in another one than the span of the same call; they
+share the counts. To meet is not to be one call: `same_call.py` decides that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,16 +18,16 @@ from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.same_call import TOLERANCE_NS
 
 ID_CHARACTERS = 20
-"""The ids of providers are longer."""
+"""The ids of providers are at least as long."""
 ID_VARIETY = 6
-"""So many different characters are in the last 16 of an id that was drawn by lot."""
+"""Different characters that the last 16 of a random id have at least."""
 _NEAR_NS = 600 * 10**9
-NODES_LIMIT = 64
-"""A trace of more spans takes no other in by an answer's id: one that so many have is none."""
+MAX_NODES = 64
+"""A trace of more spans takes in no other by an answer's id: an id of so many answers is no id."""
 
 
 class Meeting(NamedTuple):
-    """A place by its number, who told of the call there, and whether the place may be anybody's."""
+    """A place by its number, the emitter of the call there, and whether others may use it too."""
 
     place: int
     emitter: int
@@ -40,10 +40,10 @@ def may_meet(call: Call | None) -> bool:
 
 
 def meet_elsewhere(calls: Iterable[Call]) -> Iterator[Meeting]:
-    """Yield where each call of a trace is met by what other traces may tell of it.
+    """Yield the places where each call of a trace may meet reports of other traces.
 
-    Coding agents' logs and spans: all of them. Others of a trace that begins with a call: what has
-    something around it has one trace anyway.
+    All calls of coding agents' logs and spans. Of others only those of a trace that begins with a
+    call: reports with a span around them are in one trace anyway.
     """
     of_trace = list(calls)
     is_root = not all(call.parent_span_id for call in of_trace)
@@ -51,30 +51,30 @@ def meet_elsewhere(calls: Iterable[Call]) -> Iterator[Meeting]:
         if agent := IN_LOGS_AND_SPANS.get(call.dialect):
             for place in _counted(agent, call):
                 yield Meeting(number_of(place), _emitter_of(call), is_guess=False)
-        elif is_root and _is_drawn_by_lot(call.response_id):
+        elif is_root and _is_random(call.response_id):
             yield Meeting(number_of(call.response_id), _emitter_of(call), is_guess=True)
 
 
-def _is_drawn_by_lot(said: str) -> bool:
-    return len(said) >= ID_CHARACTERS and len(set(said[-16:])) >= ID_VARIETY
+def _is_random(answer_id: str) -> bool:
+    return len(answer_id) >= ID_CHARACTERS and len(set(answer_id[-16:])) >= ID_VARIETY
 
 
 def _counted(agent: str, call: Call) -> Iterator[str]:
     usage = call.usage
-    said = f"{agent} {usage.input_tokens} {usage.output_tokens} {usage.cache_read_tokens or 0}"
+    counts = f"{agent} {usage.input_tokens} {usage.output_tokens} {usage.cache_read_tokens or 0}"
     if agent == "claude_code":
-        yield f"{said} {call.conversation_id or call.user_id}"
+        yield f"{counts} {call.conversation_id or call.user_id}"
         return
-    # Codex's spans do not say of which conversation they are, and counts agree by chance some day
+    # Codex's spans have no conversation, and counts may agree by chance: only calls near in time
     first, last = (
         (call.end_time_ns + apart) // _NEAR_NS for apart in (-2 * TOLERANCE_NS, 2 * TOLERANCE_NS)
     )
-    yield from (f"{said} {near}" for near in range(first, last + 1))
+    yield from (f"{counts} {near}" for near in range(first, last + 1))
 
 
-def number_of(said: str) -> int:
-    """Return 63 bits made of a text, the same in every process."""
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest()) >> 1
+def number_of(text: str) -> int:
+    """Return a 63-bit hash of a text, the same in every process."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 def _emitter_of(call: Call) -> int:

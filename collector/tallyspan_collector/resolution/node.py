@@ -1,7 +1,8 @@
-"""A span of a trace that matters for its charges, and how it is kept."""
+"""A span of a trace that matters for its charges, and how it is kept: by the names of fields."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -9,14 +10,12 @@ import orjson
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
-from tallyspan_collector.read.call import FIELDS, Call, Columns, columns_of, values_of
-
-_USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
+from tallyspan_collector.read.call import BLANK, FIELDS, Call, Columns, call_of, columns_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A call, or a wrapper that says who its calls are for; equal to itself alone."""
+    """A call, or a wrapper that has the user or agent of its calls; equal to itself alone."""
 
     call: Call
     is_call: bool
@@ -24,7 +23,7 @@ class Node:
 
     @classmethod
     def of(cls, reading: Reading) -> Self | None:
-        """Return the node of a reading; None: it is nothing of ours."""
+        """Return the node of a reading; None: it is neither a call nor a wrapper."""
         if reading.call is None or reading.kind is Kind.NOTHING:
             return None
         return cls(reading.call, reading.kind is Kind.CALL, reading.may_be_charged)
@@ -35,8 +34,8 @@ class Node:
         return self.call.scope_name, self.call.service_name
 
 
-class Booked(NamedTuple):
-    """What stands in the ledger for a call: the call as booked, and what it cost."""
+class LedgerEntry(NamedTuple):
+    """What stands in the ledger for a call: the call as booked, and its cost."""
 
     call: Call
     cost: Cost
@@ -44,115 +43,177 @@ class Booked(NamedTuple):
 
 @dataclass(slots=True)
 class Trace:
-    """What is known of a trace: its spans, and its charges in the ledger, both by span id."""
+    """One trace: its spans, and its charges in the ledger, both by span id."""
 
     nodes: dict[str, Node]
-    booked: dict[str, Booked]
+    booked: dict[str, LedgerEntry]
 
     def dump(self) -> bytes:
-        """Return it as JSON."""
+        """Return it as JSON, the values of calls and costs in the order of `LAYOUT`."""
         return orjson.dumps(
-            [
-                [
-                    [_pack(node.call), node.is_call, node.may_be_charged]
+            {
+                "nodes": [
+                    {
+                        "call": _pack(node.call),
+                        "is_call": node.is_call,
+                        "may_be_charged": node.may_be_charged,
+                    }
                     for node in self.nodes.values()
                 ],
-                [
-                    # what is booked is mostly a report as it came: then its span id says enough
-                    [
-                        span_id
-                        if (node := self.nodes.get(span_id)) and node.call is each.call
-                        else _pack(each.call),
-                        tuple(each.cost),
-                    ]
-                    for span_id, each in self.booked.items()
+                "booked": [
+                    {
+                        # a call is mostly booked as a span reports it: then its span id is enough
+                        "call": span_id
+                        if (node := self.nodes.get(span_id)) and node.call is entry.call
+                        else _pack(entry.call),
+                        "cost": tuple(entry.cost),
+                    }
+                    for span_id, entry in self.booked.items()
                 ],
-            ]
+            }
         )
 
     @classmethod
     def of_one(cls, call: Call, cost: Cost) -> Self:
-        """Return a trace of one call, booked as it came."""
-        return cls({call.span_id: Node(call, True)}, {call.span_id: Booked(call, cost)})
+        """Return a trace of one call, booked as its span reports it."""
+        return cls({call.span_id: Node(call, True)}, {call.span_id: LedgerEntry(call, cost)})
 
     @classmethod
-    def load(cls, dumped: bytes) -> Self:
-        """Return it from its JSON."""
-        nodes, booked = orjson.loads(dumped)
-        calls = [Node(_unpack(said), is_call, may) for said, is_call, may in nodes]
-        by_id = {node.call.span_id: node for node in calls}
-        charges = [
-            Booked(by_id[said].call if isinstance(said, str) else _unpack(said), Cost(*cost))
-            for said, cost in booked
+    def load(cls, state: bytes, layout: str) -> Self:
+        """Return it from its JSON, by the names that the layout has; a field without one is blank.
+
+        Raises `TypeError`, with its name, for a field that does not exist (any more).
+        """
+        rows = _rows_of(layout)
+        content = orjson.loads(state)
+        nodes = [
+            Node(_unpack(row["call"], rows), row["is_call"], row["may_be_charged"])
+            for row in content["nodes"]
         ]
-        return cls(by_id, {each.call.span_id: each for each in charges})
+        by_id = {node.call.span_id: node for node in nodes}
+        entries = [
+            LedgerEntry(
+                by_id[call].call if isinstance(call := row["call"], str) else _unpack(call, rows),
+                Cost._make(rows.cost(row["cost"])),
+            )
+            for row in content["booked"]
+        ]
+        return cls(by_id, {entry.call.span_id: entry for entry in entries})
 
 
-def pack_lone(said: Columns, costs: Sequence[Cost], chunk: int) -> list[bytes]:
+def pack_lone(columns: Columns, costs: Sequence[Cost], chunk: int) -> list[bytes]:
     """Return calls that were booked as they came, as JSON, so many in each text.
 
-    They are kept field by field, without the fields that none of them says. `said` may go on with
-    other calls behind those that `costs` are of.
+    They are kept column by column, without the columns that are blank for all. `columns` may go on
+    with other calls behind those that `costs` are of.
     """
-    columns = _stated(said, _UNSAID)
-    amounts = _stated(dict(zip(Cost._fields, zip(*costs, strict=True), strict=True)), _NO_COST)
+    calls = _filled_columns(columns, _BLANK_COLUMNS)
+    amounts = _filled_columns(
+        dict(zip(Cost._fields, zip(*costs, strict=True), strict=True)), _BLANK_COST
+    )
     packed = []
     for start in range(0, len(costs), chunk):
         end = min(start + chunk, len(costs))
         packed.append(
             orjson.dumps(
-                [
-                    {name: values[start:end] for name, values in columns.items()},
-                    {name: values[start:end] for name, values in amounts.items()},
-                ]
+                {
+                    "calls": {name: values[start:end] for name, values in calls.items()},
+                    "costs": {name: values[start:end] for name, values in amounts.items()},
+                }
             )
         )
     return packed
 
 
 def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]]:
-    """Return those of a text's calls that are asked for, and their costs."""
-    said = orjson.loads(packed)
-    if isinstance(said[0], list):  # of a build that kept them call by call
-        return [(_unpack(said[number][0]), Cost(*said[number][1])) for number in numbers]
-    columns, amounts = said
-    found = []
+    """Return the calls at these places of a text, with their costs.
+
+    Raises `TypeError`, with its name, for a field that does not exist (any more).
+    """
+    content = orjson.loads(packed)
+    calls, costs = content["calls"], content["costs"]
+    pairs = []
     for number in numbers:
-        of_call = {name: values[number] for name, values in columns.items()}
-        usage = Usage(*(of_call.pop(name, None) for name in TOKEN_FIELDS))
-        of_call["quality_flags"] = tuple(of_call.get("quality_flags", ()))
-        cost = Cost(**{name: values[number] for name, values in amounts.items()})
-        found.append((Call(usage=usage, **of_call), cost))
-    return found
+        fields = {name: values[number] for name, values in calls.items()}
+        usage = Usage(**{name: fields.pop(name) for name in TOKEN_FIELDS if name in fields})
+        flags = tuple(fields.get("quality_flags", ()))
+        call = call_of({**BLANK, **fields, "usage": usage, "quality_flags": flags})
+        pairs.append((call, Cost(**{name: values[number] for name, values in costs.items()})))
+    return pairs
 
 
-_NOBODY = Call("", "", "", 0, 0, "", "", "")
-_UNSAID = {name: values[0] for name, values in columns_of([_NOBODY]).items()}
-_NEEDED = frozenset(
-    each.name
-    for each in fields(Call)
-    if each.default is MISSING and each.default_factory is MISSING
-)
-_NO_COST = Cost()._asdict()
+_BLANK_COLUMNS = {name: values[0] for name, values in columns_of([call_of(BLANK)]).items()}
+_BLANK_COST = Cost()._asdict()
+_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "Call": BLANK,
+    "Usage": dict.fromkeys(TOKEN_FIELDS),
+    "Cost": _BLANK_COST,
+}
+"""What a dumped trace has rows of -> the fields of each, with their values where a row has none."""
+LAYOUT = orjson.dumps({kind: list(blank) for kind, blank in _KINDS.items()}).decode()
+"""The names of the values in the rows of a dumped trace, as JSON; kept beside it, once for many."""
+_USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
 
 
-def _stated(columns: Columns, unsaid: Mapping[str, Any]) -> Columns:
-    return {
-        name: values
-        for name, values in columns.items()
-        if name in _NEEDED or values[0] != unsaid[name] or values.count(unsaid[name]) < len(values)
-    }
+def unknown_fields(layout: str) -> list[str]:
+    """Return the fields of a layout that do not exist (any more)."""
+    return [
+        f"{kind}.{name}"
+        for kind, names in orjson.loads(layout).items()
+        for name in names
+        if name not in _KINDS.get(kind, ())
+    ]
+
+
+class _Rows(NamedTuple):
+    """Each returns, of a row of a layout, the values of today's fields in their order."""
+
+    call: Callable[[list[Any]], list[Any]]
+    usage: Callable[[list[Any]], list[Any]]
+    cost: Callable[[list[Any]], list[Any]]
+
+
+@lru_cache(maxsize=16)
+def _rows_of(layout: str) -> _Rows:
+    if unknown := unknown_fields(layout):
+        raise TypeError(f"unknown fields: {', '.join(unknown)}")
+    names = orjson.loads(layout)
+    return _Rows(*(_by_name(names[kind], blank) for kind, blank in _KINDS.items()))
+
+
+def _by_name(names: list[str], blank: Mapping[str, Any]) -> Callable[[list[Any]], list[Any]]:
+    if names == list(blank):
+        return lambda row: row
+    blanks = list(blank.values())
+    # a field that the layout lacks is taken from the blanks, which are appended to the row
+    places = [
+        names.index(name) if name in names else len(names) + number
+        for number, name in enumerate(blank)
+    ]
+
+    def by_name(row: list[Any]) -> list[Any]:
+        values = row + blanks
+        return [values[place] for place in places]
+
+    return by_name
 
 
 def _pack(call: Call) -> list[Any]:
-    """Return what the call says, field by field, as JSON has it."""
-    said = list(values_of(call))
-    said[_USAGE] = counts_of(call.usage)
-    return said
+    values: list[Any] = list(call)
+    values[_USAGE] = counts_of(call.usage)
+    return values
 
 
-def _unpack(said: list[Any]) -> Call:
-    """Return the call again; fields that are newer than the file have their defaults."""
-    said[_USAGE] = Usage(*said[_USAGE])
-    said[_FLAGS] = tuple(said[_FLAGS])
-    return Call(*said)
+def _unpack(row: list[Any], rows: _Rows) -> Call:
+    values = rows.call(row)
+    values[_USAGE] = Usage(*rows.usage(values[_USAGE]))
+    values[_FLAGS] = tuple(values[_FLAGS])
+    return Call._make(values)
+
+
+def _filled_columns(columns: Columns, blank: Mapping[str, Any]) -> Columns:
+    return {
+        name: values
+        for name, values in columns.items()
+        if values[0] != blank[name] or values.count(blank[name]) < len(values)
+    }

@@ -2,7 +2,7 @@
 
 In this order of certainty: the provider's answer id; a call inside a call; two spans beside each
 other that agree in everything. Two spans of one emitter are never one call, unless one is inside
-the other or names it as its very call: so each report finds its own among calls that look alike.
+the other or names it as its very call: so calls that look alike are each paired with one report.
 """
 
 import re
@@ -19,21 +19,11 @@ from tallyspan_collector.resolution.node import Node
 TOLERANCE_NS = 250_000_000
 """How far two clocks, or a span that ends with the headers, may be off."""
 
-PLACEHOLDER_TOKENS = 8
-"""A stream's first event has so many output tokens at most, and OpenLLMetry counts them twice."""
-_CALL_ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
+MAX_PLACEHOLDER_TOKENS = 8
+"""Output tokens in a stream's first event, at most; OpenLLMetry counts them twice."""
 _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|latest|\d{4})$")
 _LITELLM = "litellm"
 _GROUPS = {"embeddings": "embeddings", "rerank": "rerank", "moderation": "moderation"}
-
-
-def join_trace(call: Call) -> None:
-    """Put a report that names another span as its very call into that span's trace.
-
-    A background answer is retrieved in a trace of its own; traces are resolved one by one.
-    """
-    if _CALL_ID.fullmatch(call.same_call_id):
-        call.trace_id = call.same_call_id[:32]
 
 
 def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:
@@ -42,14 +32,14 @@ def groups(nodes: Mapping[str, Node]) -> list[list[Node]]:
 
 
 def joins(nodes: Mapping[str, Node]) -> list["Join"]:
-    """Return which two reports made one call of their groups, and why, in the order of certainty.
+    """Return which two reports joined their groups into one call, and why, the most certain first.
 
-    For those who explain a charge; n reports of a call are n - 1 joins.
+    For `tallyspan explain`; n reports of a call are n - 1 joins.
     """
-    made: list[tuple[str, str]] = []
-    _grouped(nodes, made)
+    pairs: list[tuple[str, str]] = []
+    _grouped(nodes, pairs)
     return [
-        Join(one, other, _reason(nodes[one].call, nodes[other].call, nodes)) for one, other in made
+        Join(one, other, _reason(nodes[one].call, nodes[other].call, nodes)) for one, other in pairs
     ]
 
 
@@ -62,7 +52,7 @@ class Join(NamedTuple):
 
 
 def _grouped(nodes: Mapping[str, Node], joined: list[tuple[str, str]]) -> list[list[Node]]:
-    """Return the groups; the pairs that made them are added to `joined`."""
+    """Return the groups; the pairs that were joined are added to `joined`."""
     calls = sorted(
         (node for node in nodes.values() if node.is_call),
         key=lambda node: (node.call.start_time_ns, node.call.span_id),  # `_pairs` needs it
@@ -83,8 +73,8 @@ def _grouped(nodes: Mapping[str, Node], joined: list[tuple[str, str]]) -> list[l
 
 
 def _reason(one: Call, other: Call, nodes: Mapping[str, Node]) -> str:
-    """Say which rule of `_certainty` made them one."""
-    if _says_so(one, other):
+    """Return, in words, the rule of `_certainty` by which they are one call."""
+    if _names_it(one, other):
         return "one names the other as its very call"
     if one.response_id and one.response_id == other.response_id:
         return f"the same answer id {one.response_id}"
@@ -101,7 +91,7 @@ def _reason(one: Call, other: Call, nodes: Mapping[str, Node]) -> str:
 
 
 def ancestors(node: Node, nodes: Mapping[str, Node]) -> Iterator[Node]:
-    """Yield the known spans around a span, the nearest first."""
+    """Yield the spans around a span, the nearest first, as far as they are among `nodes`."""
     met = {node.call.span_id}
     parent = nodes.get(node.call.parent_span_id)
     while parent is not None and parent.call.span_id not in met:
@@ -133,7 +123,7 @@ def _candidates(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> I
 
 
 def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterator[_Pair]:
-    """Yield every pair that `_certainty` may say something of, without comparing all with all.
+    """Yield every pair that may be one call by `_certainty`, without comparing all with all.
 
     A trace may have thousands of calls: those that name each other, are inside each other, or are
     of two emitters and have an answer id in common, or overlap and have the input or (one of them
@@ -151,7 +141,7 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
         return
     for alike in _alike(calls, lambda call: call.response_id):
         yield from combinations(alike, 2)
-    for alike in _alike(calls, lambda call: _stated(call.usage)[:1]):
+    for alike in _alike(calls, lambda call: _counts(call.usage)[:1]):
         yield from _overlapping(alike)
     for alike in _alike(calls, lambda call: (call.parent_span_id,)):
         for one, other in _overlapping(alike):
@@ -160,12 +150,12 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
 
 
 def _alike(calls: Sequence[Node], by: Callable[[Call], object]) -> Iterator[list[Node]]:
-    """Yield the calls that agree in something they say, where there are several."""
-    found: dict[object, list[Node]] = {}
+    """Yield the calls for which `by` has the same value, where there are several."""
+    by_value: dict[object, list[Node]] = {}
     for node in calls:
         if shared := by(node.call):
-            found.setdefault(shared, []).append(node)
-    return (alike for alike in found.values() if len(alike) > 1)
+            by_value.setdefault(shared, []).append(node)
+    return (alike for alike in by_value.values() if len(alike) > 1)
 
 
 def _overlapping(calls: Sequence[Node]) -> Iterator[_Pair]:
@@ -179,14 +169,15 @@ def _overlapping(calls: Sequence[Node]) -> Iterator[_Pair]:
                 yield first, second
 
 
-def _stated(usage: Usage) -> tuple[int | None, ...]:
-    given, made = usage.input_tokens, usage.output_tokens
-    return () if given is None else (given, made or 0)
+def _counts(usage: Usage) -> tuple[int | None, ...]:
+    if usage.input_tokens is None:
+        return ()
+    return usage.input_tokens, usage.output_tokens or 0
 
 
 def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -> int | None:
     one, other = first.call, second.call
-    if _says_so(one, other):
+    if _names_it(one, other):
         return 0
     if _GROUPS.get(one.operation_name) != _GROUPS.get(other.operation_name):
         return None
@@ -208,7 +199,7 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
         return None
     if not (_within(one, other) or _within(other, one)):
         return None
-    if _of_one_agent(one, other):  # a log and a span: one may know the model asked, one the served
+    if _of_one_agent(one, other):  # a log may have the requested model, a span the served one
         return 2 if _equal_tokens(one, other) else None
     if not (_one_model(one, other) or _failed_alike(one, other)):
         return None
@@ -219,7 +210,7 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
     return 3 if is_silent and has_one_parent else None
 
 
-def _says_so(one: Call, other: Call) -> bool:
+def _names_it(one: Call, other: Call) -> bool:
     """Whether one of them names the other's span as its very call."""
     return one.same_call_id == f"{other.trace_id}-{other.span_id}" or (
         other.same_call_id == f"{one.trace_id}-{one.span_id}"
@@ -243,32 +234,32 @@ def _may_join(
         one.emitter != other.emitter
         or one in lines[other.call.span_id]
         or other in lines[one.call.span_id]
-        or _says_so(one.call, other.call)
+        or _names_it(one.call, other.call)
         for one in mine
         for other in theirs
     )
 
 
 def _equal_tokens(one: Call, other: Call) -> bool:
-    # an embedding has no output: some say 0, some nothing
-    mine = _stated(one.usage)
-    return bool(mine) and mine == _stated(other.usage)
+    # an embedding has no output: some emitters report 0, some nothing
+    mine = _counts(one.usage)
+    return bool(mine) and mine == _counts(other.usage)
 
 
 def _overcounted(one: Call, other: Call) -> bool:
     """Whether only the output differs, by what OpenLLMetry adds to Anthropic's streams."""
-    mine, theirs = _stated(one.usage), _stated(other.usage)
+    mine, theirs = _counts(one.usage), _counts(other.usage)
     if not mine or not theirs or mine[0] != theirs[0]:
         return False
     apart = (mine[1] or 0) - (theirs[1] or 0)
     by = one if apart > 0 else other
     return (by.dialect, by.provider_name) == ("openllmetry", "anthropic") and (
-        abs(apart) <= PLACEHOLDER_TOKENS
+        abs(apart) <= MAX_PLACEHOLDER_TOKENS
     )
 
 
 def _failed_alike(one: Call, other: Call) -> bool:
-    """Whether both failed and one does not say which model was asked; OpenInference never does."""
+    """Whether both failed and one has no model; OpenInference's failed spans never have one."""
     return one.is_error and other.is_error and not (one.model_name and other.model_name)
 
 
@@ -287,7 +278,7 @@ def _within(inner: Call, outer: Call) -> bool:
 
 
 def _of_one_agent(one: Call, other: Call) -> bool:
-    """Whether one is a coding agent's log record and the other a span of its."""
+    """Whether one is a coding agent's log record and the other a span of the same agent."""
     agent = IN_LOGS_AND_SPANS.get(one.dialect)
     if agent is None or one.dialect == other.dialect:
         return False

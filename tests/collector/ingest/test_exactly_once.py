@@ -18,9 +18,24 @@ from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
+from tallyspan_collector.dialects import Reader
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.inserter import Inserter
-from tallyspan_collector.ingest.journal import Batch, Journal, drop, refused_batches, replay
+from tallyspan_collector.ingest.journal import (
+    Batch,
+    Entries,
+    Journal,
+    drop,
+    refused_batches,
+    replay,
+)
+from tallyspan_collector.ledger import entry
+from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.call import columns_of
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -44,20 +59,12 @@ class Recorder(Metrics):
 
 def a_batch(collector: Running, user: str, calls: int) -> Batch:
     """A batch as the loader plans one, not inserted yet."""
-    from tallyspan_collector import dialects
-    from tallyspan_collector.directory.lookup import Directory
-    from tallyspan_collector.ingest.block import Encoder
-    from tallyspan_collector.ledger import entry
-    from tallyspan_collector.pricing.book import PriceBook
-    from tallyspan_collector.read import otlp
-    from tallyspan_collector.read.call import columns_of
-
     spans = [span(number, {**CHAT, "user.id": user}) for number in range(1, calls + 1)]
-    read = [dialects.Reader().read(each).call for each in otlp.decode(request(*spans))]
-    found = [call for call in read if call is not None]
+    read = [Reader().read(each).call for each in otlp.decode(request(*spans))]
+    sound = [call for call in read if call is not None]
     batch_id = int.from_bytes(os.urandom(8))
-    costs = entry.costs(found, PriceBook.load(), Directory())
-    columns = entry.columns(columns_of(found), costs, batch_id, 1_790_000_000_000)
+    costs = entry.costs(sound, PriceBook.load(), Directory())
+    columns = entry.columns(columns_of(sound), costs, batch_id, 1_790_000_000_000)
     encoder = Encoder(collector.client, "llm_calls")
     encoder.open()
     payload = encoder.encode(columns)
@@ -111,15 +118,19 @@ def test_a_batch_the_store_will_never_take_is_kept_apart_and_the_next_goes_in(
     broken = Batch(2, 1, ("start_time", "no_such_column"), good.payload)
     path = tmp_path / "journal.sqlite"
     journal = Journal(path)
-    with journal.change():
-        journal.plan(1, 5, good)
-        journal.plan(1, 6, broken)
+    for number, batch in ((5, good), (6, broken)):
+        (reading,) = (Reader().read(each) for each in otlp.decode(request(span(number, CHAT))))
+        journal.book(
+            1,
+            number,
+            [reading],
+            lambda calls, _, batch=batch: Entries(batch, [Cost()], columns_of(calls)),  # type: ignore[misc]
+        )
     inserter = Inserter(collector.client, Metrics())
     refusal = inserter.insert(broken)
     assert refusal
     assert inserter.insert(good) == ""
-    with journal.change():
-        journal.settle([good], [(broken, refusal)])
+    journal.settle([good], [(broken, refusal)])
 
     assert count(collector, "after-poison") == 3
     assert [(each.batch_id, each.reason) for each in refused_batches(path)] == [(2, refusal)]
@@ -209,13 +220,13 @@ def test_a_store_that_is_killed_under_load_has_every_call_once(tmp_path: Path) -
 
 
 def engine_pid(data_dir: Path) -> int:
-    for entry in Path("/proc").iterdir():
+    for process in Path("/proc").iterdir():
         try:
-            said = (entry / "cmdline").read_bytes().decode()
+            said = (process / "cmdline").read_bytes().decode()
         except (OSError, ValueError):
             continue
         if "local_engine" in said and str(data_dir) in said:
-            return int(entry.name)
+            return int(process.name)
     raise AssertionError("no engine")
 
 

@@ -12,25 +12,38 @@ import pytest
 from otlp_spans import CHAT, request, span
 from running import running_collector
 from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.ingest import loader
 from tallyspan_collector.ingest.spool import dead_letters
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import wire
-from tallyspan_collector.read.call import Call, Columns
+from tallyspan_collector.read.call import Call, Columns, columns_of
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
-def cannot_be_priced(calls: list[Call]) -> None:
-    if any(call.user_id == "poison" for call in calls):
-        raise ArithmeticError("cannot be priced")
+def cannot_be_priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = entry.costs
+
+    def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
+        if any(call.user_id == "poison" for call in calls):
+            raise ArithmeticError("cannot be priced")
+        return sound(calls, book, directory)
+
+    monkeypatch.setattr(entry, "costs", costs)
 
 
-def cannot_be_encoded(calls: list[Call]) -> None:
-    for call in calls:
-        if call.user_id == "poison":
-            call.time_to_first_chunk_us = -1
+def cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def columns(calls: Sequence[Call]) -> Columns:
+        return columns_of(
+            [
+                call._replace(time_to_first_chunk_us=-1) if call.user_id == "poison" else call
+                for call in calls
+            ]
+        )
+
+    monkeypatch.setattr(loader, "columns_of", columns)
 
 
 @pytest.mark.parametrize(
@@ -38,18 +51,12 @@ def cannot_be_encoded(calls: list[Call]) -> None:
     [(cannot_be_priced, "cannot be priced"), (cannot_be_encoded, "time_to_first_chunk_us")],
 )
 def test_the_requests_around_a_poisonous_one_are_booked(
-    befall: Callable[[list[Call]], None],
+    befall: Callable[[pytest.MonkeyPatch], None],
     reason: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sound = entry.costs
-
-    def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
-        befall([*calls])
-        return sound(calls, book, directory)
-
-    monkeypatch.setattr(entry, "costs", costs)
+    befall(monkeypatch)
     with (
         running_collector(tmp_path) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
@@ -101,13 +108,13 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
 
 
 def test_every_span_of_a_request_that_cannot_be_read_is_counted_as_buried(tmp_path: Path) -> None:
-    said = wire.Request.FromString(request(span(1, CHAT), span(2, CHAT)))
-    said.resource_spans[0].resource = b"\xff no resource"
+    export = wire.Export.FromString(request(span(1, CHAT), span(2, CHAT)))
+    export.of_resources[0].resource = b"\xff no resource"
     with (
         running_collector(tmp_path) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
-        channel.unary_unary(TRACES)(said.SerializeToString(), timeout=20)
+        channel.unary_unary(TRACES)(export.SerializeToString(), timeout=20)
         collector.settle()
 
         assert collector.metric("tallyspan_genai_spans_received_total") == 2

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyspan_collector.ingest.seen import Seen, identity
+from tallyspan_collector.ingest.seen import SeenSpans, identity
 
 DAY = 86_400
 
 
 @pytest.fixture
-def seen() -> Seen:
+def seen() -> SeenSpans:
     return in_memory()
 
 
-def in_memory() -> Seen:
-    return Seen(sqlite3.connect(":memory:", isolation_level=None), DAY)
+def in_memory() -> SeenSpans:
+    return SeenSpans(sqlite3.connect(":memory:", isolation_level=None), DAY)
 
 
-def test_what_was_claimed_is_not_fresh(seen: Seen) -> None:
+def test_what_was_claimed_is_not_fresh(seen: SeenSpans) -> None:
     assert seen.claim([1, 2, 3]) == {1, 2, 3}
     assert seen.claim([3, 4]) == {4}
     assert seen.claim([1, 2, 3, 4]) == set()
@@ -28,7 +28,7 @@ def test_what_was_claimed_is_not_fresh(seen: Seen) -> None:
 
 @pytest.mark.parametrize(("later", "is_known"), [(0.0, True), (0.99, True), (2.01, False)])
 def test_a_span_is_known_for_at_least_the_window_and_at_most_two(
-    seen: Seen, later: float, is_known: bool
+    seen: SeenSpans, later: float, is_known: bool
 ) -> None:
     start = 1000.5 * DAY
     seen.claim([7], now=start)

@@ -16,7 +16,7 @@ import pytest
 
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.ingest import spool as module
-from tallyspan_collector.ingest.spool import Request, Spool, dead_letters, drop, replay
+from tallyspan_collector.ingest.spool import Spool, SpooledRequest, dead_letters, drop, replay
 
 LIMIT = 1 << 20
 
@@ -40,8 +40,8 @@ def put(spool: Spool, *blobs: bytes) -> None:
     asyncio.run(run())
 
 
-def take_all(spool: Spool) -> list[Request]:
-    taken: list[Request] = []
+def take_all(spool: Spool) -> list[SpooledRequest]:
+    taken: list[SpooledRequest] = []
     while more := spool.take(0.05):
         taken += more
     return taken
@@ -60,9 +60,9 @@ def test_requests_come_out_in_the_order_they_went_in(spool: Spool) -> None:
 def test_what_does_not_fit_the_memory_is_read_from_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_MEMORY_BYTES", 100)
     spool = Spool(path, LIMIT)
-    first: list[Request] = []
+    first: list[SpooledRequest] = []
     blobs = [os.urandom(40) for _ in range(50)]
     for start in range(0, 50, 10):
         put(spool, *blobs[start : start + 10])
@@ -135,36 +135,32 @@ def test_above_the_limit_nothing_is_taken_until_there_is_room(path: Path) -> Non
     spool.close()
 
 
-OF_VERSION_1 = """
+OF_ANOTHER_BUILD = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value);
 CREATE TABLE requests (id INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL,
     source TEXT NOT NULL, blob BLOB NOT NULL);
-CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, died_ms INTEGER NOT NULL,
-    kind TEXT NOT NULL, reason TEXT NOT NULL, source TEXT NOT NULL, rows INTEGER NOT NULL,
-    columns TEXT NOT NULL, blob BLOB NOT NULL);
+INSERT INTO requests VALUES (7, 1, 'key', x'00');
 """
 
 
-def test_a_file_of_before_there_were_logs_is_taken_over_as_it_is(path: Path) -> None:
+@pytest.mark.parametrize("version", [0, 7])
+def test_a_file_of_another_version_is_refused_with_what_to_do_and_left_alone(
+    path: Path, version: int
+) -> None:
     with sqlite3.connect(path) as file:
-        file.executescript(OF_VERSION_1)
-        packed = lz4.block.compress(b"a span")
-        file.execute("INSERT INTO requests VALUES (7, 1, 'key', ?)", (packed,))
-        file.execute("INSERT INTO dead VALUES (1, 1, 'request', 'r', 'key', 0, '', ?)", (packed,))
+        file.executescript(f"{OF_ANOTHER_BUILD} PRAGMA user_version={version}")
     file.close()
-    spool = Spool(path, LIMIT)
-    put(spool, b"another")
-    replay(path, 1)
+    before = path.read_bytes()
 
-    assert [(each.id, each.kind, each.body()) for each in take_all(spool)] == [
-        (7, "traces", b"a span"),
-        (8, "traces", b"another"),
-        (9, "traces", b"a span"),
-    ]
-    spool.close()
+    with pytest.raises(
+        SpoolError,
+        match=f"version {version}, and this collector reads version 1; run the collector that",
+    ):
+        Spool(path, LIMIT)
+    assert path.read_bytes() == before
 
 
-def test_a_request_keeps_its_kind_on_disk_and_among_the_dead(path: Path) -> None:
+def test_a_request_keeps_its_signal_on_disk_and_among_the_dead(path: Path) -> None:
     spool = Spool(path, LIMIT)
     asyncio.run(spool.put("key", b"a record", "logs"))
     spool.close()
@@ -174,8 +170,8 @@ def test_a_request_keeps_its_kind_on_disk_and_among_the_dead(path: Path) -> None
     (dead,) = dead_letters(path)
     replay(path, dead.id)
 
-    assert (request.kind, dead.kind) == ("logs", "logs")
-    assert [(each.kind, each.body()) for each in take_all(again)] == [("logs", b"a record")]
+    assert (request.signal, dead.signal) == ("logs", "logs")
+    assert [(each.signal, each.body()) for each in take_all(again)] == [("logs", b"a record")]
     again.close()
 
 
@@ -211,7 +207,7 @@ def test_what_another_process_gives_back_is_counted_once_it_is_found(
     if is_behind_it:
         put(spool, b"another")
 
-    found: list[Request] = []
+    found: list[SpooledRequest] = []
     while len(found) < 1 + is_behind_it:
         found += spool.take(0.05)
     assert spool.waiting == 1 + is_behind_it
@@ -252,16 +248,6 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_batches_of_an_older_version_are_not_lost_silently(path: Path) -> None:
-    with sqlite3.connect(path) as file:
-        file.execute("CREATE TABLE batches (batch_id TEXT)")
-        file.execute("INSERT INTO batches VALUES ('7')")
-    file.close()
-
-    with pytest.raises(SpoolError, match="batches of an older version"):
-        Spool(path, LIMIT)
-
-
 def test_a_full_disk_refuses_and_what_was_taken_stays(spool: Spool) -> None:
     put(spool, b"before")
     pages = spool._file.execute("PRAGMA page_count").fetchone()[0]
@@ -298,7 +284,7 @@ def test_a_request_whose_bytes_are_others_on_disk_is_said_and_the_others_come(
 def test_a_file_that_cannot_be_read_any_more_is_said(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(module, "MAX_MEMORY_BYTES", 0)
     put(spool, b"one")
     spool._reading.close()
 
@@ -311,9 +297,9 @@ def test_a_file_that_cannot_be_read_any_more_is_said(
 def test_requests_are_read_from_the_file_as_many_as_the_memory_may_hold(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(module, "MAX_MEMORY_BYTES", 0)
     put(spool, b"one", b"two", b"three")
-    monkeypatch.setattr(module, "MEMORY_BYTES", 10)
+    monkeypatch.setattr(module, "MAX_MEMORY_BYTES", 10)
 
     assert [len(spool.take(0)) for _ in range(3)] == [2, 1, 0]
 
@@ -321,7 +307,7 @@ def test_requests_are_read_from_the_file_as_many_as_the_memory_may_hold(
 def test_what_waits_for_its_commit_is_bounded(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "IN_FLIGHT_BYTES", 10)
+    monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 10)
 
     async def run() -> list[object]:
         return await asyncio.gather(

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyspan_collector.resolution import numbered
-from tallyspan_collector.resolution.numbered import Numbered
+from tallyspan_collector.resolution import id_registry
+from tallyspan_collector.resolution.id_registry import IdRegistry
 
 IDS = st.sets(st.integers(0, 12), max_size=6)
 
 
-def in_memory(*columns: str) -> Numbered:
-    return Numbered(sqlite3.connect(":memory:", isolation_level=None), "spans", columns)
+def in_memory(*columns: str) -> IdRegistry:
+    return IdRegistry(sqlite3.connect(":memory:", isolation_level=None), "spans", columns)
 
 
 @pytest.fixture(autouse=True)
 def few_young_rows() -> Iterator[None]:
-    with patch.object(numbered, "YOUNG_ROWS", 5):
+    with patch.object(id_registry, "MAX_YOUNG_ROWS", 5):
         yield
 
 
@@ -73,7 +73,7 @@ def test_a_number_has_what_was_added_for_it_last(steps: list[tuple[str, set[int]
 
 def test_another_process_sees_the_young_rows_of_this_one(tmp_path: object) -> None:
     files = [sqlite3.connect(f"{tmp_path}/shared.sqlite", isolation_level=None) for _ in range(2)]
-    one, other = (Numbered(file, "spans") for file in files)
+    one, other = (IdRegistry(file, "spans") for file in files)
 
     assert one.claim([1, 2, 3], 0) == {1, 2, 3}
     assert other.claim([3, 4], 0) == {4}

@@ -1,4 +1,4 @@
-"""Rows by 63-bit number in SQLite, for numbers that come in no order, by the million.
+"""Rows by 63-bit id in SQLite, for ids that come in no order, by the million.
 
 A row put straight into a table of millions dirties a page of its own, so a batch would write the
 table nearly whole. New rows are gathered in a small table and moved into the large one together, in
@@ -11,21 +11,21 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
-YOUNG_ROWS = 65_536
-"""So many new rows are gathered, by each process that adds some."""
-_ASKED = "id IN (SELECT value FROM json_each(?))"
+MAX_YOUNG_ROWS = 65_536
+"""New rows that each process gathers in the small table."""
+_IS_WANTED = "id IN (SELECT value FROM json_each(?))"
 
 
 def find_rows(
     file: sqlite3.Connection, name: str, ids: Collection[int], turn: int
 ) -> list[tuple[int, tuple[int, ...]]]:
-    """Return the rows of those numbers, each after its turn; the youngest are last."""
-    asked = json.dumps(list(ids))
+    """Return the rows of those ids, each after its turn; the youngest are last."""
+    wanted = json.dumps(list(ids))
     parts = ((1 - turn, 1 - turn), (turn, turn), (turn, "young"))
     return [
         (of, row)
         for of, part in parts
-        for row in file.execute(f"SELECT * FROM {name}_{part} WHERE {_ASKED}", (asked,))
+        for row in file.execute(f"SELECT * FROM {name}_{part} WHERE {_IS_WANTED}", (wanted,))
     ]
 
 
@@ -41,7 +41,7 @@ class Turns:
         )
 
     def at(self, epoch: int) -> tuple[int, list[int]]:
-        """Return the turn of that window, and the turns to be forgotten now that it began."""
+        """Return the turn of that window, and the turns to be forgotten because it begins."""
         row = self._file.execute(f"SELECT epoch FROM {self._table}").fetchone()
         last = row[0] if row else epoch
         if row is None or epoch > last:
@@ -51,48 +51,50 @@ class Turns:
         return epoch % 2, [epoch % 2] if epoch == last + 1 else [0, 1]
 
 
-class Numbered:
-    """One such table, `name`, of integer columns; all calls belong to the caller's transaction.
+class IdRegistry:
+    """One such table, `name`, of integer columns; every method runs in the caller's transaction.
 
-    `turn` is 0 or 1: the table that new rows end in.
+    `turn` is 0 or 1: the large table that new rows end in.
     """
 
     def __init__(self, file: sqlite3.Connection, name: str, columns: Sequence[str] = ()) -> None:
         self._file = file
         self._name = name
         self._young_rows = 0
-        said = "".join(f", {column} INTEGER NOT NULL" for column in columns)
+        declared = "".join(f", {column} INTEGER NOT NULL" for column in columns)
         for part in ("0", "1", "young"):
-            file.execute(f"CREATE TABLE IF NOT EXISTS {name}_{part} (id INTEGER PRIMARY KEY{said})")
+            file.execute(
+                f"CREATE TABLE IF NOT EXISTS {name}_{part} (id INTEGER PRIMARY KEY{declared})"
+            )
         self._values = ", ".join("?" * (1 + len(columns)))
 
     def find(self, ids: Collection[int], turn: int) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the rows of those numbers, each after its turn; the youngest are last."""
+        """Return the rows of those ids, each after its turn; the youngest are last."""
         return find_rows(self._file, self._name, ids, turn)
 
     def claim(self, ids: Collection[int], turn: int) -> set[int]:
-        """Add the numbers that neither turn has; return them."""
-        asked = json.dumps(sorted(ids))
+        """Add the ids that neither turn has; return them."""
+        wanted = json.dumps(sorted(ids))
         name = self._name
         fresh = {
             number
             for (number,) in self._file.execute(
                 f"INSERT OR IGNORE INTO {name}_young SELECT value FROM json_each(?) RETURNING id",
-                (asked,),
+                (wanted,),
             )
         }
-        known = {
+        older = {
             number
             for part in (0, 1)
             for (number,) in self._file.execute(
-                f"SELECT id FROM {name}_{part} WHERE {_ASKED}", (asked,)
+                f"SELECT id FROM {name}_{part} WHERE {_IS_WANTED}", (wanted,)
             )
         }
         self._grown(len(fresh), turn)
-        return fresh - known
+        return fresh - older
 
     def add(self, rows: Iterable[tuple[int, ...]], turn: int) -> None:
-        """Add rows, in place of what their numbers had."""
+        """Add rows, in place of what their ids had."""
         ordered = sorted(rows)
         self._file.executemany(
             f"INSERT OR REPLACE INTO {self._name}_young VALUES ({self._values})",
@@ -101,7 +103,7 @@ class Numbered:
         self._grown(len(ordered), turn)
 
     def add_counted(self, ids: Sequence[int], first: int, turn: int) -> None:
-        """Add numbers whose one column counts up from `first`, in place of what they had."""
+        """Add ids whose one column counts up from `first`, in place of what they had."""
         self._file.execute(
             f"INSERT OR REPLACE INTO {self._name}_young SELECT value, ? + key FROM json_each(?)",
             (first, json.dumps(ids)),
@@ -109,10 +111,10 @@ class Numbered:
         self._grown(len(ids), turn)
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Forget those numbers."""
-        asked = json.dumps(list(ids))
+        """Forget those ids."""
+        wanted = json.dumps(list(ids))
         for part in (0, 1, "young"):
-            self._file.execute(f"DELETE FROM {self._name}_{part} WHERE {_ASKED}", (asked,))
+            self._file.execute(f"DELETE FROM {self._name}_{part} WHERE {_IS_WANTED}", (wanted,))
 
     def begin(self, turn: int, old: Collection[int]) -> None:
         """Begin a turn: the young rows are the other's from now on, the old ones are forgotten."""
@@ -131,5 +133,5 @@ class Numbered:
 
     def _grown(self, rows: int, turn: int) -> None:
         self._young_rows += rows
-        if self._young_rows >= YOUNG_ROWS:
+        if self._young_rows >= MAX_YOUNG_ROWS:
             self.settle(turn)

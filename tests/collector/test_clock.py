@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
-from tallyspan_collector.ingest.clock import AHEAD_NS, BEHIND_NS, FIRST_CALL_NS, TAG, check_clock
 from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.received import (
+    AHEAD_NS,
+    BEHIND_NS,
+    FIRST_CALL_NS,
+    TAG,
+    Receipt,
+    as_received,
+)
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 DAY_NS = 86_400 * 10**9
@@ -21,24 +28,23 @@ RECEIVED = RECEIVED_MS * 1_000_000
 
 
 def call(start: int, end: int) -> Call:
-    return Call("1" * 32, "2" * 16, "", start, end, "openai", "chat", "gpt-5-mini")
+    draft = Call("1" * 32, "2" * 16, "", start, end, "openai", "chat", "gpt-5-mini")._asdict()
+    return as_received(draft, Receipt(RECEIVED_MS))
 
 
 @pytest.mark.parametrize("start", [RECEIVED - BEHIND_NS, RECEIVED - DAY_NS, RECEIVED + AHEAD_NS])
 def test_a_plausible_time_is_left_alone(start: int) -> None:
-    said = call(start, start)
-    check_clock(said, RECEIVED_MS)
+    received = call(start, start)
 
-    assert (said.start_time_ns, said.quality_flags) == (start, ())
+    assert (received.start_time_ns, received.quality_flags) == (start, ())
 
 
 @pytest.mark.parametrize("start", [FIRST_CALL_NS, RECEIVED - BEHIND_NS - 1])
 def test_a_time_long_past_is_kept_and_flagged(start: int) -> None:
-    said = call(start, start + 5)
-    check_clock(said, RECEIVED_MS)
+    received = call(start, start + 5)
 
-    assert (said.start_time_ns, said.end_time_ns) == (start, start + 5)
-    assert said.quality_flags == (Flag.CLOCK_OFF,)
+    assert (received.start_time_ns, received.end_time_ns) == (start, start + 5)
+    assert received.quality_flags == (Flag.CLOCK_OFF,)
 
 
 @given(
@@ -46,14 +52,13 @@ def test_a_time_long_past_is_kept_and_flagged(start: int) -> None:
     st.integers(0, 2**64 - 1),
 )
 def test_a_time_that_cannot_be_becomes_the_time_of_receipt(start: int, took: int) -> None:
-    said = call(start, start + took)
-    check_clock(said, RECEIVED_MS)
+    received = call(start, start + took)
 
-    assert said.end_time_ns == RECEIVED
-    assert said.end_time_ns - said.start_time_ns == min(took, DAY_NS)
-    assert said.quality_flags == (Flag.CLOCK_OFF,)
-    stated = datetime.fromisoformat(said.tags[TAG])
-    assert int(stated.timestamp()) == start // 10**9
+    assert received.end_time_ns == RECEIVED
+    assert received.end_time_ns - received.start_time_ns == min(took, DAY_NS)
+    assert received.quality_flags == (Flag.CLOCK_OFF,)
+    kept = datetime.fromisoformat(received.tags[TAG])
+    assert int(kept.timestamp()) == start // 10**9
 
 
 def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(tmp_path: Path) -> None:
@@ -70,7 +75,7 @@ def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(tmp_path: 
     ):
         channel.unary_unary(TRACES)(request(*spans), timeout=20)
         collector.settle()
-        (found,) = collector.rows(
+        (row,) = collector.rows(
             "SELECT count() AS calls, countIf(has(quality_flags, 'clock_off')) AS flagged,"
             " countIf(start_time > now() + 1) AS ahead, countIf(start_time < '2020-01-01') AS lost,"
             " countIf(cost_status != 'priced' AND start_time > now() - INTERVAL 1 DAY) AS unpriced"
@@ -78,6 +83,6 @@ def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(tmp_path: 
         )
 
     recent = sum(time.time_ns() - BEHIND_NS <= each <= time.time_ns() for each in times)
-    assert found == {
+    assert row == {
         "calls": len(spans), "flagged": len(times) - recent, "ahead": 0, "lost": 0, "unpriced": 0
     }  # fmt: skip
