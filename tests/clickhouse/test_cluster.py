@@ -23,6 +23,7 @@ from tallyspan_clickhouse.local_config import READABLE_VIEWS, server_settings
 from tallyspan_clickhouse.migrate import BOOKKEEPING, bundled
 from tallyspan_clickhouse.rendering import Target
 
+pytestmark = pytest.mark.store
 PASSWORDS = {"tallyspan": "of-the-test", "tallyspan_reader": "of-the-reader"}
 FOREGROUND = {"distributed_foreground_insert": 1, "async_insert": 0}
 
