@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check fuzz dashboards schema formats bench bench-store soak clean
+.PHONY: install demo test quick check fuzz dashboards schema formats bench bench-store soak clean
 
 install: $(VENV)/.dev
 
@@ -12,7 +12,10 @@ demo: $(VENV)/.demo  ## replay recorded provider traffic and show what it cost; 
 	@$(BIN)/tallyspan demo $(ARGS)
 
 test: $(VENV)/.dev  ## the whole test suite, offline
-	$(BIN)/pytest -n auto -q $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -q $(ARGS)
+
+quick: $(VENV)/.dev  ## the tests that need no engine, no other process, no browser: under a minute
+	$(BIN)/pytest -n auto --dist worksteal -q -m fast $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

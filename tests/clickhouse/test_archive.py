@@ -11,11 +11,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import NOON, book, call, empty, reversal, unpriced
+from shared_store import SharedStore
 from tallyspan_clickhouse import archive, retention
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.cli import main
 
 FEBRUARY, MARCH = NOON - timedelta(days=40), NOON
@@ -23,15 +22,8 @@ TOTALS = "SELECT count(), sum(cost_usd), sum(total_tokens), countIf(cost_usd IS 
 NASTY = {"user_id": "o'neill \\ 🙂\n", "tags": {"a'b": "\0"}, "quality_flags": ["inferred"]}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
-    with LocalStore(tmp_path_factory.mktemp("store")) as running, connect(running.url) as client:
-        migrate(client)
-        yield running
-
-
 @pytest.fixture
-def client(store: LocalStore) -> Iterator[Client]:
+def client(store: SharedStore) -> Iterator[Client]:
     with connect(store.url) as client:
         empty(client)
         client.command("DROP TABLE IF EXISTS llm_calls_archiving SYNC")
@@ -49,7 +41,7 @@ def client(store: LocalStore) -> Iterator[Client]:
         yield client
 
 
-def run(store: LocalStore, command: str, *arguments: str) -> int:
+def run(store: SharedStore, command: str, *arguments: str) -> int:
     return main([command, *arguments, "--store", store.url])
 
 
@@ -62,7 +54,7 @@ def whole(client: Client, view: str) -> list[Any]:
 
 
 def test_a_month_goes_to_a_file_and_both_together_say_what_the_ledger_said(
-    store: LocalStore, client: Client, tmp_path: Path
+    store: SharedStore, client: Client, tmp_path: Path
 ) -> None:
     before = whole(client, "calls")
     daily = client.query("SELECT sum(calls), sum(cost_usd) FROM usage_daily").result_rows
@@ -91,7 +83,7 @@ def test_a_month_goes_to_a_file_and_both_together_say_what_the_ledger_said(
 
 
 def test_what_comes_late_for_an_archived_month_gets_a_file_of_its_own(
-    store: LocalStore, client: Client, tmp_path: Path
+    store: SharedStore, client: Client, tmp_path: Path
 ) -> None:
     before = ["--before", "2026-03-15", "--to", str(tmp_path)]
     assert run(store, "archive", *before) == 0
@@ -157,7 +149,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
 
 
 def test_rows_that_are_kept_are_in_no_view_over_both(
-    store: LocalStore, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = ["--before", "2026-03-15", "--to", str(tmp_path)]
     assert run(store, "archive", *before, "--keep") == 0
@@ -172,7 +164,7 @@ def test_rows_that_are_kept_are_in_no_view_over_both(
 
 
 def test_a_month_that_is_not_closed_is_refused(
-    store: LocalStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     day = (datetime.now(UTC) + timedelta(days=31)).date()
     assert run(store, "archive", "--before", str(day), "--to", str(tmp_path)) == 2
@@ -191,7 +183,7 @@ def test_a_damaged_list_of_an_archive_is_named_by_line(tmp_path: Path) -> None:
 
 
 def test_retention_is_set_by_command_changed_and_taken_away(
-    store: LocalStore, client: Client, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     days = ["--retention", "90d", "--retention-rollups", "3650d"]
     assert main(["store", "retention", "--store", store.url, *days]) == 0

@@ -1,6 +1,5 @@
 """Whatever a span says ends up as data: whole, found again, and added up."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -8,9 +7,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import NOON, book, call, empty
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 
 NASTY = [
     "' OR 1=1 --",
@@ -28,17 +24,10 @@ NASTY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as made:
-        migrate(made)
-        yield made
-
-
 @pytest.fixture
-def client(running: Client) -> Client:
-    empty(running)
-    return running
+def client(client: Client) -> Client:
+    empty(client)
+    return client
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:12]))

@@ -24,6 +24,7 @@ from tallyspan_clickhouse.migrate import BOOKKEEPING, bundled
 from tallyspan_clickhouse.rendering import Target
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 
+pytestmark = pytest.mark.store
 PASSWORDS = {"tallyspan": "of-the-test", "tallyspan_reader": "of-the-reader"}
 FOREGROUND = {"distributed_foreground_insert": 1, "async_insert": 0}
 

@@ -8,9 +8,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import book, call, unpriced
+from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 
 README = Path(__file__).parents[2] / "clickhouse" / "README.md"
 RECIPES = re.findall(
@@ -19,22 +18,21 @@ RECIPES = re.findall(
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def reader(store: SharedStore, client: Client) -> Iterator[Client]:
     now = datetime.now(UTC) - timedelta(minutes=5)
-    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as writer:
-        migrate(writer)
-        book(
-            writer,
-            [
-                call(start_time=now, trace_id=f"{1:032x}", cost_usd=Decimal(9), tags={"team": "a"}),
-                call(start_time=now, cache_read_tokens=50, tags={}),
-                call(start_time=now, model_name="small", claimed_cost_usd=Decimal(1), tags={}),
-                call(start_time=now, is_notional=True, tags={}),
-                unpriced(start_time=now, model_name="homemade", tags={}),
-                *(call(start_time=now - timedelta(days=day), tags={}) for day in range(1, 7)),
-            ],
-        )
-        yield connect(store.url_for("tallyspan_reader"))
+    book(
+        client,
+        [
+            call(start_time=now, trace_id=f"{1:032x}", cost_usd=Decimal(9), tags={"team": "a"}),
+            call(start_time=now, cache_read_tokens=50, tags={}),
+            call(start_time=now, model_name="small", claimed_cost_usd=Decimal(1), tags={}),
+            call(start_time=now, is_notional=True, tags={}),
+            unpriced(start_time=now, model_name="homemade", tags={}),
+            *(call(start_time=now - timedelta(days=day), tags={}) for day in range(1, 7)),
+        ],
+    )
+    with connect(store.url_for("tallyspan_reader")) as reader:
+        yield reader
 
 
 def test_there_are_twenty_five_recipes() -> None:

@@ -4,8 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,9 @@ from tallyspan_clickhouse.data_directory import is_held
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore, running_url
+from waiting import wait_for
 
+pytestmark = pytest.mark.store
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -31,15 +31,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_data_is_there_after_stop_and_start_and_the_passwords_stay(tmp_path: Path) -> None:
@@ -64,7 +55,7 @@ def test_an_engine_that_is_killed_comes_back_on_its_port_with_its_data(tmp_path:
         url, killed = store.url, store.engine_pid
         os.kill(killed, signal.SIGKILL)
 
-        assert eventually(lambda: store.restarts == 1)
+        wait_for(lambda: store.restarts == 1, "the engine started again")
         assert store.engine_pid != killed
         assert store.url == url
         assert connect(url).command("SELECT sum(n) FROM kept") == 7
@@ -83,7 +74,7 @@ def test_no_engine_outlives_a_parent_that_is_killed_and_the_directory_opens_agai
 
     with LocalStore(tmp_path) as store:
         assert store.restarts == 0
-        assert eventually(lambda: not is_running(engine))
+        wait_for(lambda: not is_running(engine), "the engine gone")
 
 
 def test_an_engine_ends_when_its_standard_input_closes(tmp_path: Path) -> None:
@@ -93,8 +84,8 @@ def test_an_engine_ends_when_its_standard_input_closes(tmp_path: Path) -> None:
         assert engine.stdin is not None
         engine.stdin.close()
 
-        assert eventually(lambda: engine.poll() is not None)
-        assert eventually(lambda: store.restarts == 1)
+        wait_for(lambda: engine.poll() is not None, "the engine gone")
+        wait_for(lambda: store.restarts == 1, "the engine started again")
 
 
 def test_a_second_opener_is_told_who_has_the_directory(tmp_path: Path) -> None:

@@ -1,17 +1,13 @@
 """After a crash that left a rollup short or with too much, the difference is added."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from ledger import NOON, book, call, reversal
+from ledger import NOON, book, call, empty, reversal
+from shared_store import SharedStore
 from tallyspan_clickhouse import repair
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 
 EQUAL = """
 SELECT (SELECT (sum(sign), sum(input_tokens), sum(cost_usd)) FROM llm_calls) AS base,
@@ -24,12 +20,10 @@ SELECT (SELECT (sum(sign), sum(input_tokens), sum(cost_usd)) FROM llm_calls) AS 
 """
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as made:
-        migrate(made, "tallyspan")
-        book(made, [call(start_time=NOON - timedelta(days=3))])  # NOON is not the oldest day
-        yield made
+@pytest.fixture
+def client(empty_store: SharedStore, client: Client) -> Client:
+    book(client, [call(start_time=NOON - timedelta(days=3))])  # NOON is not the oldest day
+    return client
 
 
 def figures(client: Client) -> tuple[object, ...]:
@@ -77,14 +71,11 @@ def test_a_correction_that_was_lost_is_found_again(
     assert repair.repair(client, 9) == 0
 
 
-def test_what_expired_from_the_ledger_stays_in_the_rollups(tmp_path: Path) -> None:
-    with LocalStore(tmp_path) as store, connect(store.url) as client:
-        migrate(client, "tallyspan")
-        book(client, [call(batch_id=1, start_time=NOON) for _ in range(5)])
-        book(client, [call(batch_id=2, start_time=NOON) for _ in range(3)])
-        client.command(
-            "ALTER TABLE llm_calls DELETE WHERE batch_id = 1 SETTINGS mutations_sync = 2"
-        )
+def test_what_expired_from_the_ledger_stays_in_the_rollups(client: Client) -> None:
+    empty(client)
+    book(client, [call(batch_id=1, start_time=NOON) for _ in range(5)])
+    book(client, [call(batch_id=2, start_time=NOON) for _ in range(3)])
+    client.command("ALTER TABLE llm_calls DELETE WHERE batch_id = 1 SETTINGS mutations_sync = 2")
 
-        assert repair.repair(client, 2) == 0
-        assert client.query("SELECT sum(calls) FROM rollup_daily").result_rows == [(8,)]
+    assert repair.repair(client, 2) == 0
+    assert client.query("SELECT sum(calls) FROM rollup_daily").result_rows == [(8,)]

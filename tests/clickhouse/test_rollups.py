@@ -4,9 +4,9 @@ import random
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,13 +40,6 @@ VIEWS = {
     "usage_by_service": ("day", "tenant", "service_name", "source", "department"),
     "usage_entries": ("user_id", "conversation_id", "department", "agent_id", "usage_source"),
 }
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as writer:
-        migrate(writer)
-        yield writer
 
 
 def expected(history: History, keys: tuple[str, ...]) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -247,11 +240,10 @@ def test_two_spans_of_one_call_are_both_shown_until_one_is_reversed(client: Clie
     assert client.query("SELECT span_id FROM calls").result_rows == [(first["span_id"],)]
 
 
-def test_a_batch_over_several_months_resent_after_a_kill_is_booked_once(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+@pytest.mark.store
+def test_a_batch_over_several_months_resent_after_a_kill_is_booked_once(tmp_path: Path) -> None:
     batch = [call(start_time=NOON + timedelta(days=31 * month)) for month in range(4)]
-    with LocalStore(tmp_path_factory.mktemp("killed")) as store:
+    with LocalStore(tmp_path) as store:
         writer = connect(store.url)
         migrate(writer)
         book(writer, batch, token="once")

@@ -1,25 +1,23 @@
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry, Gauge
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from tallyspan_clickhouse.migrate import migrate
+from ledger import NOON, book, call
+from shared_store import SharedStore
+from tallyspan_clickhouse.engine import connect
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
 
-NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 KEY = "correct-horse"
 ENTRIES = "/api/admin/token_usage"
 SUMMARY = "/api/admin/token_usage/summary"
-COLUMNS = ["start_time", "entry_kind", "sign", "user_id", "model_name", "input_tokens"]
-COLUMNS += ["output_tokens", "cost_usd", "cost_status", "trace_id", "span_id", "ingested_at"]
 CALLS: list[tuple[str, str, Decimal | None, str]] = [
     ("ada", "gpt-4.1", Decimal("0.000123"), "priced"),
     ("ada", "homemade", None, "unpriced"),
@@ -29,36 +27,19 @@ CALLS: list[tuple[str, str, Decimal | None, str]] = [
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("engine"))
-
-
-@pytest.fixture(scope="module")
-def ledger(engine: str) -> Iterator[Client]:
-    with clickhouse_connect.get_client(interface="chdb", path=engine) as client:
-        migrate(client)
-    with clickhouse_connect.get_client(
-        interface="chdb", path=engine, database="tallyspan"
-    ) as client:
-        rows = [
-            [
-                NOON + timedelta(days=n),
-                "call",
-                1,
-                user,
-                model,
-                100,
-                10,
-                cost,
-                status,
-                "0" * 32,
-                f"{n:016x}",
-                NOON,
-            ]
+def ledger(client: Client) -> Client:
+    nobody = dict.fromkeys(("department", "conversation_id", "endpoint_id"), "")
+    book(
+        client,
+        [
+            call(
+                start_time=NOON + timedelta(days=n), user_id=user, model_name=model,
+                cost_usd=cost, cost_status=status, trace_id="0" * 32, span_id=f"{n:016x}", **nobody,
+            )
             for n, (user, model, cost, status) in enumerate(CALLS)
-        ]
-        client.insert("llm_calls", rows, column_names=COLUMNS)
-        yield client
+        ],
+    )  # fmt: skip
+    return client
 
 
 def opened(
@@ -274,9 +255,9 @@ def test_a_method_that_is_not_get_is_refused(admin: TestClient) -> None:
 
 
 def test_a_store_that_fails_is_503_with_a_sentence_and_no_trace(
-    engine: str, ledger: Client
+    store: SharedStore, ledger: Client
 ) -> None:
-    with clickhouse_connect.get_client(interface="chdb", path=engine) as without_views:
+    with connect(store.url, database="default") as without_views:
         gate = opened(without_views, {"ops": KEY})
         answer = gate.get(SUMMARY, headers={"Authorization": f"Bearer {KEY}"})
 

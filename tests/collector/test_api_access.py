@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.testclient import TestClient
 
-from call_facts import FACTS, fill, memory_ledger
+from call_facts import FACTS, fill
 from identity_provider import AUDIENCE, identity_provider
 from tallyspan_clickhouse.query.access import LIMITS, own_rows
 from tallyspan_clickhouse.query.sums import GROUPS
@@ -107,11 +107,9 @@ class Ledger:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
-        made.database = "tallyspan"
-        fill(made, FACTS)
-        yield made
+def client(client: Client) -> Client:
+    fill(client, FACTS)
+    return client
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
+from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, spend
 from ledger import book, call, price_change, reversal, unpriced
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
@@ -25,17 +24,10 @@ SUMMARY = "/api/admin/token_usage/summary"
 HEALTH = {"ready": False, "reasons": ["the spool is full"], "warnings": ["prices are old"]}
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
-        made.database = "tallyspan"
-        yield made
-
-
 @pytest.fixture
-def client(ledger: Client) -> Client:
-    fill(ledger, FACTS, NOW)
-    return ledger
+def client(client: Client) -> Client:
+    fill(client, FACTS, NOW)
+    return client
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The document says what the server does: checked by requests made of it, good and bad."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from call_facts import FACTS, NASTY_FACTS, fill, memory_ledger
+from call_facts import FACTS, NASTY_FACTS, fill
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
 
@@ -32,11 +31,9 @@ CHECKS = (
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
-        made.database = "tallyspan"
-        fill(made, FACTS + NASTY_FACTS)
-        yield made
+def client(client: Client) -> Client:
+    fill(client, FACTS + NASTY_FACTS)
+    return client
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,22 +15,23 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from call_facts import FACTS, fill, memory_ledger
+from call_facts import FACTS, fill
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan_collector.access import audit
 from tallyspan_collector.access.audit import AuditLog, Request, read
 from tallyspan_collector.access.keys import Keys, make
 from tallyspan_collector.api import create_app
+from waiting import wait_for
 
 KEY = {"Authorization": "Bearer tsa_key"}
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
-        made.database = "tallyspan"
-        fill(made, FACTS)
-        yield made
+def ledger(store: SharedStore) -> Iterator[Client]:
+    with store.client() as client:
+        fill(client, FACTS)
+        yield client
 
 
 @pytest.fixture
@@ -161,18 +161,16 @@ def test_an_admin_reads_it_by_pages_narrowed_as_he_likes(
 
 
 def test_a_running_collector_writes_it_and_the_command_shows_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: SharedStore, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", "tsa_test")
-    with running_collector(tmp_path / "c") as collector:
+    with running_collector(tmp_path, store=store.url) as collector:
         headers = {"Authorization": "Bearer tsa_test"}
         url = f"{collector.ready.admin}/api/admin/token_usage?user_id=ada"
         assert httpx.get(url, headers=headers).status_code == 200
-        until = time.monotonic() + 20
-        while not collector.client.query("SELECT count() FROM api_audit").result_rows[0][0]:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        said = ["audit", "--data-dir", str(tmp_path / "c"), "--format", "json", "--key", "admin"]
+        count = "SELECT count() FROM api_audit"
+        wait_for(lambda: client.query(count).result_rows[0][0], "the request in the audit")
+        said = ["audit", "--store", store.url, "--format", "json", "--key", "admin"]
         done = subprocess.run(
             [sys.executable, "-m", "tallyspan", *said], capture_output=True, text=True, check=True
         )

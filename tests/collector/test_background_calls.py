@@ -7,6 +7,7 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan import semconv
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -16,7 +17,7 @@ NET = "SELECT sum(sign) AS calls, sum(input_tokens) AS given FROM llm_calls"
 @pytest.mark.parametrize("is_retrieved_first", [False, True])
 @pytest.mark.parametrize("is_one_batch", [False, True])
 def test_what_was_deferred_is_charged_once_it_is_retrieved(
-    tmp_path: Path, *, is_retrieved_first: bool, is_one_batch: bool
+    tmp_path: Path, empty_store: SharedStore, *, is_retrieved_first: bool, is_one_batch: bool
 ) -> None:
     without = {key: value for key, value in CHAT.items() if not key.startswith("gen_ai.usage")}
     posted = span(
@@ -38,7 +39,7 @@ def test_what_was_deferred_is_charged_once_it_is_retrieved(
     assert posted.trace_id != retrieved.trace_id
     order = [retrieved, posted] if is_retrieved_first else [posted, retrieved]
     with (
-        running_collector(tmp_path) as collector,
+        running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
         send = channel.unary_unary(TRACES)

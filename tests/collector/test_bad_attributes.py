@@ -1,17 +1,16 @@
 """Whatever an emitter puts into its attributes: no exception, nothing negative, nothing unsaid."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otlp_spans import START_NS, request
 from otlp_spans import span as protobuf_span
-from running import running_collector
 from tallyspan import semconv
 from tallyspan.answer import MAX_TOKENS
 from tallyspan.usage import TOKEN_FIELDS
@@ -131,11 +130,10 @@ def read_as(dialect: Dialect, attributes: dict[str, Any], number: int = 1) -> Re
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
-    with running_collector(tmp_path_factory.mktemp("store")) as collector:
-        encoder = Encoder(collector.client, TABLE)
-        encoder.open()
-        yield encoder
+def encoder(client: Client) -> Encoder:
+    encoder = Encoder(client, TABLE)
+    encoder.open()
+    return encoder
 
 
 @pytest.mark.parametrize("dialect", EVERY, ids=lambda dialect: dialect.name)

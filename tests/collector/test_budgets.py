@@ -1,10 +1,9 @@
 """Budgets: what the views say of them against facts added up in Python; command and API."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,9 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from call_facts import NASTY, NASTY_FACTS, Fact, a_busy_time, fill, memory_ledger
+from call_facts import NASTY, NASTY_FACTS, Fact, a_busy_time, fill
 from grafana_pages import run
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
+from shared_store import SharedStore
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
 from tallyspan_collector.cli import main
@@ -30,18 +27,11 @@ MONTH = TODAY.replace(day=1)
 LONG_AGO = date(2020, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
-        client.database = "tallyspan"
-        yield client
-
-
 @pytest.fixture
-def client(ledger: Client) -> Client:
-    ledger.command("TRUNCATE TABLE budgets")
-    fill(ledger, [])
-    return ledger
+def client(client: Client) -> Client:
+    client.command("TRUNCATE TABLE budgets")
+    fill(client, [])
+    return client
 
 
 def budget(scope: str = "total", name: str = "", amount: str = "100", **more: Any) -> Budget:
@@ -247,28 +237,24 @@ def test_what_can_be_no_budget_is_refused(wrong: dict[str, Any]) -> None:
         budget(**wrong)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("store")
-    with LocalStore(folder) as local, connect(local.url) as client:
-        migrate(client)
-        facts = [Fact(0.01, "ada", "research", cost=Decimal(90))]
-        facts += [Fact(at(TODAY - timedelta(days=n)), "bob", cost=Decimal(1)) for n in range(1, 29)]
-        fill(client, facts, NOW)
-        yield folder
+@pytest.fixture
+def spending(client: Client) -> None:
+    facts = [Fact(0.01, "ada", "research", cost=Decimal(90))]
+    facts += [Fact(at(TODAY - timedelta(days=n)), "bob", cost=Decimal(1)) for n in range(1, 29)]
+    fill(client, facts, NOW)
 
 
 @pytest.fixture
-def command(store: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+def command(store: SharedStore, client: Client, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["budgets", *arguments, "--data-dir", str(store)])
+        code = main(["budgets", *arguments, "--data-dir", str(store.data_dir)])
         said = capsys.readouterr()
         return code, said.out, said.err
 
     return run
 
 
-def test_the_command_makes_lists_checks_and_removes_a_budget(command: Any) -> None:
+def test_the_command_makes_lists_checks_and_removes_a_budget(command: Any, spending: None) -> None:
     of = ("--department", "research")
     code, out, err = command("set", *of, "--amount", "100", "--owner", "ada@example.com")
     assert (code, "$100.00" in out, "90.0%" in out, "warning" in out) == (0, True, True, True)
@@ -291,7 +277,9 @@ def test_the_command_makes_lists_checks_and_removes_a_budget(command: Any) -> No
     assert command("check", "--fail-at", "warning")[0] == 0
 
 
-def test_a_dry_run_shows_this_period_and_those_before_and_changes_nothing(command: Any) -> None:
+def test_a_dry_run_shows_this_period_and_those_before_and_changes_nothing(
+    command: Any, spending: None
+) -> None:
     code, out, _ = command("set", "--user", "ada", "--amount", "60", "--dry-run")
 
     lines = out.splitlines()

@@ -10,9 +10,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import book, call, price_change, reversal, unpriced
+from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.cli import main
 from tallyspan_collector.commands.claimed import compare
 from tallyspan_collector.summary import RequestError
@@ -29,10 +28,8 @@ def claim(scope: str, claimed: str, ours: str, **columns: Any) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, str]]:
-    folder = tmp_path_factory.mktemp("store")
-    with LocalStore(folder) as local, connect(local.url) as writer:
-        migrate(writer)
+def reader(store: SharedStore) -> Iterator[Client]:
+    with store.client() as writer:
         booked, repriced = claim("litellm", "3", "2"), claim("litellm", "2", "1")
         twice = claim("litellm", "9", "1")
         book(
@@ -49,15 +46,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, st
                 claim("litellm", "7", "1") | {"start_time": NOW - timedelta(days=40)},
             ],
         )
-        yield connect(local.url_for("tallyspan_reader")), str(folder)
+    with connect(store.url_for("tallyspan_reader")) as reader:
+        yield reader
 
 
 def test_both_costs_stand_beside_each_other_net_of_reversals_and_new_prices(
-    store: tuple[Client, str],
+    reader: Client,
 ) -> None:
     rows = {
-        (row["emitter"], row["model"]): row
-        for row in compare(store[0], ["emitter", "model"], SINCE)
+        (row["emitter"], row["model"]): row for row in compare(reader, ["emitter", "model"], SINCE)
     }
     large = rows["litellm", "gpt-4.1"]
 
@@ -70,20 +67,29 @@ def test_both_costs_stand_beside_each_other_net_of_reversals_and_new_prices(
 
 
 def test_a_call_we_have_no_price_for_is_counted_and_in_no_amount(
-    store: tuple[Client, str],
+    reader: Client,
 ) -> None:
-    (row,) = [row for row in compare(store[0], ["emitter"], SINCE) if row["emitter"] == "openlit"]
+    (row,) = [row for row in compare(reader, ["emitter"], SINCE) if row["emitter"] == "openlit"]
 
     assert (row["calls"], row["unpriced_calls"], row["claimed_cost_usd"]) == (1, 1, 0)
     assert (row["cost_usd"], row["drift_percent"]) == (0, None)
 
 
 def test_the_report_shows_them_as_table_json_and_csv(
-    store: tuple[Client, str], capsys: pytest.CaptureFixture[str]
+    store: SharedStore, reader: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = {}
     for fmt in ("table", "json", "csv"):
-        asked = ["report", "--claimed", "--since", "2d", "--data-dir", store[1], "--format", fmt]
+        asked = [
+            "report",
+            "--claimed",
+            "--since",
+            "2d",
+            "--data-dir",
+            str(store.data_dir),
+            "--format",
+            fmt,
+        ]
         assert main(asked) == 0
         shown[fmt] = capsys.readouterr().out
     first = json.loads(shown["json"])["rows"][0]
@@ -93,6 +99,6 @@ def test_the_report_shows_them_as_table_json_and_csv(
     assert shown["csv"].splitlines()[0].startswith("emitter,model,calls,unpriced_calls")
 
 
-def test_groups_it_does_not_have_are_named(store: tuple[Client, str]) -> None:
+def test_groups_it_does_not_have_are_named(reader: Client) -> None:
     with pytest.raises(RequestError, match="user: claimed costs are grouped by emitter"):
-        compare(store[0], ["user"], SINCE)
+        compare(reader, ["user"], SINCE)

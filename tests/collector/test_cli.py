@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tallyspan_clickhouse.local import LocalStore
+from shared_store import SharedStore
 
+pytestmark = pytest.mark.process
 FREE = ["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
 
 
@@ -60,6 +61,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in last, last
 
 
+@pytest.mark.store
 def test_up_announces_itself_in_a_line_of_json_and_sigterm_ends_it_with_0(tmp_path: Path) -> None:
     with up(tmp_path / "store") as (child, ready):
         assert {"otlp_grpc", "otlp_http", "admin", "store", "admin_key_file"} <= ready.keys()
@@ -69,11 +71,13 @@ def test_up_announces_itself_in_a_line_of_json_and_sigterm_ends_it_with_0(tmp_pa
     assert child.returncode == 0
 
 
+@pytest.mark.store
 def test_a_locked_data_directory_is_named_with_the_process_that_has_it(tmp_path: Path) -> None:
     with up(tmp_path / "store"):
         refused(tallyspan("up", "--data-dir", tmp_path / "store", *FREE), "in use", "--data-dir")
 
 
+@pytest.mark.store
 def test_report_and_sql_read_a_store_that_is_running_and_one_that_is_not(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with up(store):
@@ -93,10 +97,8 @@ def test_report_and_sql_read_a_store_that_is_running_and_one_that_is_not(tmp_pat
 @pytest.mark.parametrize(
     "query", ["DROP TABLE llm_calls", "INSERT INTO llm_calls (user_id) VALUES ('x')", "SELEC 1"]
 )
-def test_sql_reads_and_nothing_else(tmp_path: Path, query: str) -> None:
-    store = tmp_path / "store"
-    with up(store):
-        refused(tallyspan("sql", "--data-dir", store, query))
+def test_sql_reads_and_nothing_else(store: SharedStore, query: str) -> None:
+    refused(tallyspan("sql", "--data-dir", store.data_dir, query))
 
 
 @pytest.mark.parametrize(
@@ -159,21 +161,18 @@ def test_bad_files_are_refused_by_line_and_key(tmp_path: Path) -> None:
     )
 
 
-def test_a_wrong_password_is_said_and_never_printed(tmp_path: Path) -> None:
-    with LocalStore(tmp_path / "store") as store:
-        url = f"http://tallyspan:wr0ng-s3cret@127.0.0.1:{store.port}/tallyspan"
-        done = tallyspan("up", "--store", url, *FREE)
+def test_a_wrong_password_is_said_and_never_printed(store: SharedStore) -> None:
+    url = f"http://tallyspan:wr0ng-s3cret@127.0.0.1:{store.port}/tallyspan"
+    done = tallyspan("up", "--store", url, *FREE)
 
     refused(done, "password")
     assert "wr0ng-s3cret" not in done.stderr + done.stdout
 
 
-def test_a_reader_that_closes_early_is_no_error(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    with up(store):
-        command = f"{sys.executable} -m tallyspan sql --data-dir {store} 'SELECT number FROM numbers(1000000)' --format TSV | head -1"
-        done = subprocess.run(
-            command, shell=True, capture_output=True, text=True, check=False, env=os.environ
-        )
+def test_a_reader_that_closes_early_is_no_error(store: SharedStore) -> None:
+    command = f"{sys.executable} -m tallyspan sql --data-dir {store.data_dir} 'SELECT number FROM numbers(1000000)' --format TSV | head -1"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, env=os.environ
+    )
 
     assert (done.stdout, done.stderr) == ("0\n", "")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan_collector.read.call import Call, Flag
 from tallyspan_collector.read.received import (
     AHEAD_NS,
@@ -61,7 +62,9 @@ def test_a_time_that_cannot_be_becomes_the_time_of_receipt(start: int, took: int
     assert int(kept.timestamp()) == start // 10**9
 
 
-def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(tmp_path: Path) -> None:
+def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
     month = 30.5 * DAY_NS
     times = [1, 2**63, 2**64 - 1, *(int(number * month) for number in range(1, 2_000, 10))]
     spans = []
@@ -70,7 +73,7 @@ def test_calls_of_every_month_and_of_no_time_at_all_are_in_the_ledger(tmp_path: 
         each.start_time_unix_nano, each.end_time_unix_nano = start, min(start + 1000, 2**64 - 1)
         spans.append(each)
     with (
-        running_collector(tmp_path) as collector,
+        running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
         channel.unary_unary(TRACES)(request(*spans), timeout=20)

@@ -1,7 +1,6 @@
 import json
 import random
 import time
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,15 +12,15 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
+from ledger import NOON, Entry, book, call, price_change, reversal, unpriced
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan_clickhouse import table_lock
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.access.keys import Keys, make
 from tallyspan_collector.api import create_app
 from tallyspan_collector.booked import move
@@ -32,6 +31,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import FURTHER_NOTICE, Period
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.resolution.resolver import WINDOW_SECONDS
+from waiting import wait_for
 
 DAY = date(2026, 3, 31)
 DAY_NS = (DAY - date(1970, 1, 1)).days * 86_400 * 10**9
@@ -42,20 +42,9 @@ ada,Sales,0043,Ada Lovelace,2026-04-01,
 '''
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
-    with LocalStore(tmp_path_factory.mktemp("store")) as running, connect(running.url) as client:
-        migrate(client)
-        yield running
-
-
 @pytest.fixture
-def client(store: LocalStore) -> Iterator[Client]:
-    with connect(store.url) as client:
-        yield client
-        empty(client)
-        for table in ("directory", "directory_corrections"):
-            client.command(f"TRUNCATE TABLE {table}")
+def client(empty_store: SharedStore, client: Client) -> Client:
+    return client
 
 
 def people(tmp_path: Path, text: str, name: str = "people.csv") -> Path:
@@ -73,12 +62,12 @@ def period(user: str, department: str, first: str = "1970-01-01", last: str = ""
     return Period("", user, date.fromisoformat(first), end, department)
 
 
-def run(store: LocalStore, *arguments: str) -> int:
+def run(store: SharedStore, *arguments: str) -> int:
     return main(["directory", *arguments, "--store", store.url])
 
 
 def test_a_file_is_imported_once_and_looked_up_by_the_day_of_the_call(
-    store: LocalStore, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = people(tmp_path, "\ufeff" + PEOPLE)
     assert run(store, "import", str(path), "--dry-run") == 0
@@ -162,7 +151,7 @@ def test_a_yaml_file_that_cannot_be_is_refused_by_line(
 
 
 def test_a_list_of_today_ends_what_was_and_leaves_the_past_alone(
-    store: LocalStore, client: Client, tmp_path: Path
+    store: SharedStore, client: Client, tmp_path: Path
 ) -> None:
     take(client, period("ada", "Research"), period("bob", "Sales"), period("eve", "Legal"))
     path = people(tmp_path, "user,department\nada,Sales\nbob,Sales\nnew,Legal\n")
@@ -186,13 +175,13 @@ def test_an_import_puts_in_place_of_a_persons_periods_those_of_the_file(client: 
 
 
 def test_calls_get_the_department_of_their_day_unless_their_span_names_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tallyspan_collector.server.worker.READ_SECONDS", 0.1)
     monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", "tsa_test")
     headers = {"authorization": "Bearer tsa_test"}
     with (
-        running_collector(tmp_path / "c") as collector,
+        running_collector(tmp_path, store=empty_store.url) as collector,
         httpx.Client(base_url=f"{collector.ready.admin}/api/admin", headers=headers) as admin,
     ):
         rows = [
@@ -232,10 +221,9 @@ def send(collector: Running, *spans: Any) -> None:
 def wait_for_department(collector: Running, department: str) -> None:
     """Wait until the collector goes by a directory that has the department."""
     copy = collector.data_dir / "directory-0.json"
-    until = time.monotonic() + 20
-    while not (copy.is_file() and f'"{department}"' in copy.read_text()):
-        assert time.monotonic() < until, "the directory is not read"
-        time.sleep(0.05)
+    wait_for(
+        lambda: copy.is_file() and f'"{department}"' in copy.read_text(), "the directory as read"
+    )
 
 
 def totals(client: Client) -> list[Any]:
@@ -248,7 +236,7 @@ def totals(client: Client) -> list[Any]:
 
 
 def test_a_correction_moves_the_calls_and_what_was_added_up_and_running_it_again_nothing(
-    store: LocalStore, client: Client, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     priced_again = call(cost_usd=Decimal(1), department_source="span")
     gone = call()
@@ -392,7 +380,7 @@ def test_a_correction_that_outlives_the_lock_s_life_keeps_the_lock_to_its_end(
     assert (result.total.calls, directory.refusals) == (calls, calls)
 
 
-def test_names_are_there_where_people_read(store: LocalStore, client: Client) -> None:
+def test_names_are_there_where_people_read(store: SharedStore, client: Client) -> None:
     book(client, [call(), call(user_id="bob")])
     take(client, Period("", "ada", DAY, FURTHER_NOTICE, "Research", "0042", "Ada Lovelace"))
     with connect(store.url_for("tallyspan_reader")) as reader:
@@ -418,14 +406,14 @@ def test_names_are_there_where_people_read(store: LocalStore, client: Client) ->
     ],
 )
 def test_a_command_that_cannot_be_is_refused(
-    store: LocalStore, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(store, *arguments) == 2
     assert says in capsys.readouterr().err
 
 
 def test_the_api_refuses_people_that_cannot_be_and_keys_that_are_limited(
-    store: LocalStore, client: Client
+    store: SharedStore, client: Client
 ) -> None:
     keys = Keys.of({"boss": "tsa_all"})
     limited, token = make("admin", "limited", departments=("Sales",))

@@ -1,6 +1,5 @@
 import json
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +17,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 import otlp_logs
 from otlp_spans import CHAT, START_NS, pairs, request, span
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan import semconv
-from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.booked.move import Move
 from tallyspan_collector.booked.move import Scope as Days
 from tallyspan_collector.booked.reprice import Reprice, Scope
@@ -78,18 +77,18 @@ def send(collector: Running, body: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def collector(collector: Running) -> Running:
     """Three layers of one call in three batches, the innermost and best one last; one lone call."""
-    with running_collector(tmp_path_factory.mktemp("store")) as running:
-        send(running, layer(2, INFERENCE, LLM, 1, (10, 90), TRACE))
-        send(running, layer(1, "pydantic-ai", AGENT, 0, (0, 100), TRACE))
-        send(running, layer(3, GENAI, CACHED, 2, (20, 80), TRACE))
-        send(running, layer(7, GENAI, CHAT, 0, (0, 100), f"{7:032x}"))
-        yield running
+    send(collector, layer(2, INFERENCE, LLM, 1, (10, 90), TRACE))
+    send(collector, layer(1, "pydantic-ai", AGENT, 0, (0, 100), TRACE))
+    send(collector, layer(3, GENAI, CACHED, 2, (20, 80), TRACE))
+    send(collector, layer(7, GENAI, CHAT, 0, (0, 100), f"{7:032x}"))
+    return collector
 
 
 def explained(collector: Running, subject: str, *more: str) -> list[str]:
-    return ["explain", subject, "--data-dir", str(collector.data_dir), *more]
+    where = ["--store", collector.store, "--data-dir", str(collector.data_dir)]
+    return ["explain", subject, *where, *more]
 
 
 def test_a_trace_is_explained_from_its_reports_to_its_net(
@@ -145,9 +144,7 @@ def test_a_trace_of_one_call_is_explained(
 def test_a_trace_too_old_for_the_journal_is_told_from_the_ledger(
     collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = running_url(collector.data_dir)
-    assert url is not None
-    assert main(["explain", TRACE, "--store", url, "--data-dir", str(tmp_path)]) == 0
+    assert main(["explain", TRACE, "--store", collector.store, "--data-dir", str(tmp_path)]) == 0
     told = capsys.readouterr().out
 
     assert "the ledger's part alone" in told
@@ -245,6 +242,7 @@ NEW_PRICE = "prices:\n  - {model: gpt-5-mini, unit: 1M tokens, input: 6, output:
 LATER = datetime.now(UTC) + timedelta(days=2)
 
 
+@pytest.mark.store
 def test_a_history_with_a_correction_and_a_change_of_price_is_explained_to_the_net(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,13 +312,13 @@ def test_a_background_answer_in_a_file_is_one_call_with_its_retrieval(
 
 
 def test_a_call_told_of_in_two_traces_is_explained_with_both(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: SharedStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = {**CHAT, "gen_ai.response.id": "chatcmpl-C1KMEUDb1vVwsROQUCZTgG6A6vtWo"}
     one, other = f"{21:032x}", f"{22:032x}"
     first = layer(1, "opentelemetry.instrumentation.openai.v1", said, 0, (0, 90), one)
     second = layer(2, GENAI, said, 0, (5, 80), other)
-    with running_collector(tmp_path / "data") as collector:
+    with running_collector(tmp_path / "data", store=store.url) as collector:
         send(collector, first)
         send(collector, second)
         assert main(explained(collector, one)) == 0

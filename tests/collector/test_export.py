@@ -1,18 +1,14 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import clickhouse_connect
 import pytest
 
 from ledger import NOON, book, call, reversal, unpriced
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
+from shared_store import SharedStore
 from tallyspan_collector.cli import main
 
 DAY = ["--from", "2026-03-31", "--to", "2026-03-31"]
@@ -27,10 +23,8 @@ MANDATORY = {
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("store")
-    with LocalStore(folder) as running, connect(running.url) as client:
-        migrate(client)
+def store(store: SharedStore) -> SharedStore:
+    with store.client() as client:
         gone = call(user_id="gone")
         book(
             client,
@@ -44,16 +38,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 reversal(gone),
             ],
         )
-        yield folder
+    return store
 
 
-def exported(store: Path, *flags: str) -> bytes:
-    out = store / "out"
-    assert main(["export", "--data-dir", str(store), "--out", str(out), *flags]) == 0
+def exported(store: SharedStore, *flags: str) -> bytes:
+    out = store.data_dir / "out"
+    assert main(["export", "--data-dir", str(store.data_dir), "--out", str(out), *flags]) == 0
     return out.read_bytes()
 
 
-def test_csv_has_every_live_call_of_the_period_exactly(store: Path) -> None:
+def test_csv_has_every_live_call_of_the_period_exactly(store: SharedStore) -> None:
     rows = list(csv.DictReader(io.StringIO(exported(store, *DAY).decode())))
 
     costs = [(row["user_id"], row["estimated_cost_usd"]) for row in rows]
@@ -65,19 +59,21 @@ def test_csv_has_every_live_call_of_the_period_exactly(store: Path) -> None:
     ]
 
 
-def test_parquet_has_the_same_calls(store: Path) -> None:
+def test_parquet_has_the_same_calls(store: SharedStore) -> None:
     exported(store, "--format", "parquet", *DAY)
 
-    with clickhouse_connect.get_client(interface="chdb", path=str(store / "reads")) as client:
+    with clickhouse_connect.get_client(
+        interface="chdb", path=str(store.data_dir / "reads")
+    ) as client:
         read = client.query(
             "SELECT count(), sum(estimated_cost_usd) FROM file({path:String}, 'Parquet')",
-            parameters={"path": str(store / "out")},
+            parameters={"path": str(store.data_dir / "out")},
         )
         assert read.result_rows == [(4, Decimal("5.000000000001"))]
 
 
 def test_focus_has_its_mandatory_columns_and_adds_up_to_the_priced_cost(
-    store: Path, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = list(csv.DictReader(io.StringIO(exported(store, "--format", "focus", *DAY).decode())))
 
@@ -102,7 +98,7 @@ def test_focus_has_its_mandatory_columns_and_adds_up_to_the_priced_cost(
     ],
 )
 def test_an_export_that_cannot_be_is_refused(
-    store: Path, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", "--data-dir", str(store), *flags]) == 2
+    assert main(["export", "--data-dir", str(store.data_dir), *flags]) == 2
     assert says in capsys.readouterr().err

@@ -8,18 +8,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from ledger import NOON, book, call, price_change, reversal, unpriced
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
+from shared_store import SharedStore
 from tallyspan_collector.cli import main
 
 Row = dict[str, str]
@@ -88,13 +85,11 @@ RULES = {
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Row]]:
-    folder = tmp_path_factory.mktemp("store")
+def rows(store: SharedStore) -> list[Row]:
     nothing = dict.fromkeys(("input_tokens", "output_tokens"))
     nobody = dict.fromkeys(("department", "provider_name", "endpoint_id", "service_name"), "")
     gone, dearer = call(user_id="gone"), call(user_id="dearer", cost_usd=Decimal(1))
-    with LocalStore(folder) as running, connect(running.url) as client:
-        migrate(client)
+    with store.client() as client:
         book(
             client,
             [
@@ -113,10 +108,10 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Row]]:
                 price_change(dearer, Decimal(3), NOON + timedelta(days=1)),
             ],
         )
-        out = folder / "focus.csv"
-        flags = ["--from", "2026-01-01", "--to", "2026-12-31", "--format", "focus"]
-        assert main(["export", "--data-dir", str(folder), "--out", str(out), *flags]) == 0
-        yield list(csv.DictReader(io.StringIO(Path(out).read_text())))
+    out = store.data_dir / "focus.csv"
+    flags = ["--from", "2026-01-01", "--to", "2026-12-31", "--format", "focus", "--out", str(out)]
+    assert main(["export", "--data-dir", str(store.data_dir), *flags]) == 0
+    return list(csv.DictReader(io.StringIO(out.read_text())))
 
 
 def user(row: Row) -> str:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,23 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan_collector.access import keys
 from tallyspan_collector.access.keys import Key, Keys, make
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.server.worker import check_exposure, is_loopback
+from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def collector(tmp_path_factory: pytest.TempPathFactory, store: SharedStore) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keys, "READ_SECONDS", 0.1)
         patch.setattr("tallyspan_collector.server.worker.READ_SECONDS", 0.1)
-        with running_collector(tmp_path_factory.mktemp("keys")) as running:
+        with running_collector(tmp_path_factory.mktemp("keys"), store=store.url) as running:
             yield running
 
 
@@ -41,7 +42,7 @@ def post(collector: Running, body: bytes, authorization: str = "") -> httpx.Resp
 
 
 def command(collector: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
-    said = ["keys", *arguments, "--data-dir", str(collector.data_dir)]
+    said = ["keys", *arguments, "--store", collector.store]
     return subprocess.run(
         [sys.executable, "-m", "tallyspan", *said], capture_output=True, text=True, check=False
     )
@@ -63,7 +64,7 @@ def test_a_key_made_by_command_lets_in_names_the_source_and_is_revoked(
         "--department", "Support", "--tenant", "acme",
     ).strip()  # fmt: skip
     listed = run(collector, "list")
-    time.sleep(0.5)
+    wait_for(lambda: post(collector, b"").status_code == 401, "the key among those of the door")
 
     assert post(collector, body).status_code == 401
     assert post(collector, body, "Bearer wrong").status_code == 401
@@ -85,7 +86,9 @@ def test_a_key_made_by_command_lets_in_names_the_source_and_is_revoked(
     assert token not in listed
     key_id = next(line.split()[0] for line in listed.splitlines() if "chat-backend" in line)
     run(collector, "revoke", key_id)
-    time.sleep(0.5)
+    wait_for(
+        lambda: post(collector, b"", f"Bearer {token}").status_code == 401, "the revocation there"
+    )
     later = post(collector, body, f"Bearer {token}")
     assert later.status_code == 401  # the last key is gone, and that opens no door
     assert "revoked" in run(collector, "list")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from running import Running, running_collector
+from running import Running
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.dialects.librechat import decode_agent
 from tallyspan_collector.read.call import Call, Flag
@@ -136,12 +136,6 @@ def test_bedrocks_clamped_input_is_concluded_from_the_total() -> None:
 
     assert call.usage.input_tokens == 2100
     assert Flag.TOTAL_REPAIRED in call.quality_flags
-
-
-@pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("store")) as running:
-        yield running
 
 
 CAPTURES = sorted((Path(__file__).parents[1] / "conformance").glob("librechat_agents_*/*.json"))

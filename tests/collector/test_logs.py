@@ -3,7 +3,6 @@
 import base64
 import json
 import sqlite3
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 import otlp_spans
 from otlp_logs import CLAUDE, CODEX, GEMINI, record, request
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan_collector.ingest.door import admit_logs
 from tallyspan_collector.summary import Filters, summarise
 
 SERVICE = "/opentelemetry.proto.collector.{}/Export"
 LOGS, METRICS = SERVICE.format("logs.v1.LogsService"), SERVICE.format("metrics.v1.MetricsService")
 PROTOBUF = {"content-type": "application/x-protobuf"}
-
-
-@pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("store")) as running:
-        yield running
 
 
 def send(collector: Running, body: bytes, method: str = LOGS) -> bytes:
@@ -231,9 +225,11 @@ def test_malformed_logs_are_refused_with_a_sentence(collector: Running) -> None:
     assert post(collector, b"", **{"content-type": "text/plain"}).status_code == 415
 
 
-def test_without_the_key_logs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_key_logs_are_refused(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TALLYSPAN_INGEST_KEY", "tsi_only")
-    with running_collector(tmp_path) as collector:
+    with running_collector(tmp_path, store=empty_store.url) as collector:
         refused = post(collector, request(record(CLAUDE)))
         taken = post(collector, request(record(CLAUDE)), authorization="Bearer tsi_only")
 

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.store
 def test_a_collector_has_no_data_frames_in_its_memory(tmp_path: Path) -> None:
     free = "127.0.0.1:0"
     child = subprocess.Popen(

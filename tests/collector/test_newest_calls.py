@@ -1,20 +1,15 @@
 """Pages of the newest calls are read where the rollups say they are, and are all there is."""
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from history import History, some_history
 from ledger import NOON, Entry, book, call, empty
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.summary import Filters, entries
 from tallyspan_collector.summary.newest import pieces
@@ -39,13 +34,6 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"tags": (("plan", "gold"),), "user_id": "ada"},
     {"tags": (("plan", "gold"),), "conversation_id": "c2"},
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with LocalStore(tmp_path_factory.mktemp("store")) as store, connect(store.url) as writer:
-        migrate(writer)
-        yield writer
 
 
 def spread(history: History, draw: random.Random) -> None:

@@ -2,23 +2,19 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from ledger import NOON, book, call, empty, price_change, reversal, unpriced
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
+from shared_store import SharedStore
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
 from tallyspan_collector.booked.reprice import Reprice, Scope
@@ -42,14 +38,6 @@ prices:
   - {model: gpt-4.1, unit: 1M tokens, input: 3, output: 10}
   - {model: homemade, unit: 1M tokens, input: 1, output: 1}
 """
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with clickhouse_connect.get_client(interface="chdb") as made:
-        migrate(made, "tallyspan")
-        made.database = "tallyspan"
-        yield made
 
 
 @pytest.fixture
@@ -244,17 +232,16 @@ def test_as_of_today_refuses_what_it_cannot_tell(client: Client, prices: PriceBo
 
 
 def test_the_report_has_both(
-    tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+    store: SharedStore, client: Client, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with LocalStore(tmp_path / "data") as store, connect(store.url) as admin:
-        migrate(admin)
-        book(admin, [call(start_time=datetime.now(UTC) - timedelta(days=1), cost_usd=Decimal(25))])
-        flags = ["report", "--data-dir", str(tmp_path / "data"), "--prices", str(path)]
-        asked = [*flags, "--currency", "EUR", "--as-of-today", "--prices-max-age", "1d"]
-        assert main(asked) == 0
-        said = capsys.readouterr()
-        assert main([*flags, "--currency", "CHF"]) == 2
-        refused = capsys.readouterr().err
+    empty(client)
+    book(client, [call(start_time=datetime.now(UTC) - timedelta(days=1), cost_usd=Decimal(25))])
+    flags = ["report", "--data-dir", str(store.data_dir), "--prices", str(path)]
+    asked = [*flags, "--currency", "EUR", "--as-of-today", "--prices-max-age", "1d"]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert main([*flags, "--currency", "CHF"]) == 2
+    refused = capsys.readouterr().err
 
     total = said.out.splitlines()[-1].split()
     assert total[-4:] == ["$25.00", "20.00", "$0.0004", "-$25.00"]

@@ -2,26 +2,20 @@
 
 import gzip
 import json
-import os
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 
+from recorded_corpus import CORPUS, needs_corpus
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.bundled import PROVIDER_IDS, context
 from tallyspan_collector.pricing.cost import Priced, Unpriced, UnpricedReason
 
-CORPUS = Path(
-    os.environ.get("TALLYSPAN_CORPUS")
-    or Path(__file__).parents[3] / "shared/corpus/exchanges.jsonl.gz"
-)
-pytestmark = pytest.mark.skipif(not CORPUS.is_file(), reason=f"no corpus at {CORPUS}")
+pytestmark = needs_corpus
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 FIELDS = {
     "cache_read": "cache_read_tokens",

@@ -13,6 +13,7 @@ import pytest
 from price_wheel import INSTALLED, model, openai, small, wheel
 from priced import price
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan.usage import Usage
 from tallyspan_collector.cli import main
 from tallyspan_collector.errors import ConfigError, PriceError
@@ -194,8 +195,8 @@ def test_a_running_collector_takes_an_update_and_its_rollback_without_a_restart(
     assert (watch.poll(), usd(watch.book, "gpt-9"), watch.last_error) == (True, None, "")
 
 
-def test_old_data_is_warned_of_in_health_and_metric(tmp_path: Path) -> None:
-    with running_collector(tmp_path / "data", prices_max_age=86_400) as collector:
+def test_old_data_is_warned_of_in_health_and_metric(tmp_path: Path, store: SharedStore) -> None:
+    with running_collector(tmp_path, store=store.url, prices_max_age=86_400) as collector:
         age = collector.metric("tallyspan_price_data_age_days")
         with urllib.request.urlopen(f"{collector.ready.admin}/readyz") as answer:
             (warning,) = json.load(answer)["warnings"]

@@ -1,6 +1,5 @@
 """A price file that changes under a running collector."""
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,9 +8,11 @@ import pytest
 from ledger import book, unpriced
 from priced import ns, price
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.cost import Priced
 from tallyspan_collector.pricing.watch import PriceWatch
+from waiting import wait_for
 
 ONE = "prices:\n  - {model: m, unit: 1M tokens, input: 1}\n"
 
@@ -61,17 +62,16 @@ def test_a_file_that_goes_away_keeps_the_old_prices(file: Path) -> None:
     assert "cannot be read" in watch.last_error
 
 
-def test_a_price_that_arrives_prices_the_calls_that_waited_for_it(tmp_path: Path) -> None:
+def test_a_price_that_arrives_prices_the_calls_that_waited_for_it(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
     file = tmp_path / "models_pricing.yaml"
     file.write_text("prices: []\n")
-    with running_collector(tmp_path / "data", prices=file) as collector:
+    with running_collector(tmp_path / "data", file, store=empty_store.url) as collector:
         book(collector.client, [unpriced(model_name="m", start_time=datetime.now(UTC))])
         file.write_text(ONE)
         done = "SELECT kind, calls, newly_priced_calls FROM price_changes WHERE state = 'finished'"
-        until = time.monotonic() + 30
-        while not (audit := collector.rows(done)):
-            assert time.monotonic() < until, "the price does not arrive"
-            time.sleep(0.1)
+        audit = wait_for(lambda: collector.rows(done), "the back-fill")
 
         assert audit == [{"kind": "backfill", "calls": 1, "newly_priced_calls": 1}]
         (row,) = collector.rows("SELECT cost_usd, cost_status FROM calls")
@@ -80,7 +80,6 @@ def test_a_price_that_arrives_prices_the_calls_that_waited_for_it(tmp_path: Path
         versions = collector.rows("SELECT added, removed FROM price_books ORDER BY loaded_at")
         assert [len(version["added"]) for version in versions] == [0, 1]
         file.write_text("prices: nonsense\n")
-        until = time.monotonic() + 30
-        while collector.metric("tallyspan_price_file_broken") != 1:
-            assert time.monotonic() < until, "nobody says that the file is broken"
-            time.sleep(0.1)
+        wait_for(
+            lambda: collector.metric("tallyspan_price_file_broken") == 1, "word of the broken file"
+        )

@@ -3,8 +3,6 @@ import base64
 import gzip
 import json
 import socket
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -21,20 +19,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.signals import SIGNALS
+from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PROTOBUF = {"content-type": "application/x-protobuf"}
-
-
-@pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("store")) as running:
-        yield running
 
 
 def send(collector: Running, body: bytes) -> bytes:
@@ -100,10 +94,9 @@ def test_a_sender_that_goes_away_within_its_body_is_counted_and_no_error_of_ours
             b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n"
             b"content-type: application/x-protobuf\r\n\r\nhalf"
         )
-    until = time.monotonic() + 10
-    while collector.metric("tallyspan_requests_total") == before:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(
+        lambda: collector.metric("tallyspan_requests_total") > before, "the broken request counted"
+    )
 
     assert "Traceback" not in capfd.readouterr().err
 
@@ -183,14 +176,15 @@ def test_spans_that_are_no_calls_are_acknowledged_and_counted(collector: Running
     assert 'tallyspan_spans_dropped_total{reason="not_a_call"}' in metrics
 
 
-def test_what_arrives_while_the_store_refuses_is_kept_and_booked_later(tmp_path: Path) -> None:
-    with running_collector(tmp_path / "store") as collector:
+def test_what_arrives_while_the_store_refuses_is_kept_and_booked_later(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
+    with running_collector(tmp_path, store=empty_store.url) as collector:
         collector.client.command("RENAME TABLE llm_calls TO away")
         send(collector, request(span(1, {**CHAT, "user.id": "kept"})))
-        until = time.monotonic() + 20
-        while (ready := httpx.get(f"{collector.ready.admin}/readyz")).status_code == 200:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        url = f"{collector.ready.admin}/readyz"
+        wait_for(lambda: httpx.get(url).status_code != 200, "word of the store's refusal")
+        ready = httpx.get(url)
         assert post(collector, request(span(2, {**CHAT, "user.id": "kept"}))).status_code == 200
         collector.client.command("RENAME TABLE away TO llm_calls")
 
@@ -199,8 +193,10 @@ def test_what_arrives_while_the_store_refuses_is_kept_and_booked_later(tmp_path:
         assert httpx.get(f"{collector.ready.admin}/readyz").status_code == 200
 
 
-def test_above_its_limit_the_spool_asks_senders_to_come_back(tmp_path: Path) -> None:
-    with running_collector(tmp_path / "store", spool_limit=1) as collector:
+def test_above_its_limit_the_spool_asks_senders_to_come_back(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
+    with running_collector(tmp_path, store=empty_store.url, spool_limit=1) as collector:
         collector.client.command("RENAME TABLE llm_calls TO away")
         send(collector, request(span(1, CHAT)))
         with pytest.raises(grpc.RpcError) as refused:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,10 +13,8 @@ from clickhouse_connect.driver.client import Client
 
 from billing_server import KEY, BillingServer, Used, billing_server
 from grafana_pages import run
-from ledger import Entry, book, call, empty, unpriced
-from tallyspan_clickhouse.engine import connect
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
+from ledger import Entry, book, call, unpriced
+from shared_store import SharedStore
 from tallyspan_collector.cli import main
 from tallyspan_collector.reconcile import pages
 from tallyspan_collector.reconcile.billed import model_key
@@ -27,14 +24,6 @@ from tallyspan_collector.reconcile.openai import model_of
 DAY = date(2026, 3, 31)
 PERIOD = ["--from", "2026-03-30", "--to", "2026-04-02"]
 MODEL = "gpt-4.1"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Client]]:
-    folder = tmp_path_factory.mktemp("store")
-    with LocalStore(folder) as store, connect(store.url) as client:
-        migrate(client)
-        yield folder, client
 
 
 class Bench:
@@ -66,17 +55,15 @@ class Bench:
 
 @pytest.fixture
 def bench(
-    running: tuple[Path, Client],
+    empty_store: SharedStore,
+    client: Client,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
-    folder, client = running
-    empty(client)
-    client.command("TRUNCATE TABLE reconciliation_lines")
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", KEY)
     monkeypatch.setattr(pages.Api.__init__, "__defaults__", (lambda _: None,))
-    return Bench(folder, client, capsys)
+    return Bench(empty_store.data_dir, client, capsys)
 
 
 def calls(client: Client, count: int = 1, **columns: Any) -> None:

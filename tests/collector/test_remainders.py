@@ -1,18 +1,15 @@
 """Calls that are taken back after their price changed leave nothing behind."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
-from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.booked.remainders import book_away
 from tallyspan_collector.booked.reprice import Reprice, Scope
 from tallyspan_collector.booked.run import run
@@ -21,14 +18,6 @@ from tallyspan_collector.pricing.book import PriceBook
 SCOPE = Scope(NOON - timedelta(days=1), NOON + timedelta(days=1))
 PRICES = "prices:\n  - {model: gpt-4.1, unit: 1M tokens, input: %d, output: 0}\n"
 STEPS = ("book", "take back", "reprice at 3", "reprice at 30", "back-fill", "late change")
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with clickhouse_connect.get_client(interface="chdb") as made:
-        migrate(made, "tallyspan")
-        made.database = "tallyspan"
-        yield made
 
 
 @pytest.fixture(scope="module")

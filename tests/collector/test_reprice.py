@@ -3,22 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from ledger import NOON, Entry, book, call, empty, reversal, unpriced
-from tallyspan_clickhouse.engine import connect
+from ledger import NOON, Entry, book, call, reversal, unpriced
+from shared_store import SharedStore
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import ledger_lock
-from tallyspan_clickhouse.local import LocalStore
-from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.booked import missing
 from tallyspan_collector.booked.reprice import Reprice, Result, Scope
 from tallyspan_collector.booked.run import run
@@ -34,19 +30,9 @@ prices:
 """
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[Client]:
-    with clickhouse_connect.get_client(interface="chdb") as client:
-        migrate(client, "tallyspan")
-        client.database = "tallyspan"
-        yield client
-
-
 @pytest.fixture
-def client(store: Client) -> Client:
-    empty(store)
-    store.command("TRUNCATE TABLE price_changes")
-    return store
+def client(empty_store: SharedStore, client: Client) -> Client:
+    return client
 
 
 @pytest.fixture
@@ -229,44 +215,37 @@ def test_missing_prices_are_drafted_most_tokens_first(client: Client) -> None:
     assert "broken" not in draft
 
 
-def test_two_processes_that_reprice_at_once_book_each_call_once(tmp_path: Path) -> None:
+def test_two_processes_that_reprice_at_once_book_each_call_once(
+    tmp_path: Path, store: SharedStore, client: Client
+) -> None:
     """In another time zone than UTC, and with other batches each: neither may matter."""
     path = tmp_path / "models_pricing.yaml"
     path.write_text(PRICES)
-    with LocalStore(tmp_path / "data") as store, connect(store.url) as admin:
-        migrate(admin)
-        models = ("gpt-4.1", "homemade")
-        days = [NOON + timedelta(days=n) for n in range(6)]
-        book(
-            admin,
-            [
-                call(model_name=m, start_time=day)
-                for m in models
-                for day in days
-                for _ in range(150)
-            ],
-        )
-        command = [
-            sys.executable, "-m", "tallyspan", "reprice", "--data-dir", str(tmp_path / "data"),
-            "--prices", str(path), "--from", "2026-03-01", "--to", "2026-04-30", "--apply",
-            "--reason", "both",
-        ]  # fmt: skip
-        environment = os.environ | {"TZ": "America/New_York"}
-        subprocess.run(command[:-3], env=environment, check=True)  # a preview
-        both = [
-            subprocess.Popen([*command, *flags], env=environment, stdout=subprocess.PIPE)
-            for flags in ([], ["--model", "gpt*"])
-        ]
-        done = [(process.communicate(timeout=120), process.returncode) for process in both]
+    models = ("gpt-4.1", "homemade")
+    days = [NOON + timedelta(days=n) for n in range(6)]
+    book(
+        client,
+        [call(model_name=m, start_time=day) for m in models for day in days for _ in range(150)],
+    )
+    command = [
+        sys.executable, "-m", "tallyspan", "reprice", "--data-dir", str(store.data_dir),
+        "--prices", str(path), "--from", "2026-03-01", "--to", "2026-04-30", "--apply",
+        "--reason", "both",
+    ]  # fmt: skip
+    environment = os.environ | {"TZ": "America/New_York"}
+    subprocess.run(command[:-3], env=environment, check=True)  # a preview
+    both = [
+        subprocess.Popen([*command, *flags], env=environment, stdout=subprocess.PIPE)
+        for flags in ([], ["--model", "gpt*"])
+    ]
+    done = [(process.communicate(timeout=120), process.returncode) for process in both]
 
-        assert [code for _, code in done] == [0, 0]
-        calls = len(models) * len(days) * 150
-        assert admin.query(
-            "SELECT count(), countIf(entry_kind = 'price_change') FROM llm_calls"
-        ).first_row == (2 * calls, calls)
-        assert set(costs(admin).values()) == {
-            Decimal(usd) for usd in ("0.0004", "0.0008", "0.00011")
-        }
+    assert [code for _, code in done] == [0, 0]
+    calls = len(models) * len(days) * 150
+    assert client.query(
+        "SELECT count(), countIf(entry_kind = 'price_change') FROM llm_calls"
+    ).first_row == (2 * calls, calls)
+    assert set(costs(client).values()) == {Decimal(usd) for usd in ("0.0004", "0.0008", "0.00011")}
 
 
 def test_who_has_to_wait_too_long_is_told_for_whom(client: Client, prices: PriceBook) -> None:

@@ -7,6 +7,8 @@ from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import bundled
 from tallyspan_collector.cli import main
 
+pytestmark = pytest.mark.store
+
 
 def test_a_dry_run_prints_the_sql_and_changes_nothing_and_the_real_run_applies_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

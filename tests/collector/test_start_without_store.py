@@ -4,7 +4,6 @@ import contextlib
 import socket
 import socketserver
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from otlp_spans import CHAT, request, span
 from running import ADMIN_KEY, Running, running_collector
 from tallyspan_clickhouse.local import LocalStore
+from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -79,6 +79,7 @@ def health(collector: Running) -> tuple[int, str]:
     return answer.status_code, " ".join(answer.json()["reasons"])
 
 
+@pytest.mark.store
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_arrives_before_the_store_is_there_is_booked_when_it_is(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,16 +102,15 @@ def test_what_arrives_before_the_store_is_there_is_booked_when_it_is(
                 headers={"Authorization": f"Bearer {ADMIN_KEY}"},
             )
             # a worker tells its health every second
-            until = time.monotonic() + 10
-            while not health(collector)[1]:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_for(lambda: health(collector)[1], "a reason not to be ready")
             away, why = health(collector)
 
             with opened(port, address.port):
-                while (rows := spans(collector)) != 3 or health(collector)[0] != 200:
-                    assert time.monotonic() < until + 30
-                    time.sleep(0.1)
+                wait_for(
+                    lambda: (spans(collector), health(collector)[0]) == (3, 200), "all three calls"
+                )
+                collector.settle()
+                rows = spans(collector)
 
         assert asked.status_code == 503
         assert (away, "no store answers at 127.0.0.1" in why) == (503, True)

@@ -3,21 +3,18 @@ import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import empty
-from tallyspan_clickhouse.migrate import migrate
+import ledger
+from ledger import NOON, Entry, call, empty, unpriced
 from tallyspan_clickhouse.query import sums
 from tallyspan_clickhouse.query.access import Access
 from tallyspan_clickhouse.schema import SCHEMA
@@ -39,7 +36,6 @@ from tallyspan_collector.summary import (
 from tallyspan_collector.summary.cursor import write_cursor
 from tallyspan_collector.summary.times import zone_names
 
-NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 NASTY_USERS = [
     "' OR 1=1 --",
     "'; DROP TABLE llm_calls; --",
@@ -53,68 +49,20 @@ NASTY_USERS = [
     "é中🎉",
     '`"',
 ]
-DEFAULTS: dict[str, Any] = {
-    "start_time": NOON,
-    "entry_kind": "call",
-    "sign": 1,
-    "user_id": "ada",
-    "department": "research",
-    "agent_id": "",
-    "conversation_id": "c1",
-    "model_name": "gpt-4.1",
-    "endpoint_id": "api.openai.com",
-    "provider_name": "openai",
-    "service_name": "chat",
-    "status": "ok",
-    "input_tokens": 100,
-    "output_tokens": 10,
-    "cache_read_tokens": None,
-    "reasoning_tokens": None,
-    "usage_source": "provider",
-    "cost_usd": Decimal("0.000123"),
-    "cost_status": "priced",
-    "trace_id": "0" * 32,
-    "ingested_at": NOON,
-    "source": "",
-    "tenant": "",
-    "operation_name": "chat",
-    "service_tier": "",
-    "error_type": "",
-    "is_notional": False,
-    "quality_flags": [],
-    "tags": {},
-}
 
 
-def book(client: Client, *calls: dict[str, Any]) -> None:
-    rows = [DEFAULTS | {"span_id": f"{n:016x}"} | call for n, call in enumerate(calls)]
-    columns = [*DEFAULTS, "span_id"]
-    client.insert("llm_calls", [[row[c] for c in columns] for row in rows], column_names=columns)
+def book(client: Client, *calls: Entry) -> None:
+    ledger.book(client, [call(**columns) for columns in calls])
 
 
 def of(said: dict[str, Any]) -> Filters:
     return Filters(**said)
 
 
-def unpriced(**call: Any) -> dict[str, Any]:
-    return call | {"cost_usd": None, "cost_status": "unpriced"}
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("engine")
-    with clickhouse_connect.get_client(interface="chdb", path=str(path)) as client:
-        migrate(client)
-        yield path
-
-
 @pytest.fixture
-def client(engine: Path) -> Iterator[Client]:
-    with clickhouse_connect.get_client(
-        interface="chdb", path=str(engine), database="tallyspan"
-    ) as client:
-        empty(client)
-        yield client
+def client(client: Client) -> Client:
+    empty(client)
+    return client
 
 
 def varied_calls(seed: int, count: int) -> list[dict[str, Any]]:
@@ -442,7 +390,11 @@ def test_pages_of_any_size_bring_every_entry_once_while_calls_arrive(
 ) -> None:
     draw = random.Random(seed)
     # Few different times, so that pages end between calls of the same microsecond.
-    book(client, *({"start_time": NOON - timedelta(seconds=draw.randrange(4))} for _ in range(60)))
+    ids = [{"trace_id": "0" * 32, "span_id": f"{n:016x}"} for n in range(60)]
+    book(
+        client,
+        *({"start_time": NOON - timedelta(seconds=draw.randrange(4))} | each for each in ids),
+    )
     expected = {f"{'0' * 32}-{n:016x}" for n in range(60)}
 
     seen: list[tuple[datetime, str]] = []

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.server.worker import tls
@@ -78,9 +79,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Iterator[Running]:
+def collector(
+    tmp_path_factory: pytest.TempPathFactory, store: SharedStore, files: Files
+) -> Iterator[Running]:
     with running_collector(
-        tmp_path_factory.mktemp("store"),
+        tmp_path_factory.mktemp("collector"),
+        store=store.url,
         tls_cert=files.server,
         tls_key=files.server_key,
         tls_client_ca=files.ca,

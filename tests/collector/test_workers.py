@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,19 +13,22 @@ from prometheus_client import CollectorRegistry
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
+from shared_store import SharedStore
 from tallyspan_collector.config import Config
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.watch import age_days
 from tallyspan_collector.server.worker import Health
 from tallyspan_collector.server.workers import Report, Workers
+from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("workers"), workers=2) as running:
+def collector(tmp_path_factory: pytest.TempPathFactory, store: SharedStore) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("workers")
+    with running_collector(folder, store=store.url, workers=2) as running:
         yield running
 
 
@@ -37,17 +39,15 @@ def send(collector: Running, body: bytes) -> None:
         channel.unary_unary(TRACES)(body, timeout=20, wait_for_ready=True)
 
 
-def settled(collector: Running, user: str) -> list[tuple[int, int]]:
+def booked(collector: Running, user: str) -> list[tuple[int, int]]:
     sql = f"SELECT count(), uniqExact(trace_id, span_id) FROM llm_calls WHERE user_id = '{user}'"
-    until = time.monotonic() + 20
-    last: list[tuple[int, int]] = []
-    while time.monotonic() < until:
-        found = [tuple(row) for row in collector.client.query(sql).result_rows]
-        if found == last:
-            break
-        last = found
-        time.sleep(2.5)  # longer than the workers need to make a batch and to tell their metrics
-    return last
+    collector.settle()
+    return [tuple(row) for row in collector.client.query(sql).result_rows]
+
+
+def requests_and_calls(collector: Running) -> tuple[float, float]:
+    names = ("tallyspan_requests_total", "tallyspan_calls_stored_total")
+    return collector.metric(names[0]), collector.metric(names[1])
 
 
 def test_both_take_requests_and_a_span_sent_to_both_is_booked_once(collector: Running) -> None:
@@ -55,13 +55,13 @@ def test_both_take_requests_and_a_span_sent_to_both_is_booked_once(collector: Ru
         body = request(span(number + 1, {**CHAT, "user.id": "w"}))
         send(collector, body)
         send(collector, body)
-    found = settled(collector, "w")
+    found = booked(collector, "w")
     files = sorted((collector.data_dir / "spool").glob("[0-9].sqlite"))
 
     assert found == [(24, 24)]
     assert [path.name for path in files] == ["0.sqlite", "1.sqlite"]
-    assert collector.metric("tallyspan_requests_total") == 48
-    assert collector.metric("tallyspan_calls_stored_total") == 24
+    # A worker tells its metrics every second.
+    wait_for(lambda: requests_and_calls(collector) == (48, 24), "48 requests and 24 calls counted")
     assert collector.metric("tallyspan_price_data_age_days") == age_days(
         PriceBook.load().data, datetime.now(UTC)
     )
@@ -83,15 +83,15 @@ def worker_pids(data_dir: Path) -> list[int]:
 def test_a_worker_that_dies_is_started_again_with_its_spool(collector: Running) -> None:
     before = worker_pids(collector.data_dir)
     os.kill(before[0], signal.SIGKILL)
-    until = time.monotonic() + 30
-    while len(after := worker_pids(collector.data_dir)) < 2 or after == before:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_for(
+        lambda: len({*worker_pids(collector.data_dir)} - {before[0]}) == 2, "a new second worker"
+    )
+    after = worker_pids(collector.data_dir)
     for number in range(8):
         send(collector, request(span(900 + number, {**CHAT, "user.id": "again"})))
 
     assert before[0] not in after
-    assert settled(collector, "again") == [(8, 8)]
+    assert booked(collector, "again") == [(8, 8)]
 
 
 def test_a_worker_that_cannot_start_again_says_why_and_the_others_are_still_added_up() -> None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import instrumented_sdks
-from running import Running, running_collector
+from running import Running
 from tallyspan_collector.demo.recordings import Recording, load
 
 
@@ -67,12 +67,6 @@ CASES = [
 ]
 
 Replay = Callable[[str], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("store")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

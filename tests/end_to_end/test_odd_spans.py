@@ -8,6 +8,7 @@ import httpx
 
 from otlp_spans import CHAT, START_NS, request, span
 from running import running_collector
+from shared_store import SharedStore
 
 ODD = [
     "o'neill",
@@ -21,7 +22,7 @@ YEAR_NS = 365 * 86_400 * 10**9
 
 
 def test_odd_ids_and_huge_counts_arrive_as_they_are_and_far_times_are_flagged(
-    tmp_path: Path,
+    tmp_path: Path, empty_store: SharedStore
 ) -> None:
     spans: list[Any] = [
         span(number, {**CHAT, "user.id": text, "gen_ai.conversation.id": text})
@@ -31,7 +32,7 @@ def test_odd_ids_and_huge_counts_arrive_as_they_are_and_far_times_are_flagged(
     far = span(60, {**CHAT, "user.id": "far"})
     far.start_time_unix_nano = START_NS + 170 * YEAR_NS
     far.end_time_unix_nano = far.start_time_unix_nano + 10**9
-    with running_collector(tmp_path) as collector:
+    with running_collector(tmp_path, store=empty_store.url) as collector:
         answer = httpx.post(
             f"http://{collector.ready.otlp_http}/v1/traces",
             content=request(*spans, huge, far),

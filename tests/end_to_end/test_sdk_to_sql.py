@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from running import ADMIN_KEY, Running, running_collector
+from shared_store import SharedStore
 from tallyspan_collector.demo import oracle
 from tallyspan_collector.demo.recordings import load
 from tallyspan_collector.demo.run import USERS, replay
@@ -18,10 +19,10 @@ BEFORE = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
-def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def replayed(tmp_path_factory: pytest.TempPathFactory, store: SharedStore) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TALLYSPAN_ADMIN_KEY", ADMIN_KEY)
-        with running_collector(tmp_path_factory.mktemp("store")) as collector:
+        with running_collector(tmp_path_factory.mktemp("data"), store=store.url) as collector:
             replay(RECORDINGS, collector.ready.otlp_grpc)
             yield collector
 

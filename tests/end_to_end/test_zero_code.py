@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan_collector.demo import provider
 from tallyspan_collector.demo.recordings import Recording, load
 
@@ -59,11 +60,14 @@ def recording(api: str, path: str, *, is_stream: bool) -> Recording:
     ids=["openai", "anthropic", "anthropic-stream"],
 )
 def test_each_call_arrives_once_without_a_change_of_its_code(
-    tmp_path: Path, protocol: str, app: str, replayed: Recording
+    tmp_path: Path, empty_store: SharedStore, protocol: str, app: str, replayed: Recording
 ) -> None:
     file = tmp_path / "app.py"
     file.write_text(app)
-    with running_collector(tmp_path / "store") as collector, provider.serving([replayed]) as port:
+    with (
+        running_collector(tmp_path / "data", store=empty_store.url) as collector,
+        provider.serving([replayed]) as port,
+    ):
         addresses = {"grpc": collector.ready.otlp_grpc, "http/protobuf": collector.ready.otlp_http}
         done = subprocess.run(
             [

@@ -1,7 +1,6 @@
 """Alert rules: in shape for Grafana, and each fires when facts in Python say so and else does not."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from statistics import median_high
@@ -11,7 +10,7 @@ import pytest
 import yaml
 from clickhouse_connect.driver.client import Client
 
-from call_facts import NASTY, NASTY_FACTS, Fact, fill, memory_ledger
+from call_facts import NASTY, NASTY_FACTS, Fact, fill
 from grafana_pages import pages
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 from tallyspan_collector.summary import budgets
@@ -27,19 +26,12 @@ GROUPS = yaml.safe_load((PROVISIONING / "alerting/rules.yaml").read_text())["gro
 WRITTEN = [rule for group in GROUPS for rule in group["rules"]]
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
-        client.database = "tallyspan"
-        yield client
-
-
 @pytest.fixture
-def client(ledger: Client) -> Client:
+def client(client: Client) -> Client:
     for table in ("budgets", "collector_metrics"):
-        ledger.command(f"TRUNCATE TABLE {table}")
-    fill(ledger, [])
-    return ledger
+        client.command(f"TRUNCATE TABLE {table}")
+    fill(client, [])
+    return client
 
 
 def ask(client: Client, uid: str) -> list[tuple[Any, ...]]:

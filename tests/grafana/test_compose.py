@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan_grafana.alerting import CHANNELS, RULES
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,7 @@ needs_compose = pytest.mark.skipif(COMPOSE is None, reason="no compose client on
 
 
 @needs_compose
+@pytest.mark.process
 @pytest.mark.parametrize("profile", ["", "otel", "librechat"])
 def test_compose_takes_the_file(profile: str) -> None:
     arguments = ("--profile", profile) if profile else ()
@@ -62,6 +64,7 @@ def test_compose_takes_the_file(profile: str) -> None:
 
 
 @needs_compose
+@pytest.mark.process
 @pytest.mark.parametrize("missing", SECRETS)
 def test_it_refuses_to_start_without_a_password(missing: str) -> None:
     done = config(**{name: "s3cret" for name in SECRETS if name != missing})
@@ -157,6 +160,7 @@ def test_the_servers_own_logs_are_capped() -> None:
     assert root.findtext("logger/size")
 
 
+@pytest.mark.process
 def test_the_smoke_script_is_a_script_and_looks_for_what_is_there() -> None:
     done = subprocess.run(["bash", "-n", str(SCRIPT)], capture_output=True, text=True, check=False)
 
@@ -167,8 +171,10 @@ def test_the_smoke_script_is_a_script_and_looks_for_what_is_there() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl on this machine")
-def test_the_call_of_the_smoke_script_is_booked_with_a_cost(tmp_path: Path) -> None:
-    with running_collector(tmp_path) as running:
+def test_the_call_of_the_smoke_script_is_booked_with_a_cost(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
+    with running_collector(tmp_path, store=empty_store.url) as running:
         url = f"http://{running.ready.otlp_http}"
         done = subprocess.run(
             [str(SCRIPT), "--send", url, "any"], capture_output=True, text=True, check=False

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,16 +11,19 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from call_facts import FACTS, fill, memory_ledger
+from call_facts import FACTS, fill
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages
 from tallyspan_collector.summary.budgets import Budget, put
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("node") and (HERE / "node_modules/@grafana/data").is_dir()),
-    reason="no @grafana/data: npm ci --prefix tests/grafana --ignore-scripts",
-)
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.skipif(
+        not (shutil.which("node") and (HERE / "node_modules/@grafana/data").is_dir()),
+        reason="no @grafana/data: npm ci --prefix tests/grafana --ignore-scripts",
+    ),
+]
 TEXT, ORANGE, RED = "#CCCCDC", "#FF9830", "#F2495C"
 LONG_AGO = date(2020, 1, 1)
 
@@ -82,12 +84,10 @@ def test_a_figure_reads_as_it_should(
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
-        made.database = "tallyspan"
-        fill(made, FACTS)
-        put(made, Budget("department", "research", "month", LONG_AGO, Decimal(10)))
-        yield made
+def client(client: Client) -> Client:
+    fill(client, FACTS)
+    put(client, Budget("department", "research", "month", LONG_AGO, Decimal(10)))
+    return client
 
 
 def asked(client: Client, page: str, found: dict[str, Any]) -> dict[str, Any]:

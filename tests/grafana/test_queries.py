@@ -1,7 +1,6 @@
 """Every query of the dashboards, interpolated as Grafana does, run in the engine, adding up."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from statistics import median
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, memory_ledger, spend
+from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages, queries, run, run_variable
 from tallyspan_collector.summary.budgets import Budget, put
@@ -21,12 +20,10 @@ DATA = {"empty": [], "seeded": FACTS, "nasty": NASTY_FACTS}
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as made:
-        made.database = "tallyspan"
-        for scope, name in (("total", ""), ("user", "ada"), *(("user", name) for name in NASTY)):
-            put(made, a_budget(scope, name, 10))
-        yield made
+def client(client: Client) -> Client:
+    for scope, name in (("total", ""), ("user", "ada"), *(("user", name) for name in NASTY)):
+        put(client, a_budget(scope, name, 10))
+    return client
 
 
 def a_budget(scope: str, name: str, amount: int) -> Budget:

@@ -3,8 +3,6 @@
 import base64
 import gzip
 import json
-import os
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,17 +11,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from recorded_corpus import CORPUS, needs_corpus
 from tallyspan import semconv
 from tallyspan.background import Background
 from tallyspan.estimate import estimator
 from tallyspan.exchange import begin
 from tallyspan.sampling import CallTracer
 
-CORPUS = Path(
-    os.environ.get("TALLYSPAN_CORPUS")
-    or Path(__file__).parents[3] / "shared/corpus/exchanges.jsonl.gz"
-)
-pytestmark = pytest.mark.skipif(not CORPUS.is_file(), reason=f"no corpus at {CORPUS}")
+pytestmark = needs_corpus
 
 FIELDS = {
     "input_tokens": "input_tokens",

@@ -23,7 +23,10 @@ from tallyspan_collector.summary.budgets import Budget, put
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
+]
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -45,12 +48,11 @@ PAGES = [uid.removeprefix("tallyspan-") for uid in bundled()]
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("store")) as running:
-        fill(running.client, a_busy_time())
-        for each in BUDGETS:
-            put(running.client, each)
-        yield running
+def collector(collector: Running) -> Running:
+    fill(collector.client, a_busy_time())
+    for each in BUDGETS:
+        put(collector.client, each)
+    return collector
 
 
 @pytest.fixture(scope="module")

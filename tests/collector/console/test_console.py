@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from call_facts import FACTS, NASTY, NASTY_FACTS, fill, memory_ledger, spend
+from call_facts import FACTS, NASTY, NASTY_FACTS, fill, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, queries
 from tallyspan_collector.access.keys import Key, Keys, digest
@@ -44,17 +43,10 @@ def keys() -> Keys:
     )
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
-        client.database = "tallyspan"
-        yield client
-
-
 @pytest.fixture
-def browser(ledger: Client) -> TestClient:
-    fill(ledger, FACTS)
-    return TestClient(create_app(ledger, keys(), lambda: {"ready": True}, CollectorRegistry()))
+def browser(client: Client) -> TestClient:
+    fill(client, FACTS)
+    return TestClient(create_app(client, keys(), lambda: {"ready": True}, CollectorRegistry()))
 
 
 def with_key(client: TestClient, token: str) -> TestClient:
@@ -109,8 +101,8 @@ def test_a_key_shown_once_opens_a_session_that_no_script_and_no_other_site_can_u
     assert browser.get(OVERVIEW).status_code == 401
 
 
-def test_behind_tls_the_cookie_never_travels_without(ledger: Client) -> None:
-    app = create_app(ledger, keys(), lambda: {"ready": True}, CollectorRegistry())
+def test_behind_tls_the_cookie_never_travels_without(client: Client) -> None:
+    app = create_app(client, keys(), lambda: {"ready": True}, CollectorRegistry())
     answer = TestClient(app, base_url="https://tallyspan.test").post("/login", json={"key": ADMIN})
 
     assert "Secure" in answer.headers["Set-Cookie"].split("; ")
@@ -151,7 +143,7 @@ def test_after_many_wrong_keys_even_the_right_one_waits_a_minute(browser: TestCl
     assert browser.post("/login", json={"key": ADMIN}).status_code == 429
 
 
-def test_a_session_ends_by_itself_and_with_its_key(ledger: Client) -> None:
+def test_a_session_ends_by_itself_and_with_its_key(client: Client) -> None:
     clock = [0.0]
     sessions = Sessions(lambda: clock[0])
     token = sessions.open(b"key")
@@ -161,11 +153,11 @@ def test_a_session_ends_by_itself_and_with_its_key(ledger: Client) -> None:
     assert sessions.of(token) is None
 
     mine = keys()
-    client = TestClient(create_app(ledger, mine, lambda: {"ready": True}, CollectorRegistry()))
-    client.post("/login", json={"key": "tsa_slow"})
-    assert client.get("/api/admin/dashboards").status_code == 200
+    browser = TestClient(create_app(client, mine, lambda: {"ready": True}, CollectorRegistry()))
+    browser.post("/login", json={"key": "tsa_slow"})
+    assert browser.get("/api/admin/dashboards").status_code == 200
     mine._by_digest.clear()
-    assert client.get("/api/admin/dashboards").status_code == 401
+    assert browser.get("/api/admin/dashboards").status_code == 401
 
 
 def test_a_made_up_cookie_opens_nothing(browser: TestClient) -> None:
@@ -217,9 +209,9 @@ def test_the_console_draws_the_very_dashboards_that_grafana_does(browser: TestCl
 
 @pytest.mark.parametrize("data", [FACTS, NASTY_FACTS, []], ids=["seeded", "nasty", "empty"])
 def test_bound_parameters_find_what_text_in_the_query_finds(
-    ledger: Client, data: list[Any]
+    client: Client, data: list[Any]
 ) -> None:
-    fill(ledger, data)
+    fill(client, data)
     end = datetime.now(UTC)
     start = end - timedelta(days=30)
     for title, sql in queries():
@@ -229,8 +221,8 @@ def test_bound_parameters_find_what_text_in_the_query_finds(
         for chosen in [one] if title.startswith(SINGLE) else [{}, many]:
             text, parameters = macros.bind(sql, start, end, chosen)
             assert "$" not in text
-            bound = ledger.query(text, parameters=parameters).result_rows
-            assert bound == ledger.query(interpolate(sql, start, end, chosen)).result_rows, title
+            bound = client.query(text, parameters=parameters).result_rows
+            assert bound == client.query(interpolate(sql, start, end, chosen)).result_rows, title
 
 
 def test_figures_are_exact_and_those_of_the_summary(browser: TestClient) -> None:

@@ -1,7 +1,6 @@
 """All panels of a page in one request: figures of the same calls are asked for once."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from call_facts import FACTS, fill, memory_ledger
+from call_facts import FACTS, fill
 from grafana_pages import ONE, key
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
@@ -21,11 +20,9 @@ from tallyspan_collector.console.site import version
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
-        client.database = "tallyspan"
-        fill(client, FACTS)
-        yield client
+def ledger(client: Client) -> Client:
+    fill(client, FACTS)
+    return client
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import httpx
 import pytest
 
 from otlp_spans import CHAT, request, span
-from running import Running, running_collector
+from running import Running, running_collector, waiting
+from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.dialects import Reader
@@ -36,14 +35,10 @@ from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
 from tallyspan_collector.read.call import columns_of
+from waiting import wait_for
 
+STORED = "tallyspan_calls_stored_total"
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-
-
-@pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_collector(tmp_path_factory.mktemp("once")) as running:
-        yield running
 
 
 class Recorder(Metrics):
@@ -159,6 +154,7 @@ def end(child: subprocess.Popen[str]) -> int:
         return child.wait(60)
 
 
+@pytest.mark.store
 def test_kill_9_of_the_collector_loses_and_doubles_nothing(tmp_path: Path) -> None:
     acknowledged = 0
     for turn in range(3):
@@ -180,21 +176,18 @@ def test_kill_9_of_the_collector_loses_and_doubles_nothing(tmp_path: Path) -> No
     try:
         url = running_url(tmp_path)
         assert url is not None
-        until = time.monotonic() + 30
+        wait_for(lambda: not waiting(tmp_path), "an empty spool")
         with connect(url) as client:
-            while time.monotonic() < until:
-                ((rows, spans),) = client.query(
-                    "SELECT count(), uniqExact(trace_id, span_id) FROM llm_calls"
-                ).result_rows
-                if rows >= acknowledged:
-                    break
-                time.sleep(0.1)
+            ((rows, spans),) = client.query(
+                "SELECT count(), uniqExact(trace_id, span_id) FROM llm_calls"
+            ).result_rows
         assert (rows, spans) == (acknowledged, acknowledged)
     finally:
         child.terminate()
         assert end(child) == 0
 
 
+@pytest.mark.store
 def test_a_store_that_is_killed_under_load_has_every_call_once(tmp_path: Path) -> None:
     with running_collector(tmp_path) as collector:
         engine = engine_pid(tmp_path)
@@ -206,7 +199,7 @@ def test_a_store_that_is_killed_under_load_has_every_call_once(tmp_path: Path) -
                 )
                 send(body, timeout=20)
                 if number in {20, 40}:
-                    time.sleep(0.3)
+                    wait_for(lambda: collector.metric(STORED) > 0, "a batch on its way")
                     os.kill(engine_pid(tmp_path), signal.SIGKILL)
         collector.settle(60)
         url = running_url(tmp_path)
@@ -230,11 +223,13 @@ def engine_pid(data_dir: Path) -> int:
     raise AssertionError("no engine")
 
 
-def test_a_corrupt_spool_stops_ingest_but_not_reads(tmp_path: Path) -> None:
+def test_a_corrupt_spool_stops_ingest_but_not_reads(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
     folder = tmp_path / "spool"
     folder.mkdir()
     (folder / "0.sqlite").write_bytes(b"garbage" * 4000)
-    with running_collector(tmp_path) as collector:
+    with running_collector(tmp_path, store=empty_store.url) as collector:
         answer = httpx.post(
             f"http://{collector.ready.otlp_http}/v1/traces",
             content=request(span(1, CHAT)),

@@ -1,6 +1,5 @@
 """A call that cannot be priced or written takes its own request along, and no other."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.ingest import loader
 from tallyspan_collector.ingest.spool import dead_letters
@@ -19,6 +19,7 @@ from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import wire
 from tallyspan_collector.read.call import Call, Columns, columns_of
+from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -54,11 +55,12 @@ def test_the_requests_around_a_poisonous_one_are_booked(
     befall: Callable[[pytest.MonkeyPatch], None],
     reason: str,
     tmp_path: Path,
+    empty_store: SharedStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     befall(monkeypatch)
     with (
-        running_collector(tmp_path) as collector,
+        running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
         send = channel.unary_unary(TRACES)
@@ -69,10 +71,9 @@ def test_the_requests_around_a_poisonous_one_are_booked(
         for each in waiting:
             each.result()
         collector.settle()
-        until = time.monotonic() + 10
-        while len(dead := dead_letters(tmp_path / "spool/0.sqlite")) < 2:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        file = tmp_path / "spool/0.sqlite"
+        wait_for(lambda: len(dead_letters(file)) == 2, "both poisonous requests buried")
+        dead = dead_letters(file)
         rows = collector.rows("SELECT user_id FROM calls ORDER BY user_id")
 
         assert [row["user_id"] for row in rows] == ["a", "b", "c"]
@@ -80,7 +81,7 @@ def test_the_requests_around_a_poisonous_one_are_booked(
 
 
 def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = entry.columns
     attempts: list[int] = []
@@ -93,7 +94,7 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
 
     monkeypatch.setattr(entry, "columns", columns)
     with (
-        running_collector(tmp_path) as collector,
+        running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
         send = channel.unary_unary(TRACES)
@@ -107,11 +108,13 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
         assert httpx.get(f"{collector.ready.admin}/readyz").status_code == 200
 
 
-def test_every_span_of_a_request_that_cannot_be_read_is_counted_as_buried(tmp_path: Path) -> None:
+def test_every_span_of_a_request_that_cannot_be_read_is_counted_as_buried(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
     export = wire.Export.FromString(request(span(1, CHAT), span(2, CHAT)))
     export.of_resources[0].resource = b"\xff no resource"
     with (
-        running_collector(tmp_path) as collector,
+        running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
     ):
         channel.unary_unary(TRACES)(export.SerializeToString(), timeout=20)

@@ -6,8 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.ingest import spool as module
 from tallyspan_collector.ingest.spool import Spool, SpooledRequest, dead_letters, drop, replay
+from waiting import wait_for
 
 LIMIT = 1 << 20
 
@@ -122,9 +122,7 @@ def test_above_the_limit_nothing_is_taken_until_there_is_room(path: Path) -> Non
     with pytest.raises(OverloadedError, match="limit is 200"):
         put(spool, b"more")
     spool.forget(take_all(spool)[-1].id)
-    until = time.monotonic() + 5
-    while spool.waiting and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: not spool.waiting, "an empty spool")
     spool.planned_bytes = 300  # a batch was made of it, and the store does not take it
     with pytest.raises(OverloadedError, match="limit is 200"):
         put(spool, b"more")
@@ -201,7 +199,7 @@ def test_what_another_process_gives_back_is_counted_once_it_is_found(
     (taken,) = take_all(spool)
     spool.bury(taken, "unreadable")
     spool.forget(taken.id)
-    until(lambda: (spool.waiting, spool.waiting_bytes) == (0, 0))
+    wait_for(lambda: (spool.waiting, spool.waiting_bytes) == (0, 0), "an empty spool")
 
     replay(path, dead_letters(path)[0].id)
     if is_behind_it:
@@ -213,7 +211,7 @@ def test_what_another_process_gives_back_is_counted_once_it_is_found(
     assert spool.waiting == 1 + is_behind_it
     assert spool.waiting_bytes > 0
     spool.forget(found[-1].id)
-    until(lambda: (spool.waiting, spool.waiting_bytes) == (0, 0))
+    wait_for(lambda: (spool.waiting, spool.waiting_bytes) == (0, 0), "an empty spool")
 
 
 def test_a_look_into_the_file_before_the_writer_tells_of_a_request_does_not_count_it_twice(
@@ -238,14 +236,7 @@ def test_a_look_into_the_file_before_the_writer_tells_of_a_request_does_not_coun
     (taken,) = early or take_all(spool)
     assert spool.waiting == 1
     spool.forget(taken.id)
-    until(lambda: spool.waiting == 0)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: not spool.waiting, "an empty spool")
 
 
 def test_a_full_disk_refuses_and_what_was_taken_stays(spool: Spool) -> None:
@@ -343,6 +334,7 @@ def test_a_corrupt_file_is_said_and_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.process
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     program = """
 import asyncio, sys
@@ -391,7 +383,7 @@ def test_a_sender_that_went_away_does_not_disturb_the_others(spool: Spool) -> No
         await spool.put("", b"here")
 
     asyncio.run(run())
-    time.sleep(0.05)
+    wait_for(lambda: spool.waiting == 2, "both requests counted")
     assert {request.body() for request in take_all(spool)} == {b"gone", b"here"}
 
 

@@ -1,6 +1,5 @@
 """What collectors say of themselves in the store: counters as what is new, gauges as they are."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 
-from call_facts import memory_ledger
 from running import running_collector
+from shared_store import SharedStore
 from tallyspan_collector.access import audit
 from tallyspan_collector.access.audit import AuditLog, Request
 from tallyspan_collector.metrics.counters import Dropped, Metrics
@@ -17,10 +16,8 @@ from tallyspan_collector.metrics.log import MetricsLog
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    with memory_ledger(tmp_path) as made:
-        made.database = "tallyspan"
-        yield made
+def client(empty_store: SharedStore, client: Client) -> Client:
+    return client
 
 
 def health(client: Client) -> dict[str, object]:
@@ -104,10 +101,12 @@ def test_requests_missing_in_the_audit_are_among_the_metrics_of_the_store(
     assert client.query(sql).result_rows == [("counter", 2.0)]
 
 
-def test_a_collector_that_stops_has_told_its_metrics(tmp_path: Path) -> None:
-    with running_collector(tmp_path) as running:
+def test_a_collector_that_stops_has_told_its_metrics(
+    tmp_path: Path, empty_store: SharedStore
+) -> None:
+    with running_collector(tmp_path, store=empty_store.url) as running:
         pass
-    with running_collector(tmp_path) as running:
+    with running_collector(tmp_path, store=empty_store.url) as running:
         rows = running.rows("SELECT collector, name FROM collector_metrics")
 
     assert {str(tmp_path) in row["collector"] for row in rows} == {True}
