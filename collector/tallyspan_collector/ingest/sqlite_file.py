@@ -10,8 +10,7 @@ CACHE_KIB = 16_384
 """What a batch changes in the journal fits; at SQLite's 2 MB pages are written and read again."""
 BUSY_SECONDS = 30
 RUN_OTHER = (
-    "run the collector that wrote it until `tallyspan spool status` shows that nothing waits,"
-    " then move it away"
+    "run the collector that wrote it until `tallyspan spool status` shows that nothing waits"
 )
 """What to do with a file of another version."""
 
