@@ -26,15 +26,15 @@ def account_statements(target: Target, passwords: dict[str, str]) -> list[str]:
         "readonly = 1, max_execution_time = 30 MIN 1 MAX 60 CHANGEABLE_IN_READONLY,"
         " max_memory_usage = 2000000000 CONST"
     )
-    made = [f"CREATE SETTINGS PROFILE OR REPLACE {READER}{on_cluster} SETTINGS {limits}"]
+    statements = [f"CREATE SETTINGS PROFILE OR REPLACE {READER}{on_cluster} SETTINGS {limits}"]
     for user in (WRITER, READER, ADMIN):
         profile = f" SETTINGS PROFILE '{READER}'" if user == READER else ""
         identified = f"IDENTIFIED WITH sha256_password BY '{passwords[user]}'"
-        made += [
+        statements += [
             f"CREATE USER IF NOT EXISTS {user}{on_cluster} {identified}{profile}",
             f"ALTER USER {user}{on_cluster} {identified}{profile}",
         ]
-    made += [
+    statements += [
         f"GRANT{on_cluster} ALL ON {database}.* TO {WRITER}",
         f"GRANT{on_cluster} SET DEFINER ON {WRITER} TO {WRITER}",
         f"GRANT{on_cluster} ALL ON {database}.* TO {ADMIN}",
@@ -46,4 +46,4 @@ def account_statements(target: Target, passwords: dict[str, str]) -> list[str]:
         ),
         *(f"GRANT{on_cluster} SELECT ON {database}.{view} TO {READER}" for view in READABLE_VIEWS),
     ]
-    return made
+    return statements

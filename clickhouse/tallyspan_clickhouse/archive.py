@@ -60,15 +60,15 @@ class Archived:
 def months(client: Client, before: date) -> list[int]:
     """Return the months (YYYYMM) that end before the day, those of a broken run first."""
     limit = before.year * 100 + before.month
-    found: list[int] = []
+    numbers: list[int] = []
     for table in (MOVED, LEDGER):
         rows = client.query(
             "SELECT DISTINCT toUInt32(partition) FROM system.parts WHERE active AND rows > 0"
             " AND database = currentDatabase() AND table = {table:String} ORDER BY 1",
             parameters={"table": table},
         ).result_rows
-        found += [int(month) for (month,) in rows if month < limit or table == MOVED]
-    return list(dict.fromkeys(found))
+        numbers += [int(month) for (month,) in rows if month < limit or table == MOVED]
+    return list(dict.fromkeys(numbers))
 
 
 def archive(client: Client, month: int, folder: Path, *, is_kept: bool = False) -> Archived:
@@ -98,10 +98,10 @@ def _export(
     path = _place(folder, month)
     draft = folder / f".{path.name}.part"
     digest = _write(client, source, draft)
-    found = read_back(draft)
-    if found != wanted:
+    figures = read_back(draft)
+    if figures != wanted:
         draft.unlink()
-        raise StoreError(f"{path}: has {found}, the ledger {wanted}; nothing was dropped")
+        raise StoreError(f"{path}: has {figures}, the ledger {wanted}; nothing was dropped")
     done = Archived(month, path.name, digest, wanted, is_kept)
     draft.replace(path)
     _note(folder, done)
@@ -150,9 +150,9 @@ def manifest(folder: Path) -> Iterator[Archived]:
 def _lines(path: Path) -> Iterator[Archived]:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
-            said = json.loads(line)
-            said.pop("archived_at", None)
-            yield Archived(**said | {"figures": Figures(**said["figures"])})
+            fields = json.loads(line)
+            fields.pop("archived_at", None)
+            yield Archived(**fields | {"figures": Figures(**fields["figures"])})
         except (ValueError, KeyError, TypeError):
             raise StoreError(f"{path}:{number}: is no line of an archive") from None
 

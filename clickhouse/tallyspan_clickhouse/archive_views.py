@@ -13,7 +13,7 @@ from tallyspan_clickhouse.rendering import Target
 
 VIEWS = ("calls", "token_usage", "conversations", "usage_entries")
 """Views of the ledger that are made over both; rollups have the archived months anyway."""
-_MADE = re.compile(r"CREATE (?:OR REPLACE )?VIEW \w+\.(\w+)")
+_CREATES_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW \w+\.(\w+)")
 
 
 def with_archive(database: str) -> str:
@@ -68,9 +68,9 @@ def _statements(database: str, other: str) -> list[str]:
     latest: dict[str, str] = {}
     for migration in bundled():
         for statement in Target(other).render(migration.sql):
-            made = _MADE.match(statement)
-            if made and made[1] in VIEWS:
-                latest[made[1]] = statement
+            match = _CREATES_VIEW.match(statement)
+            if match and match[1] in VIEWS:
+                latest[match[1]] = statement
     replaced = (
         re.sub(r"^CREATE (?:OR REPLACE )?VIEW", "CREATE OR REPLACE VIEW", latest[name])
         .replace(f"{other}.user_names", f"{database}.user_names")

@@ -74,12 +74,12 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _filled(text: str, name: str) -> str:
-    known = blocks()
+    texts = blocks()
 
     def block(match: re.Match[str]) -> str:
-        if match["name"] not in known:
-            raise SchemaError(f"{name}: no block is called {match['name']!r}: {', '.join(known)}")
-        return f"{match[1]}{known[match['name']]}\n{match[3]}"
+        if match["name"] not in texts:
+            raise SchemaError(f"{name}: no block is called {match['name']!r}: {', '.join(texts)}")
+        return f"{match[1]}{texts[match['name']]}\n{match[3]}"
 
     return _BLOCK.sub(block, text)
 

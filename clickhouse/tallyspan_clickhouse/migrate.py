@@ -67,7 +67,7 @@ def migrate(client: Client, database: str = "tallyspan", cluster: str = "") -> l
     return apply(client, Target(database, cluster), bundled())
 
 
-def pending(client: Client, database: str, known: list[Migration]) -> list[Migration]:
+def pending(client: Client, database: str, migrations: list[Migration]) -> list[Migration]:
     """Return the known migrations the database has not; changes nothing. Raises StoreError."""
     there = client.command(
         "SELECT count() FROM system.tables WHERE database = {database:String}"
@@ -76,21 +76,21 @@ def pending(client: Client, database: str, known: list[Migration]) -> list[Migra
         use_database=False,  # it may not exist yet
     )
     applied = _applied(client, database) if there else {}
-    _check(applied, known, database)
-    return [migration for migration in known if migration.version not in applied]
+    _check(applied, migrations, database)
+    return [migration for migration in migrations if migration.version not in applied]
 
 
-def apply(client: Client, target: Target, known: list[Migration]) -> list[int]:
+def apply(client: Client, target: Target, migrations: list[Migration]) -> list[int]:
     """Apply those of the known migrations that the database has not."""
     [create_database, create_bookkeeping] = target.render(BOOKKEEPING)
-    if not pending(client, target.database, known):
+    if not pending(client, target.database, migrations):
         return []
     _check_cluster(client, target)
     _run(client, create_database, f"preparing database {target.database}")
     on_cluster = target.render("{on_cluster}")
     with schema_lock(client, target.database, on_cluster[0] if on_cluster else ""):
         _run(client, create_bookkeeping, f"preparing database {target.database}")
-        missing = pending(client, target.database, known)
+        missing = pending(client, target.database, migrations)
         for migration in missing:
             for number, statement in enumerate(target.render(migration.sql), 1):
                 _run(client, statement, f"{migration.name}, statement {number}")
@@ -111,8 +111,10 @@ def _applied(client: Client, database: str) -> dict[int, set[tuple[str, str]]]:
     return {int(version): set(applied) for version, applied in rows}
 
 
-def _check(applied: dict[int, set[tuple[str, str]]], known: list[Migration], database: str) -> None:
-    names = {migration.version: migration.name for migration in known}
+def _check(
+    applied: dict[int, set[tuple[str, str]]], migrations: list[Migration], database: str
+) -> None:
+    names = {migration.version: migration.name for migration in migrations}
     for version, files in applied.items():
         if version in names and names[version] not in {name for name, _ in files}:
             other = min(name for name, _ in files)
@@ -127,7 +129,7 @@ def _check(applied: dict[int, set[tuple[str, str]]], known: list[Migration], dat
             f"database {database} has schema {max(applied)}, this tallyspan knows {newest}: "
             "upgrade tallyspan"
         )
-    for migration in known:
+    for migration in migrations:
         if {checksum for _, checksum in applied.get(migration.version, ())} - {migration.checksum}:
             raise StoreError(
                 f"{migration.name} was applied to database {database} and has changed since: "

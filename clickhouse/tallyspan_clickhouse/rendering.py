@@ -45,9 +45,9 @@ class Target:
         rendered = []
         for statement in statements(sql):
             rendered.append(self._fill(statement))
-            made = CREATES_TABLE.match(statement)
-            if self.cluster and made and made[1] in DISTRIBUTED:
-                rendered.append(self._fill(self._distributed(made[1])))
+            table = CREATES_TABLE.match(statement)
+            if self.cluster and table and table[1] in DISTRIBUTED:
+                rendered.append(self._fill(self._distributed(table[1])))
         return rendered
 
     def _distributed(self, table: str) -> str:
@@ -73,11 +73,11 @@ class Target:
 
 def statements(sql: str) -> list[str]:
     """Return the statements of a file, without comments; a quoted `;` or `--` is text."""
-    found, current = [], ""
+    complete, current = [], ""
     for token in TOKEN.finditer(sql):
         if token["end"]:
-            found.append(current.strip())
+            complete.append(current.strip())
             current = ""
         else:
             current += " " if token["comment"] else token[0]
-    return [statement for statement in [*found, current.strip()] if statement]
+    return [statement for statement in [*complete, current.strip()] if statement]

@@ -95,8 +95,8 @@ def _question(client: Client, table: str, days: list[str]) -> tuple[list[str], s
 
 def _plain(kind: str) -> str:
     """Return the type of the values of an aggregated column."""
-    found = re.fullmatch(r"SimpleAggregateFunction\(\w+, (.*)\)", kind)
-    return found[1] if found else kind
+    match = re.fullmatch(r"SimpleAggregateFunction\(\w+, (.*)\)", kind)
+    return match[1] if match else kind
 
 
 def _negated(name: str, kind: str) -> str:

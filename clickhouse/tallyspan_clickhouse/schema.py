@@ -167,17 +167,17 @@ def _calls(name: str, comment: str, condition: str, call: str = "") -> Measure:
 
 def _tokens(kind: str, comment: str) -> tuple[Measure, Measure]:
     """Return the measure of a count that may be unknown, and that of the calls which state it."""
-    tokens, stated = f"{kind}_tokens", f"{kind}_stated"
+    tokens, count = f"{kind}_tokens", f"{kind}_stated"
     return (
         Measure(
             tokens, "Int64", comment,
             entry=f"ifNull(l.{tokens}, 0)", entry_or_null=f"l.{tokens}",
-            view=f"if(r.{tokens} = 0 AND r.{stated} = 0, NULL, r.{tokens})",
+            view=f"if(r.{tokens} = 0 AND r.{count} = 0, NULL, r.{tokens})",
             view_type=COUNT, view_comment=f"{comment}; NULL: unknown",
             call=f"sum(c.{tokens})",
         ),
         Measure(
-            stated, "Int64", f"Calls that state {tokens}; when a group has 0 of them its tokens are unknown",
+            count, "Int64", f"Calls that state {tokens}; when a group has 0 of them its tokens are unknown",
             entry=f"l.sign * isNotNull(l.{tokens})", call=f"countIf(c.{tokens} IS NOT NULL)",
         ),
     )  # fmt: skip
@@ -281,21 +281,21 @@ ROLLUPS = (
 """Those of fewer rows first: a question is answered by the first one that can."""
 
 
-def _known(kind: str) -> str:
+def _tokens_sql(kind: str) -> str:
     return f"if(sum(p.{kind}_stated) = 0, NULL, sum(p.{kind}_tokens))"
 
 
 FIGURES = (
     Figure("calls", "sum(p.calls)", "calls, net of duplicates"),
     Figure("errors", "sum(p.errors)", "those of them that failed"),
-    Figure("input_tokens", _known("input"), "prompt tokens, cache included; null: nobody stated them"),
-    Figure("output_tokens", _known("output"), "generated tokens, reasoning included; null: nobody stated them"),
+    Figure("input_tokens", _tokens_sql("input"), "prompt tokens, cache included; null: nobody stated them"),
+    Figure("output_tokens", _tokens_sql("output"), "generated tokens, reasoning included; null: nobody stated them"),
     Figure("total_tokens", "if(sum(p.input_stated) = 0 AND sum(p.output_stated) = 0, NULL,"
            " sum(p.input_tokens) + sum(p.output_tokens))",
            "input_tokens + output_tokens; null: nobody stated them"),
-    Figure("cache_read_tokens", _known("cache_read"), "part of input_tokens read from the provider's cache"),
-    Figure("cache_write_tokens", _known("cache_write"), "part of input_tokens written to the provider's cache"),
-    Figure("reasoning_tokens", _known("reasoning"), "part of output_tokens spent on reasoning"),
+    Figure("cache_read_tokens", _tokens_sql("cache_read"), "part of input_tokens read from the provider's cache"),
+    Figure("cache_write_tokens", _tokens_sql("cache_write"), "part of input_tokens written to the provider's cache"),
+    Figure("reasoning_tokens", _tokens_sql("reasoning"), "part of output_tokens spent on reasoning"),
     Figure("cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls), NULL, sum(p.cost_usd))",
            "billed cost in USD of the calls that have one; null: none of them is priced"),
     Figure("priced_calls", "sum(p.calls) - sum(p.unpriced_calls) - sum(p.notional_calls)",

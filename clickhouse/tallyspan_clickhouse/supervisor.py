@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 30.0
 CLOSE_SECONDS = 1.0
 TERMINATE_SECONDS = 3.0
-LONGEST_BACKOFF_SECONDS = 30.0
+MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_AFTER_SECONDS = 60.0
 POLL_SECONDS = 0.1
 # What the engine says when another process has the port, or the one before has not ended yet.
@@ -98,7 +98,7 @@ class Supervisor:
             self._end()
             if self._stopping.wait(backoff):
                 return
-            backoff = min(max(0.5, 2 * backoff), LONGEST_BACKOFF_SECONDS)
+            backoff = min(max(0.5, 2 * backoff), MAX_BACKOFF_SECONDS)
             try:
                 self._start()
             except (StoreError, OSError) as error:
@@ -165,8 +165,8 @@ class Supervisor:
         return f"no answer on port {port} within {START_SECONDS:.0f} s. {self._last_words()}"
 
     def _last_words(self) -> str:
-        said = _tail(self._output) or _tail(self._directory.log / "server.err.log")
-        return " | ".join(said)
+        words = _tail(self._output) or _tail(self._directory.log / "server.err.log")
+        return " | ".join(words)
 
     @property
     def _output(self) -> Path:

@@ -88,8 +88,8 @@ def cluster_of(client: Client, database: str) -> str:
         " WHERE database = {database:String} AND name = 'llm_calls_all'",
         parameters={"database": database},
     ).result_rows
-    found = _CLUSTER.search(rows[0][0]) if rows else None
-    return f"ON CLUSTER '{found[1]}'" if found else ""
+    match = _CLUSTER.search(rows[0][0]) if rows else None
+    return f"ON CLUSTER '{match[1]}'" if match else ""
 
 
 def plain(text: str) -> str:

@@ -144,7 +144,7 @@ def _report(options: argparse.Namespace) -> int:
             rows = [today.add_to(row, groups) for row in rows]
     report.render(rows, groups, options.format, sys.stdout, currency=options.currency)
     if currency is not None:
-        rates = (f"1 = {each['usd']} USD since {each['from']}" for each in currency.stated())
+        rates = (f"1 = {each['usd']} USD since {each['from']}" for each in currency.rate_rows())
         sys.stderr.write(f"{currency.name}, each day at its rate: {'; '.join(rates)}\n")
     age = config.read(options, options=(prices.MAX_AGE,))["prices_max_age"]
     if warning := too_old(book.data, age, now):

@@ -85,6 +85,7 @@ def run(folder: Path, paths: list[Path], *arguments: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.process
 def test_one_file_and_its_recordings_are_a_provider(tree: Path) -> None:
     test = "tests/instrumentation/test_recordings.py"
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "parley")
@@ -97,6 +98,7 @@ def test_one_file_and_its_recordings_are_a_provider(tree: Path) -> None:
     assert int(run(tree, paths, "-c", PRICE)) == paid.cost_picousd > 0
 
 
+@pytest.mark.process
 def test_formats_are_discovered_in_a_zip_too(tmp_path: Path) -> None:
     archive = tmp_path / "tallyspan.zip"
     with zipfile.ZipFile(archive, "w") as packed:

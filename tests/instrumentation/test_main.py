@@ -7,6 +7,8 @@ import pytest
 
 import tallyspan
 
+pytestmark = pytest.mark.process
+
 WITHOUT = "import sys; sys.modules['structlog'] = None; from tallyspan.__main__ import main; sys.exit(main())"
 
 

@@ -135,7 +135,7 @@ def token_usage(client: Client, prices: Callable[[], PriceBook]) -> list[Operati
             "next_cursor": following,
         }
         if currency is not None:
-            answer |= {"currency": currency.name, "rates": currency.stated()}
+            answer |= {"currency": currency.name, "rates": currency.rate_rows()}
         return answer
 
     return [

@@ -4,29 +4,28 @@ Where a budget stands is worked out by the view `budget_status`; dashboards, ale
 command read it there.
 """
 
-import getpass
 import math
-import socket
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.query.access import EVERYTHING, Access
 from tallyspan_clickhouse.query.filters import Filters, source
+from tallyspan_collector.access.account import account
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
 
 SCOPES = ("total", "department", "user", "agent", "model", "endpoint")
 PERIODS = ("month", "quarter", "year")
 STATES = ("ok", "forecast over", "warning", "over")
 OPEN_END = date(2149, 6, 6)
-MOST_USD = Decimal(10**12)
-MOST_PERCENT = 1_000
+MAX_USD = Decimal(10**12)
+MAX_PERCENT = 1_000
 
 Row = dict[str, Any]
 _STATUS = (
@@ -59,11 +58,11 @@ class Budget:
             raise ConfigError(f"no budget is of {self.scope!r} and {self.period!r}")
         if (self.scope == "total") != (self.name == ""):
             raise ConfigError(f"a budget of scope {self.scope} cannot be of {self.name!r}")
-        if not (self.amount_usd.is_finite() and 0 < self.amount_usd < MOST_USD):
+        if not (self.amount_usd.is_finite() and 0 < self.amount_usd < MAX_USD):
             raise ConfigError(f"the amount must be above 0 USD and below 10^12: {self.amount_usd}")
         if self.amount_usd != round(self.amount_usd, 6):
             raise ConfigError(f"an amount has six decimals at most: {self.amount_usd}")
-        if not 0 < self.warn_percent <= self.critical_percent <= MOST_PERCENT:
+        if not 0 < self.warn_percent <= self.critical_percent <= MAX_PERCENT:
             raise ConfigError(
                 "percentages must rise from 1 to 1000:"
                 f" warn at {self.warn_percent}, critical at {self.critical_percent}"
@@ -86,7 +85,7 @@ def today() -> date:
 
 def put(client: Client, budget: Budget) -> None:
     """Write a budget, or a new version of the one with its scope, name, period and beginning."""
-    row = asdict(budget) | {"changed_by": _who(), "version": time.time_ns()}
+    row = asdict(budget) | {"changed_by": account(), "version": time.time_ns()}
     client.insert("budgets", [list(row.values())], column_names=list(row))
 
 
@@ -108,19 +107,19 @@ def end(client: Client, scope: str, name: str, period: str, day: date) -> list[B
 
     Raises ConfigError if there is none.
     """
-    found = [
+    matching = [
         each
         for each in stored(client)
         if (each.scope, each.name, each.period) == (scope, name, period) and each.valid_to > day
     ]
-    if not found:
+    if not matching:
         what = f"{scope} {name}".strip()
         raise ConfigError(
             f"no budget of {what} and {period} holds on {day} or later; see: tallyspan budgets list"
         )
     ended = [
         replace(each, valid_to=day) if each.valid_from < day else replace(each, is_withdrawn=True)
-        for each in found
+        for each in matching
     ]
     for each in ended:
         put(client, each)
@@ -159,20 +158,14 @@ def thresholds(client: Client) -> list[Row]:
 
 def set_thresholds(client: Client, values: Iterable[tuple[str, float]]) -> None:
     """Set thresholds, all or none. Raises ConfigError for a name or value that cannot be."""
-    known = {row["name"]: row["meaning"] for row in thresholds(client)}
+    meanings = {row["name"]: row["meaning"] for row in thresholds(client)}
     rows = []
     for name, value in values:
-        if name not in known:
-            nearest = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(f"no threshold is called {name!r}{hint} There are {', '.join(known)}")
+        if name not in meanings:
+            raise ConfigError(f"no threshold is called {name!r}; {hint(name, meanings)}")
         if not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"{name}: must be a number from 0 on, not {value}")
-        rows.append([name, value, known[name], _who(), time.time_ns()])
+        rows.append([name, value, meanings[name], account(), time.time_ns()])
     client.insert(
         "alert_settings", rows, column_names=["name", "value", "meaning", "changed_by", "version"]
     )
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

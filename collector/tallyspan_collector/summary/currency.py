@@ -42,7 +42,7 @@ class Currency:
         exact = Decimal(total.numerator * 10**24 // total.denominator).scaleb(-24)
         return exact.quantize(_PLACES, ROUND_HALF_EVEN)
 
-    def stated(self) -> list[dict[str, str | None]]:
+    def rate_rows(self) -> list[dict[str, str | None]]:
         """Return the rates for people: since which day, and USD for one."""
         return [
             {
@@ -55,11 +55,15 @@ class Currency:
 
 def currency_of(file: PriceFile, name: str) -> Currency:
     """Return a currency of the price file. Raises RequestError for one that has no rates there."""
-    known: Mapping[str, object] = file.currencies or {}
+    currencies: Mapping[str, object] = file.currencies or {}
     if name == USD:
         return Currency(USD, ((_FIRST_US, Fraction(1)),))
-    if name not in known:
-        has = f"it has {', '.join((USD, *known))}" if known else "it has none: see docs/prices.md"
+    if name not in currencies:
+        has = (
+            f"it has {', '.join((USD, *currencies))}"
+            if currencies
+            else "it has none: see docs/prices.md"
+        )
         raise RequestError(
             f"currency must be one with rates under 'currencies' of the price file"
             f" (--prices), not {name[:20]!r}; {has}"

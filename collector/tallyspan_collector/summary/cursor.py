@@ -28,9 +28,9 @@ def read_cursor(cursor: str, question: str, kinds: Sequence[type]) -> list[str |
 
     Raises RequestError for what is not ours, and for the cursor of another question.
     """
-    asked, values = _decoded(cursor)
-    is_other = asked is not None and asked != question
-    if not is_other and (asked is None or not _fits(values, kinds)):
+    of_question, values = _decoded(cursor)
+    is_other = of_question is not None and of_question != question
+    if not is_other and (of_question is None or not _fits(values, kinds)):
         raise RequestError(
             "cursor must be the next_cursor of an earlier answer, unchanged; leave it out to begin"
         )
@@ -54,8 +54,8 @@ def _decoded(cursor: str) -> tuple[str | None, list[str | int]]:
             return None, []
         padded = cursor + "=" * (-len(cursor) % 4)
         match json.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):
-            case [str(asked), *values]:
-                return asked, values
+            case [str(of_question), *values]:
+                return of_question, values
     except (ValueError, binascii.Error, RecursionError):
         pass
     return None, []

@@ -164,10 +164,10 @@ def _after(
 def _cursor_of(row: Row, question: str, order: str, direction: str) -> str:
     values: list[str | int] = []
     if ORDERS[order]:
-        known = row[ORDERS[order]]
-        amount = Decimal(known if known is not None else 0)
+        value = row[ORDERS[order]]
+        amount = Decimal(value if value is not None else 0)
         sorted_by = -amount if direction == "desc" else amount
-        values = [int(known is None), decimal_text(sorted_by)]
+        values = [int(value is None), decimal_text(sorted_by)]
     return write_cursor(question, [*values, *(row[key] for key in row if _KEY.fullmatch(key))])
 
 
