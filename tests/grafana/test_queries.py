@@ -3,7 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import cycle
+from itertools import cycle, islice
 from statistics import median
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_every_query_runs_for_every_range_choice_and_data(
     names = cycle(("ada", "c1", "", *NASTY))
     for title, sql in queries():
         for chosen in (
-            [dict.fromkeys(ONE, [key(next(names))]) for _ in range(2)]
+            [{variable: [key(text)] for variable in ONE} for text in islice(names, 2)]
             if title.startswith(SINGLE)
             else choices
         ):
