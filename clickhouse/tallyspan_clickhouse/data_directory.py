@@ -71,12 +71,12 @@ class DataDirectory:
         path = self.path / "passwords.json"
         try:
             if not path.exists():
-                directory = {user: secrets.token_urlsafe(24) for user in (WRITER, READER)}
-                private_file(path, json.dumps(directory))
+                passwords = {user: secrets.token_urlsafe(24) for user in (WRITER, READER)}
+                private_file(path, json.dumps(passwords))
             return read_passwords(path)
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(
-                f"cannot use {path}: {error}; remove it to have new passwords directory"
+                f"cannot use {path}: {error}; remove it to have new passwords made"
             ) from error
 
     def announce(self, port: int) -> None:
