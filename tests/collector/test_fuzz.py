@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,8 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
 from tallyspan_collector.read.call import columns_of
 from tallyspan_collector.receiver.otlp_json import to_protobuf
+
+pytestmark = pytest.mark.slow
 
 SOUND = request(span(1, {**CHAT, "user.id": "ada"}), span(2, {"http.route": "/"}))
 SOUND_LOGS = otlp_logs.request(otlp_logs.record(otlp_logs.CLAUDE, "claude_code.api_request"))

@@ -34,7 +34,7 @@ def test_numbers_keep_the_text_they_were_written_with(file: Path) -> None:
         ("a: &x 1\nb: *x\n", 1, "anchors"),
         ("a: 1\nb: 1.5e-7\n", 2, "plain decimal"),
         ("a: 1_000\n", 1, "plain decimal"),
-        ("a: " + "[" * 5000 + "]" * 5000 + "\n", 1, "nested too deeply"),
+        ("a: " + "[" * 1200 + "]" * 1200 + "\n", 1, "nested too deeply"),
         ("a:\n\tb: 1\n", 2, "not YAML"),
         ("a: [1\n", 2, "not YAML"),
         ("- 1\n", 1, "mapping"),

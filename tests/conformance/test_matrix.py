@@ -26,6 +26,8 @@ from tallyspan_collector.read.call import Call
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 START = 1_790_000_000_000_000_000
 MS = 1_000_000

@@ -12,6 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tallyspan import semconv
 from tallyspan.estimate import estimator
 
+pytestmark = pytest.mark.slow
+
 URL = "https://api.openai.com/v1/chat/completions"
 MB = 1 << 20
 

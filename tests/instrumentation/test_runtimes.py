@@ -211,6 +211,7 @@ httpx.post(sys.argv[1], json={"model": "gpt-5-mini", "messages": []})
 
 
 # LiteLLM leaves event loops and sockets to the garbage collector.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_litellm_is_seen_through_its_own_transport(

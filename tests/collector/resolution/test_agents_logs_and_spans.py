@@ -16,6 +16,8 @@ from tallyspan_collector.read.call import Call
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
 
+pytestmark = pytest.mark.slow
+
 START = 1_790_000_000_000_000_000
 MS = 1_000_000
 COUNTS = [(8, 1, 0), (1007, 59, 0), (3, 33, 1111)]

@@ -149,6 +149,7 @@ def batches_of(spans: Sequence[Span], cuts: Sequence[bool]) -> list[list[Span]]:
     return made
 
 
+@pytest.mark.slow
 @given(
     st.sets(st.sampled_from(range(len(LAYERS))), min_size=1),
     st.randoms(use_true_random=False),
@@ -183,6 +184,7 @@ def test_any_layers_in_any_order_over_any_batches_are_one_charge(
     assert charged.usage.cache_read_tokens == (1000 if 0 in layers else None)
 
 
+@pytest.mark.slow
 @given(st.permutations([OURS, GENAI, OPENINFERENCE, AGENT]), st.lists(st.booleans(), max_size=4))
 def test_two_calls_of_one_agent_stay_two(
     tmp_path_factory: pytest.TempPathFactory, first: list[Span], cuts: list[bool]
@@ -220,6 +222,7 @@ OTHER_TRACE = "1af7651916cd43dd8448eb211c80319c"
 THIRD_TRACE = "2af7651916cd43dd8448eb211c80319c"
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_reports_of_one_call_in_traces_of_their_own_are_one_charge(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -270,6 +273,7 @@ def test_an_answer_that_a_cache_gives_again_is_a_call_of_its_own(ledger: Ledger)
     assert len(ledger.net) == 3
 
 
+@pytest.mark.slow
 def test_one_id_of_very_many_answers_does_not_make_one_endless_trace(ledger: Ledger) -> None:
     ledger.book([a_span(1, "tallyspan", LONG_ID)])
     for number in range(2, 300):
