@@ -1,4 +1,4 @@
-"""`python -m tallyspan_grafana [--check]`: write dashboards and alerting, or fail on a change."""
+"""`python -m tallyspan_grafana [--check]`: write pages and alerting, or fail on a change."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from tallyspan_grafana import alerting
+from tallyspan_grafana import alerting, console
 from tallyspan_grafana.pages import (
     agents,
     budgets,
@@ -22,8 +22,8 @@ from tallyspan_grafana.pages import (
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
 PROVISIONING = Path(__file__).parents[1] / "provisioning"
-# The console draws the same files, and is in the wheel, which this folder is not.
-CONSOLE = Path(__file__).parents[2] / "collector/tallyspan_collector/console/dashboards"
+# The console draws the same pages; its file is in the wheel, which this folder is not.
+CONSOLE = Path(__file__).parents[2] / "collector/tallyspan_collector/console"
 PAGES = {
     "overview.json": overview.build,
     "users.json": users.build,
@@ -40,7 +40,7 @@ PAGES = {
 
 def render(name: str) -> str:
     """Return the named dashboard as the JSON text that is committed."""
-    return JSONEncoder(sort_keys=True, indent=2).encode(PAGES[name]()) + "\n"
+    return JSONEncoder(sort_keys=True, indent=2).encode(PAGES[name]().dashboard()) + "\n"
 
 
 def provisioned() -> dict[str, str]:
@@ -52,19 +52,25 @@ def provisioned() -> dict[str, str]:
     return {"alerting/rules.yaml": alerting.rules(), **points}
 
 
+def console_file() -> str:
+    """Return the text of the console's pages."""
+    return console.render([build() for build in PAGES.values()])
+
+
 def main(
     arguments: list[str] | None = None,
-    folders: tuple[Path, ...] = (FOLDER, CONSOLE),
+    dashboards: Path = FOLDER,
     provisioning: Path = PROVISIONING,
+    pages: Path = CONSOLE,
 ) -> int:
-    """Write or check every page; return 1 if a committed file is not what would be written."""
+    """Write or check every file; return 1 if a committed file is not what would be written."""
     parser = argparse.ArgumentParser(prog="tallyspan_grafana", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on drift")
     is_check = parser.parse_args(arguments).check
     drifted = 0
-    texts = {name: render(name) for name in PAGES}
-    files = {folder / name: texts[name] for folder in folders for name in PAGES}
+    files = {dashboards / name: render(name) for name in PAGES}
     files |= {provisioning / name: text for name, text in provisioned().items()}
+    files[pages / "pages.json"] = console_file()
     for path, text in files.items():
         if not is_check:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,15 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
     GridPos,
+    Panel,
     VariableHide,
     VariableOption,
     VariableRefresh,
 )
 
 from tallyspan_grafana.sql import common
-from tallyspan_grafana.theme import DATASOURCE, variable_query
+from tallyspan_grafana.sql.common import Query
+from tallyspan_grafana.theme import DATASOURCE, ClickHouseQuery, variable_query
 
 MENU = {
     "overview": "Overview",
@@ -30,7 +32,10 @@ EVERYTHING = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 
 class Page:
-    """Collects rows of panels, numbers them and puts each where it belongs."""
+    """Collects rows of panels, numbers them and puts each where it belongs.
+
+    `variables` are the queries of its variables by their names.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,7 @@ class Page:
         since: str = "now-30d",
         until: str = "now",
     ) -> None:
+        self.variables: dict[str, Query] = {}
         self._page = (
             Dashboard(f"Tallyspan: {title}")
             .uid(f"tallyspan-{name}")
@@ -77,7 +83,7 @@ class Page:
             )
         return self
 
-    def choose_one(self, name: str, query: str) -> Self:
+    def choose_one(self, name: str, query: Query) -> Self:
         """Let the reader choose one."""
         self._page = self._page.with_variable(self._variable(name, query))
         return self
@@ -93,11 +99,22 @@ class Page:
         self._top += height
         return self
 
-    def build(self) -> Model:
-        """Return the dashboard."""
+    def dashboard(self) -> Model:
+        """Return the page as Grafana reads it."""
         return self._page.build()
 
-    def _variable(self, name: str, query: str) -> QueryVariable:
+    def queries(self) -> dict[int, Query]:
+        """Return the queries of its panels by their numbers."""
+        queries: dict[int, Query] = {}
+        for panel in self.dashboard().panels or []:
+            if isinstance(panel, Panel) and panel.id_val is not None:
+                for target in panel.targets or []:
+                    if isinstance(target, ClickHouseQuery):
+                        queries[panel.id_val] = target.query
+        return queries
+
+    def _variable(self, name: str, query: Query) -> QueryVariable:
+        self.variables[name] = query
         return (
             QueryVariable(name)
             .label(name.capitalize())

@@ -21,6 +21,7 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
+from tallyspan_grafana.sql.common import Query
 from tallyspan_grafana.theme import (
     BY_NAME,
     COUNT,
@@ -65,31 +66,34 @@ class Column:
 
     def properties(self) -> list[DynamicConfigValue]:
         """Return the override Grafana takes for the column."""
-        said = [
+        properties = [
             DynamicConfigValue("displayName", self.title),
             DynamicConfigValue("unit", self.unit),
         ]
         if self.decimals is not None:
-            said.append(DynamicConfigValue("decimals", self.decimals))
+            properties.append(DynamicConfigValue("decimals", self.decimals))
         if self.if_null:
-            said.append(DynamicConfigValue("noValue", self.if_null))
+            properties.append(DynamicConfigValue("noValue", self.if_null))
         if self.width is not None:
-            said.append(DynamicConfigValue("custom.width", self.width))
+            properties.append(DynamicConfigValue("custom.width", self.width))
         if self.link:
             page, _, variable = self.link.partition(":")
             url = (
                 f"/d/tallyspan-{page}?var-{variable}=${{__data.fields.{self.link_key}}}"
                 "&${__url_time_range}"
             )
-            said.append(
+            properties.append(
                 DynamicConfigValue(
                     "links", [{"title": f"Open {page}", "url": url, "targetBlank": False}]
                 )
             )
         if self.is_bar:
             cell = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
-            said += [DynamicConfigValue("custom.cellOptions", cell), DynamicConfigValue("min", 0)]
-            said += (
+            properties += [
+                DynamicConfigValue("custom.cellOptions", cell),
+                DynamicConfigValue("min", 0),
+            ]
+            properties += (
                 [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "blue"})]
                 if self.colours is None
                 else [
@@ -103,14 +107,14 @@ class Column:
                 text: {"color": colour, "index": place, "text": text}
                 for place, (text, colour) in enumerate(self.levels.items())
             }
-            said += [
+            properties += [
                 DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
                 DynamicConfigValue("mappings", [{"type": "value", "options": shown}]),
             ]
         if self.is_hidden:
             # Grafana up to 12.1 knows the first, later ones the second.
-            said += [DynamicConfigValue("custom.hidden", value=True), NOWHERE]
-        return said
+            properties += [DynamicConfigValue("custom.hidden", value=True), NOWHERE]
+        return properties
 
 
 def hidden(field: str) -> Column:
@@ -135,7 +139,7 @@ KEY = hidden("key")
 
 def stat(
     title: str,
-    query: str,
+    query: Query,
     about: str,
     *,
     unit: str = COUNT,
@@ -168,20 +172,20 @@ def stat(
 
 
 def money(
-    title: str, query: str, about: str, *, if_null: str = "unpriced", colours: Any = None
+    title: str, query: Query, about: str, *, if_null: str = "unpriced", colours: Any = None
 ) -> Stat:
     """Return an amount of USD."""
     return stat(title, query, about, unit=DOLLARS, decimals=2, if_null=if_null, colours=colours)
 
 
-def text(title: str, query: str, about: str) -> Stat:
+def text(title: str, query: Query, about: str) -> Stat:
     """Return a name as a figure."""
     return stat(title, query, about, unit=TEXT)
 
 
 def bars_over_time(
     title: str,
-    query: str,
+    query: Query,
     about: str,
     *,
     label: str = "",
@@ -208,7 +212,9 @@ def bars_over_time(
     return panel.display_name(f"${{__field.labels.{label}}}") if label else panel
 
 
-def lines(title: str, query: str, about: str, *, unit: str, if_null: str = NO_CALLS) -> TimeSeries:
+def lines(
+    title: str, query: Query, about: str, *, unit: str, if_null: str = NO_CALLS
+) -> TimeSeries:
     """Return a line a numeric column, straight from point to point."""
     panel = (
         TimeSeries()
@@ -224,7 +230,7 @@ def lines(title: str, query: str, about: str, *, unit: str, if_null: str = NO_CA
     return panel.decimals(2) if unit == DOLLARS else panel
 
 
-def bars(title: str, query: str, about: str, *, link: str = "") -> BarChart:
+def bars(title: str, query: Query, about: str, *, link: str = "") -> BarChart:
     """Return the spend of each name as a bar."""
     name = Column("name", "Name", TEXT, link=link)
     return (
@@ -244,7 +250,7 @@ def bars(title: str, query: str, about: str, *, link: str = "") -> BarChart:
     )
 
 
-def gauges(title: str, query: str, about: str, *, unit: str, colours: Any = None) -> BarGauge:
+def gauges(title: str, query: Query, about: str, *, unit: str, colours: Any = None) -> BarGauge:
     """Return the figures of one row, each as a bar between 0 and 1."""
     return (
         BarGauge()
@@ -265,7 +271,7 @@ def gauges(title: str, query: str, about: str, *, unit: str, colours: Any = None
 
 
 def table(
-    title: str, query: str, about: str, columns: Sequence[Column], if_null: str = NO_CALLS
+    title: str, query: Query, about: str, columns: Sequence[Column], if_null: str = NO_CALLS
 ) -> Table:
     """Return a table; a column of the query that is not in `columns` fails the tests."""
     panel = (

@@ -11,6 +11,9 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
 )
 
+from tallyspan_clickhouse.query.binding import Grafana
+from tallyspan_grafana.sql.common import Query
+
 ZONE = "UTC"
 DOLLARS = "currency:financial:$"
 COUNT = "short"
@@ -50,8 +53,8 @@ def thresholds(
 class ClickHouseQuery(variants.Dataquery):
     """A raw SQL target of the ClickHouse plugin."""
 
-    def __init__(self, sql: str, form: int) -> None:
-        self.sql = sql
+    def __init__(self, query: Query, form: int) -> None:
+        self.query = query
         self.form = form
 
     def to_json(self) -> dict[str, object]:
@@ -62,7 +65,7 @@ class ClickHouseQuery(variants.Dataquery):
             "editorType": "sql",
             "queryType": "timeseries" if self.form == TIME_SERIES else "table",
             "format": self.form,
-            "rawSql": self.sql,
+            "rawSql": self.query(Grafana()),
             "pluginVersion": PLUGIN_VERSION,
         }
 
@@ -70,14 +73,14 @@ class ClickHouseQuery(variants.Dataquery):
 class Target(builder.Builder[variants.Dataquery]):
     """Builds the query, as the panels' builders ask for it."""
 
-    def __init__(self, sql: str, form: int = TABLE) -> None:
-        self._query = ClickHouseQuery(sql, form)
+    def __init__(self, query: Query, form: int = TABLE) -> None:
+        self._query = ClickHouseQuery(query, form)
 
     def build(self) -> variants.Dataquery:
         """Return the query."""
         return self._query
 
 
-def variable_query(sql: str) -> dict[str, Any]:
+def variable_query(query: Query) -> dict[str, Any]:
     """Return the query of a variable: first column the value, second the label."""
-    return {"refId": "A", "queryType": "sql", "rawSql": sql}
+    return {"refId": "A", "queryType": "sql", "rawSql": query(Grafana())}

@@ -65,10 +65,10 @@ def test_the_committed_files_are_what_the_generator_makes() -> None:
 def test_a_changed_rule_is_found_and_named(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([], (tmp_path,), tmp_path) == 0
+    assert main([], tmp_path, tmp_path, tmp_path) == 0
     (tmp_path / "alerting/rules.yaml").write_text("groups: []")
 
-    assert main(["--check"], (tmp_path,), tmp_path) == 1
+    assert main(["--check"], tmp_path, tmp_path, tmp_path) == 1
     assert "rules.yaml is not what the generator makes" in capsys.readouterr().err
 
 

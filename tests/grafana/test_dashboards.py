@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana_macros import ALL, interpolate
 from grafana_pages import SINGLE, pages, panels, queries
-from tallyspan_grafana.__main__ import CONSOLE, FOLDER, PAGES, main, render
+from tallyspan_grafana.__main__ import CONSOLE, FOLDER, PAGES, console_file, main, render
 from tallyspan_grafana.page import MENU
 
 KNOWN_UNITS = {"currency:financial:$", "short", "percentunit", "m", "s", "dateTimeAsIso", "string"}
@@ -24,42 +24,42 @@ IDS = [f"{page}: {panel['title']}" for page, panel in PANELS]
 
 def test_the_committed_files_are_what_the_generator_makes() -> None:
     for name in PAGES:
-        for folder in (FOLDER, CONSOLE):
-            assert (folder / name).read_text() == render(name), "run `make dashboards`"
-    for folder in (FOLDER, CONSOLE):
-        assert {path.name for path in folder.glob("*.json")} == set(PAGES)
+        assert (FOLDER / name).read_text() == render(name), "run `make dashboards`"
+    assert {path.name for path in FOLDER.glob("*.json")} == set(PAGES)
+    assert (CONSOLE / "pages.json").read_text() == console_file(), "run `make dashboards`"
 
 
+@pytest.mark.parametrize("name", ["users.json", "pages.json"])
 def test_a_changed_file_is_found_and_named(
-    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert main([], (tmp_path,), tmp_path) == 0
-    assert main(["--check"], (tmp_path,), tmp_path) == 0
-    (tmp_path / "users.json").write_text("{}")
+    assert main([], tmp_path, tmp_path, tmp_path) == 0
+    assert main(["--check"], tmp_path, tmp_path, tmp_path) == 0
+    (tmp_path / name).write_text("{}")
 
-    assert main(["--check"], (tmp_path,), tmp_path) == 1
-    assert "users.json is not what the generator makes" in capsys.readouterr().err
+    assert main(["--check"], tmp_path, tmp_path, tmp_path) == 1
+    assert f"{name} is not what the generator makes" in capsys.readouterr().err
 
 
-def dropped(given: Any, kept: Any, path: str = "") -> list[str]:
-    """Where `kept` lacks something of `given`."""
-    match given, kept:
+def dropped(written: Any, kept: Any, path: str = "") -> list[str]:
+    """Where `kept` lacks something of `written`."""
+    match written, kept:
         case dict(), dict():
             return [
                 text
-                for key, value in given.items()
+                for key, value in written.items()
                 for text in (
                     dropped(value, kept[key], f"{path}.{key}") if key in kept else [f"{path}.{key}"]
                 )
             ]
-        case list(), list() if len(given) == len(kept):
+        case list(), list() if len(written) == len(kept):
             return [
                 text
-                for number, value in enumerate(given)
+                for number, value in enumerate(written)
                 for text in dropped(value, kept[number], f"{path}[{number}]")
             ]
         case _:
-            return [] if given == kept else [path]
+            return [] if written == kept else [path]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -92,8 +92,8 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
 @pytest.mark.parametrize(("page", "panel"), PANELS, ids=IDS)
 def test_what_is_money_says_that_unpriced_calls_are_not_in_it(page: str, panel: Any) -> None:
     if panel["fieldConfig"]["defaults"]["unit"] == "currency:financial:$":
-        said = panel["description"]
-        assert "without a price" in said or "tokenizer" in said
+        text = panel["description"]
+        assert "without a price" in text or "tokenizer" in text
 
 
 def test_ids_are_unique_and_panels_fill_the_grid_without_covering_each_other() -> None:
@@ -170,18 +170,16 @@ def test_one_value_is_asked_for_where_one_is_drawn_and_several_elsewhere() -> No
 
 
 def links() -> list[tuple[str, str]]:
-    found = [
-        (name, link["url"]) for name, page in pages().items() for link in page.get("links", [])
-    ]
+    urls = [(name, link["url"]) for name, page in pages().items() for link in page.get("links", [])]
     for name, panel in PANELS:
         for override in panel["fieldConfig"]["overrides"]:
-            found += [
+            urls += [
                 (name, link["url"])
                 for each in override["properties"]
                 if each["id"] == "links"
                 for link in each["value"]
             ]
-    return found
+    return urls
 
 
 def test_every_link_leads_to_a_page_and_a_variable_of_it() -> None:

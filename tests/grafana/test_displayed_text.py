@@ -42,8 +42,8 @@ def grafana(*questions: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def panel(page: str, title: str) -> dict[str, Any]:
-    (found,) = [each for each in pages()[page]["panels"] if each["title"] == title]
-    return dict(found)
+    (match,) = [each for each in pages()[page]["panels"] if each["title"] == title]
+    return dict(match)
 
 
 def figure(page: str, title: str, value: Any) -> tuple[str, str]:
@@ -90,14 +90,14 @@ def client(client: Client) -> Client:
     return client
 
 
-def asked(client: Client, page: str, found: dict[str, Any]) -> dict[str, Any]:
+def answered(client: Client, page: str, drawn: dict[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC)
     chosen = {name: [key("ada")] for name in ONE} if page in SINGLE else {}
-    sql = interpolate(found["targets"][0]["rawSql"], now - timedelta(days=90), now, chosen)
+    sql = interpolate(drawn["targets"][0]["rawSql"], now - timedelta(days=90), now, chosen)
     types = [row[:2] for row in client.query(f"DESCRIBE TABLE ({sql})").result_rows]
     rows = client.query(sql)
     columns = [{"name": name, "type": kind_of(kind)} for name, kind in types]
-    return {"panel": found, "columns": columns,
+    return {"panel": drawn, "columns": columns,
             "rows": [[plain(value) for value in row] for row in rows.result_rows]}  # fmt: skip
 
 
@@ -125,32 +125,32 @@ def test_every_cell_of_every_table_has_a_text_and_hidden_columns_stay_hidden(
     client: Client,
 ) -> None:
     tables = [
-        (name, found)
+        (name, drawn)
         for name, page in pages().items()
-        for found in page["panels"]
-        if found["type"] == "table"
+        for drawn in page["panels"]
+        if drawn["type"] == "table"
     ]
-    questions = [asked(client, *each) for each in tables]
+    questions = [answered(client, *each) for each in tables]
 
-    for (page, found), question, shown in zip(tables, questions, grafana(*questions), strict=True):
+    for (page, drawn), question, shown in zip(tables, questions, grafana(*questions), strict=True):
         titles = [
-            said["value"]
-            for override in found["fieldConfig"]["overrides"]
-            for said in override["properties"]
-            if said["id"] == "displayName"
+            each["value"]
+            for override in drawn["fieldConfig"]["overrides"]
+            for each in override["properties"]
+            if each["id"] == "displayName"
         ]
-        assert shown["names"] == titles, (page, found["title"])
+        assert shown["names"] == titles, (page, drawn["title"])
         assert {"key", "before"} & {each["name"] for each in question["columns"]} <= set(
             shown["hidden"]
         )
         for cells, row in zip(shown["cells"], question["rows"], strict=True):
             for cell, value in zip(cells, row, strict=True):
                 assert not {"NaN", "undefined"} & set(cell["text"].split())
-                assert cell["text"] or value in (None, ""), (page, found["title"])
+                assert cell["text"] or value in (None, ""), (page, drawn["title"])
 
 
 def test_a_link_of_a_cell_leads_to_the_key_of_its_row(client: Client) -> None:
-    (shown,) = grafana(asked(client, "overview", panel("overview", "Top users")))
+    (shown,) = grafana(answered(client, "overview", panel("overview", "Top users")))
 
     first = shown["cells"][0][0]
     assert (first["text"], shown["cells"][0][4]["text"]) == ("ada", "$15.00")
@@ -158,7 +158,7 @@ def test_a_link_of_a_cell_leads_to_the_key_of_its_row(client: Client) -> None:
 
 
 def test_a_budget_is_in_the_colour_of_its_state(client: Client) -> None:
-    (shown,) = grafana(asked(client, "budgets", panel("budgets", "All budgets")))
+    (shown,) = grafana(answered(client, "budgets", panel("budgets", "All budgets")))
     (row,) = [dict(zip(shown["names"], cells, strict=True)) for cells in shown["cells"]]
 
     assert (row["Budget"]["text"], row["State"]["text"]) == ("$10.00", "over")

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages, queries, run, run_variable
+from tallyspan_clickhouse.query.binding import Grafana
 from tallyspan_collector.summary.budgets import Budget, put
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -211,6 +212,31 @@ def test_a_conversation_shows_its_calls_in_order(seeded: Client) -> None:
     assert run(seeded, "conversation", "Lasted", conversation=["c1"]) == [{"lasted": 1800}]
 
 
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        ("overview", "Calls"),
+        ("overview", "Without provider usage"),
+        ("models", "All models"),
+        ("prices", "How calls were priced"),
+        ("agents", "Operations"),
+        ("health", "Calls per hour, by service"),
+        ("health", "Services and what their calls lack"),
+    ],
+)
+def test_a_chosen_user_has_the_calls_of_the_range_and_no_others(
+    client: Client, page: str, title: str
+) -> None:
+    at = (10, 30, 70, 100, 400)
+    fill(client, [Fact(hours, "ada", "r", usage_source="estimated") for hours in at], NOW)
+    counts = []
+    for days in (1, 3, 30):
+        rows = run(client, page, title, days, user=["ada"])
+        counts.append(sum(row.get("calls", row.get("not_stated")) for row in rows))
+
+    assert counts == [1, 3, 5]
+
+
 def test_what_has_no_price_is_no_zero(seeded: Client) -> None:
     (row,) = [
         row for row in run(seeded, "overview", "Top models") if row["name"] == "unknown-model"
@@ -322,7 +348,7 @@ def test_a_day_is_the_zones_own_also_when_clocks_change(client: Client) -> None:
           datetime(2026, 10, 25, 22, 59, tzinfo=UTC), datetime(2026, 10, 25, 23, 1, tzinfo=UTC)]  # fmt: skip
     facts = [Fact((autumn - moment).total_seconds() / 3600, cost=Decimal(1)) for moment in at]
     fill(client, facts, autumn)
-    sql = common.per_day("model", "Europe/Berlin")
+    sql = common.per_day("model", "Europe/Berlin")(Grafana())
     rows = client.query(
         interpolate(sql, autumn - timedelta(days=5), autumn + timedelta(days=5))
     ).result_rows

@@ -1,9 +1,9 @@
-"""The console's requests: the dashboards there are, and the figures of their panels."""
+"""What the console asks: which pages there are, and the figures of one panel."""
 
 import asyncio
 import functools
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,36 +19,35 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.api.store_failure import code_of, sentence_of
-from tallyspan_collector.console import answers, macros, time_range
-from tallyspan_collector.console.dashboards import Dashboard, bundled
-from tallyspan_collector.console.questions import Question, questions
+from tallyspan_collector.console import answers, time_range
+from tallyspan_collector.console.dashboards import Dashboard, Question, bundled
 from tallyspan_collector.summary import RequestError
 
+ALL = "$__all"
 NOT_STORED = {"Cache-Control": "no-store"}
 MAX_VALUES = 1_000
-# More queries at once would wait for each other in the store.
+# More at once would only wait for each other in the store.
 THREADS = 6
 log = structlog.get_logger()
-_KEY = re.compile(r"k(?:[0-9A-F]{2})*", re.ASCII)
+_KEY = re.compile(r"k((?:[0-9A-F]{2})*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class _Selection:
-    """The range and the values of a page, and the departments the reader may see; none: all."""
+class _Query:
+    """What the reader wants of a page, and what they may see."""
 
-    start: datetime
-    end: datetime
-    values: Mapping[str, Sequence[str]]
-    departments: tuple[str, ...]
+    parameters: answers.Parameters
+    is_limited: bool
 
 
 class Dashboards:
-    """Runs the queries of the bundled dashboards, and no others."""
+    """Runs the queries of the pages this package brings, and no others."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._threads = anyio.CapacityLimiter(THREADS)
+        self._limiter = anyio.CapacityLimiter(THREADS)
 
     def routes(self) -> list[Route]:
         """Return the paths below the admin prefix."""
@@ -61,105 +60,119 @@ class Dashboards:
         ]
 
     async def list(self, _: Request) -> Response:
-        """Return uid and title of each dashboard."""
-        listed = [{"uid": each.uid, "title": each.title} for each in bundled().values()]
-        return JSONResponse({"dashboards": listed}, headers=NOT_STORED)
+        """Return uid and title of each page."""
+        pages = [{"uid": each.uid, "title": each.title} for each in bundled().values()]
+        return JSONResponse({"dashboards": pages}, headers=NOT_STORED)
 
     async def dashboard(self, request: Request) -> Response:
-        """Return the dashboard as JSON for Grafana."""
+        """Return what there is to draw: title, variables, panels."""
         text = _dashboard(request).text
         return Response(text, media_type="application/json", headers=NOT_STORED)
 
     async def panel(self, request: Request) -> Response:
-        """Return the figures of a panel in the selected range."""
-        dashboard = _dashboard(request)
-        sql = dashboard.panels.get(request.path_params["number"])
-        if sql is None:
-            raise HTTPException(404, f"{dashboard.uid} has no such panel")
-        return await self._answer(request, dashboard, sql)
+        """Return the figures of a panel in a range."""
+        dashboard, number = _dashboard(request), request.path_params["number"]
+        for question in dashboard.questions:
+            if number in question.panels:
+                answer = await self._ask(question, _query(request, dashboard))
+                return JSONResponse(dict(question.answers(answer))[number], headers=NOT_STORED)
+        raise HTTPException(404, f"{dashboard.uid} has no such panel")
 
     async def variable(self, request: Request) -> Response:
-        """Return key and label of every value of a variable in the selected range."""
+        """Return key and label of everything there is to choose in a range."""
         dashboard = _dashboard(request)
-        sql = dashboard.variables.get(request.path_params["name"])
-        if sql is None:
+        question = dashboard.variables.get(request.path_params["name"])
+        if question is None:
             raise HTTPException(404, f"{dashboard.uid} has no such variable")
-        return await self._answer(request, dashboard, sql)
+        answer = await self._ask(question, _query(request, dashboard))
+        return JSONResponse(answer, headers=NOT_STORED)
 
     async def panels(self, request: Request) -> Response:
-        """Return the figures of all panels, a line of JSON for each, as the store answers."""
+        """Return the figures of all panels: a line of JSON each, as they come from the store."""
         dashboard = _dashboard(request)
-        selection = _selection(request, dashboard)
+        query = _query(request, dashboard)
 
         async def lines() -> AsyncIterator[bytes]:
             tasks = [
-                asyncio.create_task(self._lines(question, selection))
-                for question in questions(dashboard)
+                asyncio.create_task(self._lines(question, query))
+                for question in dashboard.questions
             ]
             try:
                 for done in asyncio.as_completed(tasks):
                     yield await done
-            finally:  # a reader who left the page needs no more figures
+            finally:  # who has left the page waits for nothing more
                 for task in tasks:
                     task.cancel()
 
         return StreamingResponse(lines(), media_type="application/x-ndjson", headers=NOT_STORED)
 
-    async def _lines(self, question: Question, selection: _Selection) -> bytes:
-        lines: list[dict[str, Any]]
+    async def _lines(self, question: Question, query: _Query) -> bytes:
         try:
-            answer = await self._ask(question.sql, selection)
+            answer = await self._ask(question, query)
         except ClickHouseError as error:
             log.warning("console.store_failed", code=code_of(error), error=str(error)[:300])
-            lines = [{"panel": panel, "error": sentence_of(error)} for panel in question.panels]
+            lines: list[dict[str, Any]] = [
+                {"panel": panel, "error": sentence_of(error)} for panel in question.panels
+            ]
         else:
             lines = [{"panel": panel, "answer": part} for panel, part in question.answers(answer)]
         return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
-    async def _answer(self, request: Request, dashboard: Dashboard, sql: str) -> JSONResponse:
-        answer = await self._ask(sql, _selection(request, dashboard))
-        return JSONResponse(answer, headers=NOT_STORED)
-
-    async def _ask(self, sql: str, selection: _Selection) -> dict[str, Any]:
-        text, parameters = macros.limit(
-            *macros.bind(sql, selection.start, selection.end, selection.values),
-            selection.departments,
-        )
-        ask = functools.partial(answers.ask, self._client, text, parameters)
-        return await anyio.to_thread.run_sync(ask, limiter=self._threads)
+    async def _ask(self, question: Question, query: _Query) -> dict[str, Any]:
+        sql = question.limited_sql if query.is_limited else question.sql
+        ask = functools.partial(answers.ask, self._client, sql, query.parameters)
+        return await anyio.to_thread.run_sync(ask, limiter=self._limiter)
 
 
-def _selection(request: Request, dashboard: Dashboard) -> _Selection:
-    query = request.query_params
-    values = _values(query, tuple(dashboard.variables))
+def _query(request: Request, dashboard: Dashboard) -> _Query:
+    """Return what to bind. Raises RequestError for a range or a choice that is none."""
+    params = request.query_params
+    chosen = _chosen(params, tuple(dashboard.variables))
     start, end = time_range.read(
-        query.get("from", dashboard.since), query.get("to", dashboard.until), datetime.now(UTC)
+        params.get("from", dashboard.since), params.get("to", dashboard.until), datetime.now(UTC)
     )
-    return _Selection(start, end, values, request.state.access.departments)
+    access: Access = request.state.access
+    # Whole seconds, as Grafana's plugin cuts them.
+    seconds = {"from_s": int(start.timestamp()), "to_s": int(end.timestamp())}
+    return _Query({**seconds, **chosen, **access.parameters()}, access.is_limited)
 
 
 def _dashboard(request: Request) -> Dashboard:
     uid = request.path_params["uid"]
-    result = bundled().get(uid)
-    if result is None:
-        uids = ", ".join(bundled())
-        raise HTTPException(404, f"there is no dashboard {uid!r}; there are {uids}")
-    return result
+    dashboard = bundled().get(uid)
+    if dashboard is None:
+        raise HTTPException(404, f"there is no dashboard {uid!r}; there are {', '.join(bundled())}")
+    return dashboard
 
 
-def _values(query: QueryParams, variables: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Return variable -> keys. Raises RequestError for an unknown variable or a wrong key."""
+def _chosen(params: QueryParams, variables: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names chosen for each variable; none is All, or nothing where one is to be chosen.
+
+    Raises RequestError for what is neither a variable nor a key.
+    """
     allowed = ("from", "to", *(f"var-{name}" for name in variables))
-    values: dict[str, list[str]] = {}
-    for name, value in query.multi_items():
+    keys: dict[str, list[str]] = {name: [] for name in variables}
+    for name, value in params.multi_items():
         if name not in allowed:
             raise RequestError(f"unknown parameter {name!r}: allowed are {', '.join(allowed)}")
         if name.startswith("var-"):
-            if value != macros.ALL and not _KEY.fullmatch(value):
-                raise RequestError(
-                    f"{name} takes keys: 'k' and the name in hexadecimal, not {value[:40]!r}"
-                )
-            values.setdefault(name.removeprefix("var-"), []).append(value)
-    if any(len(keys) > MAX_VALUES for keys in values.values()):
+            keys[name.removeprefix("var-")].append(value)
+    if any(len(values) > MAX_VALUES for values in keys.values()):
         raise RequestError(f"a variable takes {MAX_VALUES} values at most")
-    return values
+    names = {
+        name: [_name(name, value) for value in values if value != ALL]
+        for name, values in keys.items()
+    }
+    return {name: [] if ALL in keys[name] else values for name, values in names.items()}
+
+
+def _name(variable: str, key: str) -> str:
+    """Return the name a key stands for."""
+    try:
+        if match := _KEY.fullmatch(key):
+            return bytes.fromhex(match[1]).decode()
+    except UnicodeDecodeError:
+        pass
+    raise RequestError(
+        f"var-{variable} takes keys: 'k' and the name (UTF-8) in hexadecimal, not {key[:40]!r}"
+    )

@@ -1,5 +1,5 @@
-"""The console: the dashboards of `grafana/dashboards/` drawn without Grafana.
+"""The console: the pages of `grafana/tallyspan_grafana/` drawn without Grafana.
 
-The browser sends a panel, a range and values; the SQL is the panel's own, and the values are bound
-parameters of it.
+`pages.json` is written by that generator, SQL included. The browser names a panel, a range and
+choices, which reach ClickHouse as bound parameters.
 """

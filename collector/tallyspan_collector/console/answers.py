@@ -1,16 +1,17 @@
 """What ClickHouse answers -> columns and rows the page can draw, amounts exact."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.console.macros import Parameters
 from tallyspan_collector.summary import MAX_SECONDS, decimal_text
 
 MAX_ROWS = 20_000
+Parameters = Mapping[str, int | list[str]]
 _KINDS = (
     (("Date",), "time"),
     (("Decimal",), "decimal"),
@@ -21,9 +22,11 @@ _KINDS = (
 def ask(client: Client, sql: str, parameters: Parameters) -> dict[str, Any]:
     """Return `columns` (name and kind: time, decimal, number, text), `rows` and `truncated`.
 
-    A time is milliseconds since 1970, a decimal its exact text. Raises ClickHouseError.
+    Only parameters that the query names are sent. A time is milliseconds since 1970, a decimal its
+    exact text. Raises ClickHouseError.
     """
-    result = client.query(sql, parameters=parameters, settings={"max_execution_time": MAX_SECONDS})
+    bound = {name: value for name, value in parameters.items() if f"{{{name}:" in sql}
+    result = client.query(sql, parameters=bound, settings={"max_execution_time": MAX_SECONDS})
     kinds = [_kind(each.name) for each in result.column_types]
     rows = result.result_rows
     return {

@@ -1,7 +1,7 @@
-"""The dashboards in this package, with the queries of their panels and variables."""
+"""The pages this package brings, and the questions that answer their panels and variables."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -9,40 +9,72 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
-    """One dashboard: its JSON, the SQL of each panel by id, and of each variable by name.
+class Question:
+    """A query, and the panels it answers: all of it is for one, or a column for each of several.
 
-    `figures` are the panels that show one figure; `since` and `until` the range it opens with.
+    `limited_sql` is the same for readers who may see some departments only. Parameters: `from_s`
+    and `to_s` (seconds since 1970), an array of names for each variable, those of `Access`.
+    """
+
+    sql: str
+    limited_sql: str
+    panels: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def answers(self, answer: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the number and the answer of each panel."""
+        if not self.columns:
+            yield self.panels[0], dict(answer)
+            return
+        columns = answer["columns"]
+        for place, (panel, name) in enumerate(zip(self.panels, self.columns, strict=True)):
+            yield (
+                panel,
+                {
+                    "columns": [{**each, "name": name} for each in columns[place : place + 1]],
+                    "rows": [[row[place]] for row in answer["rows"]],
+                    "truncated": answer["truncated"],
+                },
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """One page: what is drawn, as JSON text, and its questions, those of variables by name.
+
+    `since` and `until` are the range it opens with.
     """
 
     uid: str
     title: str
     text: str
-    panels: Mapping[int, str]
-    variables: Mapping[str, str]
-    figures: frozenset[int]
+    questions: tuple[Question, ...]
+    variables: Mapping[str, Question]
     since: str
     until: str
 
 
 @cache
 def bundled() -> dict[str, Dashboard]:
-    """Return uid -> dashboard."""
-    folder = resources.files("tallyspan_collector.console") / "dashboards"
-    files = (each for each in folder.iterdir() if each.name.endswith(".json"))
-    dashboards = (_read(each.read_text(encoding="utf-8")) for each in files)
-    return {dashboard.uid: dashboard for dashboard in sorted(dashboards, key=lambda each: each.uid)}
+    """Return uid -> page."""
+    file = resources.files("tallyspan_collector.console") / "pages.json"
+    pages = (_read(entry) for entry in json.loads(file.read_text(encoding="utf-8")))
+    return {page.uid: page for page in sorted(pages, key=lambda page: page.uid)}
 
 
-def _read(text: str) -> Dashboard:
-    page: dict[str, Any] = json.loads(text)
+def _read(entry: Mapping[str, Any]) -> Dashboard:
+    page = entry["page"]
     return Dashboard(
         uid=page["uid"],
         title=page["title"],
-        text=text,
-        panels={panel["id"]: panel["targets"][0]["rawSql"] for panel in page["panels"]},
-        variables={each["name"]: each["query"]["rawSql"] for each in page["templating"]["list"]},
-        figures=frozenset(panel["id"] for panel in page["panels"] if panel["type"] == "stat"),
+        text=json.dumps(page, ensure_ascii=False),
+        questions=tuple(
+            Question(
+                each["sql"], each["limited_sql"], tuple(each["panels"]), tuple(each["columns"])
+            )
+            for each in entry["questions"]
+        ),
+        variables={name: Question(**each) for name, each in entry["variables"].items()},
         since=page["time"]["from"],
         until=page["time"]["to"],
     )

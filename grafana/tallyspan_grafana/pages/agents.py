@@ -1,7 +1,5 @@
 """Agents: what an assistant costs, and a conversation with it."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     BEFORE,
@@ -22,8 +20,8 @@ from tallyspan_grafana.sql import common, models, people
 from tallyspan_grafana.theme import DOLLARS, SECONDS, TEXT, ZONE
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
@@ -95,14 +93,13 @@ def build(zone: str = ZONE) -> Model:
             (_by("Services", "service", about), 12),
             (_by("Operations", "operation", about), 12),
         )
-        .build()
     )
 
 
 def _by(title: str, dimension: str, about: str) -> object:
     return table(
         title,
-        models.by(dimension, f"{dimension}_name"),
+        models.by(dimension),
         f"The 100 that cost most. {about}",
         [
             Column("name", title.removesuffix("s"), TEXT),

@@ -1,7 +1,5 @@
 """Budgets: what may be spent, what is spent of it, and where that leads."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import KEY, NOT_PRICED, UNPRICED, Column, lines, stat, table
 from tallyspan_grafana.sql import budgets
@@ -12,8 +10,8 @@ USED = thresholds(orange_from=0.8, red_from=1)
 LEVELS = {"over": "red", "warning": "orange", "forecast over": "orange"}
 
 
-def build(_: str = "UTC") -> Model:
-    """Return the dashboard. Budgets are of UTC days in whatever zone the other pages are."""
+def build(_: str = "UTC") -> Page:
+    """Return the page. Budgets are of UTC days in whatever zone the other pages are."""
     source = "From tallyspan.calls and its rollups, net of duplicates; times in UTC."
     about = f"{NOT_PRICED} {source}"
     return (
@@ -25,7 +23,7 @@ def build(_: str = "UTC") -> Model:
             since="now/M",
             until="now/M",
         )
-        .choose_one("budget", budgets.VARIABLE)
+        .choose_one("budget", budgets.variable)
         .row(
             4,
             (
@@ -75,7 +73,7 @@ def build(_: str = "UTC") -> Model:
             (
                 table(
                     "All budgets",
-                    budgets.ALL,
+                    budgets.all_budgets,
                     "Every budget that holds today, the most used first; a click on its name draws "
                     f"it below. {about}",
                     [
@@ -105,7 +103,7 @@ def build(_: str = "UTC") -> Model:
             (
                 lines(
                     "How it is used up",
-                    budgets.BURN_UP,
+                    budgets.burn_up,
                     "The budget chosen above, through its running period, whatever the range: "
                     "spent, and from today a straight line to the forecast; beside it the amount, "
                     f"and what an even pace would have spent. {about}",
@@ -116,7 +114,7 @@ def build(_: str = "UTC") -> Model:
             (
                 table(
                     "Earlier periods",
-                    budgets.HISTORY,
+                    budgets.history,
                     "What was spent against each budget, with the amount that held then; 12 "
                     f"months, 4 quarters, a year. {about}",
                     [
@@ -132,5 +130,4 @@ def build(_: str = "UTC") -> Model:
                 12,
             ),
         )
-        .build()
     )

@@ -1,20 +1,18 @@
 """One conversation: its calls in order, without their text, which nobody stores."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import NOT_PRICED, Column, money, stat, table, text
 from tallyspan_grafana.sql import drill_down
 from tallyspan_grafana.theme import COUNT, DOLLARS, SECONDS, TEXT, TIME, ZONE
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
         Page("conversation", "Conversation", "One conversation, call by call.", zone)
-        .choose_one("conversation", drill_down.VARIABLE)
+        .choose_one("conversation", drill_down.variable)
         .row(
             4,
             (text("Conversation", drill_down.NAME, f"Its id. {source}"), 6),
@@ -52,7 +50,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Calls in order",
-                    drill_down.CALLS_IN_ORDER,
+                    drill_down.calls_in_order,
                     "The first 1000. Input includes what came from the cache, output the "
                     "reasoning. "
                     f"No text of prompt or answer is stored. {source}",
@@ -75,5 +73,4 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )

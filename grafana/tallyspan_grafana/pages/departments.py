@@ -1,7 +1,5 @@
 """Departments: what each of them pays for."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     BEFORE,
@@ -23,8 +21,8 @@ from tallyspan_grafana.sql import common, overview, people
 from tallyspan_grafana.theme import DOLLARS, TEXT, ZONE, thresholds
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
@@ -93,7 +91,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Departments and models",
-                    people.DEPARTMENTS_BY_MODEL,
+                    people.departments_by_model,
                     f"The 200 pairs that cost most. {about}",
                     [
                         Column("name", "Department", TEXT),
@@ -107,5 +105,4 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )

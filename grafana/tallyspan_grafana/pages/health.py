@@ -1,7 +1,5 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     CALLS,
@@ -28,8 +26,8 @@ from tallyspan_grafana.theme import (
 )
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     bills = f"From tallyspan.reconciliations; times in {zone}."
     return (
@@ -62,7 +60,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 gauges(
                     "How complete the calls are",
-                    health.COMPLETE,
+                    health.complete,
                     "Priced: has a cost. Counted by the provider: its own token counts, no "
                     "estimate. User, department, conversation: the call names one. "
                     f"{source}",
@@ -77,7 +75,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 bars_over_time(
                     "Calls per hour, by service",
-                    health.CALLS_PER_HOUR,
+                    health.calls_per_hour,
                     f"A gap is a service that fell silent, or a collector that did. {source}",
                     label="service",
                     unit=COUNT,
@@ -88,7 +86,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 lines(
                     "Seconds until a call is counted",
-                    health.LAG_PER_DAY,
+                    health.lag_per_day,
                     f"From the end of the call to its entry in the ledger. {source}",
                     unit=SECONDS,
                 ),
@@ -100,7 +98,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Services and what their calls lack",
-                    health.SERVICES,
+                    health.services,
                     f"Parts of all calls of the service; the 200 with most calls. {source}",
                     [
                         Column("name", "Service", TEXT),
@@ -124,7 +122,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Users the directory does not know",
-                    health.UNKNOWN_USERS,
+                    health.unknown_users,
                     "Calls of whole days (UTC) by users who are not in the directory on that day, "
                     "whatever is chosen above; the 200 dearest. `tallyspan directory import` adds "
                     f"them. From tallyspan.unknown_users, net of duplicates; times in {zone}.",
@@ -146,7 +144,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Recorded against billed",
-                    health.RECONCILED,
+                    health.reconciled,
                     "What tallyspan reconcile found last, what is off first; days of the bill. "
                     "Drift: recorded less billed, as a part of billed; calls without a price are "
                     "not in recorded. Whatever is chosen above. "
@@ -173,7 +171,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 lines(
                     "Drift per day of the bill",
-                    health.DRIFT_PER_DAY,
+                    health.drift_per_day,
                     "Recorded less billed, as a part of billed, over all bills. Below 0: not all "
                     f"was recorded. {bills}",
                     unit=RATIO,
@@ -187,7 +185,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Collectors",
-                    health.COLLECTORS,
+                    health.collectors,
                     "What each collector of the last day did in the last 15 minutes, whatever is "
                     "chosen above. Lost: malformed, buried or without a time. From "
                     f"tallyspan.collector_health; times in {zone}.",
@@ -216,5 +214,4 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )

@@ -1,7 +1,5 @@
 """Models & efficiency: what a million tokens cost, what the cache takes off, what fails."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     BEFORE,
@@ -25,8 +23,8 @@ from tallyspan_grafana.sql import models
 from tallyspan_grafana.theme import COUNT, DOLLARS, RATIO, SECONDS, TEXT, ZONE, thresholds
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
@@ -131,7 +129,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Endpoints",
-                    models.by("endpoint", "endpoint_id"),
+                    models.by("endpoint"),
                     f"Provider hosts, gateways or contracts; the 100 that cost most. {about}",
                     [
                         Column("name", "Endpoint", TEXT),
@@ -150,7 +148,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Errors and what they cost",
-                    models.COSTLY_ERRORS,
+                    models.costly_errors,
                     f"Most money first, then most calls. {about}",
                     [
                         Column("error", "Error", TEXT),
@@ -165,5 +163,4 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )

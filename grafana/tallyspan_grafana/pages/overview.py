@@ -1,7 +1,5 @@
 """The Overview: who spends, on what, and what is not in the money yet."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     CALLS,
@@ -25,8 +23,8 @@ from tallyspan_grafana.theme import DOLLARS, MINUTES, RATIO, TEXT, ZONE, thresho
 FEW_DAYS = "fewer than 3 days known"
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls and its rollup by day, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
@@ -161,7 +159,6 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )
 
 

@@ -1,7 +1,5 @@
 """Prices & unpriced: which calls have no cost, and which prices the others were given."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     CALLS,
@@ -19,8 +17,8 @@ from tallyspan_grafana.sql import models
 from tallyspan_grafana.theme import COUNT, DOLLARS, RATIO, TEXT, TIME, ZONE, thresholds
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     some_are_bad = thresholds(orange_from=1)
@@ -88,7 +86,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Models without a price",
-                    models.UNPRICED_MODELS,
+                    models.unpriced_models,
                     f"What a line in models_pricing.yaml would price, most tokens first. {source}",
                     [
                         Column("provider", "Provider", TEXT),
@@ -121,7 +119,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Prices that were used",
-                    models.PRICES_USED,
+                    models.prices_used,
                     "Per million: what prompt and answer tokens cost together, effectively. "
                     f"{about}",
                     [
@@ -140,7 +138,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "How calls were priced",
-                    models.HOW_PRICED,
+                    models.how_priced,
                     "Reported: the provider stated the cost. Not billed: the provider refused the "
                     f"request. {source}",
                     [
@@ -154,5 +152,4 @@ def build(zone: str = ZONE) -> Model:
                 9,
             ),
         )
-        .build()
     )

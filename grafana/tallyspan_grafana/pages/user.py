@@ -1,7 +1,5 @@
 """One user: what for, on which models, in which conversations."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     CALLS,
@@ -21,16 +19,14 @@ from tallyspan_grafana.panels import (
 from tallyspan_grafana.sql import common, people
 from tallyspan_grafana.theme import COUNT, RATIO, TEXT, TIME, ZONE, thresholds
 
-HIM = common.one("user")
 
-
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
         Page("user", "User", "What one user's LLM calls cost.", zone)
-        .choose_one("user", people.USER_VARIABLE)
+        .choose_one("user", people.user_variable)
         .row(
             4,
             (text("User", people.USER_NAME, f"Whom the calls were made for. {source}"), 4),
@@ -41,7 +37,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 money(
                     "Spend of the user",
-                    common.total(common.SPENT, "spend", HIM, common.TALKS),
+                    common.Figure(common.SPENT, "spend", people.OF_USER),
                     f"In the range above. {about}",
                 ),
                 4,
@@ -49,7 +45,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Conversations",
-                    common.total(common.CONVERSATIONS, "conversations", HIM, common.TALKS),
+                    common.Figure(common.CONVERSATIONS, "conversations", people.OF_USER),
                     f"Conversations with a call in the range. {source}",
                 ),
                 3,
@@ -57,7 +53,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Calls of the user",
-                    common.total(common.COUNT, "calls", HIM, common.TALKS),
+                    common.Figure(common.COUNT, "calls", people.OF_USER),
                     f"Every call once. {source}",
                 ),
                 3,
@@ -65,7 +61,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "From cache",
-                    common.total(common.CACHE_HIT, "cache_hit", HIM, common.TALKS),
+                    common.Figure(common.CACHE_HIT, "cache_hit", people.OF_USER),
                     f"Part of the prompt tokens that the provider read from its cache. {source}",
                     unit=RATIO,
                     decimals=1,
@@ -76,7 +72,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 stat(
                     "Unpriced calls of the user",
-                    common.total(common.UNPRICED, "unpriced", HIM, common.TALKS),
+                    common.Figure(common.UNPRICED, "unpriced", people.OF_USER),
                     f"No price or no token count: not in the spend. {source}",
                     colours=thresholds(orange_from=1),
                 ),
@@ -88,7 +84,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 bars_over_time(
                     "Spend per day of the user, by model",
-                    common.per_day("model", zone, HIM),
+                    common.per_day("model", zone, "user"),
                     f"The ten models that cost most, and all others. {about}",
                     label="model",
                 ),
@@ -97,7 +93,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Agents of the user",
-                    common.ranking("agent", HIM),
+                    common.ranking("agent", "user"),
                     f"The 50 that cost most. {about}",
                     [Column("name", "Agent", TEXT), KEY, CALLS, TOKENS, spend(), UNPRICED],
                 ),
@@ -109,7 +105,7 @@ def build(zone: str = ZONE) -> Model:
             (
                 table(
                     "Conversations of the user",
-                    people.USER_CONVERSATIONS,
+                    people.user_conversations,
                     f"The 200 that cost most in the range. {about}",
                     [
                         Column("name", "Conversation", TEXT, link="conversation:conversation"),
@@ -125,5 +121,4 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )

@@ -1,7 +1,5 @@
 """Users: who spends how much, and is it more than before."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard as Model
-
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     BEFORE,
@@ -24,8 +22,8 @@ from tallyspan_grafana.sql import common, people
 from tallyspan_grafana.theme import DOLLARS, RATIO, TEXT, ZONE, thresholds
 
 
-def build(zone: str = ZONE) -> Model:
-    """Return the dashboard."""
+def build(zone: str = ZONE) -> Page:
+    """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
     return (
@@ -100,5 +98,4 @@ def build(zone: str = ZONE) -> Model:
                 24,
             ),
         )
-        .build()
     )

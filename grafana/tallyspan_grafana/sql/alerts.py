@@ -4,8 +4,10 @@ No macros and no variables: rules have no dashboard. Thresholds come from `alert
 that `tallyspan budgets thresholds` changes them without touching Grafana.
 """
 
+from tallyspan_clickhouse.query.binding import Grafana
 from tallyspan_grafana.sql.common import name
 
+_view = Grafana().view
 _BUDGET = "scope, if(scope = 'total', '(all calls)', name) AS budget, period"
 TODAY = "toDate(now('UTC'), 'UTC')"
 LAST_DAY = "now('UTC') - INTERVAL 1 DAY"
@@ -13,20 +15,21 @@ LAST_DAY = "now('UTC') - INTERVAL 1 DAY"
 
 def threshold(setting: str) -> str:
     """Return the value of the setting, as a scalar."""
-    return f"(SELECT any(value) FROM tallyspan.alert_thresholds WHERE name = '{setting}')"
+    return f"(SELECT any(value) FROM {_view('alert_thresholds')} WHERE name = '{setting}')"
 
 
 def budgets_in(state: str) -> str:
     """Return the budgets in the state with the percentage used."""
     return (
-        f"SELECT {_BUDGET}, 100 * used AS percent FROM tallyspan.budget_status "
+        f"SELECT {_BUDGET}, 100 * used AS percent FROM {_view('budget_status')} "
         f"WHERE state = '{state}' ORDER BY scope, budget, period"
     )
 
 
 FORECASTS_OVER = (
-    f"SELECT {_BUDGET}, 100 * assumeNotNull(forecast_used) AS percent FROM tallyspan.budget_status "
-    "WHERE forecast_used > 1 AND state != 'over' ORDER BY scope, budget, period"
+    f"SELECT {_BUDGET}, 100 * assumeNotNull(forecast_used) AS percent "
+    f"FROM {_view('budget_status')} WHERE forecast_used > 1 AND state != 'over' "
+    "ORDER BY scope, budget, period"
 )
 
 
@@ -45,7 +48,7 @@ def spike(column: str, label: str) -> str:
         f"FROM (SELECT {name(column)} AS {label}, CAST((groupArray(toUInt16(day)), "
         "groupArray(toFloat64(spent_usd))), 'Map(UInt16, Float64)') AS spent, "
         f"arrayJoin([{TODAY} - 1, {TODAY}]) AS on_day FROM (SELECT {column}, day, "
-        "assumeNotNull(sum(cost_usd)) AS spent_usd FROM tallyspan.usage_daily "
+        f"assumeNotNull(sum(cost_usd)) AS spent_usd FROM {_view('usage_daily')} "
         f"WHERE day >= {TODAY} - 30 AND cost_usd IS NOT NULL GROUP BY {column}, day) "
         f"GROUP BY {column})) "
         "WHERE amount >= floor_usd AND amount > usual + deviations * deviation "
@@ -55,15 +58,15 @@ def spike(column: str, label: str) -> str:
 
 UNPRICED = (
     f"SELECT provider_name AS provider, {name('model_name')} AS model, "
-    "toFloat64(sum(unpriced_calls)) AS waiting FROM tallyspan.usage_hourly "
+    f"toFloat64(sum(unpriced_calls)) AS waiting FROM {_view('usage_hourly')} "
     f"WHERE hour >= {LAST_DAY} GROUP BY provider, model "
     f"HAVING waiting > {threshold('unpriced_calls')} ORDER BY provider, model"
 )
 # One row always: with no call ever there is nothing that could have ended.
 NO_DATA = (
-    f"WITH (SELECT max(start_time) FROM tallyspan.calls WHERE start_time >= "
-    "(SELECT max(hour) FROM tallyspan.usage_hourly)) AS last_call, "
-    "(SELECT count() > 0 FROM tallyspan.usage_hourly) AS has_calls, "
+    f"WITH (SELECT max(start_time) FROM {_view('calls')} WHERE start_time >= "
+    f"(SELECT max(hour) FROM {_view('usage_hourly')})) AS last_call, "
+    f"(SELECT count() > 0 FROM {_view('usage_hourly')}) AS has_calls, "
     "toFloat64(dateDiff('minute', last_call, now('UTC'))) AS minutes "
     f"SELECT if(has_calls AND minutes >= {threshold('no_data_minutes')}, minutes, 0) AS minutes_ago"
 )
@@ -74,16 +77,16 @@ _GUESSED = (
 DOUBTFUL = (
     "SELECT trouble, figure FROM ("
     f"SELECT 'seconds until a call is in the ledger' AS trouble, toFloat64({_LATE}) AS figure, "
-    f"count() > 0 AND figure >= {threshold('late_seconds')} AS is_told FROM tallyspan.calls "
+    f"count() > 0 AND figure >= {threshold('late_seconds')} AS is_trouble FROM {_view('calls')} "
     "WHERE start_time >= now('UTC') - INTERVAL 1 HOUR "
     "UNION ALL "
     f"SELECT 'percent of calls without the token counts of the provider' AS trouble, "
     f"toFloat64({_GUESSED}) AS figure, sum(calls) > 0 AND "
-    f"figure >= {threshold('estimated_percent')} AS is_told "
-    f"FROM tallyspan.usage_hourly WHERE hour >= {LAST_DAY}) WHERE is_told ORDER BY trouble"
+    f"figure >= {threshold('estimated_percent')} AS is_trouble "
+    f"FROM {_view('usage_hourly')} WHERE hour >= {LAST_DAY}) WHERE is_trouble ORDER BY trouble"
 )
 COLLECTORS = (
-    "SELECT collector, told.1 AS trouble, told.2 AS figure "
+    "SELECT collector, each.1 AS trouble, each.2 AS figure "
     "FROM (SELECT collector, arrayJoin(["
     "('spans lost', toFloat64(lost_spans), "
     f"lost_spans > {threshold('dropped_spans')}), "
@@ -95,6 +98,6 @@ COLLECTORS = (
     f"ifNull(waiting_bytes, 0) / 1e6 >= {threshold('waiting_megabytes')}), "
     "('minutes of silence', toFloat64(dateDiff('minute', last_seen, now('UTC'))), NOT is_stopped "
     f"AND dateDiff('minute', last_seen, now('UTC')) >= {threshold('silent_minutes')}), "
-    "('price file broken', 1., is_price_file_broken AND NOT is_stopped)]) AS told "
-    "FROM tallyspan.collector_health) WHERE told.3 ORDER BY collector, trouble"
+    "('price file broken', 1., is_price_file_broken AND NOT is_stopped)]) AS each "
+    f"FROM {_view('collector_health')}) WHERE each.3 ORDER BY collector, trouble"
 )

@@ -3,52 +3,76 @@
 The views do the sums, so that dashboards, alerts, the API and `tallyspan budgets` agree.
 """
 
-STATUS = "FROM tallyspan.budget_status"
+from tallyspan_clickhouse.query.binding import Binding
+from tallyspan_grafana.sql.common import Figure
+
 _LABEL = "concat(if(scope = 'total', 'all calls', concat(scope, ' ', name)), ', ', period)"
 _KEY = f"concat('k', hex({_LABEL}))"
 NAME = "if(scope = 'total', '(all calls)', name)"
-_CHOSEN = (
-    f"{_LABEL} = unhex(substring(${{budget:singlequote}}, 2)) AND ${{budget:singlequote}} != ''"
-)
 
 
-def in_state(state: str) -> str:
+def _status(binding: Binding) -> str:
+    return f"FROM {binding.view('budget_status')}"
+
+
+def in_state(state: str) -> Figure:
     """Return how many budgets are in the state."""
-    return f"SELECT countIf(state = '{state}') AS budgets {STATUS}"
+    return Figure(f"countIf(state = '{state}')", "budgets", _status)
 
 
-TOTAL_USED = (
-    "SELECT argMinIfOrNull(used, indexOf(['month', 'quarter', 'year'], period), scope = 'total') "
-    f"AS total_used {STATUS}"
+TOTAL_USED = Figure(
+    "argMinIfOrNull(used, indexOf(['month', 'quarter', 'year'], period), scope = 'total')",
+    "total_used",
+    _status,
 )
-VARIABLE = f"SELECT {_KEY} AS key, {_LABEL} AS label {STATUS} ORDER BY used DESC, label LIMIT 1000"
-ALL = (
-    f"SELECT scope, {NAME} AS name, {_KEY} AS key, period, amount_usd AS amount, "
-    "spent_usd AS spent, used, forecast_usd AS forecast, forecast_used, left_usd AS rest, "
-    "toUInt32(days_left) AS days, if(used_up_on IS NULL, '', toString(used_up_on)) AS used_up, "
-    f"unpriced_calls AS unpriced, state, owner {STATUS} "
-    "ORDER BY used DESC, scope, name, period LIMIT 1000"
-)
-# A day to come has the forecast's share of it: the line is straight from today to the forecast.
-BURN_UP = (
-    "SELECT toDateTime(on_day, 'UTC') AS time, "
-    "if(on_day > today, NULL, sum(ifNull(d.spent_usd, toDecimal128(0, 12))) "
-    "OVER (ORDER BY on_day)) AS spent, "
-    "if(on_day < today OR b.forecast_usd IS NULL, NULL, toFloat64(b.spent_usd) + "
-    "(toFloat64(b.forecast_usd) - toFloat64(b.spent_usd)) * (on_day - today) "
-    "/ greatest(b.days_left, 1)) AS forecast, "
-    "toFloat64(b.amount_usd) AS budget, "
-    "toFloat64(b.amount_usd) * (on_day + 1 - b.period_start) / (b.period_end - b.period_start) "
-    "AS `even pace` "
-    "FROM (SELECT *, toDate(now('UTC'), 'UTC') AS today, "
-    "arrayJoin(arrayMap(i -> period_start + i, "
-    f"range(toUInt32(period_end - period_start)))) AS on_day {STATUS} WHERE {_CHOSEN}) AS b "
-    "LEFT JOIN tallyspan.budgeted_days AS d "
-    "ON d.scope = b.scope AND d.name = b.name AND d.day = b.on_day ORDER BY time"
-)
-HISTORY = (
-    f"SELECT toString(period_start) AS start, {_LABEL} AS budget, "
-    "amount_usd AS amount, spent_usd AS spent, used, unpriced_calls AS unpriced "
-    "FROM tallyspan.budget_periods WHERE NOT is_current AND spent_usd > 0 "
-    "ORDER BY period_start DESC, used DESC, budget LIMIT 500"
-)
+
+
+def variable(binding: Binding) -> str:
+    """Return key and label of every budget that holds today."""
+    return (
+        f"SELECT {_KEY} AS key, {_LABEL} AS label {_status(binding)} "
+        "ORDER BY used DESC, label LIMIT 1000"
+    )
+
+
+def all_budgets(binding: Binding) -> str:
+    """Return every budget that holds today, the most used first."""
+    return (
+        f"SELECT scope, {NAME} AS name, {_KEY} AS key, period, amount_usd AS amount, "
+        "spent_usd AS spent, used, forecast_usd AS forecast, forecast_used, left_usd AS rest, "
+        "toUInt32(days_left) AS days, if(used_up_on IS NULL, '', toString(used_up_on)) AS used_up, "
+        f"unpriced_calls AS unpriced, state, owner {_status(binding)} "
+        "ORDER BY used DESC, scope, name, period LIMIT 1000"
+    )
+
+
+def burn_up(binding: Binding) -> str:
+    """Return the chosen budget by day: spent, forecast, amount and an even pace, in USD."""
+    # A day to come has the forecast's share of it: the line is straight from today to the forecast.
+    return (
+        "SELECT toDateTime(on_day, 'UTC') AS time, "
+        "if(on_day > today, NULL, sum(ifNull(d.spent_usd, toDecimal128(0, 12))) "
+        "OVER (ORDER BY on_day)) AS spent, "
+        "if(on_day < today OR b.forecast_usd IS NULL, NULL, toFloat64(b.spent_usd) + "
+        "(toFloat64(b.forecast_usd) - toFloat64(b.spent_usd)) * (on_day - today) "
+        "/ greatest(b.days_left, 1)) AS forecast, "
+        "toFloat64(b.amount_usd) AS budget, "
+        "toFloat64(b.amount_usd) * (on_day + 1 - b.period_start) / (b.period_end - b.period_start) "
+        "AS `even pace` "
+        "FROM (SELECT *, toDate(now('UTC'), 'UTC') AS today, "
+        "arrayJoin(arrayMap(i -> period_start + i, "
+        f"range(toUInt32(period_end - period_start)))) AS on_day {_status(binding)} "
+        f"WHERE {binding.one('budget', _LABEL)}) AS b "
+        f"LEFT JOIN {binding.view('budgeted_days')} AS d "
+        "ON d.scope = b.scope AND d.name = b.name AND d.day = b.on_day ORDER BY time"
+    )
+
+
+def history(binding: Binding) -> str:
+    """Return earlier periods of every budget with what was spent in them."""
+    return (
+        f"SELECT toString(period_start) AS start, {_LABEL} AS budget, "
+        "amount_usd AS amount, spent_usd AS spent, used, unpriced_calls AS unpriced "
+        f"FROM {binding.view('budget_periods')} WHERE NOT is_current AND spent_usd > 0 "
+        "ORDER BY period_start DESC, used DESC, budget LIMIT 500"
+    )

@@ -1,103 +1,127 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
-from dataclasses import replace
-
+from tallyspan_clickhouse.query.binding import Binding
+from tallyspan_clickhouse.query.days import Source
+from tallyspan_clickhouse.schema_types import HOUR
 from tallyspan_grafana.sql.common import (
-    CHOSEN,
     COUNT,
     MODELS,
-    NO_USER_CHOSEN,
-    RANGE,
     UNPRICED,
+    Figure,
+    Rows,
+    days,
     key,
     name,
     quantile,
     ratio,
-    some,
 )
 from tallyspan_grafana.sql.common import SERVICES as BY_SERVICE
 
-_WITH_LAGS = replace(MODELS, more="lags").in_range()
-_ATTRIBUTED = replace(BY_SERVICE, more="no_user_calls, no_conversation_calls", finer="").in_range()
-_OF_SERVICES = replace(
-    BY_SERVICE,
-    more="lags, estimated_calls, unknown_usage_calls, no_user_calls, no_conversation_calls",
-    finer="",
-).in_range()
+_MISSING = ("no_user_calls", "no_conversation_calls")
+_WITH_LAGS = Rows(Source(MODELS.columns, ("lags",)))
+_ATTRIBUTED = Rows(Source(BY_SERVICE.columns, _MISSING))
+_OF_SERVICES = Rows(
+    Source(BY_SERVICE.columns, ("lags", "estimated_calls", "unknown_usage_calls", *_MISSING))
+)
+_BY_HOUR = Rows(Source(("service_name",), unit=HOUR))
 
-LAG_P95 = f"SELECT {quantile(0.95, 'sumMap(lags)')} AS lag {_WITH_LAGS}"
-COMPLETE = (
-    "SELECT * FROM (SELECT "
-    f"1 - {UNPRICED} / nullIf({COUNT}, 0) AS priced, "
-    "sumIf(call_count, usage_source = 'provider') / "
-    "nullIf(sumIf(call_count, cost_status != 'not_billed'), 0) AS `counted by the provider` "
-    f"{MODELS.in_range()}) AS m CROSS JOIN (SELECT "
-    f"1 - sum(no_user_calls) / nullIf({COUNT}, 0) AS `names a user`, "
-    f"sumIf(call_count, department != '') / nullIf({COUNT}, 0) AS `names a department`, "
-    f"1 - sum(no_conversation_calls) / nullIf({COUNT}, 0) AS `names a conversation` "
-    f"{_ATTRIBUTED}) AS t"
-)
-# Hours of UTC are whole where its days are: from the first one that is, by the hour.
-_FIRST_HOUR = "toStartOfHour($__fromTime + INTERVAL 1 HOUR)"
-_LAST_HOUR = "toStartOfHour($__toTime)"
-_ON_HOURS = CHOSEN.replace(some("user") + " AND ", "").replace(" AND " + some("user"), "")
-CALLS_PER_HOUR = (
-    f"SELECT toStartOfHour(at) AS time, {name('service_name')} AS service, {COUNT} AS calls "
-    "FROM (SELECT toDateTime(hour, 'UTC') AS at, service_name, calls AS call_count "
-    f"FROM tallyspan.usage_hourly WHERE hour >= {_FIRST_HOUR} AND hour < {_LAST_HOUR} "
-    f"AND {NO_USER_CHOSEN} AND {_ON_HOURS} "
-    "UNION ALL SELECT toDateTime(start_time, 'UTC') AS at, service_name, calls AS call_count "
-    f"FROM tallyspan.usage_entries WHERE {RANGE} AND (start_time < {_FIRST_HOUR} "
-    f"OR start_time >= {_LAST_HOUR} OR NOT {NO_USER_CHOSEN}) AND {CHOSEN}) "
-    "GROUP BY time, service HAVING calls != 0 ORDER BY time, service"
-)
-LAG_PER_DAY = (
-    f"SELECT toStartOfDay(at, 'UTC') AS time, {quantile(0.5, 'sumMap(lags)')} AS median, "
-    f"{quantile(0.95, 'sumMap(lags)')} AS `95 %` {_WITH_LAGS} GROUP BY time ORDER BY time"
-)
-SERVICES = (
-    f"SELECT {name('service_name')} AS name, {name('source')} AS key_name, {COUNT} AS calls, "
-    "sum(no_user_calls) / calls AS no_user, "
-    "sumIf(call_count, department = '') / calls AS no_department, "
-    "sum(no_conversation_calls) / calls AS no_conversation, "
-    "sum(estimated_calls) / calls AS estimated, "
-    "sum(unknown_usage_calls) / calls AS unknown, "
-    f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, max(at) AS "
-    f"last_call {_OF_SERVICES} GROUP BY name, key_name HAVING calls > 0 "
-    "ORDER BY calls DESC, name, key_name LIMIT 200"
-)
-UNKNOWN_USERS = (
-    f"SELECT user_id AS name, {key('user_id')} AS key, any(reason) AS why, "
-    f"arrayStringConcat(groupUniqArray({name('department')}), ', ') AS departments, "
-    "sum(calls) AS call_count, sum(cost_usd) AS spend, "
-    "toDateTime(max(day), 'UTC') AS last_day FROM tallyspan.unknown_users "
-    "WHERE day >= toDate($__fromTime, 'UTC') AND day <= toDate($__toTime, 'UTC') "
-    "GROUP BY user_id ORDER BY spend DESC, call_count DESC, name LIMIT 200"
-)
-_RECONCILED = (
-    "FROM tallyspan.reconciliations "
-    "WHERE day >= toDate($__fromTime, 'UTC') AND day <= toDate($__toTime, 'UTC')"
-)
-RECONCILED = (
-    "SELECT toDateTime(day, 'UTC') AS day_of_bill, provider, model_name AS name, "
-    "if(project = '', NULL, project) AS part, recorded_cost_usd AS recorded, billed_cost_usd AS "
-    "billed, cost_drift, recorded_tokens, billed_tokens, token_drift, "
-    "if(reason = '', NULL, replaceAll(toString(reason), '_', ' ')) AS why, "
-    "if(detail = '', NULL, detail) AS because, run_at "
-    f"{_RECONCILED} ORDER BY is_within, day DESC, abs(ifNull(toFloat64(recorded_cost_usd), 0) - "
-    "ifNull(toFloat64(billed_cost_usd), 0)) DESC, provider, name, part LIMIT 500"
-)
-DRIFT_PER_DAY = (
-    "SELECT toDateTime(day, 'UTC') AS time, "
-    f"{ratio('sum(recorded_cost_usd) - sum(billed_cost_usd)', 'sum(billed_cost_usd)')} AS `cost`, "
-    f"{ratio('sum(recorded_tokens) - sum(billed_tokens)', 'sum(billed_tokens)')} AS `tokens` "
-    f"{_RECONCILED} GROUP BY time ORDER BY time"
-)
-COLLECTORS = (
-    "SELECT collector AS name, multiIf(is_stopped, 'stopped', "
-    "last_seen < now('UTC') - INTERVAL 10 MINUTE, 'silent', lost_spans > 0, 'loses spans', "
-    "is_price_file_broken, 'price file broken', 'ok') AS state, calls AS stored, "
-    "lost_spans AS lost, refused_requests AS refused, insert_failures AS failed, "
-    "ifNull(waiting_bytes, 0) AS waiting, last_seen "
-    "FROM tallyspan.collector_health ORDER BY state = 'ok', name LIMIT 200"
-)
+LAG_P95 = Figure(quantile(0.95, "sumMap(lags)"), "lag", _WITH_LAGS)
+
+
+def complete(binding: Binding) -> str:
+    """Return which parts of all calls are priced, counted by the provider, and attributed."""
+    return (
+        "SELECT * FROM (SELECT "
+        f"1 - {UNPRICED} / nullIf({COUNT}, 0) AS priced, "
+        "sumIf(call_count, usage_source = 'provider') / "
+        "nullIf(sumIf(call_count, cost_status != 'not_billed'), 0) AS `counted by the provider` "
+        f"{Rows(MODELS)(binding)}) AS m CROSS JOIN (SELECT "
+        f"1 - sum(no_user_calls) / nullIf({COUNT}, 0) AS `names a user`, "
+        f"sumIf(call_count, department != '') / nullIf({COUNT}, 0) AS `names a department`, "
+        f"1 - sum(no_conversation_calls) / nullIf({COUNT}, 0) AS `names a conversation` "
+        f"{_ATTRIBUTED(binding)}) AS t"
+    )
+
+
+def calls_per_hour(binding: Binding) -> str:
+    """Return the calls of each hour by service."""
+    return (
+        f"SELECT toStartOfHour(at) AS time, {name('service_name')} AS service, {COUNT} AS calls "
+        f"{_BY_HOUR(binding)} GROUP BY time, service HAVING calls != 0 ORDER BY time, service"
+    )
+
+
+def lag_per_day(binding: Binding) -> str:
+    """Return median and 95 % quantile of the seconds until a call is in the ledger, by day."""
+    return (
+        f"SELECT toStartOfDay(at, 'UTC') AS time, {quantile(0.5, 'sumMap(lags)')} AS median, "
+        f"{quantile(0.95, 'sumMap(lags)')} AS `95 %` {_WITH_LAGS(binding)} "
+        "GROUP BY time ORDER BY time"
+    )
+
+
+def services(binding: Binding) -> str:
+    """Return what the calls of each service and ingest key lack, as parts of its calls."""
+    return (
+        f"SELECT {name('service_name')} AS name, {name('source')} AS key_name, {COUNT} AS calls, "
+        "sum(no_user_calls) / calls AS no_user, "
+        "sumIf(call_count, department = '') / calls AS no_department, "
+        "sum(no_conversation_calls) / calls AS no_conversation, "
+        "sum(estimated_calls) / calls AS estimated, "
+        "sum(unknown_usage_calls) / calls AS unknown, "
+        f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, max(at) AS "
+        f"last_call {_OF_SERVICES(binding)} GROUP BY name, key_name HAVING calls > 0 "
+        "ORDER BY calls DESC, name, key_name LIMIT 200"
+    )
+
+
+def unknown_users(binding: Binding) -> str:
+    """Return users of calls whom the directory does not have on the day, the dearest first."""
+    return (
+        f"SELECT user_id AS name, {key('user_id')} AS key, any(reason) AS why, "
+        f"arrayStringConcat(groupUniqArray({name('department')}), ', ') AS departments, "
+        "sum(calls) AS call_count, sum(cost_usd) AS spend, "
+        f"toDateTime(max(day), 'UTC') AS last_day FROM {binding.view('unknown_users')} "
+        f"WHERE {days(binding)} "
+        "GROUP BY user_id ORDER BY spend DESC, call_count DESC, name LIMIT 200"
+    )
+
+
+def _reconciled(binding: Binding) -> str:
+    return f"FROM {binding.view('reconciliations')} WHERE {days(binding)}"
+
+
+def reconciled(binding: Binding) -> str:
+    """Return what was recorded against what was billed, what is off first."""
+    return (
+        "SELECT toDateTime(day, 'UTC') AS day_of_bill, provider, model_name AS name, "
+        "if(project = '', NULL, project) AS part, recorded_cost_usd AS recorded, billed_cost_usd "
+        "AS billed, cost_drift, recorded_tokens, billed_tokens, token_drift, "
+        "if(reason = '', NULL, replaceAll(toString(reason), '_', ' ')) AS why, "
+        "if(detail = '', NULL, detail) AS because, run_at "
+        f"{_reconciled(binding)} "
+        "ORDER BY is_within, day DESC, abs(ifNull(toFloat64(recorded_cost_usd), 0) - "
+        "ifNull(toFloat64(billed_cost_usd), 0)) DESC, provider, name, part LIMIT 500"
+    )
+
+
+def drift_per_day(binding: Binding) -> str:
+    """Return what was recorded less what was billed, by day of the bill."""
+    return (
+        "SELECT toDateTime(day, 'UTC') AS time, "
+        f"{ratio('sum(recorded_cost_usd) - sum(billed_cost_usd)', 'sum(billed_cost_usd)')} "
+        f"AS `cost`, {ratio('sum(recorded_tokens) - sum(billed_tokens)', 'sum(billed_tokens)')} "
+        f"AS `tokens` {_reconciled(binding)} GROUP BY time ORDER BY time"
+    )
+
+
+def collectors(binding: Binding) -> str:
+    """Return every collector of the last day and its state, those in trouble first."""
+    return (
+        "SELECT collector AS name, multiIf(is_stopped, 'stopped', "
+        "last_seen < now('UTC') - INTERVAL 10 MINUTE, 'silent', lost_spans > 0, 'loses spans', "
+        "is_price_file_broken, 'price file broken', 'ok') AS state, calls AS stored, "
+        "lost_spans AS lost, refused_requests AS refused, insert_failures AS failed, "
+        "ifNull(waiting_bytes, 0) AS waiting, last_seen "
+        f"FROM {binding.view('collector_health')} ORDER BY state = 'ok', name LIMIT 200"
+    )

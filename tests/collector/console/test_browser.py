@@ -71,15 +71,15 @@ class Tab:
         self.context = chromium.new_context(viewport=size, color_scheme=scheme)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on(
             "console",
-            lambda said: (
-                self.complaints.append(said.text) if said.type in {"error", "warning"} else None
+            lambda line: (
+                self.complaints.append(line.text) if line.type in {"error", "warning"} else None
             ),
         )
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.goto(self.home + "/")
         key_file = collector.ready.admin_key_file
         assert key_file is not None
@@ -130,8 +130,8 @@ def test_every_page_is_drawn_without_an_error_or_a_request_to_elsewhere(
         assert empty == 0, name
         tab.picture(f"{name}-{scheme}")
     assert tab.complaints == []
-    assert {url for url in tab.asked if not url.startswith((tab.home, "blob:"))} == set()
-    assert not any("tsa_" in url for url in tab.asked)
+    assert {url for url in tab.requested if not url.startswith((tab.home, "blob:"))} == set()
+    assert not any("tsa_" in url for url in tab.requested)
     tab.context.close()
 
 
@@ -153,8 +153,8 @@ def test_the_figures_on_a_page_are_those_of_the_api(tab: Tab, name: str) -> None
             hidden = {
                 each["matcher"]["options"]
                 for each in panel["fieldConfig"]["overrides"]
-                for said in each["properties"]
-                if said["id"] == "custom.hidden"
+                for property_ in each["properties"]
+                if property_["id"] == "custom.hidden"
             }
             row = [
                 text_of(value)

@@ -1,4 +1,4 @@
-"""The console's server: who gets in, what is asked, and that nothing but known SQL is run."""
+"""The console's server: who gets in, what is asked, and that nothing but the pages' SQL is run."""
 
 import re
 import time
@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, fill, spend
 from grafana_macros import interpolate
-from grafana_pages import ONE, SINGLE, key, queries
+from grafana_pages import ONE, SINGLE, key, pages
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.access.sessions import COOKIE, LASTS_SECONDS, Sessions
 from tallyspan_collector.api import create_app
-from tallyspan_collector.console import macros, time_range
+from tallyspan_collector.console import answers, time_range
 from tallyspan_collector.console.dashboards import bundled
 from tallyspan_collector.summary import RequestError
 
@@ -29,7 +29,7 @@ ADMIN, SALES, APP = "tsa_admin", "tsa_sales", "tsu_app"
 
 def keys() -> Keys:
     now = int(time.time())
-    said: list[tuple[str, str, str, dict[str, Any]]] = [
+    rows: list[tuple[str, str, str, dict[str, Any]]] = [
         ("admin", "admin", ADMIN, {}),
         ("sales", "admin", SALES, {"departments": ("sales",)}),
         ("two", "admin", "tsa_two", {"departments": ("sales", "research")}),
@@ -40,7 +40,7 @@ def keys() -> Keys:
         ("shop", "ingest", "tsi_shop", {}),
     ]
     return Keys(
-        Key(name, role, name, digest(token.encode()), **more) for name, role, token, more in said
+        Key(name, role, name, digest(token.encode()), **more) for name, role, token, more in rows
     )
 
 
@@ -69,8 +69,8 @@ def with_key(client: TestClient, token: str) -> TestClient:
 
 def panel(client: TestClient, title: str, page: str = "overview", **query: Any) -> Any:
     path = f"/api/admin/dashboards/tallyspan-{page}"
-    (found,) = [each for each in client.get(path).json()["panels"] if each["title"] == title]
-    answer = client.get(f"{path}/panels/{found['id']}", params={"from": "now-90d", **query})
+    (match,) = [each for each in client.get(path).json()["panels"] if each["title"] == title]
+    answer = client.get(f"{path}/panels/{match['id']}", params={"from": "now-90d", **query})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -211,28 +211,54 @@ def test_there_is_nothing_but_the_files_of_the_console(browser: TestClient, path
     assert browser.get(path).status_code == 404
 
 
-def test_the_console_draws_the_very_dashboards_that_grafana_does(browser: TestClient) -> None:
+def test_the_console_draws_the_very_panels_that_grafana_does(browser: TestClient) -> None:
     admin = with_key(browser, ADMIN)
     uids = [each["uid"] for each in admin.get("/api/admin/dashboards").json()["dashboards"]]
 
-    assert set(uids) == set(bundled())
-    for uid in uids:
-        assert admin.get(f"/api/admin/dashboards/{uid}").text == bundled()[uid].text
+    assert set(uids) == {page["uid"] for page in pages().values()}
+    for page in pages().values():
+        drawn = admin.get(f"/api/admin/dashboards/{page['uid']}").json()
+        assert (drawn["title"], drawn["time"]) == (page["title"], page["time"])
+        for ours, grafanas in zip(drawn["panels"], page["panels"], strict=True):
+            assert ours == {name: grafanas[name] for name in ours}
+        assert "sql" not in str(drawn).lower()
 
 
 def test_bound_parameters_find_what_text_in_the_query_finds(full_client: Client) -> None:
     end = datetime.now(UTC)
     start = end - timedelta(days=30)
-    for title, sql in queries():
+    for name, page in pages().items():
         names = ["ada", "c1", "", *NASTY]
-        many = {name: [key(text) for text in names] for name in ("user", "department", "model")}
-        ones = [{name: [key(names[number])] for name in ONE} for number in (1, 4)]
-        for chosen in ones if title.startswith(SINGLE) else [{}, many]:
-            text, parameters = macros.bind(sql, start, end, chosen)
-            assert "$" not in text
-            bound = full_client.query(text, parameters=parameters).result_rows
-            as_text = full_client.query(interpolate(sql, start, end, chosen)).result_rows
-            assert bound == as_text, title
+        many = dict.fromkeys(("user", "department", "model"), names)
+        ones = [{each: [names[number]] for each in ONE} for number in (1, 4)]
+        dashboard = bundled()[page["uid"]]
+        for chosen in ones if name in SINGLE else [{}, many]:
+            keys = {each: [key(text) for text in texts] for each, texts in chosen.items()}
+            parameters: dict[str, Any] = {
+                "from_s": int(start.timestamp()),
+                "to_s": int(end.timestamp()),
+                **{each: chosen.get(each, []) for each in dashboard.variables},
+            }
+
+            def bound(sql: str, parameters: Any = parameters) -> Any:
+                assert "$" not in sql
+                return answers.ask(full_client, sql, parameters)
+
+            def interpolated(sql: str, keys: Any = keys) -> Any:
+                return answers.ask(full_client, interpolate(sql, start, end, keys), {})
+
+            figures = {
+                panel: answer
+                for question in dashboard.questions
+                for panel, answer in question.answers(bound(question.sql))
+            }
+            for panel in page["panels"]:
+                text = panel["targets"][0]["rawSql"]
+                if panel["title"] != "Since the last call":
+                    assert figures[panel["id"]] == interpolated(text), (name, panel["title"])
+            for variable in page["templating"]["list"]:
+                sql = dashboard.variables[variable["name"]].sql
+                assert bound(sql) == interpolated(variable["query"]["rawSql"]), variable["name"]
 
 
 def test_figures_are_exact_and_those_of_the_summary(browser: TestClient) -> None:
@@ -271,7 +297,7 @@ def test_a_key_limited_to_a_department_sees_no_other_on_any_page(browser: TestCl
         [0]
     ]
     for uid, dashboard in bundled().items():
-        for number in dashboard.panels:
+        for number in [panel for each in dashboard.questions for panel in each.panels]:
             query = {"from": "now-90d"} | {
                 f"var-{name}": key("ada") for name in ONE if name in dashboard.variables
             }
@@ -301,8 +327,8 @@ def test_an_application_reads_the_cost_of_a_conversation_by_its_id(browser: Test
     answer = with_key(browser, APP).get("/api/usage/conversations/c1")
 
     assert answer.status_code == 200
-    said = answer.json()
-    assert (said["conversation_id"], said["calls"], said["cost_usd"]) == ("c1", 2, "2")
+    body = answer.json()
+    assert (body["conversation_id"], body["calls"], body["cost_usd"]) == ("c1", 2, "2")
     assert with_key(browser, SALES).get("/api/usage/conversations/c1").status_code == 404
 
 
@@ -352,24 +378,12 @@ def test_what_is_not_there_is_a_404(browser: TestClient, path: str) -> None:
     ],
 )
 def test_a_range_is_read_as_grafana_writes_it(start: str, end: str, first: str, last: str) -> None:
-    found = time_range.read(start, end, NOW)
+    both = time_range.read(start, end, NOW)
 
-    assert [moment.strftime("%Y-%m-%dT%H:%M:%S") for moment in found] == [first, last]
+    assert [moment.strftime("%Y-%m-%dT%H:%M:%S") for moment in both] == [first, last]
 
 
 @pytest.mark.parametrize("text", ["now-0d", "now+1d", "now-1x", "now-1d/h", " now", "now\n", "٣"])
 def test_what_is_no_range_is_none(text: str) -> None:
     with pytest.raises(RequestError):
         time_range.read(text, "now", NOW)
-
-
-def test_a_macro_the_console_does_not_know_is_an_error_and_no_query() -> None:
-    with pytest.raises(ValueError, match="does not know"):
-        macros.bind("SELECT $__interval_s", NOW, NOW, {})
-
-
-def test_what_is_of_the_whole_organisation_has_no_rows_for_a_limited_key() -> None:
-    sql, parameters = macros.limit("SELECT * FROM tallyspan.reconciliations", {}, ["sales"])
-
-    assert sql == "SELECT * FROM (SELECT * FROM tallyspan.reconciliations WHERE 1 = 0)"
-    assert parameters == {"own_0": "sales"}

@@ -1,0 +1,209 @@
+"""Every page with a limited key: exactly what a full key gets of a ledger with those rows only."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from starlette.testclient import TestClient
+
+from call_facts import FACTS, Fact, fill, memory_ledger
+from grafana_pages import SINGLE, key
+from tallyspan_collector.access.keys import Key, Keys, digest
+from tallyspan_collector.api import create_app
+from tallyspan_collector.console.dashboards import bundled
+from tallyspan_collector.summary.budgets import Budget, put
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LONG_AGO = date(2020, 1, 1)
+ALL_FACTS = [
+    *FACTS,
+    # Two departments have the user, the agent and the conversation in common.
+    Fact(5, "ada", "sales", agent="tutor", conversation="c1", cost=Decimal("0.25")),
+    Fact(28, "ada", "sales", agent="tutor", conversation="c1", cost=Decimal("0.5")),
+    Fact(29, "zoe", "platform", agent="offers", conversation="c9", cost=Decimal(3)),
+    Fact(700, "zoe", "platform", cost=Decimal(30), status="error", usage_source="estimated"),
+    *(Fact(24 * day + 2, "bob", "sales", cost=Decimal(2)) for day in range(2, 30)),
+    Fact(25, "bob", "sales", cost=Decimal(90)),
+    Fact(26, "zoe", "platform", "unknown-model", cost_status="unpriced"),
+]
+BUDGETS = [
+    Budget("total", "", "month", LONG_AGO, Decimal(100)),
+    Budget("department", "sales", "month", LONG_AGO, Decimal(10)),
+    Budget("department", "sales", "year", LONG_AGO, Decimal(1000)),
+    Budget("department", "platform", "month", LONG_AGO, Decimal(1)),
+    Budget("user", "ada", "month", LONG_AGO, Decimal(5)),
+    Budget("model", "gpt-5", "quarter", LONG_AGO, Decimal(5)),
+]
+PEOPLE = [("ada", "sales"), ("zoe", "platform")]
+OF_ALL = {
+    "Recorded against billed", "Drift per day of the bill", "Collectors",
+    "Used of the budget of all calls",
+}  # fmt: skip
+"""Panels about the whole organisation: nothing in them is of a department."""
+CHOICES = {
+    "user": ("bob", "ada", "zoe"),
+    "conversation": ("c1", "c2", "c9"),
+    "budget": ("department sales, month", "department platform, month", "user ada, month"),
+}
+FULL, SALES, TWO, NOBODY = "tsa_full", "tsa_sales", "tsa_two", "tsa_none"
+LIMITS = {SALES: ("sales",), TWO: ("sales", "platform"), NOBODY: ("nowhere",)}
+Figures = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
+        client.database = "tallyspan"
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser(ledger: Client) -> TestClient:
+    keys = [
+        Key(token, "admin", token, digest(token.encode()), departments=LIMITS.get(token, ()))
+        for token in (FULL, *LIMITS)
+    ]
+    return TestClient(create_app(ledger, Keys(keys), lambda: {"ready": True}, lambda: ""))
+
+
+def everything(client: Client, departments: Sequence[str] | None = None) -> None:
+    """Fill the ledger, or the part of it that is of the departments."""
+    is_all = departments is None
+    mine = departments or ()
+    fill(client, [each for each in ALL_FACTS if is_all or each.department in mine], NOW)
+    for table in ("budgets", "directory", "reconciliation_lines", "collector_metrics"):
+        client.command(f"TRUNCATE TABLE {table}")
+    for budget in BUDGETS:
+        if is_all or (budget.scope == "department" and budget.name in mine):
+            put(client, budget)
+    # Who is in the directory is no secret of a department: both ledgers have all people.
+    client.insert(
+        "directory",
+        [("", user, date(1970, 1, 1), date(2299, 12, 31), own) for user, own in PEOPLE],
+        column_names=["tenant", "user_id", "valid_from", "valid_to", "department"],
+    )
+    if is_all:
+        day = (NOW - timedelta(days=2)).date()
+        client.insert(
+            "reconciliation_lines",
+            [("r", NOW, "openai", day, "gpt-5", Decimal(3), Decimal(4), 10, 12)],
+            column_names=["run_id", "run_at", "provider", "day", "model_name", "recorded_cost_usd",
+                          "billed_cost_usd", "recorded_tokens", "billed_tokens"],
+        )  # fmt: skip
+        client.insert(
+            "collector_metrics",
+            [(NOW, "one", "tallyspan_calls_stored_total", "", "counter", 5.0)],
+        )
+
+
+def asked(browser: TestClient, token: str, days: float, several: dict[str, list[str]]) -> Figures:
+    """All answers of all pages by page, choice and panel or variable."""
+    browser.headers["Authorization"] = f"Bearer {token}"
+    start, end = NOW - timedelta(days=days), NOW + timedelta(minutes=1)
+    ends = {"from": str(int(start.timestamp() * 1000)), "to": str(int(end.timestamp() * 1000))}
+    figures: Figures = {}
+    for uid, dashboard in bundled().items():
+        page = uid.removeprefix("tallyspan-")
+        titles = {each["id"]: each["title"] for each in json.loads(dashboard.text)["panels"]}
+        choices: list[dict[str, Any]] = [{f"var-{k}": v for k, v in several.items()}]
+        if page in SINGLE:
+            (variable,) = dashboard.variables
+            choices = [{}, *({f"var-{variable}": key(name)} for name in CHOICES[variable])]
+        for chosen in choices:
+            path = f"/api/admin/dashboards/{uid}"
+            answer = browser.get(f"{path}/panels", params={**ends, **chosen})
+            assert answer.status_code == 200, answer.text
+            for line in map(json.loads, answer.text.splitlines()):
+                title = titles[line["panel"]]
+                figures[f"{page} {chosen} {title}"] = line["answer"]
+        for name in dashboard.variables:
+            answer = browser.get(f"/api/admin/dashboards/{uid}/variables/{name}", params=ends)
+            assert answer.status_code == 200, answer.text
+            figures[f"{page} ${name}"] = answer.json()
+    return figures
+
+
+def without_clock(figures: Figures) -> Figures:
+    """A minute may pass between two questions."""
+    return {name: each for name, each in figures.items() if "Since the last call" not in name}
+
+
+@pytest.mark.parametrize("token", LIMITS)
+@pytest.mark.parametrize(
+    ("days", "several"),
+    [
+        (90, {}),
+        (1.5, {}),
+        (90, {"user": [key("ada"), key("bob")], "model": [key("gpt-5")]}),
+        (90, {"department": [key("sales"), key("research"), key("platform")]}),
+    ],
+    ids=["all", "short", "users", "departments"],
+)
+def test_a_limited_key_gets_what_a_ledger_of_its_rows_holds(
+    ledger: Client, browser: TestClient, token: str, days: float, several: dict[str, list[str]]
+) -> None:
+    everything(ledger)
+    limited = asked(browser, token, days, several)
+    everything(ledger, LIMITS[token])
+    own = asked(browser, FULL, days, several)
+
+    assert limited.keys() == own.keys()
+    for name, answer in without_clock(limited).items():
+        assert answer == own[name], name
+    for name, answer in limited.items():
+        if name.endswith(tuple(OF_ALL)):
+            assert [row for row in answer["rows"] if any(row)] == [], name
+
+
+def test_a_full_key_sees_more_on_every_panel(ledger: Client, browser: TestClient) -> None:
+    everything(ledger)
+    full, nothing = (asked(browser, token, 90, {}) for token in (FULL, NOBODY))
+    # Drawn for every user, conversation and budget: one of them has something to show.
+    names = {replace_choice(name) for name in full}
+    differ = {replace_choice(name) for name in full if full[name] != nothing[name]}
+
+    assert names - differ <= {
+        "budgets Going to be over", "budgets Nearly used up", "overview Unusual yesterday",
+    }  # fmt: skip
+
+
+def replace_choice(name: str) -> str:
+    page, _, rest = name.partition(" ")
+    return f"{page} {rest.partition('} ')[2] or rest}"
+
+
+def test_the_budget_of_a_department_is_drawn_for_its_own_key(
+    ledger: Client, browser: TestClient
+) -> None:
+    everything(ledger)
+    for token, count in ((SALES, 1), (TWO, 1), (NOBODY, 0)):
+        browser.headers["Authorization"] = f"Bearer {token}"
+        path = "/api/admin/dashboards/tallyspan-budgets/panels/6"
+        rows = browser.get(path, params={"var-budget": key("department sales, month")}).json()
+        spent = [row[1] for row in rows["rows"] if row[1] is not None]
+        assert (len(spent) >= count, bool(rows["rows"])) == (True, bool(count))
+        if count:
+            month = NOW.replace(day=1, hour=0, minute=0, second=0)
+            own = [each for each in ALL_FACTS if each.department == "sales"]
+            now = [e for e in own if NOW - timedelta(hours=e.hours_ago) >= month]
+            total = sum((each.cost for each in now if each.cost is not None), Decimal(0))
+            assert Decimal(spent[-1]) == total
+
+
+def test_a_name_with_anything_in_it_can_be_a_department(
+    ledger: Client, browser: TestClient
+) -> None:
+    everything(ledger)
+    strange = "a'; DROP --\\"
+    fill(ledger, [replace(ALL_FACTS[0], department=strange), ALL_FACTS[4]], NOW)
+    keys = Keys([Key("s", "admin", "s", digest(b"tsa_s"), departments=(strange,))])
+    app = create_app(ledger, keys, lambda: {"ready": True}, lambda: "")
+    client = TestClient(app, headers={"Authorization": "Bearer tsa_s"})
+    figure = client.get("/api/admin/dashboards/tallyspan-overview/panels/1?from=now-90d").json()
+
+    assert figure["rows"] == [["1.25"]]
