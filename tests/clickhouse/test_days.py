@@ -9,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from call_facts import Fact, fill, memory_ledger
 from tallyspan_clickhouse.query.binding import Bound
-from tallyspan_clickhouse.query.days import Source
+from tallyspan_clickhouse.query.days import Source, Span
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import HOUR
 
@@ -67,8 +67,8 @@ def test_a_range_has_its_calls_whatever_is_chosen(
         **{name: chosen.get(name, []) for name in FILTERS},
     }  # fmt: skip
 
-    def total(span: object, since: float) -> None:
-        rows = source.rows(binding, span, FILTERS)  # type: ignore[arg-type]  both are spans
+    def total(span: Span, since: float) -> None:
+        rows = source.rows(binding, span, FILTERS)
         [(calls, cost)] = ledger.query(
             f"SELECT sum(call_count), ifNull(sum(cost_usd), 0) FROM {rows}", parameters=parameters
         ).result_rows

@@ -19,7 +19,7 @@ from tallyspan_collector.console import answers
 from tallyspan_grafana import console
 from tallyspan_grafana.__main__ import CONSOLE, PAGES
 from tallyspan_grafana.console import questions
-from tallyspan_grafana.sql.common import Figure
+from tallyspan_grafana.sql.common import Figure, Query
 
 COMMITTED = json.loads((CONSOLE / "pages.json").read_text())
 NAMES = {"ada", "c1", "all calls, month"}
@@ -74,8 +74,14 @@ def test_only_figures_are_grouped_and_only_those_of_the_same_rows() -> None:
         return "SELECT number FROM numbers(1)"
 
     count = Figure("count()", "calls", one)
-    asked_for = {1: count, 2: table, 3: Figure("sum(number)", "b", two), 4: count, 5: table}
-    grouped = questions(asked_for)
+    queries: dict[int, Query] = {
+        1: count,
+        2: table,
+        3: Figure("sum(number)", "b", two),
+        4: count,
+        5: table,
+    }
+    grouped = questions(queries)
 
     assert [each.panels for each in grouped] == [(1, 4), (2,), (3,), (5,)]
     assert [each.columns for each in grouped] == [("calls", "calls"), (), ("b",), ()]
