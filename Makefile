@@ -23,7 +23,7 @@ check: $(VENV)/.dev  ## format, lint, types, layers
 fuzz: $(VENV)/.dev  ## a minute of inputs nobody has seen, for the decoders and the usage readers
 	@$(BIN)/pytest -q -p no:xdist --hypothesis-profile=fuzz tests/collector/test_fuzz.py
 
-dashboards: $(VENV)/.dev  ## write grafana/dashboards/*.json anew
+dashboards: $(VENV)/.dev  ## write Grafana's dashboards and the console's pages.json anew
 	PYTHONPATH=grafana $(BIN)/python -m tallyspan_grafana
 
 schema: $(VENV)/.dev  ## write the first migration, grants and tables of the docs anew from schema.py

@@ -27,7 +27,7 @@ from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector import summary
-from tallyspan_collector.console import macros
+from tallyspan_collector.console.dashboards import bundled
 
 ROWS = int(os.environ.get("ROWS", "1000000"))
 REPEATS = int(os.environ.get("REPEATS", "7"))
@@ -37,7 +37,6 @@ CORRECT = Path(__file__).with_name("correct.sql").read_text()
 END = datetime(2026, 11, 22, 17, 23, 5, tzinfo=UTC)
 """A moment of the last day that is generated, inside a day and an hour as ranges end."""
 RANGE_DAYS = int(os.environ.get("DAYS", "30"))
-DASHBOARDS = Path(__file__).parents[1] / "grafana" / "dashboards"
 CHOOSERS = {"user": "user_id", "conversation": "conversation_id"}
 LOOKED_UP = {
     "sql.conversation_by_id": "SELECT * FROM conversations"
@@ -120,19 +119,25 @@ def query(name: str, sql: str, parameters: dict[str, Any]) -> Question:
 
 
 def of_dashboards(client: Client) -> Iterator[Question]:
-    """Yield every panel and variable as the console asks them, over RANGE_DAYS days."""
+    """Yield every question of a page and variable as the console has it, over RANGE_DAYS days."""
     start = END - timedelta(days=RANGE_DAYS)
     one = chosen(client)
-    for path in sorted(DASHBOARDS.glob("*.json")):
-        page = json.loads(path.read_text())
-        queries = [(panel["title"], panel["targets"][0]["rawSql"]) for panel in page["panels"]]
-        queries += [
-            (f"${each['name']}", each["query"]["rawSql"]) for each in page["templating"]["list"]
-        ]
-        single = {path.stem: one[path.stem]} if path.stem in one else {}
-        for title, sql in queries:
+    for uid, page in bundled().items():
+        titles = {panel["id"]: panel["title"] for panel in json.loads(page.text)["panels"]}
+        questions = [(titles[each.panels[0]], each.sql) for each in page.questions]
+        questions += [(f"${name}", each.sql) for name, each in page.variables.items()]
+        parameters: dict[str, Any] = {
+            "from_s": int(start.timestamp()),
+            "to_s": int(END.timestamp()),
+            **{name: [] for name in page.variables},
+        }
+        page_name = uid.removeprefix("tallyspan-")
+        if page_name in one:
+            parameters[page_name] = one[page_name]
+        for title, sql in questions:
             name = re.sub(r"[^a-z0-9$]+", "_", title.lower()).strip("_")
-            yield query(f"{path.stem}.{name}", *macros.bind(sql, start, END, single))
+            used = {each: value for each, value in parameters.items() if f"{{{each}:" in sql}
+            yield query(f"{page_name}.{name}", sql, used)
 
 
 def of_the_api(client: Client) -> Iterator[Question]:
@@ -168,15 +173,15 @@ def of_the_api(client: Client) -> Iterator[Question]:
 
 
 def chosen(client: Client) -> dict[str, list[str]]:
-    """Return for each page with one thing chosen the key of such a thing."""
+    """Return for each page with one thing chosen the name of such a thing."""
     picked = {}
     for variable, column in CHOOSERS.items():
         rows = client.query(
-            f"SELECT concat('k', hex({column})) FROM llm_calls"
+            f"SELECT {column} FROM llm_calls"
             " WHERE start_time >= '2026-11-10 11:00:00' AND start_time < '2026-11-10 12:00:00'"
             f" GROUP BY {column} ORDER BY count() DESC LIMIT 1"
         ).result_rows
-        picked[variable] = [str(rows[0][0])] if rows else ["k"]
+        picked[variable] = [str(rows[0][0])] if rows else [""]
     return picked
 
 

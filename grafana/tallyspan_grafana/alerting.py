@@ -22,9 +22,9 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A question; each row it answers is an instance that fires after `pending`.
+    """A query; each row of its answer is an instance that fires after `pending`.
 
-    `page` and `panel` lead from the alert to a dashboard. `no_data` is the state when the question
+    `page` and `panel` lead from the alert to a dashboard. `no_data` is the state when the query
     has no row at all, which for most means that all is well.
     """
 
@@ -51,7 +51,7 @@ class Rule:
             "panelId": self.panel,
             "for": self.pending,
             "noDataState": self.no_data,
-            # A question that cannot be asked is trouble of its own, not a budget that is exceeded.
+            # A query that fails is trouble of its own, not a budget that is exceeded.
             "execErrState": "Error",
             "isPaused": False,
             "annotations": {"summary": self.summary, "description": self.description},

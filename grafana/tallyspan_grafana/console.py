@@ -48,8 +48,8 @@ class Figures:
 def questions(queries: Mapping[int, Query]) -> list[Question]:
     """Return the questions that answer every panel once; figures of the same rows are one.
 
-    A row of single figures differs in what it selects and in nothing else. Asked one by one, each
-    reads the same rows again; asked together they are read once.
+    A row of single figures differs in what it selects and in nothing else. As queries of their own
+    each would read the same rows again; as one query they are read once.
     """
     figures: dict[str, dict[int, Figure]] = {}
     order: list[dict[int, Figure] | Question] = []

@@ -1,4 +1,4 @@
-"""The five kinds of panel there are; a page says what is in them."""
+"""The five kinds of panel there are; a page decides what is in them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

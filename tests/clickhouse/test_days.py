@@ -1,15 +1,14 @@
 """Sums over a range: from the rollup that knows what is asked, and the same as from the entries."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from call_facts import Fact, fill, memory_ledger
+from call_facts import Fact, fill
 from tallyspan_clickhouse.query.binding import Bound
-from tallyspan_clickhouse.query.days import Source
+from tallyspan_clickhouse.query.days import Source, Span
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import HOUR
 
@@ -24,11 +23,9 @@ FACTS = [
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
-        client.database = "tallyspan"
-        fill(client, FACTS, NOW)
-        yield client
+def ledger(client: Client) -> Client:
+    fill(client, FACTS, NOW)
+    return client
 
 
 SOURCES = {
@@ -67,8 +64,8 @@ def test_a_range_has_its_calls_whatever_is_chosen(
         **{name: chosen.get(name, []) for name in FILTERS},
     }  # fmt: skip
 
-    def total(span: object, since: float) -> None:
-        rows = source.rows(binding, span, FILTERS)  # type: ignore[arg-type]  both are spans
+    def total(span: Span, since: float) -> None:
+        rows = source.rows(binding, span, FILTERS)
         [(calls, cost)] = ledger.query(
             f"SELECT sum(call_count), ifNull(sum(cost_usd), 0) FROM {rows}", parameters=parameters
         ).result_rows

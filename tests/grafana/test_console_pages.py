@@ -11,7 +11,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 import tallyspan_grafana.sql
-from call_facts import FACTS, fill, memory_ledger
+from call_facts import FACTS, fill
 from grafana_pages import SINGLE
 from tallyspan_clickhouse.query.binding import Bound
 from tallyspan_clickhouse.schema import READABLE_VIEWS
@@ -19,7 +19,7 @@ from tallyspan_collector.console import answers
 from tallyspan_grafana import console
 from tallyspan_grafana.__main__ import CONSOLE, PAGES
 from tallyspan_grafana.console import questions
-from tallyspan_grafana.sql.common import Figure
+from tallyspan_grafana.sql.common import Figure, Query
 
 COMMITTED = json.loads((CONSOLE / "pages.json").read_text())
 NAMES = {"ada", "c1", "all calls, month"}
@@ -31,11 +31,9 @@ PARAMETERS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with memory_ledger(tmp_path_factory.mktemp("chdb")) as client:
-        client.database = "tallyspan"
-        fill(client, FACTS)
-        yield client
+def ledger(client: Client) -> Client:
+    fill(client, FACTS)
+    return client
 
 
 def texts(kind: str) -> list[tuple[str, str]]:
@@ -74,8 +72,14 @@ def test_only_figures_are_grouped_and_only_those_of_the_same_rows() -> None:
         return "SELECT number FROM numbers(1)"
 
     count = Figure("count()", "calls", one)
-    asked_for = {1: count, 2: table, 3: Figure("sum(number)", "b", two), 4: count, 5: table}
-    grouped = questions(asked_for)
+    queries: dict[int, Query] = {
+        1: count,
+        2: table,
+        3: Figure("sum(number)", "b", two),
+        4: count,
+        5: table,
+    }
+    grouped = questions(queries)
 
     assert [each.panels for each in grouped] == [(1, 4), (2,), (3,), (5,)]
     assert [each.columns for each in grouped] == [("calls", "calls"), (), ("b",), ()]

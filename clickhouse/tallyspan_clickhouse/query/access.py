@@ -1,7 +1,7 @@
 """Whose rows a reader may see: the one place that writes the condition on department and tenant."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tallyspan_clickhouse.schema import VIEWS
 
@@ -52,7 +52,7 @@ class Access:
         condition = own_rows(view, alias)
         return condition if self.is_limited else "true"
 
-    def parameters(self) -> Mapping[str, list[str]]:
+    def parameters(self) -> dict[str, Any]:
         """Return the bound parameters of every condition."""
         if not self.is_limited:
             return {}

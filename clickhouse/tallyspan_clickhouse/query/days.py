@@ -97,22 +97,22 @@ class Source:
         `filters` are variables with several values and the column each is of; `conditions` are on
         the source's own columns.
         """
-        rollup = self.rollup
-        chosen = [binding.some(variable, column) for variable, column in filters.items()]
-        unknown = {name: column for name, column in filters.items() if column not in rollup.columns}
-        known = [binding.some(name, filters[name]) for name in filters if name not in unknown]
-        is_enough = " AND ".join(binding.is_all(name) for name in unknown)
-        parts, ends = [], span.ends
-        if not unknown:
-            parts.append(self._select(binding, rollup, span.whole, *chosen, *conditions))
-        else:
-            parts.append(self._select(binding, rollup, span.whole, is_enough, *known, *conditions))
-            if finer := self._rollup(*unknown.values()):
-                also = f"NOT ({is_enough})"
-                parts.append(self._select(binding, finer, span.whole, also, *chosen, *conditions))
+        rollup, ends = self.rollup, span.ends
+        chosen = {name: binding.some(name, column) for name, column in filters.items()}
+        lacking = [name for name, column in filters.items() if column not in rollup.columns]
+        is_enough = [binding.is_all(name) for name in lacking]
+        here = [condition for name, condition in chosen.items() if name not in lacking]
+        parts = [self._select(binding, rollup, span.whole, *is_enough, *here, *conditions)]
+        if lacking:
+            is_not_enough = f"NOT ({' AND '.join(is_enough)})"
+            finer = self._rollup(*(filters[name] for name in lacking))
+            if finer:
+                both = (is_not_enough, *chosen.values(), *conditions)
+                parts.append(self._select(binding, finer, span.whole, *both))
             else:
-                ends = f"{ends} OR NOT ({is_enough})"
-        parts.append(self._select(binding, None, span.range, f"({ends})", *chosen, *conditions))
+                ends = f"{ends} OR {is_not_enough}"
+        every = (span.range, f"({ends})", *chosen.values(), *conditions)
+        parts.append(self._select(binding, None, *every))
         return f"({' UNION ALL '.join(parts)})"
 
     def _select(self, binding: Binding, rollup: Rollup | None, *conditions: str) -> str:

@@ -1,4 +1,4 @@
-"""Prices & unpriced: which calls have no cost, and which prices the others were given."""
+"""Prices & unpriced: which calls have no cost, and which prices the others have."""
 
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (

@@ -1,4 +1,4 @@
-"""What the alert rules ask: a row an instance that has something to tell, its figure last.
+"""The queries of the alert rules: a row for each thing in trouble, its figure in the last column.
 
 No macros and no variables: rules have no dashboard. Thresholds come from `alert_thresholds`, so
 that `tallyspan budgets thresholds` changes them without touching Grafana.

@@ -58,7 +58,7 @@ class Rows:
 class Figure:
     """A query for one figure: an expression under a name; `rows` returns all that follows it.
 
-    Figures of the same rows can be asked for in one query.
+    Figures of the same rows can be columns of one query.
     """
 
     expression: str
@@ -84,7 +84,7 @@ def days(binding: Binding, column: str = "day") -> str:
     )
 
 
-# Of what the sources below select: calls, and what is known of their cost. No call costs $0; calls
+# Of what the sources below select: calls and their cost. No call costs $0; calls
 # that all lack a price cost NULL, which a panel shows as "unpriced".
 COUNT = "sum(call_count)"
 UNPRICED = "sum(unpriced_count)"
