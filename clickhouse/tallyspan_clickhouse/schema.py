@@ -29,8 +29,7 @@ def _dimension(group: str, filter_: str = "", values: tuple[str, ...] = ()) -> D
 
 
 def _count(name: str, comment: str, *, is_in_calls: bool = False, field: str = "") -> Column:
-    net = SUM if is_in_calls else None
-    return Column(name, COUNT, comment, codec=T64, net=net, field=field)
+    return Column(name, COUNT, comment, codec=T64, net=SUM, is_in_calls=is_in_calls, field=field)
 
 
 COLUMNS = (
@@ -88,7 +87,8 @@ COLUMNS = (
     _count("output_image_tokens", "Part of output_tokens that was images; NULL: not stated"),
     Column("usage_source", LABEL, "Where the token counts come from: provider, estimated, unknown or deferred (another span states them)",
            net=LATEST, dimension=_dimension("usage_source", values=("provider", "estimated", "unknown", "deferred"))),
-    Column("cost_usd", USD, "Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status", codec=T64),
+    Column("cost_usd", USD, "Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status", codec=T64,
+           net=SUM, is_in_calls=False),
     Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=T64, net=SUM, is_listed=False),
     Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
     Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)",

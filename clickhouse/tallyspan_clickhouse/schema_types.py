@@ -41,10 +41,11 @@ class Dimension:
 class Column:
     """A column of the ledger `llm_calls`.
 
-    `comment` says what it holds and its unit; `codec`, `default` and `ttl` are SQL. `net` puts it
-    into the view `calls`; None: it is of single entries. `field` is its name in the API's calls and
-    in `token_usage` where that differs. `usage` is its SQL over an entry `l` where rollups group by
-    something else than the plain column, and `usage_comment` what it means there.
+    `comment` says what it holds and its unit; `codec`, `default` and `ttl` are SQL. `net` says how
+    the entries of a call become one value; None: it is of single entries. `field` is its name in
+    the API's calls and in `token_usage` where that differs. `usage` is its SQL over an entry `l`
+    where rollups group by something else than the plain column, and `usage_comment` what it means
+    there.
     """
 
     name: str
@@ -54,12 +55,19 @@ class Column:
     default: str = ""
     ttl: str = ""
     net: Net | None = None
+    is_in_calls: bool = True
+    """Whether the view `calls` has it as it is."""
     dimension: Dimension | None = None
     field: str = ""
     is_listed: bool = True
     """Whether the API shows it with a call."""
     usage: str = ""
     usage_comment: str = ""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is a column of the view `calls`."""
+        return self.net is not None and self.is_in_calls
 
     @property
     def call_type(self) -> str:
@@ -214,7 +222,7 @@ class Schema:
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {each.name: each for each in self.columns})
         _check_names("column of the ledger", [each.name for each in self.columns])
-        shown = [each.name for each in self.columns if each.net is not None]
+        shown = [each.name for each in self.columns if each.is_shown]
         _check_names("column of calls", shown + [each.name for each in self.call_columns])
         _check_names("measure", [each.name for each in self.measures])
         _check_names("rollup", [name for r in self.rollups for name in (r.table, r.view)])
@@ -228,7 +236,7 @@ class Schema:
                 kind = "measure" if isinstance(each, Measure) else "column"
                 raise SchemaError(f"{kind} {each.name} has no comment: say what it holds, its unit")
         for column in self.columns:
-            if column.dimension and column.net is None:
+            if column.dimension and not column.is_shown:
                 raise SchemaError(
                     f"column {column.name} is a dimension and not in calls: give it net"
                 )
@@ -278,7 +286,7 @@ class Schema:
         """Return the columns of the view `calls`, in its order."""
         placed: list[Column | CallColumn] = []
         for column in self.columns:
-            if column.net is not None:
+            if column.is_shown:
                 placed.append(column)
             placed += [each for each in self.call_columns if each.after == column.name]
         return tuple(placed)
@@ -296,6 +304,10 @@ class Schema:
     def dimensions(self) -> Mapping[Dimension, Column | CallColumn]:
         """Return what calls can be grouped and filtered by, and the column of `calls` it is in."""
         return {each.dimension: each for each in self.calls_view if each.dimension is not None}
+
+    def netted(self, net: Net) -> tuple[str, ...]:
+        """Return the names of the columns whose entries become one value in this way."""
+        return tuple(each.name for each in self.columns if each.net is net)
 
     @property
     def usage_columns(self) -> tuple[Column, ...]:

@@ -6,11 +6,12 @@ import pytest
 
 from priced import ns
 from tallyspan.usage import Usage
+from tallyspan_clickhouse.schema import COLUMNS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.call import Call, columns_of
 
 USED = Usage(1000, 100)
 BOOK = PriceBook.load()
@@ -59,3 +60,12 @@ def test_a_reversal_takes_back_what_was_booked_from_whom_it_was_booked() -> None
 
     assert [(a or 0) + (b or 0) for a, b in zip(booked[:3], taken[:3], strict=True)] == [0, 0, 0]
     assert (taken.department, taken.department_source) == ("Support", "key")
+
+
+def test_every_column_of_the_ledger_is_filled_or_has_a_default() -> None:
+    call = Call("a" * 32, "b" * 16, "", ns("2026-06-01"), 0, "openai", "chat", "gpt-5-mini")
+    filled = entry.columns(columns_of([call]), [Cost()], 1, 0)
+
+    missing = [each.name for each in COLUMNS if each.name not in filled and not each.default]
+    assert not missing, f"say in ledger/entry.py or read/call.py where they come from: {missing}"
+    assert not filled.keys() - {each.name for each in COLUMNS}

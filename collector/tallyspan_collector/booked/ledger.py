@@ -7,29 +7,16 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
+from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.schema_types import Net
 from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 
 COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd")
 UNPRICED = ("unpriced_calls", "unpriced_tokens")
-AMOUNTS = (*TOKEN_FIELDS, *COSTS, "reported_cost_usd", "claimed_cost_usd", *UNPRICED)
+AMOUNTS = (*SCHEMA.netted(Net.SUM), *UNPRICED)
 """Columns that add up over the entries of a call."""
-KEY = (
-    "start_time",
-    "tenant",
-    "service_name",
-    "user_id",
-    "department",
-    "agent_id",
-    "conversation_id",
-    "provider_name",
-    "endpoint_id",
-    "operation_name",
-    "model_name",
-    "trace_id",
-    "span_id",
-)
+KEY = SCHEMA.netted(Net.KEY)
 """Columns that all entries of one call have in common."""
 LAST = "last_entry_at"
 """When the call's latest entry was booked (UTC)."""

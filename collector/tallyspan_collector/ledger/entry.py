@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_clickhouse.schema import COLUMNS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Unpriced
@@ -13,14 +14,6 @@ from tallyspan_collector.read.call import Call, Columns
 NS_PER_US = 1_000
 _FIRST_WITHOUT_ANSWER = 300
 _PICOUSD = Decimal("1e-12")
-_AS_IN_CALL = (
-    "tenant", "source", "service_name", "user_id", "agent_id", "agent_name",
-    "conversation_id", "tags", "provider_name", "endpoint_id", "server_address", "operation_name",
-    "request_model", "response_model", "service_tier", "is_stream", "error_type", "finish_reason",
-    "usage_source", "time_to_first_chunk_us", "parent_span_id", "response_id", "scope_name", "part",
-    "is_notional", "quality_flags",
-)  # fmt: skip
-"""Columns that are fields of `Call`, as they are."""
 
 
 class Cost(NamedTuple):
@@ -50,6 +43,13 @@ class Cost(NamedTuple):
             output_cost_picousd=_signed(self.output_cost_picousd, -1),
             reported_cost_picousd=_signed(self.reported_cost_picousd, -1),
         )
+
+
+_WORKED_OUT = {*TOKEN_FIELDS, *Cost._fields, "units", "trace_id", "span_id"}
+AS_IN_CALL = tuple(
+    each.name for each in COLUMNS if each.name in Call._fields and each.name not in _WORKED_OUT
+)
+"""Columns of the ledger that are fields of `Call`, as they are."""
 
 
 def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
@@ -102,7 +102,7 @@ def columns(
     are negated here, except those in `costs`, which already are.
     """
     added = len(costs) - reversals
-    result: dict[str, Sequence[object]] = {name: fields[name] for name in _AS_IN_CALL}
+    result: dict[str, Sequence[object]] = {name: fields[name] for name in AS_IN_CALL}
     result["start_time"] = [ns // NS_PER_US for ns in fields["start_time_ns"]]
     result["duration_us"] = [
         (end - start) // NS_PER_US

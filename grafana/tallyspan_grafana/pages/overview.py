@@ -93,7 +93,7 @@ def build(zone: str = ZONE) -> Page:
             (
                 stat(
                     "Without provider usage",
-                    overview.NOT_STATED,
+                    overview.WITHOUT_PROVIDER_USAGE,
                     "Tokens estimated or unknown; calls that are not billed are not in it. "
                     f"{source}",
                     colours=thresholds(orange_from=1),

@@ -46,7 +46,7 @@ def build(zone: str = ZONE) -> Page:
                 ),
                 5,
             ),
-            (money("Largest user", people.MOST_OF_USERS, f"What the costliest spends. {about}"), 5),
+            (money("Largest user", people.MAX_OF_USERS, f"What the costliest spends. {about}"), 5),
             (
                 money(
                     "Spend of no user",

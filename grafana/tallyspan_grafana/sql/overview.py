@@ -22,7 +22,7 @@ SPEND = Figure(SPENT, "spend", IN_RANGE)
 CALL_COUNT = Figure(COUNT, "calls", IN_RANGE)
 TOKENS = Figure("if(count() = 0, 0, sum(total_tokens))", "tokens", IN_RANGE)
 UNPRICED_CALLS = Figure(UNPRICED, "unpriced", IN_RANGE)
-NOT_STATED = Figure(
+WITHOUT_PROVIDER_USAGE = Figure(
     "sumIf(call_count, usage_source != 'provider' AND cost_status != 'not_billed')",
     "not_stated",
     Rows(MODELS),

@@ -41,7 +41,7 @@ def _of_users(binding: Binding) -> str:
 
 MEDIAN_OF_USERS = Figure("quantileExact(0.5)(spend)", "median", _of_users)
 NINETIETH_OF_USERS = Figure("quantileExact(0.9)(spend)", "ninetieth", _of_users)
-MOST_OF_USERS = Figure("max(spend)", "most", _of_users)
+MAX_OF_USERS = Figure("max(spend)", "most", _of_users)
 NOBODY = Figure("if(count() = 0, 0, sumIf(cost_usd, user_id = ''))", "nobody", _ALL_USERS)
 
 # The model most of the user's calls went to.
