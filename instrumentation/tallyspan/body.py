@@ -15,6 +15,7 @@ from tallyspan.framing.encoding import Decoder, decoder
 from tallyspan.framing.lines import json_lines, server_sent_events
 from tallyspan.framing.whole import Unread, Whole, thinned
 from tallyspan.guard import note
+from tallyspan.stream_usage import HiddenUsage
 from tallyspan.wire_format import Format
 
 # Content types of streams; everything else is one JSON text, or no text.
@@ -32,20 +33,22 @@ MAX_KEPT_BYTES = 4 << 20
 
 
 class Body:
-    """Reads an answer from its body; `feed` and `end` never raise.
+    """Reads an answer from its body, and passes the bytes on; `feed` and `end` never raise.
 
     `answer`: what was read so far. `is_stream`: the content type is that of a stream of events.
     `first_chunk_at`: when the first bytes came, by `time.perf_counter`; None: none came.
+    `hidden`: takes off the stream what the application did not want; None: it gets all bytes.
     """
 
     __slots__ = (
         "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_read_event", "_room_bytes",
-        "_unread", "answer", "first_chunk_at", "is_stream",
+        "_unread", "answer", "first_chunk_at", "hidden", "is_stream",
     )  # fmt: skip
 
     def __init__(self, read_as: Format) -> None:
         self.answer = Answer()
         self.is_stream = False
+        self.hidden: HiddenUsage | None = None
         self.first_chunk_at: float | None = None
         self._format = read_as
         self._read_event = read_as.reader()
@@ -75,16 +78,21 @@ class Body:
             self._framing = Unread()
             raise
 
-    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Take the next bytes as they came over the wire."""
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes as they came over the wire; return those for the application."""
         try:
             # A buffer may be written over before it is read, so it is copied; bytes cannot be.
-            self._unread.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+            self._unread.append(chunk if chunk.__class__ is bytes else bytes(chunk))
             self._room_bytes -= len(chunk)
             if self._room_bytes < 0:
                 self._read_batch()
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
             note("read a chunk of an answer", error)
+        return chunk if self.hidden is None else self.hidden.feed(chunk)
+
+    def rest(self) -> bytes:
+        """Return the bytes for the application that are held back at the end."""
+        return b"" if self.hidden is None else self.hidden.end()
 
     def end(self) -> None:
         """Read what is left."""

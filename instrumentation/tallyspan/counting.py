@@ -13,11 +13,6 @@ from tallyspan.recognise import Endpoint
 from tallyspan.usage import Usage
 
 
-def is_countable(endpoint: Endpoint) -> bool:
-    """Whether the provider bills the tokens of the texts in request and answer."""
-    return estimate.is_possible(endpoint.format, endpoint.operation)
-
-
 def fill_usage(endpoint: Endpoint, body: Body, request_body: bytes, model: str) -> bool:
     """Put a usage into the body's answer; return whether it is an estimate.
 

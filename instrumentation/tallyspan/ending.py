@@ -2,10 +2,12 @@
 
 from typing import Literal, NamedTuple
 
-from tallyspan import semconv, span
+from opentelemetry.trace import SpanContext
+
+from tallyspan import estimate, semconv, span
 from tallyspan.answer import Answer
 from tallyspan.recognise import Endpoint
-from tallyspan.span import Attributes, OpenSpan
+from tallyspan.span import Attributes, OtherSpan
 
 _REFUSED = 400
 
@@ -21,11 +23,12 @@ class Facts(NamedTuple):
     """All that an end depends on.
 
     `attributes`: the request's. `status` 0: no answer came. `error_type`: what the transport or
-    the application gave up with, or empty. `span` None: none was opened, the request retrieves an
-    earlier answer. `has_request_body`: its bytes are at hand. `is_countable`: the provider bills
-    the tokens of texts that we can read. `opens_with_usage`: a stream in this format states its
-    input first and its output last. `deferred`: attributes of the background call that this answer
-    states the usage of (empty: another process sent it), None if that is booked or there is none.
+    the application gave up with, or empty. `ids`: of the span that was open for the call when it
+    was sent; None: the request retrieves an earlier answer and has none. `other` None: that span
+    is ours. `has_request_body`: its bytes are at hand. `opens_with_usage`: a stream in this format
+    has its input tokens at the beginning and its output tokens at the end. `deferred`: attributes
+    of the background call whose usage this answer has (empty: another process sent it); None: that
+    is booked already, or there is none.
     """
 
     endpoint: Endpoint
@@ -33,10 +36,10 @@ class Facts(NamedTuple):
     answer: Answer
     status: int
     error_type: str
-    span: OpenSpan | None
+    ids: SpanContext | None
+    other: OtherSpan | None
     is_stream: bool
     has_request_body: bool
-    is_countable: bool
     opens_with_usage: bool
     seconds_to_first_chunk: float | None = None
     deferred: Attributes | None = None
@@ -52,14 +55,14 @@ class Write(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What to do, in this order; empty: nothing, the request was no call.
+    """What to do; empty: nothing, the request was no call.
 
-    `deferred`: attributes to remember until the answer is retrieved. `needs_counting`: count the
-    tokens, then decide again.
+    `deferred`: attributes to remember until the answer is retrieved. `needs_counting`: after the
+    writes, count the tokens and decide again.
     """
 
-    deferred: Attributes | None = None
     writes: tuple[Write, ...] = ()
+    deferred: Attributes | None = None
     needs_counting: bool = False
 
 
@@ -75,17 +78,17 @@ def decide(facts: Facts) -> Ending:
     source = "unknown" if answer.usage is None else "provider"
     if answer.is_background and is_accepted(facts.status):
         if answer.usage is not None:
-            return Ending(writes=_writes(facts, source, error_type))
-        deferred = facts.attributes | _call_id(facts.span)
-        return Ending(deferred, _writes(facts, "deferred", error_type))
+            return Ending(_writes(facts, source, error_type))
+        deferred = facts.attributes | _call_id(facts)
+        return Ending(_writes(facts, "deferred", error_type), deferred)
     if facts.counting == "pending" and _lacks_usage(facts):
         # Another's span ends when the application wants, so it gets what there is before counting.
-        is_urgent = _place(facts.span) == "theirs"
+        is_urgent = _place(facts) == "theirs"
         writes = _writes(facts, source, error_type) if is_urgent else ()
-        return Ending(writes=writes, needs_counting=True)
+        return Ending(writes, needs_counting=True)
     if facts.counting == "done":
         source = "estimated"
-    return Ending(writes=_writes(facts, source, error_type))
+    return Ending(_writes(facts, source, error_type))
 
 
 def is_accepted(status: int) -> bool:
@@ -102,7 +105,7 @@ def _decide_retrieval(facts: Facts) -> Ending:
     if facts.deferred is None:
         return Ending()
     facts = facts._replace(attributes=facts.attributes | facts.deferred)
-    return Ending(writes=_writes(facts, "provider", ""))
+    return Ending(_writes(facts, "provider", ""))
 
 
 def _is_of_a_model(answer: Answer) -> bool:
@@ -111,32 +114,37 @@ def _is_of_a_model(answer: Answer) -> bool:
 
 def _lacks_usage(facts: Facts) -> bool:
     """Whether a model wrote something that the provider bills and sent no final count of."""
-    if not (facts.has_request_body and facts.is_countable and is_accepted(facts.status)):
-        return False
     answer = facts.answer
     if answer.usage is not None:
         is_cut = facts.is_stream and not answer.finish_reasons
-        return is_cut and facts.opens_with_usage
-    has_begun = answer.finish_reasons or answer.response_id or answer.model
-    return bool(has_begun) and not answer.error_type
+        lacks = is_cut and facts.opens_with_usage
+    else:
+        has_begun = answer.finish_reasons or answer.response_id or answer.model
+        lacks = bool(has_begun) and not answer.error_type
+    return (
+        lacks
+        and facts.has_request_body
+        and is_accepted(facts.status)
+        and estimate.is_possible(facts.endpoint.format, facts.endpoint.operation)
+    )
 
 
-def _place(opened: OpenSpan | None) -> Place:
-    if opened is None:
+def _place(facts: Facts) -> Place:
+    if facts.ids is None:
         return "new"
-    if opened.is_ours:
+    if facts.other is None:
         return "ours"
-    return "theirs" if opened.is_recording and not _is_of_another_call(opened) else "new"
+    return "theirs" if facts.other.is_recording and not _is_of_another_call(facts.other) else "new"
 
 
-def _is_of_another_call(opened: OpenSpan) -> bool:
-    return opened.has_usage and not opened.is_completed
+def _is_of_another_call(other: OtherSpan) -> bool:
+    return other.has_usage and not other.is_completed
 
 
-def _call_id(opened: OpenSpan | None) -> Attributes:
-    if opened is None or _is_of_another_call(opened):
+def _call_id(facts: Facts) -> Attributes:
+    if facts.ids is None or (facts.other is not None and _is_of_another_call(facts.other)):
         return {}
-    return {semconv.CALL_ID: span.call_id(opened.ids)}
+    return {semconv.CALL_ID: span.call_id(facts.ids)}
 
 
 def _writes(facts: Facts, source: str, error_type: str) -> tuple[Write, ...]:
@@ -146,15 +154,15 @@ def _writes(facts: Facts, source: str, error_type: str) -> tuple[Write, ...]:
         fresh[semconv.HTTP_STATUS] = facts.status
     if facts.is_stream and facts.seconds_to_first_chunk is not None:
         fresh[semconv.TIME_TO_FIRST_CHUNK] = facts.seconds_to_first_chunk
-    place = _place(facts.span)
+    place = _place(facts)
     if place == "ours":
         call = Write(place, fresh, error_type)  # it has the request's attributes since its start
     elif place == "theirs":
         call = Write(place, facts.attributes | fresh)
     else:
-        call = Write(place, facts.attributes | fresh | _call_id(facts.span), error_type)
+        call = Write(place, facts.attributes | fresh | _call_id(facts), error_type)
     # Parts are written with the first completion of another's span, and not again.
-    if not facts.answer.parts or (facts.span is not None and facts.span.is_completed):
+    if not facts.answer.parts or (facts.other is not None and facts.other.is_completed):
         return (call,)
     whole = facts.attributes | fresh
     return (call, *(Write("new", span.of_part(part, whole)) for part in facts.answer.parts))

@@ -1,8 +1,8 @@
 """One HTTP request to an LLM endpoint and its response: the core that knows no transport.
 
-A transport calls `begin` with the request, `read_headers` with the status and headers, `feed` with
-every chunk as it passes, and `end` or `fail`. Nothing here raises into the caller. What the end
-means is decided in `ending`; the spans are opened and closed here.
+A transport calls `begin` with the request, `read_headers` with the status and headers, `body.feed`
+with every chunk as it passes, and `end` or `fail`. Nothing here raises into the caller. What the
+end means is decided in `ending`; the spans are opened and closed here.
 """
 
 import json
@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from contextvars import Token
 from functools import partial
-from typing import Self
 
 from opentelemetry import context, trace
 
@@ -56,7 +55,8 @@ class Exchange:
     """A call in flight.
 
     `body_to_send`: the request to send in place of the application's own, which asks for the
-    stream's usage too; None: send the application's own. A transport that cannot sets it to None.
+    stream's usage too; None: send the application's own. A transport that sends the application's
+    own all the same sets it to None.
     """
 
     def __init__(
@@ -78,8 +78,7 @@ class Exchange:
         self._start_ns = time.time_ns()
         self._started = time.perf_counter()
         self._format = endpoint.format
-        self._body = Body(self._format)
-        self._hidden: HiddenUsage | None = None
+        self.body = Body(self._format)
         self._status = 0
         self._is_stream = params.is_stream if endpoint.is_stream is None else endpoint.is_stream
         self._is_over = False
@@ -89,9 +88,9 @@ class Exchange:
         self._span = self._current = None
         self._is_ours = self._is_completed = False
         if not endpoint.is_retrieval:
-            self._span = span.open_call_span(model)
+            self._span = span.open_call_span(model, scope)
             if self._span is None:
-                self._span, self._current = span.start(tracer, self._attributes)
+                self._span, self._current = span.start(tracer, self._attributes, scope)
                 self._is_ours = True
 
     def _describe_request(
@@ -129,30 +128,22 @@ class Exchange:
     def read_headers(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the status line and the headers (lower-case names)."""
         self._status = status
-        with ours("read the headers of an answer"):
+        try:
             if self._format.read_headers is not None:
-                self._format.read_headers(headers, self._body.answer)
+                self._format.read_headers(headers, self.body.answer)
             coding = headers.get("content-encoding", "")
-            self._body.open(headers.get("content-type", ""), coding)
+            self.body.open(headers.get("content-type", ""), coding)
             option = self._format.usage_option
-            is_plain_stream = self._body.is_stream and not coding
+            is_plain_stream = self.body.is_stream and not coding
             if is_plain_stream and self.body_to_send is not None and option is not None:
-                self._hidden = HiddenUsage(option)
+                self.body.hidden = HiddenUsage(option)
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("read the headers of an answer", error)
 
     def unpack(self, coding: str) -> None:
         """Take a content coding of the bytes to come that was not in the headers of before."""
         with ours("read the headers of an answer"):
-            self._body.unpack(coding)
-
-    @property
-    def hides_usage(self) -> bool:
-        """Whether bytes are taken off the stream, so that the application gets others than came."""
-        return self._hidden is not None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes as they came over the wire; return those for the application."""
-        self._body.feed(chunk)
-        return chunk if self._hidden is None else self._hidden.feed(chunk)
+            self.body.unpack(coding)
 
     def fail(self, error: BaseException) -> None:
         """End the call with what was read when the transport or the application gave up."""
@@ -164,24 +155,14 @@ class Exchange:
         The body is over, closed or abandoned.
         """
         self._finish("")
-        return b"" if self._hidden is None else self._hidden.end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the call if passing its body failed."""
-        # One that is abandoned (a generator that is closed, a task that is cancelled) has not
-        # failed: closing the body ends the call.
-        if isinstance(error, Exception):
-            self.fail(error)
+        return self.body.rest()
 
     def _finish(self, error_type: str) -> None:
         if self._is_over:
             return
         self._is_over = True
         with ours("end a call"):
-            self._body.end()
+            self.body.end()
             if self._format.read_request is not None:
                 self._read_request(self._format.read_request)
             self._conclude(error_type, time.time_ns(), "pending")
@@ -190,12 +171,12 @@ class Exchange:
         """Put what is billed by the request into the answer."""
         with ours("read a request"):
             if self._request_body and ending.is_accepted(self._status):
-                read(json.loads(self._request_body), self._body.answer)
+                read(json.loads(self._request_body), self.body.answer)
 
     def _conclude(self, error_type: str, end_ns: int, progress: Counting) -> None:
         """Do what the end of the call means."""
-        deferred, response_id = None, self._body.answer.response_id
-        if ending.has_background_usage(self._status, self._body.answer):
+        deferred, response_id = None, self.body.answer.response_id
+        if ending.has_background_usage(self._status, self.body.answer):
             deferred = background.book(response_id)
         decision = ending.decide(self._facts(error_type, progress, deferred))
         if decision.deferred is not None:
@@ -210,26 +191,32 @@ class Exchange:
     def _facts(
         self, error_type: str, progress: Counting, deferred: span.Attributes | None
     ) -> Facts:
-        first = self._body.first_chunk_at
+        first = self.body.first_chunk_at
         return Facts(
             endpoint=self._endpoint,
             attributes=self._attributes,
-            answer=self._body.answer,
+            answer=self.body.answer,
             status=self._status,
             error_type=error_type,
-            span=span.observe(self._span, is_ours=self._is_ours, is_completed=self._is_completed),
-            is_stream=self._is_stream or self._body.is_stream,
+            ids=None if self._span is None else self._span.get_span_context(),
+            other=self._describe_other(),
+            is_stream=self._is_stream or self.body.is_stream,
             has_request_body=self._request_body is not None,
-            is_countable=counting.is_countable(self._endpoint),
             opens_with_usage=self._format.opens_with_usage,
             seconds_to_first_chunk=None if first is None else first - self._started,
             deferred=deferred,
             counting=progress,
         )
 
+    def _describe_other(self) -> span.OtherSpan | None:
+        if self._span is None or self._is_ours:
+            return None
+        has_usage = span.has_usage(self._span)
+        return span.OtherSpan(self._span.is_recording(), has_usage, self._is_completed)
+
     def _write(self, write: Write, end_ns: int) -> None:
         if write.place == "new" or self._span is None:
-            opened = span.start_in(self._tracer, write.attributes, self._start_ns, self._context)
+            opened, _ = span.start(self._tracer, write.attributes, self._context, self._start_ns)
             span.close(opened, {}, write.error_type, end_ns)
         elif write.place == "ours":
             span.close(self._span, write.attributes, write.error_type, end_ns)
@@ -242,7 +229,7 @@ class Exchange:
         progress: Counting = "skipped"
         with ours("estimate tokens"):
             model = str(self._attributes.get(semconv.REQUEST_MODEL, ""))
-            if counting.fill_usage(self._endpoint, self._body, self._request_body or b"", model):
+            if counting.fill_usage(self._endpoint, self.body, self._request_body or b"", model):
                 progress = "done"
         with ours("write a span"):
             self._conclude(error_type, end_ns, progress)

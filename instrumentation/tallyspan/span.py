@@ -43,41 +43,24 @@ Attributes = dict[str, AttributeValue]
 _COUNT_NAMES = tuple(semconv.USAGE_ATTRIBUTES[field] for field in TOKEN_FIELDS)
 
 
-class OpenSpan(NamedTuple):
-    """State of the span that a call has from the start: ours, or another instrumentation's.
+class OtherSpan(NamedTuple):
+    """State of another instrumentation's span that was open for the call when it was sent.
 
     `has_usage`: we have written the usage of a call into it. `is_completed`: of this very call.
     """
 
-    ids: SpanContext
-    is_ours: bool
     is_recording: bool = True
     has_usage: bool = False
     is_completed: bool = False
 
 
-def observe(span: Span | None, *, is_ours: bool, is_completed: bool) -> OpenSpan | None:
-    """Return the state that the span is in now; None if there is none."""
-    if span is None:
-        return None
-    if is_ours:
-        return OpenSpan(span.get_span_context(), is_ours=True)
-    return OpenSpan(
-        span.get_span_context(),
-        is_ours=False,
-        is_recording=span.is_recording(),
-        has_usage=has_usage(span),
-        is_completed=is_completed,
-    )
-
-
-def open_call_span(model: str) -> Span | None:
-    """Return the current span if another instrumentation opened it for this very call.
+def open_call_span(model: str, scope: context.Context) -> Span | None:
+    """Return the context's span if another instrumentation opened it for this very call.
 
     SDKs and other packages emit GenAI spans too (the anthropic SDK does by default): completing
     theirs instead of opening a second one keeps one call one span.
     """
-    span = trace.get_current_span()
+    span = trace.get_current_span(scope)
     attributes = getattr(span, "attributes", None)
     if not attributes or not span.is_recording():
         return None
@@ -98,26 +81,25 @@ def has_usage(span: Span) -> bool:
 
 
 def start(
-    tracer: CallTracer, attributes: Attributes, start_time_ns: int | None = None
+    tracer: CallTracer,
+    attributes: Attributes,
+    parent: context.Context,
+    start_time_ns: int | None = None,
 ) -> tuple[Span, Span]:
     """Return a new CLIENT span and the one to be current during the call, often the same.
 
-    Its name is by the conventions: `{operation} {request model}`.
+    It is below the span of the context. Its name is by the conventions: `{operation} {request
+    model}`. `start_time_ns` None: now.
     """
     operation = str(attributes[semconv.OPERATION])
     name = f"{operation} {attributes.get(semconv.REQUEST_MODEL, '')!s}".rstrip()
-    return tracer.start(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_time_ns)
-
-
-def start_in(
-    tracer: CallTracer, attributes: Attributes, start_time_ns: int, parent: context.Context
-) -> Span:
-    """Return a new span that began earlier, below the given context."""
-    token = context.attach(parent)
-    try:
-        return start(tracer, attributes, start_time_ns)[0]
-    finally:
-        context.detach(token)
+    return tracer.start(
+        name,
+        context=parent,
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        start_time=start_time_ns,
+    )
 
 
 def call_id(ids: SpanContext) -> str:
@@ -139,19 +121,16 @@ def describe(answer: Answer, usage_source: str) -> Attributes:
     if answer.reported_cost_usd:
         attributes[semconv.REPORTED_COST_USD] = answer.reported_cost_usd
     if answer.usage is not None:
-        attributes.update(counts(answer.usage))
+        _add_counts(attributes, answer.usage)
     for unit, amount in answer.units.items():
         attributes[semconv.UNITS_PREFIX + unit] = amount
     return attributes
 
 
-def counts(usage: Usage) -> Attributes:
-    """Return the attributes of the counts that the provider sent."""
-    return {
-        name: tokens
-        for name, tokens in zip(_COUNT_NAMES, counts_of(usage), strict=True)
-        if tokens is not None
-    }
+def _add_counts(attributes: Attributes, usage: Usage) -> None:
+    for name, tokens in zip(_COUNT_NAMES, counts_of(usage), strict=True):
+        if tokens is not None:
+            attributes[name] = tokens
 
 
 def of_part(part: Part, call: Attributes) -> Attributes:
@@ -166,7 +145,8 @@ def of_part(part: Part, call: Attributes) -> Attributes:
     )
     attributes[semconv.CALL_PART] = part.kind
     attributes[semconv.USAGE_SOURCE] = "provider"
-    return attributes | counts(part.usage)
+    _add_counts(attributes, part.usage)
+    return attributes
 
 
 def close(span: Span, attributes: Attributes, error_type: str, end_time_ns: int) -> None:

@@ -91,7 +91,7 @@ def spans_of(
     packed = exchange.get("response_body_base64")
     answer = base64.b64decode(packed) if packed else (exchange.get("response_body") or "").encode()
     for start in range(0, len(answer), 997):
-        opened.feed(answer[start : start + 997])
+        opened.body.feed(answer[start : start + 997])
     opened.end()
     estimator.flush()
     found = list(exporter.get_finished_spans())

@@ -9,9 +9,9 @@ from opentelemetry.trace import SpanContext
 from tallyspan import semconv
 from tallyspan.answer import Answer, Part
 from tallyspan.ending import Ending, Facts, Write, decide, has_background_usage
-from tallyspan.formats import openai_responses
+from tallyspan.formats import openai_media, openai_responses
 from tallyspan.recognise import Endpoint
-from tallyspan.span import OpenSpan
+from tallyspan.span import OtherSpan
 from tallyspan.usage import Usage
 
 IDS = SpanContext(trace_id=0xA, span_id=0xB, is_remote=False)
@@ -27,7 +27,7 @@ REQUEST: dict[str, Any] = {
 }
 USAGE = Usage(input_tokens=9, output_tokens=4)
 ADVISOR = Part("advisor_message", "", Usage(input_tokens=2, output_tokens=1))
-THEIRS = OpenSpan(IDS, is_ours=False)
+THEIRS = OtherSpan()
 ENDED = THEIRS._replace(is_recording=False)
 OF_ANOTHER_CALL = THEIRS._replace(has_usage=True)
 COMPLETED = THEIRS._replace(is_completed=True)
@@ -59,10 +59,10 @@ def facts(**fields: Any) -> Facts:
         "answer": answer(),
         "status": 200,
         "error_type": "",
-        "span": OpenSpan(IDS, is_ours=True),
+        "ids": IDS,
+        "other": None,
         "is_stream": False,
         "has_request_body": True,
-        "is_countable": True,
         "opens_with_usage": False,
     }
     return Facts(**usual | fields)
@@ -170,8 +170,12 @@ TABLE = {
         facts(answer=WITHOUT_USAGE, has_request_body=False),
         UNKNOWN,
     ),
-    "nothing is counted of what is not billed by its text": (
-        facts(answer=WITHOUT_USAGE, is_countable=False),
+    "nothing is counted in a format that is not billed by its text": (
+        facts(answer=WITHOUT_USAGE, endpoint=replace(ENDPOINT, format=openai_media.FORMAT)),
+        UNKNOWN,
+    ),
+    "nothing is counted of an operation that is not billed by its text": (
+        facts(answer=WITHOUT_USAGE, endpoint=replace(ENDPOINT, operation="moderation")),
         UNKNOWN,
     ),
     "a cut stream that opened with its usage is counted": (stream(answer=CUT_WITH_USAGE), COUNT),
@@ -196,56 +200,56 @@ TABLE = {
     ),
     "the second reading has the usage": (facts(counting="skipped"), PROVIDER),
     # another instrumentation's span
-    "another's open span is completed": (facts(span=THEIRS), ("theirs provider",)),
+    "another's open span is completed": (facts(other=THEIRS), ("theirs provider",)),
     "an error is left for the owner of the span to write": (
-        facts(span=THEIRS, status=500, answer=NOTHING),
+        facts(other=THEIRS, status=500, answer=NOTHING),
         ("theirs unknown",),
     ),
-    "another's span that has ended already": (facts(span=ENDED), (f"new provider {CALL_ID}",)),
+    "another's span that has ended already": (facts(other=ENDED), (f"new provider {CALL_ID}",)),
     "another's span that has ended already, of a call that was refused": (
-        facts(span=ENDED, status=500, answer=NOTHING),
+        facts(other=ENDED, status=500, answer=NOTHING),
         (f"new unknown 500 {CALL_ID}",),
     ),
     "another's span that has the usage of a parallel call": (
-        facts(span=OF_ANOTHER_CALL),
+        facts(other=OF_ANOTHER_CALL),
         ("new provider",),
     ),
     "another's ended span that has the usage of a parallel call": (
-        facts(span=OF_ANOTHER_CALL._replace(is_recording=False)),
+        facts(other=OF_ANOTHER_CALL._replace(is_recording=False)),
         ("new provider",),
     ),
     "another's open span gets what there is before the tokens are counted": (
-        facts(span=THEIRS, answer=WITHOUT_USAGE),
+        facts(other=THEIRS, answer=WITHOUT_USAGE),
         ("theirs unknown", "count"),
     ),
     "another's open span gets the opening usage before the tokens are counted": (
-        stream(span=THEIRS, answer=CUT_WITH_USAGE),
+        stream(other=THEIRS, answer=CUT_WITH_USAGE),
         ("theirs provider", "count"),
     ),
-    "another's ended span can wait": (facts(span=ENDED, answer=WITHOUT_USAGE), COUNT),
+    "another's ended span can wait": (facts(other=ENDED, answer=WITHOUT_USAGE), COUNT),
     "a parallel call's span is not written before the tokens are counted": (
-        facts(span=OF_ANOTHER_CALL, answer=WITHOUT_USAGE),
+        facts(other=OF_ANOTHER_CALL, answer=WITHOUT_USAGE),
         COUNT,
     ),
     "another's span is still open when the tokens are counted": (
-        facts(span=COMPLETED, counting="done"),
+        facts(other=COMPLETED, counting="done"),
         ("theirs estimated",),
     ),
     "another's span is still open, and has the opening usage of this call": (
         stream(
-            span=COMPLETED._replace(has_usage=True),
+            other=COMPLETED._replace(has_usage=True),
             answer=CUT_WITH_USAGE,
             counting="done",
         ),
         ("theirs estimated",),
     ),
     "another's span has ended while the tokens were counted": (
-        facts(span=COMPLETED._replace(is_recording=False), counting="done"),
+        facts(other=COMPLETED._replace(is_recording=False), counting="done"),
         (f"new estimated {CALL_ID}",),
     ),
     "another's span has ended with the opening usage of this call": (
         stream(
-            span=COMPLETED._replace(is_recording=False, has_usage=True),
+            other=COMPLETED._replace(is_recording=False, has_usage=True),
             answer=CUT_WITH_USAGE,
             counting="done",
         ),
@@ -257,7 +261,7 @@ TABLE = {
         ("remember", "ours deferred"),
     ),
     "a background call in another's span is remembered": (
-        facts(answer=QUEUED, span=THEIRS),
+        facts(answer=QUEUED, other=THEIRS),
         ("remember", "theirs deferred"),
     ),
     "a background call that was refused is over": (
@@ -270,31 +274,31 @@ TABLE = {
         PROVIDER,
     ),
     "an answer that is retrieved with its usage": (
-        facts(endpoint=RETRIEVAL, span=None, answer=DONE, deferred={}),
+        facts(endpoint=RETRIEVAL, ids=None, answer=DONE, deferred={}),
         ("new provider",),
     ),
     "an answer that is retrieved with its usage by the process that sent it": (
         facts(
-            endpoint=RETRIEVAL, span=None, answer=DONE, deferred={semconv.CALL_ID: CALL_ID}
+            endpoint=RETRIEVAL, ids=None, answer=DONE, deferred={semconv.CALL_ID: CALL_ID}
         ),
         (f"new provider {CALL_ID}",),
     ),
     "an answer that is retrieved a second time": (
-        facts(endpoint=RETRIEVAL, span=None, answer=DONE, deferred=None),
+        facts(endpoint=RETRIEVAL, ids=None, answer=DONE, deferred=None),
         NO_CALL,
     ),
     "an answer that is retrieved too early": (
-        facts(endpoint=RETRIEVAL, span=None, answer=QUEUED),
+        facts(endpoint=RETRIEVAL, ids=None, answer=QUEUED),
         NO_CALL,
     ),
     "a retrieval that is refused": (
-        facts(endpoint=RETRIEVAL, span=None, answer=NOTHING, status=404),
+        facts(endpoint=RETRIEVAL, ids=None, answer=NOTHING, status=404),
         NO_CALL,
     ),
     "the error in a retrieved answer is not the retrieval's": (
         facts(
             endpoint=RETRIEVAL,
-            span=None,
+            ids=None,
             answer=replace(DONE, error_type="server_error"),
             deferred={},
         ),
@@ -306,11 +310,11 @@ TABLE = {
         ("ours provider", "new provider advisor_message"),
     ),
     "the parts in another's span": (
-        facts(answer=answer(parts=[ADVISOR]), span=THEIRS),
+        facts(answer=answer(parts=[ADVISOR]), other=THEIRS),
         ("theirs provider", "new provider advisor_message"),
     ),
     "the parts where another's span has ended": (
-        facts(answer=answer(parts=[ADVISOR]), span=ENDED),
+        facts(answer=answer(parts=[ADVISOR]), other=ENDED),
         (f"new provider {CALL_ID}", "new provider advisor_message"),
     ),
     "the parts wait for the count too": (
@@ -322,24 +326,24 @@ TABLE = {
         ("ours estimated", "new provider advisor_message"),
     ),
     "the parts are written with the first completion of another's span": (
-        facts(answer=answer(usage=None, parts=[ADVISOR]), span=THEIRS),
+        facts(answer=answer(usage=None, parts=[ADVISOR]), other=THEIRS),
         ("theirs unknown", "new provider advisor_message", "count"),
     ),
     "and not with the second": (
-        facts(answer=answer(parts=[ADVISOR]), span=COMPLETED, counting="done"),
+        facts(answer=answer(parts=[ADVISOR]), other=COMPLETED, counting="done"),
         ("theirs estimated",),
     ),
     "and not if it has ended meanwhile": (
         facts(
             answer=answer(parts=[ADVISOR]),
-            span=COMPLETED._replace(is_recording=False),
+            other=COMPLETED._replace(is_recording=False),
             counting="done",
         ),
         (f"new estimated {CALL_ID}",),
     ),
     "the parts of a retrieved answer": (
         facts(
-            endpoint=RETRIEVAL, span=None, answer=replace(DONE, parts=[ADVISOR]), deferred={}
+            endpoint=RETRIEVAL, ids=None, answer=replace(DONE, parts=[ADVISOR]), deferred={}
         ),
         ("new provider", "new provider advisor_message"),
     ),
@@ -380,7 +384,7 @@ FRESH = {
 @pytest.mark.parametrize(
     ("opened", "expected"),
     [
-        (OpenSpan(IDS, is_ours=True), FRESH),
+        (None, FRESH),
         (THEIRS, REQUEST | FRESH),
         (ENDED, REQUEST | FRESH | {semconv.CALL_ID: CALL_ID}),
         (OF_ANOTHER_CALL, REQUEST | FRESH),
@@ -388,9 +392,9 @@ FRESH = {
     ids=["ours has the request's attributes already", "another's", "a new one", "of its own"],
 )
 def test_a_span_gets_what_it_lacks_of_request_and_answer(
-    opened: OpenSpan, expected: dict[str, Any]
+    opened: OtherSpan | None, expected: dict[str, Any]
 ) -> None:
-    (write,) = decide(facts(span=opened)).writes
+    (write,) = decide(facts(other=opened)).writes
 
     assert write.attributes == expected
 
@@ -433,23 +437,21 @@ def test_an_accepted_background_answer_with_usage_is_to_be_booked(
 @pytest.mark.parametrize(
     ("opened", "ids"),
     [
-        (OpenSpan(IDS, is_ours=True), {semconv.CALL_ID: CALL_ID}),
+        (None, {semconv.CALL_ID: CALL_ID}),
         (THEIRS, {semconv.CALL_ID: CALL_ID}),
         (OF_ANOTHER_CALL, {}),
     ],
 )
 def test_a_background_call_is_remembered_with_its_request_and_the_span_that_it_is_in(
-    opened: OpenSpan, ids: dict[str, str]
+    opened: OtherSpan | None, ids: dict[str, str]
 ) -> None:
-    assert decide(facts(answer=QUEUED, span=opened)).deferred == REQUEST | ids
+    assert decide(facts(answer=QUEUED, other=opened)).deferred == REQUEST | ids
 
 
 def test_a_retrieved_answer_has_the_attributes_of_the_call_that_was_deferred() -> None:
     deferred = {semconv.USER_ID: "bob", semconv.CALL_ID: CALL_ID}
     parts = replace(DONE, parts=[ADVISOR])
-    call, part = decide(
-        facts(endpoint=RETRIEVAL, span=None, answer=parts, deferred=deferred)
-    ).writes
+    call, part = decide(facts(endpoint=RETRIEVAL, ids=None, answer=parts, deferred=deferred)).writes
 
     assert call.attributes == REQUEST | deferred | {
         key: value for key, value in FRESH.items() if key != semconv.FINISH_REASONS

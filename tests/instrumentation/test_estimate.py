@@ -139,5 +139,5 @@ def cut_stream(provider: TracerProvider) -> None:
     opened = begin(tracer, "POST", url, b'{"model":"gpt-5-mini","stream":true,"messages":[]}')
     assert opened is not None
     opened.read_headers(200, {"content-type": "text/event-stream"})
-    opened.feed(b'data: {"id":"c1","choices":[]}\n\n')
+    opened.body.feed(b'data: {"id":"c1","choices":[]}\n\n')
     opened.end()

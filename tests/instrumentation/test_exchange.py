@@ -48,7 +48,7 @@ def replayed(recording: Recording, size: int) -> dict[str, Any]:
     exchange.read_headers(recording.status, recording.response_headers)
     body = recording.response_body.encode()
     for start in range(0, len(body), size):
-        exchange.feed(body[start : start + size])
+        exchange.body.feed(body[start : start + size])
     return attributes(exchange)
 
 
@@ -68,7 +68,7 @@ def test_a_compressed_body_is_read_as_well() -> None:
     exchange.read_headers(200, {"content-type": "application/json", "content-encoding": "gzip"})
     packed = gzip.compress(b'{"usage":{"prompt_tokens":7,"completion_tokens":3}}')
     for start in range(len(packed)):
-        exchange.feed(packed[start : start + 1])
+        exchange.body.feed(packed[start : start + 1])
 
     assert attributes(exchange)["gen_ai.usage.input_tokens"] == 7
 
@@ -89,7 +89,7 @@ def test_a_compressed_body_is_read_as_well() -> None:
 def test_a_senseless_answer_is_a_call_of_unknown_usage(body: bytes, status: int) -> None:
     exchange = open_exchange("https://api.openai.com/v1/chat/completions", b'{"model":"m"}')
     exchange.read_headers(status, {"content-type": "application/json"})
-    exchange.feed(body)
+    exchange.body.feed(body)
     said = attributes(exchange)
     guard.failures.clear()
 
@@ -136,7 +136,7 @@ def test_a_cut_stream_keeps_what_was_said_and_estimates_the_rest() -> None:
             "https://api.anthropic.com/v1/messages", b'{"model":"claude","stream":true}'
         )
         exchange.read_headers(200, {"content-type": "text/event-stream"})
-        exchange.feed(body)
+        exchange.body.feed(body)
         said = attributes(exchange)
         assert said["gen_ai.usage.input_tokens"] == 15
         outputs[name] = (said[semconv.USAGE_SOURCE], said["gen_ai.usage.output_tokens"])

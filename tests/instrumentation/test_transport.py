@@ -303,7 +303,7 @@ def test_a_second_call_inside_anothers_span_is_a_call_of_its_own(
             made = exchange.begin(tracer, "POST", url, json.dumps(BODY).encode())
             assert made is not None
             made.read_headers(200, {"content-type": "application/json"})
-            made.feed(json.dumps(answer).encode())
+            made.body.feed(json.dumps(answer).encode())
             calls.append(made)
             if not is_parallel:
                 made.end()
@@ -317,6 +317,30 @@ def test_a_second_call_inside_anothers_span_is_a_call_of_its_own(
     assert semconv.CALL_ID not in (second.attributes or {})
     assert second.parent is not None
     assert second.parent == first.context
+
+
+def test_a_parallel_call_without_usage_inside_anothers_span_is_estimated_in_its_own(
+    tracing: tuple[TracerProvider, InMemorySpanExporter], spans: InMemorySpanExporter
+) -> None:
+    opened = {semconv.OPERATION: "chat", semconv.REQUEST_MODEL: "gpt-5-mini"}
+    tracer = CallTracer(tracing[0], "tests", "1", is_always_on=False)
+    url = ("https", "api.openai.com", None, "/v1/chat/completions")
+    with tracing[0].get_tracer("other").start_as_current_span("chat", attributes=opened):
+        calls = []
+        for answer in (ANSWER, {**ANSWER, "id": "c2", "usage": None}):
+            call = exchange.begin(tracer, "POST", url, json.dumps(BODY).encode())
+            assert call is not None
+            call.read_headers(200, {"content-type": "application/json"})
+            call.body.feed(json.dumps(answer).encode())
+            calls.append(call)
+        for call in calls:
+            call.end()
+        estimator.flush()
+
+    second, first = spans.get_finished_spans()
+    assert (first.attributes or {})[semconv.USAGE_SOURCE] == "provider"
+    assert (second.attributes or {})[semconv.RESPONSE_ID] == "c2"
+    assert (second.attributes or {})[semconv.USAGE_SOURCE] == "estimated"
 
 
 def test_a_failed_attempt_inside_anothers_span_leaves_it_to_the_next(

@@ -81,7 +81,7 @@ def read(
     assert exchange is not None
     exchange.read_headers(200, headers)
     for start in range(0, len(body), size):
-        exchange.feed(body[start : start + size])
+        exchange.body.feed(body[start : start + size])
     exchange.end()
     estimator.flush()
     (span,) = exporter.get_finished_spans()

@@ -41,7 +41,7 @@ def _sender(tracer: CallTracer) -> Callable[..., Any]:
             if session.auto_decompress:
                 headers.pop("content-encoding", None)
             exchange.read_headers(response.status, headers)
-            tap = hiding if exchange.hides_usage else _Tap
+            tap = hiding if exchange.body.hidden is not None else _Tap
             response.content = tap(response.content, exchange)
         return response
 
@@ -150,7 +150,7 @@ class _Tap(wrapt.ObjectProxy[Any]):
 
     def _self_show(self, data: bytes) -> bytes:
         if data:
-            self._self_exchange.feed(data)
+            self._self_exchange.body.feed(data)
         if self.__wrapped__.at_eof():
             self._self_exchange.end()
         return data
@@ -182,7 +182,7 @@ class _Parts:
             self._exchange.fail(error)
             raise
         if data:
-            self._exchange.feed(data)
+            self._exchange.body.feed(data)
         if self._at_eof():
             self._exchange.end()
         if not data:

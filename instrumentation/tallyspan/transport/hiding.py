@@ -93,7 +93,7 @@ class _Hiding(wrapt.ObjectProxy[Any]):
             exchange.fail(error)
             raise
         if data:
-            self._self_ready += exchange.feed(data)
+            self._self_ready += exchange.body.feed(data)
         if self.__wrapped__.at_eof():
             self._self_is_over = True
             self._self_ready += exchange.end()

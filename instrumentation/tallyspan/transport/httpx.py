@@ -87,7 +87,7 @@ def _follow(response: Any, exchange: Exchange, tap: _Tap) -> None:
             # A mock or a cache has it in memory: its bytes are there already, and decoded.
             headers = {k: v for k, v in response.headers.items() if k != "content-encoding"}
             exchange.read_headers(response.status_code, headers)
-            exchange.feed(response.content)
+            exchange.body.feed(response.content)
             exchange.end()
             return
         exchange.read_headers(response.status_code, response.headers)
@@ -107,13 +107,17 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         def __iter__(self) -> Iterator[bytes]:
-            with self._exchange as exchange:
+            feed = self._exchange.body.feed
+            try:
                 for chunk in self._stream:
-                    passed = exchange.feed(chunk)
+                    passed = feed(chunk)
                     if passed or not chunk:
                         yield passed
-                if rest := exchange.end():
-                    yield rest
+            except Exception as error:
+                self._exchange.fail(error)
+                raise
+            if rest := self._exchange.end():
+                yield rest
 
         def close(self) -> None:
             try:
@@ -129,13 +133,17 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            with self._exchange as exchange:
+            feed = self._exchange.body.feed
+            try:
                 async for chunk in self._stream:
-                    passed = exchange.feed(chunk)
+                    passed = feed(chunk)
                     if passed or not chunk:
                         yield passed
-                if rest := exchange.end():
-                    yield rest
+            except Exception as error:
+                self._exchange.fail(error)
+                raise
+            if rest := self._exchange.end():
+                yield rest
 
         async def aclose(self) -> None:
             try:

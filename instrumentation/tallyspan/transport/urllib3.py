@@ -83,7 +83,7 @@ def _follow(response: Any, exchange: Exchange, *, is_read: bool) -> None:
     coding = headers.pop("content-encoding", "")
     exchange.read_headers(response.status, headers)
     if is_read:
-        exchange.feed(response.data)
+        exchange.body.feed(response.data)
         exchange.end()
         return
     urllib3_response.follow(response, exchange, coding)

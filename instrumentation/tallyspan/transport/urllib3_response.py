@@ -61,7 +61,7 @@ class _Reading:
         while not self.is_read and (wanted is None or len(self.ready) < wanted):
             data = self.inside(read)
             if data:
-                self.ready += self.exchange.feed(data)
+                self.ready += self.exchange.body.feed(data)
             if not data or (amount is None and not is_short):
                 self.is_read = True
                 self.ready += self.exchange.end()
@@ -96,11 +96,11 @@ def _reading(method: Callable[..., bytes]) -> Callable[..., bytes]:
         amount = args[0] if args else kwargs.get("amt")
         step = partial(method, response, *args, **kwargs)
         exchange = state.exchange
-        if exchange.hides_usage:
+        if exchange.body.hidden is not None:
             return state.visible(step, amount, is_short=method.__name__ == "read1")
         data: bytes = state.inside(step)
         if data:
-            exchange.feed(data)
+            exchange.body.feed(data)
         if amount is None or (amount and not data) or state.is_closed:
             exchange.end()
         return data
@@ -123,7 +123,7 @@ def _streaming(method: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator
 def _shown(parts: Iterator[bytes], state: _Reading) -> Iterator[bytes]:
     exchange, inside = state.exchange, state.inside
     while (data := inside(next, parts, None)) is not None:
-        if passed := exchange.feed(data):
+        if passed := exchange.body.feed(data):
             yield passed
     if rest := exchange.end():
         yield rest
