@@ -48,11 +48,13 @@ PAGES = [uid.removeprefix("tallyspan-") for uid in bundled()]
 
 
 @pytest.fixture(scope="module")
-def collector(collector: Running) -> Running:
-    fill(collector.client, a_busy_time())
-    for each in BUDGETS:
-        put(collector.client, each)
-    return collector
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """On a store of its own: only there `up` writes the key that a person logs in with."""
+    with running_collector(tmp_path_factory.mktemp("store")) as running:
+        fill(running.client, a_busy_time())
+        for each in BUDGETS:
+            put(running.client, each)
+        yield running
 
 
 @pytest.fixture(scope="module")
