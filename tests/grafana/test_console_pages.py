@@ -133,7 +133,9 @@ def parsed(client: Client, sql: str) -> Node:
     bound = {name: value for name, value in PARAMETERS.items() if f"{{{name}:" in sql}
     root = Node("")
     path = [root]
-    for (line,) in client.query(f"EXPLAIN AST {sql}", parameters=bound).result_rows:
+    # As a subquery: a server would take the FORMAT that the driver adds for a part of the text.
+    explained = f"SELECT * FROM (EXPLAIN AST {sql})"
+    for (line,) in client.query(explained, parameters=bound).result_rows:
         depth = len(line) - len(line.lstrip()) + 1
         path = path[:depth]
         node = Node(line.strip().partition(" (children")[0], path[-1])
