@@ -43,6 +43,8 @@ class Answer:
     units: dict[str, int | float] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     is_background: bool = False
+    has_text: bool = False
+    """Whether generated text was read before anything else that only an answer has."""
 
     def identify(self, body: Json, *, model: str = "model", response_id: str = "id") -> None:
         """Take model and id from the first event with them; Azure's first chunk has them empty."""

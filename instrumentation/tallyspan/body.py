@@ -136,10 +136,17 @@ class Body:
             self._decode = None
             raise
 
+    def _look_for_text(self, event: Json) -> None:
+        """Note that a model has begun to answer, where the format's events have no id."""
+        answer = self.answer
+        if not (answer.has_text or answer.response_id or answer.usage or answer.finish_reasons):
+            answer.has_text = self._format.has_text(event)
+
     def _read(self, text: bytes) -> None:
         try:
             body = parsed(thinned(text))
             for part in items(body) if isinstance(body, list) else [body]:
                 self._read_event(part, self.answer)
+                self._look_for_text(part)
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read an event of an answer", error)

@@ -71,7 +71,7 @@ def decide(facts: Facts) -> Ending:
     answer = facts.answer
     refused = str(facts.status) if facts.status >= _REFUSED else ""
     error_type = refused or facts.error_type or answer.error_type
-    if not (facts.endpoint.is_certain or error_type or _is_of_a_model(answer)):
+    if not (facts.endpoint.is_certain or error_type or _is_of_a_model(facts)):
         return Ending()
     if facts.endpoint.is_retrieval:
         return _decide_retrieval(facts)
@@ -108,8 +108,10 @@ def _decide_retrieval(facts: Facts) -> Ending:
     return Ending(_writes(facts, "provider", ""))
 
 
-def _is_of_a_model(answer: Answer) -> bool:
-    return bool(answer.usage or answer.response_id or answer.finish_reasons)
+def _is_of_a_model(facts: Facts) -> bool:
+    answer = facts.answer
+    has_begun = facts.is_stream and answer.has_text
+    return bool(answer.usage or answer.response_id or answer.finish_reasons or has_begun)
 
 
 def _lacks_usage(facts: Facts) -> bool:
@@ -119,7 +121,7 @@ def _lacks_usage(facts: Facts) -> bool:
         is_cut = facts.is_stream and not answer.finish_reasons
         lacks = is_cut and facts.opens_with_usage
     else:
-        has_begun = answer.finish_reasons or answer.response_id or answer.model
+        has_begun = _is_of_a_model(facts) or answer.model
         lacks = bool(has_begun) and not answer.error_type
     return (
         lacks

@@ -3,6 +3,7 @@
 A provider with a format of its own is described in its format's file (`formats/`) instead.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -21,6 +22,15 @@ class Provider:
     pricing_id: str = ""
     port: int = 0
     has_silent_streams: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hosts, tuple):
+            raise TypeError(f"provider {self.name!r}: hosts must be a tuple, not {self.hosts!r}")
+        for host in self.hosts:
+            try:
+                re.compile(host)
+            except re.error as error:
+                raise ValueError(f"provider {self.name!r}: host {host!r}: {error}") from None
 
 
 OPENAI = Provider("openai", (r"(?:^|\.)api\.openai\.com",), has_silent_streams=True)

@@ -164,13 +164,35 @@ class Format:
     read_request: Read | None
 
     def __post_init__(self) -> None:
-        for part in ("name", "provider", "paths", "interest"):
+        for part, kind in (("paths", tuple), ("provider", Provider), ("interest", Interest)):
+            if not isinstance(getattr(self, part), kind):
+                raise FormatError(f"format {self.name!r}: {part!r} must be a {kind.__name__}")
+        for part in ("name", "provider", "paths"):
             if not getattr(self, part):
                 raise FormatError(f"format {self.name!r}: {part!r} is empty")
+        if not all(isinstance(path, Path) for path in self.paths):
+            raise FormatError(f"format {self.name!r}: 'paths' must be a tuple of Path")
+        needles: object = self.interest.needles
+        if not (isinstance(needles, tuple) and needles and all(map(_is_needle, needles))):
+            raise FormatError(
+                f"format {self.name!r}: 'interest' must be a tuple of bytes to look for"
+            )
+
+    def has_text(self, event: Json) -> bool:
+        """Return whether the answer or event has a text that the model generated."""
+        return isinstance(self.estimate, Estimate) and any(self.estimate.answer(event))
+
+
+def _is_needle(needle: object) -> bool:
+    return isinstance(needle, bytes) and bool(needle)
 
 
 def texts_under(*keys: str) -> Texts:
-    """Return a reader of generated texts: those below these keys of an answer or event."""
+    """Return a reader of generated texts.
+
+    `keys`: where an answer or event has them; below one, at any depth, all that is under a key in
+    `_GENERATED_TEXT_KEYS` counts.
+    """
 
     def texts(event: Json) -> Iterator[str]:
         for key in keys:

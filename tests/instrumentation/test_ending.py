@@ -44,6 +44,7 @@ def answer(**fields: Any) -> Answer:
 
 
 NOTHING = Answer()
+BEGUN = Answer(has_text=True)
 WITHOUT_USAGE = answer(usage=None)
 CUT = answer(usage=None, finish_reasons=[])
 CUT_WITH_USAGE = answer(finish_reasons=[])
@@ -141,6 +142,14 @@ TABLE = {
         ),
         UNKNOWN,
     ),
+    "an unknown host whose cut stream has only text is counted": (
+        stream(endpoint=UNKNOWN_HOST, answer=BEGUN),
+        COUNT,
+    ),
+    "an unknown host that answers text, not in a stream": (
+        facts(endpoint=UNKNOWN_HOST, answer=BEGUN),
+        NO_CALL,
+    ),
     "an unknown host whose usage has no count": (
         facts(
             endpoint=UNKNOWN_HOST,
@@ -158,6 +167,7 @@ TABLE = {
         facts(answer=answer(usage=None, finish_reasons=[], response_id="")),
         COUNT,
     ),
+    "a cut stream whose events have only text is counted": (stream(answer=BEGUN), COUNT),
     "an answer that has only a reason to end is counted": (
         facts(answer=answer(usage=None, response_id="", model="")),
         COUNT,

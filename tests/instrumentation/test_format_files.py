@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -22,8 +23,8 @@ from tallyspan_collector.pricing.cost import Priced
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instrumentation/tallyspan"
-PARLEY = ROOT / "tests/fixtures/parley"
-SOURCE = (PARLEY / "parley.py").read_text(encoding="utf-8")
+ROOKERY = ROOT / "tests/fixtures/rookery"
+SOURCE = (ROOKERY / "rookery.py").read_text(encoding="utf-8")
 MODEL, USAGE = "mistral-large-latest", {
     "input_tokens": 1000, "output_tokens": 50, "cache_read_tokens": 900,
 }  # fmt: skip
@@ -33,7 +34,7 @@ from priced import price
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.book import PriceBook
 
-print(price(PriceBook(), {MODEL!r}, Usage(**{USAGE!r}), provider="parley").cost_picousd)
+print(price(PriceBook(), {MODEL!r}, Usage(**{USAGE!r}), provider="rookery").cost_picousd)
 """
 REQUIRED = [
     (owner.__name__, part.name)
@@ -59,9 +60,9 @@ def tree(tmp_path: Path) -> Path:
     formats = tmp_path / "instrumentation/tallyspan/formats"
     formats.unlink()
     link(PACKAGE / "formats", formats)
-    (formats / "parley.py").symlink_to(PARLEY / "parley.py")
+    (formats / "rookery.py").symlink_to(ROOKERY / "rookery.py")
     (tmp_path / "tests/recordings").mkdir(parents=True)
-    (tmp_path / "tests/recordings/parley").symlink_to(PARLEY / "recordings")
+    (tmp_path / "tests/recordings/rookery").symlink_to(ROOKERY / "recordings")
     for name in ("pyproject.toml", "collector", "grafana", "tests/conftest.py", "tests/fixtures"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "tests/instrumentation").mkdir()
@@ -88,10 +89,10 @@ def run(folder: Path, paths: list[Path], *arguments: str) -> str:
 @pytest.mark.process
 def test_one_file_and_its_recordings_are_a_provider(tree: Path) -> None:
     test = "tests/instrumentation/test_recordings.py"
-    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "parley")
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "rookery")
     paths = [tree / "instrumentation", tree / "tests/fixtures"]
 
-    assert "4 passed" in run(tree, paths, "-m", "pytest", *options, test)
+    assert "6 passed" in run(tree, paths, "-m", "pytest", *options, test)
 
     paid = price(PriceBook(), MODEL, Usage(**USAGE), provider="mistral_ai")
     assert isinstance(paid, Priced)
@@ -137,35 +138,46 @@ def loaded(
 def test_a_part_left_out_fails_by_file_and_name(
     owner: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(FormatError, match=rf"\.parley: .*'{part}'"):
-        loaded(tmp_path, monkeypatch, {"parley": without(owner, part)})
+    with pytest.raises(FormatError, match=rf"\.rookery: .*'{part}'"):
+        loaded(tmp_path, monkeypatch, {"rookery": without(owner, part)})
 
 
-PATHS = 'paths=(Path(pattern="/v2/turns", operation="chat"),)'
-OTHER = SOURCE.replace('name="parley"', 'name="other"')
+PATHS = 'paths=(Path(pattern="/v9/rooks", operation="chat"),)'
+HOSTS = r'(r"^api\.rookery\.example",)'
+OTHER = SOURCE.replace('name="rookery"', 'name="other"')
 
 
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"parley": "PARLEY = 1"}, r"\.parley: has no FORMAT"),
-        ({"parley": SOURCE, "twin": SOURCE}, r"\.twin: there is a format 'parley' already"),
+        ({"rookery": "ROOKERY = 1"}, r"\.rookery: has no FORMAT"),
+        ({"rookery": SOURCE, "twin": SOURCE}, r"\.twin: there is a format 'rookery' already"),
         (
-            {"parley": SOURCE, "other": OTHER},
-            r"formats '\w+' and '\w+' both claim '/v2/turns' at rank 0",
+            {"rookery": SOURCE, "other": OTHER},
+            r"formats '\w+' and '\w+' both claim '/v9/rooks' at rank 0",
         ),
         (
-            {"parley": SOURCE, "other": OTHER.replace('"/v2/turns"', '"/(?:v2|v3)/turns", example="/v2/turns"')},
-            r"formats '\w+' and '\w+' both claim '/v2/turns' at rank 0",
+            {"rookery": SOURCE, "other": OTHER.replace('"/v9/rooks"', '"/(?:v8|v9)/rooks", example="/v9/rooks"')},
+            r"formats '\w+' and '\w+' both claim '/v9/rooks' at rank 0",
         ),
-        ({"parley": SOURCE.replace(PATHS, "paths=()")}, r"\.parley: format 'parley': 'paths' is empty"),
+        ({"rookery": SOURCE.replace(PATHS, "paths=()")}, r"\.rookery: format 'rookery': 'paths' is empty"),
         (
-            {"parley": SOURCE.replace('"/v2/turns"', '"/v[23]/turns"')},
-            r"\.parley: path '/v\[23\]/turns' does not match its example ''",
+            {"rookery": SOURCE.replace('"/v9/rooks"', '"/v[89]/rooks"')},
+            r"\.rookery: path '/v\[89\]/rooks' does not match its example ''",
         ),
-        ({"parley": SOURCE.replace('"/v2/turns"', '"/v2/(turns"')}, r"\.parley: path .* unterminated subpattern"),
+        ({"rookery": SOURCE.replace('"/v9/rooks"', '"/v9/(rooks"')}, r"\.rookery: path .* unterminated subpattern"),
+        ({"rookery": SOURCE.replace(PATHS, PATHS.replace("),)", "))"))}, r"\.rookery: format 'rookery': 'paths' must be a tuple"),
+        ({"rookery": SOURCE.replace(PATHS, 'paths=("/v9/rooks",)')}, r"\.rookery: format 'rookery': 'paths' must be a tuple of Path"),
+        ({"rookery": SOURCE.replace(HOSTS, r'r"^api\.rookery"')}, r"\.rookery: provider 'rookery': hosts must be a tuple"),
+        ({"rookery": SOURCE.replace(HOSTS, r'(r"^api(",)')}, r"\.rookery: provider 'rookery': host '\^api\(': missing"),
+        ({"rookery": re.sub(r"interest=Interest\(.*\)", "interest=Interest(())", SOURCE)}, r"\.rookery: format 'rookery': 'interest' must"),
+        ({"rookery": re.sub(r"interest=Interest\(.*\)", 'interest=Interest(b"tally")', SOURCE)}, r"\.rookery: format 'rookery': 'interest' must"),
     ],
-    ids=["no FORMAT", "one name twice", "one path twice", "overlap", "no path", "no example", "no pattern"],
+    ids=[
+        "no FORMAT", "one name twice", "one path twice", "overlap", "no path", "no example", "no pattern",
+        "one path, no tuple", "a path as text", "a host, no tuple", "a host that is no pattern", "no interest",
+        "an interest, no tuple",
+    ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused_by_name(
     files: dict[str, str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -180,8 +192,8 @@ def test_rank_or_provider_decides_who_has_a_path(
 ) -> None:
     other = OTHER.replace('operation="chat"', f'operation="chat", {place}')
 
-    assert set(loaded(tmp_path, monkeypatch, {"parley": SOURCE, "other": other})) == {
-        "parley",
+    assert set(loaded(tmp_path, monkeypatch, {"rookery": SOURCE, "other": other})) == {
+        "rookery",
         "other",
     }
 
@@ -189,10 +201,10 @@ def test_rank_or_provider_decides_who_has_a_path(
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (SOURCE.replace('Provider("parley"', 'Provider("openai"'), "there is another provider 'openai'"),
+        (SOURCE.replace('Provider("rookery"', 'Provider("openai"'), "there is another provider 'openai'"),
         (
             SOURCE.replace('operation="chat"', 'operation="chat", provider="nobody"'),
-            "path '/v2/turns': there is no provider 'nobody'",
+            "path '/v9/rooks': there is no provider 'nobody'",
         ),
     ],
 )  # fmt: skip
@@ -200,7 +212,7 @@ def test_providers_of_formats_are_one_of_a_name(
     source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(FormatError, match=reason):
-        providers_of(loaded(tmp_path, monkeypatch, {"parley": source}).values())
+        providers_of(loaded(tmp_path, monkeypatch, {"rookery": source}).values())
 
 
 def test_only_a_formats_own_file_knows_its_name() -> None:

@@ -17,7 +17,7 @@ def discover(folders: Iterable[str], package: str) -> dict[str, Format]:
         where = f"{package}.{module.name}"
         try:
             wire_format = getattr(import_module(where), "FORMAT", None)
-        except (TypeError, FormatError) as error:
+        except (TypeError, ValueError, FormatError) as error:
             raise FormatError(f"{where}: {error}") from error
         if not isinstance(wire_format, Format):
             raise FormatError(f"{where}: has no FORMAT: write FORMAT = Format(...)")
