@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from history import History, some_history
 from ledger import NOON, TOKENS, Entry, book, call, empty, reversal
@@ -106,31 +104,27 @@ def _utc(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
-@settings(max_examples=25)
-@given(seed=st.integers(0, 2**32), sent=st.randoms(use_true_random=False))
-def test_rollups_equal_the_calls_after_any_history_of_reversals_price_changes_and_resent_batches(
-    client: Client, seed: int, sent: random.Random
-) -> None:
+@pytest.fixture(scope="module", params=range(25))
+def history(client: Client, request: pytest.FixtureRequest) -> History:
+    """What is in the ledger: some batches, each sent once or, after an answer was lost, again."""
     empty(client)
-    history = some_history(seed)
+    history, sent = some_history(request.param), random.Random(request.param)
     for number, batch in enumerate(history.batches):
         for _ in range(sent.choice([1, 1, 2, 3])):
-            book(client, batch, token=f"{seed}:{id(history)}:{number}")
+            book(client, batch, token=f"{request.param}:{number}")
+    return history
 
+
+def test_rollups_equal_the_calls_after_any_history_of_reversals_price_changes_and_resent_batches(
+    client: Client, history: History
+) -> None:
     for view, keys in VIEWS.items():
         assert stored(client, view, keys) == expected(history, keys)
 
 
-@settings(max_examples=5)
-@given(seed=st.integers(0, 2**32))
 def test_services_are_told_how_many_calls_name_no_user_and_no_conversation(
-    client: Client, seed: int
+    client: Client, history: History
 ) -> None:
-    empty(client)
-    history = some_history(seed)
-    for batch in history.batches:
-        book(client, batch)
-
     live = history.live.values()
     asked = "SELECT sum(no_user_calls), sum(no_conversation_calls) FROM usage_by_service"
     assert client.query(asked).result_rows == [
@@ -141,14 +135,7 @@ def test_services_are_told_how_many_calls_name_no_user_and_no_conversation(
     ]
 
 
-@settings(max_examples=15)
-@given(seed=st.integers(0, 2**32))
-def test_each_live_call_is_one_row_and_no_other_is(client: Client, seed: int) -> None:
-    empty(client)
-    history = some_history(seed)
-    for batch in history.batches:
-        book(client, batch)
-
+def test_each_live_call_is_one_row_and_no_other_is(client: Client, history: History) -> None:
     columns = (
         "user_id", "model_name", "input_tokens", "output_tokens", "reasoning_tokens", "status",
         "duration_us", "time_to_first_chunk_us", "quality_flags",
@@ -166,14 +153,9 @@ def test_each_live_call_is_one_row_and_no_other_is(client: Client, seed: int) ->
         assert row["price_id"] == live["price_id"]
 
 
-@settings(max_examples=10)
-@given(seed=st.integers(0, 2**32))
-def test_conversations_and_data_health_say_the_same_as_the_calls(client: Client, seed: int) -> None:
-    empty(client)
-    history = some_history(seed)
-    for batch in history.batches:
-        book(client, batch)
-
+def test_conversations_and_data_health_say_the_same_as_the_calls(
+    client: Client, history: History
+) -> None:
     wanted = expected(history, ("tenant", "conversation_id"))
     names = ("calls", "errors", "cost_usd", "notional_cost_usd", "unpriced_calls", "total_tokens")
     rows = client.query("SELECT * FROM conversations").named_results()
@@ -195,16 +177,9 @@ def test_conversations_and_data_health_say_the_same_as_the_calls(client: Client,
     }
 
 
-@settings(max_examples=10)
-@given(seed=st.integers(0, 2**32))
 def test_durations_are_kept_two_percent_exact_and_follow_reversals(
-    client: Client, seed: int
+    client: Client, history: History
 ) -> None:
-    empty(client)
-    history = some_history(seed)
-    for batch in history.batches:
-        book(client, batch)
-
     def bucket(microseconds: int) -> int:
         return round(20 * math.log2(max(microseconds, 1)))
 

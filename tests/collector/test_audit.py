@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from call_facts import FACTS, fill
 from running import running_collector
 from shared_store import SharedStore
+from tallyspan_clickhouse.engine import connect
 from tallyspan_collector.access import audit
 from tallyspan_collector.access.audit import AuditLog, Request, read
 from tallyspan_collector.access.keys import Keys, make
@@ -29,7 +30,7 @@ KEY = {"Authorization": "Bearer tsa_key"}
 
 @pytest.fixture(scope="module")
 def ledger(store: SharedStore) -> Iterator[Client]:
-    with store.client() as client:
+    with connect(store.url) as client:
         fill(client, FACTS)
         yield client
 

@@ -28,24 +28,23 @@ def claim(scope: str, claimed: str, ours: str, **columns: Any) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def reader(store: SharedStore) -> Iterator[Client]:
-    with store.client() as writer:
-        booked, repriced = claim("litellm", "3", "2"), claim("litellm", "2", "1")
-        twice = claim("litellm", "9", "1")
-        book(
-            writer,
-            [
-                booked,
-                repriced,
-                price_change(repriced, Decimal(2), NOW + timedelta(minutes=1)),
-                twice,
-                reversal(twice),
-                call(start_time=NOW, scope_name="tallyspan"),
-                claim("litellm", "0.5000001", "0.5", model_name="small"),
-                unpriced(start_time=NOW, scope_name="openlit", claimed_cost_usd=Decimal("0.25")),
-                claim("litellm", "7", "1") | {"start_time": NOW - timedelta(days=40)},
-            ],
-        )
+def reader(store: SharedStore, client: Client) -> Iterator[Client]:
+    booked, repriced = claim("litellm", "3", "2"), claim("litellm", "2", "1")
+    twice = claim("litellm", "9", "1")
+    book(
+        client,
+        [
+            booked,
+            repriced,
+            price_change(repriced, Decimal(2), NOW + timedelta(minutes=1)),
+            twice,
+            reversal(twice),
+            call(start_time=NOW, scope_name="tallyspan"),
+            claim("litellm", "0.5000001", "0.5", model_name="small"),
+            unpriced(start_time=NOW, scope_name="openlit", claimed_cost_usd=Decimal("0.25")),
+            claim("litellm", "7", "1") | {"start_time": NOW - timedelta(days=40)},
+        ],
+    )
     with connect(store.url_for("tallyspan_reader")) as reader:
         yield reader
 

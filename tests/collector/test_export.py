@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import clickhouse_connect
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from ledger import NOON, book, call, reversal, unpriced
 from shared_store import SharedStore
@@ -23,21 +24,20 @@ MANDATORY = {
 
 
 @pytest.fixture(scope="module")
-def store(store: SharedStore) -> SharedStore:
-    with store.client() as client:
-        gone = call(user_id="gone")
-        book(
-            client,
-            [
-                call(user_id='comma, "quote"\nline', cost_usd=Decimal("0.000000000001")),
-                call(user_id="ada", cost_usd=Decimal(2)),
-                call(user_id="ada", start_time=NOON + timedelta(hours=1), cost_usd=Decimal(3)),
-                call(user_id="ada", start_time=NOON + timedelta(days=1)),
-                unpriced(user_id="bob"),
-                gone,
-                reversal(gone),
-            ],
-        )
+def store(store: SharedStore, client: Client) -> SharedStore:
+    gone = call(user_id="gone")
+    book(
+        client,
+        [
+            call(user_id='comma, "quote"\nline', cost_usd=Decimal("0.000000000001")),
+            call(user_id="ada", cost_usd=Decimal(2)),
+            call(user_id="ada", start_time=NOON + timedelta(hours=1), cost_usd=Decimal(3)),
+            call(user_id="ada", start_time=NOON + timedelta(days=1)),
+            unpriced(user_id="bob"),
+            gone,
+            reversal(gone),
+        ],
+    )
     return store
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from ledger import NOON, book, call, price_change, reversal, unpriced
 from shared_store import SharedStore
@@ -85,29 +86,28 @@ RULES = {
 
 
 @pytest.fixture(scope="module")
-def rows(store: SharedStore) -> list[Row]:
+def rows(store: SharedStore, client: Client) -> list[Row]:
     nothing = dict.fromkeys(("input_tokens", "output_tokens"))
     nobody = dict.fromkeys(("department", "provider_name", "endpoint_id", "service_name"), "")
     gone, dearer = call(user_id="gone"), call(user_id="dearer", cost_usd=Decimal(1))
-    with store.client() as client:
-        book(
-            client,
-            [
-                call(user_id='comma, "quote"\nline', cost_usd=Decimal("0.000000000001")),
-                call(user_id="mixed"),
-                unpriced(user_id="mixed"),
-                unpriced(user_id="unpriced"),
-                call(user_id="", model_name="", request_model="", tenant="acme", **nobody),
-                call(user_id="images", **nothing, cost_status="reported", cost_usd=Decimal("0.04")),
-                call(user_id="refused", **nothing, cost_status="not_billed", cost_usd=Decimal(0)),
-                call(user_id="subscriber", is_notional=True),
-                call(user_id="december", start_time=datetime(2026, 12, 31, 23, tzinfo=UTC)),
-                gone,
-                reversal(gone),
-                dearer,
-                price_change(dearer, Decimal(3), NOON + timedelta(days=1)),
-            ],
-        )
+    book(
+        client,
+        [
+            call(user_id='comma, "quote"\nline', cost_usd=Decimal("0.000000000001")),
+            call(user_id="mixed"),
+            unpriced(user_id="mixed"),
+            unpriced(user_id="unpriced"),
+            call(user_id="", model_name="", request_model="", tenant="acme", **nobody),
+            call(user_id="images", **nothing, cost_status="reported", cost_usd=Decimal("0.04")),
+            call(user_id="refused", **nothing, cost_status="not_billed", cost_usd=Decimal(0)),
+            call(user_id="subscriber", is_notional=True),
+            call(user_id="december", start_time=datetime(2026, 12, 31, 23, tzinfo=UTC)),
+            gone,
+            reversal(gone),
+            dearer,
+            price_change(dearer, Decimal(3), NOON + timedelta(days=1)),
+        ],
+    )
     out = store.data_dir / "focus.csv"
     flags = ["--from", "2026-01-01", "--to", "2026-12-31", "--format", "focus", "--out", str(out)]
     assert main(["export", "--data-dir", str(store.data_dir), *flags]) == 0
