@@ -39,7 +39,7 @@ def _moment(text: str, parameter: str, now: datetime, *, is_end: bool = False) -
             moment = EPOCH + timedelta(milliseconds=int(text))
         else:
             moment = parse_time(text, parameter, is_end=is_end)
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError, RequestError):
         moment = _LATEST
     if not EPOCH <= moment < _LATEST:
         raise RequestError(
