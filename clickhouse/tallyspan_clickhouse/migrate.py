@@ -133,7 +133,8 @@ def _check(
         if {checksum for _, checksum in applied.get(migration.version, ())} - {migration.checksum}:
             raise StoreError(
                 f"{migration.name} was applied to database {database} and has changed since: "
-                "restore the file, and put the change into a new migration"
+                "restore the file and put the change into a new migration, or start with a new "
+                "--data-dir or database"
             )
 
 

@@ -11,6 +11,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse.ddl import baseline
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore
@@ -43,6 +44,23 @@ def test_migrating_twice_applies_everything_once(store: LocalStore) -> None:
 
     assert migrate(admin, "twice") == [migration.version for migration in bundled()]
     assert migrate(admin, "twice") == []
+
+
+def test_the_migrations_make_what_the_schema_describes(store: LocalStore) -> None:
+    made = Migration(1, "0001_schema.sql", baseline())
+    apply(connect(store.url, database="described"), Target("described"), [made])
+    migrate(connect(store.url, database="migrated"), "migrated")
+
+    def objects(database: str) -> dict[str, str]:
+        rows = connect(store.url, database=database).query(
+            "SELECT name, replaceAll(create_table_query, database, 'x') FROM system.tables"
+            f" WHERE database = '{database}'"
+        )
+        return {str(name): str(text) for name, text in rows.result_rows}
+
+    described = objects("described")
+    assert len(described) > len(READABLE_VIEWS)
+    assert objects("migrated") == described
 
 
 def test_collectors_that_start_at_the_same_moment_all_get_the_whole_schema(

@@ -8,6 +8,7 @@ import pytest
 
 from tallyspan_clickhouse import generate
 from tallyspan_clickhouse.ddl import baseline
+from tallyspan_clickhouse.migrate import Migration, bundled
 from tallyspan_clickhouse.schema import (
     CALL_COLUMNS,
     COLUMNS,
@@ -28,12 +29,12 @@ from tallyspan_clickhouse.schema_types import (
     View,
 )
 
-REGION = Column(
-    "region",
+TIDE = Column(
+    "tide",
     "LowCardinality(String)",
     "Region that served the call",
     net=Net.KEY,
-    dimension=Dimension("region", "region"),
+    dimension=Dimension("tide", "tide"),
 )
 
 
@@ -53,6 +54,17 @@ def test_drift_of_a_generated_file_fails_and_names_it(
     assert generate.main(["--check"]) == 0
 
 
+def test_a_baseline_that_other_migrations_follow_is_not_written_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    baseline_path = generate.REPOSITORY / generate.BASELINE
+    assert baseline_path in generate.files()
+
+    later = Migration(2, "0002_tide.sql", "SELECT 1")
+    monkeypatch.setattr(generate, "bundled", lambda: [*bundled(), later])
+    assert baseline_path not in generate.files()
+
+
 def test_a_marker_that_nothing_fills_is_refused(tmp_path: Path) -> None:
     for name in ("clickhouse/config/users.d/tallyspan.xml", "docs/api.md", "clickhouse/README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -65,60 +77,58 @@ def test_a_marker_that_nothing_fills_is_refused(tmp_path: Path) -> None:
 def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place() -> None:
     by_model = next(each for each in ROLLUPS if each.view == "usage_by_model")
     rollups = [
-        replace(each, key=(*each.key, "region")) if each is by_model else each for each in ROLLUPS
+        replace(each, key=(*each.key, "tide")) if each is by_model else each for each in ROLLUPS
     ]
 
-    schema = replace(SCHEMA, columns=(*COLUMNS, REGION), rollups=tuple(rollups))
+    schema = replace(SCHEMA, columns=(*COLUMNS, TIDE), rollups=tuple(rollups))
     sql = baseline(schema)
 
     tables = {part.split("(", 1)[0].strip(): part for part in sql.split("CREATE ")[1:]}
-    has_region = {
-        name.split(".")[1].split()[0] for name, part in tables.items() if "region" in part
-    }
-    assert has_region == {
+    has_tide = {name.split(".")[1].split()[0] for name, part in tables.items() if "tide" in part}
+    assert has_tide == {
         "llm_calls", "calls", "usage_entries", "rollup_models", "rollup_models_feed",
         "usage_by_model",
     }  # fmt: skip
-    assert "region" in schema.call_fields
-    assert Dimension("region", "region") in schema.dimensions
+    assert "tide" in schema.call_fields
+    assert Dimension("tide", "tide") in schema.dimensions
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (
-            {"columns": (*COLUMNS, replace(REGION, comment=" "))},
-            r"column region has no comment: say what it holds, its unit",
+            {"columns": (*COLUMNS, replace(TIDE, comment=" "))},
+            r"column tide has no comment: say what it holds, its unit",
         ),
         (
             {"measures": (*MEASURES, Measure("fees", "Int64", "", "l.sign"))},
             r"measure fees has no comment",
         ),
         (
-            {"columns": (*COLUMNS, replace(REGION, name="Region"))},
+            {"columns": (*COLUMNS, replace(TIDE, name="Region"))},
             r"column of the ledger 'Region' must be lower-case",
         ),
         ({"columns": (*COLUMNS, COLUMNS[0])}, r"column of the ledger: two are called 'start_time'"),
         (
-            {"columns": (*COLUMNS, replace(REGION, net=None))},
-            r"column region is a dimension and not in calls: give it net",
+            {"columns": (*COLUMNS, replace(TIDE, net=None))},
+            r"column tide is a dimension and not in calls: give it net",
         ),
         (
-            {"columns": (*COLUMNS, replace(REGION, net=Net.SUM))},
-            r"column region is summed, so its type must be Nullable",
+            {"columns": (*COLUMNS, replace(TIDE, net=Net.SUM))},
+            r"column tide is summed, so its type must be Nullable",
         ),
         (
-            {"columns": (*COLUMNS, replace(REGION, dimension=Dimension("user", "region")))},
+            {"columns": (*COLUMNS, replace(TIDE, dimension=Dimension("user", "tide")))},
             r"group: two are called 'user'",
         ),
         (
             {
                 "rollups": (
                     *ROLLUPS,
-                    Rollup("r", "v", ("tenant", "day", "department", "regoin"), "x"),
+                    Rollup("r", "v", ("tenant", "day", "department", "tdie"), "x"),
                 )
             },
-            r"rollup r groups by 'regoin', which is no column of the ledger",
+            r"rollup r groups by 'tdie', which is no column of the ledger",
         ),
         (
             {"rollups": (*ROLLUPS, Rollup("r", "v", ("tenant", "department"), "x"))},

@@ -26,7 +26,7 @@ from tallyspan_collector.ledger import entry
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
-from tallyspan_collector.read.call import Call, columns_of
+from tallyspan_collector.read.call import BLANK, Call, call_of, columns_of
 from tallyspan_collector.read.received import Receipt
 from tallyspan_collector.resolution.node import LedgerEntry
 
@@ -43,6 +43,7 @@ QUIET_LOOK_SECONDS = 10
 
 _log = structlog.get_logger()
 _Read = tuple[SpooledRequest, list[Reading]]
+_BLANK_CALL = call_of(BLANK | {"trace_id": "0" * 32, "span_id": "0" * 16})
 
 
 class Loader:
@@ -235,7 +236,13 @@ class Loader:
                 return
 
     def _bury_unsound(self, held: list[_Read], error: Exception) -> bool:
-        """Bury the requests that no batch can be made of; return whether there was one."""
+        """Bury the requests that no batch can be made of; return whether there was one.
+
+        None is buried where not even a blank call can be written: then the table lacks a column, or
+        the prices cannot be read, and what is held waits until that is mended.
+        """
+        if not self._can_build([_BLANK_CALL]):
+            return False
         unsound = [each for each in held if not self._is_sound(each[1])]
         for each in unsound:
             calls = sum(reading.kind is Kind.CALL for reading in each[1])
@@ -295,9 +302,11 @@ class Loader:
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
         calls = [reading.call for reading in readings if reading.call is not None]
+        return not calls or self._can_build(calls)
+
+    def _can_build(self, calls: Sequence[Call]) -> bool:
         try:
-            if calls:
-                self._build(calls, ())
+            self._build(calls, ())
         except _CannotBuildError:
             return False
         return True

@@ -7,12 +7,25 @@ from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import ENTRIES, Source, Span
 from tallyspan_clickhouse.schema import SCHEMA
 
-COLUMN_OF = {each.group: column.name for each, column in SCHEMA.dimensions.items()}
-"""Dimension -> its column; variables of pages have the names of dimensions."""
-FILTERS = {each: COLUMN_OF[each] for each in ("department", "user", "model")}
-"""Variables with a choice of several and All, and the columns they choose by."""
+_COLUMNS = {each.group: column.name for each, column in SCHEMA.dimensions.items()}
 Query = Callable[[Binding], str]
 """A query of a page, written for whoever asks it."""
+
+
+def column_of(dimension: str) -> str:
+    """Return the column of a dimension; variables of pages have the names of dimensions.
+
+    Raises LookupError for one that the schema has not.
+    """
+    if dimension not in _COLUMNS:
+        raise LookupError(
+            f"there is no dimension {dimension!r}: give its column in schema.py a Dimension"
+        )
+    return _COLUMNS[dimension]
+
+
+FILTERS = {each: column_of(each) for each in ("department", "user", "model")}
+"""Variables with a choice of several and All, and the columns they choose by."""
 
 
 def key(column: str) -> str:
@@ -49,7 +62,7 @@ class Rows:
         """Return the FROM of the calls in a span of time."""
         conditions = [self.only] if self.only else []
         if self.one:
-            conditions.append(binding.one(self.one, COLUMN_OF[self.one]))
+            conditions.append(binding.one(self.one, column_of(self.one)))
         filters = {} if self.one else FILTERS
         return f"FROM {self.source.rows(binding, span, filters, *conditions)}"
 
@@ -73,7 +86,7 @@ class Figure:
 def choice(binding: Binding, one: str = "") -> str:
     """Return the condition of what is chosen above the page: of one thing, or of several."""
     if one:
-        return binding.one(one, COLUMN_OF[one])
+        return binding.one(one, column_of(one))
     return " AND ".join(binding.some(variable, column) for variable, column in FILTERS.items())
 
 
@@ -118,7 +131,7 @@ _OF_DIMENSION = {
 
 def source_of(dimension: str) -> Source:
     """Return the source of the fewest rows that know the dimension."""
-    return _OF_DIMENSION.get(dimension) or Source((COLUMN_OF[dimension],))
+    return _OF_DIMENSION.get(dimension) or Source((column_of(dimension),))
 
 
 def by_dimension(dimension: str, one: str = "") -> Rows:
@@ -145,7 +158,7 @@ def ratio(part: str, whole: str) -> str:
 
 def variable(dimension: str) -> Query:
     """Return key and label of every value the dimension has on the days of the range."""
-    column = COLUMN_OF[dimension]
+    column = column_of(dimension)
 
     def query(binding: Binding) -> str:
         view = binding.view(source_of(dimension).rollup.view)
@@ -160,7 +173,7 @@ def variable(dimension: str) -> Query:
 
 def per_day(dimension: str, zone: str, one: str = "") -> Query:
     """Return the spend of each of the zone's days by the dimension's ten largest and the rest."""
-    column = COLUMN_OF[dimension]
+    column = column_of(dimension)
 
     def query(binding: Binding) -> str:
         rows = by_dimension(dimension, one)(binding)
@@ -184,7 +197,7 @@ def per_day(dimension: str, zone: str, one: str = "") -> Query:
 
 def ranking(dimension: str, one: str = "") -> Query:
     """Return calls, tokens, spend and unpriced calls by the dimension, most spent first."""
-    column, rows = COLUMN_OF[dimension], by_dimension(dimension, one)
+    column, rows = column_of(dimension), by_dimension(dimension, one)
     return lambda binding: (
         f"SELECT {name(column)} AS name, {key(column)} AS key, {COUNT} AS calls, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "

@@ -4,7 +4,6 @@ from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import Source
 from tallyspan_grafana.sql.common import (
     CACHE_HIT,
-    COLUMN_OF,
     COUNT,
     FAILED,
     IN_RANGE,
@@ -15,6 +14,7 @@ from tallyspan_grafana.sql.common import (
     Query,
     Rows,
     by_dimension,
+    column_of,
     compared,
     name,
     quantile,
@@ -71,7 +71,7 @@ def tokens_per_day(zone: str) -> Query:
 
 def by(dimension: str) -> Query:
     """Return calls, spend and errors by the dimension."""
-    column, rows = COLUMN_OF[dimension], by_dimension(dimension)
+    column, rows = column_of(dimension), by_dimension(dimension)
     return lambda binding: (
         f"SELECT {name(column)} AS name, {COUNT} AS calls, {FAILED} AS errors, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "

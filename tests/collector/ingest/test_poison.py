@@ -108,6 +108,32 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
         assert httpx.get(f"{collector.ready.admin}/readyz").status_code == 200
 
 
+def test_nothing_is_buried_while_no_call_at_all_can_be_written(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the collector is newer than the table, and its entries have a column more."""
+    sound, is_newer = entry.columns, True
+
+    def columns(said: Columns, costs: Sequence[Cost], *rest: Any) -> dict[str, Sequence[object]]:
+        more = {"tide": [""] * len(costs)} if is_newer else {}
+        return {**sound(said, costs, *rest), **more}
+
+    monkeypatch.setattr(entry, "columns", columns)
+    with (
+        running_collector(tmp_path, store=empty_store.url) as collector,
+        grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
+    ):
+        channel.unary_unary(TRACES)(request(span(1, CHAT)), timeout=20)
+        ready = f"{collector.ready.admin}/readyz"
+        wait_for(lambda: "tide" in httpx.get(ready).text, "the reason")
+        assert httpx.get(ready).status_code == 503
+        assert not dead_letters(tmp_path / "spool/0.sqlite")
+
+        is_newer = False
+        collector.settle()
+        assert collector.rows("SELECT count() AS calls FROM calls") == [{"calls": 1}]
+
+
 def test_every_span_of_a_request_that_cannot_be_read_is_counted_as_buried(
     tmp_path: Path, empty_store: SharedStore
 ) -> None:

@@ -138,7 +138,7 @@ def test_a_field_that_is_new_in_the_middle_of_a_call_is_blank_in_what_was_kept_b
         again = Trace.load(read.dump(), module.LAYOUT)
 
     assert {type(node.call) for node in read.nodes.values()} == {later}
-    assert all(call.region == "eu" for call in calls_of(read).values())  # type: ignore[attr-defined]
+    assert all(call.tide == "eu" for call in calls_of(read).values())  # type: ignore[attr-defined]
     assert {key: without_new(call) for key, call in calls_of(read).items()} == calls_of(trace)
     assert [(without_new(call), cost) for call, cost in lone] == booked
     assert calls_of(again) == calls_of(read)
@@ -146,13 +146,13 @@ def test_a_field_that_is_new_in_the_middle_of_a_call_is_blank_in_what_was_kept_b
 
 def test_a_field_that_does_not_exist_any_more_is_refused_by_its_name() -> None:
     with later_version(3) as later:
-        call = later(**call_module.BLANK, region="us")
+        call = later(**call_module.BLANK, tide="us")
         state, layout = Trace.of_one(call, Cost()).dump(), module.LAYOUT
         chunk = pack_lone(columns_of([call]), [Cost()], 1)[0]
 
-    with pytest.raises(TypeError, match="region"):
+    with pytest.raises(TypeError, match="tide"):
         Trace.load(state, layout)
-    with pytest.raises(TypeError, match="region"):
+    with pytest.raises(TypeError, match="tide"):
         unpack_lone(chunk, [0])
 
 
@@ -167,16 +167,16 @@ def calls_of(trace: Trace) -> dict[str, Call]:
 
 
 def without_new(call: Call) -> Call:
-    return Call(**{name: value for name, value in call._asdict().items() if name != "region"})
+    return Call(**{name: value for name, value in call._asdict().items() if name != "tide"})
 
 
 @contextmanager
 def later_version(place: int) -> Iterator[Any]:
-    """A build whose `Call` has a field `region`, at that place among the others; blank is eu."""
-    names = [*FIELDS[:place], "region", *FIELDS[place:]]
+    """A build whose `Call` has a field `tide`, at that place among the others; blank is eu."""
+    names = [*FIELDS[:place], "tide", *FIELDS[place:]]
     make: Any = NamedTuple
     later = make("Later", [(name, object) for name in names])
-    blank = later(**BLANK, region="eu")._asdict()
+    blank = later(**BLANK, tide="eu")._asdict()
     kinds = {**module._KINDS, "Call": blank}
     layout = orjson.dumps({kind: list(fields) for kind, fields in kinds.items()}).decode()
     module._rows_of.cache_clear()
@@ -192,7 +192,7 @@ def later_version(place: int) -> Iterator[Any]:
             _KINDS=kinds,
             _USAGE=names.index("usage"),
             _FLAGS=names.index("quality_flags"),
-            _BLANK_COLUMNS={**module._BLANK_COLUMNS, "region": "eu"},
+            _BLANK_COLUMNS={**module._BLANK_COLUMNS, "tide": "eu"},
         ),
     ):
         yield later
