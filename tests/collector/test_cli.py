@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 from shared_store import SharedStore
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.local import LocalStore
+from tallyspan_clickhouse.migrate import Migration, apply
+from tallyspan_clickhouse.rendering import Target
 
 pytestmark = pytest.mark.process
 FREE = ["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
@@ -130,6 +134,16 @@ def test_a_wrong_call_is_refused_in_a_line(
 
     refused(done, *words)
     assert "s3cret" not in done.stderr
+
+
+def test_a_data_directory_of_another_schema_is_refused_by_name(tmp_path: Path) -> None:
+    with LocalStore(tmp_path) as local, connect(local.url, database="tallyspan") as client:
+        other = Migration(1, "0001_llm_calls.sql", "CREATE VIEW {database}.calls AS SELECT 1")
+        apply(client, Target("tallyspan"), [other])
+
+    for command in ("up", "report"):
+        done = tallyspan(command, "--data-dir", tmp_path, *(FREE if command == "up" else ()))
+        refused(done, "0001_llm_calls.sql", "start with a new --data-dir")
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:

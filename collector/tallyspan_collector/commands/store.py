@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError
 from tallyspan_clickhouse.engine import connect, one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore, running_url
+from tallyspan_clickhouse.migrate import bundled, pending
 from tallyspan_collector import config
 from tallyspan_collector.errors import ConfigError
 
@@ -61,4 +62,5 @@ def _open(
             "or name another folder or --store URL"
         )
     with LocalStore(data_dir) as store, connect(store.url) as client:
+        pending(client, str(client.database), bundled())  # refuses the schema of another build
         yield client
