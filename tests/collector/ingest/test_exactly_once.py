@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,19 @@ def test_a_store_that_is_killed_under_load_has_every_call_once(tmp_path: Path) -
 
 
 def engine_pid(data_dir: Path) -> int:
-    for process in Path("/proc").iterdir():
-        try:
-            said = (process / "cmdline").read_bytes().decode()
-        except (OSError, ValueError):
-            continue
-        if "local_engine" in said and str(data_dir) in said:
-            return int(process.name)
-    raise AssertionError("no engine")
+    """Return the process of the folder's engine; one that was killed is a moment without."""
+    found: list[int] = []
+
+    def is_there() -> bool:
+        for process in Path("/proc").iterdir():
+            with suppress(OSError, ValueError):
+                command = (process / "cmdline").read_bytes().decode()
+                if "local_engine" in command and str(data_dir) in command:
+                    found.append(int(process.name))
+        return bool(found)
+
+    wait_for(is_there, "the engine")
+    return found[0]
 
 
 def test_a_corrupt_spool_stops_ingest_but_not_reads(
