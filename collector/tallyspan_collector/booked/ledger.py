@@ -23,6 +23,7 @@ LAST = "last_entry_at"
 COUNT = "entry_count"
 """How many entries the call has."""
 _OF_THE_ENTRY = {*KEY, *AMOUNTS, "entry_kind", "sign", "batch_id", "ingested_at"}
+_COPIED = [each.name for each in SCHEMA.columns if each.name not in _OF_THE_ENTRY]
 _IDENTITY = (*KEY, *AMOUNTS, "sign", "price_id")
 _NO_AMOUNTS = {**dict.fromkeys(AMOUNTS), **dict.fromkeys(UNPRICED, 0)}
 _MILLISECOND = timedelta(milliseconds=1)
@@ -48,16 +49,12 @@ def calls(
     `where`, `having` and `more` (further columns, name -> SQL) are SQL in which `llm_calls` is
     `l`; they must not contain user input, which goes into `parameters`.
     """
-    copied = [
-        f"argMaxIf(l.{name}, l.ingested_at, l.sign >= 0) AS {name}"
-        for name in _columns(client)
-        if name not in _OF_THE_ENTRY
-    ]
+    copied = [f"argMaxIf(l.{name}, l.ingested_at, l.sign >= 0) AS {name}" for name in _COPIED]
     sums = [f"sum(l.{name}) AS {name}" for name in AMOUNTS]
     keys = [f"l.{name} AS {name}" for name in KEY]
     others = [f"{text} AS {name}" for name, text in (more or {}).items()]
     state = [f"max(l.ingested_at) AS {LAST}", f"count() AS {COUNT}"]
-    query = (  # names come from the table itself, user input is bound
+    query = (  # names come from the schema, user input is bound
         f"SELECT {', '.join([*keys, *copied, *sums, *state, *others])}"  # noqa: S608
         f" FROM llm_calls AS l WHERE {where}"
         f" GROUP BY {', '.join('l.' + name for name in KEY)}"
@@ -139,11 +136,3 @@ def book(client: Client, name: str, changes: Sequence[Change]) -> None:
         column_names=[*names, "batch_id"],
         settings={**EXACTLY_ONCE, "insert_deduplication_token": f"{name}:{digest.hexdigest()}"},
     )
-
-
-def _columns(client: Client) -> list[str]:
-    rows = client.query(
-        "SELECT name FROM system.columns WHERE database = currentDatabase()"
-        " AND table = 'llm_calls' ORDER BY position"
-    ).result_rows
-    return [str(name) for (name,) in rows]
