@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import ENTRIES, Source, Span
-from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.query.sums import GROUP_COLUMNS
 
-_COLUMNS = {each.group: column.name for each, column in SCHEMA.dimensions.items()}
 Query = Callable[[Binding], str]
 """A query of a page, written for whoever asks it."""
 
@@ -17,11 +16,11 @@ def column_of(dimension: str) -> str:
 
     Raises LookupError for one that the schema has not.
     """
-    if dimension not in _COLUMNS:
+    if dimension not in GROUP_COLUMNS:
         raise LookupError(
             f"there is no dimension {dimension!r}: give its column in schema.py a Dimension"
         )
-    return _COLUMNS[dimension]
+    return GROUP_COLUMNS[dimension]
 
 
 FILTERS = {each: column_of(each) for each in ("department", "user", "model")}
