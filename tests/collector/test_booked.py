@@ -74,7 +74,7 @@ def client(store: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(table_lock, "KEEP_SECONDS", 0.0)
     monkeypatch.setattr(run, "BATCH_CALLS", 1)
     for module in (backfill, remainders):
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(module, "BRIEF_PATIENCE_SECONDS", 0.0)
     return store
 
 

@@ -7,14 +7,12 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.booked import missing
 from tallyspan_collector.booked.reprice import Reprice, Scope
-from tallyspan_collector.booked.run import run
+from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Unpriced
 
 LOOK_BACK = timedelta(days=400)
 """As far as raw entries are kept by default."""
-PATIENCE_SECONDS = 2.0
-"""Another collector that back-fills has the same prices: better to come again than to wait."""
 
 
 def backfill(client: Client, book: PriceBook) -> int:
@@ -40,7 +38,7 @@ def backfill(client: Client, book: PriceBook) -> int:
             is_applied=True,
             changed_by="tallyspan",
             reason="a price arrived",
-            patience_seconds=PATIENCE_SECONDS,
+            patience_seconds=BRIEF_PATIENCE_SECONDS,
         )
         calls += result.total.calls
     return calls

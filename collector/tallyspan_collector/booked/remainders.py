@@ -10,7 +10,7 @@ change came first:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,11 +20,10 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, UNPRICED, Row
-from tallyspan_collector.booked.run import run
+from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run
 
 RECENT = timedelta(days=7)
 """A call is taken back within hours of its booking, a day at most after an outage."""
-PATIENCE_SECONDS = 2.0
 _AMOUNTS = (*COSTS, *UNPRICED)
 _MILLISECOND = timedelta(milliseconds=1)
 _TIMES = {name: sql_moment(name) for name in ("since", "first", "last")}
@@ -81,12 +80,7 @@ class Remainders:
 
     def audit_totals(self) -> Mapping[str, Any]:
         """Return the columns of the audit that say what changed."""
-        result = self.result
-        return {
-            "calls": result.calls,
-            "old_cost_usd": result.old_cost_usd,
-            "new_cost_usd": result.new_cost_usd,
-        }
+        return asdict(self.result)
 
     def calls(self, client: Client) -> Iterator[Row]:
         """Yield calls that have both a reversal and a price change."""
@@ -131,7 +125,7 @@ def book_away(client: Client, since: datetime | None = None) -> int:
         is_applied=True,
         changed_by="tallyspan",
         reason="calls were taken back after a price change",
-        patience_seconds=PATIENCE_SECONDS,
+        patience_seconds=BRIEF_PATIENCE_SECONDS,
     )
     return result.calls
 

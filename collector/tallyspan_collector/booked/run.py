@@ -12,6 +12,8 @@ from tallyspan_collector.booked.audit import Audit
 from tallyspan_collector.booked.ledger import Change, Row, book
 
 BATCH_CALLS = 10_000
+BRIEF_PATIENCE_SECONDS = 2.0
+"""Of a collector's own runs: another that does the same does it for both, or it comes again."""
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  named for what it is
 
 
