@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from recorded_corpus import CORPUS, needs_corpus
+from recording_files import COUNTS
 from tallyspan import semconv
 from tallyspan.background import Background
 from tallyspan.estimate import estimator
@@ -20,17 +21,6 @@ from tallyspan.sampling import CallTracer
 
 pytestmark = needs_corpus
 
-FIELDS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read": "cache_read_tokens",
-    "cache_write": "cache_write_tokens",
-    "cache_write_1h": "cache_write_1h_tokens",
-    "reasoning": "reasoning_tokens",
-    "input_audio": "input_audio_tokens",
-    "output_audio": "output_audio_tokens",
-    "input_image": "input_image_tokens",
-}
 NOT_BILLED_UNITS = {"cohere.chat": {"cache_read"}}
 """Cohere counts cached tokens against `tokens`, not against what it bills; they can exceed it."""
 STATED_AFTER_ALL = 1
@@ -60,7 +50,7 @@ def wrong_parts(parts: list[Any], said: dict[str, Any]) -> list[object]:
             part.attributes[semconv.CALL_PART],
             part.attributes[semconv.REQUEST_MODEL],
             {
-                key: part.attributes.get(semconv.USAGE_ATTRIBUTES[FIELDS[key]], 0)
+                key: part.attributes.get(semconv.USAGE_ATTRIBUTES[COUNTS[key]], 0)
                 for key in PART_FIELDS
             },
         )
@@ -119,7 +109,7 @@ def wrong_amounts(name: str, attributes: Any, said: dict[str, Any]) -> list[obje
     for tool, used in said.get("server_tools", {}).items():
         if tool in UNITS and attributes.get(f"tallyspan.units.{UNITS[tool]}") != used:
             wrong.append((name, tool, used, dict(attributes)))
-    for key, field in FIELDS.items():
+    for key, field in COUNTS.items():
         ours = attributes.get(semconv.USAGE_ATTRIBUTES[field], 0)
         if ours != said.get(key, 0) and key not in NOT_BILLED_UNITS.get(said["api"], ()):
             wrong.append((name, key, ours, said.get(key)))

@@ -15,18 +15,6 @@ from tallyspan.recognise import Endpoint, recognise
 
 GATEWAY = "gateway.internal"
 RECORDINGS = [recording_files.load(path) for path in recording_files.files()]
-COUNTS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read": "cache_read_tokens",
-    "cache_write": "cache_write_tokens",
-    "cache_write_1h": "cache_write_1h_tokens",
-    "reasoning": "reasoning_tokens",
-    "input_audio": "input_audio_tokens",
-    "output_audio": "output_audio_tokens",
-    "input_image": "input_image_tokens",
-}
-"""What a recording's file calls a count -> the field of `Usage`."""
 TEXTS = {
     "operation": semconv.OPERATION,
     "request_model": semconv.REQUEST_MODEL,
@@ -76,7 +64,7 @@ def wrong(
     if source == "provider" or "usage_source" in expected:
         pairs += [
             (key, attributes.get(semconv.USAGE_ATTRIBUTES[field], 0), expected.get(key, 0))
-            for key, field in COUNTS.items()
+            for key, field in recording_files.COUNTS.items()
         ]
     pairs += [
         (unit, attributes.get(semconv.UNITS_PREFIX + unit), amount)
