@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.meters import BY_NAME
 from tallyspan.usage import Usage
 
 MAX_TOKENS = 1 << 53
@@ -12,24 +15,30 @@ MAX_TOKENS = 1 << 53
 
 Json = dict[str, Any]
 _decoder = json.JSONDecoder()
+MAX_CONDITION_CHARACTERS = 64
 _DIGITS = re.compile(r"[0-9]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A model call inside the answer that its own usage leaves out; `model` "": the caller's."""
+    """A model call inside the answer that its own usage leaves out; `model` "": the caller's.
+
+    `meters` are its rarer ones, as in `Answer`.
+    """
 
     kind: str
     model: str
     usage: Usage
+    meters: Mapping[str, int | float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Answer:
     """Filled by a reader, event by event; an empty string or None: not in any event so far.
 
-    `units` are what is billed beside tokens: web_search, search_units, characters, seconds, images
-    and pages.
+    `meters`: what was used in meters (`meters.py`) that are no field of `Usage`. `conditions`: what
+    the price depends on (`conditions.py`) beside model and tier. `unread`: paths of the provider's
+    usage that no rule reads.
     `is_background`: the provider works on after its answer; a later request gets the usage.
     """
 
@@ -40,7 +49,9 @@ class Answer:
     service_tier: str = ""
     error_type: str = ""
     reported_cost_usd: str = ""
-    units: dict[str, int | float] = field(default_factory=dict)
+    meters: dict[str, int | float] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     is_background: bool = False
     has_text: bool = False
@@ -56,11 +67,24 @@ class Answer:
         if isinstance(reason, str) and reason:
             self.finish_reasons.append(reason)
 
-    def billed(self, unit: str, value: object) -> None:
-        """Note an amount billed beside tokens; if events repeat it, the largest counts."""
+    def billed(self, meter: str, value: object) -> None:
+        """Note an amount of a meter; if events repeat it, the largest counts.
+
+        Raises `KeyError` if there is no such meter.
+        """
+        name = BY_NAME[meter].name
         billed = amount(value)
         if billed:
-            self.units[unit] = max(billed, self.units.get(unit, 0))
+            self.meters[name] = max(billed, self.meters.get(name, 0))
+
+    def under(self, condition: str, value: object) -> None:
+        """Note a condition, in lower case; without a text it stays as it is.
+
+        Raises `KeyError` if there is no such condition.
+        """
+        name = CONDITIONS[condition].name
+        if isinstance(value, str) and value:
+            self.conditions[name] = value.lower()[:MAX_CONDITION_CHARACTERS]
 
 
 def parsed(text: bytes) -> Any:

@@ -13,7 +13,7 @@ from functools import partial
 
 from opentelemetry import context, trace
 
-from tallyspan import counting, ending, estimate, request, semconv, span
+from tallyspan import conditions, counting, ending, estimate, request, semconv, span
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
 from tallyspan.body import Body
@@ -106,6 +106,8 @@ class Exchange:
             attributes[semconv.REQUEST_MODEL] = model
         if server[1] is not None:
             attributes[semconv.SERVER_PORT] = server[1]
+        if self._endpoint.region:
+            attributes[conditions.REGION.attribute] = self._endpoint.region
         if self._is_stream:
             attributes[semconv.REQUEST_STREAM] = True
         if params.user_id:

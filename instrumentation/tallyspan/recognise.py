@@ -22,6 +22,7 @@ class Endpoint:
     `model` and `is_stream` are empty and None where the address does not say. `is_certain` is
     False for hosts we do not know: then the bodies must look like a call as well. `is_retrieval`:
     it asks for the answer of an earlier call, and counts only if that one had no usage yet.
+    `region`: the location in the path (Vertex), which may differ from the host's.
     """
 
     format: Format
@@ -32,6 +33,7 @@ class Endpoint:
     is_stream: bool | None = None
     is_certain: bool = True
     is_retrieval: bool = False
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ _HOSTS = [
 ]
 _PORTS = {provider.port: provider for provider in PROVIDERS.values() if provider.port}
 
+_LOCATION = re.compile(r"/locations/([a-z0-9-]{1,40})/")
+
 own_rules: list[OwnRule] = []
 """Rules of the user's file, which go before the built-in ones."""
 
@@ -104,6 +108,9 @@ def recognise(method: str, host: str, port: int | None, path: str) -> Endpoint |
         if match is not None and each.is_retrieval == (method == "GET"):
             endpoint = _endpoint(each, wire_format, match, host, port)
             if endpoint is not None:
+                location = _LOCATION.search(plain)
+                if location is not None:
+                    endpoint = replace(endpoint, region=location[1])
                 return endpoint if own is None else _renamed(endpoint, own)
     return None
 

@@ -6,6 +6,8 @@
 modalities after the move to their own repository. `tallyspan.*`: ours, where there is no standard.
 """
 
+from tallyspan.meters import COLUMN_METERS
+
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
@@ -35,20 +37,9 @@ REPORTED_COST_USD = "tallyspan.cost.reported_usd"
 CALL_ID = "tallyspan.call.id"
 # Kind of a model call inside the answer of another: advisor_message, compaction, image_gen.
 CALL_PART = "tallyspan.call.part"
-UNITS_PREFIX = "tallyspan.units."
+# Paths of the provider's usage that no rule reads.
+USAGE_UNREAD = "tallyspan.usage.unread"
 TAG_PREFIX = "tallyspan.tag."
 
 # Field of `Usage` -> attribute that carries it.
-USAGE_ATTRIBUTES: dict[str, str] = {
-    "input_tokens": "gen_ai.usage.input_tokens",
-    "output_tokens": "gen_ai.usage.output_tokens",
-    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
-    "cache_write_tokens": "gen_ai.usage.cache_write.input_tokens",
-    "cache_write_1h_tokens": "tallyspan.usage.cache_write_1h.input_tokens",
-    "cache_read_audio_tokens": "gen_ai.usage.audio.cache_read.input_tokens",
-    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
-    "input_audio_tokens": "gen_ai.usage.audio.input_tokens",
-    "output_audio_tokens": "gen_ai.usage.audio.output_tokens",
-    "input_image_tokens": "gen_ai.usage.image.input_tokens",
-    "output_image_tokens": "gen_ai.usage.image.output_tokens",
-}
+USAGE_ATTRIBUTES: dict[str, str] = {meter.name: meter.attribute for meter in COLUMN_METERS}

@@ -6,7 +6,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from tallyspan import semconv
+from tallyspan import conditions, meters, semconv
 from tallyspan.answer import Answer, Part
 from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
@@ -25,6 +25,7 @@ _THEIRS = {
 }
 
 _SHARED_WITH_PARTS = {
+    *conditions.SHARED_ATTRIBUTES,
     semconv.OPERATION,
     semconv.PROVIDER,
     semconv.ENDPOINT_ID,
@@ -122,9 +123,18 @@ def describe(answer: Answer, usage_source: str) -> Attributes:
         attributes[semconv.REPORTED_COST_USD] = answer.reported_cost_usd
     if answer.usage is not None:
         _add_counts(attributes, answer.usage)
-    for unit, amount in answer.units.items():
-        attributes[semconv.UNITS_PREFIX + unit] = amount
+    if answer.meters or answer.conditions or answer.unread:
+        _add_rarer(attributes, answer)
     return attributes
+
+
+def _add_rarer(attributes: Attributes, answer: Answer) -> None:
+    for meter, amount in answer.meters.items():
+        attributes[meters.PREFIX + meter] = amount
+    for condition, value in answer.conditions.items():
+        attributes[conditions.PREFIX + condition] = value
+    if answer.unread:
+        attributes[semconv.USAGE_UNREAD] = answer.unread
 
 
 def _add_counts(attributes: Attributes, usage: Usage) -> None:
@@ -146,6 +156,8 @@ def of_part(part: Part, call: Attributes) -> Attributes:
     attributes[semconv.CALL_PART] = part.kind
     attributes[semconv.USAGE_SOURCE] = "provider"
     _add_counts(attributes, part.usage)
+    for meter, amount in part.meters.items():
+        attributes[meters.PREFIX + meter] = amount
     return attributes
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
+from tallyspan.meters import COLUMN_METERS
+
 
 # Not `frozen`, though nobody changes one: creating it is part of reading every answer.
 @dataclass(slots=True, unsafe_hash=True)
@@ -34,6 +36,9 @@ class Usage:
             return True
         return any(getattr(self, name) is not None for name in TOKEN_FIELDS)
 
+
+if [each.name for each in fields(Usage)] != [meter.name for meter in COLUMN_METERS]:
+    raise TypeError("the fields of Usage are not the meters with a column, in their order")
 
 TOKEN_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Usage))
 # Returns the counts of a `Usage`, in the order of `TOKEN_FIELDS`.

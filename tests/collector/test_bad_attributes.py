@@ -57,7 +57,7 @@ def names_of(dialect: Dialect) -> list[str]:
     listed = [
         *dialect.operation, *dialect.total, *dialect.claimed_cost, *dialect.cache_hit,
         *dialect.keys, *dialect.needs, *dialect.wrapper_keys,
-        *(f"{prefix}made_up" for prefix in (*dialect.tags, *dialect.units)),
+        *(f"{prefix}made_up" for prefix in dialect.tags),
         *(name for of in (dialect.texts, dialect.tokens, dialect.added) for names in of.values()
           for name in names),
     ]  # fmt: skip
@@ -104,7 +104,7 @@ def checked(call: Call) -> None:
     for name in TOKEN_FIELDS:
         count = getattr(call.usage, name)
         assert count is None or (type(count) is int and count >= 0), name
-    assert all(amount >= 0 for amount in call.units.values())
+    assert all(amount >= 0 for amount in call.meters.values())
     assert call.http_status >= 0
     for amount in (call.claimed_cost_picousd, call.reported_cost_picousd,
                    call.time_to_first_chunk_us):  # fmt: skip

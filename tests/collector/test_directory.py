@@ -240,7 +240,7 @@ def test_a_correction_moves_the_calls_and_what_was_added_up_and_running_it_again
 ) -> None:
     priced_again = call(cost_usd=Decimal(1), department_source="span")
     gone = call()
-    dear = {"cost_usd": Decimal(5), "units": {"web_search": 3.0}, "department": "", "tags": {}}
+    dear = {"cost_usd": Decimal(5), "meters": {"web_search": 3.0}, "department": "", "tags": {}}
     book(
         client,
         [
@@ -272,7 +272,7 @@ def test_a_correction_moves_the_calls_and_what_was_added_up_and_running_it_again
     legal = client.query("SELECT sum(calls), sum(cost_usd), sum(input_tokens) FROM usage_daily"
                          " WHERE department = 'Legal'").result_rows  # fmt: skip
     assert legal == [one]
-    rows = client.query("SELECT user_id, department, cost_usd, units FROM calls"
+    rows = client.query("SELECT user_id, department, cost_usd, meters FROM calls"
                         " ORDER BY user_id, department, cost_usd DESC NULLS LAST").result_rows  # fmt: skip
     assert rows == [
         ("ada", "", three[1], {}),

@@ -308,7 +308,7 @@ def test_a_background_answer_in_a_file_is_one_call_with_its_retrieval(
     told = capsys.readouterr().out
     assert "1 charged" in told
     assert "one names the other as its very call" in told
-    assert "tokens: input_tokens 1000, output_tokens 100" in told
+    assert "meters: input_tokens 1000, output_tokens 100" in told
 
 
 def test_a_call_told_of_in_two_traces_is_explained_with_both(

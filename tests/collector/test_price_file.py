@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from priced import ns, price
 from tallyspan.usage import Usage
 from tallyspan_collector import cli
+from tallyspan_collector.dialects.region import region_of
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import findings
@@ -196,9 +197,9 @@ def test_the_classes_of_a_call_cost_what_their_leaves_cost(data: st.DataObject) 
 
 
 def test_requests_images_seconds_characters_and_tools_are_priced_one_by_one(file: Path) -> None:
-    units = {"images": 2, "seconds": 1.5, "characters": 40, "web_search": 3, "unknown": 7}
+    meters = {"images": 2, "seconds": 1.5, "characters": 40, "web_search": 3, "unknown": 7}
 
-    assert usd(file, "by-the-piece", Usage(), units=units) == Decimal("0.001") + Decimal(
+    assert usd(file, "by-the-piece", Usage(), meters=meters) == Decimal("0.001") + Decimal(
         "0.08"
     ) + Decimal("0.00015") + Decimal("0.0006") + Decimal("0.03")
 
@@ -227,14 +228,12 @@ def test_before_the_first_rate_of_a_currency_there_is_no_price(file: Path) -> No
 
 
 def test_the_region_of_the_host_decides(file: Path) -> None:
-    def call(host: str) -> Call:
+    def call(region: str) -> Call:
+        host = f"bedrock-runtime.{region}.amazonaws.com"
         return Call("", "", "", ns("2026-06-01"), 0, "aws.bedrock", "chat", "abroad",
-                    server_address=host, usage=Usage(1_000_000, 0))  # fmt: skip
+                    conditions={"region": region_of(host)}, usage=Usage(1_000_000, 0))  # fmt: skip
 
-    calls = [
-        call(f"bedrock-runtime.{region}.amazonaws.com") for region in ("us-east-1", "eu-west-1")
-    ]
-    found = PriceBook.load(file).price_calls(calls)
+    found = PriceBook.load(file).price_calls([call("us-east-1"), call("eu-west-1")])
 
     assert [each.cost_picousd for each in found if isinstance(each, Priced)] == [10**12, 2 * 10**12]
 
@@ -245,7 +244,7 @@ def test_the_region_of_the_host_decides(file: Path) -> None:
         ({}, "0.9"),
         ({"endpoint_id": "my-gateway"}, "0.75"),
         ({"endpoint_id": "my-gateway", "at_ns": ns("2026-03-14")}, "0.9"),
-        ({"region": "eu"}, "0.99"),
+        ({"conditions": {"region": "eu"}}, "0.99"),
     ],
 )
 def test_a_discount_is_taken_off_list_prices_and_an_uplift_put_on(

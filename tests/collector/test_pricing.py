@@ -14,12 +14,14 @@ from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing import bundled
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.bundled import PROVIDER_IDS, VARIABLES
+from tallyspan_collector.pricing.bundled import PROVIDER_IDS
 from tallyspan_collector.pricing.cost import Priced, Unpriced, UnpricedReason
 from tallyspan_collector.pricing.price import Price
+from tallyspan_collector.pricing.rates import PriceFile
 from tallyspan_collector.read.call import Call
 
-BOOK = PriceBook()
+BOOK = PriceBook(own=lambda _: PriceFile())
+"""The package's prices alone."""
 NAMES = {theirs: ours for ours, theirs in PROVIDER_IDS.items()}
 MODELS = [
     (ours, provider.id, model.id)
@@ -28,7 +30,11 @@ MODELS = [
     if bundled.installed().find(ours := NAMES.get(provider.id, provider.id), model.id)
 ]
 TIERS = ["", "default", "flex", "priority", "fast", "batch", "ultrafast"]
-THEIRS = {ours: theirs for theirs, ours in VARIABLES.items() if ours in TOKEN_FIELDS}
+THEIRS = dict(zip(TOKEN_FIELDS, TOKEN_FIELDS, strict=True)) | {
+    "cache_read_audio_tokens": "cache_audio_read_tokens",
+    "reasoning_tokens": "output_reasoning_tokens",
+}
+"""Our counts -> what the package calls them."""
 BORDERS = [32_000, 100_000, 128_000, 199_999, 200_000, 256_000, 272_000, 512_000, 524_288]
 COUNTS = st.one_of(
     st.integers(0, 2_000_000),
@@ -131,7 +137,9 @@ def test_every_bundled_model_costs_what_calc_price_says_beside_each_of_its_tiers
 
 def test_many_calls_at_once_cost_what_each_costs() -> None:
     calls = [
-        Call("", "", "", ns("2026-06-01") + n, 0, "openai", "chat", model, usage=usage, units=units)
+        Call(
+            "", "", "", ns("2026-06-01") + n, 0, "openai", "chat", model, usage=usage, meters=units
+        )
         for n, (model, usage, units) in enumerate(
             [
                 ("gpt-5-mini", Usage(1000, 100), {}),
@@ -143,12 +151,12 @@ def test_many_calls_at_once_cost_what_each_costs() -> None:
     ]
 
     assert PriceBook().price_calls(calls) == [
-        price(BOOK, c.request_model, c.usage, at_ns=c.start_time_ns, units=c.units) for c in calls
+        price(BOOK, c.request_model, c.usage, at_ns=c.start_time_ns, meters=c.meters) for c in calls
     ]
 
 
 def test_a_web_search_is_billed_beside_the_tokens() -> None:
-    without, with_ = price(BOOK, "gpt-5"), price(BOOK, "gpt-5", units={"web_search": 3})
+    without, with_ = price(BOOK, "gpt-5"), price(BOOK, "gpt-5", meters={"web_search": 3})
 
     assert isinstance(without, Priced)
     assert isinstance(with_, Priced)
@@ -157,7 +165,7 @@ def test_a_web_search_is_billed_beside_the_tokens() -> None:
 
 @pytest.mark.parametrize(("seconds", "billed"), [(0.5, 10), (10, 10), (61.25, 61.25)])
 def test_groq_bills_ten_seconds_of_speech_at_least(seconds: float, billed: float) -> None:
-    found = price(BOOK, "whisper-large-v3", Usage(), provider="groq", units={"seconds": seconds})
+    found = price(BOOK, "whisper-large-v3", Usage(), provider="groq", meters={"seconds": seconds})
 
     assert isinstance(found, Priced)
     expected = Decimal("0.111") / 3600 * Decimal(str(billed)) * 10**12

@@ -38,7 +38,7 @@ def test_the_example_has_its_rows_and_nothing_to_complain_of(book: PriceBook) ->
 def test_each_call_of_the_example_costs_what_the_page_says(book: PriceBook, row: list[str]) -> None:
     place, model, day = row[0].split(", ")
     is_provider = place.startswith("azure")
-    units = {row[4].split()[1]: int(row[4].split()[0])} if row[4] else {}
+    meters = {row[4].split()[1]: int(row[4].split()[0])} if row[4] else {}
     found = price(
         book,
         model,
@@ -46,7 +46,7 @@ def test_each_call_of_the_example_costs_what_the_page_says(book: PriceBook, row:
         provider=place if is_provider else "openai",
         endpoint_id="" if is_provider else place,
         at_ns=ns(day),
-        units=units,
+        meters=meters,
     )
 
     if row[5] == "unpriced":

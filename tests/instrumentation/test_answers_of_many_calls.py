@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import tallyspan
-from tallyspan import semconv
+from tallyspan import meters, semconv
 from tallyspan.background import MAX_REMEMBERED, Background
 from tallyspan.estimate import estimator
 
@@ -102,7 +102,7 @@ def test_what_the_image_tool_used_is_the_image_models(spans: InMemorySpanExporte
 
     call, image = said(spans)
     assert tokens(call) == (14, 12)
-    assert call["tallyspan.units.web_search"] == 3
+    assert call["tallyspan.meter.web_search"] == 3
     assert image[semconv.REQUEST_MODEL] == "gpt-image-2"
     assert tokens(image) == (50, 1120)
     assert image["gen_ai.usage.image.output_tokens"] == 1120
@@ -232,7 +232,7 @@ def test_what_is_billed_beside_tokens_is_counted_in_its_unit(
         client.post(f"https://api.openai.com{path}", json=asked)
 
     (call,) = said(spans)
-    assert call[semconv.UNITS_PREFIX + unit] == amount
+    assert call[meters.PREFIX + unit] == amount
 
 
 def test_moderation_and_the_oldest_api_of_anthropic_are_calls_too(

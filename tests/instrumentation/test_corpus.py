@@ -107,7 +107,7 @@ def wrong_amounts(name: str, attributes: Any, said: dict[str, Any]) -> list[obje
     """Return what differs between a span and what the simple reader has."""
     wrong: list[object] = []
     for tool, used in said.get("server_tools", {}).items():
-        if tool in UNITS and attributes.get(f"tallyspan.units.{UNITS[tool]}") != used:
+        if tool in UNITS and attributes.get(f"tallyspan.meter.{UNITS[tool]}") != used:
             wrong.append((name, tool, used, dict(attributes)))
     for key, field in COUNTS.items():
         ours = attributes.get(semconv.USAGE_ATTRIBUTES[field], 0)

@@ -200,10 +200,10 @@ def test_what_is_billed_by_time_page_or_picture_is_counted() -> None:
     imagen = {"predictions": [{"bytesBase64Encoded": "x"}, {"bytesBase64Encoded": "y"}]}
 
     assert counts(read("openai_media", mistral)) == (4, 635)
-    assert read("openai_media", mistral).units == {"seconds": 203}
-    assert read("openai_media", {"text": "hi", "duration": 8.5}).units == {"seconds": 8.5}
-    assert read("openai_chat", ocr).units == {"pages": 3}
-    assert read("vertex_predict", imagen).units == {"images": 2}
+    assert read("openai_media", mistral).meters == {"seconds": 203}
+    assert read("openai_media", {"text": "hi", "duration": 8.5}).meters == {"seconds": 8.5}
+    assert read("openai_chat", ocr).meters == {"pages": 3}
+    assert read("vertex_predict", imagen).meters == {"images": 2}
 
 
 def test_costs_that_providers_state_are_kept_to_the_last_digit() -> None:

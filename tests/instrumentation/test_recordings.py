@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import recording_files
-from tallyspan import semconv
+from tallyspan import meters, semconv
 from tallyspan.estimate import estimator
 from tallyspan.formats import FORMATS
 from tallyspan.recognise import Endpoint, recognise
@@ -67,8 +67,8 @@ def wrong(
             for key, field in recording_files.COUNTS.items()
         ]
     pairs += [
-        (unit, attributes.get(semconv.UNITS_PREFIX + unit), amount)
-        for unit, amount in expected.get("units", {}).items()
+        (unit, attributes.get(meters.PREFIX + unit), amount)
+        for unit, amount in expected.get("meters", {}).items()
     ]
     if "finish_reasons" in expected:
         reasons = tuple(expected["finish_reasons"])

@@ -50,7 +50,9 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
         if query["at"] is not None:
             at_ns = int(parse_time(query["at"], "at").timestamp()) * 10**9
         kind = (query["provider"], query["endpoint_id"], query["model"], query["service_tier"])
-        price = book().quote(*kind, at_ns, query["region"])
+        region = query["region"]
+        conditions = {"region": region} if region else None
+        price = book().quote(*kind, at_ns, conditions)
         if isinstance(price, Unpriced):
             raise HTTPException(404, f"there is no price for it: {price.reason.value}")
         rates = [

@@ -112,7 +112,7 @@ def entry(call: Row, entry_kind: str, sign: int) -> Row:
         row |= _NO_AMOUNTS
     if sign < 0:
         row |= {name: None if row[name] is None else -row[name] for name in AMOUNTS}
-        row["units"] = {name: -count for name, count in row["units"].items()}
+        row["meters"] = {name: -count for name, count in row["meters"].items()}
     return row
 
 

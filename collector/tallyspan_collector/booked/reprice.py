@@ -17,7 +17,6 @@ from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, Row
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Priced, Unpriced
-from tallyspan_collector.pricing.region import region_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +142,8 @@ class Reprice:
             "unpriced_reason": "",
             "price_id": priced.price_id,
             "price_source": priced.price_source,
+            "price_flags": list(priced.flags),
+            "other_cost_usd": _usd_or_none(priced.other_cost_picousd),
         }
         return (change,)
 
@@ -156,8 +157,8 @@ def priced_today(book: PriceBook, call: Row) -> Priced | Unpriced:
         at_ns=microseconds(call["start_time"]) * 1000,
         usage=Usage(**{name: call[name] for name in TOKEN_FIELDS}),
         service_tier=call["service_tier"],
-        region=region_of(call["server_address"]),
-        units=call["units"],
+        conditions=call["conditions"],
+        meters=call["meters"],
     )
     is_sound = isinstance(priced, Unpriced) or priced.cost_picousd < MAX_COST_PICOUSD
     return priced if is_sound else INCONSISTENT_USAGE
@@ -178,6 +179,10 @@ def _differences(call: Row, priced: Priced) -> dict[str, Decimal]:
     return {
         name: _usd(amount) - (call[name] or 0) for name, amount in zip(COSTS, amounts, strict=True)
     }
+
+
+def _usd_or_none(picousd: int | None) -> Decimal | None:
+    return None if picousd is None else _usd(picousd)
 
 
 def _usd(picousd: int) -> Decimal:

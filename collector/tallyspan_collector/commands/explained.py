@@ -14,7 +14,6 @@ from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.arithmetic import terms
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Unpriced
-from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
@@ -82,8 +81,8 @@ def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
             book,
             (call.provider_name, call.endpoint_id, call.model_name, call.service_tier),
             call.start_time_ns,
-            call.server_address,
-            (call.usage, call.units),
+            call.conditions,
+            (call.usage, call.meters),
             (cost.price_id, amount),
         ),
     }
@@ -102,7 +101,7 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
         span_id = row["span_id"]
         if row["sign"] > 0:
             usage = Usage(**{name: row[name] for name in TOKEN_FIELDS})
-            measured[span_id] = usage, row["units"]
+            measured[span_id] = usage, row["meters"]
         if row["cost_usd"] is not None:
             standing[span_id] = standing.get(span_id, Decimal(0)) + row["cost_usd"]
         entry_ = _entry_of(row)
@@ -112,7 +111,7 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
                 book,
                 (row["provider_name"], row["endpoint_id"], row["model_name"], row["service_tier"]),
                 _start_ns(row),
-                row["server_address"],
+                row["conditions"],
                 measured[span_id],
                 (row["price_id"], amount),
             )
@@ -133,7 +132,8 @@ def _entry_of(row: Mapping[str, Any]) -> Values:
         "booked_at": iso_text(row["ingested_at"]),
         **{name: row[name] for name in WHO if row.get(name)},
         "tokens": _counts(Usage(**{name: row[name] for name in TOKEN_FIELDS})),
-        "units": dict(row["units"]),
+        "meters": dict(row["meters"]),
+        "conditions": dict(row["conditions"]),
         "is_notional": row["is_notional"],
         "quality_flags": list(row["quality_flags"]),
         "cost_usd": _usd(row["cost_usd"]),
@@ -180,7 +180,8 @@ def _what(call: Call) -> Values:
         "provider_name": call.provider_name,
         "model_name": call.model_name,
         "tokens": _counts(call.usage),
-        "units": call.units,
+        "meters": call.meters,
+        "conditions": call.conditions,
         **{name: value for name in WHO if (value := getattr(call, name))},
         "quality_flags": list(call.quality_flags),
     }
@@ -197,7 +198,7 @@ def _arithmetic(
     book: PriceBook,
     kind: tuple[str, str, str, str],
     at_ns: int,
-    host: str,
+    conditions: Mapping[str, str],
     measured: tuple[Usage, Mapping[str, float]],
     charge: tuple[str, Decimal | None],
 ) -> list[str]:
@@ -205,7 +206,7 @@ def _arithmetic(
     price_id, amount = charge
     if amount is None or not price_id:
         return []
-    price = book.quote(*kind, at_ns, region_of(host))
+    price = book.quote(*kind, at_ns, conditions)
     if isinstance(price, Unpriced):
         return []
     cost = price.cost(*measured)

@@ -85,9 +85,11 @@ def _measured(each: Mapping[str, Any]) -> Iterator[str]:
     who = [f"{name} {each[name]}" for name in WHO if each.get(name)]
     if who:
         yield f"      for {', '.join(who)}"
-    counts = [f"{name} {count}" for name, count in {**each["tokens"], **each["units"]}.items()]
+    counts = [f"{name} {count}" for name, count in {**each["tokens"], **each["meters"]}.items()]
     if counts or (each.get("kind") != "wrapper" and each.get("sign", 1)):
-        yield f"      tokens: {', '.join(counts) or 'unknown'}"
+        yield f"      meters: {', '.join(counts) or 'unknown'}"
+    if conditions := [f"{name} {value}" for name, value in each["conditions"].items()]:
+        yield f"      conditions: {', '.join(conditions)}"
     if each["quality_flags"]:
         yield f"      flags: {', '.join(each['quality_flags'])}"
 

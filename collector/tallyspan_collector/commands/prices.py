@@ -4,17 +4,19 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.check import day, findings
@@ -48,7 +50,13 @@ def add_parser(commands: Any) -> None:
     shown.add_argument("--provider", default="openai", help="gen_ai.provider.name (default openai)")
     shown.add_argument("--endpoint", default="", help="endpoint_id of the calls")
     shown.add_argument("--tier", default="", help="served service tier: flex, priority, batch, ...")
-    shown.add_argument("--region", default="")
+    shown.add_argument(
+        "--condition",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"what the price depends on as well; names are {', '.join(CONDITIONS)}",
+    )
     shown.add_argument("--at", default="", help="a date or time (UTC; default now)")
     checked = action("check", _check, "overlaps, gaps and mistakes of the price file")
     checked.add_argument("file", nargs="?", help="default: the one of --prices")
@@ -110,7 +118,12 @@ def _show(options: argparse.Namespace) -> int:
     if options.at:
         at_ns = int(summary.parse_time(options.at, "--at").timestamp()) * 10**9
     price = book_of(options).quote(
-        options.provider, options.endpoint, options.model, options.tier, at_ns, options.region
+        options.provider,
+        options.endpoint,
+        options.model,
+        options.tier,
+        at_ns,
+        _conditions(options.condition),
     )
     if isinstance(price, Unpriced):
         sys.stderr.write(f"{options.provider}/{options.model}: no price ({price.reason.value})\n")
@@ -118,6 +131,19 @@ def _show(options: argparse.Namespace) -> int:
     sys.stdout.write(f"{price.price_id}\n")
     write_table(listing.rows(price), sys.stdout)
     return 0
+
+
+def _conditions(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the conditions of `name=value` texts. Raises `ConfigError`."""
+    conditions = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if name not in CONDITIONS or not (sign and value):
+            raise ConfigError(
+                f"--condition {pair}: must be NAME=VALUE; {hint(name, tuple(CONDITIONS))}"
+            )
+        conditions[name] = value.lower()
+    return conditions
 
 
 def _check(options: argparse.Namespace) -> int:

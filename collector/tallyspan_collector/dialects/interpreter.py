@@ -7,13 +7,14 @@ each value that is its own.
 """
 
 from tallyspan import semconv
-from tallyspan.answer import amount
+from tallyspan.answer import MAX_CONDITION_CHARACTERS, amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
 from tallyspan_collector.dialects.plan import MAX_COMMON, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
+from tallyspan_collector.dialects.region import region_of
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
 from tallyspan_collector.read.call import BLANK, Draft, Flag
 from tallyspan_collector.read.otlp import Span
@@ -118,6 +119,8 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
     fields["is_cache_hit"] = any(
         values.text(attributes.get(key)).lower() == "true" for key in plan.cache_hit
     )
+    if host or plan.conditions:
+        fields["conditions"] = _conditions(attributes, plan, host)
     fields["http_status"] = max(0, values.tokens(attributes.get(semconv.HTTP_STATUS)) or 0)
     return Common(
         kind,
@@ -129,6 +132,17 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
         basis=dialect.basis.get(texts["provider_name"]) or dialect.basis.get("", Basis.INCLUSIVE),
         fields=fields,
     )
+
+
+def _conditions(attributes: Attributes, plan: Plan, host: str) -> dict[str, str]:
+    """Return what the price depends on: the first attribute that names it, the region's host."""
+    conditions: dict[str, str] = {}
+    for key, name in plan.conditions:
+        if value := values.text(attributes.get(key)).lower():
+            conditions.setdefault(name, value[:MAX_CONDITION_CHARACTERS])
+    if "region" not in conditions and (region := region_of(host)):
+        conditions["region"] = region
+    return conditions
 
 
 def _kind(span: Span, attributes: Attributes, plan: Plan) -> tuple[Kind, str, str, bool]:
@@ -189,11 +203,9 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
             for key, name in plan.tags
             if (value := values.text(attributes[key]))
         }
-    if plan.units:
-        draft["units"] = {
-            name: units
-            for key, name in plan.units
-            if (units := amount(attributes[key])) is not None
+    if plan.meters:
+        draft["meters"] = {
+            name: used for key, name in plan.meters if (used := amount(attributes[key]))
         }
     for key in plan.finish:
         draft["finish_reason"] = draft["finish_reason"] or values.first(attributes.get(key))

@@ -126,7 +126,6 @@ GENERIC = Dialect(
     },
     total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
     tags=(semconv.TAG_PREFIX,),
-    units=(semconv.UNITS_PREFIX,),
     claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.cost.amount"),
     cache_hit=("gen_ai.response.cache_hit",),
     basis={"anthropic": Basis.UNDECIDED, "aws.bedrock": Basis.UNDECIDED},

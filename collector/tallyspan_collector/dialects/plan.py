@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from tallyspan import semconv
+from tallyspan.conditions import CONDITIONS
+from tallyspan.meters import METERS
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.reading import Kind
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
@@ -15,6 +17,8 @@ OWN = ("response_id", "user_id", "conversation_id", "agent_id", "same_call_id")
 MAX_COMMON = 2_000
 """Combinations of repeating values that are remembered for a shape; then all are forgotten."""
 _MAX_TAGS = 32
+UNCOLUMNED = {meter.attribute: meter.name for meter in METERS if not meter.is_column}
+CONDITION_ATTRIBUTES = {condition.attribute: condition.name for condition in CONDITIONS}
 _FINISH = (
     semconv.FINISH_REASONS,
     "gen_ai.response.finish_reason",
@@ -61,7 +65,8 @@ class Plan:
     total: Names
     added: tuple[tuple[int, Names], ...]
     tags: tuple[tuple[str, str], ...]
-    units: tuple[tuple[str, str], ...]
+    meters: tuple[tuple[str, str], ...]
+    conditions: tuple[tuple[str, str], ...]
     claimed_cost: Names
     cache_hit: Names
     finish: Names
@@ -97,6 +102,9 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
     repeating_texts = tuple(each for each in texts if each[0] not in OWN)
     repeating = (*operation, *cache_hit, *stream, *status)
     repeating += tuple(name for _, names in repeating_texts for name in names)
+    meters = _registered(dialect.meters, UNCOLUMNED, keys)
+    conditions = _registered(dialect.conditions, CONDITION_ATTRIBUTES, keys)
+    repeating += tuple(key for key, _ in conditions)
     return Plan(
         dialect=dialect,
         blobs=tuple(sorted(blobs)),
@@ -110,7 +118,8 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         total=here(dialect.total),
         added=counts(dialect.added),
         tags=_under(dialect.tags, keys - taken)[:_MAX_TAGS],
-        units=_under(dialect.units, keys),
+        meters=meters,
+        conditions=conditions,
         claimed_cost=here(dialect.claimed_cost),
         cache_hit=cache_hit,
         finish=here(_FINISH),
@@ -119,6 +128,15 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         has_reported_cost=semconv.REPORTED_COST_USD in keys,
         repeating=_fetch(tuple(dict.fromkeys(repeating)), is_sparse=bool(blobs)),
     )
+
+
+def _registered(
+    own: Mapping[str, Names], attributes: Mapping[str, str], keys: frozenset[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return key and name of the meters or conditions that are there, ours first."""
+    pairs = [(key, name) for key, name in attributes.items() if key in keys]
+    pairs += [(key, name) for name, keys_ in own.items() for key in keys_ if key in keys]
+    return tuple(pairs)
 
 
 def _fetch(keys: Names, *, is_sparse: bool) -> Callable[[Attributes], tuple[object, ...]]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.meters import BY_NAME as METERS
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.read.call import FIELDS, Draft
 
@@ -49,9 +51,10 @@ class Dialect:
 
     Data: `texts` field of `Call` -> names; `tokens` field of `Usage` -> names; `total` the
     emitter's sum; `added` counts that are billed on top. A name `key#path` is a place within the
-    JSON (or Python literal) that an attribute holds. `tags` are prefixes of free tags, `units` of
-    what is billed beside tokens. `claimed_cost` is the emitter's own cost in USD; `cache_hit` names
-    of "a gateway answered from its cache".
+    JSON (or Python literal) that an attribute holds. `tags` are prefixes of free tags. `meters`
+    and `conditions`: the emitter's own names of them, by our name, beside our attributes.
+    `claimed_cost` is the emitter's own cost in USD; `cache_hit` names of "a gateway answered from
+    its cache".
 
     `basis` by provider ("" the rest); `is_reasoning_outside` if output is without reasoning.
     `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
@@ -76,7 +79,8 @@ class Dialect:
     total: Names = ()
     added: Mapping[str, Names] = field(default_factory=dict)
     tags: Names = ()
-    units: Names = ()
+    meters: Mapping[str, Names] = field(default_factory=dict)
+    conditions: Mapping[str, Names] = field(default_factory=dict)
     claimed_cost: Names = ()
     cache_hit: Names = ()
     basis: Mapping[str, Basis] = field(default_factory=dict)
@@ -89,6 +93,9 @@ class Dialect:
         """Refuse a field that does not exist."""
         unknown = self.texts.keys() - set(FIELDS)
         unknown |= (self.tokens.keys() | self.added.keys()) - set(TOKEN_FIELDS)
+        unknown |= (self.meters.keys() - METERS.keys()) | (
+            self.conditions.keys() - CONDITIONS.keys()
+        )
         if unknown:
             raise ValueError(f"dialect {self.name}: unknown fields {sorted(unknown)}")
 

@@ -21,7 +21,8 @@ class Cost(NamedTuple):
 
     `cost_status`: priced, reported (the provider's own figure), unpriced, or not_billed. A reversal
     has the amounts of its call negated and names the same department, even if the directory has
-    changed since. `department_source` is span, directory, key or empty.
+    changed since. `department_source` is span, directory, key or empty. `price_flags`: what is
+    doubtful about the price; `other_cost_picousd`: the cost if that is decided the other way.
     """
 
     cost_picousd: int | None = None
@@ -34,6 +35,8 @@ class Cost(NamedTuple):
     reported_cost_picousd: int | None = None
     department: str = ""
     department_source: str = ""
+    price_flags: tuple[str, ...] = ()
+    other_cost_picousd: int | None = None
 
     def reversed(self) -> "Cost":
         """Return the cost of the entry that takes this one back."""
@@ -45,7 +48,7 @@ class Cost(NamedTuple):
         )
 
 
-_WORKED_OUT = {*TOKEN_FIELDS, *Cost._fields, "units", "trace_id", "span_id"}
+_WORKED_OUT = {*TOKEN_FIELDS, *Cost._fields, "meters", "trace_id", "span_id"}
 AS_IN_CALL = tuple(
     each.name for each in COLUMNS if each.name in Call._fields and each.name not in _WORKED_OUT
 )
@@ -77,8 +80,9 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             reason = (priced if isinstance(priced, Unpriced) else INCONSISTENT_USAGE).reason.value
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
         else:
-            amount, prompt, answer, price_id, source = priced
-            add(Cost(amount, prompt, answer, "priced", "", price_id, source, None, *payer))
+            amount, prompt, answer, price_id, source, flags, other = priced
+            name = (price_id, source)
+            add(Cost(amount, prompt, answer, "priced", "", *name, None, *payer, flags, other))
     return result
 
 
@@ -121,9 +125,9 @@ def columns(
     result["entry_kind"] = ["call"] * added + ["reversal"] * reversals
     for name in TOKEN_FIELDS:
         result[name] = _taken_back(fields[name], added)
-    result["units"] = [
-        *fields["units"][:added],
-        *({name: -units for name, units in each.items()} for each in fields["units"][added:]),
+    result["meters"] = [
+        *fields["meters"][:added],
+        *({name: -used for name, used in each.items()} for each in fields["meters"][added:]),
     ]
     claimed = _taken_back(fields["claimed_cost_picousd"], added)
     result["claimed_cost_usd"] = usd(claimed)

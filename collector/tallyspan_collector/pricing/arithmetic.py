@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from tallyspan.usage import Usage
+from tallyspan.meters import BY_NAME
+from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.pricing.cost import Unpriced
-from tallyspan_collector.pricing.price import PICO, Price, rounded
+from tallyspan_collector.pricing.price import PICO, REQUESTS, Price, rounded
 from tallyspan_collector.pricing.timeline import Compiled
-from tallyspan_collector.pricing.unit import REQUESTS, TOKEN_VARIABLES
 
 
 class Term(NamedTuple):
@@ -19,7 +19,7 @@ class Term(NamedTuple):
     usd: Fraction
 
 
-def terms(price: Compiled, usage: Usage, units: Mapping[str, float]) -> list[Term]:
+def terms(price: Compiled, usage: Usage, meters: Mapping[str, float]) -> list[Term]:
     """Return the terms whose sum is the cost; none where a cost is no such sum.
 
     Two prices are no such sum: one that depends on the position of a token in the context, and one
@@ -28,11 +28,11 @@ def terms(price: Compiled, usage: Usage, units: Mapping[str, float]) -> list[Ter
     """
     if not isinstance(price, Price):
         return []
-    cost = price.cost(usage, units)
+    cost = price.cost(usage, meters)
     if isinstance(cost, Unpriced):
         return []
-    counts = {name: Fraction(getattr(usage, name) or 0) for name in TOKEN_VARIABLES}
-    counts |= {name: Fraction(repr(units[name])) for name in units if name in price.units}
+    counts = {name: Fraction(getattr(usage, name) or 0) for name in TOKEN_FIELDS}
+    counts |= {name: Fraction(repr(meters[name])) for name in meters if name in price.meters}
     counts[REQUESTS] = Fraction(1)
     band = price.band(counts["input_tokens"])
     factors = dict((*band.input_factors, *band.output_factors, *band.other_factors))
@@ -56,12 +56,8 @@ def _leaves(counts: Mapping[str, Fraction]) -> dict[str, Fraction]:
 
 
 def _wider(name: str) -> list[str]:
-    unit = TOKEN_VARIABLES.get(name)
-    return (
-        []
-        if unit is None
-        else [other for other, wide in TOKEN_VARIABLES.items() if unit.is_part_of(wide)]
-    )
+    meter = BY_NAME[name]
+    return [other.name for other in BY_NAME.values() if meter.is_part_of(other)]
 
 
 def _usd(name: str, factors: Mapping[str, int], scale: int) -> Fraction:
@@ -71,4 +67,5 @@ def _usd(name: str, factors: Mapping[str, int], scale: int) -> Fraction:
 
 
 def _named(name: str) -> str:
-    return TOKEN_VARIABLES[name].name if name in TOKEN_VARIABLES else name
+    meter = BY_NAME[name]
+    return meter.price_key if meter.is_tokens else name

@@ -1,38 +1,63 @@
-"""The price book: entries of `models_pricing.yaml` first, the bundled data behind them."""
+"""The price book: the administrator's file first, our own files, the bundled data behind them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.conditions import Unknown
 from tallyspan.usage import Usage
-from tallyspan_collector.pricing import rates
+from tallyspan_collector.pricing import rates, shipped
+from tallyspan_collector.pricing.adjustments import Doubt, Factor, Fee
 from tallyspan_collector.pricing.bundled import PriceData, installed
-from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
+from tallyspan_collector.pricing.cost import (
+    NO_EXCHANGE_RATE,
+    UNKNOWN_CONDITION,
+    UNKNOWN_MODEL,
+    UNKNOWN_TIER,
+    Priced,
+    Unpriced,
+)
 from tallyspan_collector.pricing.marginal import MarginalPrice
-from tallyspan_collector.pricing.match import Kind
-from tallyspan_collector.pricing.price import compile_price
+from tallyspan_collector.pricing.match import SERVICE_TIER, STANDARD, Conditions, Kind, Match
+from tallyspan_collector.pricing.price import Meters, Part, PriceParts, compile_price
 from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
-from tallyspan_collector.pricing.region import region_of
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
 from tallyspan_collector.read.call import Call
 
 MAX_KINDS = 50_000
 """Kinds of calls remembered: senders choose the names of models, which must not fill the memory."""
+TIER_ASSUMED, CONDITION_ASSUMED = "tier_assumed", "condition_assumed"
+"""Flags: a price of the administrator's that names no tier; the standard price of a condition."""
+
+
+class _Line(Protocol):
+    @property
+    def match(self) -> Match: ...
+
+
+_AnyLine = TypeVar("_AnyLine", bound=_Line)
 
 
 class PriceBook:
-    """What a call costs, by price file and price data. Several threads may use it at once."""
+    """What a call costs, by price files and price data. Several threads may use it at once."""
 
-    def __init__(self, file: PriceFile | None = None, data: PriceData | None = None) -> None:
-        self._timelines: dict[tuple[str, str, str, str, str], Timeline] = {}
+    def __init__(
+        self,
+        file: PriceFile | None = None,
+        data: PriceData | None = None,
+        own: shipped.Files = shipped.file_of,
+    ) -> None:
+        self._timelines: dict[tuple[str, str, str, str, Conditions], Timeline] = {}
+        self._own = own
         self.use(file or PriceFile(), data or installed())
 
     def use(self, file: PriceFile, data: PriceData) -> None:
         """Price with these from now on; calls that are being priced keep the old ones."""
         self.file = file
         self.data = data
-        self._has_regions = any(match.region for match in file.matches)
         self._timelines = {}  # last, so that what `_learn` adds is of the new file
 
     @classmethod
@@ -47,10 +72,11 @@ class PriceBook:
         model: str,
         service_tier: str = "",
         at_ns: int = 0,
-        region: str = "",
+        conditions: Mapping[str, str] | None = None,
     ) -> Compiled | Unpriced:
         """Return the price at a moment, or why there is none; never a default rate."""
-        key = (provider, endpoint_id, model, service_tier, region)
+        under = tuple(conditions.items()) if conditions else ()
+        key = (provider, endpoint_id, model, service_tier, under)
         timeline = self._timelines.get(key)
         return (timeline or self._learn(key)).at(at_ns)
 
@@ -63,96 +89,262 @@ class PriceBook:
         at_ns: int,
         usage: Usage,
         service_tier: str = "",
-        region: str = "",
-        units: Mapping[str, int | float] | None = None,
+        conditions: Mapping[str, str] | None = None,
+        meters: Meters | None = None,
     ) -> Priced | Unpriced:
         """Return the cost at the call's own time, or why there is none; never a default rate."""
-        price = self.quote(provider, endpoint_id, model, service_tier, at_ns, region)
-        return price if isinstance(price, Unpriced) else price.cost(usage, units)
+        price = self.quote(provider, endpoint_id, model, service_tier, at_ns, conditions)
+        return price if isinstance(price, Unpriced) else _cost(price, usage, meters)
 
     def price_calls(self, calls: Sequence[Call]) -> list[Priced | Unpriced]:
         """Return what each call costs, or why not, in the order of the calls."""
         return [self._price_call(call) for call in calls]
 
     def _price_call(self, call: Call) -> Priced | Unpriced:
-        region = region_of(call.server_address) if self._has_regions else ""
-        model = call.response_model or call.request_model
         price = self.quote(
             call.provider_name,
             call.endpoint_id,
-            model,
+            call.response_model or call.request_model,
             call.service_tier,
             call.start_time_ns,
-            region,
+            call.conditions,
         )
-        return price if isinstance(price, Unpriced) else price.cost(call.usage, call.units)
+        return price if isinstance(price, Unpriced) else _cost(price, call.usage, call.meters)
 
-    def _learn(self, key: tuple[str, str, str, str, str]) -> Timeline:
+    def _learn(self, key: tuple[str, str, str, str, Conditions]) -> Timeline:
         timelines = self._timelines
         if len(timelines) >= MAX_KINDS:
             timelines.clear()
-        timeline = timelines[key] = self._timeline(Kind(*key))
+        provider, endpoint, model, tier, conditions = key
+        kind = Kind(provider, endpoint, model, tier, tuple(sorted(conditions)))
+        lines = _Lines(kind, self.file, self._own, self.data)
+        timeline = timelines[key] = Timeline(lines.price, lines.instants, lines.seconds)
         return timeline
 
-    def _timeline(self, kind: Kind) -> Timeline:
-        file, data = self.file, self.data
+
+def _cost(price: Compiled, usage: Usage, meters: Meters | None) -> Priced | Unpriced:
+    cost = price.cost(usage, meters)
+    if price.flags and isinstance(cost, Priced):
+        other = None if price.other is None else price.other.cost(usage, meters)
+        return cost._replace(
+            flags=(*price.flags, *cost.flags),
+            other_cost_picousd=other.cost_picousd if isinstance(other, Priced) else None,
+        )
+    return cost
+
+
+class _Base(NamedTuple):
+    """A whole price, and the line it stands in; None: it is the package's.
+
+    `named`: the conditions that it is for already.
+    """
+
+    parts: PriceParts
+    rate: Rate | None
+    named: frozenset[str]
+
+
+class _Lines:
+    """The lines of all files that are for one kind of calls, and the price they make."""
+
+    def __init__(
+        self, kind: Kind, file: PriceFile, own_files: shipped.Files, data: PriceData
+    ) -> None:
+        kind = file.with_settings(kind)
         priced_kind = file.priced_as(kind)
-        place = (priced_kind.provider, priced_kind.model, priced_kind.tier)
-        own = [r for r in file.rates if r.match.is_for(kind) or r.match.is_for(priced_kind)]
-        discounts = [d for d in file.discounts if d.match.is_for(kind)]
-        uplifts = [u for u in file.uplifts if u.match.is_for(kind)]
-        behind: dict[str, Timeline | None] = {}
-
-        def make(at_ns: int) -> Compiled | Unpriced:
-            discount = _holding(discounts, at_ns)
-            uplift = _holding(uplifts, at_ns)
-            for rate in own:
-                if rate.match.holds(at_ns):
-                    return self._own(rate, discount if rate.level is None else None, uplift, at_ns)
-            level, note = _level(discount, uplift)
-            if note not in behind:
-                behind[note] = data.timeline(*place, level, note)
-            timeline = behind[note]
-            return timeline.at(at_ns) if timeline else UNKNOWN_MODEL
-
-        plain = data.timeline(*place)
-        matches = [r.match for r in own] + [change.match for change in (*discounts, *uplifts)]
-        if not matches:
-            return plain or Timeline(lambda _: UNKNOWN_MODEL)
-        instants = [ns for match in matches for ns in (match.from_ns, match.to_ns)]
-        currencies = {rate.currency for rate in own}
-        instants += [
+        own = own_files(priced_kind.provider)
+        self._kind = kind
+        self._priced_kind = own.priced_as(priced_kind)
+        self._file, self._own, self._data = file, own, data
+        # a line is for the calls' own name, or for the one that they are priced under
+        self._rates = [*self._for_both(file.rates), *self._for_both(own.rates)]
+        self._fees = [*self._for_both(file.fees), *self._for_both(own.fees)]
+        self._factors = [*self._for_both(file.factors), *self._for_both(own.factors)]
+        self._doubts = [*self._for_both(file.doubts), *self._for_both(own.doubts)]
+        self._discounts = [each for each in file.discounts if each.match.is_for(kind)]
+        self._uplifts = [each for each in file.uplifts if each.match.is_for(kind)]
+        self._package = data.model_prices(
+            self._priced_kind.provider, self._priced_kind.model, kind.tier
+        )
+        lines: list[_Line] = [
+            *self._rates, *self._fees, *self._factors, *self._doubts, *self._discounts,
+            *self._uplifts,
+        ]  # fmt: skip
+        matches = [line.match for line in lines]
+        self.instants = [ns for match in matches for ns in (match.from_ns, match.to_ns)]
+        self.seconds = [second for match in matches for second in match.seconds]
+        currencies = {rate.currency for rate in self._rates}
+        self.instants += [
             each.from_ns
             for name, dated in (file.currencies or {}).items()
             if name in currencies
             for each in dated
         ]
-        seconds = [second for match in matches for second in match.hours or ()]
-        if plain:
-            instants, seconds = [*instants, *plain.instants], [*seconds, *plain.seconds]
-        return Timeline(make, instants, seconds)
+        if self._package is not None:
+            self.instants += self._package.instants
+            self.seconds += self._package.seconds
 
-    def _own(
-        self, rate: Rate, discount: Change | None, uplift: Change | None, at_ns: int
-    ) -> Compiled | Unpriced:
-        usd = self.file.usd(rate.currency, at_ns)
-        if usd is None:
-            return NO_EXCHANGE_RATE
-        level, note = _level(discount, uplift)
-        factor = usd * level * (1 if rate.level is None else rate.level)
-        parts = [part.scaled(factor) for part in rate.parts]
-        if rate.is_marginal:
-            return MarginalPrice.of(rate.price_id + note, self.file.name, parts)
-        return compile_price(rate.price_id + note, self.file.name, parts)
+    def _for_both(self, lines: Iterable[_AnyLine]) -> list[_AnyLine]:
+        kinds = {self._kind, self._priced_kind}
+        return [line for line in lines if any(line.match.is_for(kind) for kind in kinds)]
+
+    def price(self, at_ns: int) -> Compiled | Unpriced:
+        """Return the price that holds at the moment, with its flags, or why there is none."""
+        price = self._compiled(at_ns)
+        if isinstance(price, Unpriced):
+            return price
+        flags = self._flags(at_ns)
+        if not flags:
+            return price
+        doubt = next((each for each in self._doubts if each.match.holds(at_ns)), None)
+        other = None if doubt is None else self._instead(doubt, at_ns)
+        return replace(price, flags=tuple(flags), other=other)
+
+    def _instead(self, doubt: Doubt, at_ns: int) -> Compiled | None:
+        conditions = dict(self._kind.conditions) | dict(doubt.instead)
+        kind = replace(self._kind, conditions=tuple(sorted(conditions.items())))
+        other = _Lines(kind, self._file, lambda _: self._own, self._data)._compiled(at_ns)  # noqa: SLF001  its own class
+        return None if isinstance(other, Unpriced) else other
+
+    def _compiled(self, at_ns: int) -> Compiled | Unpriced:
+        base = self._base(at_ns)
+        if isinstance(base, Unpriced):
+            return base
+        changes = self._changes(base, at_ns)
+        factors = self._factors_on(base, changes, at_ns)
+        if self._has_unknown(Unknown.UNPRICED, base, changes, factors, at_ns):
+            return UNKNOWN_CONDITION
+        level, note = _level(changes)
+        times, multiplied = _times(factors)
+        fees = [each for each in self._fees if each.match.holds(at_ns)]
+        parts, added = _with_fees(base.parts.parts, fees)
+        price = base.parts._replace(
+            price_id=base.parts.price_id + added + multiplied + note,
+            parts=[part.scaled(level * times if part.meter.is_tokens else level) for part in parts],
+        )
+        is_marginal = base.rate is not None and base.rate.is_marginal
+        return MarginalPrice.of(price) if is_marginal else compile_price(price)
+
+    def _base(self, at_ns: int) -> _Base | Unpriced:
+        for rate in self._rates:
+            if rate.match.holds(at_ns) and (rate.is_any_tier or self._is_of_tier(rate, at_ns)):
+                usd = self._file.usd(rate.currency, at_ns)
+                if usd is None:
+                    return NO_EXCHANGE_RATE
+                scale = usd * (1 if rate.level is None else rate.level)
+                parts = [part.scaled(scale) for part in rate.parts]
+                price = PriceParts(rate.price_id, rate.source, parts)
+                return _Base(price, rate, rate.match.conditions_named)
+        if self._package is None:
+            is_of_another_tier = any(rate.match.holds(at_ns) for rate in self._rates)
+            return UNKNOWN_TIER if is_of_another_tier else UNKNOWN_MODEL
+        match = self._package.at(at_ns, self._has_tier_factor(at_ns))
+        if isinstance(match, Unpriced):
+            return match
+        of_package, is_of_tier = match
+        return _Base(of_package, None, frozenset({SERVICE_TIER} if is_of_tier else ()))
+
+    def _is_of_tier(self, rate: Rate, at_ns: int) -> bool:
+        """Whether the price is one of the calls' tier, or of which a factor makes that."""
+        is_standard = self._kind.tier_name == STANDARD
+        return bool(rate.match.tier) or is_standard or self._has_tier_factor(at_ns)
+
+    def _has_tier_factor(self, at_ns: int) -> bool:
+        return any(each.match.tier and each.match.holds(at_ns) for each in self._factors)
+
+    def _changes(self, base: _Base, at_ns: int) -> list[Change]:
+        """Return the administrator's discount and uplift; an entry's own discount replaces that."""
+        has_own = base.rate is not None and base.rate.level is not None
+        chosen = (None if has_own else _first(self._discounts, at_ns), _first(self._uplifts, at_ns))
+        return [each for each in chosen if each is not None]
+
+    def _factors_on(self, base: _Base, changes: Sequence[Change], at_ns: int) -> list[Factor]:
+        """Return the factors on the base price: the most specific one of each set of conditions.
+
+        None is about a condition that the price itself, or a change of the administrator's, is
+        about.
+        """
+        taken = set(base.named)
+        taken |= {name for each in changes for name, _ in each.match.conditions}
+        chosen: dict[frozenset[str], Factor] = {}
+        for factor in self._factors:
+            named = factor.match.conditions_named
+            if factor.match.holds(at_ns) and not named & taken:
+                chosen.setdefault(named, factor)
+        return list(chosen.values())
+
+    def _has_unknown(
+        self,
+        policy: Unknown,
+        base: _Base,
+        changes: Sequence[Change],
+        factors: Sequence[Factor],
+        at_ns: int,
+    ) -> bool:
+        """Whether the calls have a condition of that policy whose value no price knows."""
+        if not self._kind.conditions:
+            return False
+        lines: list[_Line] = [*changes, *factors]
+        lines += [each for each in self._fees if each.match.holds(at_ns)]
+        lines += [each for each in self._doubts if each.match.holds(at_ns)]
+        priced = base.named.union(*(line.match.conditions_named for line in lines))
+        return any(
+            CONDITIONS[name].unknown is policy
+            and value not in CONDITIONS[name].standard
+            and name not in priced
+            for name, value in self._kind.conditions
+        )
+
+    def _flags(self, at_ns: int) -> list[str]:
+        """Return what is doubtful about the price."""
+        flags = [each.flag for each in self._doubts if each.match.holds(at_ns)]
+        base = self._base(at_ns)
+        if isinstance(base, Unpriced):
+            return flags
+        changes = self._changes(base, at_ns)
+        factors = self._factors_on(base, changes, at_ns)
+        if self._has_unknown(Unknown.FLAGGED, base, changes, factors, at_ns):
+            flags.append(CONDITION_ASSUMED)
+        if base.rate is not None and not self._is_of_tier(base.rate, at_ns):
+            flags.append(TIER_ASSUMED)
+        return list(dict.fromkeys(flags))
 
 
-def _holding(changes: Sequence[Change], at_ns: int) -> Change | None:
+def _first(changes: Sequence[Change], at_ns: int) -> Change | None:
     return next((change for change in changes if change.match.holds(at_ns)), None)
 
 
-def _level(*changes: Change | None) -> tuple[Fraction, str]:
+def _times(factors: Sequence[Factor]) -> tuple[Fraction, str]:
+    times, note = Fraction(1), ""
+    for factor in factors:
+        times *= factor.times
+        note += factor.note
+    return times, note
+
+
+def _with_fees(parts: Sequence[Part], fees: Sequence[Fee]) -> tuple[list[Part], str]:
+    """Return the parts with the fees, and how those that follow from another price do."""
+    priced = {part.meter.name: part for part in parts}
+    added: set[str] = set()
+    note = ""
+    for fee in fees:
+        name = fee.meter.name
+        if name in added or (name in priced and not fee.match.conditions):
+            continue
+        of = None if fee.of is None else next((p for p in parts if p.meter is fee.of), None)
+        if fee.of is not None and of is None:
+            continue
+        added.add(name)
+        note += fee.note
+        if of is not None:
+            priced[name] = Part(fee.meter, of.scaled(fee.times).bands)
+        elif fee.usd is not None:
+            priced[name] = Part(fee.meter, ((-1, fee.usd),))
+    return list(priced.values()), note
+
+
+def _level(changes: Sequence[Change]) -> tuple[Fraction, str]:
     level, note = Fraction(1), ""
     for change in changes:
-        if change is not None:
-            level, note = level * change.level, note + change.note
+        level, note = level * change.level, note + change.note
     return level, note

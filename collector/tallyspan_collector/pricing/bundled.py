@@ -1,6 +1,6 @@
 """The prices that come with the genai-prices package, chosen by the call's own time and tier."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,12 +23,12 @@ from genai_prices.types import (
 from genai_prices.units import UnitDef, UnitRegistry
 
 from tallyspan.formats import PROVIDERS
+from tallyspan.meters import BY_DIMENSIONS, BY_NAME, Meter
 from tallyspan_collector.errors import PriceError
 from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
-from tallyspan_collector.pricing.price import Part, Price, compile_price
+from tallyspan_collector.pricing.price import Part, PriceParts
 from tallyspan_collector.pricing.tier import tier_name
-from tallyspan_collector.pricing.timeline import Timeline, instant, moment, second_of_day
-from tallyspan_collector.pricing.unit import REQUESTS, Unit
+from tallyspan_collector.pricing.timeline import every_day, instant, moment, second_of_day
 
 SOURCE = f"genai-prices {version('genai-prices')}"
 
@@ -37,28 +37,8 @@ PROVIDER_IDS = {each.name: each.pricing_id or each.name for each in PROVIDERS.va
 NOT_BILLED_BY_USE = {"github-copilot"}
 """Providers the package lists without prices, for they sell seats: no price is not a price of 0."""
 
-VARIABLES: Mapping[str, str] = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read_tokens": "cache_read_tokens",
-    "cache_write_tokens": "cache_write_tokens",
-    "cache_write_1h_tokens": "cache_write_1h_tokens",
-    "cache_audio_read_tokens": "cache_read_audio_tokens",
-    "output_reasoning_tokens": "reasoning_tokens",
-    "input_audio_tokens": "input_audio_tokens",
-    "output_audio_tokens": "output_audio_tokens",
-    "input_image_tokens": "input_image_tokens",
-    "output_image_tokens": "output_image_tokens",
-    "requests": REQUESTS,
-    "audio_seconds": "seconds",
-    "input_audio_seconds": "seconds",
-    "input_characters": "characters",
-    "input_document_pages": "pages",
-    "rerank_searches": "search_units",
-    "web_searches": "web_search",
-    "storage_searches": "file_search",
-}
-"""What the package counts -> the field of `Usage` or the name in `Call.units`."""
+_METERS = {"input_audio_seconds": "seconds", "output_audio_seconds": "seconds"}
+"""What the package tells apart and we do not -> our meter; all others have the same dimensions."""
 
 _MINIMUM = {"whisper-large-v3": {"seconds": 10}, "whisper-large-v3-turbo": {"seconds": 10}}
 """Groq bills at least ten seconds of a recording (https://groq.com/pricing)."""
@@ -76,6 +56,19 @@ def context(provider_id: str, tier: str) -> dict[str, str] | None:
     if name == "batch":
         return {"processing": "batch"}
     return {"speed" if provider_id == "anthropic" else "service_tier": name}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrices:
+    """The package's prices of a model. They may change at `instants` and `seconds` of the week.
+
+    `at` takes a moment, and whether the tier is priced by a factor on the standard price; it
+    returns the price that holds and whether it is the tier's own, or why there is none.
+    """
+
+    at: Callable[[int, bool], tuple[PriceParts, bool] | Unpriced]
+    instants: list[int]
+    seconds: list[int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,13 +104,8 @@ class PriceData:
                             " upgrade tallyspan"
                         ) from None
 
-    def timeline(
-        self, provider: str, model: str, tier: str, factor: Fraction = Fraction(1), note: str = ""
-    ) -> Timeline | None:
-        """Return the prices of the model over time; None if the package does not have it.
-
-        `factor` is a discount or an uplift, which `note` names in the price's id.
-        """
+    def model_prices(self, provider: str, model: str, tier: str) -> "ModelPrices | None":
+        """Return the prices of the model over time; None if the package does not have it."""
         match = self.find(provider, model)
         if match is None:
             return None
@@ -128,33 +116,32 @@ class PriceData:
         conditions = info.prices if isinstance(info.prices, list) else []
         constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
 
-        def make(at_ns: int) -> Price | Unpriced:
-            at = moment(at_ns)
-            if wanted and not any(
-                v.constraint is None or v.constraint.active(at) for v in variants
-            ):
+        def at(at_ns: int, is_tier_priced: bool) -> tuple[PriceParts, bool] | Unpriced:
+            when = moment(at_ns)
+            has_variant = any(v.constraint is None or v.constraint.active(when) for v in variants)
+            if wanted and not has_variant and not is_tier_priced:
                 return UNKNOWN_TIER  # a default rate would be a guess
-            prices = info.get_prices(at, wanted if is_own else None)
-            suffix = f":{tier_name(tier)}" if wanted else ""
-            since = _since([*_standing(conditions, at), *variants], at)
-            limits = next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _UNBOUNDED)
-            return compile_price(
-                f"{owner.id}/{info.id}{suffix}{since}{note}",
+            prices = info.get_prices(when, wanted if has_variant else None)
+            suffix = f":{tier_name(tier)}" if has_variant and wanted else ""
+            since = _since([*_standing(conditions, when), *variants], when)
+            price = PriceParts(
+                f"{owner.id}/{info.id}{suffix}{since}",
                 self.source,
-                [part.scaled(factor) for part in _parts(prices)],
+                _parts(prices),
                 minimum=_MINIMUM.get(info.id, _UNBOUNDED) if owner.id == "groq" else _UNBOUNDED,
-                maximum=limits,
+                maximum=next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _UNBOUNDED),
             )
+            return price, bool(wanted) and has_variant
 
-        return Timeline(
-            make,
+        return ModelPrices(
+            at,
             [instant(c.start_date) for c in constraints if isinstance(c, StartDateConstraint)],
-            [
-                second_of_day(at)
+            every_day(
+                second_of_day(each)
                 for c in constraints
                 if isinstance(c, TimeOfDateConstraint)
-                for at in (c.start_time, c.end_time)
-            ],
+                for each in (c.start_time, c.end_time)
+            ),
         )
 
     def find(self, provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
@@ -228,23 +215,19 @@ def _since(holding: list[ConditionalPrice | PriceVariant], at: datetime) -> str:
 
 def _parts(prices: ModelPrice) -> list[Part]:
     registry = _registry()
-    return [
-        _part(registry.unit_for_price_key(key), value)
+    units = (
+        (registry.unit_for_price_key(key), value)
         for key, value in prices.__dict__.items()
         if value is not None
-    ]
+    )
+    parts = ((_meter(unit), _bands(value, unit.per)) for unit, value in units)
+    return [Part(meter, bands) for meter, bands in parts if meter is not None]
 
 
-def _unit(unit: UnitDef) -> Unit:
-    variable = VARIABLES.get(unit.usage_key, "")
-    count = {variable: Fraction(1)} if variable else {}
-    names = {"input_tokens": "input", "output_tokens": "output"}
-    dimensions = frozenset(unit.dimensions.items())
-    return Unit(names.get(unit.usage_key, unit.usage_key), dimensions, count)
-
-
-def _part(unit: UnitDef, value: object) -> Part:
-    return Part(_unit(unit), _bands(value, unit.per))
+def _meter(unit: UnitDef) -> Meter | None:
+    """Return our meter for a unit of the package; None: nobody counts it."""
+    name = _METERS.get(unit.usage_key)
+    return BY_NAME[name] if name else BY_DIMENSIONS.get(frozenset(unit.dimensions.items()))
 
 
 def _bands(value: object, per: int) -> tuple[tuple[int, Fraction], ...]:

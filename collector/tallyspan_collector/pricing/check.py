@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from tallyspan_collector.pricing.adjustments import Factor
 from tallyspan_collector.pricing.match import ALWAYS, Match
 from tallyspan_collector.pricing.rates import USD, Alias, Change, PriceFile, Rate
 from tallyspan_collector.pricing.timeline import moment
@@ -14,7 +15,8 @@ def findings(file: PriceFile) -> list[str]:
     """Return one sentence for each overlap, gap and missing exchange rate, by line."""
     problems = [*_periods("price", file.rates)]
     problems += [*_periods("discount", file.discounts), *_periods("uplift", file.uplifts)]
-    problems += [*_periods("alias", file.aliases), *_rates(file)]
+    problems += [*_periods("factor", file.factors), *_periods("alias", file.aliases)]
+    problems += _rates(file)
     return [f"{file.name}:{line}: {text}" for line, text in sorted(problems)]
 
 
@@ -27,9 +29,10 @@ def day(at_ns: int) -> str:
 
 
 def _periods(
-    kind: str, lines: Sequence[Rate] | Sequence[Change] | Sequence[Alias]
+    kind: str,
+    lines: Sequence[Rate] | Sequence[Change] | Sequence[Factor] | Sequence[Alias],
 ) -> Iterator[tuple[int, str]]:
-    groups: dict[Match, list[Rate | Change | Alias]] = defaultdict(list)
+    groups: dict[Match, list[Rate | Change | Factor | Alias]] = defaultdict(list)
     for line in lines:
         always = replace(line.match, from_ns=ALWAYS[0], to_ns=ALWAYS[1])
         groups[always].append(line)

@@ -16,12 +16,14 @@ class UnpricedReason(StrEnum):
     UNPRICED_UNIT = "unpriced_unit"
     INCONSISTENT_USAGE = "inconsistent_usage"
     NO_EXCHANGE_RATE = "no_exchange_rate"
+    UNKNOWN_CONDITION = "unknown_condition"
 
 
 class Priced(NamedTuple):
     """A cost in pico-dollars, and the price that was applied.
 
-    `price_id` names the price and, after an @, the day since when it holds.
+    `price_id` names the price and, after an @, the day since when it holds. `flags`: what is
+    doubtful about it; `other_cost_picousd`: the cost if the doubt is decided the other way.
     """
 
     cost_picousd: int
@@ -29,6 +31,8 @@ class Priced(NamedTuple):
     output_cost_picousd: int
     price_id: str
     price_source: str
+    flags: tuple[str, ...] = ()
+    other_cost_picousd: int | None = None
 
 
 class Unpriced(NamedTuple):
@@ -42,4 +46,5 @@ UNKNOWN_TIER = Unpriced(UnpricedReason.UNKNOWN_TIER)
 UNKNOWN_USAGE = Unpriced(UnpricedReason.UNKNOWN_USAGE)
 UNPRICED_UNIT = Unpriced(UnpricedReason.UNPRICED_UNIT)
 INCONSISTENT_USAGE = Unpriced(UnpricedReason.INCONSISTENT_USAGE)
+UNKNOWN_CONDITION = Unpriced(UnpricedReason.UNKNOWN_CONDITION)
 NO_EXCHANGE_RATE = Unpriced(UnpricedReason.NO_EXCHANGE_RATE)

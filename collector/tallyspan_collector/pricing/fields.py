@@ -7,12 +7,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
 from tallyspan_collector.pricing.match import ALWAYS, Match
 from tallyspan_collector.pricing.tier import STANDARD_TIERS, tier_name
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _ALL = Fraction(100)
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MAX_FACTOR = 100
 
 
 def items(
@@ -47,8 +50,13 @@ def match(entry: dict[str, Any], at: KeyPath, lines: Lines) -> Match:
         model=text(entry, "model", at, lines) or "*",
         provider=text(entry, "provider", at, lines),
         endpoint=text(entry, "endpoint", at, lines),
-        region=text(entry, "region", at, lines),
         tier="standard" if tier in STANDARD_TIERS - {""} else tier_name(tier),
+        conditions=tuple(
+            (name, text(entry, name, at, lines).lower())
+            for name in sorted(CONDITIONS)
+            if name in entry
+        ),
+        days=_days(entry, at, lines),
         hours=_hours(entry, at, lines),
         from_ns=from_ns,
         to_ns=to_ns,
@@ -90,6 +98,38 @@ def percent(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> Fract
     if value > _ALL:
         raise lines.error((*at, key), f"must be 0 to 100; got {entry[key]}")
     return value
+
+
+def times(entry: dict[str, Any], at: KeyPath, lines: Lines) -> Fraction:
+    """Return the factor `times`: 0 to 100."""
+    value = number(entry, "times", at, lines)
+    if value > _MAX_FACTOR:
+        raise lines.error((*at, "times"), f"must be 0 to {_MAX_FACTOR}; got {entry['times']}")
+    return value
+
+
+def models(entry: Any, at: KeyPath, lines: Lines) -> list[Any]:
+    """Return the entry once for each model it names: `model` may be a list."""
+    names = entry.get("model") if isinstance(entry, dict) else None
+    if not isinstance(names, list):
+        return [entry]
+    if not names:
+        raise lines.error((*at, "model"), "must be a model, or a list of models; got an empty list")
+    return [entry | {"model": name} for name in names]
+
+
+def _days(entry: dict[str, Any], at: KeyPath, lines: Lines) -> tuple[int, ...]:
+    """Return the days of the week, Monday is 0: `mon-fri`, `sat`, `fri-mon`."""
+    if "days" not in entry:
+        return ()
+    first, dash, last = str(entry["days"]).lower().partition("-")
+    if first not in _DAYS or (last or first) not in _DAYS or (dash and not last):
+        raise lines.error(
+            (*at, "days"),
+            f"must be days of the week (UTC) like mon-fri or sun; got {entry['days']}",
+        )
+    start, end = _DAYS.index(first), _DAYS.index(last or first)
+    return tuple(sorted((start + n) % 7 for n in range((end - start) % 7 + 1)))
 
 
 def _moment(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines, default: int) -> int:

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from fractions import Fraction
 
+from tallyspan.meters import TOKEN_METERS
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.cost import Priced
 from tallyspan_collector.pricing.marginal import MarginalPrice
 from tallyspan_collector.pricing.price import Band, Price
 from tallyspan_collector.pricing.timeline import Compiled
-from tallyspan_collector.pricing.unit import REQUESTS, TOKEN_UNITS
-
-_WHOLE = {"input": "input_tokens", "output": "output_tokens"}
 
 
 def rows(price: Compiled) -> list[dict[str, str]]:
@@ -31,17 +29,16 @@ def rows(price: Compiled) -> list[dict[str, str]]:
 def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
     context = f"above {band.above:,} input tokens" if band.above > 0 else ""
     factors = {**dict(band.input_factors), **dict(band.output_factors)}
-    for unit in TOKEN_UNITS:
-        whole = _WHOLE.get(unit.direction, "")
-        variable = next(iter(unit.count))
-        if variable not in factors:
+    for meter in TOKEN_METERS:
+        if meter.name not in factors:
             continue  # no price of its own: it costs what the class above it costs
-        wholes = {v for u in TOKEN_UNITS if unit.is_part_of(u) for v in u.count} | {whole, variable}
-        pico = sum(factors.get(name, 0) for name in wholes)
+        wider = [each.name for each in TOKEN_METERS if meter.is_part_of(each)]
+        pico = sum(factors.get(name, 0) for name in (meter.name, *wider))
         usd = Fraction(pico, price.scale) / 10**6
-        yield {"class": unit.name, "context": context, "USD": _usd(usd) + "/M"}
+        yield {"class": meter.price_key, "context": context, "USD": _usd(usd) + "/M"}
+    tokens = {meter.name for meter in TOKEN_METERS}
     for name, factor in (*band.input_factors, *band.output_factors, *band.other_factors):
-        if name in price.units or name == REQUESTS:
+        if name not in tokens:
             usd = Fraction(factor, price.scale) / 10**12
             yield {"class": name, "context": context, "USD": _usd(usd) + " each"}
 

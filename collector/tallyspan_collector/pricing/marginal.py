@@ -1,14 +1,21 @@
 """Prices by the position of a token in the context, as an income tax has brackets."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.cost import Priced, Unpriced
-from tallyspan_collector.pricing.price import PICO, Part, Price, Units, compile_price, rounded
+from tallyspan_collector.pricing.price import (
+    PICO,
+    AnyPrice,
+    Meters,
+    Price,
+    PriceParts,
+    compile_price,
+    rounded,
+)
 
-_ORDER = ("cache_read", "cache_write", "input", "output")
+_ORDER = ("cache_read_tokens", "cache_write_tokens", "input_tokens", "output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,29 +31,23 @@ class MarginalPrice:
     source: str
     steps: tuple[tuple[int, tuple[Fraction, ...]], ...]
     beside: Price
+    flags: tuple[str, ...] = ()
+    other: AnyPrice | None = None
 
     @classmethod
-    def of(cls, price_id: str, source: str, parts: Sequence[Part]) -> "MarginalPrice":
+    def of(cls, price: PriceParts) -> "MarginalPrice":
         """Return the parts as one price; a cache without a price costs what input costs."""
-        named = {part.unit.name: part for part in parts}
-        chosen = [named.get(name) or named["input"] for name in _ORDER]
+        named = {part.meter.name: part for part in price.parts}
+        chosen = [named.get(name) or named["input_tokens"] for name in _ORDER]
         starts = sorted({max(above, 0) for part in chosen for above, _ in part.bands})
         steps = tuple((start, tuple(part.at(start) for part in chosen)) for start in starts)
         free = Fraction(0)
-        return cls(
-            price_id,
-            source,
-            steps,
-            compile_price(
-                price_id,
-                source,
-                [part.scaled(free) if part.unit.name in _ORDER else part for part in parts],
-            ),
-        )
+        beside = [part.scaled(free) if part.meter.name in _ORDER else part for part in price.parts]
+        return cls(price.price_id, price.source, steps, compile_price(price._replace(parts=beside)))
 
-    def cost(self, usage: Usage, units: Units | None = None) -> Priced | Unpriced:
+    def cost(self, usage: Usage, meters: Meters | None = None) -> Priced | Unpriced:
         """Return the cost of the call, or why it has none with this price."""
-        beside = self.beside.cost(usage, units)
+        beside = self.beside.cost(usage, meters)
         if isinstance(beside, Unpriced):
             return beside
         counts = _counts(usage)
@@ -66,6 +67,7 @@ class MarginalPrice:
             answer + beside.output_cost_picousd,
             self.price_id,
             self.source,
+            beside.flags,
         )
 
 

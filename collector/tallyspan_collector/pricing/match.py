@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tallyspan_collector.pricing.tier import tier_name
+from tallyspan_collector.pricing.timeline import DAY_SECONDS, DAYS, every_day, second_of_week
 
 ALWAYS = (-(1 << 80), 1 << 80)
+NO_VALUE, STANDARD, SERVICE_TIER = "none", "standard", "service_tier"
+Conditions = tuple[tuple[str, str], ...]
 _DATED = re.compile(r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6})$")
 
 
@@ -18,22 +21,33 @@ class Kind:
     endpoint: str
     model: str
     tier: str = ""
-    region: str = ""
+    conditions: Conditions = ()
+
+    @property
+    def tier_name(self) -> str:
+        """The tier as price files name it."""
+        return tier_name(self.tier) or STANDARD
+
+    def value(self, condition: str) -> str:
+        """Return the value of a condition; `none` if the calls do not have it."""
+        return next((value for name, value in self.conditions if name == condition), NO_VALUE)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """Where a line applies; empty: anywhere. Times: UTC, nanoseconds since 1970, `to` excluded.
 
-    `hours` are seconds of the day (UTC), the first included, the second not; they may go over
-    midnight.
+    `conditions` are names and patterns of values, by name. `hours` are seconds of the day (UTC),
+    the first included, the second not; they may go over midnight, and then belong to the day they
+    begin on. `days` are those of the week, Monday is 0; empty: all.
     """
 
     model: str = "*"
     provider: str = ""
     endpoint: str = ""
-    region: str = ""
     tier: str = ""
+    conditions: Conditions = ()
+    days: tuple[int, ...] = ()
     hours: tuple[int, int] | None = None
     from_ns: int = ALWAYS[0]
     to_ns: int = ALWAYS[1]
@@ -43,8 +57,8 @@ class Match:
         return (
             self.provider in {"", kind.provider}
             and (not self.endpoint or _fits(self.endpoint, kind.endpoint))
-            and (not self.region or _fits(self.region, kind.region))
-            and (not self.tier or self.tier == (tier_name(kind.tier) or "standard"))
+            and (not self.tier or self.tier == kind.tier_name)
+            and all(_is_value(pattern, kind.value(name)) for name, pattern in self.conditions)
             and any(_fits(self.model, name) for name in names(kind.model))
         )
 
@@ -52,22 +66,39 @@ class Match:
         """Whether the line holds at the moment."""
         if not self.from_ns <= at_ns < self.to_ns:
             return False
-        if self.hours is None:
+        if self.hours is None and not self.days:
             return True
-        start, end = self.hours
-        second = at_ns // 10**9 % 86_400
-        return start <= second < end if start < end else second >= start or second < end
+        day, second = divmod(second_of_week(at_ns), DAY_SECONDS)
+        if self.hours is not None:
+            start, end = self.hours
+            if start > end and second < end:
+                day = (day - 1) % DAYS
+            elif not (start <= second < end if start < end else second >= start):
+                return False
+        return not self.days or day in self.days
 
     @property
-    def rank(self) -> tuple[int, bool, bool, bool, int, bool, bool, int]:
+    def seconds(self) -> list[int]:
+        """Seconds of the week at which the line may begin or end to hold."""
+        return every_day(self.hours or (0,)) if self.hours or self.days else []
+
+    @property
+    def conditions_named(self) -> frozenset[str]:
+        """The names of the conditions, and of the tier, that the line is about."""
+        named = {name for name, _ in self.conditions}
+        return frozenset(named | {SERVICE_TIER} if self.tier else named)
+
+    @property
+    def rank(self) -> tuple[int, bool, int, bool, int, bool, bool, bool, int]:
         """How specific the line is; of several lines the one with the greatest rank applies."""
         return (
             2 * bool(self.endpoint) - is_glob(self.endpoint),
             bool(self.provider),
-            bool(self.region),
+            len(self.conditions),
             not is_glob(self.model),
             len(self.model),
             bool(self.tier),
+            bool(self.days),
             self.hours is not None,
             self.from_ns,
         )
@@ -83,6 +114,10 @@ def names(model: str) -> tuple[str, ...]:
 def is_glob(pattern: str) -> bool:
     """Whether the text is a pattern and not a name."""
     return any(sign in pattern for sign in "*?[")
+
+
+def _is_value(pattern: str, value: str) -> bool:
+    return pattern == value if value == NO_VALUE else _fits(pattern, value)
 
 
 def _fits(pattern: str, name: str) -> bool:

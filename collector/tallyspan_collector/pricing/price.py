@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 from math import lcm
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from tallyspan.usage import Usage
+from tallyspan.meters import BY_DIMENSIONS, BY_NAME, TOKEN_METERS, Meter
+from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.pricing.cost import (
     INCONSISTENT_USAGE,
     UNKNOWN_USAGE,
@@ -15,10 +16,9 @@ from tallyspan_collector.pricing.cost import (
     Priced,
     Unpriced,
 )
-from tallyspan_collector.pricing.unit import INPUT, OUTPUT, REQUESTS, TOKEN_VARIABLES, Unit
 
 PICO = 10**12
-PLAIN_VARIABLES = frozenset(
+PLAIN_METERS = frozenset(
     {
         "input_tokens",
         "output_tokens",
@@ -27,21 +27,29 @@ PLAIN_VARIABLES = frozenset(
         "cache_write_1h_tokens",
     }
 )
+INPUT, OUTPUT, REQUESTS = "input_tokens", "output_tokens", "requests"
+UNPRICED_METER = "unpriced_meter"
+"""The flag of a call with an amount on top of its tokens that nobody has a price for."""
+_CACHE = {"cache_read", "cache_write"}
 _NOTHING: Mapping[str, int] = {}
-Units = Mapping[str, int | float]
-"""What is billed beside tokens: unit -> how many."""
+Meters = Mapping[str, int | float]
+"""What was used in the meters that are no field of `Usage`: meter -> how much."""
 Form = Mapping[str, Fraction]
-"""A sum of variables, each with its factor."""
+"""A sum of meters, each with its factor."""
 Factors = tuple[tuple[str, int], ...]
-"""A sum of variables, each with its whole factor."""
+"""A sum of meters, each with its whole factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The price of one unit. `bands` are (above how many input tokens, USD for one unit)."""
+    """The price of one of a meter. `bands` are (above how many input tokens, USD for one).
 
-    unit: Unit
+    `is_implied`: nobody names the price, it follows from those of wider meters.
+    """
+
+    meter: Meter
     bands: tuple[tuple[int, Fraction], ...]
+    is_implied: bool = False
 
     def scaled(self, factor: Fraction) -> "Part":
         """Return the part at another level: 9/10 for ten percent off."""
@@ -52,11 +60,21 @@ class Part:
         return next(usd for start, usd in reversed(self.bands) if start <= above)
 
 
+class PriceParts(NamedTuple):
+    """A price before it is compiled."""
+
+    price_id: str
+    source: str
+    parts: Sequence[Part]
+    minimum: Mapping[str, int] = _NOTHING
+    maximum: Mapping[str, int] = _NOTHING
+
+
 class Band(NamedTuple):
     """Integer factors of the calls with more than `above` input tokens (-1: of all).
 
-    The five named ones are factors of the plain variables. `input_factors`, `output_factors` and
-    `other_factors` are those of every variable, for input, for output and for what is neither.
+    The five named ones are factors of the plain meters. `input_factors`, `output_factors` and
+    `other_factors` are those of every meter, for input, for output and for what is neither.
     """
 
     above: int
@@ -71,19 +89,28 @@ class Band(NamedTuple):
 
 
 class Need(NamedTuple):
-    """`variable` may be unknown only while not all of `others` are above zero."""
+    """`meter` may be unknown only while not all of `others` are above zero."""
 
-    variable: str
+    meter: str
     others: tuple[str, ...]
+
+
+class AnyPrice(Protocol):
+    """Whatever turns counts into a cost."""
+
+    def cost(self, usage: Usage, meters: Meters | None = None) -> Priced | Unpriced:
+        """Return the cost of the call, or why it has none with this price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """What one call costs. Factors are pico-dollars times `scale`.
 
-    `is_plain`: tokens are priced by plain variables alone. `limits` are sums that must not be
-    negative: a part cannot exceed its whole. `minimum` and `maximum` bound how many of a unit are
-    billed, once there are any.
+    `is_plain`: tokens are priced by plain meters alone. `limits` are sums that must not be
+    negative: a part cannot exceed its whole. `meters` are those with a price beside the fields of
+    `Usage`. `minimum` and `maximum` bound how much of a meter is billed, once there is any.
+    `flags`: what is doubtful about the price; `other`: the price if the doubt is decided the other
+    way.
     """
 
     price_id: str
@@ -95,15 +122,17 @@ class Price:
     has_output: bool
     limits: tuple[Factors, ...]
     needs: tuple[Need, ...]
-    units: frozenset[str]
+    meters: frozenset[str]
     minimum: Mapping[str, int]
     maximum: Mapping[str, int]
+    flags: tuple[str, ...] = ()
+    other: "AnyPrice | None" = None
 
-    def cost(self, usage: Usage, units: Units | None = None) -> Priced | Unpriced:
+    def cost(self, usage: Usage, meters: Meters | None = None) -> Priced | Unpriced:
         """Return the cost of the call, or why it has none with this price."""
         prompt_tokens = usage.input_tokens
         if prompt_tokens is None:  # without output: embeddings, or an answer that was blocked
-            return self._exact(usage, units) if units else UNKNOWN_USAGE
+            return self._exact(usage, meters) if meters else UNKNOWN_USAGE
         answer_tokens = usage.output_tokens or 0
         read = usage.cache_read_tokens or 0
         write = usage.cache_write_tokens or 0
@@ -119,8 +148,8 @@ class Price:
             or (usage.output_tokens is None and usage.reasoning_tokens)
         ):
             return INCONSISTENT_USAGE
-        if units or not self.is_plain:
-            return self._exact(usage, units)
+        if meters or not self.is_plain:
+            return self._exact(usage, meters)
         if (prompt_tokens and not self.has_input) or (answer_tokens and not self.has_output):
             return UNPRICED_UNIT
         # By name and not by `input_factors`: nearly every call comes here.
@@ -143,28 +172,36 @@ class Price:
                 match = band
         return match
 
-    def _exact(self, usage: Usage, units: Units | None) -> Priced | Unpriced:
-        tokens = {name: getattr(usage, name) for name in TOKEN_VARIABLES}
-        counts: dict[str, int | Fraction] = {name: value or 0 for name, value in tokens.items()}
-        for name, value in (units or _NOTHING).items():
-            if name in self.units and value:
+    def _exact(self, usage: Usage, meters: Meters | None) -> Priced | Unpriced:
+        amounts: dict[str, int | Fraction | None] = {
+            name: getattr(usage, name) for name in TOKEN_FIELDS
+        }
+        for name, value in (meters or _NOTHING).items():
+            if name in self.meters and value:
                 billed = max(Fraction(repr(value)), Fraction(self.minimum.get(name, 0)))
-                counts[name] = min(billed, Fraction(self.maximum.get(name, billed)))
+                amounts[name] = min(billed, Fraction(self.maximum.get(name, billed)))
+        counts: dict[str, int | Fraction] = {name: value or 0 for name, value in amounts.items()}
         counts[REQUESTS] = 1
         if any(
-            tokens.get(need.variable) is None and _all(counts, need.others) for need in self.needs
+            amounts.get(need.meter) is None and _all(counts, need.others) for need in self.needs
         ) or any(_sum(form, counts) < 0 for form in self.limits):
             return INCONSISTENT_USAGE
-        if not any(counts.get(name) for name in self.units):
+        if not any(counts.get(name) for name in self.meters):
             if usage.input_tokens is None:
                 return UNKNOWN_USAGE
             if (usage.input_tokens and not self.has_input) or (
                 usage.output_tokens and not self.has_output
             ):
                 return UNPRICED_UNIT
-        band = self.band(counts["input_tokens"])
+        band = self.band(counts[INPUT])
         prompt, answer = _sum(band.input_factors, counts), _sum(band.output_factors, counts)
-        return self._rounded(prompt + answer + _sum(band.other_factors, counts), prompt, answer)
+        cost = self._rounded(prompt + answer + _sum(band.other_factors, counts), prompt, answer)
+        if any(
+            amount and name not in self.meters and (meter := BY_NAME.get(name)) and meter.is_extra
+            for name, amount in (meters or _NOTHING).items()
+        ):
+            return cost._replace(flags=(UNPRICED_METER,))
+        return cost
 
     def _rounded(
         self, cost: int | Fraction, prompt: int | Fraction, answer: int | Fraction
@@ -188,16 +225,11 @@ def rounded(amount: int | Fraction, scale: int) -> int:
     return whole + (twice > scale or (twice == scale and whole & 1))
 
 
-def compile_price(
-    price_id: str,
-    source: str,
-    parts: Sequence[Part],
-    minimum: Mapping[str, int] = _NOTHING,
-    maximum: Mapping[str, int] = _NOTHING,
-) -> Price:
+def compile_price(price: PriceParts) -> Price:
     """Return the parts as one price; without any part the model is free."""
-    units = [part.unit for part in parts]
-    leaves = {unit.name: _leaf(unit, units) for unit in units}
+    parts = [*price.parts, *_implied(price.parts)]
+    meters = [part.meter for part in parts]
+    leaves = {meter.name: _leaf(meter, meters) for meter in meters}
     starts = sorted({start for part in parts for start, _ in part.bands} | {-1})
     forms = [_forms(parts, leaves, start) for start in starts]
     scale = lcm(
@@ -208,29 +240,45 @@ def compile_price(
         for start, each in zip(starts, forms, strict=True)
     )
     used = {name for bands_ in forms for form in bands_ for name in form}
-    counted = used - TOKEN_VARIABLES.keys() - {REQUESTS}
-    names = {unit.name for unit in units}
+    names = {meter.name for meter in meters}
+    counted = (used | names) - {*TOKEN_FIELDS, REQUESTS}
     return Price(
-        price_id=price_id,
-        source=source,
+        price_id=price.price_id,
+        source=price.source,
         bands=bands,
         scale=scale,
-        is_plain=used <= PLAIN_VARIABLES | counted,  # calls with `units` are rare
-        has_input=INPUT.name in names or not parts,
-        has_output=OUTPUT.name in names or not parts,
+        is_plain=used <= PLAIN_METERS | counted,  # calls with `meters` are rare
+        has_input=INPUT in names or not parts,
+        has_output=OUTPUT in names or not parts,
         limits=tuple(_limits(leaves.values())),
-        needs=tuple(_needs(units)),
-        units=frozenset(counted),
-        minimum=minimum,
-        maximum=maximum,
+        needs=tuple(_needs([part.meter for part in parts if not part.is_implied])),
+        meters=frozenset(counted),
+        minimum=price.minimum,
+        maximum=price.maximum,
     )
 
 
-def _leaf(unit: Unit, priced: Sequence[Unit]) -> Form:
-    """Return the count of the unit without what its priced parts count."""
-    form = dict(unit.count)
+def _implied(parts: Sequence[Part]) -> Iterable[Part]:
+    """Return the price of what two meters with a price have in common, where it has none.
+
+    Cached audio and cached images cost what cached tokens cost: else they would be taken off the
+    input twice.
+    """
+    priced = {part.meter.name: part for part in parts}
+    for one, other in combinations(parts, 2):
+        join = BY_DIMENSIONS.get(one.meter.dimensions | other.meter.dimensions)
+        if join is not None and join.name not in priced and join.is_part_of(one.meter):
+            kinds = dict(one.meter.dimensions)
+            of_cache = one if kinds.get("token_type") in _CACHE else other
+            priced[join.name] = Part(join, of_cache.bands, is_implied=True)
+            yield priced[join.name]
+
+
+def _leaf(meter: Meter, priced: Sequence[Meter]) -> Form:
+    """Return the count of the meter without what its priced parts count."""
+    form = {meter.name: Fraction(1)}
     for part in priced:
-        if part.is_part_of(unit):
+        if part.is_part_of(meter):
             for name, factor in _leaf(part, priced).items():
                 form[name] = form.get(name, Fraction(0)) - factor
     return {name: factor for name, factor in form.items() if factor}
@@ -241,8 +289,8 @@ def _forms(
 ) -> list[dict[str, Fraction]]:
     sums: dict[str, dict[str, Fraction]] = {"input": {}, "output": {}, "": {}}
     for part in parts:
-        into = sums[part.unit.direction]
-        for name, factor in leaves[part.unit.name].items():
+        into = sums[part.meter.direction]
+        for name, factor in leaves[part.meter.name].items():
             into[name] = into.get(name, Fraction(0)) + factor * part.at(above) * PICO
     return [{name: value for name, value in form.items() if value} for form in sums.values()]
 
@@ -273,17 +321,15 @@ def _limits(leaves: Iterable[Form]) -> Iterable[Factors]:
             yield tuple(_whole(form, scale).items())
 
 
-def _needs(priced: Sequence[Unit]) -> Iterable[Need]:
-    counted = TOKEN_VARIABLES.items()
-    for unit in priced:
-        variable = next(iter(unit.count), "")
-        for other, part in counted:
-            if part.is_part_of(unit):
-                yield Need(variable, (other,))
-        for (left, a), (right, b) in combinations(counted, 2):
-            is_join = a.dimensions | b.dimensions == unit.dimensions
-            if is_join and unit.is_part_of(a) and unit.is_part_of(b):
-                yield Need(variable, (left, right))
+def _needs(priced: Sequence[Meter]) -> Iterable[Need]:
+    for meter in priced:
+        for other in TOKEN_METERS:
+            if other.is_part_of(meter):
+                yield Need(meter.name, (other.name,))
+        for left, right in combinations(TOKEN_METERS, 2):
+            is_join = left.dimensions | right.dimensions == meter.dimensions
+            if is_join and meter.is_part_of(left) and meter.is_part_of(right):
+                yield Need(meter.name, (left.name, right.name))
 
 
 def _sum(form: Iterable[tuple[str, int]], counts: Mapping[str, int | Fraction]) -> int | Fraction:
@@ -291,4 +337,4 @@ def _sum(form: Iterable[tuple[str, int]], counts: Mapping[str, int | Fraction]) 
 
 
 def _all(counts: Mapping[str, int | Fraction], names: Iterable[str]) -> bool:
-    return all(counts[name] for name in names)
+    return all(counts.get(name) for name in names)

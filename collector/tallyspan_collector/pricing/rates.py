@@ -1,33 +1,48 @@
 """`models_pricing.yaml`: prices of your own, each with where it applies and from when to when."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.meters import BY_PRICE_KEY, TOKEN_METERS, UNIT_METERS, Meter
 from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
-from tallyspan_collector.pricing import fields
+from tallyspan_collector.pricing import adjustments, fields
+from tallyspan_collector.pricing.adjustments import (
+    NOTES,
+    WHERE_KEYS,
+    Doubt,
+    Factor,
+    Fee,
+    Setting,
+    refuse_contradictions,
+)
 from tallyspan_collector.pricing.match import Kind, Match
 from tallyspan_collector.pricing.price import Part
-from tallyspan_collector.pricing.unit import COUNTED_UNITS, INPUT, OUTPUT, TOKEN_UNITS, Unit, tool
 
-SECTIONS = ("prices", "discounts", "uplifts", "aliases", "currencies")
-WHERE_KEYS = ("model", "provider", "endpoint", "region", "service_tier", "hours", "from", "to")
-TOKEN_KEYS = tuple(unit.name for unit in TOKEN_UNITS)
+SECTIONS = (
+    "prices", "fees", "factors", "conditions", "doubts", "discounts", "uplifts", "aliases",
+    "currencies",
+)  # fmt: skip
+TOKEN_KEYS = tuple(meter.price_key for meter in TOKEN_METERS)
+COUNTED_KEYS = tuple(meter.price_key for meter in UNIT_METERS if meter.price_key.startswith("per_"))
+TOOL_KEYS = tuple(meter.price_key for meter in UNIT_METERS if meter.price_key not in COUNTED_KEYS)
 TIER_KEYS = ("above_input_tokens", *TOKEN_KEYS)
 PRICE_KEYS = (
     *WHERE_KEYS,
     "unit",
     "currency",
     *TOKEN_KEYS,
-    *COUNTED_UNITS,
+    *COUNTED_KEYS,
     "tools",
     "context_tiers",
     "context_tiers_apply_to",
     "discount_percent",
+    *NOTES,
 )
 UNITS = {"1M tokens": 10**6, "1K tokens": 10**3}
 WHOLE, MARGINAL = "whole request", "tokens above"
@@ -40,7 +55,7 @@ class Rate:
     """A price of the file. `parts` are in `currency`.
 
     `level` is the share that the entry's own discount leaves of the price; None: it has no
-    discount, and those of the file apply.
+    discount, and those of the file apply. `is_any_tier`: without a tier it is for all of them.
     """
 
     match: Match
@@ -49,7 +64,9 @@ class Rate:
     level: Fraction | None
     is_marginal: bool
     price_id: str
+    source: str
     line: int
+    is_any_tier: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +103,14 @@ class PriceFile:
 
     name: str = "models_pricing.yaml"
     rates: tuple[Rate, ...] = ()
+    fees: tuple[Fee, ...] = ()
+    factors: tuple[Factor, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     discounts: tuple[Change, ...] = ()
     uplifts: tuple[Change, ...] = ()
     aliases: tuple[Alias, ...] = ()
     currencies: Mapping[str, tuple[ExchangeRate, ...]] | None = None
-
-    @property
-    def matches(self) -> list[Match]:
-        """Where the file's prices, discounts and uplifts apply."""
-        changes = (*self.discounts, *self.uplifts)
-        return [rate.match for rate in self.rates] + [change.match for change in changes]
 
     def usd(self, currency: str, at_ns: int) -> Fraction | None:
         """Return USD for one of the currency at the moment; None if the file has no rate."""
@@ -112,34 +127,56 @@ class PriceFile:
                 return replace(kind, model=alias.model, provider=provider)
         return kind
 
+    def with_settings(self, kind: Kind) -> Kind:
+        """Return the kind with the conditions that the file sets; the most specific line wins."""
+        conditions = dict(kind.conditions)
+        for each in reversed(self.settings):
+            if each.match.is_for(kind):
+                conditions |= dict(each.values)
+        return replace(kind, conditions=tuple(sorted(conditions.items())))
+
 
 def load(path: Path) -> PriceFile:
     """Return the file. Raises `ConfigError` by file, line and key."""
     content, lines = strict_yaml.load(path)
     lines.check_keys((), content, SECTIONS)
     currencies = _currencies(content.get("currencies", {}), lines)
-    rates = [
-        _rate(e, at, lines, currencies.keys()) for at, e in fields.items(content, "prices", lines)
-    ]
-    changes = {
-        section: [_change(e, at, lines) for at, e in fields.items(content, section, lines)]
-        for section in ("discounts", "uplifts")
-    }
-    aliases = [_alias(e, at, lines) for at, e in fields.items(content, "aliases", lines)]
+
+    def entries(section: str) -> list[tuple[KeyPath, Any]]:
+        return [
+            (at, each)
+            for at, entry in fields.items(content, section, lines)
+            for each in fields.models(entry, at, lines)
+        ]
+
+    factors = [adjustments.factor(e, at, lines) for at, e in entries("factors")]
+    refuse_contradictions(factors, lines)
     if not any(section in content for section in SECTIONS):
         raise lines.error(("prices",), f"the file needs one of {', '.join(SECTIONS)}")
     return PriceFile(
         name=path.name,
-        rates=tuple(sorted(rates, key=lambda rate: rate.match.rank, reverse=True)),
-        discounts=_ranked(changes["discounts"]),
-        uplifts=_ranked(changes["uplifts"]),
-        aliases=tuple(sorted(aliases, key=lambda alias: alias.match.rank, reverse=True)),
+        rates=_ranked(_rate(e, at, lines, currencies.keys()) for at, e in entries("prices")),
+        fees=_ranked(fee for at, e in entries("fees") for fee in adjustments.fees(e, at, lines)),
+        factors=_ranked(factors),
+        settings=_ranked(adjustments.setting(e, at, lines) for at, e in entries("conditions")),
+        doubts=_ranked(adjustments.doubt(e, at, lines) for at, e in entries("doubts")),
+        discounts=_ranked(_change(e, at, lines) for at, e in entries("discounts")),
+        uplifts=_ranked(_change(e, at, lines) for at, e in entries("uplifts")),
+        aliases=_ranked(_alias(e, at, lines) for at, e in entries("aliases")),
         currencies=currencies,
     )
 
 
-def _ranked(changes: Sequence[Change]) -> tuple[Change, ...]:
-    return tuple(sorted(changes, key=lambda change: change.match.rank, reverse=True))
+class _Line(Protocol):
+    @property
+    def match(self) -> Match: ...
+
+
+_AnyLine = TypeVar("_AnyLine", bound=_Line)
+
+
+def _ranked(lines: Iterable[_AnyLine]) -> tuple[_AnyLine, ...]:
+    return tuple(sorted(lines, key=lambda line: line.match.rank, reverse=True))
 
 
 def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
@@ -153,11 +190,12 @@ def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
     discount = fields.percent(entry, "discount_percent", at, lines)
     parts = [*_token_parts(entry, at, lines), *_counted_parts(entry, at, lines)]
     if not parts:
-        keys = ", ".join((*TOKEN_KEYS, *COUNTED_UNITS, "tools"))
+        keys = ", ".join((*TOKEN_KEYS, *COUNTED_KEYS, "tools"))
         raise lines.error(at, f"'input' is missing, and every other price too: give one of {keys}")
-    is_marginal = _is_marginal(entry, at, lines, {part.unit.name for part in parts})
+    is_marginal = _is_marginal(entry, at, lines, {part.meter.price_key for part in parts})
     since = f"@{entry['from']}" if "from" in entry else ""
-    digest = hashlib.blake2b(repr(sorted(map(str, _flat(entry)))).encode(), digest_size=4)
+    priced = {key: value for key, value in entry.items() if key not in NOTES}
+    digest = hashlib.blake2b(repr(sorted(map(str, _flat(priced)))).encode(), digest_size=4)
     return Rate(
         match=match,
         parts=tuple(parts),
@@ -165,6 +203,7 @@ def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
         level=None if discount is None else 1 - discount / 100,
         is_marginal=is_marginal,
         price_id=f"{lines.path.name}:{match.model}#{digest.hexdigest()}{since}",
+        source=lines.path.name,
         line=lines.line(at),
     )
 
@@ -192,10 +231,9 @@ def _token_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]
         raise lines.error(
             (*at, "unit"), f"must be one of {', '.join(UNITS)}; got {entry['unit']!r}"
         )
-    if INPUT.name not in base:
+    if "input" not in base:
         raise lines.error(at, "'input' is missing")
-    base.setdefault(OUTPUT.name, Fraction(0))
-    base |= _implied(base)
+    base.setdefault("output", Fraction(0))
     bands: dict[str, list[tuple[int, Fraction]]] = {key: [(-1, usd)] for key, usd in base.items()}
     last = 0
     for where, tier in tiers:
@@ -213,29 +251,22 @@ def _token_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]
                 bands[key].append((above, fields.number(tier, key, where, lines)))
     per = UNITS[entry["unit"]]
     return [
-        Part(unit, tuple((above, usd / per) for above, usd in bands[unit.name]))
-        for unit in TOKEN_UNITS
-        if unit.name in bands
+        Part(meter, tuple((above, usd / per) for above, usd in bands[meter.price_key]))
+        for meter in TOKEN_METERS
+        if meter.price_key in bands
     ]
 
 
-def _implied(base: Mapping[str, Fraction]) -> dict[str, Fraction]:
-    """Return the prices that follow from others: cached audio costs what cached tokens cost."""
-    prices = {}
-    if "cache_read" in base and "input_audio" in base and "cache_read_audio" not in base:
-        prices["cache_read_audio"] = base["cache_read"]
-    return prices
-
-
 def _counted_parts(entry: dict[str, Any], at: KeyPath, lines: Lines) -> list[Part]:
-    def part(unit: Unit, holder: dict[str, Any], key: str, where: KeyPath) -> Part:
-        return Part(unit, ((-1, fields.number(holder, key, where, lines)),))
+    def part(meter: Meter, holder: dict[str, Any], key: str, where: KeyPath) -> Part:
+        return Part(meter, ((-1, fields.number(holder, key, where, lines)),))
 
-    parts = [part(unit, entry, key, at) for key, unit in COUNTED_UNITS.items() if key in entry]
+    parts = [part(BY_PRICE_KEY[key], entry, key, at) for key in COUNTED_KEYS if key in entry]
     tools = entry.get("tools", {})
     if not isinstance(tools, dict):
         raise lines.error((*at, "tools"), "must map tools to USD for one use: web_search: 0.01")
-    return [*parts, *(part(tool(name), tools, name, (*at, "tools")) for name in tools)]
+    lines.check_keys((*at, "tools"), tools, TOOL_KEYS)
+    return [*parts, *(part(BY_PRICE_KEY[key], tools, key, (*at, "tools")) for key in tools)]
 
 
 def _is_marginal(entry: dict[str, Any], at: KeyPath, lines: Lines, priced: set[str]) -> bool:
@@ -251,7 +282,7 @@ def _is_marginal(entry: dict[str, Any], at: KeyPath, lines: Lines, priced: set[s
 
 
 def _change(entry: Any, at: KeyPath, lines: Lines) -> Change:
-    fields.check(entry, at, lines, (*WHERE_KEYS, "percent"), "percent")
+    fields.check(entry, at, lines, (*WHERE_KEYS, "percent", *NOTES), "percent")
     percent = fields.percent(entry, "percent", at, lines) or Fraction(0)
     sign = "+" if at[0] == "uplifts" else "-"
     return Change(
@@ -263,7 +294,7 @@ def _change(entry: Any, at: KeyPath, lines: Lines) -> Change:
 
 
 def _alias(entry: Any, at: KeyPath, lines: Lines) -> Alias:
-    keys = ("model", "provider", "endpoint", "region", "as", "as_provider")
+    keys = ("model", "provider", "endpoint", *CONDITIONS, "as", "as_provider", *NOTES)
     fields.check(entry, at, lines, keys, "as", "model")
     return Alias(
         match=fields.match(entry, at, lines),

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.meters import BY_PRICE_KEY
 from tallyspan_collector.pricing import rates
-from tallyspan_collector.pricing.unit import COUNTED_UNITS
+from tallyspan_collector.pricing.adjustments import NOTES, WHERE_KEYS
 
 _TEXT = {"type": "string", "minLength": 1}
 _USD = {"type": "number", "minimum": 0, "description": "in the entry's currency, default USD"}
@@ -18,9 +20,24 @@ _HOURS = {
     "pattern": r"^\d{2}:\d{2}-\d{2}:\d{2}$",
     "description": "hours of the day, UTC; may go over midnight",
 }
-_WHERE: dict[str, Any] = {
-    key: {"hours": _HOURS, "from": _TIME, "to": _TIME}.get(key, _TEXT) for key in rates.WHERE_KEYS
+_DAYS = {
+    "type": "string",
+    "pattern": "^(?i:(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?)$",
+    "description": "days of the week, UTC: mon-fri, sun",
 }
+_MODEL = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+_SPECIAL = {"model": _MODEL, "days": _DAYS, "hours": _HOURS, "from": _TIME, "to": _TIME}
+_NOTES = {key: {"type": "string"} for key in NOTES}
+_WHERE: dict[str, Any] = {key: _SPECIAL.get(key, _TEXT) for key in WHERE_KEYS} | _NOTES
+_CONDITIONS = {
+    "type": "object",
+    "additionalProperties": False,
+    "minProperties": 1,
+    "properties": {
+        each.name: {**_TEXT, "description": each.comment} for each in CONDITIONS.values()
+    },
+}
+_RELATIVE = {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})? x [a-z0-9_]+$"}
 
 
 def schema() -> dict[str, Any]:
@@ -30,11 +47,11 @@ def schema() -> dict[str, Any]:
     price = _object(
         _WHERE
         | tokens
-        | dict.fromkeys(COUNTED_UNITS, _USD)
+        | dict.fromkeys(rates.COUNTED_KEYS, _USD)
         | {
             "unit": {"enum": list(rates.UNITS)},
             "currency": _TEXT,
-            "tools": {"type": "object", "additionalProperties": _USD},
+            "tools": _object(dict.fromkeys(rates.TOOL_KEYS, _USD)),
             "context_tiers": _list(_object(above | tokens, "above_input_tokens")),
             "context_tiers_apply_to": {"enum": [rates.WHOLE, rates.MARGINAL]},
             "discount_percent": _PERCENT,
@@ -45,7 +62,15 @@ def schema() -> dict[str, Any]:
         "unit": ["input"]
     }
     change = _object(_WHERE | {"percent": _PERCENT}, "percent")
-    alias = dict.fromkeys(("model", "provider", "endpoint", "region", "as", "as_provider"), _TEXT)
+    meter_prices = {
+        key: {"anyOf": [_USD, _RELATIVE], "description": meter.comment}
+        for key, meter in BY_PRICE_KEY.items()
+    }
+    factor = _object(_WHERE | {"times": {"type": "number", "minimum": 0, "maximum": 100}}, "times")
+    setting = _object(_WHERE | {"set": _CONDITIONS}, "set")
+    doubt = _object(_WHERE | {"flag": _TEXT, "instead": _CONDITIONS}, "flag", "instead")
+    alias: dict[str, Any] = {"model": _MODEL, **_NOTES}
+    alias |= dict.fromkeys(("provider", "endpoint", *CONDITIONS, "as", "as_provider"), _TEXT)
     rate = _object({"from": _TIME, "usd": {"type": "number", "exclusiveMinimum": 0}}, "usd")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -53,6 +78,10 @@ def schema() -> dict[str, Any]:
         **_object(
             {
                 "prices": _list(price),
+                "fees": _list(_object(_WHERE | meter_prices)),
+                "factors": _list(factor),
+                "conditions": _list(setting),
+                "doubts": _list(doubt),
                 "discounts": _list(change),
                 "uplifts": _list(change),
                 "aliases": _list(_object(alias, "model", "as")),

@@ -1,35 +1,31 @@
-"""Which price holds at a moment, where prices change at instants and at hours of the day."""
+"""Which price holds at a moment, where prices change at instants and at hours of the week."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
-from typing import Protocol
 
-from tallyspan.usage import Usage
 from tallyspan_clickhouse.moments import of_nanoseconds
-from tallyspan_collector.pricing.cost import UNKNOWN_MODEL, Priced, Unpriced
-from tallyspan_collector.pricing.price import Units
+from tallyspan_collector.pricing.cost import UNKNOWN_MODEL, Unpriced
+from tallyspan_collector.pricing.marginal import MarginalPrice
+from tallyspan_collector.pricing.price import Price
 
 NS = 10**9
 DAY_NS = 86_400 * NS
+DAY_SECONDS, DAYS = 86_400, 7
+WEEK_SECONDS = DAYS * DAY_SECONDS
+_MONDAY_SECONDS = 3 * DAY_SECONDS
+"""From Monday to the day 1970 began with."""
 
 
-class Compiled(Protocol):
-    """A price that can be applied to a call: a `Price` or a `MarginalPrice`."""
-
-    @property
-    def price_id(self) -> str:
-        """Which price it is."""
-
-    def cost(self, usage: Usage, units: Units | None = None) -> Priced | Unpriced:
-        """Return the cost of a call, or why it has none with this price."""
+Compiled = Price | MarginalPrice
+"""A price that can be applied to a call."""
 
 
 class Timeline:
     """The prices of one kind of call, each compiled when a call first needs it.
 
-    `instants` (nanoseconds since 1970) and `seconds` (of the day, UTC) are where the price may
-    change; `make` returns the price that holds at a moment.
+    `instants` (nanoseconds since 1970) and `seconds` (of the week, from Monday, UTC) are where the
+    price may change; `make` returns the price that holds at a moment.
     """
 
     __slots__ = ("_last", "_make", "_prices", "instants", "seconds")
@@ -58,16 +54,27 @@ class Timeline:
         to_ns = self.instants[place] if place < len(self.instants) else 1 << 80
         part = -1
         if self.seconds:
-            day_ns = at_ns - at_ns % DAY_NS
-            part = bisect_right(self.seconds, (at_ns - day_ns) // NS) - 1
-            ends = [*self.seconds, 86_400]
-            from_ns = max(from_ns, day_ns + ends[part] * NS)
-            to_ns = min(to_ns, day_ns + ends[part + 1] * NS)
+            second = second_of_week(at_ns)
+            week_ns = (at_ns // NS - second) * NS
+            part = bisect_right(self.seconds, second) - 1
+            ends = [*self.seconds, WEEK_SECONDS]
+            from_ns = max(from_ns, week_ns + ends[part] * NS)
+            to_ns = min(to_ns, week_ns + ends[part + 1] * NS)
         match = self._prices.get((place, part))
         if match is None:
             match = self._prices[place, part] = self._make(at_ns)
         self._last = (from_ns, to_ns, match)
         return match
+
+
+def second_of_week(at_ns: int) -> int:
+    """Return the second of the week (UTC, from Monday) of a moment."""
+    return (at_ns // NS + _MONDAY_SECONDS) % WEEK_SECONDS
+
+
+def every_day(seconds: Iterable[int]) -> list[int]:
+    """Return seconds of the week for seconds of the day."""
+    return [day * DAY_SECONDS + second for second in seconds for day in range(DAYS)]
 
 
 def instant(day: date) -> int:

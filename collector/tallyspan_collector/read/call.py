@@ -44,11 +44,12 @@ class Call(NamedTuple):
     It is made once (`read/received.py`) and never changed; a merge of several reports is a new one.
     A named tuple, because a frozen dataclass sets its fields one by one, and that is slow for 41.
 
-    `units` are what is billed beside tokens (web_search, seconds, ...). `part` names the kind of a
-    model call inside another's answer; `same_call_id` (`<trace id>-<span id>`) is another span of
-    this very call. `usage_source` is provider, estimated, unknown, or deferred: a background answer
-    whose usage another span will report. `error_type` is an HTTP status or an exception's name;
-    `http_status` is 0 when unknown.
+    `meters` is what was used in meters that are no field of `Usage` (web_search, seconds, ...),
+    `conditions` what the price depends on beside model and tier (geo, region, ...). `part` names
+    the kind of a model call inside another's answer; `same_call_id` (`<trace id>-<span id>`) is
+    another span of this very call. `usage_source` is provider, estimated, unknown, or deferred: a
+    background answer whose usage another span will report. `error_type` is an HTTP status or an
+    exception's name; `http_status` is 0 when unknown.
     `reported_cost_picousd` is what the provider reports as billed, `claimed_cost_picousd` what the
     emitter worked out. `is_notional`: paid by a subscription, not by the call. `is_cache_hit`: a
     gateway answered from its own cache, the provider was not asked. `key_department` is the ingest
@@ -77,7 +78,8 @@ class Call(NamedTuple):
     source: str = ""
     tags: Mapping[str, str] = _NO_TABLE
     is_stream: bool = False
-    units: Mapping[str, float] = _NO_TABLE
+    meters: Mapping[str, float] = _NO_TABLE
+    conditions: Mapping[str, str] = _NO_TABLE
     part: str = ""
     same_call_id: str = ""
     is_error: bool = False

@@ -94,7 +94,7 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -
             draft[name] = next((amount for amount in amounts if amount is not None), None)
     for name in ("is_stream", "is_cache_hit"):
         draft[name] = draft[name] or any(getattr(each, name) for each in others)
-    for name in ("tags", "units"):
+    for name in ("tags", "meters", "conditions"):
         for each in others:
             draft[name] = {**getattr(each, name), **draft[name]}
     _identify(draft, best, others, nodes, agreed)

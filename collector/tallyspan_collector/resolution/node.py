@@ -94,7 +94,7 @@ class Trace:
         entries = [
             LedgerEntry(
                 by_id[call].call if isinstance(call := row["call"], str) else _unpack(call, rows),
-                Cost._make(rows.cost(row["cost"])),
+                _unpack_cost(rows.cost(row["cost"])),
             )
             for row in content["booked"]
         ]
@@ -136,9 +136,9 @@ def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]
     for number in numbers:
         fields = {name: values[number] for name, values in calls.items()}
         usage = Usage(**{name: fields.pop(name) for name in TOKEN_FIELDS if name in fields})
-        flags = tuple(fields.get("quality_flags", ()))
-        call = call_of({**BLANK, **fields, "usage": usage, "quality_flags": flags})
-        pairs.append((call, Cost(**{name: values[number] for name, values in costs.items()})))
+        call = call_of({**BLANK, **_with_tuples(fields, BLANK), "usage": usage})
+        amounts = {name: values[number] for name, values in costs.items()}
+        pairs.append((call, Cost(**_with_tuples(amounts, _BLANK_COST))))
     return pairs
 
 
@@ -152,7 +152,10 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 """What a dumped trace has rows of -> the fields of each, with their values where a row has none."""
 LAYOUT = orjson.dumps({kind: list(blank) for kind, blank in _KINDS.items()}).decode()
 """The names of the values in the rows of a dumped trace, as JSON; kept beside it, once for many."""
-_USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
+_USAGE = FIELDS.index("usage")
+_TUPLES = [place for place, blank in enumerate(BLANK.values()) if blank == ()]
+_COST_TUPLES = [place for place, blank in enumerate(_BLANK_COST.values()) if blank == ()]
+"""Places of the fields that are tuples; JSON has lists only."""
 
 
 def unknown_fields(layout: str) -> list[str]:
@@ -207,8 +210,23 @@ def _pack(call: Call) -> list[Any]:
 def _unpack(row: list[Any], rows: _Rows) -> Call:
     values = rows.call(row)
     values[_USAGE] = Usage(*rows.usage(values[_USAGE]))
-    values[_FLAGS] = tuple(values[_FLAGS])
+    for place in _TUPLES:
+        values[place] = tuple(values[place])
     return Call._make(values)
+
+
+def _unpack_cost(row: list[Any]) -> Cost:
+    values = list(row)
+    for place in _COST_TUPLES:
+        values[place] = tuple(values[place])
+    return Cost._make(values)
+
+
+def _with_tuples(values: Mapping[str, Any], blank: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with tuples where a blank has one."""
+    return {
+        name: tuple(value) if blank.get(name) == () else value for name, value in values.items()
+    }
 
 
 def _filled_columns(columns: Columns, blank: Mapping[str, Any]) -> Columns:

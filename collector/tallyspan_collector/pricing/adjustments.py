@@ -1,0 +1,156 @@
+"""What a price file says beside whole prices: fees, factors, settings of endpoints, open doubts."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.meters import BY_PRICE_KEY, Meter
+from tallyspan_collector.files.strict_yaml import KeyPath, Lines
+from tallyspan_collector.pricing import fields
+from tallyspan_collector.pricing.match import SERVICE_TIER, Conditions, Match
+
+MILLION = 10**6
+NOTES = ("source", "checked", "evidence", "note")
+"""Keys for people: where a figure comes from, when that was checked, how sure it is."""
+WHERE_KEYS = (
+    "model", "provider", "endpoint", SERVICE_TIER, *CONDITIONS, "days", "hours", "from", "to",
+)  # fmt: skip
+_RELATIVE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?) x ([a-z0-9_]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Fee:
+    """The price of a meter beside whatever price applies.
+
+    `usd` for one; None: `times` the price of the meter `of`. It counts where the price has none for
+    the meter; if the line is about a condition, it takes the place of the price's own.
+    """
+
+    match: Match
+    meter: Meter
+    usd: Fraction | None
+    times: Fraction
+    of: Meter | None
+    note: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """What all classes of tokens are multiplied by."""
+
+    match: Match
+    times: Fraction
+    note: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Conditions of calls that nobody reports."""
+
+    match: Match
+    values: Conditions
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A flag for calls of which nobody has decided something.
+
+    `instead` are the conditions with which they have their other price.
+    """
+
+    match: Match
+    flag: str
+    instead: Conditions
+    line: int
+
+
+def fees(entry: Any, at: KeyPath, lines: Lines) -> list[Fee]:
+    """Return the prices of the entry's meters. Raises `ConfigError`."""
+    fields.check(entry, at, lines, (*WHERE_KEYS, *BY_PRICE_KEY, *NOTES))
+    match = fields.match(entry, at, lines)
+    keys = [key for key in entry if key in BY_PRICE_KEY]
+    if not keys:
+        raise lines.error(at, f"no meter has a price here: give one of {', '.join(BY_PRICE_KEY)}")
+    return [_fee(entry, key, match, at, lines) for key in keys]
+
+
+def _fee(entry: dict[str, Any], key: str, match: Match, at: KeyPath, lines: Lines) -> Fee:
+    meter, value = BY_PRICE_KEY[key], entry[key]
+    relative = _RELATIVE.fullmatch(value) if isinstance(value, str) else None
+    if relative is not None:
+        of = BY_PRICE_KEY.get(relative[2])
+        if of is None or of.is_tokens != meter.is_tokens:
+            raise lines.error((*at, key), f"{relative[2]!r} is no meter that this can be a part of")
+        note = f" {key}={relative[1]}x{of.price_key}"
+        return Fee(match, meter, None, Fraction(relative[1]), of, note, lines.line(at))
+    usd = fields.number(entry, key, at, lines)
+    if meter.is_tokens:
+        usd /= MILLION
+    return Fee(match, meter, usd, Fraction(1), None, "", lines.line(at))
+
+
+def factor(entry: Any, at: KeyPath, lines: Lines) -> Factor:
+    """Return the factor of an entry. Raises `ConfigError`."""
+    fields.check(entry, at, lines, (*WHERE_KEYS, "times", *NOTES), "times")
+    match = fields.match(entry, at, lines)
+    if not match.conditions_named:
+        named = ", ".join((SERVICE_TIER, *CONDITIONS))
+        raise lines.error(at, f"is about no condition: give one of {named}, or use 'uplifts'")
+    about = ",".join(sorted(f"{name}={value}" for name, value in _about(match)))
+    note = f" x{entry['times'].normalize():f} {about}"
+    return Factor(match, fields.times(entry, at, lines), note, lines.line(at))
+
+
+def _about(match: Match) -> Conditions:
+    return (*match.conditions, *(((SERVICE_TIER, match.tier),) if match.tier else ()))
+
+
+def setting(entry: Any, at: KeyPath, lines: Lines) -> Setting:
+    """Return the conditions that an entry sets. Raises `ConfigError`."""
+    fields.check(entry, at, lines, (*WHERE_KEYS, "set", *NOTES), "set")
+    values = _values(entry, "set", at, lines)
+    return Setting(fields.match(entry, at, lines), values, lines.line(at))
+
+
+def doubt(entry: Any, at: KeyPath, lines: Lines) -> Doubt:
+    """Return the doubt of an entry. Raises `ConfigError`."""
+    fields.check(entry, at, lines, (*WHERE_KEYS, "flag", "instead", *NOTES), "flag", "instead")
+    return Doubt(
+        match=fields.match(entry, at, lines),
+        flag=fields.text(entry, "flag", at, lines),
+        instead=_values(entry, "instead", at, lines),
+        line=lines.line(at),
+    )
+
+
+def _values(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> Conditions:
+    values = entry[key]
+    names = ", ".join(CONDITIONS)
+    if not isinstance(values, dict) or not values:
+        raise lines.error((*at, key), f"must map conditions to values; conditions are {names}")
+    lines.check_keys((*at, key), values, tuple(CONDITIONS))
+    return tuple(
+        sorted((name, fields.text(values, name, (*at, key), lines).lower()) for name in values)
+    )
+
+
+def refuse_contradictions(factors: list[Factor], lines: Lines) -> None:
+    """Raise `ConfigError` for two factors of the same calls, at one time, that differ."""
+    by_place: dict[tuple[object, ...], list[Factor]] = {}
+    for each in factors:
+        where = each.match
+        place = (where.model, where.provider, where.endpoint, where.tier, where.conditions)
+        for other in by_place.setdefault((*place, where.days, where.hours), []):
+            is_apart = where.from_ns >= other.match.to_ns or other.match.from_ns >= where.to_ns
+            if not is_apart and other.times != each.times:
+                raise lines.error(
+                    ("factors",),
+                    f"line {each.line} and line {other.line} multiply the same calls by"
+                    f" {float(each.times):g} and {float(other.times):g}: end one of them with 'to'",
+                )
+        by_place[(*place, where.days, where.hours)].append(each)

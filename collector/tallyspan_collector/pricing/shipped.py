@@ -1,0 +1,31 @@
+"""Our own price files, `prices/<provider>.yaml`: what the package lacks or has wrong.
+
+They are written like the administrator's, one a provider, each price with its day, source, and when
+it was checked. A file is read when a call of its provider is first priced.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from tallyspan_collector.pricing import rates
+from tallyspan_collector.pricing.rates import PriceFile
+
+FOLDER = Path(__file__).parents[1] / "prices"
+SOURCE = "tallyspan prices"
+Files = Callable[[str], PriceFile]
+"""Returns the file of a provider; an empty one if there is none."""
+
+
+@lru_cache(maxsize=256)
+def file_of(provider: str) -> PriceFile:
+    """Return the file of a provider, empty if there is none. Raises `ConfigError`."""
+    path = FOLDER / f"{provider}.yaml"
+    if not provider.replace(".", "").replace("_", "").isalnum() or not path.is_file():
+        return PriceFile(name=path.name)
+    file = rates.load(path)
+    return replace(
+        file,
+        rates=tuple(replace(rate, source=SOURCE, is_any_tier=False) for rate in file.rates),
+    )
