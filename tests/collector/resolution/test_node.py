@@ -49,7 +49,10 @@ CALLS = st.builds(Call, **{name: strategy(of) for name, of in get_type_hints(Cal
 SAME = st.just(Call("1" * 32, "2" * 16, "", 1, 2, "openai", "chat", "gpt"))
 COSTS = st.just(Cost()) | st.builds(
     Cost,
-    **{name: AMOUNTS if name.endswith("_picousd") else TEXTS for name in Cost._fields},
+    **{
+        name: AMOUNTS if name.endswith("_picousd") else strategy(of)
+        for name, of in get_type_hints(Cost).items()
+    },
 )
 BOOKED = st.lists(st.tuples(CALLS | SAME, COSTS), min_size=1, max_size=7)
 
