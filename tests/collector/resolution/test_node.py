@@ -194,7 +194,7 @@ def later_version(place: int) -> Iterator[Any]:
             LAYOUT=layout,
             _KINDS=kinds,
             _USAGE=names.index("usage"),
-            _FLAGS=names.index("quality_flags"),
+            _TUPLES=[at for at, value in enumerate(blank.values()) if value == ()],
             _BLANK_COLUMNS={**module._BLANK_COLUMNS, "tide": "eu"},
         ),
     ):
