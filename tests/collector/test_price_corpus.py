@@ -67,12 +67,16 @@ def test_every_call_of_the_corpus_costs_what_calc_price_says() -> None:
             )
             expected = by_oracle(said, counts)
             match found:
+                case Priced() if expected is None:  # the package does not take off the path
+                    assert said["model"].startswith("models/")
                 case Priced():
                     priced += 1
                     if found.cost_picousd != expected:
                         wrong.append((said["model"], counts, found, Decimal(expected or 0)))
                 case Unpriced(UnpricedReason.UNKNOWN_TIER):
                     assert said["service_tier"].lower() in {"flex", "on_demand_flex", "provisioned"}
+                case Unpriced(UnpricedReason.FREE_TIER_PRICE):
+                    assert expected == 0  # the model is gone, and so is its price
                 case Unpriced():
                     if expected is not None:
                         wrong.append((said.get("model"), counts, found, expected))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from tallyspan.usage import Usage
-from tallyspan_collector.pricing import rates
+from tallyspan_collector.pricing import rates, sellers
 from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import NO_EXCHANGE_RATE, UNKNOWN_MODEL, Priced, Unpriced
 from tallyspan_collector.pricing.marginal import MarginalPrice
@@ -96,7 +96,7 @@ class PriceBook:
 
     def _timeline(self, kind: Kind) -> Timeline:
         file, data = self.file, self.data
-        priced_kind = file.priced_as(kind)
+        priced_kind = sellers.priced_as(file.priced_as(kind))
         place = (priced_kind.provider, priced_kind.model, priced_kind.tier)
         own = [r for r in file.rates if r.match.is_for(kind) or r.match.is_for(priced_kind)]
         discounts = [d for d in file.discounts if d.match.is_for(kind)]

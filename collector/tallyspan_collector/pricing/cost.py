@@ -16,6 +16,7 @@ class UnpricedReason(StrEnum):
     UNPRICED_UNIT = "unpriced_unit"
     INCONSISTENT_USAGE = "inconsistent_usage"
     NO_EXCHANGE_RATE = "no_exchange_rate"
+    FREE_TIER_PRICE = "free_tier_price"
 
 
 class Priced(NamedTuple):
@@ -43,3 +44,4 @@ UNKNOWN_USAGE = Unpriced(UnpricedReason.UNKNOWN_USAGE)
 UNPRICED_UNIT = Unpriced(UnpricedReason.UNPRICED_UNIT)
 INCONSISTENT_USAGE = Unpriced(UnpricedReason.INCONSISTENT_USAGE)
 NO_EXCHANGE_RATE = Unpriced(UnpricedReason.NO_EXCHANGE_RATE)
+FREE_TIER_PRICE = Unpriced(UnpricedReason.FREE_TIER_PRICE)
