@@ -25,7 +25,7 @@ def quote(provider: str, model: str) -> Priced | Unpriced:
     ("provider", "model", "nano_usd"),
     [
         # gpt-5-mini: 1,000 x 0.25 + 100 x 2.00 for a million
-        ("vercel", "openai/gpt-5-mini", 450_000),
+        ("vercel.ai_gateway", "openai/gpt-5-mini", 450_000),
         ("gateway", "openai/gpt-5-mini", 450_000),
         ("cloudflare", "openai/gpt-5-mini", 450_000),
         ("github.models", "openai/gpt-5-mini", 450_000),
@@ -44,16 +44,16 @@ def quote(provider: str, model: str) -> Priced | Unpriced:
         ("openai", "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", 4_950_000),
         ("aws.bedrock", SONNET.format("us-east-1:123456789012"), 4_950_000),
         # claude-opus-4-6: 5 and 25
-        ("vercel", "anthropic/claude-4.6-opus-20260205", 7_500_000),
+        ("vercel.ai_gateway", "anthropic/claude-4.6-opus-20260205", 7_500_000),
         ("aws.anthropic", "claude-opus-4-6", 7_500_000),
         # gemini-2.5-pro: 1.25 and 10; grok-4: 3 and 15; command-a: 2.50 and 10
-        ("vercel", "google/gemini-2.5-pro", 2_250_000),
+        ("vercel.ai_gateway", "google/gemini-2.5-pro", 2_250_000),
         ("gcp.vertex_ai", "google/gemini-2.5-pro", 2_250_000),
         ("gcp.gemini", "models/gemini-2.5-pro", 2_250_000),
         ("cloudflare", "google-ai-studio/gemini-2.5-pro", 2_250_000),
-        ("vercel", "xai/grok-4", 4_500_000),
+        ("vercel.ai_gateway", "xai/grok-4", 4_500_000),
         ("cloudflare", "grok/grok-4", 4_500_000),
-        ("vercel", "cohere/command-a", 3_500_000),
+        ("vercel.ai_gateway", "cohere/command-a", 3_500_000),
         # claude-3-haiku: 0.25 and 1.25
         (
             "aws.bedrock",
@@ -75,12 +75,12 @@ def test_a_model_behind_a_gateway_costs_what_its_vendor_charges(
     ("provider", "model"),
     [
         ("openai", "meta/llama-3.3-70b"),
-        ("vercel", "deepseek/deepseek-v3.2"),  # served by others, each at its own price
-        ("vercel", "moonshotai/kimi-k2"),
-        ("vercel", "openai/gpt-oss-120b"),
+        ("vercel.ai_gateway", "deepseek/deepseek-v3.2"),  # served by others, each at its own price
+        ("vercel.ai_gateway", "moonshotai/kimi-k2"),
+        ("vercel.ai_gateway", "openai/gpt-oss-120b"),
         ("openai", "openai/gpt-oss-120b"),  # vLLM under the name of its weights
         ("openai", "gpt-oss-120b"),  # OpenRouter's price in the package; OpenAI does not serve it
-        ("vercel", "google/gemma-3-27b-it"),
+        ("vercel.ai_gateway", "google/gemma-3-27b-it"),
         ("openai", "google/gemma-3-27b-it"),
         ("openai", "moonshotai/Kimi-K2-Instruct"),
         ("portkey", "@our-models/meta-llama/Llama-3.3-70B-Instruct"),
@@ -139,7 +139,7 @@ def test_an_entry_of_the_price_file_is_for_the_model_behind_a_gateway_too(tmp_pa
     book = PriceBook(rates.load(path))
 
     # 1,000 x 1 + 100 x 2 for a million
-    for provider, model in (("vercel", "openai/gpt-5-mini"), ("openai", "gpt-5-mini")):
+    for provider, model in (("vercel.ai_gateway", "openai/gpt-5-mini"), ("openai", "gpt-5-mini")):
         result = price(book, model, Usage(1000, 100), provider=provider)
         assert isinstance(result, Priced)
         assert result.cost_picousd == 1_200_000_000

@@ -86,10 +86,10 @@ MAKERS = frozenset({"openai", "anthropic", "gcp.gemini", "x_ai", "cohere", "mist
 has at Vercel and the price data has too. Those of DeepSeek, Moonshot and Z.ai do not, for others
 serve them at prices of their own; Perplexity's have a fee for each request beside."""
 
-NAMING_SERVICES = frozenset({"openai", "anthropic", "cloudflare", "portkey", "litellm", "helicone"})
+NAMING_SERVICES = frozenset({"openai", "anthropic", "cloudflare", "portkey", "helicone"})
 """Where `vendor/model` names the service that is called. `openai` and `anthropic` are whom a proxy
 at a host of its own is taken for; neither sells a model with such a name itself."""
-NAMING_MAKERS = frozenset({"gateway", "vercel", "github.models"})
+NAMING_MAKERS = frozenset({"gateway", "vercel.ai_gateway", "github.models"})
 """Where `vendor/model` names who made it. `gateway`: Vercel's, as its AI SDK calls it."""
 
 _FIRST_HAND: tuple[tuple[re.Pattern[str], str], ...] = (
