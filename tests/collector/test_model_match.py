@@ -3,7 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallyspan_collector.pricing import bundled
-from tallyspan_collector.pricing.model_match import HARMLESS_AFTER, HARMLESS_BEFORE, HARMLESS_NAMES
+from tallyspan_collector.pricing.model_match import (
+    DEARER_PLACES,
+    HARMLESS_AFTER,
+    HARMLESS_BEFORE,
+    HARMLESS_NAMES,
+)
 
 DATA = bundled.installed()
 
@@ -36,6 +41,11 @@ def model_id(provider: str, model: str) -> str | None:
         ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:custom-model/amazon.nova-lite-v1:0:300k/x"),
         ("aws.bedrock", "meta.llama3-1-70b-instruct-turbo-v1:0"),
         ("moonshot_ai", "kimi-k2.6:free"),
+        ("aws.bedrock", "eu.amazon.nova-pro-v1:0"),  # 1.05 and 4.20, in the US 0.80 and 3.20
+        ("aws.bedrock", "apac.amazon.nova-micro-v1:0"),
+        ("aws.bedrock", "jp.amazon.nova-2-lite-v1:0"),
+        ("aws.bedrock", "eu.meta.llama3-2-1b-instruct-v1:0"),
+        ("aws.bedrock", "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0"),  # 3.60 and 18
     ],
 )
 def test_a_variant_is_not_its_base(provider: str, model: str) -> None:
@@ -65,9 +75,9 @@ def test_a_variant_is_not_its_base(provider: str, model: str) -> None:
         ("openai", "computer-use-preview-2025-03-11", "computer-use"),
         ("openai", "omni-moderation-latest", "moderation"),
         ("mistral_ai", "magistral-medium-2509", "magistral-medium"),
-        ("aws.bedrock", "eu.amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
+        ("aws.bedrock", "us.amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
         ("aws.bedrock", "amazon.nova-lite-v1:0:300k", "amazon.nova-lite-v1:0"),
-        ("aws.bedrock", "us-gov.anthropic.claude-3-haiku-20240307-v1:0",
+        ("aws.bedrock", "apac.anthropic.claude-3-haiku-20240307-v1:0",
          "regional.anthropic.claude-3-haiku-20240307-v1:0"),
         ("aws.bedrock", "bedrock/eu-west-1/amazon.nova-micro-v1:0", "amazon.nova-micro-v1:0"),
         ("aws.bedrock", "qwen.qwen3-coder-30b-a3b-instruct", "qwen.qwen3-coder-30b-a3b-v1:0"),
@@ -108,7 +118,7 @@ def test_a_word_more_makes_another_model(model: tuple[str, str], word: str, sign
 
 def test_every_harmless_rest_has_its_reason() -> None:
     reasons = [
-        *(why for _, why in (*HARMLESS_BEFORE, *HARMLESS_AFTER)),
+        *(why for _, why in (*HARMLESS_BEFORE, *HARMLESS_AFTER, *DEARER_PLACES)),
         *(why for *_, why in HARMLESS_NAMES),
     ]
 

@@ -23,9 +23,10 @@ from genai_prices.types import (
 
 HARMLESS_BEFORE: tuple[tuple[str, str], ...] = (
     (r"(?:[\w.@-]+/)+", "a path: publishers/google/models/, bedrock/us-east-1/, anthropic/"),
+    (r"(?:us|global|regional)\.(?=[a-z0-9-]+\.)", "the places that prices at Bedrock are of"),
     (
-        r"(?:us-gov|us|eu|apac|global|regional|jp|au|in|ca|sa|me|af|mx)\.(?=[a-z0-9-]+\.)",
-        "the geography of a Bedrock inference profile; the package chose the price by it",
+        r"(?:eu|apac|jp|au|in|ca|sa|me|af|mx)\.(?=anthropic\.)",
+        "Claude costs the same in all of them: https://platform.claude.com/docs/en/about-claude/pricing",
     ),
     (
         r"(?:amazon|anthropic|deepseek|google|meta|mistral|moonshotai|nvidia|openai|qwen|writer|zai)\.",
@@ -33,6 +34,15 @@ HARMLESS_BEFORE: tuple[tuple[str, str], ...] = (
     ),
 )
 """What may stand before a model's name, and what it is."""
+
+DEARER_PLACES: tuple[tuple[str, str], ...] = (
+    (r"us-gov\.", "GovCloud, 1.2 times the price: https://aws.amazon.com/bedrock/pricing"),
+    (
+        r"(?:eu|apac|jp)\.amazon\.",
+        "up to 1.3 times the price of the United States: https://aws.amazon.com/bedrock/pricing",
+    ),
+)
+"""Bedrock's inference profiles that the package has at the price of another place."""
 
 HARMLESS_AFTER: tuple[tuple[str, str], ...] = (
     (r"[-@](?:latest|default)", "an alias for the version that is current"),
@@ -71,6 +81,11 @@ HARMLESS_NAMES: tuple[tuple[str, str, str], ...] = (
     ),
     ("gemma-3", r"gemma-3-\d+b-it", "a size; all are free at the Gemini API, and only there"),
     ("gemma-3n", r"gemma-3n-e\d+b-it", "a size; all are free at the Gemini API, and only there"),
+    (
+        "mistral.pixtral-large-2502-v1:0",
+        r"eu\.mistral\.pixtral-large-2502-v1:0",
+        "one price wherever it is: https://aws.amazon.com/bedrock/pricing",
+    ),
     ("mixtral-8x7b", r"(?:open-)?mixtral-8x7b-instruct(?:-v0\.1)?", "Mistral sold no other of it"),
     ("moderation", r"(?:omni|text)-moderation(?:-[\w-]+)?", "OpenAI's moderations are all free"),
     (
@@ -95,12 +110,15 @@ _BEFORE = re.compile("|".join(f"(?:{pattern})" for pattern, _ in HARMLESS_BEFORE
 _AFTER = re.compile("(?:" + "|".join(pattern for pattern, _ in HARMLESS_AFTER) + ")$")
 _CUT_VERSION = re.compile(r"-(?:0|20\d\d)?$")
 """Where the package's beginning of a name ends within a version: `claude-sonnet-4-2025`."""
+_DEARER = re.compile("(?:^|/)(?:" + "|".join(pattern for pattern, _ in DEARER_PLACES) + ")")
 _DOT = re.compile(r"(?<=\d)\.(?=\d)")
 
 
 def is_same_model(model: ModelInfo, name: str) -> bool:
     """Return whether the name is the model's own but for what is harmless."""
     low = name.lower()
+    if _DEARER.search(low) is not None:
+        return False
     if any(model.id == of and re.fullmatch(pattern, low) for of, pattern, _ in HARMLESS_NAMES):
         return True
     if any(re.fullmatch(pattern, low) for pattern in _patterns(model.match)):
