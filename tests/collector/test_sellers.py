@@ -43,6 +43,9 @@ def quote(provider: str, model: str) -> Priced | Unpriced:
         # in the United States of Bedrock 3.30 and 16.50
         ("openai", "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", 4_950_000),
         ("aws.bedrock", SONNET.format("us-east-1:123456789012"), 4_950_000),
+        ("openai", "bedrock/converse/us.anthropic.claude-sonnet-4-5-20250929-v1:0", 4_950_000),
+        ("openai", "bedrock/" + SONNET.format("us-east-1:123456789012"), 4_950_000),
+        ("aws.bedrock", SONNET.format("eu-west-1:123456789012").replace("/us.", "/eu."), 4_950_000),
         # claude-opus-4-6: 5 and 25
         ("vercel.ai_gateway", "anthropic/claude-4.6-opus-20260205", 7_500_000),
         ("aws.anthropic", "claude-opus-4-6", 7_500_000),
@@ -50,6 +53,13 @@ def quote(provider: str, model: str) -> Priced | Unpriced:
         ("vercel.ai_gateway", "google/gemini-2.5-pro", 2_250_000),
         ("gcp.vertex_ai", "google/gemini-2.5-pro", 2_250_000),
         ("gcp.gemini", "models/gemini-2.5-pro", 2_250_000),
+        (
+            "gcp.vertex_ai",
+            "projects/p/locations/global/publishers/google/models/gemini-2.5-pro",
+            2_250_000,
+        ),
+        ("gcp.vertex_ai", "publishers/anthropic/models/claude-opus-4-6", 7_500_000),
+        ("openai", "vertex_ai/gemini-2.5-pro", 2_250_000),
         ("cloudflare", "google-ai-studio/gemini-2.5-pro", 2_250_000),
         ("vercel.ai_gateway", "xai/grok-4", 4_500_000),
         ("cloudflare", "grok/grok-4", 4_500_000),
@@ -94,7 +104,10 @@ def test_a_model_behind_a_gateway_costs_what_its_vendor_charges(
         ("azure.ai.openai", "kimi-k2.6"),
         ("azure.ai.inference", "deepseek-r1"),
         ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc123"),
+        ("openai", "bedrock/arn:aws:bedrock:us-east-1:1:application-inference-profile/abc123"),
         ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:provisioned-model/abc123"),
+        ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:custom-model/amazon.nova-lite-v1:0:300k/x"),
+        ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:inference-profile/eu.amazon.nova-lite-v1:0"),
         ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:default-prompt-router/anthropic.claude:1"),
     ],
 )

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from tallyspan.formats import PROVIDERS
+from tallyspan.providers import AWS_BEDROCK
 from tallyspan_collector.pricing.match import Kind
 
 
@@ -111,19 +112,19 @@ a gap, of the data."""
 _BORROWED = re.compile(r"(?:Imported from|Seen on) OpenRouter(?!.*\bVerified against\b)", re.DOTALL)
 """How the package marks prices that are OpenRouter's, until somebody finds the seller's own."""
 _ARN = re.compile(
-    r"arn:aws[\w-]*:bedrock:[\w-]*:\d*:(?:foundation-model|inference-profile)/(?P<model>.+)"
+    r"arn:aws[\w-]*:bedrock:[\w-]*:\d*:(?:foundation-model|inference-profile)/(?P<model>.+)$"
 )
 _DOT = re.compile(r"(?<=\d)\.(?=\d)")
 _GOOGLE = frozenset({"gcp.gemini", "gcp.vertex_ai"})
-_GOOGLE_PATH = re.compile(r"(?:projects/.+/)?(?:publishers/google/models/|models/|google/)")
+_GOOGLE_PATH = re.compile(r"(?:projects/.+/)?(?:publishers/[\w-]+/models/|models/|google/)")
 """`google/` stands before Gemini's names at Vertex's OpenAI-compatible endpoint."""
 _CLAUDE = re.compile(r"claude-(?P<version>[4-9](?:-\d)?)-(?P<family>[a-z]+)(?=$|[-@:])")
 
 
 def priced_as(kind: Kind) -> Kind:
     """Return the call as the one who sells the model would name it; itself if nobody else does."""
-    if (arn := _ARN.fullmatch(kind.model)) is not None:
-        return replace(kind, model=arn["model"])
+    if kind.provider == AWS_BEDROCK.name:
+        return replace(kind, model=_at_bedrock(kind.model))
     if kind.provider in SAME_LIST:
         return replace(kind, provider=SAME_LIST[kind.provider])
     vendor, slash, model = kind.model.removeprefix("@").partition("/")
@@ -141,7 +142,7 @@ def priced_as(kind: Kind) -> Kind:
     if service in MAKERS and _OPEN_WEIGHTS.fullmatch(model.lower()) is None:
         return replace(kind, provider=service, model=_spelling(model))
     if service and service not in MAKERS and kind.provider in NAMING_SERVICES:
-        return replace(kind, provider=service, model=model)
+        return priced_as(replace(kind, provider=service, model=model))
     return kind
 
 
@@ -168,6 +169,14 @@ def _service(vendor: str) -> str:
     low = vendor.lower()
     name = ROUTES.get(low, low)
     return name if name in PROVIDERS else ""
+
+
+def _at_bedrock(model: str) -> str:
+    """Return the model that an ARN, or LiteLLM's path (`converse/`, a region), ends with."""
+    arn = _ARN.search(model)
+    if arn is not None:
+        return arn["model"]
+    return model if "arn:" in model else model.rpartition("/")[2]
 
 
 def _unprefixed(kind: Kind) -> Kind:
