@@ -70,6 +70,7 @@ _CLOUDFLARE_SERVICES = {
     "deepseek": "deepseek",
     "grok": "x_ai",
     "groq": "groq",
+    "huggingface": "hugging_face",
     "mistral": "mistral_ai",
     "openrouter": "openrouter",
     "perplexity-ai": "perplexity",

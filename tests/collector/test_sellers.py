@@ -38,6 +38,7 @@ def quote(provider: str, model: str) -> Priced | Unpriced:
         # claude-sonnet-4-5: 3 and 15
         ("gateway", "anthropic/claude-sonnet-4.5", 4_500_000),
         ("openai", "anthropic/claude-sonnet-4-5-20250929", 4_500_000),
+        ("cloudflare", "anthropic/claude-4-5-sonnet", 4_500_000),
         ("anthropic", "anthropic/claude-4.5-sonnet-20250929", 4_500_000),
         ("openai", "vertex_ai/claude-sonnet-4-5@20250929", 4_500_000),
         # in the United States of Bedrock 3.30 and 16.50

@@ -41,7 +41,7 @@ AT_LIST_PRICE = (
     AtListPrice(
         "azure",
         "anthropic",
-        "https://learn.microsoft.com/azure/foundry/foundry-models/concepts/claude-models",
+        "https://platform.claude.com/docs/en/about-claude/pricing (Claude in Microsoft Foundry)",
     ),
     AtListPrice(
         "google",
@@ -53,8 +53,8 @@ AT_LIST_PRICE = (
 and Moonshot's models have prices of Azure's own: their makers' list is not Azure's."""
 
 SAME_LIST: Mapping[str, str] = MappingProxyType({"aws.anthropic": "anthropic"})
-"""A platform -> the provider whose list it has. Claude Platform on AWS is Anthropic's own, billed
-by AWS (https://platform.claude.com/docs/en/build-with-claude/claude-platform-on-aws)."""
+"""A platform -> the provider whose list it has. Claude Platform on AWS is Anthropic's own, rated at
+its standard prices (https://docs.aws.amazon.com/claude-platform/latest/userguide/billing.html)."""
 
 ROUTES: Mapping[str, str] = MappingProxyType(
     {
@@ -84,7 +84,8 @@ name. From the documentation of LiteLLM, Cloudflare AI Gateway, Vercel AI Gatewa
 
 MAKERS = frozenset({"openai", "anthropic", "gcp.gemini", "x_ai", "cohere", "mistral_ai"})
 """Makers whose own models cost the same at the gateways that name makers: all 53 that LiteLLM's map
-has at Vercel and the price data has too. Those of DeepSeek, Moonshot and Z.ai do not, for others
+has at Vercel and the price data has too, for Vercel adds nothing
+(https://vercel.com/docs/ai-gateway/pricing). Those of DeepSeek, Moonshot and Z.ai do not, for others
 serve them at prices of their own; Perplexity's have a fee for each request beside."""
 
 NAMING_SERVICES = frozenset({"openai", "anthropic", "cloudflare", "portkey", "helicone"})
