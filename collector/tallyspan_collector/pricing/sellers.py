@@ -83,10 +83,10 @@ ROUTES: Mapping[str, str] = MappingProxyType(
 name. From the documentation of LiteLLM, Cloudflare AI Gateway, Vercel AI Gateway and Portkey."""
 
 MAKERS = frozenset({"openai", "anthropic", "gcp.gemini", "x_ai", "cohere", "mistral_ai"})
-"""Makers whose own models cost the same at the gateways that name makers: all 53 that LiteLLM's map
-has at Vercel and the price data has too, for Vercel adds nothing
-(https://vercel.com/docs/ai-gateway/pricing). Those of DeepSeek, Moonshot and Z.ai do not, for others
-serve them at prices of their own; Perplexity's have a fee for each request beside."""
+"""Makers whose own models cost the same at the gateways that name makers: Vercel adds nothing
+(https://vercel.com/docs/ai-gateway/pricing), and LiteLLM's map agrees in all 53 that the price data
+has too. DeepSeek's, Moonshot's and Z.ai's do not, for others serve them at prices of their own;
+Perplexity's have a fee for each request beside."""
 
 NAMING_SERVICES = frozenset({"openai", "anthropic", "cloudflare", "portkey", "helicone"})
 """Where `vendor/model` names the service that is called. `openai` and `anthropic` are whom a proxy
