@@ -123,12 +123,13 @@ def _endpoint(
     if owner is None:
         owner = provider_at(host)
         is_own_host = owner is not None
-    if path.provider and (owner is None or owner.name != path.provider):
+    name = owner.service(match.string) if owner is not None else ""
+    if path.provider and name != path.provider:
         return None
     groups = match.groupdict()
     return Endpoint(
         format=wire_format,
-        provider=(owner or wire_format.provider).name,
+        provider=name or wire_format.provider.name,
         operation=path.operation,
         endpoint_id=host if is_own_host or not port else f"{host}:{port}",
         model=groups.get("model") or "",

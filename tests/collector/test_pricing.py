@@ -102,6 +102,8 @@ def test_bundled_cost_equals_calc_price_to_the_picodollar(
             assert expected is None or _is_contradictory(usage)
         case Unpriced(UnpricedReason.UNKNOWN_TIER):
             assert tier not in {"", "default"}
+        case Unpriced(UnpricedReason.FREE_TIER_PRICE):
+            assert not expected
         case Unpriced(reason):
             assert reason is UnpricedReason.UNPRICED_UNIT
 
@@ -117,7 +119,10 @@ def test_every_bundled_model_costs_what_calc_price_says_beside_each_of_its_tiers
     at = datetime(2026, 11, 1, 12, tzinfo=UTC)
     for ours, theirs, name in MODELS:
         price = BOOK.quote(ours, "", name, at_ns=int(at.timestamp()) * 10**9)
-        assert not isinstance(price, Unpriced)
+        if isinstance(price, Unpriced):
+            assert price.reason is UnpricedReason.FREE_TIER_PRICE
+            assert by_calc_price(theirs, name, Usage(1000, 77), at) == 0
+            continue
         assert isinstance(price, Price)
         starts = {band.above for band in price.bands} - {-1}
         for given_tokens in {0, 1000} | {start + d for start in starts for d in (-1, 0, 1)}:
@@ -150,7 +155,7 @@ def test_many_calls_at_once_cost_what_each_costs() -> None:
         )
     ]
 
-    assert PriceBook().price_calls(calls) == [
+    assert BOOK.price_calls(calls) == [
         price(BOOK, c.request_model, c.usage, at_ns=c.start_time_ns, meters=c.meters) for c in calls
     ]
 

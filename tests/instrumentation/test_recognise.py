@@ -1,5 +1,6 @@
 import pytest
 
+from tallyspan.formats import PROVIDERS
 from tallyspan.recognise import recognise
 
 
@@ -108,6 +109,35 @@ from tallyspan.recognise import recognise
             "amazon.titan-text-lite-v1",
         ),
         ("bedrock-mantle.us-east-1.api.aws", "/anthropic/v1/messages", "aws.bedrock", "chat", ""),
+        (
+            "aws-external-anthropic.eu-west-1.api.aws",
+            "/v1/messages",
+            "aws.anthropic",
+            "chat",
+            "",
+        ),
+        ("api.minimax.io", "/anthropic/v1/messages", "minimax", "chat", ""),
+        ("api.minimaxi.com", "/v1/text/chatcompletion_v2", "minimax", "chat", ""),
+        ("ai-gateway.vercel.sh", "/v1/messages", "vercel.ai_gateway", "chat", ""),
+        ("api.portkey.ai", "/v1/prompts/pp-x-1/completions", "portkey", "chat", ""),
+        ("models.github.ai", "/inference/chat/completions", "github.models", "chat", ""),
+        ("models.github.ai", "/orgs/o/inference/chat/completions", "github.models", "chat", ""),
+        ("dashscope.aliyuncs.com", "/compatible-mode/v1/chat/completions", "dashscope", "chat", ""),
+        ("api.ai21.com", "/studio/v1/chat/completions", "ai21", "chat", ""),
+        (
+            "api.cloudflare.com",
+            "/client/v4/accounts/a/ai/v1/chat/completions",
+            "cloudflare",
+            "chat",
+            "",
+        ),
+        (
+            "dbc-a1b2345c-d6e7.cloud.databricks.com",
+            "/serving-endpoints/databricks-gpt-oss-120b/invocations",
+            "databricks",
+            "chat",
+            "databricks-gpt-oss-120b",
+        ),
         ("api.openai.com", "/v1/images/generations", "openai", "generate_content", ""),
     ],
 )
@@ -118,6 +148,127 @@ def test_a_call_is_recognised_by_the_end_of_its_path(
 
     assert endpoint is not None
     assert (endpoint.provider, endpoint.operation, endpoint.model) == (provider, operation, model)
+
+
+@pytest.mark.parametrize(
+    ("host", "provider"),
+    [
+        ("ai-gateway.helicone.ai", "helicone"),
+        ("ai-gateway.vercel.sh", "vercel.ai_gateway"),
+        ("aihubmix.com", "aihubmix"),
+        ("adb-1234567890123456.7.azuredatabricks.net", "databricks"),
+        ("dbc-a1b2345c-d6e7.cloud.databricks.com", "databricks"),
+        ("1234567890123456.7.gcp.databricks.com", "databricks"),
+        ("api-inference.modelscope.cn", "modelscope"),
+        ("api.ai21.com", "ai21"),
+        ("api.aimlapi.com", "aiml"),
+        ("api.arcee.ai", "arcee"),
+        ("api.avian.io", "avian"),
+        ("api.cloudflare.com", "cloudflare"),
+        ("api.cognition.ai", "cognition"),
+        ("api.cortecs.ai", "cortecs"),
+        ("api.deepinfra.com", "deepinfra"),
+        ("api.doubleword.ai", "doubleword"),
+        ("api.empiriolabs.ai", "empiriolabs"),
+        ("api.featherless.ai", "featherless_ai"),
+        ("api.friendli.ai", "friendliai"),
+        ("api.gmi-serving.com", "gmi"),
+        ("api.hyperbolic.xyz", "hyperbolic"),
+        ("api.inceptionlabs.ai", "inception"),
+        ("api.inference.wandb.ai", "wandb"),
+        ("api.jina.ai", "jina_ai"),
+        ("api.lambda.ai", "lambda_ai"),
+        ("api.lambdalabs.com", "lambda_ai"),
+        ("api.llama.com", "meta_llama"),
+        ("api.meta.ai", "meta"),
+        ("api.minimax.io", "minimax"),
+        ("api.minimaxi.com", "minimax"),
+        ("api.morphllm.com", "morph"),
+        ("api.novita.ai", "novita"),
+        ("api.parasail.io", "parasail"),
+        ("api.poe.com", "poe"),
+        ("api.portkey.ai", "portkey"),
+        ("api.publicai.co", "publicai"),
+        ("api.reka.ai", "reka"),
+        ("api.sambanova.ai", "sambanova"),
+        ("api.sarvam.ai", "sarvam"),
+        ("api.scaleway.ai", "scaleway"),
+        ("api.siliconflow.cn", "siliconflow"),
+        ("api.siliconflow.com", "siliconflow"),
+        ("api.studio.nebius.ai", "nebius"),
+        ("api.studio.nebius.com", "nebius"),
+        ("api.tokenfactory.us-central1.nebius.com", "nebius"),
+        ("api.synthetic.new", "synthetic"),
+        ("api.typesafe.ai", "typesafe"),
+        ("api.v0.dev", "v0"),
+        ("api.venice.ai", "veniceai"),
+        ("api.xiaomimimo.com", "xiaomi_mimo"),
+        ("ark.ap-southeast.bytepluses.com", "volcengine"),
+        ("ark.cn-beijing.volces.com", "volcengine"),
+        ("aws-external-anthropic.us-west-2.api.aws", "aws.anthropic"),
+        ("codestral.mistral.ai", "mistral_ai"),
+        ("dashscope-intl.aliyuncs.com", "dashscope"),
+        ("dashscope-us.aliyuncs.com", "dashscope"),
+        ("dashscope.aliyuncs.com", "dashscope"),
+        ("cn-hongkong.dashscope.aliyuncs.com", "dashscope"),
+        ("gigachat.devices.sberbank.ru", "gigachat"),
+        ("inference.api.nscale.com", "nscale"),
+        ("inference.baseten.co", "baseten"),
+        ("inference.do-ai.run", "gradient_ai"),
+        ("integrate.api.nvidia.com", "nvidia_nim"),
+        ("kymaapi.com", "kyma"),
+        ("llm.chutes.ai", "chutes"),
+        ("models.github.ai", "github.models"),
+        ("models.inference.ai.azure.com", "github.models"),
+        ("nano-gpt.com", "nano-gpt"),
+        ("oai.endpoints.kepler.ai.cloud.ovh.net", "ovhcloud"),
+        ("open.bigmodel.cn", "zhipuai"),
+        ("vanchin.streamlake.ai", "streamlake"),
+    ],
+)
+def test_a_provider_has_its_own_host(host: str, provider: str) -> None:
+    endpoint = recognise("POST", host, None, "/v1/chat/completions")
+
+    assert endpoint is not None
+    assert (endpoint.provider, endpoint.is_certain) == (provider, True)
+    stranger = recognise("POST", f"{host}.example.com", None, "/v1/chat/completions")
+    assert stranger is not None
+    assert not stranger.is_certain
+
+
+@pytest.mark.parametrize(
+    ("path", "provider", "operation"),
+    [
+        ("/compat/chat/completions", "cloudflare", "chat"),
+        ("/workers-ai/v1/chat/completions", "cloudflare", "chat"),
+        ("/openai/chat/completions", "openai", "chat"),
+        ("/openai/responses", "openai", "chat"),
+        ("/anthropic/v1/messages", "anthropic", "chat"),
+        ("/azure-openai/our-resource/our-gpt/chat/completions", "azure.ai.openai", "chat"),
+        ("/google-ai-studio/v1/models/gemini-4:generateContent", "gcp.gemini", "generate_content"),
+        (
+            "/aws-bedrock/bedrock-runtime/us-east-1/model/amazon.nova/converse",
+            "aws.bedrock",
+            "chat",
+        ),
+        ("/grok/v1/chat/completions", "x_ai", "chat"),
+        ("/groq/chat/completions", "groq", "chat"),
+        ("/mistral/v1/chat/completions", "mistral_ai", "chat"),
+        ("/openrouter/v1/chat/completions", "openrouter", "chat"),
+    ],
+)
+def test_a_gateways_path_names_the_service_behind_it(
+    path: str, provider: str, operation: str
+) -> None:
+    endpoint = recognise("POST", "gateway.ai.cloudflare.com", None, f"/v1/account/gateway{path}")
+
+    assert endpoint is not None
+    assert (endpoint.provider, endpoint.operation) == (provider, operation)
+    assert endpoint.endpoint_id == "gateway.ai.cloudflare.com"
+
+
+def test_every_route_leads_to_a_provider() -> None:
+    assert {name for each in PROVIDERS.values() for _, name in each.routes} <= PROVIDERS.keys()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ CURABLE = (
     UnpricedReason.UNKNOWN_TIER.value,
     UnpricedReason.UNPRICED_UNIT.value,
     UnpricedReason.NO_EXCHANGE_RATE.value,
+    UnpricedReason.FREE_TIER_PRICE.value,
 )
 """Reasons that a line in the price file takes away."""
 _QUERY = """

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.conditions import Unknown
 from tallyspan.usage import Usage
-from tallyspan_collector.pricing import rates, shipped
+from tallyspan_collector.pricing import rates, sellers, shipped
 from tallyspan_collector.pricing.adjustments import Doubt, Factor, Fee
 from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import (
@@ -151,7 +151,7 @@ class _Lines:
         self, kind: Kind, file: PriceFile, own_files: shipped.Files, data: PriceData
     ) -> None:
         kind = file.with_settings(kind)
-        priced_kind = file.priced_as(kind)
+        priced_kind = sellers.priced_as(file.priced_as(kind))
         own = own_files(priced_kind.provider)
         self._kind = kind
         self._priced_kind = own.priced_as(priced_kind)
@@ -216,7 +216,7 @@ class _Lines:
             return UNKNOWN_CONDITION
         level, note = _level(changes)
         times, multiplied = _times(factors)
-        fees = [each for each in self._fees if each.match.holds(at_ns)]
+        fees = [each for each in self._fees if each.match.holds(at_ns) and base.parts.parts]
         parts, added = _with_fees(base.parts.parts, fees)
         price = base.parts._replace(
             price_id=base.parts.price_id + added + multiplied + note,
@@ -335,7 +335,8 @@ def _with_fees(parts: Sequence[Part], fees: Sequence[Fee]) -> tuple[list[Part], 
         if fee.of is not None and of is None:
             continue
         added.add(name)
-        note += fee.note
+        if name in priced:
+            note += fee.note
         if of is not None:
             priced[name] = Part(fee.meter, of.scaled(fee.times).bands)
         elif fee.usd is not None:

@@ -25,8 +25,10 @@ from genai_prices.units import UnitDef, UnitRegistry
 from tallyspan.formats import PROVIDERS
 from tallyspan.meters import BY_DIMENSIONS, BY_NAME, Meter
 from tallyspan_collector.errors import PriceError
-from tallyspan_collector.pricing.cost import UNKNOWN_TIER, Unpriced
+from tallyspan_collector.pricing.cost import FREE_TIER_PRICE, UNKNOWN_TIER, Unpriced
+from tallyspan_collector.pricing.model_match import is_same_model
 from tallyspan_collector.pricing.price import Part, PriceParts
+from tallyspan_collector.pricing.sellers import is_at_list_price, is_borrowed, is_free
 from tallyspan_collector.pricing.tier import tier_name
 from tallyspan_collector.pricing.timeline import every_day, instant, moment, second_of_day
 
@@ -111,7 +113,7 @@ class PriceData:
             return None
         owner, info = match
         wanted = context(owner.id, tier) or {}
-        is_own = any(info is each for each in owner.models)
+        is_own = _has(owner, info)
         variants = [v for v in info.price_variants or () if is_own and _is_for(v, wanted)]
         conditions = info.prices if isinstance(info.prices, list) else []
         constraints = [each.constraint for each in conditions] + [v.constraint for v in variants]
@@ -122,6 +124,8 @@ class PriceData:
             if wanted and not has_variant and not is_tier_priced:
                 return UNKNOWN_TIER  # a default rate would be a guess
             prices = info.get_prices(when, wanted if has_variant else None)
+            if not any(_amounts(prices)) and not is_free(provider, model):
+                return FREE_TIER_PRICE
             suffix = f":{tier_name(tier)}" if has_variant and wanted else ""
             since = _since([*_standing(conditions, when), *variants], when)
             price = PriceParts(
@@ -145,16 +149,26 @@ class PriceData:
         )
 
     def find(self, provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
-        """Return the package's provider and model for a call's; None if it has no such model."""
+        """Return the package's provider and model for a call's; None if it has no such model.
+
+        A model that only looks like it, or that the package has of another seller whose price is
+        not this one's, is none.
+        """
         provider_id = PROVIDER_IDS.get(provider, provider)
         if not provider_id or provider_id in NOT_BILLED_BY_USE:
             return None
         # A new one each time: a snapshot remembers every name it looks up, without a bound.
         snapshot = DataSnapshot(self.providers, from_auto_update=False)
         try:
-            return snapshot.find_provider_model(model, None, provider_id, None)
+            owner, info = snapshot.find_provider_model(model, None, provider_id, None)
         except LookupError:
             return None
+        maker = next(each.id for each in (owner, *self.providers) if _has(each, info))
+        if maker != owner.id and not is_at_list_price(owner.id, maker, info.id):
+            return None
+        if is_borrowed(maker, info.price_comments) or not is_same_model(info, model):
+            return None
+        return owner, info
 
 
 @lru_cache(maxsize=1)
@@ -178,6 +192,10 @@ def _newest(data: PriceData, today: date) -> date | None:
         if isinstance(each.constraint, StartDateConstraint)
     )
     return max((day for day in days if day <= today), default=None)
+
+
+def _has(provider: Provider, model: ModelInfo) -> bool:
+    return any(model is each for each in provider.models)
 
 
 def _amounts(prices: ModelPrice) -> Iterator[object]:

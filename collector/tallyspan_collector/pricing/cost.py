@@ -17,6 +17,7 @@ class UnpricedReason(StrEnum):
     INCONSISTENT_USAGE = "inconsistent_usage"
     NO_EXCHANGE_RATE = "no_exchange_rate"
     UNKNOWN_CONDITION = "unknown_condition"
+    FREE_TIER_PRICE = "free_tier_price"
 
 
 class Priced(NamedTuple):
@@ -48,3 +49,4 @@ UNPRICED_UNIT = Unpriced(UnpricedReason.UNPRICED_UNIT)
 INCONSISTENT_USAGE = Unpriced(UnpricedReason.INCONSISTENT_USAGE)
 UNKNOWN_CONDITION = Unpriced(UnpricedReason.UNKNOWN_CONDITION)
 NO_EXCHANGE_RATE = Unpriced(UnpricedReason.NO_EXCHANGE_RATE)
+FREE_TIER_PRICE = Unpriced(UnpricedReason.FREE_TIER_PRICE)

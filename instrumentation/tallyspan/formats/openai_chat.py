@@ -144,6 +144,15 @@ FORMAT = Format(
     provider=OPENAI,
     paths=(
         Path("^/v1/chat", "chat", "writer", example="/v1/chat"),
+        # Portkey's stored prompts: the answer is a chat completion, and names the model.
+        Path("/v1/prompts/[^/]+/completions", "chat", example="/v1/prompts/p-1/completions"),
+        Path(
+            "/serving-endpoints/(?P<model>[^/]+)/invocations",
+            "chat",
+            "databricks",
+            example="/serving-endpoints/databricks-gpt-oss-120b/invocations",
+        ),
+        Path("/v1/text/chatcompletion_v2", "chat", "minimax"),
         Path("/v1/ocr", "generate_content", "mistral_ai"),
         Path("/v1/agents/completions", "chat", "mistral_ai"),
         Path(
