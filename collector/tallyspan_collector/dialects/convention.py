@@ -18,6 +18,8 @@ INCLUSIVE_PROVIDERS = frozenset(
 """Their APIs report input with the cache in it, and so do emitters that pass it on."""
 _REASONING_OUTSIDE = frozenset({"gcp.gemini", "gcp.vertex_ai", "x_ai"})
 """Their APIs report reasoning beside the output."""
+_ANTHROPICS_API = frozenset({"gcp.vertex_ai", "azure.ai.inference"})
+"""Where Claude answers as it does at Anthropic: input without the cache."""
 _AUDIO_OUTSIDE = frozenset({"mistral_ai"})
 """Their APIs report audio beside the input."""
 
@@ -52,9 +54,11 @@ _Reading = tuple[int, int, tuple[Flag, ...]]
 """Input and output in our convention, and which explanation they come from."""
 
 
-def rule_of(dialect: Dialect, provider: str) -> Rule:
-    """Return how the emitter reports the counts of the provider."""
+def rule_of(dialect: Dialect, provider: str, model: str) -> Rule:
+    """Return how the emitter reports the counts of the model at the provider."""
     no_losses: frozenset[Loss] = frozenset()
+    if provider in _ANTHROPICS_API and "claude" in model:
+        provider = "anthropic"
     return Rule(
         basis=dialect.basis.get(provider) or dialect.basis.get("", Basis.INCLUSIVE),
         is_input_certain=provider in INCLUSIVE_PROVIDERS,
@@ -237,7 +241,7 @@ def _with(count: int, added: int) -> tuple[tuple[int, tuple[Flag, ...]], ...]:
 def _beside(
     part: int, flags: tuple[Flag, ...], *, is_rule: bool
 ) -> tuple[tuple[int, tuple[Flag, ...]], ...]:
-    """Return the part beside its whole and within it (0), with the flags if that is not the rule."""
+    """Return the part beside its whole and in it (0), with the flags where that is not the rule."""
     if not part:
         return ((0, ()),)
     return ((part, () if is_rule else flags), (0, flags if is_rule else ()))

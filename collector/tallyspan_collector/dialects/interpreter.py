@@ -126,7 +126,7 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
         is_agent=kind is Kind.WRAPPER and operation == "invoke_agent",
         # our instrumentation read the provider's answer itself
         is_settled=semconv.USAGE_SOURCE in attributes,
-        rule=rule_of(dialect, texts["provider_name"]),
+        rule=rule_of(dialect, texts["provider_name"], model),
         fields=fields,
     )
 

@@ -35,11 +35,12 @@ _SPELLINGS = {
 _NAMES = {each: name for name, all_ in _SPELLINGS.items() for each in all_.split()}
 _TODAY = PROVIDERS.keys() | _SPELLINGS.keys()
 
-FRAMEWORKS = frozenset(
-    "langchain langgraph crewai agno haystack spring_ai microsoft.agent_framework semantic_kernel "
-    "llamaindex llama_index litellm vercel gateway genkit librechat dspy autogen openai_agents _OTHER "
-    "langchain_core langchain_openai microsoft.agents strands-agents dify n8n".lower().split()
-)
+FRAMEWORKS = frozenset({
+    "langchain", "langgraph", "crewai", "agno", "haystack", "spring_ai",
+    "microsoft.agent_framework", "semantic_kernel", "llamaindex", "llama_index", "litellm",
+    "vercel", "gateway", "genkit", "librechat", "dspy", "autogen", "openai_agents", "_other",
+    "langchain_core", "langchain_openai", "microsoft.agents", "strands-agents", "dify", "n8n",
+})  # fmt: skip
 """What emitters put where the provider's name should be: not a provider."""
 
 _MODELS = (

@@ -7,12 +7,19 @@ nowhere else, and in 6 the total is a sum without it. Version 5 reports Google's
 older releases xAI's, beside the output.
 """
 
+from typing import Any
+
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Loss
 from tallyspan_collector.read.call import Draft
 
-_BESIDE_IN_5 = frozenset({"gcp.gemini", "gcp.vertex_ai"})
+_GOOGLES = ("gcp.gemini", "gcp.vertex_ai")
+_OF_FIVE: dict[str, Any] = {
+    "reasoning_outside": frozenset(_GOOGLES),
+    "losses": dict.fromkeys(_GOOGLES, frozenset({Loss.TOOL_PROMPT})),
+}
+"""What version 5 does with Google's counts, where the metadata are not there."""
 _META = "ai.telemetry.metadata."
 _CONTEXT = "ai.settings.context."
 _PM = "ai.response.providerMetadata#"
@@ -101,7 +108,7 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
         claimed_cost=(f"{_PM}gateway.cost",),
         tags=("tallyspan.tag.", _META),
         basis={"": Basis.INCLUSIVE, "anthropic": basis, "aws.bedrock": basis},
-        reasoning_outside=_BESIDE_IN_5 if basis is Basis.EXCLUSIVE else frozenset(),
+        **(_OF_FIVE if basis is Basis.EXCLUSIVE else {}),
         refine=_stream,
         trust=3,
     )  # fmt: skip
