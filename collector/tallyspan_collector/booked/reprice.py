@@ -16,7 +16,13 @@ from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, Row
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Priced, Unpriced
+from tallyspan_collector.pricing.cost import (
+    INCONSISTENT_USAGE,
+    MAX_COST_PICOUSD,
+    Priced,
+    Unpriced,
+    refusal,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,8 @@ class Reprice:
 
 def priced_today(book: PriceBook, call: Row) -> Priced | Unpriced:
     """Return what a booked call costs with the book, at its own time; or why not."""
+    if (why_not := refusal(call["quality_flags"])) is not None:
+        return why_not
     priced = book.price(
         provider=call["provider_name"],
         endpoint_id=call["endpoint_id"],

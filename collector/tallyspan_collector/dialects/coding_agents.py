@@ -10,7 +10,7 @@ from dataclasses import replace
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
-from tallyspan_collector.read.call import Draft
+from tallyspan_collector.read.call import Draft, Flag
 from tallyspan_collector.read.otlp import Span
 
 _WHO = {
@@ -45,9 +45,10 @@ def _gemini(draft: Draft, attributes: Attributes) -> None:
 
 
 def _settle(draft: Draft, attributes: Attributes) -> None:
-    """Note who pays; the provider is the agent's own, nothing had to be concluded."""
+    """Note who pays; the provider is the agent's own, it had not to be concluded."""
     draft["is_notional"] = _is_subscription(attributes)
-    draft["quality_flags"] = ()
+    flags: tuple[str, ...] = draft["quality_flags"]
+    draft["quality_flags"] = tuple(each for each in flags if each != Flag.PROVIDER_INFERRED)
 
 
 def _is_subscription(attributes: Attributes) -> bool:
@@ -107,7 +108,7 @@ GEMINI = extend(
     },
     total=("total_token_count",),
     added={"input_tokens": ("tool_token_count",)},  # what tools put into the prompt
-    is_reasoning_outside=True,
+    reasoning_outside=frozenset({""}),
     refine=_gemini,
     trust=4,
 )

@@ -77,7 +77,7 @@ GENKIT = extend(
         "reasoning_tokens": (f"{_GENKIT}thoughtsTokens",),
     },
     total=(f"{_GENKIT}totalTokens",),
-    is_reasoning_outside=True,
+    reasoning_outside=frozenset({""}),
     trust=5,
 )
 """Source: langfuse OtelIngestionProcessor.ts. Thoughts are counted beside the output."""

@@ -10,12 +10,12 @@ from tallyspan import semconv
 from tallyspan.answer import MAX_CONDITION_CHARACTERS, amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
-from tallyspan_collector.dialects.convention import settle
+from tallyspan_collector.dialects.convention import Counts, add_lifetimes, rule_of, settle
 from tallyspan_collector.dialects.plan import MAX_COMMON, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.region import region_of
-from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+from tallyspan_collector.dialects.table import Attributes, Dialect, Names, matches
 from tallyspan_collector.read.call import BLANK, Draft, Flag
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt, as_received
@@ -49,6 +49,8 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     draft["is_error"] = span.is_error or bool(draft["error_type"])
     _measure(draft, attributes, plan)
     flags = _count(draft, attributes, plan, common)
+    if flags:
+        draft["quality_flags"] = (*draft["quality_flags"], *flags)
     if dialect.refine is not None:
         dialect.refine(draft, attributes)
     usage: Usage = draft["usage"]
@@ -56,9 +58,7 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     if common.is_inferred:
         if not (has_model and usage):
             return Reading(Kind.NOTHING, dialect.name, f"{reason}, and no model with usage")
-        flags = (*flags, Flag.INFERRED)
-    if flags:
-        draft["quality_flags"] = (*draft["quality_flags"], *flags)
+        draft["quality_flags"] = (*draft["quality_flags"], Flag.INFERRED)
     if kind is Kind.CALL:
         if not (draft["provider_name"] or has_model):
             return Reading(Kind.NOTHING, dialect.name, "neither a provider nor a model")
@@ -129,7 +129,7 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
         is_agent=kind is Kind.WRAPPER and operation == "invoke_agent",
         # our instrumentation read the provider's answer itself
         is_settled=semconv.USAGE_SOURCE in attributes,
-        basis=dialect.basis.get(texts["provider_name"]) or dialect.basis.get("", Basis.INCLUSIVE),
+        rule=rule_of(dialect, texts["provider_name"], model),
         fields=fields,
     )
 
@@ -221,22 +221,18 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
 def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
     """Put the usage into the draft, in our convention; return what is doubtful about it."""
     dialect = plan.dialect
-    is_settled, is_bad = common.is_settled, False
+    rule, is_bad = common.rule, False
     if dialect.count is None:
-        counts, total, is_bad = _counts(attributes, plan)
+        counts, total, added, is_bad = _counts(attributes, plan)
     else:
         counted = dialect.count(attributes)
-        counts, total = [counted.counts.get(name) for name in TOKEN_FIELDS], counted.total
-        is_settled = is_settled or counted.is_settled
-    flags = settle(
-        counts,
-        total,
-        common.basis,
-        draft["provider_name"],
-        is_settled=is_settled,
-        is_reasoning_outside=dialect.is_reasoning_outside,
-        is_bad=is_bad,
-    )
+        counts, total, added = (
+            [*map(counted.counts.get, TOKEN_FIELDS)],
+            counted.total,
+            counted.added,
+        )
+        rule = counted.rule(rule)
+    flags = settle(counts, total, rule, added, is_settled=common.is_settled, is_bad=is_bad)
     draft["usage"] = Usage(*counts)
     if counts == [*_NO_COUNTS]:
         if draft["usage_source"] != "deferred":
@@ -246,8 +242,8 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
     return flags
 
 
-def _counts(attributes: Attributes, plan: Plan) -> tuple[list[int | None], int | None, bool]:
-    """Return the emitter's counts, in the order of `Usage`, and its total.
+def _counts(attributes: Attributes, plan: Plan) -> tuple[Counts, int | None, tuple[int, int], bool]:
+    """Return the emitter's counts, its total, and what comes on top of input and output.
 
     The flag: a count that was to be added cannot be one.
     """
@@ -259,17 +255,18 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[list[int | None], int |
             if count is not None:
                 counts[at] = count
                 break
+    added = [0, 0]
     for at, keys in plan.added:
         for key in keys:
             extra = values.tokens(attributes.get(key)) or 0
             is_bad = is_bad or extra < 0
-            base = counts[at]
-            if extra > 0 and (base is None or base >= 0):
-                counts[at] = (base or 0) + extra
+            added[at] += max(extra, 0)
+    for key in plan.cache_write_5m:
+        add_lifetimes(counts, values.tokens(attributes.get(key)))
     total = None
     for key in plan.total:
         total = values.tokens(attributes.get(key)) if total is None else total
-    return counts, total, is_bad
+    return counts, total, (added[0], added[1]), is_bad
 
 
 def _unpacked(attributes: Attributes, blobs: Names) -> dict[str, object]:

@@ -1,14 +1,30 @@
 """LangSmith's OpenTelemetry export. Only `langsmith.span.kind` is to be believed.
 
 Its operation says `embeddings` of retrievers and `chat` of prompts; details are the `repr` of a
-Python dict. Source: langchain-ai/langsmith-sdk, _internal/otel/_otel_exporter.py.
+Python dict. They are LangChain's: served as priority or flex, the parts' names begin with the tier.
+Source: langchain-ai/langsmith-sdk, _internal/otel/_otel_exporter.py.
 """
 
+from tallyspan_collector.dialects.langchain import TIERS
 from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes
+from tallyspan_collector.read.call import Draft
 
 _META = "langsmith.metadata."
 _IN = "gen_ai.usage.input_token_details#"
 _OUT = "gen_ai.usage.output_token_details#"
+
+
+def _details(details: str, part: str) -> tuple[str, ...]:
+    return (f"{details}{part}", *(f"{details}{tier}_{part}" for tier in TIERS))
+
+
+def _tier(draft: Draft, attributes: Attributes) -> None:
+    """Take the service tier from the names of the parts."""
+    for tier in TIERS:
+        if f"{_IN}{tier}" in attributes or f"{_OUT}{tier}" in attributes:
+            draft["service_tier"] = draft["service_tier"] or tier
+
 
 DIALECT = extend(
     name="langsmith",
@@ -29,12 +45,14 @@ DIALECT = extend(
         "agent_name": (f"{_META}agent_name", f"{_META}langgraph_node"),
     },
     tokens={
-        "cache_read_tokens": (f"{_IN}cache_read",),
-        "cache_write_tokens": (f"{_IN}cache_creation",),
+        "cache_read_tokens": _details(_IN, "cache_read"),
+        "cache_write_tokens": _details(_IN, "cache_creation"),
         "cache_write_1h_tokens": (f"{_IN}ephemeral_1h_input_tokens",),
-        "reasoning_tokens": (f"{_OUT}reasoning",),
+        "reasoning_tokens": _details(_OUT, "reasoning"),
         "input_audio_tokens": (f"{_IN}audio",),
         "output_audio_tokens": (f"{_OUT}audio",),
     },
+    cache_write_5m=(f"{_IN}ephemeral_5m_input_tokens",),
+    refine=_tier,
     trust=5,
 )  # fmt: skip

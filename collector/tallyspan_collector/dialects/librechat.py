@@ -75,7 +75,8 @@ def _undouble(draft: Draft, buckets: object) -> None:
         cache_read_tokens=read // 2,
         cache_write_tokens=written // 2,
     )
-    draft["quality_flags"] = (*draft["quality_flags"], Flag.TOTAL_REPAIRED)
+    others = (each for each in draft["quality_flags"] if each != Flag.TOTAL_MISMATCH)
+    draft["quality_flags"] = (*others, Flag.TOTAL_REPAIRED)
 
 
 def decode_agent(agent: str) -> tuple[str, str]:

@@ -1,14 +1,16 @@
 """OpenInference (Arize). Every span is INTERNAL; `openinference.span.kind` says what it is.
 
-Source: Arize-ai/openinference, spec/semantic_conventions.md.
+Older versions have Google's thoughts in the total alone. Source: Arize-ai/openinference,
+spec/semantic_conventions.md.
 """
 
 from dataclasses import replace
 
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Attributes
+from tallyspan_collector.dialects.table import Attributes, Loss
 from tallyspan_collector.read.call import Draft
 
+_THOUGHTS = frozenset({Loss.THOUGHTS})
 _ANTHROPIC = "openinference.instrumentation.anthropic"
 
 
@@ -53,6 +55,7 @@ DIALECT = extend(
     },
     total=("llm.token_count.total",),
     claimed_cost=("llm.cost.total",),
+    losses={"gcp.gemini": _THOUGHTS, "gcp.vertex_ai": _THOUGHTS},
     refine=_unfinished,
     trust=4,
 )  # fmt: skip

@@ -1,11 +1,13 @@
 """OpenLLMetry (Traceloop), old and new names. Source: traceloop/openllmetry, semconv_ai.
 
-Its Bedrock instrumentation passes the provider's own input on, without the cache.
+Its Bedrock instrumentation passes the provider's own input on, without the cache. Google's thoughts
+are in the total alone (run with 0.62.4).
 """
 
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Basis
+from tallyspan_collector.dialects.table import Basis, Loss
 
+_THOUGHTS = frozenset({Loss.THOUGHTS})
 _PROPERTY = "traceloop.association.properties."
 
 DIALECT = extend(
@@ -37,5 +39,6 @@ DIALECT = extend(
     },
     tags=("tallyspan.tag.", _PROPERTY),
     basis={"": Basis.INCLUSIVE, "aws.bedrock": Basis.EXCLUSIVE},
+    losses={"gcp.gemini": _THOUGHTS, "gcp.vertex_ai": _THOUGHTS},
     trust=5,
 )

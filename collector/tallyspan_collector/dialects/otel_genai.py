@@ -91,6 +91,7 @@ TOKENS: Mapping[str, Names] = {
         "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens",
         "gen_ai.usage.cache_write_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
         "gen_ai.usage.details.cache_write_tokens",
         "gen_ai.usage.details.cache_creation_tokens",
         "gen_ai.usage.details.cache_creation_input_tokens",
@@ -125,6 +126,7 @@ GENERIC = Dialect(
         for name, attribute in semconv.USAGE_ATTRIBUTES.items()
     },
     total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
+    cache_write_5m=("anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
     tags=(semconv.TAG_PREFIX,),
     claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.cost.amount"),
     cache_hit=("gen_ai.response.cache_hit",),
@@ -140,6 +142,22 @@ STANDARD = replace(
     trust=2,
 )
 """Emitters that keep to the conventions; GENERIC is for all others that use their names."""
+
+
+BEDROCK = replace(
+    STANDARD,
+    name="otel_bedrock",
+    scopes=(
+        "opentelemetry.instrumentation.genai.bedrock*",
+        "opentelemetry.instrumentation.botocore*",
+        "@opentelemetry/instrumentation-aws-sdk",
+    ),
+    basis={"": Basis.EXCLUSIVE},
+)
+"""The AWS SDKs' instrumentations pass on what Bedrock reports: input without the cache.
+
+Run with genai-bedrock 1.3b0 and botocore 0.66b2; no total is in their spans.
+"""
 
 
 def extend(

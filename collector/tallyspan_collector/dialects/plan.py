@@ -9,7 +9,7 @@ from tallyspan.conditions import CONDITIONS
 from tallyspan.meters import METERS
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.reading import Kind
-from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+from tallyspan_collector.dialects.table import Attributes, Dialect, Names, Rule, matches
 from tallyspan_collector.read.call import Draft
 
 OWN = ("response_id", "user_id", "conversation_id", "agent_id", "same_call_id")
@@ -35,7 +35,7 @@ _FIRST_CHUNK = (semconv.TIME_TO_FIRST_CHUNK, "gen_ai.server.time_to_first_token"
 class Common:
     """What spans have in common whose repeating attributes agree.
 
-    `fields` has every field of `Call`: those that differ from span to span are blank. `basis` is
+    `fields` has every field of `Call`: those that differ from span to span are blank. `rule` is
     the token rule.
     """
 
@@ -44,7 +44,7 @@ class Common:
     is_inferred: bool
     is_agent: bool
     is_settled: bool
-    basis: Basis
+    rule: Rule
     fields: Draft
 
 
@@ -64,6 +64,7 @@ class Plan:
     tokens: tuple[tuple[int, Names], ...]
     total: Names
     added: tuple[tuple[int, Names], ...]
+    cache_write_5m: Names
     tags: tuple[tuple[str, str], ...]
     meters: tuple[tuple[str, str], ...]
     conditions: tuple[tuple[str, str], ...]
@@ -93,7 +94,13 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
     taken = {name for names in dialect.texts.values() for name in names}
     blobs = {
         name.partition("#")[0]
-        for names in (*dialect.texts.values(), *dialect.tokens.values(), dialect.total)
+        for names in (
+            *dialect.texts.values(),
+            *dialect.tokens.values(),
+            *dialect.added.values(),
+            dialect.total,
+            dialect.cache_write_5m,
+        )
         for name in here(names)
         if "#" in name
     }
@@ -117,6 +124,7 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         tokens=counts(dialect.tokens),
         total=here(dialect.total),
         added=counts(dialect.added),
+        cache_write_5m=here(dialect.cache_write_5m),
         tags=_under(dialect.tags, keys - taken)[:_MAX_TAGS],
         meters=meters,
         conditions=conditions,

@@ -1,6 +1,7 @@
 """Names of providers: every spelling an emitter has, a host, or a model, -> today's one name."""
 
 from functools import lru_cache
+from re import compile as pattern
 
 from tallyspan.formats import PROVIDERS
 from tallyspan.recognise import provider_at
@@ -34,11 +35,12 @@ _SPELLINGS = {
 _NAMES = {each: name for name, all_ in _SPELLINGS.items() for each in all_.split()}
 _TODAY = PROVIDERS.keys() | _SPELLINGS.keys()
 
-FRAMEWORKS = frozenset(
-    "langchain langgraph crewai agno haystack spring_ai microsoft.agent_framework semantic_kernel "
-    "llamaindex llama_index litellm vercel genkit librechat dspy autogen openai_agents _OTHER "
-    "langchain_core langchain_openai microsoft.agents strands-agents dify n8n".lower().split()
-)
+FRAMEWORKS = frozenset({
+    "langchain", "langgraph", "crewai", "agno", "haystack", "spring_ai",
+    "microsoft.agent_framework", "semantic_kernel", "llamaindex", "llama_index", "litellm",
+    "vercel", "gateway", "genkit", "librechat", "dspy", "autogen", "openai_agents", "_other",
+    "langchain_core", "langchain_openai", "microsoft.agents", "strands-agents", "dify", "n8n",
+})  # fmt: skip
 """What emitters put where the provider's name should be: not a provider."""
 
 _MODELS = (
@@ -56,12 +58,15 @@ _MODELS = (
     ("command-", "cohere"),
     ("deepseek", "deepseek"),
     ("grok-", "x_ai"),
-    ("us.anthropic.", "aws.bedrock"),
-    ("eu.anthropic.", "aws.bedrock"),
-    ("anthropic.", "aws.bedrock"),
-    ("amazon.", "aws.bedrock"),
 )
 """How a model's name starts -> who has it first hand."""
+_BEDROCK = pattern(
+    r"arn:aws[a-z-]*:bedrock:"
+    r"|(?:(?:us|eu|apac|jp|au|ca|sa|us-gov|global)\.)?"
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|moonshotai|nvidia"
+    r"|openai|qwen|stability|twelvelabs|writer|zai)\.\S"
+)
+"""How Bedrock names models: an ARN, or region group, vendor and model, joined by dots."""
 
 
 @lru_cache(maxsize=4096)
@@ -80,6 +85,8 @@ def provider(spelling: str, host: str, model: str) -> tuple[str, bool]:
             return of_host.name, False
     if name:
         return name, False
+    if _BEDROCK.match(model.lower()):
+        return "aws.bedrock", True
     prefix, slash, rest = model.lower().rpartition("/")
     if slash and (of_prefix := _NAMES.get(prefix, prefix)) in _TODAY:
         return of_prefix, True

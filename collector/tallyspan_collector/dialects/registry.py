@@ -15,11 +15,13 @@ from tallyspan_collector.dialects import (
     openllmetry,
     otel_genai,
     pydantic_ai,
+    strands,
     vercel_ai,
 )
 from tallyspan_collector.dialects.table import Dialect, matches
 
 DIALECTS: tuple[Dialect, ...] = (
+    otel_genai.BEDROCK,
     otel_genai.STANDARD,
     langfuse.DIALECT,
     openinference.DIALECT,
@@ -49,6 +51,9 @@ DIALECTS: tuple[Dialect, ...] = (
     gateways.OPENCODE,
     coding_agents.CODEX_SPANS,
     openllmetry.DIALECT,
+    strands.NEWER,
+    strands.OLDER,
+    strands.TYPESCRIPT,
     otel_genai.GENERIC,
 )
 """First match wins: GENERIC, which takes everything with a `gen_ai.` attribute, is last."""

@@ -1,7 +1,7 @@
 """What a dialect is: a table of attribute names, which spans are calls, and a token rule."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
@@ -26,16 +26,60 @@ class Basis(StrEnum):
     UNDECIDED = "undecided"
 
 
+class Loss(StrEnum):
+    """Tokens that an emitter leaves out of input and output, so that only its total has them.
+
+    THOUGHTS: reasoning, of providers that report it beside the output. TOOL_PROMPT: what a
+    provider's own tools put into the prompt. UNCACHED_INPUT: the cache was taken off an input that
+    was without it. VISIBLE_OUTPUT: the reasoning was taken off an output that was without it.
+    """
+
+    THOUGHTS = "thoughts"
+    TOOL_PROMPT = "tool_prompt"
+    UNCACHED_INPUT = "uncached_input"
+    VISIBLE_OUTPUT = "visible_output"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an emitter reports the counts of one provider.
+
+    `is_input_certain`: where `basis` is UNDECIDED, the provider's own input includes the cache.
+    `is_reasoning_outside`: the output is without reasoning; `may_be_outside`: the provider's own
+    is, so the counts may show that the emitter's is as well. `is_audio_outside`: the provider's own
+    input is without audio. `is_total_whole`: the total has the cache even where the input has not.
+    """
+
+    basis: Basis = Basis.INCLUSIVE
+    is_input_certain: bool = False
+    is_reasoning_outside: bool = False
+    may_be_outside: bool = False
+    is_audio_outside: bool = False
+    is_total_whole: bool = False
+    losses: frozenset[Loss] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """Token counts as an emitter reports them, by field of `Usage`, before any conversion.
 
-    `is_settled`: input and output are totals already, so no token rule is applied.
+    `added` are counts that come on top of input and of output. `basis` and `is_reasoning_outside`
+    are for counts that follow another rule than the dialect's.
     """
 
     counts: dict[str, int | None]
     total: int | None = None
-    is_settled: bool = False
+    added: tuple[int, int] = (0, 0)
+    basis: Basis | None = None
+    is_reasoning_outside: bool | None = None
+
+    def rule(self, rule: Rule) -> Rule:
+        """Return the dialect's rule with what is different for these counts."""
+        if self.basis is not None:
+            rule = replace(rule, basis=self.basis)
+        if self.is_reasoning_outside is not None:
+            rule = replace(rule, is_reasoning_outside=self.is_reasoning_outside)
+        return rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +94,17 @@ class Dialect:
     `wrapper_keys` or a provider of `wrapper_providers` makes it a wrapper whatever else it has.
 
     Data: `texts` field of `Call` -> names; `tokens` field of `Usage` -> names; `total` the
-    emitter's sum; `added` counts that are billed on top. A name `key#path` is a place within the
-    JSON (or Python literal) that an attribute holds. `tags` are prefixes of free tags. `meters`
-    and `conditions`: the emitter's own names of them, by our name, beside our attributes.
-    `claimed_cost` is the emitter's own cost in USD; `cache_hit` names of "a gateway answered from
-    its cache".
+    emitter's sum; `added` counts of input and output that come on top of them, unless the total
+    shows that they are in them; `cache_write_5m` the writes with the shorter lifetime, which some
+    emitters report in place of all writes. A name `key#path` is a place within the JSON (or Python
+    literal) that an attribute holds. `tags` are prefixes of free tags. `meters` and `conditions`:
+    the emitter's own names of them, by our name, beside our attributes. `claimed_cost` is the
+    emitter's own cost in USD; `cache_hit` names of "a gateway answered from its cache".
 
-    `basis` by provider ("" the rest); `is_reasoning_outside` if output is without reasoning.
+    Token rule, by provider ("" the rest): `basis`; `losses`; `reasoning_outside` are the providers
+    whose output is without reasoning, `whole_totals` those whose total has the cache even where the
+    input has not.
+
     `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
     table can describe it. `trust` orders reports of one call: the tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.
@@ -78,13 +126,16 @@ class Dialect:
     tokens: Mapping[str, Names] = field(default_factory=dict)
     total: Names = ()
     added: Mapping[str, Names] = field(default_factory=dict)
+    cache_write_5m: Names = ()
     tags: Names = ()
     meters: Mapping[str, Names] = field(default_factory=dict)
     conditions: Mapping[str, Names] = field(default_factory=dict)
     claimed_cost: Names = ()
     cache_hit: Names = ()
     basis: Mapping[str, Basis] = field(default_factory=dict)
-    is_reasoning_outside: bool = False
+    losses: Mapping[str, frozenset[Loss]] = field(default_factory=dict)
+    reasoning_outside: frozenset[str] = frozenset()
+    whole_totals: frozenset[str] = frozenset()
     count: Callable[[Attributes], Counted] | None = None
     refine: Callable[[Draft, Attributes], None] | None = None
     trust: int = 5
@@ -92,10 +143,10 @@ class Dialect:
     def __post_init__(self) -> None:
         """Refuse a field that does not exist."""
         unknown = self.texts.keys() - set(FIELDS)
-        unknown |= (self.tokens.keys() | self.added.keys()) - set(TOKEN_FIELDS)
-        unknown |= (self.meters.keys() - METERS.keys()) | (
-            self.conditions.keys() - CONDITIONS.keys()
-        )
+        unknown |= self.tokens.keys() - set(TOKEN_FIELDS)
+        unknown |= self.added.keys() - {"input_tokens", "output_tokens"}
+        unknown |= self.meters.keys() - METERS.keys()
+        unknown |= self.conditions.keys() - CONDITIONS.keys()
         if unknown:
             raise ValueError(f"dialect {self.name}: unknown fields {sorted(unknown)}")
 

@@ -2,25 +2,47 @@
 
 The `.doX` spans are the calls, what is around them repeats or sums their tokens. Until version 5
 Anthropic's input was passed on without the cache; 6 and later include it, and are recognised by
-`inputTokenDetails`.
+`inputTokenDetails`. Google's own usage is in the metadata: what its tools put into the prompt is
+nowhere else, and in 6 the total is a sum without it. Version 5 reports Google's reasoning, and
+older releases xAI's, beside the output.
 """
+
+from typing import Any
 
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Attributes, Basis, Dialect
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Loss
 from tallyspan_collector.read.call import Draft
 
+_GOOGLES = ("gcp.gemini", "gcp.vertex_ai")
+_OF_FIVE: dict[str, Any] = {
+    "reasoning_outside": frozenset(_GOOGLES),
+    "losses": dict.fromkeys(_GOOGLES, frozenset({Loss.TOOL_PROMPT})),
+}
+"""What version 5 does with Google's counts, where the metadata are not there."""
 _META = "ai.telemetry.metadata."
 _CONTEXT = "ai.settings.context."
 _PM = "ai.response.providerMetadata#"
+_GOOGLE = tuple(f"{_PM}{key}.usageMetadata." for key in ("google", "vertex"))
+"""Google's usage as it came; the key differs by the version of the provider's package."""
+
+
+def _google(name: str) -> tuple[str, ...]:
+    return tuple(place + name for place in _GOOGLE)
 
 
 def _stream(draft: Draft, attributes: Attributes) -> None:
-    """Note a stream: only the operation's name tells."""
+    """Note a stream, which only the operation's name tells, and what Vercel's gateway was used for.
+
+    The gateway names models by vendor and model; the vendor is the provider.
+    """
     draft["is_stream"] = str(attributes.get("ai.operationId", "")).endswith("doStream")
     milliseconds = attributes.get("ai.response.msToFirstChunk")
     if isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool):
         draft["time_to_first_chunk_us"] = values.microseconds(milliseconds / 1000)
+    if attributes.get("ai.model.provider") == "gateway":
+        for name in ("request_model", "response_model"):
+            draft[name] = draft[name].rpartition("/")[2]
 
 
 def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: Basis) -> Dialect:
@@ -65,6 +87,7 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
                 f"{_PM}anthropic.cacheReadInputTokens",
                 f"{_PM}anthropic.usage.cache_read_input_tokens",
                 f"{_PM}openai.cachedPromptTokens",
+                *_google("cachedContentTokenCount"),
             ),
             "cache_write_tokens": (
                 "ai.usage.inputTokenDetails.cacheWriteTokens",
@@ -76,12 +99,16 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
             ),
             "reasoning_tokens": (
                 "ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens",
-                f"{_PM}openai.reasoningTokens",
+                f"{_PM}openai.reasoningTokens", *_google("thoughtsTokenCount"),
             ),
         },
-        total=("ai.usage.totalTokens",),
+        added={"input_tokens": _google("toolUsePromptTokenCount")},
+        total=(*_google("totalTokenCount"), "ai.usage.totalTokens"),
+        cache_write_5m=(f"{_PM}anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
+        claimed_cost=(f"{_PM}gateway.cost",),
         tags=("tallyspan.tag.", _META),
         basis={"": Basis.INCLUSIVE, "anthropic": basis, "aws.bedrock": basis},
+        **(_OF_FIVE if basis is Basis.EXCLUSIVE else {}),
         refine=_stream,
         trust=3,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.schema import COLUMNS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Unpriced
+from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Unpriced, refusal
 from tallyspan_collector.read.call import Call, Columns
 
 NS_PER_US = 1_000
@@ -60,12 +60,13 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
 
     A cost that the provider reported is the cost. A request that the provider redirected or refused
     (HTTP 3xx, 4xx and 5xx, without usage) costs nothing, nor does one that a gateway's cache
-    answered. Every other call costs what the price book says; None: it has no price. The
-    department is that of the span, else of the directory, else of the key.
+    answered. Every other call costs what the price book says; None: it has no price, or nothing
+    explains its total. The department is that of the span, else of the directory, else of the key.
     """
     result: list[Cost] = []
     add = result.append
-    for call, priced in zip(calls, book.price_calls(calls), strict=True):
+    for call, price in zip(calls, book.price_calls(calls), strict=True):
+        priced = (refusal(call.quality_flags) if call.quality_flags else None) or price
         payer = (call.department, "span") if call.department else _payer(call, directory)
         reported = call.reported_cost_picousd
         if (

@@ -1,7 +1,10 @@
 """A cost, or the reason there is none."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import NamedTuple
+
+from tallyspan_collector.read.call import Flag
 
 MAX_COST_PICOUSD = 10**18
 """A million USD, excluded: no call costs so much, and the ledger could not hold much more."""
@@ -15,6 +18,7 @@ class UnpricedReason(StrEnum):
     UNKNOWN_USAGE = "unknown_usage"
     UNPRICED_UNIT = "unpriced_unit"
     INCONSISTENT_USAGE = "inconsistent_usage"
+    TOTAL_MISMATCH = "total_mismatch"
     NO_EXCHANGE_RATE = "no_exchange_rate"
     UNKNOWN_CONDITION = "unknown_condition"
     FREE_TIER_PRICE = "free_tier_price"
@@ -48,5 +52,11 @@ UNKNOWN_USAGE = Unpriced(UnpricedReason.UNKNOWN_USAGE)
 UNPRICED_UNIT = Unpriced(UnpricedReason.UNPRICED_UNIT)
 INCONSISTENT_USAGE = Unpriced(UnpricedReason.INCONSISTENT_USAGE)
 UNKNOWN_CONDITION = Unpriced(UnpricedReason.UNKNOWN_CONDITION)
-NO_EXCHANGE_RATE = Unpriced(UnpricedReason.NO_EXCHANGE_RATE)
 FREE_TIER_PRICE = Unpriced(UnpricedReason.FREE_TIER_PRICE)
+TOTAL_MISMATCH = Unpriced(UnpricedReason.TOTAL_MISMATCH)
+NO_EXCHANGE_RATE = Unpriced(UnpricedReason.NO_EXCHANGE_RATE)
+
+
+def refusal(quality_flags: Collection[str]) -> Unpriced | None:
+    """Return why a call with these flags has no cost whatever its price is; None: it may have."""
+    return TOTAL_MISMATCH if Flag.TOTAL_MISMATCH in quality_flags else None

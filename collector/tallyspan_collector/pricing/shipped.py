@@ -6,7 +6,7 @@ it was checked. A file is read when a call of its provider is first priced.
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from tallyspan_collector.pricing import rates
@@ -18,12 +18,18 @@ Files = Callable[[str], PriceFile]
 """Returns the file of a provider; an empty one if there is none."""
 
 
-@lru_cache(maxsize=256)
+_PATHS = {path.stem: path for path in FOLDER.glob("*.yaml")}
+_EMPTY = PriceFile(name="")
+
+
 def file_of(provider: str) -> PriceFile:
     """Return the file of a provider, empty if there is none. Raises `ConfigError`."""
-    path = FOLDER / f"{provider}.yaml"
-    if not provider.replace(".", "").replace("_", "").isalnum() or not path.is_file():
-        return PriceFile(name=path.name)
+    path = _PATHS.get(provider)
+    return _EMPTY if path is None else _load(path)
+
+
+@cache
+def _load(path: Path) -> PriceFile:
     file = rates.load(path)
     return replace(
         file,

@@ -19,12 +19,20 @@ class Flag(StrEnum):
     BAD_COUNT = "bad_count"
     # Whether the input includes the cache could not be decided; it was taken as including it.
     INPUT_BASIS_ASSUMED = "input_basis_assumed"
-    # The counts contradict the emitter's rule; the counts were believed.
+    # Cache or audio are beside the input, or in it, against the emitter's rule: the counts show it.
     INPUT_BASIS_CORRECTED = "input_basis_corrected"
-    # Input and output do not add up to the total that the emitter reports.
-    TOTAL_MISMATCH = "total_mismatch"
-    # A count that the emitter is known to report wrongly was concluded from its total.
+    # Reasoning is beside the output, or in it, against the emitter's rule: the counts show it.
+    OUTPUT_BASIS_CORRECTED = "output_basis_corrected"
+    # Counts that come on top by the emitter's rule are in input or output already.
+    PARTS_REPEATED = "parts_repeated"
+    # Only the total has the reasoning; what is missing was added to the output.
+    THOUGHTS_FROM_TOTAL = "thoughts_from_total"
+    # Only the total has what tools put into the prompt; what is missing was added to the input.
+    TOOL_PROMPT_FROM_TOTAL = "tool_prompt_from_total"
+    # A count that the emitter clamps at zero, or doubles, was worked out from its total.
     TOTAL_REPAIRED = "total_repaired"
+    # Nothing, or more than one thing, explains the total that the emitter reports: not priced.
+    TOTAL_MISMATCH = "total_mismatch"
     # A part is larger than its whole; more cache than input is not priced.
     CONTRADICTORY = "contradictory"
     # Several emitters reported the call with different counts.
