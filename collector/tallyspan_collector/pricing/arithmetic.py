@@ -60,10 +60,10 @@ def _wider(name: str) -> list[str]:
     return [other.name for other in BY_NAME.values() if meter.is_part_of(other)]
 
 
-def _usd(name: str, factors: Mapping[str, int], scale: int) -> Fraction:
+def _usd(name: str, factors: Mapping[str, int | Fraction], scale: int) -> Fraction:
     """Return the price of one; a factor is how much more a class costs than the wider ones."""
     whole = sum(factors.get(each, 0) for each in (name, *_wider(name)))
-    return Fraction(whole, scale * PICO)
+    return Fraction(whole) / (scale * PICO)
 
 
 def _named(name: str) -> str:

@@ -98,18 +98,25 @@ class PriceBook:
 
     def price_calls(self, calls: Sequence[Call]) -> list[Priced | Unpriced]:
         """Return what each call costs, or why not, in the order of the calls."""
-        return [self._price_call(call) for call in calls]
-
-    def _price_call(self, call: Call) -> Priced | Unpriced:
-        price = self.quote(
-            call.provider_name,
-            call.endpoint_id,
-            call.response_model or call.request_model,
-            call.service_tier,
-            call.start_time_ns,
-            call.conditions,
-        )
-        return price if isinstance(price, Unpriced) else _cost(price, call.usage, call.meters)
+        # As `price`, without its calls: they are a third of the time of a call's pricing.
+        timelines, learn = self._timelines, self._learn
+        costs: list[Priced | Unpriced] = []
+        for call in calls:
+            key = (
+                call.provider_name,
+                call.endpoint_id,
+                call.response_model or call.request_model,
+                call.service_tier,
+                tuple(call.conditions.items()) if call.conditions else (),
+            )
+            price = (timelines.get(key) or learn(key)).at(call.start_time_ns)
+            if isinstance(price, Unpriced):
+                costs.append(price)
+            elif price.flags:
+                costs.append(_cost(price, call.usage, call.meters))
+            else:
+                costs.append(price.cost(call.usage, call.meters))
+        return costs
 
     def _learn(self, key: tuple[str, str, str, str, Conditions]) -> Timeline:
         timelines = self._timelines
@@ -123,6 +130,7 @@ class PriceBook:
 
 
 def _cost(price: Compiled, usage: Usage, meters: Meters | None) -> Priced | Unpriced:
+    """Return the cost with the price's flags, and with its other cost."""
     cost = price.cost(usage, meters)
     if price.flags and isinstance(cost, Priced):
         other = None if price.other is None else price.other.cost(usage, meters)

@@ -34,12 +34,12 @@ def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
             continue  # no price of its own: it costs what the class above it costs
         wider = [each.name for each in TOKEN_METERS if meter.is_part_of(each)]
         pico = sum(factors.get(name, 0) for name in (meter.name, *wider))
-        usd = Fraction(pico, price.scale) / 10**6
+        usd = Fraction(pico) / price.scale / 10**6
         yield {"class": meter.price_key, "context": context, "USD": _usd(usd) + "/M"}
     tokens = {meter.name for meter in TOKEN_METERS}
     for name, factor in (*band.input_factors, *band.output_factors, *band.other_factors):
         if name not in tokens:
-            usd = Fraction(factor, price.scale) / 10**12
+            usd = Fraction(factor) / price.scale / 10**12
             yield {"class": name, "context": context, "USD": _usd(usd) + " each"}
 
 

@@ -36,8 +36,8 @@ Meters = Mapping[str, int | float]
 """What was used in the meters that are no field of `Usage`: meter -> how much."""
 Form = Mapping[str, Fraction]
 """A sum of meters, each with its factor."""
-Factors = tuple[tuple[str, int], ...]
-"""A sum of meters, each with its whole factor."""
+Factors = tuple[tuple[str, int | Fraction], ...]
+"""A sum of meters, each with its factor; those of tokens are whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +232,15 @@ def compile_price(price: PriceParts) -> Price:
     leaves = {meter.name: _leaf(meter, meters) for meter in meters}
     starts = sorted({start for part in parts for start, _ in part.bands} | {-1})
     forms = [_forms(parts, leaves, start) for start in starts]
+    # Of tokens alone: a fee of a third of a cent must not make every call's sum a fraction.
     scale = lcm(
-        *(factor.denominator for bands in forms for form in bands for factor in form.values())
+        *(
+            factor.denominator
+            for bands in forms
+            for form in bands
+            for name, factor in form.items()
+            if BY_NAME[name].is_tokens
+        )
     )
     bands = tuple(
         _band(start, [_whole(form, scale) for form in each])
@@ -295,19 +302,20 @@ def _forms(
     return [{name: value for name, value in form.items() if value} for form in sums.values()]
 
 
-def _whole(form: Form, scale: int) -> dict[str, int]:
-    return {name: int(factor * scale) for name, factor in form.items()}
+def _whole(form: Form, scale: int) -> dict[str, int | Fraction]:
+    scaled = {name: factor * scale for name, factor in form.items()}
+    return {name: int(f) if f.denominator == 1 else f for name, f in scaled.items()}
 
 
-def _band(above: int, forms: Sequence[Mapping[str, int]]) -> Band:
+def _band(above: int, forms: Sequence[Mapping[str, int | Fraction]]) -> Band:
     prompt, answer, other = forms
     return Band(
         above,
-        prompt.get("input_tokens", 0),
-        answer.get("output_tokens", 0),
-        prompt.get("cache_read_tokens", 0),
-        prompt.get("cache_write_tokens", 0),
-        prompt.get("cache_write_1h_tokens", 0),
+        int(prompt.get("input_tokens", 0)),
+        int(answer.get("output_tokens", 0)),
+        int(prompt.get("cache_read_tokens", 0)),
+        int(prompt.get("cache_write_tokens", 0)),
+        int(prompt.get("cache_write_1h_tokens", 0)),
         tuple(prompt.items()),
         tuple(answer.items()),
         tuple(other.items()),
@@ -332,7 +340,9 @@ def _needs(priced: Sequence[Meter]) -> Iterable[Need]:
                 yield Need(meter.name, (left.name, right.name))
 
 
-def _sum(form: Iterable[tuple[str, int]], counts: Mapping[str, int | Fraction]) -> int | Fraction:
+def _sum(
+    form: Iterable[tuple[str, int | Fraction]], counts: Mapping[str, int | Fraction]
+) -> int | Fraction:
     return sum((factor * counts.get(name, 0) for name, factor in form), 0)
 
 
