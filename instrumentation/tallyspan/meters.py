@@ -44,6 +44,11 @@ class Meter:
         return next((value for key, value in self.dimensions if key == "direction"), "")
 
     @property
+    def free(self) -> "Meter | None":
+        """The meter of what an allowance makes free of this one; None: there is none."""
+        return BY_DIMENSIONS.get(self.dimensions | _FREE)
+
+    @property
     def is_tokens(self) -> bool:
         """Whether it counts tokens."""
         return ("family", "tokens") in self.dimensions
@@ -54,6 +59,7 @@ class Meter:
 
 
 PREFIX = "tallyspan.meter."
+_FREE = frozenset({("allowance", "free")})
 _USAGE = "gen_ai.usage."
 
 
@@ -109,6 +115,8 @@ METERS: tuple[Meter, ...] = (
     _tokens("input_tool", "input", "Prompt tokens that a provider's tool put in", token_type="tool"),
     _tokens("output_video", "output", "Generated tokens that were video", modality="video"),
     _units("web_search", "Searches of the web", is_extra=True),
+    _units("web_search_free", "Searches of the web inside a provider's free allowance",
+           family="tool_calls", tool_type="web_search", allowance="free"),
     _units("web_search_preview", "Searches by OpenAI's older tool, web_search_preview", is_extra=True),
     _units("image_search", "Searches for images", is_extra=True),
     _units("maps_grounding", "Answers or queries grounded in Google Maps", is_extra=True),

@@ -10,7 +10,7 @@ from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.conditions import Unknown
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing import rates, sellers, shipped
-from tallyspan_collector.pricing.adjustments import Doubt, Factor, Fee
+from tallyspan_collector.pricing.adjustments import Allowance, Doubt, Factor, Fee
 from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.cost import (
     NO_EXCHANGE_RATE,
@@ -117,6 +117,27 @@ class PriceBook:
             else:
                 costs.append(price.cost(call.usage, call.meters))
         return costs
+
+    def allowance(self, call: Call) -> Allowance | None:
+        """Return what is free of the call's meters: the most specific line that is for it."""
+        kind = Kind(
+            call.provider_name,
+            call.endpoint_id,
+            call.model_name,
+            call.service_tier,
+            tuple(sorted(call.conditions.items())),
+        )
+        own = self._own(call.provider_name)
+        return next(
+            (
+                each
+                for each in (*self.file.allowances, *own.allowances)
+                if call.meters.get(each.meter.name)
+                and each.match.is_for(kind)
+                and each.match.holds(call.start_time_ns)
+            ),
+            None,
+        )
 
     def _learn(self, key: tuple[str, str, str, str, Conditions]) -> Timeline:
         timelines = self._timelines

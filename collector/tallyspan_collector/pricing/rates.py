@@ -15,6 +15,7 @@ from tallyspan_collector.pricing import adjustments, fields
 from tallyspan_collector.pricing.adjustments import (
     NOTES,
     WHERE_KEYS,
+    Allowance,
     Doubt,
     Factor,
     Fee,
@@ -25,8 +26,8 @@ from tallyspan_collector.pricing.match import Kind, Match
 from tallyspan_collector.pricing.price import Part
 
 SECTIONS = (
-    "prices", "fees", "factors", "conditions", "doubts", "discounts", "uplifts", "aliases",
-    "currencies",
+    "prices", "fees", "factors", "allowances", "conditions", "doubts", "discounts", "uplifts",
+    "aliases", "currencies",
 )  # fmt: skip
 TOKEN_KEYS = tuple(meter.price_key for meter in TOKEN_METERS)
 COUNTED_KEYS = tuple(meter.price_key for meter in UNIT_METERS if meter.price_key.startswith("per_"))
@@ -105,6 +106,7 @@ class PriceFile:
     rates: tuple[Rate, ...] = ()
     fees: tuple[Fee, ...] = ()
     factors: tuple[Factor, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
     settings: tuple[Setting, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     discounts: tuple[Change, ...] = ()
@@ -158,6 +160,7 @@ def load(path: Path) -> PriceFile:
         rates=_ranked(_rate(e, at, lines, currencies.keys()) for at, e in entries("prices")),
         fees=_ranked(fee for at, e in entries("fees") for fee in adjustments.fees(e, at, lines)),
         factors=_ranked(factors),
+        allowances=_ranked(adjustments.allowance(e, at, lines) for at, e in entries("allowances")),
         settings=_ranked(adjustments.setting(e, at, lines) for at, e in entries("conditions")),
         doubts=_ranked(adjustments.doubt(e, at, lines) for at, e in entries("doubts")),
         discounts=_ranked(_change(e, at, lines) for at, e in entries("discounts")),
