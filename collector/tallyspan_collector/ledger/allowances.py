@@ -50,7 +50,7 @@ class Allowances:
     def __init__(self, book: PriceBook) -> None:
         self._book = book
         self._in_ledger: Granted = {}
-        self._given: dict[Period, list[tuple[float, float]]] = {}
+        self._grants: dict[Period, list[tuple[float, float]]] = {}
 
     def grant(self, calls: Sequence[Call]) -> tuple[Sequence[Call], Granted]:
         """Return the calls, those with something free with its meter, and how much they get.
@@ -80,17 +80,17 @@ class Allowances:
     def take(self, granted: Mapping[Period, float]) -> None:
         """Count what calls were given that are booked now."""
         for period, free in granted.items():
-            if period not in self._given and len(self._given) >= MAX_PERIODS:
-                del self._given[next(iter(self._given))]
-            self._given.setdefault(period, []).append((time.monotonic(), free))
+            if period not in self._grants and len(self._grants) >= MAX_PERIODS:
+                del self._grants[next(iter(self._grants))]
+            self._grants.setdefault(period, []).append((time.monotonic(), free))
 
     def _used(self, period: Period) -> float:
-        given = self._given.get(period, ())
-        return self._in_ledger.get(period, 0) + sum(amount for _, amount in given)
+        grants = self._grants.get(period, ())
+        return self._in_ledger.get(period, 0) + sum(amount for _, amount in grants)
 
     def read(self, client: Client) -> None:
         """Read from the ledger what is used of the periods that calls were in lately."""
-        for period in list(self._given):
+        for period in list(self._grants):
             since = time.monotonic() - SETTLE_SECONDS
             ((used,),) = client.query(
                 _USED,
@@ -103,9 +103,9 @@ class Allowances:
                     "end": microseconds(period.end),
                 },
             ).result_rows
-            later = [each for each in self._given[period] if each[0] >= since]
+            later = [each for each in self._grants[period] if each[0] >= since]
             self._in_ledger[period] = max(float(used) - sum(amount for _, amount in later), 0)
-            self._given[period] = later
+            self._grants[period] = later
 
 
 def period_of(call: Call, allowance: Allowance) -> Period:
