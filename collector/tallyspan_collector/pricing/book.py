@@ -250,7 +250,7 @@ class _Lines:
         level, note = _level(changes)
         times, multiplied = _times(factors)
         fees = [each for each in self._fees if each.match.holds(at_ns) and base.parts.parts]
-        parts, added = _with_fees(base.parts.parts, fees)
+        parts, added = _with_fees(base, fees)
         price = base.parts._replace(
             price_id=base.parts.price_id + added + multiplied + note,
             parts=[part.scaled(level * times if part.meter.is_tokens else level) for part in parts],
@@ -355,20 +355,25 @@ def _times(factors: Sequence[Factor]) -> tuple[Fraction, str]:
     return times, note
 
 
-def _with_fees(parts: Sequence[Part], fees: Sequence[Fee]) -> tuple[list[Part], str]:
-    """Return the parts with the fees, and how those that follow from another price do."""
+def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str]:
+    """Return the parts with the fees, and how those that follow from another price do.
+
+    A fee gives way to the price of a line, unless it is about a condition; not to the package's.
+    """
+    parts = base.parts.parts
     priced = {part.meter.name: part for part in parts}
     added: set[str] = set()
     note = ""
     for fee in fees:
         name = fee.meter.name
-        if name in added or (name in priced and not fee.match.conditions):
+        is_taken = name in priced and (base.rate is not None or fee.meter.is_tokens)
+        if name in added or (is_taken and not fee.match.conditions):
             continue
         of = None if fee.of is None else next((p for p in parts if p.meter is fee.of), None)
         if fee.of is not None and of is None:
             continue
         added.add(name)
-        if name in priced:
+        if is_taken:
             note += fee.note
         if of is not None:
             priced[name] = Part(fee.meter, of.scaled(fee.times).bands)
