@@ -76,6 +76,8 @@ def _load(path: Path) -> tuple[dict[str, Any], Lines]:
                 raise ConfigError(f"{path}:{line}: anchors and aliases are not taken; write it out")
         node = yaml.compose(text, _LOADER)
     except yaml.MarkedYAMLError as error:
+        if "nesting" in str(error.problem):
+            raise RecursionError from None
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
