@@ -322,6 +322,12 @@ PACKAGES: dict[str, tuple[Drive, str, str, dict[str, Case]]] = {
     "strands": (strands, "strands-agents", "", {"converse_cached": CONVERSE,
                 "converse_cached_stream": CONVERSE}),
     "strands_1_50": (strands, "strands-agents", "", {"converse_cached": CONVERSE}),
+    "openllmetry_bedrock": (bedrock, "opentelemetry-instrumentation-bedrock",
+                            "opentelemetry.instrumentation.bedrock:BedrockInstrumentor",
+                            {"converse_cached": CONVERSE, "converse_cached_stream": CONVERSE}),
+    "openinference_bedrock": (bedrock, "openinference-instrumentation-bedrock",
+                              "openinference.instrumentation.bedrock:BedrockInstrumentor",
+                              BEDROCK),
     "openllmetry_google": (
         google_genai, "opentelemetry-instrumentation-google-generativeai",
         "opentelemetry.instrumentation.google_generativeai:GoogleGenerativeAiInstrumentor",
@@ -333,6 +339,12 @@ PACKAGES: dict[str, tuple[Drive, str, str, dict[str, Case]]] = {
     "openinference_google_0_1_3": (
         google_genai, "openinference-instrumentation-google-genai",
         "openinference.instrumentation.google_genai:GoogleGenAIInstrumentor", GOOGLE),
+    "openlit_bedrock": (bedrock, "openlit", "openlit.instrumentation.bedrock:BedrockInstrumentor",
+                        {"converse_cached": CONVERSE}),
+    "openlit_google": (
+        google_genai, "openlit",
+        "openlit.instrumentation.google_ai_studio:GoogleAIStudioInstrumentor",
+        {**GOOGLE, "generate_cached": CACHED}),
     "langfuse_langchain": (langfuse, "langfuse", "", LANGCHAIN),
     "langfuse_vertex": (langfuse_vertex, "langfuse", "", {"generate_cached": CACHED}),
     "langsmith_langchain": (langsmith, "langsmith", "", LANGCHAIN),
@@ -355,7 +367,16 @@ def capture(name: str) -> None:
     trace.set_tracer_provider(provider)
     if instrumentor:
         module, _, name_of_class = instrumentor.partition(":")
-        getattr(import_module(module), name_of_class)().instrument(tracer_provider=provider)
+        options: dict[str, Any] = {"tracer_provider": provider}
+        if package == "openlit":
+            options |= {
+                "application_name": "capture", "environment": "test", "pricing_info": {},
+                "tracer": trace.get_tracer("openlit.otel.tracing"), "metrics_dict": None,
+                "capture_message_content": False, "disable_metrics": True, "event_provider": None,
+                "skip_dep_check": True,
+            }  # fmt: skip
+            import_module("openlit").OpenlitConfig.reset_to_defaults()
+        getattr(import_module(module), name_of_class)().instrument(**options)
     for label, case in cases.items():
         exporter.clear()
         with serving(case.answer) as base:

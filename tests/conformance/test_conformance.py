@@ -43,6 +43,7 @@ STATED_OTHERWISE: dict[str, dict[str, int | None]] = {
     },
     # lifetimes of cache writes, and what xAI's cache and reasoning are, is not in their spans
     "genai_bedrock/invoke_cached": {"cache_write_1h_tokens": None},
+    "openinference_bedrock/invoke_cached": {"cache_write_1h_tokens": None},
     "vercel_ai_5_usage/chat_reasoning": {"cache_read_tokens": None, "reasoning_tokens": None},
     # an embedding has no output, and that is what they count
     "litellm_v1/embeddings_plain": {"output_tokens": 0},

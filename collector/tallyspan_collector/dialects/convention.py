@@ -101,6 +101,8 @@ def settle(
         counts[:] = [None if count == -1 else count for count in counts]
     if is_settled:
         pass
+    elif counts[_READ] is counts[_WRITE] is counts[_REASONING] is total and not any(added):
+        pass  # nothing to convert, and nothing to check it by
     elif total and counts[_INPUT] is not None:
         flags += _settle_by_total(counts, total, rule, added)
     else:
