@@ -339,6 +339,10 @@ PACKAGES: dict[str, tuple[Drive, str, str, dict[str, Case]]] = {
     "openinference_google_0_1_3": (
         google_genai, "openinference-instrumentation-google-genai",
         "openinference.instrumentation.google_genai:GoogleGenAIInstrumentor", GOOGLE),
+    "genai_google": (
+        google_genai, "opentelemetry-instrumentation-google-genai",
+        "opentelemetry.instrumentation.google_genai:GoogleGenAiSdkInstrumentor",
+        {**GOOGLE, "generate_tool": TOOL, "generate_cached": CACHED}),
     "openlit_bedrock": (bedrock, "openlit", "openlit.instrumentation.bedrock:BedrockInstrumentor",
                         {"converse_cached": CONVERSE}),
     "openlit_google": (

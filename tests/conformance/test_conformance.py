@@ -41,6 +41,8 @@ STATED_OTHERWISE: dict[str, dict[str, int | None]] = {
         "cache_read_tokens": None,
         "cache_write_tokens": None,
     },
+    # what a tool put into the prompt is in none of its counts, and it has no total
+    "genai_google/generate_tool": {"input_tokens": 26},
     # lifetimes of cache writes, and what xAI's cache and reasoning are, is not in their spans
     "genai_bedrock/invoke_cached": {"cache_write_1h_tokens": None},
     "openinference_bedrock/invoke_cached": {"cache_write_1h_tokens": None},
