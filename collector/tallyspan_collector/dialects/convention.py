@@ -100,12 +100,10 @@ def settle(
         total = None if total == -1 else total
         counts[:] = [None if count == -1 else count for count in counts]
     if is_settled:
-        pass
-    elif counts[_READ] is counts[_WRITE] is counts[_REASONING] is total and not any(added):
-        pass  # nothing to convert, and nothing to check it by
+        pass  # our own: a total is another's, of a span that ours completed
     elif total and counts[_INPUT] is not None:
         flags += _settle_by_total(counts, total, rule, added)
-    else:
+    elif counts[_READ] or counts[_WRITE] or counts[_REASONING] or any(added):
         flags += _settle_by_rule(counts, rule, added)
     if _is_contradictory(counts):
         flags.append(Flag.CONTRADICTORY)
@@ -149,6 +147,11 @@ def _settle_by_total(
     own_input = input_tokens + added[0] + (cache if is_exclusive else 0)
     own_output = output_tokens + added[1] + (reasoning if rule.is_reasoning_outside else 0)
     own = own_input + own_output
+    if total == own and not (cache or reasoning):
+        counts[_INPUT] = own_input
+        if counts[_OUTPUT] is not None:
+            counts[_OUTPUT] = own_output
+        return ()
     # others count reasoning for the eye: a little more of it than output is no proof of anything
     least_output = reasoning if rule.may_be_outside or rule.is_reasoning_outside else 0
     fits = own_input >= cache and own_output >= least_output

@@ -28,6 +28,9 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     """Return what the span is. Never raises, whatever the attributes hold."""
     attributes: Attributes = span.attributes
     dialect = plan.dialect
+    if plan.quoted:
+        texts = {key: values.unquoted(attributes[key]) for key in plan.quoted}
+        attributes = {**attributes, **texts}
     if plan.blobs:
         attributes = {**attributes, **_unpacked(attributes, plan.blobs)}
     common = _common(span, attributes, plan)

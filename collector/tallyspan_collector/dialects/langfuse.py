@@ -82,6 +82,7 @@ DIALECT = extend(
         "endpoint_id": (f"{_TM}librechat.endpoint",),
         "tenant": (f"{_TM}librechat.tenant.id",),
     },
+    quoted=(_OM, _TM),  # by the Python SDK
     claimed_cost=(f"{_O}cost_details",),
     tags=("tallyspan.tag.", f"{_TM}librechat.user."),
     basis={"": Basis.EXCLUSIVE},

@@ -23,16 +23,19 @@ _SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 
 
 def text(value: object) -> str:
-    """Return the value as text; empty for nothing, and for words like `None` that stand for it.
-
-    Langfuse's Python SDK writes texts of metadata as JSON: in quotes.
-    """
+    """Return the value as text; empty for nothing, and for words like `None` that stand for it."""
     if value is None or isinstance(value, list | dict):
         return ""
     stripped = value.strip() if isinstance(value, str) else str(value)
-    if stripped.startswith('"'):
-        stripped = stripped.removeprefix('"').removesuffix('"').strip()
     return "" if len(stripped) < _WORD and stripped.lower() in _NOTHING else stripped
+
+
+def unquoted(value: object) -> object:
+    """Return the text that a JSON text in quotes stands for, and anything else as it is."""
+    if isinstance(value, str) and value.startswith('"'):
+        plain = parse(value)
+        return plain if isinstance(plain, str) else value
+    return value
 
 
 def first(value: object) -> str:
