@@ -258,8 +258,12 @@ def _cache(counts: Counts) -> int:
 
 def _is_contradictory(counts: Counts) -> bool:
     input_tokens, output_tokens = counts[_INPUT], counts[_OUTPUT]
-    return (
-        (input_tokens is not None and _cache(counts) > input_tokens)
-        or (output_tokens is not None and (counts[_REASONING] or 0) > output_tokens)
-        or any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
-    )
+    if input_tokens is not None and _cache(counts) > input_tokens:
+        return True
+    if output_tokens is not None and (counts[_REASONING] or 0) > output_tokens:
+        return True
+    for part, whole in _PARTS:
+        count = counts[part]
+        if count and count > (counts[whole] or 0):
+            return True
+    return False
