@@ -52,6 +52,7 @@ GOOGLE_ADK = extend(
         "cache_read_tokens": (f"{_ADK}cached_content_token_count",),
         "reasoning_tokens": (f"{_ADK}thoughts_token_count",),
     },
+    added={"input_tokens": (f"{_ADK}tool_use_prompt_token_count",)},
     total=(f"{_ADK}total_token_count",),
     trust=5,
 )  # fmt: skip

@@ -113,6 +113,7 @@ GENERIC = Dialect(
     scopes=(
         "tallyspan",
         "opentelemetry.instrumentation.genai.*",
+        "opentelemetry.instrumentation.google_genai",
         "opentelemetry.instrumentation.openai_v2",
         "opentelemetry.util.genai.*",  # openai_v2, set to the latest names
     ),

@@ -10,7 +10,7 @@ older releases xAI's, beside the output.
 from typing import Any
 
 from tallyspan_collector.dialects import values
-from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.otel_genai import GENERIC, extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Loss
 from tallyspan_collector.read.call import Draft
 
@@ -68,6 +68,10 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
             "request_model": ("ai.model.id",),
             "response_model": ("ai.response.model",),
             "response_id": ("ai.response.id",),
+            "service_tier": (
+                f"{_PM}openai.serviceTier", f"{_PM}anthropic.usage.service_tier",
+                f"{_PM}google.serviceTier",
+            ),
             "user_id": (f"{_META}userId", f"{_META}user_id", f"{_META}user"),
             "conversation_id": (
                 f"{_META}sessionId", f"{_META}session_id", f"{_META}threadId",
@@ -105,7 +109,7 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
         added={"input_tokens": _google("toolUsePromptTokenCount")},
         total=(*_google("totalTokenCount"), "ai.usage.totalTokens"),
         cache_write_5m=(f"{_PM}anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
-        claimed_cost=(f"{_PM}gateway.cost",),
+        claimed_cost=(f"{_PM}gateway.cost", f"{_PM}openrouter.usage.cost", *GENERIC.claimed_cost),
         tags=("tallyspan.tag.", _META),
         basis={"": Basis.INCLUSIVE, "anthropic": basis, "aws.bedrock": basis},
         **(_OF_FIVE if basis is Basis.EXCLUSIVE else {}),
