@@ -12,7 +12,7 @@ from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import Net
 from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 
-COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd")
+COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd", "cache_saved_usd")
 UNPRICED = ("unpriced_calls", "unpriced_tokens")
 AMOUNTS = (*SCHEMA.netted(Net.SUM), *UNPRICED)
 """Columns that add up over the entries of a call."""

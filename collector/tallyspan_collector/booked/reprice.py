@@ -182,10 +182,18 @@ def _models(client: Client, scope: Scope) -> list[str]:
     return [str(name) for (name,) in rows if fnmatchcase(str(name).lower(), pattern)]
 
 
-def _differences(call: Row, priced: Priced) -> dict[str, Decimal]:
-    amounts = (priced.cost_picousd, priced.input_cost_picousd, priced.output_cost_picousd)
+def _differences(call: Row, priced: Priced) -> dict[str, Decimal | None]:
+    amounts = (
+        priced.cost_picousd,
+        priced.input_cost_picousd,
+        priced.output_cost_picousd,
+        priced.cache_saved_picousd,
+    )
     return {
-        name: _usd(amount) - (call[name] or 0) for name, amount in zip(COSTS, amounts, strict=True)
+        name: None
+        if amount is None and call[name] is None
+        else _usd(amount or 0) - (call[name] or 0)
+        for name, amount in zip(COSTS, amounts, strict=True)
     }
 
 

@@ -13,6 +13,7 @@ from tallyspan_collector.pricing.price import (
     PriceParts,
     compile_price,
     rounded,
+    with_cache_saved,
 )
 
 _ORDER = ("cache_read_tokens", "cache_write_tokens", "input_tokens", "output_tokens")
@@ -61,7 +62,7 @@ class MarginalPrice:
             place += count
         prompt = rounded(sum(sums[:3], Fraction(0)) * PICO, 1)
         answer = rounded(sums[3] * PICO, 1)
-        return Priced(
+        cost = Priced(
             rounded(sum(sums, Fraction(0)) * PICO, 1) + beside.cost_picousd,
             prompt + beside.input_cost_picousd,
             answer + beside.output_cost_picousd,
@@ -69,6 +70,9 @@ class MarginalPrice:
             self.source,
             beside.flags,
         )
+        if usage.cache_read_tokens or usage.cache_write_tokens:
+            return with_cache_saved(self, cost, usage, meters)
+        return cost
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:
