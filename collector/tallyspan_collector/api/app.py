@@ -33,6 +33,7 @@ from tallyspan_collector.api.operation import THREADS, any_text
 from tallyspan_collector.api.prices import prices as price_operations
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.api.token_usage import token_usage
+from tallyspan_collector.api.what_if import what_if_operations
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import RequestError
@@ -74,6 +75,7 @@ def create_app(
         *name_operations(client),
         *calls(client),
         *price_operations(client, prices),
+        *what_if_operations(client, prices),
         *data_health(client, health),
         *budget_operations(client),
         *audits(client),

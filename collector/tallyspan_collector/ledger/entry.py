@@ -84,10 +84,9 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             reason = (priced if isinstance(priced, Unpriced) else INCONSISTENT_USAGE).reason.value
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
         else:
-            amount, prompt, answer, *name, flags, other, saved = priced
-            add(
-                Cost(amount, prompt, answer, "priced", "", *name, None, *payer, flags, other, saved)
-            )
+            amount, prompt, answer, price_id, source, flags, other, saved = priced
+            cost = (amount, prompt, answer, "priced", "", price_id, source, None)
+            add(Cost(*cost, *payer, flags, other, saved))
     return result
 
 

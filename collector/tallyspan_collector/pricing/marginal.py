@@ -46,6 +46,21 @@ class MarginalPrice:
         beside = [part.scaled(free) if part.meter.name in _ORDER else part for part in price.parts]
         return cls(price.price_id, price.source, steps, compile_price(price._replace(parts=beside)))
 
+    @property
+    def has_input(self) -> bool:
+        """Whether it has a price for the prompt."""
+        return self.beside.has_input
+
+    @property
+    def has_output(self) -> bool:
+        """Whether it has a price for the answer."""
+        return self.beside.has_output
+
+    @property
+    def priced_meters(self) -> frozenset[str]:
+        """Return all meters that it has a price for."""
+        return self.beside.priced_meters
+
     def cost(self, usage: Usage, meters: Meters | None = None) -> Priced | Unpriced:
         """Return the cost of the call, or why it has none with this price."""
         beside = self.beside.cost(usage, meters)

@@ -108,9 +108,9 @@ class Price:
 
     `is_plain`: tokens are priced by plain meters alone. `limits` are sums that must not be
     negative: a part cannot exceed its whole. `meters` are those with a price beside the fields of
-    `Usage`. `minimum` and `maximum` bound how much of a meter is billed, once there is any.
-    `flags`: what is doubtful about the price; `other`: the price if the doubt is decided the other
-    way.
+    `Usage`, `priced_meters` all with a price. `minimum` and `maximum` bound how much of a meter is
+    billed, once there is any. `flags`: what is doubtful about the price; `other`: the price if the
+    doubt is decided the other way.
     """
 
     price_id: str
@@ -123,6 +123,7 @@ class Price:
     limits: tuple[Factors, ...]
     needs: tuple[Need, ...]
     meters: frozenset[str]
+    priced_meters: frozenset[str]
     minimum: Mapping[str, int]
     maximum: Mapping[str, int]
     flags: tuple[str, ...] = ()
@@ -290,6 +291,7 @@ def compile_price(price: PriceParts) -> Price:
         limits=tuple(_limits(leaves.values())),
         needs=tuple(_needs([part.meter for part in parts if not part.is_implied])),
         meters=frozenset(counted),
+        priced_meters=frozenset(names),
         minimum=price.minimum,
         maximum=price.maximum,
     )
