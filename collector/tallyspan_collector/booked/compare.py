@@ -24,6 +24,7 @@ REASONS: Mapping[str, str] = {
     "unpriced": "it has no cost to compare with",
     "unknown_usage": "nobody knows its tokens",
     "allowance": "some of it was free; nobody knows what would be",
+    "several_providers": "several sell the model, but not this call's: name one, as in groq/MODEL",
     "unpriced_meter": "only one of the two prices has one for this meter",
 }
 """Reasons beside those of calls without a price, and flags of a doubtful one."""
@@ -56,6 +57,8 @@ def compare(book: PriceBook, call: Row, alternative: Alternative) -> Compared | 
     at_ns = microseconds(call["start_time"]) * 1000
     own = Kind(*(call[name] for name in _KIND))
     other = _kind(book, own, alternative, at_ns)
+    if other is None:
+        return "several_providers"
     if reason := _not_of_another(own, other, call):
         return reason
     price = _quote(book, other, at_ns)
@@ -103,7 +106,8 @@ def _own_reason(call: Row) -> str:
     return "" if call["cost_status"] == "priced" else str(call["cost_status"])
 
 
-def _kind(book: PriceBook, own: Kind, alternative: Alternative, at_ns: int) -> Kind:
+def _kind(book: PriceBook, own: Kind, alternative: Alternative, at_ns: int) -> Kind | None:
+    """Return what the call would have been; None: several providers sell the model."""
     if alternative.tier:
         return own._replace(tier=alternative.tier)
     if not alternative.model:
@@ -111,9 +115,11 @@ def _kind(book: PriceBook, own: Kind, alternative: Alternative, at_ns: int) -> K
     here = own._replace(model=alternative.model)
     if alternative.provider in {"", own.provider}:
         is_here = _quote(book, here, at_ns) is not UNKNOWN_MODEL
-        if is_here or alternative.provider or not alternative.maker:
+        if is_here or alternative.provider or not alternative.sellers:
             return here
-    provider = alternative.provider or alternative.maker
+        if len(alternative.sellers) > 1:
+            return None
+    provider = alternative.provider or alternative.sellers[0]
     # Another provider's endpoint, region and deployment would be another's as well.
     return Kind(provider, "", alternative.model, own.tier, {})
 

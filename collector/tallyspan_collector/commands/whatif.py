@@ -101,7 +101,7 @@ def _write_table(result: WhatIf, other: Alternative, out: TextIO) -> None:
     rows = [row | {name: row[name] or "(none)" for name in result.groups} for row in result.rows()]
     head = dict.fromkeys(result.groups, "") | {result.groups[0]: "total"}
     lines = (*rows, head | result.total.row())
-    write_table([_line(row, result.groups, other) for row in lines], out)
+    write_table([_line(row, result.groups, other) for row in lines], out, len(result.groups))
     if reasons := result.not_compared():
         out.write("\nnot compared\n")
         write_table(
@@ -110,6 +110,7 @@ def _write_table(result: WhatIf, other: Alternative, out: TextIO) -> None:
                 for row in reasons
             ],
             out,
+            left=1,
         )
     if calls := result.total.other_tokenizer_calls:
         out.write(

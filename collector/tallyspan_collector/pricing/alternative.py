@@ -21,13 +21,13 @@ class Alternative:
     """Another model (`provider` may be empty), another tier, or no cache: one of the three.
 
     A `model` without a provider is taken where each call was made, if it has a price there, and
-    else from `maker`. `text` is how people write it.
+    else from the one of `sellers`; of several, nobody knows which. `text` is how people write it.
     """
 
     text: str
     model: str = ""
     provider: str = ""
-    maker: str = ""
+    sellers: tuple[str, ...] = ()
     tier: str = ""
 
     @property
@@ -39,8 +39,7 @@ class Alternative:
 def read(text: str, book: PriceBook) -> Alternative:
     """Return what `batch`, `no-cache`, `MODEL` or `PROVIDER/MODEL` means.
 
-    Raises RequestError for what is no tier and no model with a price, and for a model that several
-    providers sell and none is known to have made.
+    Raises RequestError for what is no tier and no model with a price.
     """
     word = text.strip().lower()
     if word in NO_CACHE:
@@ -52,16 +51,21 @@ def read(text: str, book: PriceBook) -> Alternative:
     if slash and model and _is_sold(book, provider, model):
         return Alternative(f"{provider}/{model}", model, provider)
     name = text.strip()
-    maker = sellers.maker_of(name)
-    if maker and _is_sold(book, maker, name):
-        return Alternative(name, name, maker=maker)
-    sold_by = [each for each in PROVIDERS if name and _is_sold(book, each, name)]
-    if len(sold_by) > 1:
-        choices = ", ".join(f"{each}/{name}" for each in sorted(sold_by))
-        raise RequestError(f"several providers have {name!r}: name one of {choices}")
+    sold_by = _sellers(book, name) if name else ()
     if not sold_by and not _is_in_file(book, name):
         raise RequestError(_unknown(name, book))
-    return Alternative(name, name, maker=next(iter(sold_by), ""))
+    return Alternative(name, name, sellers=sold_by)
+
+
+def _sellers(book: PriceBook, name: str) -> tuple[str, ...]:
+    """Return who sells the model: its maker alone, if it is known and sells it."""
+    maker = sellers.maker_of(name)
+    if maker and _is_sold(book, maker, name):
+        return (maker,)
+    own_lists = sorted(PROVIDERS.keys() - sellers.SAME_LIST.keys())
+    sold_by = tuple(each for each in own_lists if _is_sold(book, each, name))
+    makers = tuple(each for each in sold_by if each in sellers.MAKERS)
+    return makers if len(makers) == 1 else sold_by
 
 
 def _is_sold(book: PriceBook, provider: str, model: str) -> bool:
