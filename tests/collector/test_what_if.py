@@ -12,13 +12,18 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from starlette.testclient import TestClient
 
 from ledger import NOON, Entry, book, call, reversal, unpriced
 from shared_store import SharedStore
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_clickhouse.query.access import Access
+from tallyspan_collector.access.keys import Keys, make
+from tallyspan_collector.api import create_app
 from tallyspan_collector.booked.compare import Compared, compare, is_same_tokenizer
 from tallyspan_collector.booked.ledger import Row
+from tallyspan_collector.cli import main
 from tallyspan_collector.commands import whatif
 from tallyspan_collector.pricing.alternative import Alternative, read
 from tallyspan_collector.pricing.book import PriceBook
@@ -348,3 +353,104 @@ def test_the_command_writes_tables_json_and_csv(booked: Client, prices: PriceBoo
     assert sorted(answer) == ["as", "not_compared", "prices", "rows", "totals"]
     rows = list(csv.DictReader(io.StringIO(written(result, prices, "small", "csv"))))
     assert [each["what_if_cost_usd"] for each in rows] == ["0.00246", ""]
+
+
+PERIOD = {"start_date": "2026-03-30", "end_date": "2026-04-01"}
+
+
+@pytest.fixture
+def api(booked: Client, prices: PriceBook) -> TestClient:
+    key, token = make("admin", "sales", departments=("sales",))
+    keys = Keys.of({"finance": "correct-horse"})
+    keys.add(key)
+    app = create_app(booked, keys, lambda: {"ready": True}, CollectorRegistry(), lambda: prices)
+    browser = TestClient(app, headers={"Authorization": "Bearer correct-horse"})
+    browser.cookies.clear()
+    browser.headers["X-Sales"] = token
+    return browser
+
+
+def test_the_api_says_what_the_command_says(
+    api: TestClient, booked: Client, prices: PriceBook
+) -> None:
+    answer = api.get("/api/admin/what_if", params={**PERIOD, "as": "small", "group_by": "model"})
+
+    expected = json.loads(written(run(booked, prices), prices, "small", "json"))
+    assert answer.json() == {"as": "small", "group_by": ["model"]} | expected
+    text = api.get(
+        "/api/admin/what_if",
+        params={**PERIOD, "as": "small", "group_by": "model", "format": "csv"},
+    ).text
+    assert text.splitlines()[1] == "big,2,0.0166,0.00246,-0.01414,2,3,0.5286"
+
+
+def test_a_key_of_a_department_compares_its_own_calls(api: TestClient) -> None:
+    own = {"Authorization": f"Bearer {api.headers['X-Sales']}"}
+    parameters = {**PERIOD, "as": "batch"}
+    mine = api.get("/api/admin/what_if", params=parameters, headers=own).json()
+    others = api.get(
+        "/api/admin/what_if", params={**parameters, "department": "research"}, headers=own
+    )
+
+    # 400 x 5 + 100 x 20 per million, of bob's one call
+    assert [(each["user"], each["what_if_cost_usd"]) for each in mine["rows"]] == [("bob", "0.004")]
+    assert mine["not_compared"] == []
+    assert (others.status_code, "limited" in others.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"as": "no-such-model"}, "is no model with a price"),
+        ({"as": "ultra"}, "no tier (standard, batch, flex, priority, fast)"),
+        ({}, "as, start_date and end_date are needed"),
+        ({"as": "batch", "start_date": None}, "as, start_date and end_date are needed"),
+        ({"as": "batch", "start_date": "2026-05-01"}, "start_date must be before end_date"),
+        ({"as": "batch", "start_date": "2025-01-01"}, "what if covers 92 days at most"),
+        ({"as": "batch", "cost_status": "priced"}, "unknown parameter 'cost_status'"),
+        ({"as": "batch", "group_by": "cost_status"}, "cannot be grouped by cost_status"),
+        ({"as": "x" * 2000}, "as must have 1024 characters at most"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_by_name(
+    api: TestClient, parameters: dict[str, Any], sentence: str
+) -> None:
+    wanted = {name: value for name, value in ({**PERIOD, **parameters}).items() if value}
+    answer = api.get("/api/admin/what_if", params=wanted)
+
+    assert (answer.status_code, sentence in answer.json()["error"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--as", "batch", "--from", "2026-04-02", "--to", "2026-04-01"],
+         "--from must be before --to"),
+        (["--as", "batch", "--from", "yesterday"], "--from must be a date"),
+        (["--as", "gpt-5-minni"], "did you mean 'gpt-5-mini'?"),
+    ],
+)  # fmt: skip
+def test_the_command_refuses_what_makes_no_sense(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["whatif", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_command_reads_the_store_and_books_nothing(
+    empty_store: SharedStore, booked: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "models_pricing.yaml"
+    path.write_text(PRICES)
+    entries = booked.query("SELECT count() FROM llm_calls").first_row
+    code = main(
+        ["whatif", "--as", "no-cache", "--from", "2026-03-30", "--to", "2026-04-01", "--model", "BI*",
+         "--user", "ada", "--by", "user", "--format", "csv", "--prices", str(path),
+         "--store", empty_store.url]
+    )  # fmt: skip
+
+    # 1,000 x 10 + 100 x 40, and the same with two uses of maps at 0.01
+    assert (code, capsys.readouterr().out.splitlines()[1]) == (
+        0, "ada,2,0.0372,0.048,0.0108,0,2,0.5",
+    )  # fmt: skip
+    assert booked.query("SELECT count() FROM llm_calls").first_row == entries

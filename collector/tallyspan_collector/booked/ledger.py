@@ -93,12 +93,12 @@ def calls_by_day(
     The store groups one day (UTC) at a time, because all groups of a query are in its memory.
     """
     span = f"l.start_time >= {sql_moment('start')} AND l.start_time < {sql_moment('end')}"
-    rows = client.query(
-        f"SELECT DISTINCT toDate32(l.start_time, 'UTC') AS day FROM llm_calls AS l WHERE {span}"  # noqa: S608  bound
-        " ORDER BY day",
-        parameters={"start": microseconds(start), "end": microseconds(end)},
-    ).result_rows
     condition = " AND ".join([span, *where])
+    rows = client.query(
+        "SELECT DISTINCT toDate32(l.start_time, 'UTC') AS day FROM llm_calls AS l"  # noqa: S608  bound
+        f" WHERE {condition} ORDER BY day",
+        parameters={**parameters, "start": microseconds(start), "end": microseconds(end)},
+    ).result_rows
     for (day,) in rows:
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
         bounds = {
