@@ -66,7 +66,7 @@ def prices(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
 def row(**columns: Any) -> Row:
     """A booked call as the ledger is read."""
     others = dict.fromkeys(TOKEN_FIELDS)
-    more = {"meters": {}, "conditions": {}, "price_flags": []}
+    more: dict[str, Any] = {"meters": {}, "conditions": {}, "price_flags": []}
     return {**others, **more, **call(**BIG), **columns}
 
 

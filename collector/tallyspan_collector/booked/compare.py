@@ -1,12 +1,11 @@
 """What a booked call would cost as something else, from its own meters; or why nobody can tell."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_NAME as METERS
-from tallyspan.meters import Meter
 from tallyspan.tokenizer import own_encoding_name
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_clickhouse.moments import microseconds
@@ -28,8 +27,15 @@ REASONS: Mapping[str, str] = {
     "unpriced_meter": "only one of the two prices has one for this meter",
 }
 """Reasons beside those of calls without a price, and flags of a doubtful one."""
-_ALWAYS_PRICED = frozenset({"cache_read", "cache_write", "reasoning", "tool"})
+_BY_RULE = frozenset({"cache_read", "cache_write", "reasoning", "tool"})
 """Types of tokens that cost what the rest of the prompt or answer costs, if nothing else holds."""
+_WITH_OR_WITHOUT = frozenset(
+    name
+    for name, meter in METERS.items()
+    if dict(meter.dimensions).get("token_type") not in _BY_RULE
+    and ("allowance", "free") not in meter.dimensions
+)
+"""Meters that a price either has or does not know."""
 
 
 class Compared(NamedTuple):
@@ -146,30 +152,12 @@ def _one_sided(
     own: Compiled | Unpriced, other: Compiled, usage: Usage, meters: Mapping[str, float]
 ) -> str:
     """Return a meter of the call that only one of the prices has a price for; empty: none."""
-    counts = {name: getattr(usage, name) for name in TOKEN_FIELDS} | dict(meters)
-    for meter in _meters(counts):
-        is_here = isinstance(own, Unpriced) or _has(own, meter)
-        if is_here != _has(other, meter) and (is_here or meter.is_extra):
-            return meter.name
+    here = _WITH_OR_WITHOUT if isinstance(own, Unpriced) else own.priced_meters
+    for name in sorted((here ^ other.priced_meters) & _WITH_OR_WITHOUT):
+        amount = meters.get(name) or getattr(usage, name, None)
+        if amount and (name in here or METERS[name].is_extra):
+            return name
     return ""
-
-
-def _meters(counts: Mapping[str, float | None]) -> Iterable[Meter]:
-    """Yield the meters in use that a price either has or does not know."""
-    for name, amount in counts.items():
-        meter = METERS.get(name)
-        if not amount or meter is None or _is_free(name):
-            continue
-        if dict(meter.dimensions).get("token_type") not in _ALWAYS_PRICED:
-            yield meter
-
-
-def _has(price: Compiled, meter: Meter) -> bool:
-    if meter.name == "input_tokens":
-        return price.has_input
-    if meter.name == "output_tokens":
-        return price.has_output
-    return meter.name in price.priced_meters
 
 
 def _quote(book: PriceBook, kind: Kind, at_ns: int) -> Compiled | Unpriced:

@@ -47,16 +47,6 @@ class MarginalPrice:
         return cls(price.price_id, price.source, steps, compile_price(price._replace(parts=beside)))
 
     @property
-    def has_input(self) -> bool:
-        """Whether it has a price for the prompt."""
-        return self.beside.has_input
-
-    @property
-    def has_output(self) -> bool:
-        """Whether it has a price for the answer."""
-        return self.beside.has_output
-
-    @property
     def priced_meters(self) -> frozenset[str]:
         """Return all meters that it has a price for."""
         return self.beside.priced_meters

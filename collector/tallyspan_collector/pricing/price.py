@@ -291,7 +291,7 @@ def compile_price(price: PriceParts) -> Price:
         limits=tuple(_limits(leaves.values())),
         needs=tuple(_needs([part.meter for part in parts if not part.is_implied])),
         meters=frozenset(counted),
-        priced_meters=frozenset(names),
+        priced_meters=frozenset(names if parts else {INPUT, OUTPUT}),
         minimum=price.minimum,
         maximum=price.maximum,
     )
