@@ -219,6 +219,7 @@ def test_as_the_same_model_and_tier_every_priced_call_costs_what_is_booked(
 def test_tokenizers_are_the_same_only_where_that_is_known() -> None:
     assert is_same_tokenizer("gpt-4o", "gpt-5-mini")  # both o200k_base
     assert is_same_tokenizer("llama-3.3-70b", "Llama-3.3-70B")
+    assert is_same_tokenizer("claude-sonnet-4-5", "claude-sonnet-4-5-20250929")
     assert not is_same_tokenizer("gpt-4", "gpt-4o")  # cl100k_base and o200k_base
     assert not is_same_tokenizer("claude-sonnet-4-5", "gpt-5-mini")
     assert not is_same_tokenizer("claude-sonnet-4-5", "claude-opus-4-8")

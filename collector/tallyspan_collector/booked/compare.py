@@ -13,6 +13,7 @@ from tallyspan_collector.booked.ledger import Row
 from tallyspan_collector.pricing.alternative import Alternative
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import MAX_COST_PICOUSD, UNKNOWN_MODEL, Unpriced
+from tallyspan_collector.pricing.match import names
 from tallyspan_collector.pricing.price import UNPRICED_METER, without_cache
 from tallyspan_collector.pricing.timeline import Compiled
 
@@ -97,10 +98,15 @@ COLUMNS = frozenset(
 @lru_cache(maxsize=4096)
 def is_same_tokenizer(one: str, other: str) -> bool:
     """Whether both models are known to cut text into the same tokens."""
-    if one.lower() == other.lower():
+    if _is_same_model(one, other):
         return True
     name = own_encoding_name(one)
     return name is not None and name == own_encoding_name(other)
+
+
+def _is_same_model(one: str, other: str) -> bool:
+    """Whether it is one model, or a snapshot of it."""
+    return not {*names(one)}.isdisjoint(names(other))
 
 
 def _own_reason(call: Row) -> str:
@@ -132,7 +138,7 @@ def _kind(book: PriceBook, own: Kind, alternative: Alternative, at_ns: int) -> K
 
 def _not_of_another(own: Kind, other: Kind, call: Row) -> str:
     """Return what is of this very call, so that with another model nobody knows it."""
-    if (own.provider, own.model) == (other.provider, other.model):
+    if own.provider == other.provider and _is_same_model(own.model, other.model):
         return ""
     if any(amount and _is_free(name) for name, amount in call["meters"].items()):
         return "allowance"
