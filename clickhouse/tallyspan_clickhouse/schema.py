@@ -114,6 +114,8 @@ COLUMNS = (
            codec=ZSTD, net=LATEST, is_listed=False),
     Column("quality_flags", "Array(LowCardinality(String))", "What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is",
            codec=ZSTD, net=LATEST),
+    Column("unread", "Array(LowCardinality(String))", "Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost",
+           codec=ZSTD, net=LATEST, is_listed=False),
     Column("trace_id", "FixedString(32)", "Trace id, 32 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("span_id", "FixedString(16)", "Span id, 16 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("parent_span_id", TEXT, "Span id of the parent, hex; empty for a root span", codec=ZSTD, net=LATEST, is_listed=False),

@@ -35,6 +35,8 @@ REPORTED_COST_USD = "tallyspan.cost.reported_usd"
 CALL_ID = "tallyspan.call.id"
 # Kind of a model call inside the answer of another: advisor_message, compaction, image_gen.
 CALL_PART = "tallyspan.call.part"
+# Paths of the provider's usage that no rule reads.
+USAGE_UNREAD = "tallyspan.usage.unread"
 UNITS_PREFIX = "tallyspan.units."
 TAG_PREFIX = "tallyspan.tag."
 

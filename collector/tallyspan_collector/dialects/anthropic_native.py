@@ -15,5 +15,10 @@ DIALECT = extend(
         "input_tokens": ("anthropic.usage.compaction.input_tokens",),
         "output_tokens": ("anthropic.usage.compaction.output_tokens",),
     },
+    usage=("anthropic.usage.*",),
+    harmless={
+        "anthropic.usage.cache_creation.ephemeral_5m_input_tokens": "what is written to the cache "
+        "less the part kept for one hour; both are read",
+    },
     trust=1,
 )

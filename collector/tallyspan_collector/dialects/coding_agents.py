@@ -72,6 +72,7 @@ CLAUDE_CODE = extend(
         "cache_write_tokens": ("cache_creation_tokens",),
     },
     claimed_cost=("cost_usd",),
+    usage=("*_tokens",),
     basis={"": Basis.EXCLUSIVE},
     refine=_claude,
     trust=4,
@@ -90,6 +91,7 @@ CODEX = extend(
         "reasoning_tokens": ("reasoning_token_count",),
     },
     total=("tool_token_count",),
+    usage=("*_token_count",),
     refine=_codex,
     trust=4,
 )  # fmt: skip
@@ -107,6 +109,7 @@ GEMINI = extend(
     },
     total=("total_token_count",),
     added={"input_tokens": ("tool_token_count",)},  # what tools put into the prompt
+    usage=("*_token_count",),
     is_reasoning_outside=True,
     refine=_gemini,
     trust=4,
@@ -190,6 +193,7 @@ CODEX_SPANS = extend(
     texts={"request_model": ("model",), "conversation_id": ("conversation.id", "thread.id")},
     tokens={"reasoning_tokens": ("codex.usage.reasoning_output_tokens",)},
     total=("codex.usage.total_tokens",),
+    usage=("codex.usage.*",),
     refine=_codex_span,
     trust=10,
 )

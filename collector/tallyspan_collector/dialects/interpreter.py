@@ -6,21 +6,25 @@ model, host, department ...) once per combination of their values. A span then c
 each value that is its own.
 """
 
+from collections.abc import Iterator
+
 from tallyspan import semconv
 from tallyspan.answer import amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import settle
-from tallyspan_collector.dialects.plan import MAX_COMMON, Common, Plan
+from tallyspan_collector.dialects.plan import MAX_COMMON, MAX_PLACES, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+from tallyspan_collector.dialects.unread import has_value, is_unread, kept, with_value
 from tallyspan_collector.read.call import BLANK, Draft, Flag
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt, as_received
 
 CLIENT = 3
 _MAX_TAG_CHARACTERS = 256
+_NO_PLACES: Attributes = {}
 _NO_COUNTS: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
 
 
@@ -28,8 +32,9 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     """Return what the span is. Never raises, whatever the attributes hold."""
     attributes: Attributes = span.attributes
     dialect = plan.dialect
-    if plan.blobs:
-        attributes = {**attributes, **_unpacked(attributes, plan.blobs)}
+    places: Attributes = _unpacked(attributes, plan.blobs) if plan.blobs else _NO_PLACES
+    if places:
+        attributes = {**attributes, **places}
     common = _common(span, attributes, plan)
     kind, reason = common.kind, common.reason
     if kind is Kind.NOTHING:
@@ -50,6 +55,10 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     flags = _count(draft, attributes, plan, common)
     if dialect.refine is not None:
         dialect.refine(draft, attributes)
+    if plan.unread or plan.names_unread or places:
+        draft["unread"] = kept(_unread(attributes, places, plan))
+        if draft["unread"]:
+            flags = (*flags, Flag.UNREAD_USAGE)
     usage: Usage = draft["usage"]
     has_model = bool(draft["response_model"] or draft["request_model"])
     if common.is_inferred:
@@ -202,8 +211,9 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
     for key in plan.claimed_cost:
         if draft["claimed_cost_picousd"] is None:
             draft["claimed_cost_picousd"] = values.picousd(attributes.get(key))
-    if plan.has_reported_cost:
-        draft["reported_cost_picousd"] = values.picousd(attributes.get(semconv.REPORTED_COST_USD))
+    for key, of_one in plan.reported_cost:
+        if draft["reported_cost_picousd"] is None:
+            draft["reported_cost_picousd"] = values.picousd(attributes.get(key), of_one)
 
 
 def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
@@ -258,6 +268,22 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[list[int | None], int |
     for key in plan.total:
         total = values.tokens(attributes.get(key)) if total is None else total
     return counts, total, is_bad
+
+
+def _unread(attributes: Attributes, places: Attributes, plan: Plan) -> Iterator[object]:
+    """Yield what nothing read of the usage, and what the sender itself could not read."""
+    yield from with_value(attributes, plan.unread)
+    for place, value in places.items():
+        is_read = plan.is_read.get(place)
+        if is_read is None:
+            if len(plan.is_read) >= MAX_PLACES:
+                plan.is_read.clear()
+            is_read = plan.is_read[place] = not is_unread(place, plan.dialect, plan.read)
+        if not is_read and has_value(value):
+            yield place
+    if plan.names_unread:
+        sent = attributes[semconv.USAGE_UNREAD]
+        yield from sent if isinstance(sent, list) else [sent]
 
 
 def _unpacked(attributes: Attributes, blobs: Names) -> dict[str, object]:

@@ -45,6 +45,13 @@ _OPENAI = {
 }  # fmt: skip
 
 
+_COUNTED = (
+    "input", "output", "prompt", "completion", "total", "total_tokens", *_FIVE_MINUTES,
+    *(bucket for table in (_PARTS, _OPENAI) for buckets in table.values() for bucket in buckets),
+)  # fmt: skip
+"""The buckets whose class is told. Others count as input or output, at its plain price."""
+
+
 def count(attributes: Attributes) -> Counted:
     """Return input and output as the sums of their buckets, with two repairs for Langfuse."""
     buckets = values.parse(attributes.get(_USAGE))
@@ -180,7 +187,13 @@ DIALECT = extend(
     },
     claimed_cost=(f"{_O}cost_details",),
     tags=("tallyspan.tag.", f"{_TM}librechat.user."),
+    usage=(f"{_USAGE}#*",),
+    harmless={
+        f"{_USAGE}#*_prediction_tokens": "part of the output and billed as such",
+        f"{_USAGE}#*_text*": "the rest of a count whose other parts are read",
+    },
     count=count,
+    counted=tuple(f"{_USAGE}#{bucket}" for bucket in _COUNTED),
     refine=refine,
     trust=4,
 )  # fmt: skip

@@ -36,5 +36,9 @@ DIALECT = extend(
         "input_audio_tokens": (f"{_IN}audio",),
         "output_audio_tokens": (f"{_OUT}audio",),
     },
+    harmless={
+        f"{_IN}ephemeral_5m_input_tokens": "what is written to the cache less the part kept for "
+        "one hour; both are read",
+    },
     trust=5,
 )  # fmt: skip

@@ -53,6 +53,7 @@ DIALECT = extend(
     },
     total=("llm.token_count.total",),
     claimed_cost=("llm.cost.total",),
+    usage=("llm.token_count.*",),
     refine=_unfinished,
     trust=4,
 )  # fmt: skip

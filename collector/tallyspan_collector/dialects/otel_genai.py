@@ -10,6 +10,7 @@ from typing import Any
 
 from tallyspan import semconv
 from tallyspan_collector.dialects.table import Basis, Dialect, Names
+from tallyspan_collector.dialects.values import PICOUSD_OF_USD
 
 CALLS: Mapping[str, str] = {
     "chat": "chat",
@@ -99,13 +100,28 @@ TOKENS: Mapping[str, Names] = {
     "cache_write_1h_tokens": ("anthropic.usage.cache_creation.ephemeral_1h_input_tokens",),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.reasoning_output_tokens",
         "gen_ai.usage.details.reasoning_tokens",
+        "gen_ai.usage.details.thinking_tokens",
         "llm.usage.reasoning_tokens",
     ),
     "input_audio_tokens": ("gen_ai.usage.details.input_audio_tokens",),
     "cache_read_audio_tokens": ("gen_ai.usage.details.cache_audio_read_tokens",),
     "output_audio_tokens": ("gen_ai.usage.details.output_audio_tokens",),
 }
+
+_PREDICTION = "predicted output, accepted or rejected, is part of the output and billed as such"
+_SPLIT_COST = "a part of the cost whose sum is read"
+HARMLESS: Mapping[str, str] = {
+    "gen_ai.usage.details.input_tokens": "the input again, before the cache is added",
+    "gen_ai.usage.details.output_tokens": "the output again",
+    "gen_ai.usage.*accepted_prediction_tokens": _PREDICTION,
+    "gen_ai.usage.*rejected_prediction_tokens": _PREDICTION,
+    "gen_ai.usage.input_cost": _SPLIT_COST,
+    "gen_ai.usage.output_cost": _SPLIT_COST,
+    "gen_ai.usage.cost.currency": "the unit of a cost that is kept for comparison only",
+}
+"""Usage that nothing reads, and why no cost depends on it."""
 
 GENERIC = Dialect(
     name="generic",
@@ -128,6 +144,9 @@ GENERIC = Dialect(
     tags=(semconv.TAG_PREFIX,),
     units=(semconv.UNITS_PREFIX,),
     claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.cost.amount"),
+    reported_cost={semconv.REPORTED_COST_USD: PICOUSD_OF_USD},
+    usage=("gen_ai.usage.*", "llm.usage.*", "tallyspan.usage.*"),
+    harmless=HARMLESS,
     cache_hit=("gen_ai.response.cache_hit",),
     basis={"anthropic": Basis.UNDECIDED, "aws.bedrock": Basis.UNDECIDED},
 )
@@ -150,6 +169,9 @@ def extend(
     calls: Mapping[str, str] | None = None,
     wrappers: frozenset[str] = frozenset(),
     operation: Names = (),
+    usage: Names = (),
+    harmless: Mapping[str, str] | None = None,
+    reported_cost: Mapping[str, int] | None = None,
     **own: Any,
 ) -> Dialect:
     """Return the generic dialect with an emitter's own names before the conventions' ones."""
@@ -161,6 +183,9 @@ def extend(
         "calls": {**GENERIC.calls, **(calls or {})},
         "wrappers": GENERIC.wrappers | wrappers,
         "operation": operation or GENERIC.operation,
+        "usage": (*usage, *GENERIC.usage),
+        "harmless": {**GENERIC.harmless, **(harmless or {})},
+        "reported_cost": {**GENERIC.reported_cost, **(reported_cost or {})},
         "basis": {"": Basis.INCLUSIVE},
         **own,
     }

@@ -8,12 +8,15 @@ from tallyspan import semconv
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.reading import Kind
 from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Names, matches
+from tallyspan_collector.dialects.unread import is_unread
 from tallyspan_collector.read.call import Draft
 
 OWN = ("response_id", "user_id", "conversation_id", "agent_id", "same_call_id")
 """Text fields of `Call` that differ from call to call; the others repeat, and are remembered."""
 MAX_COMMON = 2_000
 """Combinations of repeating values that are remembered for a shape; then all are forgotten."""
+MAX_PLACES = 2_000
+"""Places in blobs that are remembered for a shape; then all are forgotten."""
 _MAX_TAGS = 32
 _FINISH = (
     semconv.FINISH_REASONS,
@@ -49,6 +52,8 @@ class Plan:
     """How to read spans of a shape: only the keys that are there.
 
     `repeating` fetches the values that repeat from span to span; `memo` is what followed from them.
+    `unread` are attributes of usage that nothing reads; `is_read` remembers which places
+    in blobs need no mention, `read` has all that are read.
     """
 
     dialect: Dialect
@@ -63,13 +68,17 @@ class Plan:
     tags: tuple[tuple[str, str], ...]
     units: tuple[tuple[str, str], ...]
     claimed_cost: Names
+    reported_cost: tuple[tuple[str, int], ...]
+    unread: Names
+    names_unread: bool
+    read: frozenset[str]
     cache_hit: Names
     finish: Names
     stream: Names
     first_chunk: Names
-    has_reported_cost: bool
     repeating: Callable[[Attributes], tuple[object, ...]]
     memo: dict[tuple[object, ...], Common] = field(default_factory=dict)
+    is_read: dict[str, bool] = field(default_factory=dict)
 
 
 def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
@@ -86,12 +95,8 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
 
     texts = table(dialect.texts)
     taken = {name for names in dialect.texts.values() for name in names}
-    blobs = {
-        name.partition("#")[0]
-        for names in (*dialect.texts.values(), *dialect.tokens.values(), dialect.total)
-        for name in here(names)
-        if "#" in name
-    }
+    read = _read(dialect)
+    blobs = {name.partition("#")[0] for name in here((*read, *dialect.usage)) if "#" in name}
     operation, cache_hit, stream = here(dialect.operation), here(dialect.cache_hit), here(_STREAM)
     status = here((semconv.HTTP_STATUS,))
     repeating_texts = tuple(each for each in texts if each[0] not in OWN)
@@ -112,12 +117,30 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         tags=_under(dialect.tags, keys - taken)[:_MAX_TAGS],
         units=_under(dialect.units, keys),
         claimed_cost=here(dialect.claimed_cost),
+        reported_cost=tuple(
+            (name, of_one) for name, of_one in dialect.reported_cost.items() if here((name,))
+        ),
+        unread=tuple(key for key in sorted(keys - blobs) if is_unread(key, dialect, read)),
+        names_unread=semconv.USAGE_UNREAD in keys,
+        read=read,
         cache_hit=cache_hit,
         finish=here(_FINISH),
         stream=stream,
         first_chunk=here(_FIRST_CHUNK),
-        has_reported_cost=semconv.REPORTED_COST_USD in keys,
         repeating=_fetch(tuple(dict.fromkeys(repeating)), is_sparse=bool(blobs)),
+    )
+
+
+def _read(dialect: Dialect) -> frozenset[str]:
+    """Return the attributes, and the places in blobs, that the dialect reads."""
+    tables = (dialect.texts, dialect.tokens, dialect.added)
+    return frozenset(
+        (
+            *(name for table in tables for names in table.values() for name in names),
+            *(*dialect.total, *dialect.claimed_cost, *dialect.reported_cost),
+            *(*dialect.operation, *dialect.cache_hit),
+            *(*_FINISH, *_STREAM, *_FIRST_CHUNK, semconv.USAGE_UNREAD),
+        )
     )
 
 

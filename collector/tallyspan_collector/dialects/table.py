@@ -50,11 +50,17 @@ class Dialect:
     Data: `texts` field of `Call` -> names; `tokens` field of `Usage` -> names; `total` the
     emitter's sum; `added` counts that are billed on top. A name `key#path` is a place within the
     JSON (or Python literal) that an attribute holds. `tags` are prefixes of free tags, `units` of
-    what is billed beside tokens. `claimed_cost` is the emitter's own cost in USD; `cache_hit` names
-    of "a gateway answered from its cache".
+    what is billed beside tokens. `claimed_cost` is the emitter's own cost in USD; `reported_cost`
+    what the provider itself bills, by name with the pico-dollars of one unit of it; `cache_hit`
+    names of "a gateway answered from its cache".
+
+    `usage` are patterns of the names that hold usage (`*` for any text, `key#path` for places in
+    a blob). What is there, has a value and is read by nothing is unread, but for the patterns of
+    `harmless`: each with the reason why no cost depends on it.
 
     `basis` by provider ("" the rest); `is_reasoning_outside` if output is without reasoning.
-    `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
+    `count` replaces `tokens` where usage is no flat list, and reads the patterns of `counted`;
+    `refine` changes a call's draft where no
     table can describe it. `trust` orders reports of one call: the tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.
     """
@@ -78,10 +84,14 @@ class Dialect:
     tags: Names = ()
     units: Names = ()
     claimed_cost: Names = ()
+    reported_cost: Mapping[str, int] = field(default_factory=dict)
+    usage: Names = ()
+    harmless: Mapping[str, str] = field(default_factory=dict)
     cache_hit: Names = ()
     basis: Mapping[str, Basis] = field(default_factory=dict)
     is_reasoning_outside: bool = False
     count: Callable[[Attributes], Counted] | None = None
+    counted: Names = ()
     refine: Callable[[Draft, Attributes], None] | None = None
     trust: int = 5
 

@@ -136,8 +136,8 @@ def unpack_lone(packed: bytes, numbers: Iterable[int]) -> list[tuple[Call, Cost]
     for number in numbers:
         fields = {name: values[number] for name, values in calls.items()}
         usage = Usage(**{name: fields.pop(name) for name in TOKEN_FIELDS if name in fields})
-        flags = tuple(fields.get("quality_flags", ()))
-        call = call_of({**BLANK, **fields, "usage": usage, "quality_flags": flags})
+        lists = {name: tuple(fields.get(name, ())) for name in _LISTS}
+        call = call_of({**BLANK, **fields, "usage": usage, **lists})
         pairs.append((call, Cost(**{name: values[number] for name, values in costs.items()})))
     return pairs
 
@@ -152,7 +152,9 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 """What a dumped trace has rows of -> the fields of each, with their values where a row has none."""
 LAYOUT = orjson.dumps({kind: list(blank) for kind, blank in _KINDS.items()}).decode()
 """The names of the values in the rows of a dumped trace, as JSON; kept beside it, once for many."""
-_USAGE, _FLAGS = FIELDS.index("usage"), FIELDS.index("quality_flags")
+_LISTS = ("quality_flags", "unread")
+_USAGE = FIELDS.index("usage")
+_LIST_PLACES = tuple(map(FIELDS.index, _LISTS))
 
 
 def unknown_fields(layout: str) -> list[str]:
@@ -207,7 +209,8 @@ def _pack(call: Call) -> list[Any]:
 def _unpack(row: list[Any], rows: _Rows) -> Call:
     values = rows.call(row)
     values[_USAGE] = Usage(*rows.usage(values[_USAGE]))
-    values[_FLAGS] = tuple(values[_FLAGS])
+    for place in _LIST_PLACES:
+        values[place] = tuple(values[place])
     return Call._make(values)
 
 

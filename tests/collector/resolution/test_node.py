@@ -191,7 +191,7 @@ def later_version(place: int) -> Iterator[Any]:
             LAYOUT=layout,
             _KINDS=kinds,
             _USAGE=names.index("usage"),
-            _FLAGS=names.index("quality_flags"),
+            _LIST_PLACES=tuple(map(names.index, module._LISTS)),
             _BLANK_COLUMNS={**module._BLANK_COLUMNS, "tide": "eu"},
         ),
     ):
