@@ -91,7 +91,7 @@ COLUMNS = (
            net=SUM, is_in_calls=False),
     Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=T64, net=SUM, is_listed=False),
     Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
-    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)",
+    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)",
            usage="if(l.is_notional, 'notional', l.cost_status)",
            usage_comment="priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
     Column("unpriced_reason", LABEL, "Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one", net=LATEST),

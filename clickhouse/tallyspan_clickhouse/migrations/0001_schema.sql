@@ -43,7 +43,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
     input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
-    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',

@@ -23,6 +23,7 @@ from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt, as_received
 
 CLIENT = 3
+MIN_STATUS, FIRST_REFUSED, MAX_STATUS = 100, 300, 599
 _MAX_TAG_CHARACTERS = 256
 _NO_PLACES: Attributes = {}
 _NO_COUNTS: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
@@ -127,7 +128,7 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
     fields["is_cache_hit"] = any(
         values.text(attributes.get(key)).lower() == "true" for key in plan.cache_hit
     )
-    fields["http_status"] = max(0, values.tokens(attributes.get(semconv.HTTP_STATUS)) or 0)
+    fields["http_status"] = _status(attributes, plan, fields["error_type"])
     return Common(
         kind,
         reason,
@@ -138,6 +139,15 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
         basis=dialect.basis.get(texts["provider_name"]) or dialect.basis.get("", Basis.INCLUSIVE),
         fields=fields,
     )
+
+
+def _status(attributes: Attributes, plan: Plan, error_type: str) -> int:
+    """Return the HTTP status, 0 if it is not told; many name it as the type of the error."""
+    for value in (*(attributes.get(key) for key in plan.status), error_type):
+        status = values.tokens(value) or 0
+        if MIN_STATUS <= status <= MAX_STATUS:
+            return status
+    return 0
 
 
 def _kind(span: Span, attributes: Attributes, plan: Plan) -> tuple[Kind, str, str, bool]:
@@ -240,7 +250,9 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
         if draft["usage_source"] != "deferred":
             draft["usage_source"] = "unknown"
     elif not draft["usage_source"]:
-        draft["usage_source"] = "provider"
+        # no answer that is refused has usage: the sender counted it itself
+        is_refused = draft["http_status"] >= FIRST_REFUSED
+        draft["usage_source"] = "estimated" if is_refused else "provider"
     return flags
 
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +31,8 @@ _PARTS = {
 }  # fmt: skip
 _FIVE_MINUTES = ("input_cache_creation_5m", "input_cache_creation_ephemeral_5m")
 _NS_PER_US = 1_000
+_REFUSED = re.compile(r"Error code: ([345]\d\d)\b")
+"""How the messages of OpenAI's and Anthropic's SDKs begin."""
 _BEDROCK, _GOOGLE = "aws.bedrock", frozenset({"gcp.vertex_ai", "gcp.gemini"})
 _OPENAI = {
     "input_tokens": ("prompt_tokens", "input_tokens"),
@@ -108,6 +111,9 @@ def refine(draft: Draft, attributes: Attributes) -> None:
         draft["is_error"] = True
         message = values.text(attributes.get(f"{_O}status_message"))
         draft["error_type"] = draft["error_type"] or (message.partition(":")[0][:64] or "error")
+        if (refused := _REFUSED.match(message)) and not draft["http_status"]:
+            draft["http_status"] = int(refused[1])
+            draft["usage_source"] = "estimated" if draft["usage"] else "unknown"
     first_chunk = _first_chunk(draft["start_time_ns"], attributes.get(f"{_O}completion_start_time"))
     draft["time_to_first_chunk_us"] = first_chunk
     draft["is_stream"] = draft["is_stream"] or first_chunk is not None

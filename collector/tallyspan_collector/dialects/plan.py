@@ -27,6 +27,7 @@ _FINISH = (
     "anthropic.message.stop_reason",
 )
 _STREAM = (semconv.REQUEST_STREAM, "llm.is_streaming", "gen_ai.is_streaming", "llm.stream")
+_STATUS = (semconv.HTTP_STATUS, "http.status_code", "error.code", "litellm.provider.error.code")
 _FIRST_CHUNK = (semconv.TIME_TO_FIRST_CHUNK, "gen_ai.server.time_to_first_token")
 
 
@@ -75,6 +76,7 @@ class Plan:
     cache_hit: Names
     finish: Names
     stream: Names
+    status: Names
     first_chunk: Names
     repeating: Callable[[Attributes], tuple[object, ...]]
     memo: dict[tuple[object, ...], Common] = field(default_factory=dict)
@@ -98,7 +100,7 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
     read = _read(dialect)
     blobs = {name.partition("#")[0] for name in here((*read, *dialect.usage)) if "#" in name}
     operation, cache_hit, stream = here(dialect.operation), here(dialect.cache_hit), here(_STREAM)
-    status = here((semconv.HTTP_STATUS,))
+    status = here(_STATUS)
     repeating_texts = tuple(each for each in texts if each[0] not in OWN)
     repeating = (*operation, *cache_hit, *stream, *status)
     repeating += tuple(name for _, names in repeating_texts for name in names)
@@ -126,6 +128,7 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         cache_hit=cache_hit,
         finish=here(_FINISH),
         stream=stream,
+        status=status,
         first_chunk=here(_FIRST_CHUNK),
         repeating=_fetch(tuple(dict.fromkeys(repeating)), is_sparse=bool(blobs)),
     )
