@@ -133,7 +133,9 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
         kind,
         reason,
         is_inferred,
-        is_agent=kind is Kind.WRAPPER and operation == "invoke_agent",
+        is_agent=kind is Kind.WRAPPER
+        and operation == "invoke_agent"
+        and not dialect.runs_its_agents,
         # our instrumentation read the provider's answer itself
         is_settled=semconv.USAGE_SOURCE in attributes,
         basis=dialect.basis.get(texts["provider_name"]) or dialect.basis.get("", Basis.INCLUSIVE),

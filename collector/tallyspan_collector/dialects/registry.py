@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tallyspan_collector.dialects import (
     anthropic_native,
     coding_agents,
+    copilot,
     frameworks,
     gateways,
     langfuse,
@@ -16,6 +17,7 @@ from tallyspan_collector.dialects import (
     otel_genai,
     pydantic_ai,
     vercel_ai,
+    xai_sdk,
 )
 from tallyspan_collector.dialects.table import Dialect, matches
 
@@ -42,7 +44,10 @@ DIALECTS: tuple[Dialect, ...] = (
     frameworks.GENKIT,
     frameworks.DIFY,
     frameworks.MASTRA,
+    copilot.DIALECT,
+    xai_sdk.DIALECT,
     gateways.OPENROUTER,
+    gateways.OPENROUTER_ELSEWHERE,
     gateways.CLOUDFLARE,
     gateways.KONG,
     gateways.BIFROST,

@@ -61,7 +61,8 @@ class Dialect:
     `basis` by provider ("" the rest); `is_reasoning_outside` if output is without reasoning.
     `count` replaces `tokens` where usage is no flat list, and reads the patterns of `counted`;
     `refine` changes a call's draft where no
-    table can describe it. `trust` orders reports of one call: the tokens of the lowest are taken.
+    table can describe it. `runs_its_agents`: an agent's calls are always reported, so its sum is
+    never charged. `trust` orders reports of one call: the tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.
     """
 
@@ -88,6 +89,7 @@ class Dialect:
     usage: Names = ()
     harmless: Mapping[str, str] = field(default_factory=dict)
     cache_hit: Names = ()
+    runs_its_agents: bool = False
     basis: Mapping[str, Basis] = field(default_factory=dict)
     is_reasoning_outside: bool = False
     count: Callable[[Attributes], Counted] | None = None
