@@ -301,8 +301,7 @@ def _unread(attributes: Attributes, places: Attributes, plan: Plan) -> Iterator[
 
 
 def _unpacked(attributes: Attributes, blobs: Names) -> dict[str, object]:
-    return {
-        f"{key}#{path}": value
-        for key in blobs
-        for path, value in values.places(attributes.get(key)).items()
-    }
+    unpacked: dict[str, object] = {}
+    for key in blobs:
+        unpacked |= values.places(attributes.get(key), f"{key}#")
+    return unpacked

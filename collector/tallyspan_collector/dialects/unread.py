@@ -5,7 +5,8 @@ Only names are kept, never values.
 
 import re
 from collections.abc import Container, Iterable, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 
 from tallyspan_collector.dialects.table import Dialect, Names
 from tallyspan_collector.read.call import MAX_UNREAD
@@ -27,12 +28,15 @@ def is_unread(place: str, dialect: Dialect, read: Container[str]) -> bool:
     """
     return (
         place not in read
-        and any(fnmatchcase(place, pattern) for pattern in dialect.usage)
+        and _any_of(dialect.usage).match(place) is not None
         and not place.startswith((*dialect.tags, *dialect.units))
-        and not any(
-            fnmatchcase(place, pattern) for pattern in (*dialect.counted, *dialect.harmless)
-        )
+        and _any_of((*dialect.counted, *dialect.harmless)).match(place) is None
     )
+
+
+@lru_cache(maxsize=256)
+def _any_of(patterns: Names) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)) if patterns else r"(?!)")
 
 
 def has_value(value: object) -> bool:
@@ -50,9 +54,5 @@ def with_value(values: Mapping[str, object], names: Iterable[str]) -> list[str]:
 
 def kept(paths: Iterable[object]) -> Names:
     """Return the paths as a call keeps them: sorted, so many, so long, with plain characters."""
-    clean = {
-        _ODD.sub("?", path[:MAX_PATH_CHARACTERS])
-        for path in paths
-        if isinstance(path, str) and path
-    }
-    return tuple(sorted(clean)[:MAX_UNREAD])
+    first = sorted({path for path in paths if isinstance(path, str) and path})[:MAX_UNREAD]
+    return tuple(sorted({_ODD.sub("?", path[:MAX_PATH_CHARACTERS]) for path in first}))

@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -114,26 +114,34 @@ def _without_halves(blob: str) -> str:
     return re.sub(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}", "?", re.sub(pairs, joined, blob))
 
 
-def places(blob: object) -> dict[str, object]:
-    """Return path -> value of the numbers and short texts in a blob; a path is joined by dots.
+def places(blob: object, start: str = "") -> dict[str, object]:
+    """Return path -> value of the numbers and texts in a blob; a path is joined by dots.
 
     An item of a list has its modality or type in brackets: `promptTokensDetails[TEXT].tokenCount`.
+    `start` is put before each path.
     """
-    return dict(_places(parse(blob), "", 0))
+    result: dict[str, object] = {}
+    content = parse(blob)
+    if isinstance(content, Mapping):
+        _collect(content, start, 0, result)
+    return result
 
 
-def _places(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        if depth < _MAX_DEPTH:
-            for key, inner in value.items():
-                yield from _places(inner, f"{path}.{key}" if path else str(key), depth + 1)
-    elif isinstance(value, list):
-        for item in value[:_MAX_ITEMS] if depth < _MAX_DEPTH else ():
-            if isinstance(item, Mapping):
-                kind = text(item.get("modality")) or text(item.get("type"))
-                yield from _places(item, f"{path}[{kind}]", depth + 1)
-    elif isinstance(value, int | float | str):
-        yield path, value
+def _collect(
+    table: Mapping[object, object], start: str, depth: int, result: dict[str, object]
+) -> None:
+    for key, value in table.items():
+        if isinstance(value, int | float | str):
+            result[f"{start}{key}"] = value
+        elif depth >= _MAX_DEPTH or not value:
+            continue
+        elif isinstance(value, Mapping):
+            _collect(value, f"{start}{key}.", depth + 1, result)
+        elif isinstance(value, list):
+            for item in value[:_MAX_ITEMS]:
+                if isinstance(item, Mapping):
+                    kind = text(item.get("modality")) or text(item.get("type"))
+                    _collect(item, f"{start}{key}[{kind}].", depth + 1, result)
 
 
 def microseconds(seconds: object) -> int | None:
