@@ -2,6 +2,8 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -10,10 +12,14 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from otlp_spans import CHAT, START_NS
-from tallyspan_collector.dialects import Reader
+from tallyspan_collector.dialects import Reader, Reading
+from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.metrics.counters import Metrics
-from tallyspan_collector.read.call import MAX_UNREAD, Call, Flag
+from tallyspan_collector.read.call import MAX_UNREAD, Call, Flag, columns_of
 from tallyspan_collector.read.otlp import Span
+from tallyspan_collector.resolution.resolver import Resolver
+
+TRACE = "5" * 32
 
 
 def read(attributes: dict[str, Any], scope: str = "") -> Call:
@@ -181,3 +187,25 @@ def test_calls_with_unread_usage_are_counted_by_provider_and_no_name_is_taken_fr
     assert 'tallyspan_unread_usage_calls_total{provider="openai"} 2.0' in text
     assert 'tallyspan_unread_usage_calls_total{provider="other"} 100.0' in text
     assert text.count("tallyspan_unread_usage_calls_total{") == 2
+
+
+def report(number: int, parent: str, scope: str, unread: list[str]) -> Reading:
+    ids = TRACE, f"{number:016x}", parent
+    attributes = {**CHAT, "gen_ai.response.id": "chatcmpl-1", "tallyspan.usage.unread": unread}
+    span = Span(*ids, START_NS + number, START_NS + 9, False, attributes, {}, scope)
+    return Reader().read(span)
+
+
+def test_what_any_report_of_a_call_did_not_read_is_unread_also_after_a_restart() -> None:
+    outer = report(1, "", "opentelemetry.instrumentation.genai.openai", ["usage.b", "usage.c"])
+    inner = report(2, f"{1:016x}", "tallyspan", ["usage.a", "usage.b"])
+    with closing(sqlite3.connect(":memory:")) as file:
+        resolver = Resolver(file)
+        first = resolver.resolve([outer])
+        resolver.commit(first, [Cost()], columns_of(first.calls))
+        resolution = resolver.resolve([inner])  # finds the first in what was kept
+
+    (call,) = resolution.calls
+    assert call.unread == ("usage.a", "usage.b", "usage.c")
+    assert call.quality_flags.count(Flag.UNREAD_USAGE) == 1
+    assert [each.call.unread for each in resolution.reversals] == [("usage.b", "usage.c")]
