@@ -1,11 +1,20 @@
 """A request that was refused, or never left the client, costs nothing; a cut stream is billed."""
 
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import httpx2
+import openai
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otlp_spans import CHAT, START_NS
+from otlp_spans import CHAT, START_NS, request, span
 from tallyspan.usage import Usage
 from tallyspan_collector.dialects import Reader
 from tallyspan_collector.directory.lookup import Directory
@@ -14,7 +23,7 @@ from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.ledger.failures import REFUSED, UNSENT
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read.call import Call
-from tallyspan_collector.read.otlp import Span
+from tallyspan_collector.read.otlp import Span, decode
 
 BOOK = PriceBook.load()
 NO_USAGE = {key: value for key, value in CHAT.items() if "usage" not in key}
@@ -24,8 +33,8 @@ PRICE = Decimal("0.00045")
 
 
 def read(attributes: dict[str, Any], scope: str = "") -> Call:
-    span = Span("a" * 32, "b" * 16, "", START_NS, START_NS + 5, True, attributes, {}, scope)
-    call = Reader().read(span).call
+    ids = "a" * 32, "b" * 16, ""
+    call = Reader().read(Span(*ids, START_NS, START_NS + 5, True, attributes, {}, scope)).call
     assert call is not None
     return call
 
@@ -182,3 +191,70 @@ def test_each_name_stands_once() -> None:
     ]
 
     assert sorted(names) == sorted(set(names))
+
+
+def exported(error: BaseException) -> Call:
+    """Return the call of a span that OpenTelemetry's SDK ended with the exception."""
+    out = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(out))
+    tracer = provider.get_tracer("openinference.instrumentation.openai")
+    attributes = {"openinference.span.kind": "LLM", "llm.model_name": "gpt-5-mini"}
+    with suppress(type(error)), tracer.start_as_current_span("ChatCompletion") as open_span:
+        open_span.set_attributes(attributes)
+        raise error
+    (decoded,) = decode(encode_spans(out.get_finished_spans()).SerializeToString())
+    call = Reader().read(decoded).call
+    assert call is not None
+    return call
+
+
+REQUEST = httpx2.Request("POST", "https://api.openai.com/v1/chat/completions")
+
+
+@pytest.mark.parametrize(
+    ("error", "error_type", "cost_status"),
+    [
+        (
+            openai.NotFoundError("no", response=httpx2.Response(404, request=REQUEST), body=None),
+            "NotFoundError",
+            "not_billed",
+        ),
+        (openai.APIConnectionError(request=REQUEST), "APIConnectionError", "not_billed"),
+        (openai.APITimeoutError(request=REQUEST), "APITimeoutError", "unpriced"),
+        (httpx2.ConnectError("refused"), "ConnectError", "not_billed"),
+        (RuntimeError("<Rpc\n status = StatusCode.NOT_FOUND"), "NOT_FOUND", "not_billed"),
+        (ValueError("a secret: do not keep it"), "ValueError", "unpriced"),
+    ],
+)
+def test_an_emitter_that_names_its_error_in_the_message_alone_is_understood(
+    error: BaseException, error_type: str, cost_status: str
+) -> None:
+    call = exported(error)
+
+    assert (call.is_error, call.error_type) == (True, error_type)
+    assert cost(call).cost_status == cost_status
+
+
+@pytest.mark.parametrize(
+    ("message", "error_type"),
+    [
+        ("connect ECONNREFUSED 127.0.0.1:443", "ECONNREFUSED"),
+        ("getaddrinfo ENOTFOUND api.openai.com", "ENOTFOUND"),
+        ("the model said: NotFoundError: ha", None),
+        ("Connection error.", None),
+        ("", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_of_an_errors_message_nothing_but_a_type_is_kept(
+    message: str, error_type: str | None
+) -> None:
+    sent = request(span(7, CHAT))
+    message_of = ExportTraceServiceRequest.FromString(sent)
+    status = message_of.resource_spans[0].scope_spans[0].spans[0].status
+    status.code, status.message = Status.STATUS_CODE_ERROR, message
+    (decoded,) = decode(message_of.SerializeToString())
+
+    assert decoded.attributes.get("error.type") == error_type
+    assert decoded.is_error

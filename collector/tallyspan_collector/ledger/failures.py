@@ -44,7 +44,7 @@ REFUSED: Mapping[str, str] = {
     " PermissionDeniedError NotFoundError ConflictError UnprocessableEntityError RateLimitError"
     " InternalServerError RequestTooLargeError ServiceUnavailableError OverloadedError"
     " DeadlineExceededError ContextWindowExceededError ContentPolicyViolationError"
-    " UnsupportedParamsError BudgetExceededError OpenAIModelNotFoundError"
+    " UnsupportedParamsError BudgetExceededError OpenAIModelNotFoundError ModelHTTPError"
     " OpenAIContextOverflowError",
     "the provider's own word": "invalid_request_error authentication_error permission_error"
     " not_found_error request_too_large rate_limit_error billing_error overloaded_error"
