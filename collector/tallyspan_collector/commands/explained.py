@@ -136,6 +136,7 @@ def _entry_of(row: Mapping[str, Any]) -> Values:
         "units": dict(row["units"]),
         "is_notional": row["is_notional"],
         "quality_flags": list(row["quality_flags"]),
+        "unread": list(row["unread"]),
         "cost_usd": _usd(row["cost_usd"]),
         "arithmetic": [],
     }
@@ -183,6 +184,7 @@ def _what(call: Call) -> Values:
         "units": call.units,
         **{name: value for name in WHO if (value := getattr(call, name))},
         "quality_flags": list(call.quality_flags),
+        "unread": list(call.unread),
     }
 
 

@@ -90,6 +90,8 @@ def _measured(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"      tokens: {', '.join(counts) or 'unknown'}"
     if each["quality_flags"]:
         yield f"      flags: {', '.join(each['quality_flags'])}"
+    if each["unread"]:
+        yield f"      unread: {', '.join(each['unread'])}"
 
 
 def _cost(each: Mapping[str, Any]) -> Iterator[str]:
