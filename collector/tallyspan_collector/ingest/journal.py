@@ -66,11 +66,13 @@ class Booking(NamedTuple):
     """What was booked: the batch (None: no entry changes), the cost of each call in it.
 
     `duplicates` counts calls that were read and add no entry: sent again, or another's report.
+    `unread` has the provider of each call whose usage was not read whole.
     """
 
     batch: Batch | None
     costs: Sequence[Cost]
     duplicates: int
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ class RefusedBatch:
     rows: int
     bytes: int
     reason: str
+
+
+def _providers_unread(entries: Entries) -> Sequence[str]:
+    columns = entries.columns
+    of_calls = zip(columns["provider_name"], columns["unread"], entries.costs, strict=False)
+    return [provider for provider, unread, _ in of_calls if unread]
 
 
 class Journal:
@@ -131,7 +139,8 @@ class Journal:
             give_way()
             self._plan(spool, until, batch)
         again = calls_read - sum(reading.kind is Kind.CALL for reading in arrived)
-        return Booking(batch, costs, again + resolution.duplicates)
+        unread = _providers_unread(entries) if entries else ()
+        return Booking(batch, costs, again + resolution.duplicates, unread)
 
     @contextmanager
     def _change(self) -> Iterator[None]:
