@@ -255,6 +255,8 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
             counted.added,
         )
         rule = counted.rule(rule)
+        if counted.meters:
+            draft["meters"] = {**draft["meters"], **counted.meters}
     flags = settle(counts, total, rule, added, is_settled=common.is_settled, is_bad=is_bad)
     draft["usage"] = Usage(*counts)
     if counts == [*_NO_COUNTS]:

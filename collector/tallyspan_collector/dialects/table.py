@@ -63,7 +63,8 @@ class Rule:
 class Counted:
     """Token counts as an emitter reports them, by field of `Usage`, before any conversion.
 
-    `added` are counts that come on top of input and of output. `basis` and `is_reasoning_outside`
+    `added` are counts that come on top of input and of output; `meters` are those that are no field
+    of `Usage`. `basis` and `is_reasoning_outside`
     are for counts that follow another rule than the dialect's.
     """
 
@@ -72,6 +73,7 @@ class Counted:
     added: tuple[int, int] = (0, 0)
     basis: Basis | None = None
     is_reasoning_outside: bool | None = None
+    meters: Mapping[str, int] = field(default_factory=dict)
 
     def rule(self, rule: Rule) -> Rule:
         """Return the dialect's rule with what is different for these counts."""
@@ -110,8 +112,8 @@ class Dialect:
     whose output is without reasoning, `whole_totals` those whose total has the cache even where the
     input has not.
 
-    `count` replaces `tokens` where usage is no flat list, and reads the patterns of `counted`;
-    `refine` changes a call's draft where no table can describe it. `runs_its_agents`: an agent's
+    `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
+    table can describe it; both read the patterns of `counted`. `runs_its_agents`: an agent's
     calls are always reported, so its sum is never charged. `trust` orders reports of one call: the
     tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.

@@ -18,6 +18,8 @@ _MAX_LITERAL_CHARACTERS = 65_536
 """Longer blobs are no usage; they are content that was not dropped."""
 _MAX_DEPTH = 6
 _MAX_ITEMS = 32
+_KINDS = ("modality", "type", "ttl")
+"""What tells the items of a list apart: Google's, Anthropic's, Bedrock's lifetimes."""
 PICOUSD_OF_USD = 10**12
 _MAX_PICOUSD = 10**18
 """A million USD: the ledger's amounts (Decimal(18, 12)) hold no more, and no call costs so much."""
@@ -117,7 +119,7 @@ def _without_halves(blob: str) -> str:
 def places(blob: object, start: str = "") -> dict[str, object]:
     """Return path -> value of the numbers and texts in a blob; a path is joined by dots.
 
-    An item of a list has its modality or type in brackets: `promptTokensDetails[TEXT].tokenCount`.
+    An item of a list has its kind in brackets: `promptTokensDetails[TEXT].tokenCount`.
     `start` is put before each path.
     """
     result: dict[str, object] = {}
@@ -140,7 +142,7 @@ def _collect(
         elif isinstance(value, list):
             for item in value[:_MAX_ITEMS]:
                 if isinstance(item, Mapping):
-                    kind = text(item.get("modality")) or text(item.get("type"))
+                    kind = next((named for name in _KINDS if (named := text(item.get(name)))), "")
                     _collect(item, f"{start}{key}[{kind}].", depth + 1, result)
 
 
