@@ -227,7 +227,8 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
     if plan.meters:
         meters = draft["meters"] = {}
         for key, name in plan.meters:
-            if name not in meters and (used := amount(attributes.get(key))):
+            sent = attributes.get(key)
+            if sent is not None and name not in meters and (used := amount(sent)):
                 meters[name] = used
     for key in plan.finish:
         draft["finish_reason"] = draft["finish_reason"] or values.first(attributes.get(key))
@@ -237,8 +238,8 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
         if draft["claimed_cost_picousd"] is None:
             draft["claimed_cost_picousd"] = values.picousd(attributes.get(key))
     for key, of_one in plan.reported_cost:
-        if draft["reported_cost_picousd"] is None:
-            draft["reported_cost_picousd"] = values.picousd(attributes.get(key), of_one)
+        if key in attributes and draft["reported_cost_picousd"] is None:
+            draft["reported_cost_picousd"] = values.picousd(attributes[key], of_one)
 
 
 def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
@@ -278,8 +279,9 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[Counts, int | None, tup
     is_bad = False
     for at, keys in plan.tokens:
         for key in keys:
-            count = values.tokens(attributes.get(key))
-            if count is not None:
+            # most places in a blob are not there: the look-up is all that they may cost
+            sent = attributes.get(key)
+            if sent is not None and (count := values.tokens(sent)) is not None:
                 counts[at] = count
                 break
     added = [0, 0]

@@ -101,13 +101,15 @@ def refine(draft: Draft, attributes: Attributes, start: str) -> None:
     """Take fast mode as the tier, and what a provider says that it billed (`REFINED`)."""
     if values.text(attributes.get(start + SPEED)).lower() == "fast":
         draft["service_tier"] = "fast"
-    bills = [values.picousd(attributes.get(f"{start}cost.total_cost"))]
-    bills += [values.picousd(attributes.get(f"{start}cost_in_usd_ticks"), PICOUSD_OF_TICK)]
-    if (is_byok := attributes.get(f"{start}is_byok")) is not None:
-        bills += [_of_openrouter(attributes, start, is_byok=str(is_byok).lower() == "true")]
-    for bill in bills:
-        if bill is not None:
-            draft["reported_cost_picousd"] = bill
+    bill: int | None = None
+    if (total := attributes.get(f"{start}cost.total_cost")) is not None:
+        bill = values.picousd(total)
+    elif (ticks := attributes.get(f"{start}cost_in_usd_ticks")) is not None:
+        bill = values.picousd(ticks, PICOUSD_OF_TICK)
+    elif (is_byok := attributes.get(f"{start}is_byok")) is not None:
+        bill = _of_openrouter(attributes, start, is_byok=str(is_byok).lower() == "true")
+    if bill is not None:
+        draft["reported_cost_picousd"] = bill
 
 
 def _of_openrouter(attributes: Attributes, start: str, *, is_byok: bool) -> int | None:

@@ -8,7 +8,7 @@ openai 3.0.141, xai 3.0.138, perplexity 3.0.61, deepseek 2.0.69; @openrouter/ai-
 
 from collections.abc import Mapping
 
-from tallyspan.answer import Answer, items, mapping
+from tallyspan.answer import Answer, Json, items, mapping
 from tallyspan.formats import gemini
 from tallyspan_collector.dialects import usage_object, values
 from tallyspan_collector.dialects.table import Attributes, Names
@@ -136,22 +136,30 @@ def refine(draft: Draft, attributes: Attributes) -> None:
     metadata = values.parse(attributes.get(_BLOB))
     if not isinstance(metadata, Mapping):
         return
-    usage_object.refine(draft, attributes, _ANTHROPIC)
     draft["service_tier"] = draft["service_tier"].lower()
-    fee, upstream = (
-        values.picousd(attributes.get(key)) for key in (f"{_OPENROUTER}cost", _UPSTREAM)
-    )
+    if "anthropic" in metadata:
+        usage_object.refine(draft, attributes, _ANTHROPIC)
+    if "openrouter" in metadata:
+        _add_upstream(draft, attributes)
+    for key in _GOOGLE_KEYS:
+        if key in metadata:
+            _ground(draft, mapping(metadata[key]))
+
+
+def _add_upstream(draft: Draft, attributes: Attributes) -> None:
+    fee, upstream = draft["reported_cost_picousd"], values.picousd(attributes.get(_UPSTREAM))
     if fee is not None and upstream is not None and fee < upstream * _MAX_FEE:
         draft["reported_cost_picousd"] = fee + upstream
-    answer = Answer()
-    for key in _GOOGLE_KEYS:
-        of_google = mapping(metadata.get(key))
-        grounding = (
-            of_google.get("groundingMetadata"),
-            *items(of_google.get("groundingMetadataPerRequest")),
-        )
-        candidates = [{"groundingMetadata": each} for each in grounding if isinstance(each, dict)]
-        if candidates:
-            gemini.FORMAT.reader()({"candidates": candidates}, answer)
-    if answer.meters:
+
+
+def _ground(draft: Draft, of_google: Json) -> None:
+    """Count what grounding is billed by, as in an answer that our own instrumentation reads."""
+    grounding = (
+        of_google.get("groundingMetadata"),
+        *items(of_google.get("groundingMetadataPerRequest")),
+    )
+    candidates = [{"groundingMetadata": each} for each in grounding if isinstance(each, dict)]
+    if candidates:
+        answer = Answer()
+        gemini.FORMAT.reader()({"candidates": candidates}, answer)
         draft["meters"] = {**draft["meters"], **answer.meters}
