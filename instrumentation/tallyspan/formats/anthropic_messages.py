@@ -114,7 +114,7 @@ def read_usage(usage: Json) -> Usage | None:
     if cache_write is None:
         cache_write = total(for_1h, count(split.get("ephemeral_5m_input_tokens")))
     counts = Usage(
-        input_tokens=total(fresh, cache_read, cache_write),
+        input_tokens=None if fresh is None else total(fresh, cache_read, cache_write),
         output_tokens=count(usage.get("output_tokens")),
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
@@ -189,7 +189,9 @@ FORMAT = Format(
         model="model", stream="stream", user=USER_KEYS, call=frozenset({"messages"})
     ),
     estimate=Estimate(
-        prompt=("messages",), system=("system",), answer=texts_under("delta", "content_block")
+        prompt=("messages",),
+        system=("system",),
+        answer=texts_under("delta", "content_block", "content"),
     ),
     usage_option=None,
     opens_with_usage=True,

@@ -95,9 +95,9 @@ def bedrock_counts(
     cache_write_1h: object = None,
 ) -> Usage | None:
     """Return the counts of an input that leaves the cache out, as all are at Bedrock."""
-    read_tokens, write_tokens = count(cache_read), count(cache_write)
+    fresh, read_tokens, write_tokens = count(uncached), count(cache_read), count(cache_write)
     counts = Usage(
-        input_tokens=total(count(uncached), read_tokens, write_tokens),
+        input_tokens=None if fresh is None else total(fresh, read_tokens, write_tokens),
         output_tokens=count(output),
         cache_read_tokens=read_tokens,
         cache_write_tokens=write_tokens,

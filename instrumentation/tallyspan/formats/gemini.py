@@ -115,14 +115,18 @@ def _settled(usage: Json, *, has_tools: bool) -> tuple[int | None, int | None, i
         generated = count(usage.get("responseTokenCount"))
     thoughts, whole = count(usage.get("thoughtsTokenCount")), count(usage.get("totalTokenCount"))
     counted = total(prompt, tools, generated, thoughts)
-    if whole is None or counted is None or whole == counted or prompt is None:
+    if prompt is None or counted is None:
+        return None, total(generated, thoughts), thoughts
+    if whole is None or whole == counted:
         return total(prompt, tools), total(generated, thoughts), thoughts
     if thoughts and generated is not None and whole == counted - thoughts:
         return total(prompt, tools), generated, thoughts  # some senders count them in there
     if tools and whole == counted - tools:
         return prompt, total(generated, thoughts), thoughts
     rest = whole - counted
-    if rest > 0 and generated is not None:
+    if rest > 0 and generated is None:
+        return total(prompt, tools), total(rest, thoughts), thoughts
+    if rest > 0:
         if tools is None and (has_tools or thoughts is not None):
             return total(prompt, rest), total(generated, thoughts), thoughts
         if thoughts is None:

@@ -41,9 +41,9 @@ def _read_usage(usage: Json) -> Usage | None:
         count(usage.get("total_output_tokens")),
         count(usage.get("total_thought_tokens")),
     )
-    prompt = total(
-        count(usage.get("total_input_tokens")), count(usage.get("total_tool_use_tokens"))
-    )
+    prompt = count(usage.get("total_input_tokens"))
+    if prompt is not None:
+        prompt = total(prompt, count(usage.get("total_tool_use_tokens")))
     output_tokens = total(generated, thoughts)
     if thoughts and count(usage.get("total_tokens")) == total(prompt, generated):
         output_tokens = generated  # the total says that the thoughts are in there

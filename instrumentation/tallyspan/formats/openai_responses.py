@@ -16,7 +16,7 @@ from tallyspan.framing import Interest
 from tallyspan.providers import OPENAI
 from tallyspan.usage import Usage
 from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys
+from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 _IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
 """The tool's type, and the model it takes where the request names none (OpenAI's API reference)."""
@@ -129,10 +129,14 @@ def _first(*values: object) -> int | None:
 
 
 def generated_texts(event: Json) -> Iterator[str]:
-    """Yield the text that an event of a stream adds."""
+    """Yield the text that an answer has, or that an event of a stream adds."""
     delta = event.get("delta")
     if isinstance(delta, str):
         yield delta
+    yield from _texts_of_output(event)
+
+
+_texts_of_output = texts_under("output")
 
 
 _COUNTS = (
