@@ -6,9 +6,10 @@ value, and a key whose value is nothing (null, 0, false, empty) bills nothing an
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from tallyspan.answer import MAX_TOKENS, Answer, Json
@@ -26,9 +27,6 @@ _OF_A_PRICE = re.compile(
     re.IGNORECASE,
 )
 """Keys beside the usage whose name is about money, its conditions, or tokens."""
-_ANYTHING = "*"
-_ITSELF = frozenset({""})
-_Tree = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,8 +44,9 @@ class UsageKeys:
     read: tuple[str, ...]
     harmless: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
-    _tree: _Tree = field(init=False, repr=False)
-    _places: tuple[tuple[tuple[str, ...], str], ...] = field(init=False, repr=False)
+    _tree: "_Tree" = field(init=False, repr=False)
+    _places: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(init=False, repr=False)
+    """Keys to an object, and those in it that have usage."""
     _ordinary: frozenset[str] = field(init=False, repr=False)
     """Keys beside the usage that need no look."""
 
@@ -55,47 +54,38 @@ class UsageKeys:
         for path, reason in (*self.harmless.items(), *self.beside.items()):
             if not reason:
                 raise ValueError(f"usage key {path!r}: say why it is harmless")
-        anything = (f"{path}.{_ANYTHING}" for path in self.harmless)
-        object.__setattr__(self, "_tree", _tree((*self.read, *anything)))
-        places = (at.rpartition(".") for at in self.at)
-        object.__setattr__(
-            self,
-            "_places",
-            tuple((tuple(filter(None, outer.split("."))), key) for outer, _, key in places),
-        )
-        beside = {*self.beside, *(key for _, key in self._places)}
-        if any(not key for _, key in self._places):
-            beside |= {path.partition(".")[0].removesuffix("[]") for path in self.read}
-            beside |= self.harmless.keys()
-        object.__setattr__(self, "_ordinary", frozenset(beside))
+        tree = _tree(self.read, self.harmless)
+        keys_at: dict[tuple[str, ...], tuple[str, ...]] = {}
+        ordinary = set(self.beside)
+        for at in self.at:
+            outer, _, key = at.rpartition(".")
+            place = tuple(filter(None, outer.split(".")))
+            keys_at[place] = (*keys_at.get(place, ()), *filter(None, [key]))
+            ordinary |= {key} if key else tree.keys()
+        object.__setattr__(self, "_tree", tree)
+        object.__setattr__(self, "_places", tuple(keys_at.items()))
+        object.__setattr__(self, "_ordinary", frozenset(ordinary))
 
     def name_unread(self, body: Json, answer: Answer) -> None:
         """Name in the answer what the body's usage has and nobody reads."""
-        seen: list[Json] = []
-        for holders, key in self._places:
+        for outer, keys in self._places:
             holder: Any = body
-            for name in holders:
+            for name in outer:
                 holder = holder.get(name) if isinstance(holder, dict) else None
-            if not isinstance(holder, dict):
-                continue
-            if not any(holder is each for each in seen):
-                seen.append(holder)
+            if isinstance(holder, dict):
                 self._look_beside(holder, answer)
-            usage = holder.get(key) if key else None
-            if isinstance(usage, dict):
-                for path in _unread(usage, self._tree, 0):
-                    leave_unread(answer, f"{key}.{path}")
+                for key in keys:
+                    usage = holder.get(key)
+                    if isinstance(usage, dict):
+                        _name_unread(usage, self._tree, f"{key}.", answer)
 
     def _look_beside(self, holder: Json, answer: Answer) -> None:
         ordinary = self._ordinary
-        for count, (key, value) in enumerate(holder.items()):
-            if count >= MAX_KEYS:
-                return
+        for key in holder if len(holder) <= MAX_KEYS else islice(holder, MAX_KEYS):
             if (
-                value
-                and key not in ordinary
+                key not in ordinary
                 and _is_of_a_price(key[:MAX_PATH_CHARACTERS])
-                and has_value(value)
+                and has_value(holder[key])
             ):
                 leave_unread(answer, key)
 
@@ -123,31 +113,25 @@ def has_value(value: object, depth: int = 0) -> bool:
     return bool(value)
 
 
-def _unread(usage: Json, tree: _Tree, depth: int) -> Iterator[str]:
-    for count, (key, value) in enumerate(usage.items()):
-        if count >= MAX_KEYS:
-            yield "[more]"
+def _name_unread(usage: Json, tree: "_Tree", before: str, answer: Answer, depth: int = 0) -> None:
+    for number, (key, value) in enumerate(usage.items()):
+        if number >= MAX_KEYS:
+            leave_unread(answer, f"{before}[more]")
             return
-        branch = tree.get(key, {})
-        if not value or _ANYTHING in branch:
+        branch = tree.get(key, _UNKNOWN)
+        if not value or branch.is_harmless:
             continue
-        if isinstance(value, dict) and branch.keys() - _ITSELF and depth < _MAX_DEPTH:
-            yield from (f"{key}.{path}" for path in _unread(value, branch, depth + 1))
-        elif isinstance(value, list) and branch.keys() - _ITSELF and depth < _MAX_DEPTH:
-            yield from _unread_of_list(key, value, branch, depth)
+        if branch.inner and isinstance(value, dict) and depth < _MAX_DEPTH:
+            _name_unread(value, branch.inner, f"{before}{key}.", answer, depth + 1)
+        elif branch.inner and isinstance(value, list) and depth < _MAX_DEPTH:
+            for item in value[:MAX_KEYS]:
+                if isinstance(item, dict):
+                    _name_unread(item, branch.inner, f"{before}{key}[].", answer, depth + 1)
+                elif has_value(item):
+                    leave_unread(answer, f"{before}{key}[]")
         # A count that has become an object, and an object that has become a count, too.
-        elif not (branch.keys() >= _ITSELF and _is_plain(value)) and has_value(value):
-            yield key
-
-
-def _unread_of_list(key: str, values: list[Any], tree: _Tree, depth: int) -> Iterator[str]:
-    for value in values[:MAX_KEYS]:
-        if isinstance(value, dict):
-            yield from (f"{key}[].{path}" for path in _unread(value, tree, depth + 1))
-        elif has_value(value):
-            yield f"{key}[]"
-    if len(values) > MAX_KEYS:
-        yield f"{key}[more]"
+        elif not (branch.is_read and _is_plain(value)) and has_value(value):
+            leave_unread(answer, before + key)
 
 
 def _is_plain(value: object) -> bool:
@@ -157,12 +141,26 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _tree(paths: tuple[str, ...]) -> _Tree:
-    """Return the paths as branches by key; one that is read itself has the key of `_ITSELF`."""
-    tree: _Tree = {}
-    for path in paths:
-        branch = tree
-        for name in path.replace("[]", "").split("."):
-            branch = branch.setdefault(name, {})
-        branch.update(dict.fromkeys(_ITSELF))
-    return tree
+@dataclass(slots=True)
+class _Branch:
+    """What there is to do with a key, and with those inside it."""
+
+    is_read: bool = False
+    is_harmless: bool = False
+    inner: "_Tree" = field(default_factory=dict)
+
+
+_Tree = dict[str, _Branch]
+_UNKNOWN = _Branch()
+
+
+def _tree(read: Iterable[str], harmless: Iterable[str]) -> _Tree:
+    root = _Branch()
+    for paths, are_read in ((read, True), (harmless, False)):
+        for path in paths:
+            branch = root
+            for name in path.replace("[]", "").split("."):
+                branch = branch.inner.setdefault(name, _Branch())
+            branch.is_read |= are_read
+            branch.is_harmless |= not are_read
+    return root.inner

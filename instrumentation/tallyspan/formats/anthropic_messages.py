@@ -14,7 +14,7 @@ import re
 from tallyspan.answer import Answer, Json, Part, count, items, mapping, text, total
 from tallyspan.formats import openai_chat
 from tallyspan.formats.openai_chat import reported_cost
-from tallyspan.framing import Interest, spelled
+from tallyspan.framing import Interest
 from tallyspan.providers import Provider
 from tallyspan.usage import Usage
 from tallyspan.usage_keys import UsageKeys
@@ -196,7 +196,7 @@ FORMAT = Format(
     usage_option=None,
     opens_with_usage=True,
     interest=Interest(
-        (b'"message_start"', b'"message_delta"', b'"error"', *spelled("type", '"fallback"')),
+        (b'"message_start"', b'"message_delta"', b'"error"', b'fallback"'),
         # Any of them shows that something was generated: a refusal before that is free.
         b'"content_block_delta"',
         re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"[^"]'),

@@ -18,10 +18,12 @@ from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys
 
 # Some clients send the proto numbers (google.ai.generativelanguage, Modality).
 _MODALITY_NAMES = {0: "TEXT", 1: "TEXT", 2: "IMAGE", 3: "VIDEO", 4: "AUDIO", 5: "DOCUMENT"}
-MODALITIES = {"TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT", "MODALITY_UNSPECIFIED"}
-_PROMPT = ("promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails")
-_CACHE = ("cacheTokensDetails",)
-_ANSWER = ("candidatesTokensDetails", "responseTokensDetails")
+_MODALITIES = {*_MODALITY_NAMES.values(), "MODALITY_UNSPECIFIED"}
+_DETAILS = {
+    "input": ("promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails"),
+    "cache": ("cacheTokensDetails",),
+    "output": ("candidatesTokensDetails", "responseTokensDetails"),
+}
 _CHUNKS = {"web", "maps", "image", "retrievedContext"}
 """Kinds of grounding whose fees are counted, or known to be none."""
 
@@ -46,9 +48,14 @@ class Reader:
                 self._read_grounding(grounding, answer)
         usage = mapping(body.get("usageMetadata"))
         if usage:
-            answer.usage = read_usage(usage, has_tools=self._has_tools) or answer.usage
+            settled = _settled(usage, has_tools=self._has_tools)
+            modalities = Modalities(usage, _DETAILS, "tokenCount")
+            cached = count(usage.get("cachedContentTokenCount"))
+            answer.usage = modalities.usage(*settled, cached) or answer.usage
+            modalities.bill(answer)
+            for key in modalities.unknown_at:
+                leave_unread(answer, f"usageMetadata.{key}[].modality")
             answer.service_tier = _tier(usage) or answer.service_tier
-            _read_meters(usage, answer)
         answer.error_type = failure(body, "status", "code") or answer.error_type
 
     def _read_grounding(self, grounding: Json, answer: Answer) -> None:
@@ -84,24 +91,64 @@ def read_headers(headers: Mapping[str, str], answer: Answer) -> None:
     answer.service_tier = headers.get("x-gemini-service-tier", "")
 
 
-def read_usage(usage: Json, *, has_tools: bool = False) -> Usage | None:
-    """Return the counts of a `usageMetadata` object; None if it has none.
+class Modalities:
+    """Tokens by modality: `keys` of lists in a usage, for each of input, cache and output.
 
-    `has_tools`: the answer shows that a tool of Google's put something into the prompt.
+    `count_key`: what their items call the count. `unknown_at`: lists with a modality of no meter.
     """
-    input_tokens, output_tokens, thoughts = _settled(usage, has_tools=has_tools)
-    counts = Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cache_read_tokens=count(usage.get("cachedContentTokenCount")),
-        cache_read_audio_tokens=modality(usage, _CACHE, "AUDIO"),
-        reasoning_tokens=thoughts,
-        input_audio_tokens=modality(usage, _PROMPT, "AUDIO"),
-        output_audio_tokens=modality(usage, _ANSWER, "AUDIO"),
-        input_image_tokens=modality(usage, _PROMPT, "IMAGE"),
-        output_image_tokens=modality(usage, _ANSWER, "IMAGE"),
-    )
-    return counts or None
+
+    def __init__(self, usage: Json, keys: Mapping[str, tuple[str, ...]], count_key: str) -> None:
+        self.unknown_at: list[str] = []
+        self._input, self._cache, self._output = (
+            self._sums(usage, keys[part], count_key) for part in ("input", "cache", "output")
+        )
+
+    def _sums(self, usage: Json, keys: tuple[str, ...], count_key: str) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for key in keys:
+            for part in items(usage[key]) if key in usage else ():
+                tokens = count(part.get(count_key))
+                if tokens:
+                    name = _modality_name(part.get("modality"))
+                    sums[name] = sums.get(name, 0) + tokens
+                    if name not in _MODALITIES:
+                        self.unknown_at.append(key)
+        return sums
+
+    def usage(
+        self,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        thoughts: int | None,
+        cached: int | None,
+    ) -> Usage | None:
+        """Return the common counts; None: there are none."""
+        counts = Usage(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cache_read_tokens=cached,
+            cache_read_audio_tokens=self._cache.get("AUDIO"),
+            reasoning_tokens=thoughts,
+            input_audio_tokens=self._input.get("AUDIO"),
+            output_audio_tokens=self._output.get("AUDIO"),
+            input_image_tokens=self._input.get("IMAGE"),
+            output_image_tokens=self._output.get("IMAGE"),
+        )
+        return counts or None
+
+    def bill(self, answer: Answer) -> None:
+        """Note the rarer counts."""
+        for name in self._input.keys() & {"VIDEO", "DOCUMENT"}:
+            answer.billed(f"input_{name.lower()}_tokens", self._input[name])
+        for name in self._cache.keys() & {"IMAGE", "VIDEO", "DOCUMENT"}:
+            answer.billed(f"cache_read_{name.lower()}_tokens", self._cache[name])
+        answer.billed("output_video_tokens", self._output.get("VIDEO"))
+
+
+def _modality_name(value: object) -> str:
+    if type(value) is int:
+        return _MODALITY_NAMES.get(value, "")
+    return text(value).upper() or "TEXT"
 
 
 def _settled(usage: Json, *, has_tools: bool) -> tuple[int | None, int | None, int | None]:
@@ -134,37 +181,6 @@ def _settled(usage: Json, *, has_tools: bool) -> tuple[int | None, int | None, i
     return total(prompt, tools), total(generated, thoughts), thoughts
 
 
-def _read_meters(usage: Json, answer: Answer) -> None:
-    for name in ("VIDEO", "DOCUMENT"):
-        answer.billed(f"input_{name.lower()}_tokens", modality(usage, _PROMPT, name))
-    for name in ("IMAGE", "VIDEO", "DOCUMENT"):
-        answer.billed(f"cache_read_{name.lower()}_tokens", modality(usage, _CACHE, name))
-    answer.billed("output_video_tokens", modality(usage, _ANSWER, "VIDEO"))
-    for key in (*_PROMPT, *_CACHE, *_ANSWER):
-        for part in items(usage.get(key)):
-            if part.get("tokenCount") and _modality_name(part) not in MODALITIES:
-                leave_unread(answer, f"usageMetadata.{key}[].modality")
-
-
-def modality(usage: Json, keys: tuple[str, ...], wanted: str) -> int | None:
-    """Return how many tokens are of the modality, in the lists at these keys; None: none is."""
-    return total(
-        *(
-            count(part.get("tokenCount"))
-            for key in keys
-            for part in items(usage.get(key))
-            if _modality_name(part) == wanted
-        )
-    )
-
-
-def _modality_name(part: Json) -> str:
-    value = part.get("modality")
-    if type(value) is int:
-        return _MODALITY_NAMES.get(value, "")
-    return text(value).upper() or "TEXT"
-
-
 def _tier(usage: Json) -> str:
     return text(usage.get("serviceTier")) or text(usage.get("trafficType")).lower()
 
@@ -174,7 +190,7 @@ USAGE = UsageKeys(
     read=(
         "promptTokenCount", "candidatesTokenCount", "responseTokenCount", "cachedContentTokenCount",
         "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount",
-        *(f"{key}[].{name}" for key in (*_PROMPT, *_CACHE, *_ANSWER)
+        *(f"{key}[].{name}" for keys in _DETAILS.values() for key in keys
           for name in ("modality", "tokenCount")),
         "serviceTier", "trafficType",
     ),

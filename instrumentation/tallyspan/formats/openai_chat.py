@@ -6,6 +6,7 @@ A stream has usage in its last event, and only if the request set `stream_option
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import combinations
 
@@ -54,42 +55,44 @@ def read(body: Json, answer: Answer) -> None:
 
 def read_meters(usage: Json, answer: Answer) -> None:
     """Take what a `usage` object counts beside the common counts, and what its price depends on."""
+    _bill(usage, METERS, answer)
     prompt = mapping(usage.get("prompt_tokens_details"))
-    completion = mapping(usage.get("completion_tokens_details"))
-    read_cache_lifetimes(prompt, answer)
-    answer.billed("input_video_tokens", prompt.get("video_tokens"))
-    answer.billed("input_document_tokens", prompt.get("file_tokens"))
-    answer.billed("output_video_tokens", completion.get("video_tokens"))
-    cached = mapping(prompt.get("cached_tokens_details"))
-    answer.billed("cache_read_image_tokens", cached.get("image_tokens"))
-    answer.billed("seconds", usage.get("prompt_audio_seconds"))  # Mistral
-    answer.billed("web_search", usage.get("num_search_queries"))  # Perplexity
-    answer.billed("search_sources", usage.get("num_sources_used"))  # xAI
-    answer.under("search_context", usage.get("search_context_size"))  # Perplexity
+    if prompt:
+        _bill(prompt, PROMPT_METERS, answer)
+        if "cached_tokens_details" in prompt:
+            _bill(mapping(prompt["cached_tokens_details"]), CACHED_METERS, answer)
+        read_cache_lifetimes(prompt, answer)
+    _bill(mapping(usage.get("completion_tokens_details")), COMPLETION_METERS, answer)
+    if "search_context_size" in usage:  # Perplexity
+        answer.under("search_context", usage["search_context_size"])
     read_tools(usage, answer)
+
+
+def _bill(amounts: Json, meters: Mapping[str, str], answer: Answer) -> None:
+    for key in meters:
+        if key in amounts:
+            answer.billed(meters[key], amounts[key])
 
 
 def read_cache_lifetimes(details: Json, answer: Answer) -> None:
     """Take how long what was written to the cache is kept, where that has a price of its own."""
-    lifetimes = mapping(details.get("cache_write_tokens_details"))
-    answer.billed("cache_write_12h_tokens", lifetimes.get("ttl_12h_tokens"))
+    if "cache_write_tokens_details" in details:
+        _bill(mapping(details["cache_write_tokens_details"]), LIFETIMES, answer)
 
 
 def read_tools(usage: Json, answer: Answer) -> None:
     """Take the uses of a provider's own tools: OpenRouter's places, and xAI's."""
-    for place in ("server_tool_use", "server_tool_use_details"):
-        answer.billed("web_search", mapping(usage.get(place)).get("web_search_requests"))
-    for place in ("server_side_tool_usage", "server_side_tool_usage_details"):
-        tools = mapping(usage.get(place))
-        for key, meter in XAI_TOOLS.items():
-            answer.billed(meter, tools.get(key))
+    for place, meters in TOOLS.items():
+        if place in usage:
+            _bill(mapping(usage[place]), meters, answer)
 
 
 def _read_executed(choice: Json, answer: Answer) -> None:
     """Count the searches of Groq's compound systems, which are billed apiece."""
-    for place in ("message", "delta"):
-        executed = items(mapping(choice.get(place)).get("executed_tools"))
-        answer.billed("web_search", sum(each.get("type") == "search" for each in executed))
+    executed = mapping(choice.get("message") or choice.get("delta")).get("executed_tools")
+    if executed:
+        searches = sum(each.get("type") == "search" for each in items(executed))
+        answer.billed("web_search", searches)
 
 
 def _share_out(body: Json, answer: Answer) -> None:
@@ -230,14 +233,30 @@ def _first(*values: object) -> int | None:
     return None
 
 
-XAI_TOOLS = {
+METERS = {
+    "prompt_audio_seconds": "seconds",  # Mistral
+    "num_search_queries": "web_search",  # Perplexity
+    "num_sources_used": "search_sources",  # xAI
+}
+PROMPT_METERS = {"video_tokens": "input_video_tokens", "file_tokens": "input_document_tokens"}
+CACHED_METERS = {"image_tokens": "cache_read_image_tokens"}
+COMPLETION_METERS = {"video_tokens": "output_video_tokens"}
+LIFETIMES = {"ttl_12h_tokens": "cache_write_12h_tokens"}
+_OPENROUTER_TOOLS = {"web_search_requests": "web_search"}
+_XAI_TOOLS = {
     "web_search_calls": "web_search",
     "x_search_calls": "x_search",
     "code_interpreter_calls": "code_interpreter",
     "file_search_calls": "file_search",
     "document_search_calls": "file_search",
 }
-"""xAI's names of its tools -> meters."""
+TOOLS = {
+    "server_tool_use": _OPENROUTER_TOOLS,  # Anthropic too
+    "server_tool_use_details": _OPENROUTER_TOOLS,
+    "server_side_tool_usage": _XAI_TOOLS,
+    "server_side_tool_usage_details": _XAI_TOOLS,
+}
+"""Keys of a usage -> meters; tools by the key that has their uses."""
 _SEARCH_MODEL = re.compile(r"(?:^|/)gpt-[a-z0-9.-]*search-(?:preview|api)")
 """Models of OpenAI's that search the web in every call, and bill it."""
 
@@ -260,12 +279,7 @@ COST_HARMLESS = {
     },
     "pydantic_ai_gateway": "what a gateway takes the cost for: an estimate of its own",
 }  # fmt: skip
-TOOL_KEYS = (
-    "server_tool_use.web_search_requests", "server_tool_use_details.web_search_requests",
-    *(f"server_side_tool_usage.{key}" for key in XAI_TOOLS),
-    *(f"server_side_tool_usage_details.{key}" for key in XAI_TOOLS),
-    "num_sources_used",
-)  # fmt: skip
+TOOL_KEYS = tuple(f"{place}.{key}" for place, tools in TOOLS.items() for key in tools)
 TOOL_HARMLESS = {
     "server_tool_use.tool_calls_requested": "a count of what is billed by its kind",
     "server_tool_use.tool_calls_executed": "a count of what is billed by its kind",
@@ -280,16 +294,16 @@ USAGE = UsageKeys(
     read=(
         "prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens", "citation_tokens",
         "prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "service_tier",
+        "search_context_size", *METERS,
         *(f"prompt_tokens_details.{key}" for key in (
             "cached_tokens", "cache_write_tokens", "cache_creation_input_tokens", "audio_tokens",
-            "image_tokens", "video_tokens", "file_tokens",
-            "cache_write_tokens_details.ttl_12h_tokens",
-            "cached_tokens_details.audio_tokens", "cached_tokens_details.image_tokens",
+            "image_tokens", *PROMPT_METERS, "cached_tokens_details.audio_tokens",
+            *(f"cached_tokens_details.{key}" for key in CACHED_METERS),
+            *(f"cache_write_tokens_details.{key}" for key in LIFETIMES),
         )),
         *(f"completion_tokens_details.{key}" for key in (
-            "reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens",
+            "reasoning_tokens", "audio_tokens", "image_tokens", *COMPLETION_METERS,
         )),
-        "prompt_audio_seconds", "num_search_queries", "search_context_size",
         *COST_KEYS, *TOOL_KEYS,
         "prompt_n", "cache_n", "predicted_n",
         "pages_processed", "pages_processed_annotation",
