@@ -47,17 +47,22 @@ class Condition:
 
 REGION = Condition("region", "Region that served the call, from its host or path",
                    frozenset({"global"}), Unknown.STANDARD)  # fmt: skip
+ALLOWANCE = Condition("allowance", "Whose free allowance the call took something of (the collector says)",
+                      unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
 CONDITIONS: tuple[Condition, ...] = (
     Condition("geo", "Where the answer was worked out, as it says itself (Anthropic: inference_geo)",
               frozenset({"global", "not_available"})),
     REGION,
+    ALLOWANCE,
     Condition("deployment", "Kind of an Azure deployment: global, data-zone or regional",
               frozenset({"global"})),
     Condition("refusal", "before_output: the model declined and generated nothing",
               unknown=Unknown.FLAGGED, is_of_answer=True),
     Condition("fallback_credit", "redeemed: a retry on another model, billed as if it had run there before",
-              frozenset({"none", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
+              frozenset({"none", "not_applied", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
               Unknown.FLAGGED, is_of_answer=True),
+    Condition("search_context", "How much a search puts before the model: low, medium or high",
+              frozenset({"medium"}), Unknown.STANDARD),
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Condition] = MappingProxyType({each.name: each for each in CONDITIONS})

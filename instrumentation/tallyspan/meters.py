@@ -44,6 +44,11 @@ class Meter:
         return next((value for key, value in self.dimensions if key == "direction"), "")
 
     @property
+    def free(self) -> "Meter | None":
+        """The meter of what an allowance makes free of this one; None: there is none."""
+        return BY_DIMENSIONS.get(self.dimensions | _FREE)
+
+    @property
     def is_tokens(self) -> bool:
         """Whether it counts tokens."""
         return ("family", "tokens") in self.dimensions
@@ -54,6 +59,7 @@ class Meter:
 
 
 PREFIX = "tallyspan.meter."
+_FREE = frozenset({("allowance", "free")})
 _USAGE = "gen_ai.usage."
 
 
@@ -109,12 +115,25 @@ METERS: tuple[Meter, ...] = (
     _tokens("input_tool", "input", "Prompt tokens that a provider's tool put in", token_type="tool"),
     _tokens("output_video", "output", "Generated tokens that were video", modality="video"),
     _units("web_search", "Searches of the web", is_extra=True),
+    _units("web_search_free", "Searches of the web inside a provider's free allowance",
+           family="tool_calls", tool_type="web_search", allowance="free"),
     _units("web_search_preview", "Searches by OpenAI's older tool, web_search_preview", is_extra=True),
     _units("image_search", "Searches for images", is_extra=True),
     _units("maps_grounding", "Answers or queries grounded in Google Maps", is_extra=True),
     _units("file_search", "Searches in stored files", is_extra=True,
            family="tool_calls", tool_type="storage_search"),
+    _units("x_search", "Searches of posts on X", is_extra=True),
+    _units("search_sources", "Sources that a live search of xAI took in", is_extra=True),
     _units("code_interpreter", "Sessions of a container that runs code", is_extra=True),
+    *(
+        _units(f"guardrail_{policy}_units", f"Units of {what} that a guardrail of Bedrock checked",
+               is_extra=True, family="guardrails", policy=policy)
+        for policy, what in (
+            ("content", "text for harmful content"), ("image", "images for harmful content"),
+            ("topic", "text for denied topics"), ("sensitive", "text for personal data"),
+            ("grounding", "text for its grounding"), ("reasoning", "text by rules of logic"),
+        )
+    ),
     _units("session_seconds", "Seconds that a managed agent was active", is_extra=True),
     _units("search_units", "Searches of a reranker", "per_search_unit", family="rerank"),
     _units("images", "Pictures billed apiece", "per_image", family="images", direction="output"),

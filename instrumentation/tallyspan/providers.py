@@ -103,6 +103,8 @@ PROVIDERS = (
         has_silent_streams=True,
     ),
     Provider("azure.ai.inference", (r"\.models\.ai\.azure\.com",), "azure"),
+    # Anthropic's own platform at AWS, which sends the bill.
+    Provider("aws.anthropic", (r"^aws-external-anthropic\.[a-z0-9-]+\.api\.aws",), "anthropic"),
     Provider("cerebras", (r"^api\.cerebras\.ai",)),
     Provider("crusoe", (r"\.crusoecloud\.com",)),
     Provider("deepseek", (r"^api\.deepseek\.com",)),

@@ -122,6 +122,18 @@ PARTS = {"input_video_tokens": 300, "input_document_tokens": 200, "web_search": 
             "",
             SEARCHED_IN_US,
         ),
+        # the conventions' names of modalities
+        (
+            {
+                **CHAT,
+                "gen_ai.usage.text.input_tokens": 700,
+                "gen_ai.usage.video.input_tokens": 300,
+                "gen_ai.usage.video.cache_read.input_tokens": 50,
+                "gen_ai.usage.image.cache_read.input_tokens": 0,
+            },
+            "opentelemetry.instrumentation.google_genai",
+            ({"input_video_tokens": 300, "cache_read_video_tokens": 50}, {}),
+        ),
         # LangChain's parameters of a request, which Langfuse and LangSmith export
         (
             langfuse({"input": 10, "output": 1}, "claude-sonnet-4-6")

@@ -24,7 +24,7 @@ def read(wire_format: str, *bodies: Any, headers: dict[str, str] | None = None) 
     description, answer = FORMATS[wire_format], Answer()
     if description.read_headers is not None:
         description.read_headers(headers or {}, answer)
-    read_event = description.reader()
+    read_event = description.open_reader()
     for body in bodies:
         read_event(body, answer)
     return answer

@@ -72,6 +72,7 @@ GOOGLE_ADK = extend(
         "input_tool_tokens": (f"{_ADK}tool_use_prompt_token_count",),
         "output_video_tokens": (_of("candidates_tokens", "VIDEO"),),
     },
+    added={"input_tokens": (f"{_ADK}tool_use_prompt_token_count",)},
     total=(f"{_ADK}total_token_count",),
     usage=(f"{_ADK}*",),
     harmless={

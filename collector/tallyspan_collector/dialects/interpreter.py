@@ -34,6 +34,9 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     """Return what the span is. Never raises, whatever the attributes hold."""
     attributes: Attributes = span.attributes
     dialect = plan.dialect
+    if plan.quoted:
+        texts = {key: values.unquoted(attributes[key]) for key in plan.quoted}
+        attributes = {**attributes, **texts}
     places: Attributes = _unpacked(attributes, plan.blobs) if plan.blobs else _NO_PLACES
     if places:
         attributes = {**attributes, **places}
@@ -284,18 +287,26 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[Counts, int | None, tup
             if sent is not None and (count := values.tokens(sent)) is not None:
                 counts[at] = count
                 break
-    added = [0, 0]
-    for at, keys in plan.added:
-        for key in keys:
-            extra = values.tokens(attributes.get(key)) or 0
-            is_bad = is_bad or extra < 0
-            added[at] += max(extra, 0)
+    added = (0, 0)
+    if plan.added:
+        added, is_bad = _added(attributes, plan)
     for key in plan.cache_write_5m:
         add_lifetimes(counts, values.tokens(attributes.get(key)))
     total = None
     for key in plan.total:
         total = values.tokens(attributes.get(key)) if total is None else total
-    return counts, total, (added[0], added[1]), is_bad
+    return counts, total, added, is_bad
+
+
+def _added(attributes: Attributes, plan: Plan) -> tuple[tuple[int, int], bool]:
+    added = [0, 0]
+    is_bad = False
+    for at, keys in plan.added:
+        for key in keys:
+            extra = values.tokens(attributes.get(key)) or 0
+            is_bad = is_bad or extra < 0
+            added[at] += max(extra, 0)
+    return (added[0], added[1]), is_bad
 
 
 def _unread(attributes: Attributes, places: Attributes, plan: Plan) -> Iterator[object]:

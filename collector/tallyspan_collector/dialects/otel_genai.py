@@ -117,10 +117,20 @@ TOKENS: Mapping[str, Names] = {
     "output_audio_tokens": ("gen_ai.usage.details.output_audio_tokens",),
 }
 
+METERS: Mapping[str, Names] = {
+    "input_video_tokens": ("gen_ai.usage.video.input_tokens",),
+    "input_document_tokens": ("gen_ai.usage.document.input_tokens",),
+    "output_video_tokens": ("gen_ai.usage.video.output_tokens",),
+    "cache_read_image_tokens": ("gen_ai.usage.image.cache_read.input_tokens",),
+    "cache_read_video_tokens": ("gen_ai.usage.video.cache_read.input_tokens",),
+    "cache_read_document_tokens": ("gen_ai.usage.document.cache_read.input_tokens",),
+}
+"""Modalities that are no field of `Usage`."""
 _SPLIT_COST = "a part of the cost whose sum is read"
 HARMLESS: Mapping[str, str] = {
     "gen_ai.usage.details.input_tokens": "the input again, before the cache is added",
     "gen_ai.usage.details.output_tokens": "the output again",
+    "gen_ai.usage.text.*": "text is what a price without modality is for",
     "gen_ai.usage.experimental.system_instruction_tokens": "a part of the input, at its price",
     "gen_ai.usage.experimental.reasoning_tokens_limit": "a limit of the request",
     **usage_object.reasons("gen_ai.usage.", usage_object.HARMLESS),
@@ -135,6 +145,7 @@ GENERIC = Dialect(
     scopes=(
         "tallyspan",
         "opentelemetry.instrumentation.genai.*",
+        "opentelemetry.instrumentation.google_genai",
         "opentelemetry.instrumentation.openai_v2",
         "opentelemetry.util.genai.*",  # openai_v2, set to the latest names
     ),
@@ -151,7 +162,7 @@ GENERIC = Dialect(
     total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
     cache_write_5m=("anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
     tags=(semconv.TAG_PREFIX,),
-    meters=usage_object.at("gen_ai.usage.", usage_object.METERS),
+    meters=usage_object.joined(METERS, usage_object.at("gen_ai.usage.", usage_object.METERS)),
     conditions=usage_object.at("gen_ai.usage.", usage_object.CONDITIONS),
     claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.cost.amount", "gen_ai.usage.total_cost"),
     reported_cost={semconv.REPORTED_COST_USD: PICOUSD_OF_USD},

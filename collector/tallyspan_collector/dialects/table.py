@@ -99,10 +99,11 @@ class Dialect:
     emitter's sum; `added` counts of input and output that come on top of them, unless the total
     shows that they are in them; `cache_write_5m` the writes with the shorter lifetime, which some
     emitters report in place of all writes. A name `key#path` is a place within the JSON (or Python
-    literal) that an attribute holds. `tags` are prefixes of free tags. `meters` and `conditions`:
-    the emitter's own names of them, by our name, beside our attributes. `claimed_cost` is the
-    emitter's own cost in USD; `reported_cost` what the provider itself bills, by name with the
-    pico-dollars of one unit of it; `cache_hit` names of "a gateway answered from its cache".
+    literal) that an attribute holds. Attributes that begin with `quoted` may be texts written as
+    JSON. `tags` are prefixes of free tags. `meters` and `conditions`: the emitter's own names of
+    them, by our name, beside our attributes. `claimed_cost` is the emitter's own cost in USD;
+    `reported_cost` what the provider itself bills, by name with the pico-dollars of one unit of it;
+    `cache_hit` names of "a gateway answered from its cache".
 
     `usage` are patterns of the names that hold usage (`*` for any text, `key#path` for places in
     a blob). What is there, has a value and is read by nothing is unread, but for the patterns of
@@ -134,6 +135,7 @@ class Dialect:
     texts: Mapping[str, Names] = field(default_factory=dict)
     tokens: Mapping[str, Names] = field(default_factory=dict)
     total: Names = ()
+    quoted: Names = ()
     added: Mapping[str, Names] = field(default_factory=dict)
     cache_write_5m: Names = ()
     tags: Names = ()

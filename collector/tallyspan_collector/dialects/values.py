@@ -35,6 +35,14 @@ def text(value: object) -> str:
     return "" if len(stripped) < _WORD and stripped.lower() in _NOTHING else stripped
 
 
+def unquoted(value: object) -> object:
+    """Return the text that a JSON text in quotes stands for, and anything else as it is."""
+    if isinstance(value, str) and value.startswith('"'):
+        plain = parse(value)
+        return plain if isinstance(plain, str) else value
+    return value
+
+
 def first(value: object) -> str:
     """Return the first of a list, of a JSON list in a string, or of a comma-separated one."""
     if isinstance(value, str) and value.startswith(("[", "(")):

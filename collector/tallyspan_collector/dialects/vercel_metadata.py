@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from tallyspan.answer import Answer, Json, items, mapping
 from tallyspan.formats import gemini
 from tallyspan_collector.dialects import usage_object, values
+from tallyspan_collector.dialects.otel_genai import GENERIC
 from tallyspan_collector.dialects.table import Attributes, Names
 from tallyspan_collector.dialects.values import PICOUSD_OF_USD
 from tallyspan_collector.read.call import Draft
@@ -85,7 +86,7 @@ SERVICE_TIER: Names = (
     *_google("serviceTier"),
     *_google("trafficType"),
 )
-CLAIMED_COST: Names = (f"{_PM}gateway.cost",)
+CLAIMED_COST: Names = (f"{_PM}gateway.cost", *GENERIC.claimed_cost)
 REPORTED_COST: Mapping[str, int] = {
     f"{_OPENROUTER}cost": PICOUSD_OF_USD,
     f"{_PM}perplexity.cost.totalCost": PICOUSD_OF_USD,

@@ -10,16 +10,18 @@ have is refused when it is opened, and never misread.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.ingest.seen import SeenSpans, identity
 from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, RUN_OTHER, open_file, refusal
+from tallyspan_collector.ledger.allowances import Granted, Period
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
 from tallyspan_collector.resolution.index import look_up, short_id, unknown_fields
@@ -51,11 +53,13 @@ class Entries(NamedTuple):
     """What calls and reversals come to: their batch, the cost of each call, and their columns.
 
     `costs` and `columns` have the calls in their order; in `columns` the reversals follow.
+    `granted`: what they were given of allowances.
     """
 
     batch: Batch
     costs: Sequence[Cost]
     columns: Columns
+    granted: Mapping[Period, float] = MappingProxyType({})
 
 
 Build = Callable[[Sequence[Call], Sequence[LedgerEntry]], Entries]
@@ -67,11 +71,13 @@ class Booking(NamedTuple):
 
     `duplicates` counts calls that were read and add no entry: sent again, or another's report.
     `unread` has the provider of each call whose usage was not read whole.
+    `granted`: what the calls were given of allowances.
     """
 
     batch: Batch | None
     costs: Sequence[Cost]
     duplicates: int
+    granted: Mapping[Period, float] = MappingProxyType({})
     unread: Sequence[str] = ()
 
 
@@ -139,8 +145,9 @@ class Journal:
             give_way()
             self._plan(spool, until, batch)
         again = calls_read - sum(reading.kind is Kind.CALL for reading in arrived)
+        granted = entries.granted if entries else Granted()
         unread = _providers_unread(entries) if entries else ()
-        return Booking(batch, costs, again + resolution.duplicates, unread)
+        return Booking(batch, costs, again + resolution.duplicates, granted, unread)
 
     @contextmanager
     def _change(self) -> Iterator[None]:

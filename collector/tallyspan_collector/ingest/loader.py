@@ -23,6 +23,7 @@ from tallyspan_collector.ingest.journal import Batch, Entries, Journal
 from tallyspan_collector.ingest.pace import Pace
 from tallyspan_collector.ingest.spool import LOGS, Spool, SpooledRequest
 from tallyspan_collector.ledger import entry
+from tallyspan_collector.ledger.allowances import Allowances
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
@@ -65,6 +66,7 @@ class Loader:
         self._keys = keys
         self._metrics = metrics
         self._directory = directory
+        self.allowances = Allowances(book)
         self._reader = Reader()
         self._encoder = Encoder(client, TABLE)
         self._inserter = Inserter(client, metrics)
@@ -266,6 +268,7 @@ class Loader:
         for provider, calls in Counter(booking.unread).items():
             self._metrics.unread_usage(provider, calls)
         self._metrics.dropped(Dropped.DUPLICATE, booking.duplicates)
+        self.allowances.take(booking.granted)
         if booking.batch is not None:
             self._waiting[booking.batch.batch_id] = booking.batch
             self._spool.planned_bytes += len(booking.batch.payload)
@@ -284,6 +287,7 @@ class Loader:
         batch_id = int.from_bytes(os.urandom(8))
         self._encoder.open()
         try:
+            calls, granted = self.allowances.grant(calls)
             costs = entry.costs(calls, self._book, self._directory)
             self._pace.give_way()
             columns = columns_of([*calls, *(each.call for each in reversals)])
@@ -300,7 +304,7 @@ class Loader:
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
         batch = Batch(batch_id, len(calls) + len(reversals), tuple(rows), payload)
-        return Entries(batch, costs, columns)
+        return Entries(batch, costs, columns, granted)
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
         calls = [reading.call for reading in readings if reading.call is not None]

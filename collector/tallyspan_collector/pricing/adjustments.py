@@ -1,4 +1,4 @@
-"""What a price file says beside whole prices: fees, factors, settings of endpoints, open doubts."""
+"""What a price file has beside whole prices: fees, factors, allowances, settings, open doubts."""
 
 import re
 from dataclasses import dataclass
@@ -69,6 +69,46 @@ class Doubt:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much of a meter is free in each period (`day` or `month`, UTC).
+
+    Lines of one `group` share their allowance. `at_most`: of one call.
+    """
+
+    match: Match
+    meter: Meter
+    free: int
+    every: str
+    group: str
+    at_most: int
+    line: int
+
+
+PERIODS = ("day", "month")
+
+
+def allowance(entry: Any, at: KeyPath, lines: Lines) -> Allowance:
+    """Return the allowance of an entry. Raises `ConfigError`."""
+    keys = ("meter", "free", "every", "group")
+    fields.check(entry, at, lines, (*WHERE_KEYS, *keys, "at_most", *NOTES), *keys)
+    meter = BY_PRICE_KEY.get(fields.text(entry, "meter", at, lines))
+    if meter is None or meter.free is None:
+        able = ", ".join(each.price_key for each in BY_PRICE_KEY.values() if each.free)
+        raise lines.error((*at, "meter"), f"must be one of {able}; got {entry['meter']!r}")
+    if entry["every"] not in PERIODS:
+        raise lines.error((*at, "every"), f"must be day or month; got {entry['every']!r}")
+    return Allowance(
+        match=fields.match(entry, at, lines),
+        meter=meter,
+        free=fields.whole(entry, "free", at, lines),
+        every=entry["every"],
+        group=fields.text(entry, "group", at, lines),
+        at_most=fields.whole(entry, "at_most", at, lines) if "at_most" in entry else 1 << 53,
+        line=lines.line(at),
+    )
+
+
 def fees(entry: Any, at: KeyPath, lines: Lines) -> list[Fee]:
     """Return the prices of the entry's meters. Raises `ConfigError`."""
     fields.check(entry, at, lines, (*WHERE_KEYS, *BY_PRICE_KEY, *NOTES))
@@ -102,8 +142,8 @@ def factor(entry: Any, at: KeyPath, lines: Lines) -> Factor:
         named = ", ".join((SERVICE_TIER, *CONDITIONS))
         raise lines.error(at, f"is about no condition: give one of {named}, or use 'uplifts'")
     about = ",".join(sorted(f"{name}={value}" for name, value in _about(match)))
-    note = f" x{entry['times'].normalize():f} {about}"
-    return Factor(match, fields.times(entry, at, lines), note, lines.line(at))
+    times = fields.times(entry, at, lines)
+    return Factor(match, times, f" x{entry['times'].normalize():f} {about}", lines.line(at))
 
 
 def _about(match: Match) -> Conditions:

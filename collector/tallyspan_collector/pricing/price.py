@@ -272,6 +272,9 @@ def _implied(parts: Sequence[Part]) -> Iterable[Part]:
     input twice.
     """
     priced = {part.meter.name: part for part in parts}
+    for part in parts:
+        if part.meter.free is not None and part.meter.free.name not in priced:
+            yield Part(part.meter.free, ((-1, Fraction(0)),), is_implied=True)
     for one, other in combinations(parts, 2):
         join = BY_DIMENSIONS.get(one.meter.dimensions | other.meter.dimensions)
         if join is not None and join.name not in priced and join.is_part_of(one.meter):

@@ -5,7 +5,7 @@ from typing import Any
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY
 from tallyspan_collector.pricing import rates
-from tallyspan_collector.pricing.adjustments import NOTES, WHERE_KEYS
+from tallyspan_collector.pricing.adjustments import NOTES, PERIODS, WHERE_KEYS
 
 _TEXT = {"type": "string", "minLength": 1}
 _USD = {"type": "number", "minimum": 0, "description": "in the entry's currency, default USD"}
@@ -67,6 +67,14 @@ def schema() -> dict[str, Any]:
         for key, meter in BY_PRICE_KEY.items()
     }
     factor = _object(_WHERE | {"times": {"type": "number", "minimum": 0, "maximum": 100}}, "times")
+    whole = {"type": "integer", "minimum": 1}
+    able = [each.price_key for each in BY_PRICE_KEY.values() if each.free]
+    allowance = _object(
+        _WHERE
+        | {"meter": {"enum": able}, "free": whole, "every": {"enum": list(PERIODS)}}
+        | {"group": _TEXT, "at_most": whole},
+        *("meter", "free", "every", "group"),
+    )
     setting = _object(_WHERE | {"set": _CONDITIONS}, "set")
     doubt = _object(_WHERE | {"flag": _TEXT, "instead": _CONDITIONS}, "flag", "instead")
     alias: dict[str, Any] = {"model": _MODEL, **_NOTES}
@@ -80,6 +88,7 @@ def schema() -> dict[str, Any]:
                 "prices": _list(price),
                 "fees": _list(_object(_WHERE | meter_prices)),
                 "factors": _list(factor),
+                "allowances": _list(allowance),
                 "conditions": _list(setting),
                 "doubts": _list(doubt),
                 "discounts": _list(change),

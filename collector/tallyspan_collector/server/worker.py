@@ -222,6 +222,8 @@ class Worker:
                 await asyncio.to_thread(self._keys.read, self._client)
                 if await asyncio.to_thread(self._directory.read, self._client):
                     _log.info("directory.read", users=self._directory.users)
+                if self._loader is not None:
+                    await asyncio.to_thread(self._loader.allowances.read, self._client)
                 self._store_error = ""
             except Exception as error:  # noqa: BLE001  keys and directory stay as they were read last
                 self._store_error = f"the store does not answer: {one_line(error)}"
