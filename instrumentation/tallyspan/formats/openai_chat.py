@@ -377,7 +377,8 @@ USAGE = UsageKeys(
             "predicted_per_second", "time_to_first_token", "start_time", "end_time",
             "total_latency", "total_tokens_per_sec", "completion_tokens_per_sec",
             "completion_tokens_after_first_per_sec",
-            "completion_tokens_after_first_per_sec_first_ten", "acceptance_rate", "is_last_response", "stop_reason",
+            "completion_tokens_after_first_per_sec_first_ten", "acceptance_rate",
+            "is_last_response", "stop_reason",
         ), "a time, and nobody bills it"),
         "draft_n": "tokens that were tried, of which the answer has the right ones",
         "draft_n_accepted": "a part of the answer",
@@ -437,7 +438,7 @@ FORMAT = Format(
     opens_with_usage=False,
     # `usage`, Groq's `x_groq.usage` and growing counts have these keys in common.
     interest=Interest(
-        (b'"error"', *spelled("finish_reason", '"')),
+        (b'"error"', b'executed_tools"', *spelled("finish_reason", '"')),
         b'_tokens"',
         re.compile(rb'_tokens"\s*:\s*"?[0-9]'),
         spelled_oddly("finish_reason"),
