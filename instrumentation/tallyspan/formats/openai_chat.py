@@ -47,9 +47,8 @@ def read(body: Json, answer: Answer) -> None:
             answer.billed("web_search", 1)
     elif answer.usage is None:
         answer.usage = _timed(mapping(body.get("timings")))
-    pages = mapping(body.get("usage_info"))  # Mistral OCR
-    answer.billed("pages", pages.get("pages_processed"))
-    answer.billed("annotated_pages", pages.get("pages_processed_annotation"))
+    if "usage_info" in body:
+        _read_pages(body, answer)
     answer.error_type = failure(body, "code", "type") or answer.error_type
 
 
@@ -106,6 +105,15 @@ def _read_executed(choice: Json, answer: Answer) -> None:
     if executed:
         searches = sum(each.get("type") == "search" for each in items(executed))
         answer.billed("web_search", searches)
+
+
+def _read_pages(body: Json, answer: Answer) -> None:
+    """Take the pages of Mistral's OCR, which cost more where they were annotated as well."""
+    pages = mapping(body["usage_info"]).get("pages_processed")
+    answer.billed("pages", pages)
+    images = (image for page in items(body.get("pages")) for image in items(page.get("images")))
+    if body.get("document_annotation") or any(each.get("image_annotation") for each in images):
+        answer.billed("annotated_pages", pages)
 
 
 def _share_out(body: Json, answer: Answer) -> None:
@@ -348,7 +356,7 @@ USAGE = UsageKeys(
         )),
         *COST_KEYS, *TOOL_KEYS,
         "prompt_n", "cache_n", "predicted_n",
-        "pages_processed", "pages_processed_annotation",
+        "pages_processed",
     ),
     harmless={
         **COST_HARMLESS,
