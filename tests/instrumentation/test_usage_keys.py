@@ -145,6 +145,13 @@ GROUNDED = {
         ),
         (GEMINI, {"usageMetadata": {"promptTokenCount": 1, "moonTokenCount": 3}},
          ["usageMetadata.moonTokenCount"]),
+        # Thoughts, or what a tool put in: the total does not say which.
+        (
+            GEMINI,
+            {"candidates": [{"finishReason": "STOP", "urlContextMetadata": {}}],
+             "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 5, "totalTokenCount": 99}},
+            ["usageMetadata.totalTokenCount"],
+        ),
         (
             "https://ollama.com/api/chat",
             {"model": "m", "done": True, "done_reason": "stop", "eval_count": 3, "moon_tokens": 3},
