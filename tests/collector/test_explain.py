@@ -194,6 +194,16 @@ def test_a_file_of_spans_is_explained(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "0.000450000000 USD (priced)" in told
 
 
+def test_usage_that_no_rule_reads_is_explained_by_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "spans.bin"
+    file.write_bytes(request(span(7, {**CHAT, "gen_ai.usage.hologram_tokens": 7})))
+
+    assert main(["explain", str(file)]) == 0
+    assert "unread: gen_ai.usage.hologram_tokens" in capsys.readouterr().out
+
+
 def test_a_file_that_holds_no_spans_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

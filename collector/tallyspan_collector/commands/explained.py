@@ -136,6 +136,7 @@ def _entry_of(row: Mapping[str, Any]) -> Values:
         "conditions": dict(row["conditions"]),
         "is_notional": row["is_notional"],
         "quality_flags": list(row["quality_flags"]),
+        "unread": list(row["unread"]),
         "cost_usd": _usd(row["cost_usd"]),
         "arithmetic": [],
     }
@@ -184,6 +185,7 @@ def _what(call: Call) -> Values:
         "conditions": call.conditions,
         **{name: value for name in WHO if (value := getattr(call, name))},
         "quality_flags": list(call.quality_flags),
+        "unread": list(call.unread),
     }
 
 

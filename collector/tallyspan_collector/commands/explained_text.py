@@ -92,6 +92,8 @@ def _measured(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"      conditions: {', '.join(conditions)}"
     if each["quality_flags"]:
         yield f"      flags: {', '.join(each['quality_flags'])}"
+    if each["unread"]:
+        yield f"      unread: {', '.join(each['unread'])}"
 
 
 def _cost(each: Mapping[str, Any]) -> Iterator[str]:

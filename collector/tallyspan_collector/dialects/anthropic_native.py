@@ -15,5 +15,6 @@ DIALECT = extend(
         "input_tokens": ("anthropic.usage.compaction.input_tokens",),
         "output_tokens": ("anthropic.usage.compaction.output_tokens",),
     },
+    usage=("anthropic.usage.*",),
     trust=1,
 )

@@ -53,6 +53,12 @@ GOOGLE_ADK = extend(
         "reasoning_tokens": (f"{_ADK}thoughts_token_count",),
     },
     total=(f"{_ADK}total_token_count",),
+    usage=(f"{_ADK}*",),
+    harmless={
+        f"{_ADK}candidates_token_count": "the output again, without the thoughts that are read",
+        f"{_ADK}*[[]TEXT].*": "text is what a price without modality is for",
+        f"{_ADK}*.modality": "the name of a count that is listed itself",
+    },
     trust=5,
 )  # fmt: skip
 """Source: langfuse OtelIngestionProcessor.ts, google/adk-python telemetry."""
@@ -77,6 +83,10 @@ GENKIT = extend(
         "reasoning_tokens": (f"{_GENKIT}thoughtsTokens",),
     },
     total=(f"{_GENKIT}totalTokens",),
+    usage=(f"{_GENKIT}*",),
+    harmless={
+        f"{_GENKIT}*Characters": "text counted a second time, beside its tokens",
+    },
     reasoning_outside=frozenset({""}),
     trust=5,
 )

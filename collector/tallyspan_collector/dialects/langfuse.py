@@ -5,6 +5,7 @@ handler makes them of what the provider's package reports.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
@@ -43,8 +44,11 @@ _MODALITIES = {"AUDIO": "audio", "4": "audio", "IMAGE": "image", "2": "image"}
 """Google's modalities, by name and by number of the protocol buffer -> ours."""
 _NS_PER_US = 1_000
 _CACHED = "cached_modality_"
-_GOOGLES = ("input_modality_", "output_modality_", _CACHED, "cached_content_token_count",
-            "thoughts_token_count", "tool_use_prompt_token_count")  # fmt: skip
+_GOOGLES_OWN = ("cached_content_token_count", "thoughts_token_count",
+                "tool_use_prompt_token_count")  # fmt: skip
+_GOOGLES = ("input_modality_", "output_modality_", _CACHED, *_GOOGLES_OWN)
+_REFUSED = re.compile(r"Error code: ([345]\d\d)\b")
+"""How the messages of OpenAI's and Anthropic's SDKs begin."""
 _OPENAI = {
     "input_tokens": ("prompt_tokens", "input_tokens"),
     "output_tokens": ("completion_tokens", "output_tokens"),
@@ -57,6 +61,19 @@ _OPENAI = {
     "input_audio_tokens": ("prompt_tokens_details.audio_tokens",),
     "output_audio_tokens": ("completion_tokens_details.audio_tokens",),
 }  # fmt: skip
+
+
+_COUNTED = (
+    "input", "output", "prompt", "completion", "total", "total_tokens",
+    *(name for names in (*_PARTS.values(), *_LIFETIMES.values(), *_OPENAI.values())
+      for name in names),
+    *_OF_WRITES.values(),
+    *(part for tier in TIERS for part in (f"input_{tier}", f"input_{tier}_cache_read",
+      f"input_{tier}_cache_creation", f"output_{tier}", f"output_{tier}_reasoning")),
+    *(f"{side}_modality_{name}" for side in ("input", "output", "cached") for name in _MODALITIES),
+    *_GOOGLES_OWN,
+)  # fmt: skip
+"""The buckets whose class is told. Others count as input or output, at its plain price."""
 
 
 def count(attributes: Attributes) -> Counted:
@@ -204,6 +221,9 @@ def refine(draft: Draft, attributes: Attributes) -> None:
         draft["is_error"] = True
         message = values.text(attributes.get(f"{_O}status_message"))
         draft["error_type"] = draft["error_type"] or (message.partition(":")[0][:64] or "error")
+        if (refused := _REFUSED.match(message)) and not draft["http_status"]:
+            draft["http_status"] = int(refused[1])
+            draft["usage_source"] = "estimated" if draft["usage"] else "unknown"
     first_chunk = _first_chunk(draft["start_time_ns"], attributes.get(f"{_O}completion_start_time"))
     draft["time_to_first_chunk_us"] = first_chunk
     draft["is_stream"] = draft["is_stream"] or first_chunk is not None
@@ -270,7 +290,13 @@ DIALECT = extend(
         "gcp.gemini": _OF_GOOGLE,
         "gcp.vertex_ai": _OF_GOOGLE,
     },
+    usage=(f"{_USAGE}#*",),
+    harmless={
+        f"{_USAGE}#*_prediction_tokens": "part of the output and billed as such",
+        f"{_USAGE}#*_text*": "the rest of a count whose other parts are read",
+    },
     count=count,
+    counted=tuple(f"{_USAGE}#{bucket}" for bucket in _COUNTED),
     refine=refine,
     trust=4,
 )  # fmt: skip

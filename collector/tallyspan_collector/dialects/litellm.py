@@ -10,6 +10,7 @@ from tallyspan_collector.dialects.table import Attributes
 from tallyspan_collector.read.call import Draft
 
 _KEY = "metadata.user_api_key_"
+_USAGE = "metadata.usage_object#"
 
 
 def _failed(draft: Draft, _: Attributes) -> None:
@@ -52,6 +53,25 @@ DIALECT = extend(
     claimed_cost=("gen_ai.cost.total_cost", "litellm.cost.total"),
     cache_hit=("litellm.cache_hit", "metadata.cache_hit", "gen_ai.cache_hit"),
     tags=("tallyspan.tag.", "litellm.metadata."),
+    tokens={
+        "cache_read_tokens": (f"{_USAGE}prompt_tokens_details.cached_tokens",
+                              f"{_USAGE}cache_read_input_tokens"),
+        "cache_write_tokens": (f"{_USAGE}prompt_tokens_details.cache_creation_tokens",
+                               f"{_USAGE}cache_creation_input_tokens"),
+        "reasoning_tokens": (f"{_USAGE}completion_tokens_details.reasoning_tokens",),
+        "input_audio_tokens": (f"{_USAGE}prompt_tokens_details.audio_tokens",),
+        "output_audio_tokens": (f"{_USAGE}completion_tokens_details.audio_tokens",),
+        "input_image_tokens": (f"{_USAGE}prompt_tokens_details.image_tokens",),
+        "output_image_tokens": (f"{_USAGE}completion_tokens_details.image_tokens",),
+    },
+    usage=(f"{_USAGE}*",),
+    harmless={
+        f"{_USAGE}prompt_tokens": "the input again",
+        f"{_USAGE}completion_tokens": "the output again",
+        f"{_USAGE}total_tokens": "their sum",
+        f"{_USAGE}*.text_tokens": "the rest of a count whose other parts are read",
+        f"{_USAGE}*_prediction_tokens": "part of the output and billed as such",
+    },
     refine=_failed,
     trust=4,
 )  # fmt: skip

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tallyspan import semconv
+from tallyspan import conditions, meters, semconv
 from tallyspan_collector.dialects.table import Basis, Dialect, Names
+from tallyspan_collector.dialects.values import PICOUSD_OF_USD
 
 CALLS: Mapping[str, str] = {
     "chat": "chat",
@@ -24,6 +25,9 @@ CALLS: Mapping[str, str] = {
     "moderation": "moderation",
     "image": "generate_content",
     "image_generation": "generate_content",
+    "generate_image": "generate_content",
+    "generate_video": "generate_content",
+    "extend_video": "generate_content",
     "audio": "generate_content",
     "speech": "generate_content",
     "speech_to_text": "generate_content",
@@ -86,6 +90,7 @@ TOKENS: Mapping[str, Names] = {
         "gen_ai.usage.prompt_details.cache_read",
         "gen_ai.usage.input_cached_tokens",
         "gen_ai.usage.prompt_tokens_details.cached_tokens",
+        "gen_ai.usage.input_tokens.cached",
     ),
     "cache_write_tokens": (
         "gen_ai.usage.cache_creation.input_tokens",
@@ -96,17 +101,34 @@ TOKENS: Mapping[str, Names] = {
         "gen_ai.usage.details.cache_creation_tokens",
         "gen_ai.usage.details.cache_creation_input_tokens",
         "gen_ai.usage.prompt_details.cache_write",
+        "gen_ai.usage.input_tokens.cache_write",
     ),
     "cache_write_1h_tokens": ("anthropic.usage.cache_creation.ephemeral_1h_input_tokens",),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.reasoning_output_tokens",
+        "gen_ai.usage.output_tokens.reasoning",
         "gen_ai.usage.details.reasoning_tokens",
+        "gen_ai.usage.details.thinking_tokens",
         "llm.usage.reasoning_tokens",
     ),
     "input_audio_tokens": ("gen_ai.usage.details.input_audio_tokens",),
     "cache_read_audio_tokens": ("gen_ai.usage.details.cache_audio_read_tokens",),
     "output_audio_tokens": ("gen_ai.usage.details.output_audio_tokens",),
 }
+
+_PREDICTION = "predicted output, accepted or rejected, is part of the output and billed as such"
+_SPLIT_COST = "a part of the cost whose sum is read"
+HARMLESS: Mapping[str, str] = {
+    "gen_ai.usage.details.input_tokens": "the input again, before the cache is added",
+    "gen_ai.usage.details.output_tokens": "the output again",
+    "gen_ai.usage.*accepted_prediction_tokens": _PREDICTION,
+    "gen_ai.usage.*rejected_prediction_tokens": _PREDICTION,
+    "gen_ai.usage.input_cost": _SPLIT_COST,
+    "gen_ai.usage.output_cost": _SPLIT_COST,
+    "gen_ai.usage.cost.currency": "the unit of a cost that is kept for comparison only",
+}
+"""Usage that nothing reads, and why no cost depends on it."""
 
 GENERIC = Dialect(
     name="generic",
@@ -128,7 +150,16 @@ GENERIC = Dialect(
     total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
     cache_write_5m=("anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
     tags=(semconv.TAG_PREFIX,),
-    claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.cost.amount"),
+    claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.cost.amount", "gen_ai.usage.total_cost"),
+    reported_cost={semconv.REPORTED_COST_USD: PICOUSD_OF_USD},
+    usage=(
+        "gen_ai.usage.*",
+        "llm.usage.*",
+        "tallyspan.usage.*",
+        f"{meters.PREFIX}*",
+        f"{conditions.PREFIX}*",
+    ),
+    harmless=HARMLESS,
     cache_hit=("gen_ai.response.cache_hit",),
     basis={"anthropic": Basis.UNDECIDED, "aws.bedrock": Basis.UNDECIDED},
 )
@@ -167,6 +198,9 @@ def extend(
     calls: Mapping[str, str] | None = None,
     wrappers: frozenset[str] = frozenset(),
     operation: Names = (),
+    usage: Names = (),
+    harmless: Mapping[str, str] | None = None,
+    reported_cost: Mapping[str, int] | None = None,
     **own: Any,
 ) -> Dialect:
     """Return the generic dialect with an emitter's own names before the conventions' ones."""
@@ -178,6 +212,9 @@ def extend(
         "calls": {**GENERIC.calls, **(calls or {})},
         "wrappers": GENERIC.wrappers | wrappers,
         "operation": operation or GENERIC.operation,
+        "usage": (*usage, *GENERIC.usage),
+        "harmless": {**GENERIC.harmless, **(harmless or {})},
+        "reported_cost": {**GENERIC.reported_cost, **(reported_cost or {})},
         "basis": {"": Basis.INCLUSIVE},
         **own,
     }

@@ -99,14 +99,21 @@ class Dialect:
     emitters report in place of all writes. A name `key#path` is a place within the JSON (or Python
     literal) that an attribute holds. `tags` are prefixes of free tags. `meters` and `conditions`:
     the emitter's own names of them, by our name, beside our attributes. `claimed_cost` is the
-    emitter's own cost in USD; `cache_hit` names of "a gateway answered from its cache".
+    emitter's own cost in USD; `reported_cost` what the provider itself bills, by name with the
+    pico-dollars of one unit of it; `cache_hit` names of "a gateway answered from its cache".
+
+    `usage` are patterns of the names that hold usage (`*` for any text, `key#path` for places in
+    a blob). What is there, has a value and is read by nothing is unread, but for the patterns of
+    `harmless`: each with the reason why no cost depends on it.
 
     Token rule, by provider ("" the rest): `basis`; `losses`; `reasoning_outside` are the providers
     whose output is without reasoning, `whole_totals` those whose total has the cache even where the
     input has not.
 
-    `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
-    table can describe it. `trust` orders reports of one call: the tokens of the lowest are taken.
+    `count` replaces `tokens` where usage is no flat list, and reads the patterns of `counted`;
+    `refine` changes a call's draft where no table can describe it. `runs_its_agents`: an agent's
+    calls are always reported, so its sum is never charged. `trust` orders reports of one call: the
+    tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.
     """
 
@@ -131,12 +138,17 @@ class Dialect:
     meters: Mapping[str, Names] = field(default_factory=dict)
     conditions: Mapping[str, Names] = field(default_factory=dict)
     claimed_cost: Names = ()
+    reported_cost: Mapping[str, int] = field(default_factory=dict)
+    usage: Names = ()
+    harmless: Mapping[str, str] = field(default_factory=dict)
     cache_hit: Names = ()
+    runs_its_agents: bool = False
     basis: Mapping[str, Basis] = field(default_factory=dict)
     losses: Mapping[str, frozenset[Loss]] = field(default_factory=dict)
     reasoning_outside: frozenset[str] = frozenset()
     whole_totals: frozenset[str] = frozenset()
     count: Callable[[Attributes], Counted] | None = None
+    counted: Names = ()
     refine: Callable[[Draft, Attributes], None] | None = None
     trust: int = 5
 

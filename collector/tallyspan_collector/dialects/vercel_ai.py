@@ -31,6 +31,24 @@ def _google(name: str) -> tuple[str, ...]:
     return tuple(place + name for place in _GOOGLE)
 
 
+_AGAIN = "the same count is in ai.usage"
+_REST = "the rest of a count whose other parts are read"
+_HARMLESS = {
+    "ai.usage.inputTokenDetails.noCacheTokens": _REST,
+    "ai.usage.outputTokenDetails.textTokens": _REST,
+    f"{_PM}anthropic.usage.input_tokens": _AGAIN,
+    f"{_PM}anthropic.usage.output_tokens": _AGAIN,
+    f"{_PM}google.usageMetadata.promptTokenCount": _AGAIN,
+    f"{_PM}google.usageMetadata.candidatesTokenCount": _AGAIN,
+    f"{_PM}google.usageMetadata.thoughtsTokenCount": _AGAIN,
+    f"{_PM}google.usageMetadata.cachedContentTokenCount": _AGAIN,
+    f"{_PM}google.usageMetadata.totalTokenCount": _AGAIN,
+    f"{_PM}google.usageMetadata.*[[]TEXT].*": "text is what a price without modality is for",
+    f"{_PM}google.usageMetadata.*.modality": "the name of a count that is listed itself",
+    f"{_PM}openai.*PredictionTokens": "predicted output is part of the output and billed as such",
+}
+
+
 def _stream(draft: Draft, attributes: Attributes) -> None:
     """Note a stream, which only the operation's name tells, and what Vercel's gateway was used for.
 
@@ -75,6 +93,10 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
             ),
             "department": (f"{_META}department", f"{_META}team"),
             "agent_name": ("ai.telemetry.functionId", "resource.name"),
+            "service_tier": (
+                f"{_PM}anthropic.usage.service_tier", f"{_PM}openai.serviceTier",
+                f"{_PM}google.serviceTier",
+            ),
         },
         tokens={
             "input_tokens": (
@@ -106,6 +128,9 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
         total=(*_google("totalTokenCount"), "ai.usage.totalTokens"),
         cache_write_5m=(f"{_PM}anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
         claimed_cost=(f"{_PM}gateway.cost",),
+        usage=("ai.usage.*", f"{_PM}*.usage.*", f"{_PM}google.usageMetadata.*",
+               f"{_PM}google.serviceTier", f"{_PM}*Tokens"),
+        harmless=_HARMLESS,
         tags=("tallyspan.tag.", _META),
         basis={"": Basis.INCLUSIVE, "anthropic": basis, "aws.bedrock": basis},
         **(_OF_FIVE if basis is Basis.EXCLUSIVE else {}),
