@@ -173,6 +173,26 @@ def test_a_refusal_where_nobody_knows_whether_it_is_billed_is_flagged(tmp_path: 
     assert found.flags == ("condition_assumed",)
 
 
+@pytest.mark.parametrize(("times", "usd"), [(0, 0), (1, 10)])
+def test_a_factor_of_the_administrators_decides_a_doubt(
+    tmp_path: Path, times: int, usd: int
+) -> None:
+    doubt = "  - {provider: rookery, refusal: before_output, flag: refusal_unknown, instead: {refusal: free}}\n"
+    free = "factors:\n  - {provider: rookery, refusal: free, times: 0}\n"
+    ours = OURS.replace("factors:\n", free) + doubt
+    admin = f"factors:\n  - {{provider: rookery, refusal: before_output, times: {times}}}\n"
+    refused = {"provider": "rookery", "conditions": {"refusal": "before_output"}}
+
+    open_ = price(a_book(tmp_path, ours=ours), "crow", MILLION, **refused)
+    decided = price(a_book(tmp_path, admin, ours), "crow", MILLION, **refused)
+
+    assert isinstance(open_, Priced)
+    assert isinstance(decided, Priced)
+    assert (open_.cost_picousd, open_.other_cost_picousd) == (10 * 10**12, 0)
+    assert open_.flags == ("refusal_unknown",)
+    assert (decided.cost_picousd, decided.flags) == (usd * 10**12, ())
+
+
 def test_an_uplift_of_the_administrators_about_a_condition_replaces_our_factor(
     tmp_path: Path,
 ) -> None:

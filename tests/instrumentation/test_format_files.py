@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instrumentation/tallyspan"
 ROOKERY = ROOT / "tests/fixtures/rookery"
 SOURCE = (ROOKERY / "rookery.py").read_text(encoding="utf-8")
-MODEL, USAGE = "mistral-large-latest", {
+MODEL, USAGE = "mistral-large-2512", {
     "input_tokens": 1000, "output_tokens": 50, "cache_read_tokens": 900,
 }  # fmt: skip
 PRICE = f"""

@@ -1,10 +1,10 @@
 """The price book: the administrator's file first, our own files, the bundled data behind them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import NamedTuple, Self
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.conditions import Unknown
@@ -21,7 +21,7 @@ from tallyspan_collector.pricing.cost import (
     Unpriced,
 )
 from tallyspan_collector.pricing.marginal import MarginalPrice
-from tallyspan_collector.pricing.match import SERVICE_TIER, STANDARD, Conditions, Kind, Match
+from tallyspan_collector.pricing.match import SERVICE_TIER, STANDARD, Conditions, Kind, Line
 from tallyspan_collector.pricing.price import Meters, Part, PriceParts, compile_price
 from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
@@ -31,14 +31,6 @@ MAX_KINDS = 50_000
 """Kinds of calls remembered: senders choose the names of models, which must not fill the memory."""
 TIER_ASSUMED, CONDITION_ASSUMED = "tier_assumed", "condition_assumed"
 """Flags: a price of the administrator's that names no tier; the standard price of a condition."""
-
-
-class _Line(Protocol):
-    @property
-    def match(self) -> Match: ...
-
-
-_AnyLine = TypeVar("_AnyLine", bound=_Line)
 
 
 class PriceBook:
@@ -186,16 +178,18 @@ class _Lines:
         self._priced_kind = own.priced_as(priced_kind)
         self._file, self._own, self._data = file, own, data
         # a line is for the calls' own name, or for the one that they are priced under
-        self._rates = [*self._for_both(file.rates), *self._for_both(own.rates)]
-        self._fees = [*self._for_both(file.fees), *self._for_both(own.fees)]
-        self._factors = [*self._for_both(file.factors), *self._for_both(own.factors)]
-        self._doubts = [*self._for_both(file.doubts), *self._for_both(own.doubts)]
-        self._discounts = [each for each in file.discounts if each.match.is_for(kind)]
-        self._uplifts = [each for each in file.uplifts if each.match.is_for(kind)]
+        both = (kind, self._priced_kind)
+        self._rates = [*file.rates.for_kinds(both), *own.rates.for_kinds(both)]
+        self._fees = [*file.fees.for_kinds(both), *own.fees.for_kinds(both)]
+        self._factors = [*file.factors.for_kinds(both), *own.factors.for_kinds(both)]
+        self._doubts = [*file.doubts.for_kinds(both), *own.doubts.for_kinds(both)]
+        self._decisions: list[Line] = [*file.rates.for_kinds(both), *file.factors.for_kinds(both)]
+        self._discounts = file.discounts.for_kinds([kind])
+        self._uplifts = file.uplifts.for_kinds([kind])
         self._package = data.model_prices(
             self._priced_kind.provider, self._priced_kind.model, kind.tier
         )
-        lines: list[_Line] = [
+        lines: list[Line] = [
             *self._rates, *self._fees, *self._factors, *self._doubts, *self._discounts,
             *self._uplifts,
         ]  # fmt: skip
@@ -213,10 +207,6 @@ class _Lines:
             self.instants += self._package.instants
             self.seconds += self._package.seconds
 
-    def _for_both(self, lines: Iterable[_AnyLine]) -> list[_AnyLine]:
-        kinds = {self._kind, self._priced_kind}
-        return [line for line in lines if any(line.match.is_for(kind) for kind in kinds)]
-
     def price(self, at_ns: int) -> Compiled | Unpriced:
         """Return the price that holds at the moment, with its flags, or why there is none."""
         price = self._compiled(at_ns)
@@ -225,9 +215,23 @@ class _Lines:
         flags = self._flags(at_ns)
         if not flags:
             return price
-        doubt = next((each for each in self._doubts if each.match.holds(at_ns)), None)
+        doubt = next(iter(self._open_doubts(at_ns)), None)
         other = None if doubt is None else self._instead(doubt, at_ns)
         return replace(price, flags=tuple(flags), other=other)
+
+    def _open_doubts(self, at_ns: int) -> list[Doubt]:
+        """Return the doubts that no line of the administrator's decides."""
+        decided = {
+            name
+            for line in self._decisions
+            if line.match.holds(at_ns)
+            for name in line.match.conditions_named
+        }
+        return [
+            each
+            for each in self._doubts
+            if each.match.holds(at_ns) and not each.match.conditions_named & decided
+        ]
 
     def _instead(self, doubt: Doubt, at_ns: int) -> Compiled | None:
         conditions = dict(self._kind.conditions) | dict(doubt.instead)
@@ -313,7 +317,7 @@ class _Lines:
         """Whether the calls have a condition of that policy whose value no price knows."""
         if not self._kind.conditions:
             return False
-        lines: list[_Line] = [*changes, *factors]
+        lines: list[Line] = [*changes, *factors]
         lines += [each for each in self._fees if each.match.holds(at_ns)]
         lines += [each for each in self._doubts if each.match.holds(at_ns)]
         priced = base.named.union(*(line.match.conditions_named for line in lines))
@@ -326,7 +330,7 @@ class _Lines:
 
     def _flags(self, at_ns: int) -> list[str]:
         """Return what is doubtful about the price."""
-        flags = [each.flag for each in self._doubts if each.match.holds(at_ns)]
+        flags = [each.flag for each in self._open_doubts(at_ns)]
         base = self._base(at_ns)
         if isinstance(base, Unpriced):
             return flags

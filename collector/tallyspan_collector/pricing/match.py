@@ -1,8 +1,11 @@
 """Which calls a line of the price file is for."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Protocol, TypeVar, overload
 
 from tallyspan_collector.pricing.tier import tier_name
 from tallyspan_collector.pricing.timeline import DAY_SECONDS, DAYS, every_day, second_of_week
@@ -104,6 +107,55 @@ class Match:
         )
 
 
+class Line(Protocol):
+    """A line of a price file."""
+
+    @property
+    def match(self) -> Match:
+        """Where it applies."""
+
+
+AnyLine = TypeVar("AnyLine", bound=Line)
+
+
+class Ranked(Sequence[AnyLine]):
+    """Lines of a price file, the most specific first; found by the model that they name."""
+
+    __slots__ = ("_by_name", "_globs", "_lines")
+
+    def __init__(self, lines: Iterable[AnyLine] = ()) -> None:
+        self._lines = sorted(lines, key=lambda line: line.match.rank, reverse=True)
+        self._globs: list[int] = []
+        self._by_name: dict[str, list[int]] = {}
+        for place, line in enumerate(self._lines):
+            model = line.match.model.lower()
+            if is_glob(model):
+                self._globs.append(place)
+            else:
+                self._by_name.setdefault(model, []).append(place)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, place: int) -> AnyLine: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[AnyLine]: ...
+    def __getitem__(self, place: int | slice) -> AnyLine | Sequence[AnyLine]:
+        return self._lines[place]
+
+    def for_kinds(self, kinds: Iterable[Kind]) -> list[AnyLine]:
+        """Return the lines that are for one of the kinds at some time."""
+        kinds = set(kinds)
+        places = set(self._globs)
+        for kind in kinds:
+            for name in names(kind.model):
+                places.update(self._by_name.get(name, ()))
+        lines = (self._lines[place] for place in sorted(places))
+        return [line for line in lines if any(line.match.is_for(kind) for kind in kinds)]
+
+
+@lru_cache(maxsize=4096)
 def names(model: str) -> tuple[str, ...]:
     """Return what a model goes by: its name, and the name without the date of a snapshot."""
     low = model.lower()
@@ -121,4 +173,5 @@ def _is_value(pattern: str, value: str) -> bool:
 
 
 def _fits(pattern: str, name: str) -> bool:
-    return fnmatchcase(name.lower(), pattern.lower())
+    low, pattern = name.lower(), pattern.lower()
+    return low == pattern or (is_glob(pattern) and fnmatchcase(low, pattern))

@@ -1,11 +1,11 @@
 """`models_pricing.yaml`: prices of your own, each with where it applies and from when to when."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY, TOKEN_METERS, UNIT_METERS, Meter
@@ -22,7 +22,7 @@ from tallyspan_collector.pricing.adjustments import (
     Setting,
     refuse_contradictions,
 )
-from tallyspan_collector.pricing.match import Kind, Match
+from tallyspan_collector.pricing.match import Kind, Match, Ranked
 from tallyspan_collector.pricing.price import Part
 
 SECTIONS = (
@@ -103,15 +103,15 @@ class PriceFile:
     """A price file as read; the most specific lines first."""
 
     name: str = "models_pricing.yaml"
-    rates: tuple[Rate, ...] = ()
-    fees: tuple[Fee, ...] = ()
-    factors: tuple[Factor, ...] = ()
-    allowances: tuple[Allowance, ...] = ()
-    settings: tuple[Setting, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
-    discounts: tuple[Change, ...] = ()
-    uplifts: tuple[Change, ...] = ()
-    aliases: tuple[Alias, ...] = ()
+    rates: Ranked[Rate] = field(default_factory=Ranked)
+    fees: Ranked[Fee] = field(default_factory=Ranked)
+    factors: Ranked[Factor] = field(default_factory=Ranked)
+    allowances: Ranked[Allowance] = field(default_factory=Ranked)
+    settings: Ranked[Setting] = field(default_factory=Ranked)
+    doubts: Ranked[Doubt] = field(default_factory=Ranked)
+    discounts: Ranked[Change] = field(default_factory=Ranked)
+    uplifts: Ranked[Change] = field(default_factory=Ranked)
+    aliases: Ranked[Alias] = field(default_factory=Ranked)
     currencies: Mapping[str, tuple[ExchangeRate, ...]] | None = None
 
     def usd(self, currency: str, at_ns: int) -> Fraction | None:
@@ -157,29 +157,17 @@ def load(path: Path) -> PriceFile:
         raise lines.error(("prices",), f"the file needs one of {', '.join(SECTIONS)}")
     return PriceFile(
         name=path.name,
-        rates=_ranked(_rate(e, at, lines, currencies.keys()) for at, e in entries("prices")),
-        fees=_ranked(fee for at, e in entries("fees") for fee in adjustments.fees(e, at, lines)),
-        factors=_ranked(factors),
-        allowances=_ranked(adjustments.allowance(e, at, lines) for at, e in entries("allowances")),
-        settings=_ranked(adjustments.setting(e, at, lines) for at, e in entries("conditions")),
-        doubts=_ranked(adjustments.doubt(e, at, lines) for at, e in entries("doubts")),
-        discounts=_ranked(_change(e, at, lines) for at, e in entries("discounts")),
-        uplifts=_ranked(_change(e, at, lines) for at, e in entries("uplifts")),
-        aliases=_ranked(_alias(e, at, lines) for at, e in entries("aliases")),
+        rates=Ranked(_rate(e, at, lines, currencies.keys()) for at, e in entries("prices")),
+        fees=Ranked(fee for at, e in entries("fees") for fee in adjustments.fees(e, at, lines)),
+        factors=Ranked(factors),
+        allowances=Ranked(adjustments.allowance(e, at, lines) for at, e in entries("allowances")),
+        settings=Ranked(adjustments.setting(e, at, lines) for at, e in entries("conditions")),
+        doubts=Ranked(adjustments.doubt(e, at, lines) for at, e in entries("doubts")),
+        discounts=Ranked(_change(e, at, lines) for at, e in entries("discounts")),
+        uplifts=Ranked(_change(e, at, lines) for at, e in entries("uplifts")),
+        aliases=Ranked(_alias(e, at, lines) for at, e in entries("aliases")),
         currencies=currencies,
     )
-
-
-class _Line(Protocol):
-    @property
-    def match(self) -> Match: ...
-
-
-_AnyLine = TypeVar("_AnyLine", bound=_Line)
-
-
-def _ranked(lines: Iterable[_AnyLine]) -> tuple[_AnyLine, ...]:
-    return tuple(sorted(lines, key=lambda line: line.match.rank, reverse=True))
 
 
 def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tallyspan_collector.pricing import rates
+from tallyspan_collector.pricing.match import Ranked
 from tallyspan_collector.pricing.rates import PriceFile
 
 FOLDER = Path(__file__).parents[1] / "prices"
@@ -36,4 +37,4 @@ def _load(path: Path) -> PriceFile:
 def as_own(file: PriceFile) -> PriceFile:
     """Return the file as one of ours: a price without a tier is the standard one, not any."""
     own = (replace(rate, source=SOURCE, is_any_tier=False) for rate in file.rates)
-    return replace(file, rates=tuple(own))
+    return replace(file, rates=Ranked(own))
