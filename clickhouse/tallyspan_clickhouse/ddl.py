@@ -57,7 +57,7 @@ def baseline(schema: Schema = SCHEMA) -> str:
         *(text for rollup in schema.rollups for text in _rollup(schema, rollup)),
         _usage_entries(schema),
         _call_meters(schema),
-        _call_doubts(schema),
+        objects("call_doubts"),
         _conversations(schema),
         _data_health(schema),
         *(
@@ -282,35 +282,6 @@ def _call_meters(schema: Schema) -> str:
         "WHERE m.2 IS NOT NULL",
         "One row a call and meter, net: the counts that have a column and those in the map meters;"
         " what nobody stated has no row",
-    )
-
-
-def _call_doubts(schema: Schema) -> str:
-    columns = (*_WHOSE, "total_tokens", "cost_usd", "other_cost_usd")
-    lists = (("unread", "unread"), ("price", "price_flags"), ("quality", "quality_flags"))
-    doubts = ",\n    ".join(
-        f"arrayMap(d -> ('{kind}', toString(d)), c.{column})" for kind, column in lists
-    )
-    return _view(
-        "call_doubts",
-        [
-            *_of_calls(schema, columns),
-            (
-                "kind",
-                "LowCardinality(String)",
-                "unread: a place in the usage that no rule reads; price: a price flag; quality: a quality flag",
-            ),
-            (
-                "doubt",
-                "LowCardinality(String)",
-                "The path of what is unread, or the name of the flag",
-            ),
-        ],
-        f"SELECT\n    {_selected(columns)},\n    d.1 AS kind,\n    d.2 AS doubt\n"
-        f"FROM {{database}}.calls AS c\nARRAY JOIN arrayConcat(\n    {doubts}\n) AS d\n"
-        f"WHERE {' OR '.join(f'notEmpty(c.{column})' for _, column in lists)}",
-        "One row a call and doubt, net; a call with several has its cost in several rows, so add up"
-        " one doubt at a time",
     )
 
 
