@@ -24,7 +24,7 @@ def meters(client: Client, where: str = "true") -> dict[str, float]:
     rows = client.query(
         f"SELECT meter, sum(amount) FROM call_meters WHERE {where} GROUP BY meter"
     ).result_rows
-    return dict(rows)
+    return {str(meter): float(amount) for meter, amount in rows}
 
 
 def doubts(client: Client) -> list[tuple[Any, ...]]:
@@ -103,7 +103,7 @@ def test_each_doubt_of_a_call_is_a_row_with_both_of_its_costs(client: Client) ->
 def test_a_doubt_that_a_new_price_decides_is_gone(client: Client) -> None:
     doubtful = call(cost_usd=Decimal(1), other_cost_usd=Decimal("1.1"), price_flags=["x_unknown"])
     book(client, [doubtful])
-    decided = {"price_flags": [], "other_cost_usd": None}
+    decided: dict[str, Any] = {"price_flags": [], "other_cost_usd": None}
     book(client, [price_change(doubtful, Decimal("1.1"), LATER) | decided])
 
     assert doubts(client) == []

@@ -18,11 +18,12 @@ from tallyspan_clickhouse.schema import FEEDS
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.check import findings
 from tallyspan_collector.pricing.cost import Priced
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
-AZURE = {"provider_name": "azure.ai.openai", "endpoint_id": "o'hara.openai.azure.com",
+AZURE: dict[str, Any] = {"provider_name": "azure.ai.openai", "endpoint_id": "o'hara.openai.azure.com",
          "model_name": "gpt-5-mini", "price_flags": ["deployment_unknown"]}  # fmt: skip
 ENTRIES: list[dict[str, Any]] = [
     {**AZURE, "cost_usd": Decimal("1.00"), "other_cost_usd": Decimal("1.10")},
@@ -113,7 +114,7 @@ def test_what_to_set_is_a_price_file_once_it_is_filled_in(
     file = tmp_path / "models_pricing.yaml"
     file.write_text(text)
 
-    assert PriceBook.load(file)
+    assert findings(PriceBook.load(file).file) == []
 
 
 def test_the_line_decides_the_price_of_the_calls_it_is_shown_for(

@@ -19,10 +19,11 @@ from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.check import day, findings
+from tallyspan_collector.pricing.check import findings
 from tallyspan_collector.pricing.cost import Unpriced
 from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
+from tallyspan_collector.pricing.steps import day
 
 PRICES, MAX_AGE = (
     next(option for option in config.OPTIONS if option.name == name)
@@ -93,7 +94,7 @@ def _list(options: argparse.Namespace) -> int:
     write_table(
         [
             {
-                "line": rate.line,
+                "line": rate.origin.line,
                 "model": rate.match.model,
                 "provider": rate.match.provider,
                 "endpoint": rate.match.endpoint,
