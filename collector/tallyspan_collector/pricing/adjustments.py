@@ -193,6 +193,7 @@ def refuse_contradictions(factors: list[Factor], lines: Lines) -> None:
                 raise lines.error(
                     ("factors",),
                     f"line {each.origin.line} and line {other.origin.line} multiply the same calls"
-                    f" by {float(each.times):g} and {float(other.times):g}: end one of them with 'to'",
+                    f" by {float(each.times):g} and {float(other.times):g}:"
+                    " end one of them with 'to'",
                 )
         by_place[(*place, where.days, where.hours)].append(each)

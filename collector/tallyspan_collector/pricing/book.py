@@ -272,11 +272,11 @@ class _Lines:
             return base
         changes = self._changes(base, at_ns)
         factors = self._factors_on(base, changes, at_ns)
-        if self._has_unknown(Unknown.UNPRICED, base, changes, factors, at_ns):
+        if self._unknown(Unknown.UNPRICED, base, changes, factors, at_ns):
             return UNKNOWN_CONDITION
         level, note = _level(changes)
         times, multiplied = _times(factors)
-        parts, added, _ = _with_fees(base.parts.parts, self._fees_on(base, at_ns))
+        parts, added, _ = _with_fees(base, self._fees_on(base, at_ns))
         price = base.parts._replace(
             price_id=base.parts.price_id + added + multiplied + note,
             parts=[part.scaled(level * times if part.meter.is_tokens else level) for part in parts],
@@ -292,7 +292,8 @@ class _Lines:
         if isinstance(base, Unpriced):
             return chosen._replace(reason=reason)
         changes = self._changes(base, at_ns)
-        _, _, fees = _with_fees(base.parts.parts, self._fees_on(base, at_ns))
+        factors = self._factors_on(base, changes, at_ns)
+        _, _, fees = _with_fees(base, self._fees_on(base, at_ns))
         currency = base.rate.currency if base.rate is not None else USD
         return chosen._replace(
             price_id=base.parts.price_id,
@@ -300,11 +301,12 @@ class _Lines:
             rate=base.rate,
             usd=self._file.usd(currency, at_ns) or Fraction(1),
             fees=fees,
-            factors=self._factors_on(base, changes, at_ns),
+            factors=factors,
             changes=changes,
             doubts=self._open_doubts(at_ns),
             flags=self._flags(at_ns),
             reason=reason,
+            unknown=self._unknown(Unknown.UNPRICED, base, changes, factors, at_ns),
         )
 
     def _fees_on(self, base: _Base, at_ns: int) -> list[Fee]:
@@ -358,26 +360,27 @@ class _Lines:
                 chosen.setdefault(named, factor)
         return list(chosen.values())
 
-    def _has_unknown(
+    def _unknown(
         self,
         policy: Unknown,
         base: _Base,
         changes: Sequence[Change],
         factors: Sequence[Factor],
         at_ns: int,
-    ) -> bool:
-        """Whether the calls have a condition of that policy whose value no price knows."""
+    ) -> Conditions:
+        """Return the calls' conditions of that policy whose value no price knows."""
         if not self._kind.conditions:
-            return False
+            return ()
         lines: list[Line] = [*changes, *factors]
         lines += [each for each in self._fees if each.match.holds(at_ns)]
         lines += [each for each in self._doubts if each.match.holds(at_ns)]
         priced = base.named.union(*(line.match.conditions_named for line in lines))
-        return any(
-            CONDITIONS[name].unknown is policy
+        return tuple(
+            (name, value)
+            for name, value in self._kind.conditions
+            if CONDITIONS[name].unknown is policy
             and value not in CONDITIONS[name].standard
             and name not in priced
-            for name, value in self._kind.conditions
         )
 
     def _flags(self, at_ns: int) -> list[str]:
@@ -388,7 +391,7 @@ class _Lines:
             return flags
         changes = self._changes(base, at_ns)
         factors = self._factors_on(base, changes, at_ns)
-        if self._has_unknown(Unknown.FLAGGED, base, changes, factors, at_ns):
+        if self._unknown(Unknown.FLAGGED, base, changes, factors, at_ns):
             flags.append(CONDITION_ASSUMED)
         if base.rate is not None and not self._is_of_tier(base.rate, at_ns):
             flags.append(TIER_ASSUMED)
@@ -407,20 +410,25 @@ def _times(factors: Sequence[Factor]) -> tuple[Fraction, str]:
     return times, note
 
 
-def _with_fees(parts: Sequence[Part], fees: Sequence[Fee]) -> tuple[list[Part], str, Sequence[Fee]]:
-    """Return the parts with the fees, how those that follow from another price do, which count."""
+def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str, Sequence[Fee]]:
+    """Return the parts with the fees, how those that follow from another price do, which count.
+
+    A fee gives way to the price of a line, unless it is about a condition; not to the package's.
+    """
+    parts = base.parts.parts
     priced = {part.meter.name: part for part in parts}
     added: dict[str, Fee] = {}
     note = ""
     for fee in fees:
         name = fee.meter.name
-        if name in added or (name in priced and not fee.match.conditions):
+        is_taken = name in priced and (base.rate is not None or fee.meter.is_tokens)
+        if name in added or (is_taken and not fee.match.conditions):
             continue
         of = None if fee.of is None else next((p for p in parts if p.meter is fee.of), None)
         if fee.of is not None and of is None:
             continue
         added[name] = fee
-        if name in priced:
+        if is_taken:
             note += fee.note
         if of is not None:
             priced[name] = Part(fee.meter, of.scaled(fee.times).bands)

@@ -95,14 +95,15 @@ class Step:
                 other = f"; the other cost is that with {named}" if named else ""
                 return f"flag: {self.amount}{other}"
             case StepKind.UNPRICED:
-                return f"no price: {self.amount}"
+                return f"no price: {self.amount}{where}"
 
 
 class Selection(NamedTuple):
     """The lines that make a price of one kind of calls at a moment.
 
-    `reason` is why there is no price. `flags` without a doubt follow from no line. `usd` is for
-    one of the price's currency; `rate` is None where the price is the package's.
+    `reason` is why there is no price, `unknown` the conditions that none knows. `flags` without a
+    doubt follow from no line. `usd` is for one of the price's currency; `rate` is None where the
+    price is the package's.
     """
 
     kind: Kind
@@ -119,6 +120,7 @@ class Selection(NamedTuple):
     doubts: Sequence[Doubt] = ()
     flags: Sequence[str] = ()
     reason: str = ""
+    unknown: Conditions = ()
 
 
 def steps(
@@ -156,7 +158,7 @@ def steps(
         *(_change(each) for each in selection.changes),
         *_allowance(allowance),
         *_flags(selection),
-        *([Step(StepKind.UNPRICED, selection.reason)] if selection.reason else []),
+        *_reason(selection),
     ]
 
 
@@ -225,6 +227,11 @@ def _flags(selection: Selection) -> Iterator[Step]:
     for flag in selection.flags:
         if flag not in named:
             yield Step(StepKind.FLAG, flag)
+
+
+def _reason(selection: Selection) -> Iterator[Step]:
+    if selection.reason:
+        yield Step(StepKind.UNPRICED, selection.reason, selection.unknown)
 
 
 def day(at_ns: int) -> str:
