@@ -28,8 +28,8 @@ def _dimension(group: str, filter_: str = "", values: tuple[str, ...] = ()) -> D
     return Dimension(group, filter_ or group, values)
 
 
-def _count(name: str, comment: str, *, is_in_calls: bool = False, field: str = "") -> Column:
-    return Column(name, COUNT, comment, codec=T64, net=SUM, is_in_calls=is_in_calls, field=field)
+def _count(name: str, comment: str, *, is_listed: bool = False, field: str = "") -> Column:
+    return Column(name, COUNT, comment, codec=T64, net=SUM, is_listed=is_listed, field=field)
 
 
 COLUMNS = (
@@ -73,14 +73,14 @@ COLUMNS = (
            net=LATEST, dimension=_dimension("error_type")),
     Column("finish_reason", LABEL, "Why the model stopped (first choice)", net=LATEST, is_listed=False),
     _count("input_tokens", "Prompt tokens, cache reads and writes, audio and images included; NULL: unknown",
-           is_in_calls=True, field="prompt_tokens"),
+           is_listed=True, field="prompt_tokens"),
     _count("output_tokens", "Generated tokens, reasoning and audio included; NULL: unknown",
-           is_in_calls=True, field="completion_tokens"),
-    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_in_calls=True),
-    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_in_calls=True),
+           is_listed=True, field="completion_tokens"),
+    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_listed=True),
+    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_listed=True),
     _count("cache_write_1h_tokens", "Part of cache_write_tokens kept for one hour; NULL: not stated"),
     _count("cache_read_audio_tokens", "Part of cache_read_tokens that was audio; NULL: not stated"),
-    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_in_calls=True),
+    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_listed=True),
     _count("input_audio_tokens", "Part of input_tokens that was audio; NULL: not stated"),
     _count("output_audio_tokens", "Part of output_tokens that was audio; NULL: not stated"),
     _count("input_image_tokens", "Part of input_tokens that was images; NULL: not stated"),
@@ -326,6 +326,8 @@ VIEWS = (
     View("token_usage", ("department",)),
     *(View(rollup.view, _BOTH) for rollup in ROLLUPS),
     View("usage_entries", _BOTH),
+    View("call_meters", _BOTH),
+    View("call_doubts", _BOTH),
     View("conversations", ("tenant",)),
     View("data_health", ("tenant",)),
     View("claimed_costs", ("tenant",)),

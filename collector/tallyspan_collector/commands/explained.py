@@ -10,10 +10,12 @@ from typing import Any
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_clickhouse.moments import iso_text, microseconds, of_nanoseconds
+from tallyspan_collector.dialects.read_from import facts
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.arithmetic import terms
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
@@ -41,8 +43,18 @@ def report_of(node: Node) -> Values:
     }
 
 
-def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
-    """Return what is booked for a call: the reports it was merged of and why, and its cost."""
+Places = Mapping[str, Mapping[str, str]]
+"""Span id -> fact of its call -> the attribute, or place in one, that it was read from."""
+
+
+def charge_of(
+    booked: LedgerEntry, trace: Trace, book: PriceBook, places: Places | None = None
+) -> Values:
+    """Return what is booked for a call.
+
+    The reports it was merged of and why, which fact is of which, how its price was made, and its
+    cost. `places` are there for spans of a file: a trace of the journal has its attributes no more.
+    """
     call, cost = booked
     nodes = trace.nodes
     own = (
@@ -58,7 +70,7 @@ def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
         else []
     )
     ids = {node.call.span_id for node in own}
-    amount, prompt, answer = entry.usd(cost[:3])
+    amount, prompt, answer, other = entry.usd((*cost[:3], cost.other_cost_picousd))
     return {
         "span_id": call.span_id,
         **_what(call),
@@ -77,13 +89,21 @@ def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
         "unpriced_reason": cost.unpriced_reason,
         "price_id": cost.price_id,
         "price_source": cost.price_source,
-        "arithmetic": _arithmetic(
+        "price_flags": list(cost.price_flags),
+        "other_cost_usd": _usd(other),
+        "read_from": _read_from(call, [node.call for node in own], places or {}),
+        **priced_how(
             book,
-            (call.provider_name, call.endpoint_id, call.model_name, call.service_tier),
+            Kind(
+                call.provider_name,
+                call.endpoint_id,
+                call.model_name,
+                call.service_tier,
+                tuple(call.conditions.items()),
+            ),
             call.start_time_ns,
-            call.conditions,
             (call.usage, call.meters),
-            (cost.price_id, amount),
+            (cost.cost_status, cost.price_id, amount),
         ),
     }
 
@@ -107,13 +127,18 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
         entry_ = _entry_of(row)
         if row["sign"] >= 0 and span_id in measured:
             amount = row["cost_usd"] if row["sign"] else standing.get(span_id)
-            entry_["arithmetic"] = _arithmetic(
+            entry_ |= priced_how(
                 book,
-                (row["provider_name"], row["endpoint_id"], row["model_name"], row["service_tier"]),
+                Kind(
+                    row["provider_name"],
+                    row["endpoint_id"],
+                    row["model_name"],
+                    row["service_tier"],
+                    tuple(row["conditions"].items()),
+                ),
                 _start_ns(row),
-                row["conditions"],
                 measured[span_id],
-                (row["price_id"], amount),
+                (row["cost_status"], row["price_id"], amount),
             )
         if not row["sign"]:
             entry_["cost_after_usd"] = _usd(standing.get(span_id))
@@ -138,6 +163,9 @@ def _entry_of(row: Mapping[str, Any]) -> Values:
         "quality_flags": list(row["quality_flags"]),
         "unread": list(row["unread"]),
         "cost_usd": _usd(row["cost_usd"]),
+        "price_flags": list(row["price_flags"]),
+        "other_cost_usd": _usd(row["other_cost_usd"]),
+        "steps": [],
         "arithmetic": [],
     }
 
@@ -196,29 +224,61 @@ def _emitter(call: Call) -> Values:
     }  # fmt: skip
 
 
-def _arithmetic(
+def _read_from(call: Call, reports: Sequence[Call], places: Places) -> list[Values]:
+    """Return for each fact of the call the report it is of, and its place in that one's span.
+
+    The report whose span is charged comes first. A fact that is in none of them as it is charged
+    was worked out, and has no report.
+    """
+    ordered = sorted(reports, key=lambda each: each.span_id != call.span_id) or [call]
+    result: list[Values] = []
+    for name, value in facts(call).items():
+        report = next((each for each in ordered if facts(each).get(name) == value), None)
+        result.append(
+            {
+                "name": name,
+                "value": value,
+                "span_id": "" if report is None else report.span_id,
+                "dialect": "" if report is None else report.dialect,
+                "place": "" if report is None else places.get(report.span_id, {}).get(name, ""),
+            }
+        )
+    return result
+
+
+def priced_how(
     book: PriceBook,
-    kind: tuple[str, str, str, str],
+    kind: Kind,
     at_ns: int,
-    conditions: Mapping[str, str],
     measured: tuple[Usage, Mapping[str, float]],
-    charge: tuple[str, Decimal | None],
-) -> list[str]:
-    """Return the arithmetic in lines; none if today's price book has another price for the call."""
-    price_id, amount = charge
-    if amount is None or not price_id:
-        return []
-    price = book.quote(*kind, at_ns, conditions)
-    if isinstance(price, Unpriced):
-        return []
-    cost = price.cost(*measured)
+    charge: tuple[str, str, Decimal | None],
+) -> Values:
+    """Return how the price of a call is made (`steps`), and its cost as a sum (`arithmetic`).
+
+    `charge` is status, price id and cost as booked. Both are empty where today's price book has
+    another price for the call, or the cost is none of ours: neither would be the reason for it.
+    """
+    status, price_id, amount = charge
+    usage, meters = measured
+    price = book.quote(
+        kind.provider, kind.endpoint, kind.model, kind.tier, at_ns, dict(kind.conditions)
+    )
+    steps = [each.values() for each in book.steps(kind, at_ns, {**_counts(usage), **meters})]
+    if status == "unpriced":
+        return {"steps": steps, "arithmetic": []}
+    if amount is None or not price_id or isinstance(price, Unpriced):
+        return {"steps": [], "arithmetic": []}
+    cost = price.cost(usage, meters)
     if isinstance(cost, Unpriced) or entry.usd([cost.cost_picousd]) != [amount]:
-        return []
-    return [
-        f"{decimal_text(_decimal(each.amount))} {each.name} x {_rate(each.usd)}"
-        f" = {_usd(_decimal(each.amount * each.usd))} USD"
-        for each in terms(price, *measured)
-    ]
+        return {"steps": [], "arithmetic": []}
+    return {
+        "steps": steps if price.price_id == price_id else [],
+        "arithmetic": [
+            f"{decimal_text(_decimal(each.amount))} {each.name} x {_rate(each.usd)}"
+            f" = {_usd(_decimal(each.amount * each.usd))} USD"
+            for each in terms(price, usage, meters)
+        ],
+    }
 
 
 def _rate(usd: Fraction) -> str:

@@ -13,16 +13,19 @@ from typing import Any
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
+from tallyspan_collector.commands.explained_text import price_steps
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.check import day, findings
+from tallyspan_collector.pricing.check import findings
 from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
+from tallyspan_collector.pricing.steps import day
 
 PRICES, MAX_AGE = (
     next(option for option in config.OPTIONS if option.name == name)
@@ -93,7 +96,7 @@ def _list(options: argparse.Namespace) -> int:
     write_table(
         [
             {
-                "line": rate.line,
+                "line": rate.origin.line,
                 "model": rate.match.model,
                 "provider": rate.match.provider,
                 "endpoint": rate.match.endpoint,
@@ -117,19 +120,19 @@ def _show(options: argparse.Namespace) -> int:
     at_ns = time.time_ns()
     if options.at:
         at_ns = int(summary.parse_time(options.at, "--at").timestamp()) * 10**9
-    price = book_of(options).quote(
-        options.provider,
-        options.endpoint,
-        options.model,
-        options.tier,
-        at_ns,
-        _conditions(options.condition),
-    )
+    conditions = _conditions(options.condition)
+    book = book_of(options)
+    place = (options.provider, options.endpoint, options.model, options.tier)
+    price = book.quote(*place, at_ns, conditions)
+    steps = [each.values() for each in book.steps(Kind(*place, tuple(conditions.items())), at_ns)]
+    made_of = "".join(f"{line.strip()}\n" for line in price_steps(steps))
     if isinstance(price, Unpriced):
         sys.stderr.write(f"{options.provider}/{options.model}: no price ({price.reason.value})\n")
+        sys.stdout.write(made_of)
         return 1
     sys.stdout.write(f"{price.price_id}\n")
     write_table(listing.rows(price), sys.stdout)
+    sys.stdout.write(made_of)
     return 0
 
 

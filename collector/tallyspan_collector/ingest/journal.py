@@ -70,8 +70,8 @@ class Booking(NamedTuple):
     """What was booked: the batch (None: no entry changes), the cost of each call in it.
 
     `duplicates` counts calls that were read and add no entry: sent again, or another's report.
-    `unread` has the provider of each call whose usage was not read whole.
     `granted`: what the calls were given of allowances.
+    `unread` has the provider of each call whose usage was not read whole.
     """
 
     batch: Batch | None

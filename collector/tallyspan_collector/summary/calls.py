@@ -35,8 +35,8 @@ _TRACE_TEXTS = (
 )  # fmt: skip
 _TRACE_VALUES = (
     "sign", *TOKEN_FIELDS, "meters", "conditions", "quality_flags", "cost_usd", "input_cost_usd",
-    "output_cost_usd", "is_notional", "batch_id", "start_time", "ingested_at",
-    "unread",
+    "output_cost_usd", "price_flags", "other_cost_usd", "is_notional", "batch_id", "start_time",
+    "ingested_at", "unread",
 )  # fmt: skip
 _SELECTED = ", ".join(f"c.{column} AS {name}" for name, column in CALL_COLUMNS.items())
 
