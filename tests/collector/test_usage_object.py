@@ -362,3 +362,47 @@ def test_a_model_that_took_over_and_an_adviser_in_the_ai_sdk_are_unread() -> Non
 
     assert alone.unread == ()
     assert any("fallback_message" in path for path in taken_over.unread)
+
+
+@pytest.mark.parametrize(
+    ("reason", "provider", "output_tokens", "conditions"),
+    [
+        ("refusal", "anthropic", 0, {"refusal": "before_output"}),
+        ("refusal", "aws.bedrock", 0, {"refusal": "before_output"}),
+        ("content_filter", "anthropic", 0, {"refusal": "before_output"}),
+        # in mid-answer; a filter that is no refusal of the model's; no count that says it was none
+        ("refusal", "anthropic", 150, {}),
+        ("content_filter", "openai", 0, {}),
+        ("refusal", "anthropic", None, {}),
+        ("stop", "anthropic", 0, {}),
+    ],
+)
+def test_a_refusal_before_any_output_is_a_condition(
+    reason: str, provider: str, output_tokens: int | None, conditions: dict[str, str]
+) -> None:
+    call = read(
+        {
+            **NO_USAGE,
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": "claude-opus-5-5",
+            "gen_ai.response.finish_reasons": [reason],
+            "gen_ai.usage.input_tokens": 10_000,
+            "gen_ai.usage.output_tokens": output_tokens,
+        },
+        "opentelemetry.instrumentation.genai.anthropic",
+    )
+
+    assert call.conditions == conditions
+
+
+def test_a_refusal_before_any_output_is_free_at_anthropics_own_api() -> None:
+    refused = {
+        **NO_USAGE,
+        "gen_ai.provider.name": "anthropic",
+        "gen_ai.request.model": "claude-opus-5-5",
+        "gen_ai.response.finish_reasons": ["refusal"],
+        "gen_ai.usage.input_tokens": 10_000,
+        "gen_ai.usage.output_tokens": 0,
+    }
+
+    assert usd(read(refused, "opentelemetry.instrumentation.genai.anthropic")) == 0

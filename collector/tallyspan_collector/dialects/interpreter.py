@@ -16,6 +16,7 @@ from tallyspan_collector.dialects.convention import Counts, add_lifetimes, rule_
 from tallyspan_collector.dialects.plan import MAX_COMMON, MAX_PLACES, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
+from tallyspan_collector.dialects.refusal import note_refusal
 from tallyspan_collector.dialects.region import region_of
 from tallyspan_collector.dialects.table import Attributes, Dialect, Names, matches
 from tallyspan_collector.dialects.unread import has_value, is_unread, kept, with_value
@@ -66,6 +67,7 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
         draft["quality_flags"] = (*draft["quality_flags"], *flags)
     if dialect.refine is not None:
         dialect.refine(draft, attributes)
+    note_refusal(draft)
     usage: Usage = draft["usage"]
     has_model = bool(draft["response_model"] or draft["request_model"])
     if common.is_inferred:
