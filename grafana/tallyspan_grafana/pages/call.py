@@ -85,7 +85,7 @@ def build(zone: str = ZONE) -> Page:
                     [
                         Column("kind", "Kind", TEXT, width=90),
                         Column("name", "Doubt", TEXT),
-                        Column("to_set", "To decide", TEXT, if_null="-"),
+                        Column("to_set", "To decide", TEXT, if_null="-", is_wrapped=True),
                     ],
                     if_null="nothing is doubtful",
                 ),
