@@ -130,12 +130,30 @@ def test_a_key_without_a_value_is_not_unread(nothing: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("geo", "is_unread"), [("global", False), ("not_available", False), ("us", True)]
+    ("value", "is_unread"), [("global", False), ("not_available", False), ("us", True)]
 )
-def test_a_condition_at_its_standard_is_not_unread(geo: str, is_unread: bool) -> None:
-    call = read({**CHAT, "gen_ai.usage.inference_geo": geo})
+def test_a_fact_at_its_standard_is_not_unread(value: str, is_unread: bool) -> None:
+    call = read({**CHAT, "gen_ai.usage.hologram_geo": value})
 
     assert bool(call.unread) is is_unread
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tallyspan.meter.hologram_tokens", 7), ("tallyspan.condition.hologram", "blue")],
+)
+def test_a_meter_or_condition_of_a_newer_sender_is_unread(name: str, value: object) -> None:
+    call = read({**CHAT, name: value}, "tallyspan")
+
+    assert call.unread == (name,)
+
+
+def test_registered_meters_and_conditions_are_read() -> None:
+    call = read(
+        {**CHAT, "tallyspan.meter.web_search": 2, "tallyspan.condition.geo": "us"}, "tallyspan"
+    )
+
+    assert (call.meters, call.conditions, call.unread) == ({"web_search": 2}, {"geo": "us"}, ())
 
 
 def test_what_is_read_and_what_is_harmless_is_not_unread() -> None:

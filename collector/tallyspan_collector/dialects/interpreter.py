@@ -34,6 +34,9 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     """Return what the span is. Never raises, whatever the attributes hold."""
     attributes: Attributes = span.attributes
     dialect = plan.dialect
+    if plan.quoted:
+        texts = {key: values.unquoted(attributes[key]) for key in plan.quoted}
+        attributes = {**attributes, **texts}
     places: Attributes = _unpacked(attributes, plan.blobs) if plan.blobs else _NO_PLACES
     if places:
         attributes = {**attributes, **places}
@@ -227,7 +230,8 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
     if plan.meters:
         meters = draft["meters"] = {}
         for key, name in plan.meters:
-            if name not in meters and (used := amount(attributes.get(key))):
+            sent = attributes.get(key)
+            if sent is not None and name not in meters and (used := amount(sent)):
                 meters[name] = used
     for key in plan.finish:
         draft["finish_reason"] = draft["finish_reason"] or values.first(attributes.get(key))
@@ -237,8 +241,8 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
         if draft["claimed_cost_picousd"] is None:
             draft["claimed_cost_picousd"] = values.picousd(attributes.get(key))
     for key, of_one in plan.reported_cost:
-        if draft["reported_cost_picousd"] is None:
-            draft["reported_cost_picousd"] = values.picousd(attributes.get(key), of_one)
+        if key in attributes and draft["reported_cost_picousd"] is None:
+            draft["reported_cost_picousd"] = values.picousd(attributes[key], of_one)
 
 
 def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
@@ -255,6 +259,8 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
             counted.added,
         )
         rule = counted.rule(rule)
+        if counted.meters:
+            draft["meters"] = {**draft["meters"], **counted.meters}
     flags = settle(counts, total, rule, added, is_settled=common.is_settled, is_bad=is_bad)
     draft["usage"] = Usage(*counts)
     if counts == [*_NO_COUNTS]:
@@ -276,22 +282,31 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[Counts, int | None, tup
     is_bad = False
     for at, keys in plan.tokens:
         for key in keys:
-            count = values.tokens(attributes.get(key))
-            if count is not None:
+            # most places in a blob are not there: the look-up is all that they may cost
+            sent = attributes.get(key)
+            if sent is not None and (count := values.tokens(sent)) is not None:
                 counts[at] = count
                 break
-    added = [0, 0]
-    for at, keys in plan.added:
-        for key in keys:
-            extra = values.tokens(attributes.get(key)) or 0
-            is_bad = is_bad or extra < 0
-            added[at] += max(extra, 0)
+    added = (0, 0)
+    if plan.added:
+        added, is_bad = _added(attributes, plan)
     for key in plan.cache_write_5m:
         add_lifetimes(counts, values.tokens(attributes.get(key)))
     total = None
     for key in plan.total:
         total = values.tokens(attributes.get(key)) if total is None else total
-    return counts, total, (added[0], added[1]), is_bad
+    return counts, total, added, is_bad
+
+
+def _added(attributes: Attributes, plan: Plan) -> tuple[tuple[int, int], bool]:
+    added = [0, 0]
+    is_bad = False
+    for at, keys in plan.added:
+        for key in keys:
+            extra = values.tokens(attributes.get(key)) or 0
+            is_bad = is_bad or extra < 0
+            added[at] += max(extra, 0)
+    return (added[0], added[1]), is_bad
 
 
 def _unread(attributes: Attributes, places: Attributes, plan: Plan) -> Iterator[object]:

@@ -63,6 +63,7 @@ class Plan:
 
     dialect: Dialect
     blobs: Names
+    quoted: Names
     operation: Names
     wrapper_key: str
     texts: tuple[tuple[str, Names], ...]
@@ -116,6 +117,7 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
     return Plan(
         dialect=dialect,
         blobs=tuple(sorted(blobs)),
+        quoted=tuple(key for key, _ in _under(dialect.quoted, keys)),
         operation=operation,
         wrapper_key=next(
             (key for key in sorted(keys) for mark in dialect.wrapper_keys if matches(mark, key)), ""

@@ -18,6 +18,8 @@ _MAX_LITERAL_CHARACTERS = 65_536
 """Longer blobs are no usage; they are content that was not dropped."""
 _MAX_DEPTH = 6
 _MAX_ITEMS = 32
+_KINDS = ("modality", "type", "ttl")
+"""What tells the items of a list apart: Google's, Anthropic's, Bedrock's lifetimes."""
 PICOUSD_OF_USD = 10**12
 _MAX_PICOUSD = 10**18
 """A million USD: the ledger's amounts (Decimal(18, 12)) hold no more, and no call costs so much."""
@@ -31,6 +33,14 @@ def text(value: object) -> str:
         return ""
     stripped = value.strip() if isinstance(value, str) else str(value)
     return "" if len(stripped) < _WORD and stripped.lower() in _NOTHING else stripped
+
+
+def unquoted(value: object) -> object:
+    """Return the text that a JSON text in quotes stands for, and anything else as it is."""
+    if isinstance(value, str) and value.startswith('"'):
+        plain = parse(value)
+        return plain if isinstance(plain, str) else value
+    return value
 
 
 def first(value: object) -> str:
@@ -117,7 +127,7 @@ def _without_halves(blob: str) -> str:
 def places(blob: object, start: str = "") -> dict[str, object]:
     """Return path -> value of the numbers and texts in a blob; a path is joined by dots.
 
-    An item of a list has its modality or type in brackets: `promptTokensDetails[TEXT].tokenCount`.
+    An item of a list has its kind in brackets: `promptTokensDetails[TEXT].tokenCount`.
     `start` is put before each path.
     """
     result: dict[str, object] = {}
@@ -140,7 +150,7 @@ def _collect(
         elif isinstance(value, list):
             for item in value[:_MAX_ITEMS]:
                 if isinstance(item, Mapping):
-                    kind = text(item.get("modality")) or text(item.get("type"))
+                    kind = next((named for name in _KINDS if (named := text(item.get(name)))), "")
                     _collect(item, f"{start}{key}[{kind}].", depth + 1, result)
 
 

@@ -5,8 +5,7 @@ USD. Source: xai-sdk 1.21.0, chat.py, image.py, video.py, cost.py; its usage.pro
 """
 
 from tallyspan_collector.dialects.otel_genai import extend
-
-PICOUSD_OF_TICK = 100
+from tallyspan_collector.dialects.usage_object import PICOUSD_OF_TICK
 
 DIALECT = extend(
     name="xai_sdk",

@@ -115,6 +115,7 @@ def _rank(node: Node, depth: int) -> tuple[object, ...]:
         # a stream that was left early: an estimated output is worth more than none
         call.usage.output_tokens is None,
         _SOURCES.get(call.usage_source, 3),
+        Flag.TOTAL_MISMATCH in call.quality_flags,
         -1 if call.scope_name == _OURS else TRUST.get(call.dialect, 9),
         -depth,
         call.span_id,
