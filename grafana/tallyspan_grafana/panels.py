@@ -105,8 +105,8 @@ class Column:
                 ]
             )
         if self.is_wrapped:
-            cell = {"type": "auto", "wrapText": True}
-            properties.append(DynamicConfigValue("custom.cellOptions", cell))
+            wrapped: dict[str, Any] = {"type": "auto", "wrapText": True}
+            properties.append(DynamicConfigValue("custom.cellOptions", wrapped))
         if self.levels:
             shown = {
                 text: {"color": colour, "index": place, "text": text}
