@@ -19,7 +19,7 @@ def test_the_page_of_formats_is_up_to_date() -> None:
 def test_the_page_of_meters_and_conditions_is_up_to_date() -> None:
     text = format_files.METERS_PAGE.read_text(encoding="utf-8")
 
-    names = [each.name for each in (*METERS, *CONDITIONS)]
+    names = [*(each.name for each in METERS), *(each.name for each in CONDITIONS)]
     assert [name for name in names if f"| `{name}` |" not in text] == [], "run `make formats`"
     assert format_files.meters_page(text) == text, "run `make formats`"
 

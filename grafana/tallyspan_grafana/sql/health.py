@@ -85,7 +85,7 @@ def _doubts(binding: Binding, kind: str) -> str:
 
 _A_CALL = f"{key('argMax(log_id, start_time)')} AS key"
 """The newest call of a group: one to look at."""
-_MOST_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name LIMIT 200"
+_BY_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name LIMIT 200"
 
 
 def unread(binding: Binding) -> str:
@@ -94,7 +94,7 @@ def unread(binding: Binding) -> str:
         f"SELECT {name('provider_name')} AS provider, {name('model_name')} AS name, doubt AS path, "
         "min(start_time) AS first_seen, count() AS calls, sum(total_tokens) AS tokens, "
         f"sum(cost_usd) AS spend, {_A_CALL} {_doubts(binding, 'unread')} "
-        f"GROUP BY provider, name, path {_MOST_MONEY}"
+        f"GROUP BY provider, name, path {_BY_MONEY}"
     )
 
 
@@ -106,7 +106,7 @@ def undecided(binding: Binding) -> str:
         "if(countIf(other_cost_usd IS NOT NULL) = 0, NULL, "
         "sum(ifNull(other_cost_usd, cost_usd))) AS other_way, other_way - spend AS difference, "
         f"any(setting) AS to_set, {_A_CALL} {_doubts(binding, 'price')} "
-        f"GROUP BY flag, provider, endpoint, name {_MOST_MONEY}"
+        f"GROUP BY flag, provider, endpoint, name {_BY_MONEY}"
     )
 
 
