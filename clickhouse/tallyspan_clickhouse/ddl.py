@@ -288,7 +288,7 @@ def _call_meters(schema: Schema) -> str:
 _WHOSE = (
     "start_time", "log_id", "user_id", "department", "agent_id", "conversation_id", "model_name",
     "endpoint_id", "provider_name", "service_name", "source", "tenant", "operation_name",
-    "service_tier",
+    "service_tier", "trace_id", "span_id",
 )  # fmt: skip
 """Columns of `calls` by which the rows of its meters and doubts are grouped and filtered."""
 

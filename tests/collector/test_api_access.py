@@ -75,6 +75,10 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
     },
     ("GET", f"{ADMIN}/audit"): (f"{ADMIN}/audit", ALL_OF_IT),
     ("GET", f"{ADMIN}/calls/{{log_id}}"): (f"{ADMIN}/calls/{CALL}", FOREIGN),
+    ("GET", f"{ADMIN}/calls/{{log_id}}/explanation"): (
+        f"{ADMIN}/calls/{CALL}/explanation",
+        FOREIGN,
+    ),
     ("GET", f"{ADMIN}/conversations/{{conversation_id:path}}"): (
         f"{ADMIN}/conversations/c1",
         FOREIGN,

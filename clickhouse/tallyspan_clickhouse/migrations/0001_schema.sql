@@ -1805,6 +1805,8 @@ CREATE VIEW {database}.call_meters {on_cluster}
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
     meter LowCardinality(String) COMMENT 'What was used: input_tokens, web_search, seconds, ...',
     amount Float64 COMMENT 'How much of it: tokens, or units of the meter'
 )
@@ -1824,6 +1826,8 @@ AS SELECT
     c.tenant AS tenant,
     c.operation_name AS operation_name,
     c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
     m.1 AS meter,
     assumeNotNull(m.2) AS amount
 FROM {database}.calls AS c
@@ -1850,6 +1854,8 @@ CREATE VIEW {database}.call_doubts {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     kind LowCardinality(String) COMMENT 'unread: a place in the usage that no rule reads; price: a price flag; quality: a quality flag',
     doubt LowCardinality(String) COMMENT 'The path of what is unread, or the name of the flag',
@@ -1875,6 +1881,8 @@ SELECT
     c.endpoint_id AS endpoint_id,
     c.model_name AS model_name,
     c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
     c.total_tokens AS total_tokens,
     d.1 AS kind,
     d.2 AS doubt,

@@ -73,7 +73,7 @@ def create_app(
     admin = [
         *token_usage(client, prices),
         *name_operations(client),
-        *calls(client),
+        *calls(client, prices),
         *price_operations(client, prices),
         *data_health(client, health),
         *doubts(client),

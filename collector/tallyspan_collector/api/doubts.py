@@ -89,18 +89,18 @@ def _operation(
     def ask(query: Query) -> Mapping[str, Any]:
         chosen = filters({**query.values}, query.access, DAYS)
         text, parameters = source("call_doubts", chosen, "start_time", "c.kind = {kind:String}")
-        found = rows(
+        groups_of_calls = rows(
             client,
             f"SELECT {', '.join(selected)} {text} GROUP BY {', '.join(groups)}"
             f" ORDER BY cost_usd DESC NULLS LAST, calls DESC, {', '.join(groups)}"
             " LIMIT {row_limit:UInt32}",
             parameters | {"kind": kind, "row_limit": query["limit"] + 1},
         )
-        for row in found:
+        for row in groups_of_calls:
             row |= {at: row[at].replace(tzinfo=UTC) for at in ("first_seen", "last_seen")}
         return {
-            "rows": [plain(row) for row in found[: query["limit"]]],
-            "truncated": len(found) > query["limit"],
+            "rows": [plain(row) for row in groups_of_calls[: query["limit"]]],
+            "truncated": len(groups_of_calls) > query["limit"],
         }
 
     return Operation(

@@ -5,25 +5,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_clickhouse.moments import iso_text, microseconds, of_nanoseconds
 from tallyspan_collector.dialects.read_from import facts
 from tallyspan_collector.ledger import entry
-from tallyspan_collector.pricing.arithmetic import terms
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.explanation import explanation
 from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
-from tallyspan_collector.summary import decimal_text
 
 Values = dict[str, Any]
 WHO = ("user_id", "department", "agent_id", "agent_name", "conversation_id", "tenant", "source")
-_DIGITS = Decimal("1e-12")
 
 
 def report_of(node: Node) -> Values:
@@ -92,7 +88,7 @@ def charge_of(
         "price_flags": list(cost.price_flags),
         "other_cost_usd": _usd(other),
         "read_from": _read_from(call, [node.call for node in own], places or {}),
-        **priced_how(
+        **explanation(
             book,
             Kind(
                 call.provider_name,
@@ -127,7 +123,7 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
         entry_ = _entry_of(row)
         if row["sign"] >= 0 and span_id in measured:
             amount = row["cost_usd"] if row["sign"] else standing.get(span_id)
-            entry_ |= priced_how(
+            entry_ |= explanation(
                 book,
                 Kind(
                     row["provider_name"],
@@ -244,51 +240,6 @@ def _read_from(call: Call, reports: Sequence[Call], places: Places) -> list[Valu
             }
         )
     return result
-
-
-def priced_how(
-    book: PriceBook,
-    kind: Kind,
-    at_ns: int,
-    measured: tuple[Usage, Mapping[str, float]],
-    charge: tuple[str, str, Decimal | None],
-) -> Values:
-    """Return how the price of a call is made (`steps`), and its cost as a sum (`arithmetic`).
-
-    `charge` is status, price id and cost as booked. Both are empty where today's price book has
-    another price for the call, or the cost is none of ours: neither would be the reason for it.
-    """
-    status, price_id, amount = charge
-    usage, meters = measured
-    price = book.quote(
-        kind.provider, kind.endpoint, kind.model, kind.tier, at_ns, dict(kind.conditions)
-    )
-    steps = [each.values() for each in book.steps(kind, at_ns, {**_counts(usage), **meters})]
-    if status == "unpriced":
-        return {"steps": steps, "arithmetic": []}
-    if amount is None or not price_id or isinstance(price, Unpriced):
-        return {"steps": [], "arithmetic": []}
-    cost = price.cost(usage, meters)
-    if isinstance(cost, Unpriced) or entry.usd([cost.cost_picousd]) != [amount]:
-        return {"steps": [], "arithmetic": []}
-    return {
-        "steps": steps if price.price_id == price_id else [],
-        "arithmetic": [
-            f"{decimal_text(_decimal(each.amount))} {each.name} x {_rate(each.usd)}"
-            f" = {_usd(_decimal(each.amount * each.usd))} USD"
-            for each in terms(price, usage, meters)
-        ],
-    }
-
-
-def _rate(usd: Fraction) -> str:
-    if usd < Fraction(1, 1000):
-        return f"{decimal_text(_decimal(usd * 10**6))} USD a million"
-    return f"{decimal_text(_decimal(usd))} USD each"
-
-
-def _decimal(number: Fraction) -> Decimal:
-    return (Decimal(number.numerator) / number.denominator).quantize(_DIGITS)
 
 
 def _usd(amount: Decimal | None) -> str | None:

@@ -125,14 +125,14 @@ def _show(options: argparse.Namespace) -> int:
     place = (options.provider, options.endpoint, options.model, options.tier)
     price = book.quote(*place, at_ns, conditions)
     steps = [each.values() for each in book.steps(Kind(*place, tuple(conditions.items())), at_ns)]
-    made_of = "".join(f"{line.strip()}\n" for line in price_steps(steps))
+    step_lines = "".join(f"{line.strip()}\n" for line in price_steps(steps))
     if isinstance(price, Unpriced):
         sys.stderr.write(f"{options.provider}/{options.model}: no price ({price.reason.value})\n")
-        sys.stdout.write(made_of)
+        sys.stdout.write(step_lines)
         return 1
     sys.stdout.write(f"{price.price_id}\n")
     write_table(listing.rows(price), sys.stdout)
-    sys.stdout.write(made_of)
+    sys.stdout.write(step_lines)
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from tallyspan.answer import amount
@@ -33,8 +34,8 @@ def facts(call: Call) -> dict[str, Any]:
 def read_from(span: Span, plan: Plan, read: Callable[[Span], Call | None]) -> dict[str, str]:
     """Return fact -> its attribute, or place in a blob (`attribute#path`), or several of them.
 
-    What the dialect's tables do not tell is found by reading the span again, each time without one
-    of its places: `read` returns the call that a span is.
+    What the tables of the dialect do not tell is worked out: the span is read again, each time
+    without one of its places. `read` returns the call that a span is.
     """
     call = read(span)
     if call is None:
@@ -42,14 +43,14 @@ def read_from(span: Span, plan: Plan, read: Callable[[Span], Call | None]) -> di
     wanted = facts(call)
     places = {name: [key] for name, key in _by_tables(span, plan) if name in wanted}
     missing = wanted.keys() - places.keys()
-    for (place, variant), _ in zip(
-        _without_each(span) if missing else (), range(MAX_VARIANTS), strict=False
-    ):
+    variants = islice(_without_each(span), MAX_VARIANTS) if missing else ()
+    for place, variant in variants:
         other = read(variant)
-        found = None if other is None else facts(other)
-        for name in missing if found is not None else ():
-            if found is not None and found.get(name) != wanted[name]:
-                places.setdefault(name, []).append(place)
+        if other is not None:
+            rest = facts(other)
+            for name in missing:
+                if rest.get(name) != wanted[name]:
+                    places.setdefault(name, []).append(place)
     return {name: " and ".join(dict.fromkeys(keys)) for name, keys in places.items()}
 
 

@@ -148,7 +148,7 @@ def steps(
         *(
             Step(
                 StepKind.FACTOR,
-                _number(each.times),
+                number(each.times),
                 about(each.match),
                 since=day(each.match.from_ns),
                 origin=each.origin,
@@ -188,26 +188,26 @@ def _price(selection: Selection) -> Iterator[Step]:
         StepKind.PRICE, selection.price_id, about(rate.match), since=since, origin=rate.origin
     )
     if rate.currency != USD:
-        yield Step(StepKind.EXCHANGE_RATE, f"{_number(selection.usd)} USD for one {rate.currency}")
+        yield Step(StepKind.EXCHANGE_RATE, f"{number(selection.usd)} USD for one {rate.currency}")
     if rate.level is not None:
-        percent = f"{_number((1 - rate.level) * 100)} %"
+        percent = f"{number((1 - rate.level) * 100)} %"
         yield Step(StepKind.DISCOUNT, percent, origin=rate.origin)
 
 
 def _fee(fee: Fee) -> str:
     if fee.of is not None:
-        return f"{_number(fee.times)} x {fee.of.price_key}"
+        return f"{number(fee.times)} x {fee.of.price_key}"
     usd = Fraction(0) if fee.usd is None else fee.usd
     if fee.meter.is_tokens:
-        return f"{_number(usd * MILLION)} USD a million"
-    return f"{_number(usd)} USD each"
+        return f"{number(usd * MILLION)} USD a million"
+    return f"{number(usd)} USD each"
 
 
 def _change(change: Change) -> Step:
     is_less = change.level < 1
     return Step(
         StepKind.DISCOUNT if is_less else StepKind.UPLIFT,
-        f"{_number(abs(1 - change.level) * 100)} %",
+        f"{number(abs(1 - change.level) * 100)} %",
         about(change.match),
         since=day(change.match.from_ns),
         origin=change.origin,
@@ -242,7 +242,7 @@ def day(at_ns: int) -> str:
     return at.strftime("%Y-%m-%d" if at_ns % (86_400 * 10**9) == 0 else "%Y-%m-%dT%H:%M:%SZ")
 
 
-def _number(value: Fraction) -> str:
+def number(value: Fraction) -> str:
     """Return the number without zeros at its end; beyond twelve places it is rounded."""
     text = f"{Decimal(value.numerator) / Decimal(value.denominator):.{_DIGITS}f}"
     return text.rstrip("0").rstrip(".")

@@ -3,6 +3,7 @@
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     CALLS,
+    KEY,
     LAST_CALL,
     NO_CALLS,
     TOKENS,
@@ -131,11 +132,12 @@ def build(zone: str = ZONE) -> Page:
                     [
                         Column("provider", "Provider", TEXT),
                         Column("name", "Model", TEXT),
-                        Column("path", "Place in the usage", TEXT),
+                        Column("path", "Place in the usage", TEXT, link="call:call"),
                         Column("first_seen", "First seen", TIME, width=190),
                         CALLS,
                         TOKENS,
                         spend(),
+                        KEY,
                     ],
                     if_null="every key of the usage is read",
                 ),
@@ -147,7 +149,7 @@ def build(zone: str = ZONE) -> Page:
                     health.flags,
                     "What was inferred, repaired, or contradicts itself, and the calls; "
                     f"a call may have several. {doubts}",
-                    [Column("flag", "Flag", TEXT), CALLS, TOKENS, spend()],
+                    [Column("flag", "Flag", TEXT, link="call:call"), CALLS, TOKENS, spend(), KEY],
                     if_null="no call has a flag",
                 ),
                 8,
@@ -164,7 +166,7 @@ def build(zone: str = ZONE) -> Page:
                     "models_pricing.yaml, what you fill in is in capitals. The 200 dearest. "
                     f"{doubts}",
                     [
-                        Column("flag", "Price flag", TEXT),
+                        Column("flag", "Price flag", TEXT, link="call:call"),
                         Column("provider", "Provider", TEXT),
                         Column("endpoint", "Endpoint", TEXT),
                         Column("name", "Model", TEXT),
@@ -172,7 +174,8 @@ def build(zone: str = ZONE) -> Page:
                         spend(),
                         Column("other_way", "The other way", DOLLARS, 4, "-"),
                         Column("difference", "Difference", DOLLARS, 4, "-"),
-                        Column("to_set", "To decide", TEXT),
+                        Column("to_set", "To decide", TEXT, is_wrapped=True),
+                        KEY,
                     ],
                     if_null="every price is decided",
                 ),

@@ -83,7 +83,9 @@ def _doubts(binding: Binding, kind: str) -> str:
     )
 
 
-_MOST_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name LIMIT 200"
+_A_CALL = f"{key('argMax(log_id, start_time)')} AS key"
+"""The newest call of a group: one to look at."""
+_BY_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name LIMIT 200"
 
 
 def unread(binding: Binding) -> str:
@@ -91,8 +93,8 @@ def unread(binding: Binding) -> str:
     return (
         f"SELECT {name('provider_name')} AS provider, {name('model_name')} AS name, doubt AS path, "
         "min(start_time) AS first_seen, count() AS calls, sum(total_tokens) AS tokens, "
-        f"sum(cost_usd) AS spend {_doubts(binding, 'unread')} "
-        f"GROUP BY provider, name, path {_MOST_MONEY}"
+        f"sum(cost_usd) AS spend, {_A_CALL} {_doubts(binding, 'unread')} "
+        f"GROUP BY provider, name, path {_BY_MONEY}"
     )
 
 
@@ -103,8 +105,8 @@ def undecided(binding: Binding) -> str:
         f"endpoint, {name('model_name')} AS name, count() AS calls, sum(cost_usd) AS spend, "
         "if(countIf(other_cost_usd IS NOT NULL) = 0, NULL, "
         "sum(ifNull(other_cost_usd, cost_usd))) AS other_way, other_way - spend AS difference, "
-        f"any(setting) AS to_set {_doubts(binding, 'price')} "
-        f"GROUP BY flag, provider, endpoint, name {_MOST_MONEY}"
+        f"any(setting) AS to_set, {_A_CALL} {_doubts(binding, 'price')} "
+        f"GROUP BY flag, provider, endpoint, name {_BY_MONEY}"
     )
 
 
@@ -112,7 +114,7 @@ def flags(binding: Binding) -> str:
     """Return the quality flags of calls, and what those calls cost."""
     return (
         "SELECT doubt AS flag, count() AS calls, sum(total_tokens) AS tokens, "
-        f"sum(cost_usd) AS spend {_doubts(binding, 'quality')} "
+        f"sum(cost_usd) AS spend, {_A_CALL} {_doubts(binding, 'quality')} "
         "GROUP BY flag ORDER BY calls DESC, flag LIMIT 100"
     )
 
