@@ -327,6 +327,7 @@ VIEWS = (
     *(View(rollup.view, _BOTH) for rollup in ROLLUPS),
     View("usage_entries", _BOTH),
     View("call_meters", _BOTH),
+    View("call_price_doubts", _BOTH),
     View("call_doubts", _BOTH),
     View("conversations", ("tenant",)),
     View("data_health", ("tenant",)),

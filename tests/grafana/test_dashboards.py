@@ -78,7 +78,7 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     assert panel["title"]
     assert panel["type"] in KNOWN_TYPES
     assert re.search(
-        r"From tallyspan\.((calls|call_doubts|call_meters|unknown_users)[ a-z]*, net of duplicates|reconciliations|collector_health);"
+        r"From tallyspan\.((calls|call_doubts|call_price_doubts|call_meters|unknown_users)[ a-z]*, net of duplicates|reconciliations|collector_health);"
         r" times in UTC\.",
         panel["description"],
     )
@@ -139,6 +139,7 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_hourly",
                     "tallyspan.unknown_users",
                     "tallyspan.call_doubts",
+                    "tallyspan.call_price_doubts",
                     "tallyspan.call_meters",
                     "tallyspan.usage_by_model",
                     "tallyspan.usage_by_conversation",

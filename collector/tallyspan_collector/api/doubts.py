@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -44,21 +44,33 @@ _OTHER = {
 }
 
 
+class _Doubts(NamedTuple):
+    """The view that has one kind of doubt, its SQL there, and which rows have any.
+
+    Not `call_doubts`: of its three parts each is a read of calls with its corrections.
+    """
+
+    view: str
+    doubt: str
+    only: str = "true"
+
+
 def doubts(client: Client) -> list[Operation]:
     """Return the operations."""
     return [
         _operation(
-            client, "unread", "unread", "path",
+            client, "unread", _Doubts("calls", "arrayJoin(c.unread)", "notEmpty(c.unread)"), "path",
             "Usage that no rule reads, by its path, and the calls whose cost may lack it.",
             ("provider", "model"),
         ),
         _operation(
-            client, "undecided", "price", "flag",
+            client, "undecided", _Doubts("call_price_doubts", "c.doubt"), "flag",
             "Prices that nobody has decided, with the money at stake both ways and what to set.",
             ("provider", "endpoint", "model"), _OTHER,
         ),
         _operation(
-            client, "flags", "quality", "flag",
+            client, "flags",
+            _Doubts("calls", "arrayJoin(c.quality_flags)", "notEmpty(c.quality_flags)"), "flag",
             "Quality flags of calls: what was inferred, repaired, or contradicts itself.",
             ("provider", "model"),
         ),
@@ -68,7 +80,7 @@ def doubts(client: Client) -> list[Operation]:
 def _operation(
     client: Client,
     name: str,
-    kind: str,
+    of: _Doubts,
     doubt: str,
     says: str,
     places: tuple[str, ...],
@@ -76,7 +88,7 @@ def _operation(
 ) -> Operation:
     """Return the operation of one kind of doubt, by the doubt and `places`."""
     sums = {**_SUMS, **(more or {})}
-    groups = {doubt: "c.doubt", **{each: _PLACES[each][0] for each in places}}
+    groups = {doubt: of.doubt, **{each: _PLACES[each][0] for each in places}}
     selected = [f"toString({text}) AS {group}" for group, text in groups.items()]
     selected += [f"{text} AS {group}" for group, (text, _) in sums.items()]
     fields: Fields = {
@@ -88,13 +100,13 @@ def _operation(
 
     def ask(query: Query) -> Mapping[str, Any]:
         chosen = filters({**query.values}, query.access, DAYS)
-        text, parameters = source("call_doubts", chosen, "start_time", "c.kind = {kind:String}")
+        text, parameters = source(of.view, chosen, "start_time", of.only)
         groups_of_calls = rows(
             client,
             f"SELECT {', '.join(selected)} {text} GROUP BY {', '.join(groups)}"
             f" ORDER BY cost_usd DESC NULLS LAST, calls DESC, {', '.join(groups)}"
             " LIMIT {row_limit:UInt32}",
-            parameters | {"kind": kind, "row_limit": query["limit"] + 1},
+            parameters | {"row_limit": query["limit"] + 1},
         )
         for row in groups_of_calls:
             row |= {at: row[at].replace(tzinfo=UTC) for at in ("first_seen", "last_seen")}

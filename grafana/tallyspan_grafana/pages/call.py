@@ -3,7 +3,7 @@
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import Column, stat, table, text
 from tallyspan_grafana.sql import call
-from tallyspan_grafana.theme import DOLLARS, TEXT, ZONE
+from tallyspan_grafana.theme import DOLLARS, EXACT, TEXT, ZONE
 
 _DIGITS = 6
 _NO_CALL = "no such call"
@@ -61,7 +61,7 @@ def build(zone: str = ZONE) -> Page:
                     call.meters,
                     "What was used: tokens by class, and units counted one by one; what nobody "
                     f"stated is not there. {meters}",
-                    [Column("name", "Meter", TEXT), Column("amount", "Amount")],
+                    [Column("name", "Meter", TEXT), Column("amount", "Amount", EXACT)],
                     if_null="nobody stated any",
                 ),
                 7,

@@ -32,7 +32,7 @@ from tallyspan_grafana.theme import (
 def build(zone: str = ZONE) -> Page:
     """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
-    doubts = f"From tallyspan.call_doubts, net of duplicates; times in {zone}."
+    undecided = f"From tallyspan.call_price_doubts, net of duplicates; times in {zone}."
     bills = f"From tallyspan.reconciliations; times in {zone}."
     return (
         Page("health", "Data health", "Whether the figures are fresh and complete.", zone)
@@ -128,7 +128,7 @@ def build(zone: str = ZONE) -> Page:
                     "Usage that nobody reads",
                     health.unread,
                     "Places in the usage that no rule reads, by path; what they bill "
-                    f"may be missing in the cost. The 200 dearest. {doubts}",
+                    f"may be missing in the cost. The 200 dearest. {source}",
                     [
                         Column("provider", "Provider", TEXT),
                         Column("name", "Model", TEXT),
@@ -148,7 +148,7 @@ def build(zone: str = ZONE) -> Page:
                     "Quality flags",
                     health.flags,
                     "What was inferred, repaired, or contradicts itself, and the calls; "
-                    f"a call may have several. {doubts}",
+                    f"a call may have several. {source}",
                     [Column("flag", "Flag", TEXT, link="call:call"), CALLS, TOKENS, spend(), KEY],
                     if_null="no call has a flag",
                 ),
@@ -164,7 +164,7 @@ def build(zone: str = ZONE) -> Page:
                     "Calls whose price depends on what nobody reports or has a price for, "
                     "as booked and if it is decided the other way. To decide: a line of "
                     "models_pricing.yaml, what you fill in is in capitals. The 200 dearest. "
-                    f"{doubts}",
+                    f"{undecided}",
                     [
                         Column("flag", "Price flag", TEXT, link="call:call"),
                         Column("provider", "Provider", TEXT),
