@@ -131,6 +131,7 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
                             ("provider_name", "endpoint_id", "model_name", "service_tier"),
                             _OF_CALLS,
                         ),
+                        "conditions": Field("map", "what the price depends on as well"),
                         "unpriced_reason": Field("text", "why there is no price"),
                         "calls": Field("count", "calls that wait"),
                         "tokens": Field("integer?", "their tokens"),
