@@ -78,6 +78,8 @@ class UsageKeys:
                     usage = holder.get(key)
                     if isinstance(usage, dict):
                         _name_unread(usage, self._tree, f"{key}.", answer)
+                    elif usage and has_value(usage):
+                        leave_unread(answer, key)
 
     def _look_beside(self, holder: Json, answer: Answer) -> None:
         ordinary = self._ordinary

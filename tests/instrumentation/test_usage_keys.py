@@ -110,6 +110,7 @@ GROUNDED = {
         (CHAT, chat(USAGE | {"reasoning_tokens": {"deep": 3}}), ["usage.reasoning_tokens"]),
         (CHAT, chat(USAGE | {"prompt_tokens_details": 3}), ["usage.prompt_tokens_details"]),
         (CHAT, chat(USAGE | {"cached_tokens": -3}), ["usage.cached_tokens"]),
+        (CHAT, chat([{"prompt_tokens": 3}]), ["usage"]),
         # Nothing is billed for nothing.
         (CHAT, chat(USAGE | {NEW: 0, "moon": {"a": [0, None, ""]}, "b": False}), None),
         # Beside the usage: what is about prices.
@@ -145,6 +146,13 @@ GROUNDED = {
         ),
         (GEMINI, {"usageMetadata": {"promptTokenCount": 1, "moonTokenCount": 3}},
          ["usageMetadata.moonTokenCount"]),
+        # Thoughts, or what a tool put in: the total does not say which.
+        (
+            GEMINI,
+            {"candidates": [{"finishReason": "STOP", "urlContextMetadata": {}}],
+             "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 5, "totalTokenCount": 99}},
+            ["usageMetadata.totalTokenCount"],
+        ),
         (
             "https://ollama.com/api/chat",
             {"model": "m", "done": True, "done_reason": "stop", "eval_count": 3, "moon_tokens": 3},

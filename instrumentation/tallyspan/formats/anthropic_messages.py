@@ -58,7 +58,12 @@ class Reader:
                 answer.under("refusal", "before_output")
 
     def _has_generated(self, answer: Answer, *, is_whole: bool) -> bool:
-        """Whether anything was generated; AWS counts a token of output where nothing was."""
+        """Whether anything was generated; AWS counts a token of output where nothing was.
+
+        Where several models tried, what others generated is billed as theirs.
+        """
+        if answer.parts and _last_attempt(self._usage).get("output_tokens") == 0:
+            return False
         if is_whole or self._sees_deltas or answer.usage is None:
             return self._has_output
         return self._has_output or (answer.usage.output_tokens or 0) > 1
@@ -104,6 +109,12 @@ def _served(usage: Json) -> Json:
     )
 
 
+def _last_attempt(usage: Json) -> Json:
+    """Return the last iteration of a model that was to answer, whose counts the message has."""
+    iterations = reversed(items(usage.get("iterations")))
+    return next((each for each in iterations if each.get("type") in _ATTEMPTS), {})
+
+
 def read_usage(usage: Json) -> Usage | None:
     """Return the counts of a `usage` object, the cache included in the input."""
     fresh = count(usage.get("input_tokens"))
@@ -131,8 +142,7 @@ def parts(usage: Json, model: str) -> list[Part]:
     that answered are in the message's counts.
     """
     iterations = items(usage.get("iterations"))
-    last = next((each for each in reversed(iterations) if each.get("type") in _ATTEMPTS), {})
-    own = {text(last.get("model")) or model, ""}
+    own = {text(_last_attempt(usage).get("model")) or model, ""}
     result = []
     for each in iterations:
         kind, of_model, counts = text(each.get("type")), text(each.get("model")), read_usage(each)

@@ -53,6 +53,8 @@ class Reader:
             cached = count(usage.get("cachedContentTokenCount"))
             answer.usage = modalities.usage(*settled, cached) or answer.usage
             modalities.bill(answer)
+            if self._has_tools and _is_undecided(usage, settled[0]):
+                leave_unread(answer, "usageMetadata.totalTokenCount")
             for key in modalities.unknown_at:
                 leave_unread(answer, f"usageMetadata.{key}[].modality")
             answer.service_tier = _tier(usage) or answer.service_tier
@@ -89,6 +91,15 @@ def _texts(value: object) -> set[str]:
 def read_headers(headers: Mapping[str, str], answer: Answer) -> None:
     """Take the tier that AI Studio has in a header; the body's own wins."""
     answer.service_tier = headers.get("x-gemini-service-tier", "")
+
+
+def _is_undecided(usage: Json, input_tokens: int | None) -> bool:
+    """Whether what the total alone has may be thoughts as well as what a tool put in."""
+    return (
+        "thoughtsTokenCount" not in usage
+        and "toolUsePromptTokenCount" not in usage
+        and input_tokens != count(usage.get("promptTokenCount"))
+    )
 
 
 class Modalities:

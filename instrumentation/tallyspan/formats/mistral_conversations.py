@@ -11,10 +11,8 @@ from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKe
 
 _CONNECTORS = {
     "web_search": "web_search",
-    "web_search_premium": "web_search",
     "code_interpreter": "code_interpreter",
     "image_generation": "images",
-    "document_library": "file_search",
 }
 """Mistral's names of its connectors -> meters."""
 

@@ -40,17 +40,27 @@ def read(body: Json, answer: Answer) -> None:
     if usage:
         answer.usage = read_usage(usage) or answer.usage
         _share_out(body, answer)
-        answer.service_tier = text(usage.get("service_tier")) or answer.service_tier
+        answer.service_tier = _tier(usage) or answer.service_tier
         answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
         read_meters(usage, answer)
         if _SEARCH_MODEL.search(answer.model):
             answer.billed("web_search", 1)
     elif answer.usage is None:
         answer.usage = _timed(mapping(body.get("timings")))
-    pages = mapping(body.get("usage_info"))  # Mistral OCR
-    answer.billed("pages", pages.get("pages_processed"))
-    answer.billed("annotated_pages", pages.get("pages_processed_annotation"))
+    if "usage_info" in body:
+        _read_pages(body, answer)
     answer.error_type = failure(body, "code", "type") or answer.error_type
+
+
+def _tier(usage: Json) -> str:
+    """Return the tier as the usage has it: Mistral's, Claude's behind a gateway, Vertex's."""
+    if usage.get("speed") == "fast":
+        return "fast"
+    tier = text(usage.get("service_tier"))
+    if tier or "extra_properties" not in usage:
+        return tier
+    google = mapping(mapping(usage["extra_properties"]).get("google"))
+    return text(google.get("traffic_type")).lower()
 
 
 def read_meters(usage: Json, answer: Answer) -> None:
@@ -65,6 +75,8 @@ def read_meters(usage: Json, answer: Answer) -> None:
     _bill(mapping(usage.get("completion_tokens_details")), COMPLETION_METERS, answer)
     if "search_context_size" in usage:  # Perplexity
         answer.under("search_context", usage["search_context_size"])
+    if "inference_geo" in usage:  # Claude behind a gateway
+        answer.under("geo", usage["inference_geo"])
     read_tools(usage, answer)
 
 
@@ -93,6 +105,15 @@ def _read_executed(choice: Json, answer: Answer) -> None:
     if executed:
         searches = sum(each.get("type") == "search" for each in items(executed))
         answer.billed("web_search", searches)
+
+
+def _read_pages(body: Json, answer: Answer) -> None:
+    """Take the pages of Mistral's OCR, which cost more where they were annotated as well."""
+    pages = mapping(body["usage_info"]).get("pages_processed")
+    answer.billed("pages", pages)
+    images = (image for page in items(body.get("pages")) for image in items(page.get("images")))
+    if body.get("document_annotation") or any(each.get("image_annotation") for each in images):
+        answer.billed("annotated_pages", pages)
 
 
 def _share_out(body: Json, answer: Answer) -> None:
@@ -127,18 +148,19 @@ def read_usage(usage: Json) -> Usage | None:
     """Return the counts of a `usage` object; None if it has none."""
     details = mapping(usage.get("prompt_tokens_details"))
     completion_details = mapping(usage.get("completion_tokens_details"))
-    # Audio that is billed by the second is no token: Mistral counts both.
-    is_timed = count(usage.get("prompt_audio_seconds")) is not None
     cached = mapping(details.get("cached_tokens_details"))
+    written = mapping(
+        details.get("cache_creation_token_details") or usage.get("cache_creation")  # LiteLLM
+    )
+    # Audio that is billed by the second is no token: Mistral counts both.
+    is_timed = bool(count(usage.get("prompt_audio_seconds")))
     prompt, completion, hidden = _settled(usage, is_timed=is_timed)
     counts = Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_tokens=_cached(usage),
-        cache_write_tokens=_first(
-            details.get("cache_write_tokens"),
-            details.get("cache_creation_input_tokens"),  # DashScope
-        ),
+        cache_write_tokens=_written(usage),
+        cache_write_1h_tokens=count(written.get("ephemeral_1h_input_tokens")),
         cache_read_audio_tokens=count(cached.get("audio_tokens")),
         reasoning_tokens=_first(
             completion_details.get("reasoning_tokens"), usage.get("reasoning_tokens"), hidden
@@ -161,37 +183,50 @@ def _settled(usage: Json, *, is_timed: bool) -> tuple[int | None, int | None, in
     completion = count(usage.get("completion_tokens"))
     total_tokens = count(usage.get("total_tokens"))
     if prompt is None and completion is None:
-        return total_tokens, None, None  # Voyage has nothing but the total
+        # Voyage and Jina have nothing but the total; where something else is counted, it is not
+        # known what of the total is input.
+        is_all = not any(count(usage[key]) for key in usage.keys() - _TOTALS)
+        return (total_tokens if is_all else None), None, None
     reasoning, citations = count(usage.get("reasoning_tokens")), count(usage.get("citation_tokens"))
     if citations is not None:  # Perplexity's total leaves both out
         return total(prompt, citations), total(completion, reasoning), None
     if prompt is None:
         return prompt, completion, None
     beside = max((total_tokens or 0) - prompt - (completion or 0), 0)
-    cached = _cached(usage) or 0
-    if not beside and cached <= prompt:
+    was_cached = _cached(usage) or 0
+    if not beside and was_cached <= prompt:
         return prompt, completion, None
-    audio = count(mapping(usage.get("prompt_tokens_details")).get("audio_tokens")) or 0
-    details = mapping(usage.get("completion_tokens_details"))
-    reasoning = _first(details.get("reasoning_tokens"), reasoning) or 0
-    parts = [
-        (name, tokens)
-        for name, tokens in (("cached", cached), ("audio", audio), ("reasoning", reasoning))
-        if tokens
-    ]
-    fits = [
-        dict(some)
-        for size in range(1, len(parts) + 1)
-        for some in combinations(parts, size)
-        if sum(tokens for _, tokens in some) == beside
-    ]
-    fit = fits[0] if len(fits) == 1 else {}
+    cached = was_cached + (_written(usage) or 0)
+    fit = _explained(usage, cached, beside)
     beside -= fit.get("cached", 0) + fit.get("audio", 0)
-    prompt += cached if "cached" in fit or cached > prompt else 0
+    prompt += cached if "cached" in fit or was_cached > prompt else 0
     prompt += 0 if is_timed else fit.get("audio", 0)
     if not beside:
         return prompt, completion, None
     return prompt, (completion or 0) + beside, beside
+
+
+def _explained(usage: Json, cached: int, beside: int) -> dict[str, int]:
+    """Return the parts that add up to what the total has beside the counts.
+
+    Empty where nothing does, or more than one set of parts: then it is the model's output, as
+    reasoning that nobody counts is.
+    """
+    prompt_details = mapping(usage.get("prompt_tokens_details"))
+    details = mapping(usage.get("completion_tokens_details"))
+    parts = {
+        "cached": cached,
+        "audio": count(prompt_details.get("audio_tokens")),
+        "reasoning": _first(details.get("reasoning_tokens"), usage.get("reasoning_tokens")),
+    }
+    present = [(name, tokens) for name, tokens in parts.items() if tokens]
+    fits = [
+        dict(some)
+        for size in range(1, len(present) + 1)
+        for some in combinations(present, size)
+        if sum(tokens for _, tokens in some) == beside
+    ]
+    return fits[0] if len(fits) == 1 else {}
 
 
 def _cached(usage: Json) -> int | None:
@@ -200,6 +235,17 @@ def _cached(usage: Json) -> int | None:
         usage.get("prompt_cache_hit_tokens"),  # DeepSeek
         usage.get("num_cached_tokens"),  # Mistral
         usage.get("cached_tokens"),  # Together
+        usage.get("cache_read_input_tokens"),  # LiteLLM and others, of Claude
+    )
+
+
+def _written(usage: Json) -> int | None:
+    details = mapping(usage.get("prompt_tokens_details"))
+    return _first(
+        details.get("cache_write_tokens"),
+        details.get("cache_creation_input_tokens"),  # DashScope
+        details.get("cache_creation_tokens"),  # LiteLLM
+        usage.get("cache_creation_input_tokens"),  # LiteLLM and others, of Claude
     )
 
 
@@ -233,6 +279,7 @@ def _first(*values: object) -> int | None:
     return None
 
 
+_TOTALS = {"total_tokens", "text_tokens"}
 METERS = {
     "prompt_audio_seconds": "seconds",  # Mistral
     "num_search_queries": "web_search",  # Perplexity
@@ -294,10 +341,13 @@ USAGE = UsageKeys(
     read=(
         "prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens", "citation_tokens",
         "prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "service_tier",
-        "search_context_size", *METERS,
+        "search_context_size", "speed", "inference_geo", "extra_properties.google.traffic_type",
+        "cache_read_input_tokens", "cache_creation_input_tokens",
+        "cache_creation.ephemeral_1h_input_tokens", *METERS,
         *(f"prompt_tokens_details.{key}" for key in (
-            "cached_tokens", "cache_write_tokens", "cache_creation_input_tokens", "audio_tokens",
-            "image_tokens", *PROMPT_METERS, "cached_tokens_details.audio_tokens",
+            "cached_tokens", "cache_write_tokens", "cache_creation_input_tokens",
+            "cache_creation_tokens", "cache_creation_token_details.ephemeral_1h_input_tokens",
+            "audio_tokens", "image_tokens", *PROMPT_METERS, "cached_tokens_details.audio_tokens",
             *(f"cached_tokens_details.{key}" for key in CACHED_METERS),
             *(f"cache_write_tokens_details.{key}" for key in LIFETIMES),
         )),
@@ -306,7 +356,7 @@ USAGE = UsageKeys(
         )),
         *COST_KEYS, *TOOL_KEYS,
         "prompt_n", "cache_n", "predicted_n",
-        "pages_processed", "pages_processed_annotation",
+        "pages_processed",
     ),
     harmless={
         **COST_HARMLESS,
@@ -316,6 +366,14 @@ USAGE = UsageKeys(
         "prompt_tokens_details.cached_tokens_details.text_tokens": "the rest of the cached tokens",
         "prompt_tokens_details.cache_write_tokens_details.ttl_30m_tokens":
             "the usual lifetime: the rest of cache_write_tokens",
+        "text_tokens": "a part of the total",
+        "cache_creation.ephemeral_5m_input_tokens":
+            "the usual lifetime: the rest of what is written",
+        "prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens":
+            "the usual lifetime: the rest of what is written",
+        "server_tool_use.web_fetch_requests": "free: only the tokens of what is fetched are billed",
+        "market_cost": "Vercel: what others would have paid",
+        "latency_checkpoint": "Azure: times",
         "prompt_tokens_details.cache_creation": "DashScope: cache_creation_input_tokens again",
         "prompt_tokens_details.cache_type": "DashScope: which kind of cache",
         "completion_tokens_details.text_tokens": "the rest of the answer",
@@ -324,7 +382,11 @@ USAGE = UsageKeys(
         **dict.fromkeys((
             "queue_time", "prompt_time", "completion_time", "total_time", "prompt_ms",
             "prompt_per_token_ms", "prompt_per_second", "predicted_ms", "predicted_per_token_ms",
-            "predicted_per_second",
+            "predicted_per_second", "time_to_first_token", "start_time", "end_time",
+            "total_latency", "total_tokens_per_sec", "completion_tokens_per_sec",
+            "completion_tokens_after_first_per_sec",
+            "completion_tokens_after_first_per_sec_first_ten", "acceptance_rate",
+            "is_last_response", "stop_reason",
         ), "a time, and nobody bills it"),
         "draft_n": "tokens that were tried, of which the answer has the right ones",
         "draft_n_accepted": "a part of the answer",
@@ -393,7 +455,7 @@ FORMAT = Format(
     opens_with_usage=False,
     # `usage`, Groq's `x_groq.usage` and growing counts have these keys in common.
     interest=Interest(
-        (b'"error"', *spelled("finish_reason", '"')),
+        (b'"error"', b'executed_tools"', *spelled("finish_reason", '"')),
         b'_tokens"',
         re.compile(rb'_tokens"\s*:\s*"?[0-9]'),
         spelled_oddly("finish_reason"),

@@ -36,8 +36,8 @@ def read(body: Json, answer: Answer) -> None:
         _read_meters(usage, answer)
     elif response.get("duration") is not None:  # a transcript of a model billed by time
         answer.billed("seconds", response["duration"])
-    elif isinstance(response.get("data"), list):  # images of a model that is billed apiece
-        answer.billed("images", len(response["data"]))
+    if answer.usage is None and isinstance(response.get("data"), list):
+        answer.billed("images", len(response["data"]))  # of a model that is billed apiece
     answer.is_background = answer.is_background or response.get("background") is True
     _read_tools(response, answer)
     status = text(response.get("status"))
