@@ -17,6 +17,8 @@ Json = dict[str, Any]
 _decoder = json.JSONDecoder()
 MAX_CONDITION_CHARACTERS = 64
 _DIGITS = re.compile(r"[0-9]{1,16}")
+DECIMAL = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,18})?")
+"""An amount that is written as a text."""
 
 
 @dataclass(frozen=True, slots=True)
