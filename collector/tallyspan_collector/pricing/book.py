@@ -11,7 +11,7 @@ from tallyspan.conditions import Unknown
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing import rates, sellers, shipped
 from tallyspan_collector.pricing.adjustments import Allowance, Doubt, Factor, Fee
-from tallyspan_collector.pricing.bundled import PriceData, installed
+from tallyspan_collector.pricing.bundled import PriceData, installed, most_billed
 from tallyspan_collector.pricing.cost import (
     NO_EXCHANGE_RATE,
     UNKNOWN_CONDITION,
@@ -266,7 +266,9 @@ class _Lines:
                     return NO_EXCHANGE_RATE
                 scale = usd * (1 if rate.level is None else rate.level)
                 parts = [part.scaled(scale) for part in rate.parts]
-                price = PriceParts(rate.price_id, rate.source, parts)
+                price = PriceParts(
+                    rate.price_id, rate.source, parts, maximum=most_billed(self._priced_kind.model)
+                )
                 return _Base(price, rate, rate.match.conditions_named)
         if self._package is None:
             is_of_another_tier = any(rate.match.holds(at_ns) for rate in self._rates)
