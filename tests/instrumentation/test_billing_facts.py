@@ -1,10 +1,12 @@
 """Facts of an answer that decide its price, from documented shapes: several attempts, speed, memory."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tallyspan.answer import Answer
+from tallyspan.body import Body
 from tallyspan.formats import FORMATS
 from tallyspan.usage import Usage
 
@@ -102,6 +104,63 @@ def test_a_speed_is_a_tier_even_one_that_nobody_knows(
     }[wire_format]
 
     assert read(wire_format, body).service_tier == tier
+
+
+TOOL = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("block", "conditions"),
+    [
+        (TOOL, {}),
+        ({"type": "redacted_thinking", "data": "x"}, {}),
+        ({"type": "text", "text": ""}, {"refusal": "before_output"}),
+    ],
+)
+def test_a_stream_that_is_refused_after_a_tool_call_or_hidden_thinking_had_output(
+    block: dict[str, Any], conditions: dict[str, str]
+) -> None:
+    events = [
+        {"type": "message_start", "message": message(OPUS) | {"content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "refusal"},
+            "usage": {"output_tokens": 9},
+        },
+    ]
+    body = Body(FORMATS["anthropic_messages"])
+    body.open("text/event-stream", "")
+    for event in events:
+        body.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+    body.end()
+
+    assert body.answer.conditions == conditions
+
+
+def test_a_batch_tells_the_geos_of_its_messages_apart() -> None:
+    answer = read("anthropic_batch", *(
+        {"result": {"message": message(OPUS, **usage)}}
+        for usage in ({"inference_geo": "us"}, {}, {"inference_geo": "us"})
+    ))  # fmt: skip
+
+    assert (answer.usage, answer.conditions) == (Usage(200, 18), {"geo": "us"})
+    assert [(each.usage, each.conditions) for each in answer.parts] == [
+        (Usage(100, 9), {"geo": "not_available"})
+    ]
+
+
+@pytest.mark.parametrize(("total_tokens", "input_tokens"), [(None, 600), (700, 600), (200, 100)])
+def test_more_cached_than_prompt_is_beside_it_unless_the_total_says_no(
+    total_tokens: int | None, input_tokens: int
+) -> None:
+    answer = read("openai_chat", {"usage": {
+        "prompt_tokens": 100, "completion_tokens": 100, "total_tokens": total_tokens,
+        "prompt_tokens_details": {"cached_tokens": 500},
+    }})  # fmt: skip
+
+    assert answer.usage is not None
+    assert answer.usage.input_tokens == input_tokens
 
 
 def container(identity: str) -> dict[str, Any]:

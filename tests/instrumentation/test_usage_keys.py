@@ -156,9 +156,7 @@ GROUNDED = {
              "tool_usage": {"web_search": {"num_requests": 1, "num_moons": 2}, "browser": {"n": 1}}},
             ["tool_usage.web_search.num_moons", "tool_usage.browser"],
         ),
-        # A picture whose tokens nobody states, and a container of a size that nobody has a price for.
-        (RESPONSES, response([{"type": "image_generation_call", "result": "aGk="}]),
-         ["output[].image_generation_call"]),
+        # A container of a size that nobody has a price for.
         (
             RESPONSES,
             response([RAN_CODE], tools=[{"type": "code_interpreter",

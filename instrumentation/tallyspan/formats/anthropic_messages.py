@@ -218,7 +218,14 @@ FORMAT = Format(
     usage_option=None,
     opens_with_usage=True,
     interest=Interest(
-        (b'"message_start"', b'"message_delta"', b'"error"', b'fallback"'),
+        (
+            b'"message_start"',
+            b'"message_delta"',
+            b'"error"',
+            b'fallback"',
+            b'tool_use"',
+            b"redacted_",
+        ),
         # Any of them shows that something was generated: a refusal before that is free.
         b'"content_block_delta"',
         re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"[^"]'),

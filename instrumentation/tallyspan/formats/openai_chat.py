@@ -211,7 +211,7 @@ def _settled(usage: Json, *, is_timed: bool) -> tuple[int | None, int | None, in
         return prompt, completion, None
     beside = max((total_tokens or 0) - prompt - (completion or 0), 0)
     was_cached = _cached(usage) or 0
-    if not beside and was_cached <= prompt:
+    if not beside and (was_cached <= prompt or total_tokens is not None):
         return prompt, completion, None
     cached = was_cached + (_written(usage) or 0)
     fit = _explained(usage, cached, beside)

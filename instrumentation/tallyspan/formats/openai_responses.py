@@ -20,7 +20,6 @@ from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys
 
 _IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
 """The tool's type, and the model it takes where the request names none (OpenAI's API reference)."""
-_DRAWING = "image_generation_call"
 _CACHED_IMAGES = ("cached_image_tokens", "image_tokens")
 _PERPLEXITY_SEARCHES = ("web_search", "search_web")
 _CONTAINERS = {
@@ -81,8 +80,6 @@ def _read_tools(response: Json, answer: Answer) -> None:
     _read_containers(output, tools, answer)
     drawing = mapping(tool_usage.get("image_gen"))
     drawn = read_usage(drawing)
-    if drawn is None and any(item.get("type") == _DRAWING for item in output):
-        leave_unread(answer, f"output[].{_DRAWING}")  # drawn, and nothing says of how many tokens
     if drawn is not None and (drawn.input_tokens or drawn.output_tokens):
         model = next((text(t.get("model")) for t in tools if t.get("type") == _IMAGE_TOOL), "")
         if drawn.output_image_tokens is None:
