@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
-from tallyspan.conditions import Unknown
+from tallyspan.conditions import REGION, Unknown
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing import rates, sellers, shipped
 from tallyspan_collector.pricing.adjustments import Allowance, Doubt, Factor, Fee
@@ -323,10 +323,10 @@ class _Lines:
         lines += [each for each in self._fees if each.match.holds(at_ns)]
         lines += [each for each in self._doubts if each.match.holds(at_ns)]
         priced = base.named.union(*(line.match.conditions_named for line in lines))
+        if base.rate is not None and base.rate.source != shipped.SOURCE:
+            priced |= {REGION.name}  # an administrator's price holds wherever they do not exclude
         return any(
-            CONDITIONS[name].unknown is policy
-            and value not in CONDITIONS[name].standard
-            and name not in priced
+            CONDITIONS[name].unknown_of(value) is policy and name not in priced
             for name, value in self._kind.conditions
         )
 
