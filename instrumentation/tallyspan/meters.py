@@ -126,6 +126,11 @@ METERS: tuple[Meter, ...] = (
     _units("search_sources", "Sources that a live search of xAI took in", is_extra=True),
     _units("code_interpreter", "Sessions of a container that runs code", is_extra=True),
     *(
+        _units(f"code_interpreter_{memory}g", f"Sessions of a container with {memory} GB of memory",
+               is_extra=True)
+        for memory in (4, 16, 64)
+    ),
+    *(
         _units(f"guardrail_{policy}_units", f"Units of {what} that a guardrail of Bedrock checked",
                is_extra=True, family="guardrails", policy=policy)
         for policy, what in (

@@ -51,7 +51,7 @@ AWS_BEDROCK = Provider(
 )
 GEMINI = Provider("gcp.gemini", (r"^generativelanguage\.googleapis\.com",), "google")
 HUGGING_FACE = Provider("hugging_face", (r"^router\.huggingface\.co",))
-MISTRAL = Provider("mistral_ai", (r"^(?:api|codestral)\.mistral\.ai",), "mistral")
+MISTRAL = Provider("mistral_ai", (r"^(?:api(?:\.(?:eu|us))?|codestral)\.mistral\.ai",), "mistral")
 VERTEX_AI = Provider(
     "gcp.vertex_ai",
     (r"aiplatform\.(?:[a-z-]+\.)?(?:rep\.)?(?:mtls\.)?googleapis\.com",),
@@ -125,7 +125,7 @@ PROVIDERS = (
     Provider("github.models", (r"^models\.github\.ai", r"^models\.inference\.ai\.azure\.com")),
     Provider("helicone", (r"^ai-gateway\.helicone\.ai",)),
     Provider("portkey", (r"^api\.portkey\.ai",)),
-    Provider("vercel.ai_gateway", (r"^ai-gateway\.vercel\.sh",)),
+    Provider("vercel.ai_gateway", (r"^(?:(?:eu|us)\.)?ai-gateway\.vercel\.sh",)),
     # Claude Platform on AWS: Anthropic's own, billed by AWS at Anthropic's list.
     Provider("aws.anthropic", (r"^aws-external-anthropic\.[a-z0-9-]+\.api\.aws",), "anthropic"),
     # The rest are sellers with models and prices of their own. Their hosts: the base addresses in

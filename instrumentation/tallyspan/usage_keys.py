@@ -6,13 +6,13 @@ value, and a key whose value is nothing (null, 0, false, empty) bills nothing an
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from tallyspan.answer import MAX_TOKENS, Answer, Json
+from tallyspan.answer import DECIMAL, Answer, Json, amount, count
 
 MAX_UNREAD = 16
 """Paths named of one answer."""
@@ -20,6 +20,8 @@ MAX_PATH_CHARACTERS = 120
 MAX_KEYS = 500
 """Keys of an object, and items of a list, that are looked at: a sender may make up any number."""
 _MAX_DEPTH = 6
+_TIER = "service_tier"
+"""Beside the usage it is read as a text."""
 _ODD = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 _OF_A_PRICE = re.compile(
     r"tier|geo(?:$|_)|region|billing|billed|billable|credit|cost|price|pricing|usage|speed"
@@ -83,6 +85,8 @@ class UsageKeys:
 
     def _look_beside(self, holder: Json, answer: Answer) -> None:
         ordinary = self._ordinary
+        if not isinstance(holder.get(_TIER, ""), str | None):
+            leave_unread(answer, _TIER)
         for key in holder if len(holder) <= MAX_KEYS else islice(holder, MAX_KEYS):
             if (
                 key not in ordinary
@@ -132,24 +136,44 @@ def _name_unread(usage: Json, tree: "_Tree", before: str, answer: Answer, depth:
                 elif has_value(item):
                     leave_unread(answer, f"{before}{key}[]")
         # A count that has become an object, and an object that has become a count, too.
-        elif not (branch.is_read and _is_plain(value)) and has_value(value):
+        elif not (branch.is_read and branch.is_readable(value)) and has_value(value):
             leave_unread(answer, before + key)
 
 
+def _is_count(value: object) -> bool:
+    return count(value) is not None
+
+
+def _is_amount(value: object) -> bool:
+    is_text = isinstance(value, str) and DECIMAL.fullmatch(value) is not None
+    return is_text or amount(value) is not None
+
+
 def _is_plain(value: object) -> bool:
-    """Whether a value can have been read as a count, an amount or a name."""
-    if isinstance(value, int | float):
-        return 0 <= value < MAX_TOKENS
-    return isinstance(value, str)
+    """Whether a value can have been read as an amount or a name."""
+    return isinstance(value, str) or _is_amount(value) or value is True
+
+
+_KINDS: tuple[tuple[str, Callable[[object], bool]], ...] = (
+    ("token", _is_count),
+    ("cost", _is_amount),
+)
+"""What is in the name of a key -> whether a value can have been read, if it is a number at all."""
 
 
 @dataclass(slots=True)
 class _Branch:
     """What there is to do with a key, and with those inside it."""
 
+    name: str = ""
     is_read: bool = False
     is_harmless: bool = False
     inner: "_Tree" = field(default_factory=dict)
+    is_readable: Callable[[object], bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        low = self.name.lower()
+        self.is_readable = next((check for word, check in _KINDS if word in low), _is_plain)
 
 
 _Tree = dict[str, _Branch]
@@ -162,7 +186,7 @@ def _tree(read: Iterable[str], harmless: Iterable[str]) -> _Tree:
         for path in paths:
             branch = root
             for name in path.replace("[]", "").split("."):
-                branch = branch.inner.setdefault(name, _Branch())
+                branch = branch.inner.setdefault(name, _Branch(name))
             branch.is_read |= are_read
             branch.is_harmless |= not are_read
     return root.inner

@@ -21,6 +21,8 @@ from tallyspan_collector.dialects.region import region_of
         ("eu.api.openai.com", "eu"),
         ("api.openai.com", ""),
         ("us-east-1.api.x.ai", "us-east-1"),
+        ("api.eu.mistral.ai", "eu"),
+        ("api.mistral.ai", ""),
         ("bedrock-runtime.example.com", ""),
         ("", ""),
     ],

@@ -155,6 +155,7 @@ def test_a_call_is_recognised_by_the_end_of_its_path(
     [
         ("ai-gateway.helicone.ai", "helicone"),
         ("ai-gateway.vercel.sh", "vercel.ai_gateway"),
+        ("eu.ai-gateway.vercel.sh", "vercel.ai_gateway"),
         ("aihubmix.com", "aihubmix"),
         ("adb-1234567890123456.7.azuredatabricks.net", "databricks"),
         ("adb-1234567890123456.7.databricks.azure.us", "databricks"),
@@ -209,6 +210,8 @@ def test_a_call_is_recognised_by_the_end_of_its_path(
         ("ark.cn-beijing.volces.com", "volcengine"),
         ("aws-external-anthropic.us-west-2.api.aws", "aws.anthropic"),
         ("codestral.mistral.ai", "mistral_ai"),
+        ("api.eu.mistral.ai", "mistral_ai"),
+        ("api.us.mistral.ai", "mistral_ai"),
         ("dashscope-intl.aliyuncs.com", "dashscope"),
         ("dashscope-us.aliyuncs.com", "dashscope"),
         ("dashscope.aliyuncs.com", "dashscope"),

@@ -76,6 +76,16 @@ def packed(event: Any) -> bytes:
     )
 
 
+def response(output: list[Any], **more: Any) -> dict[str, Any]:
+    return {
+        "id": "r1", "object": "response", "status": "completed", "model": "gpt-5.4",
+        "output": output, "usage": {"input_tokens": 1, "output_tokens": 2},
+    } | more  # fmt: skip
+
+
+RESPONSES = "https://api.openai.com/v1/responses"
+CONVERSE = "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-opus-5/converse"
+RAN_CODE = {"type": "code_interpreter_call", "container_id": "c1"}
 MESSAGE_START = {
     "type": "message_start",
     "message": {"id": "m1", "type": "message", "model": "claude-opus-5", "content": [],
@@ -111,6 +121,14 @@ GROUNDED = {
         (CHAT, chat(USAGE | {"prompt_tokens_details": 3}), ["usage.prompt_tokens_details"]),
         (CHAT, chat(USAGE | {"cached_tokens": -3}), ["usage.cached_tokens"]),
         (CHAT, chat([{"prompt_tokens": 3}]), ["usage"]),
+        # What cannot be a count, or an amount of money, was not read as one.
+        (CHAT, chat(USAGE | {"cached_tokens": 2.5}), ["usage.cached_tokens"]),
+        (CHAT, chat(USAGE | {"cached_tokens": "many"}), ["usage.cached_tokens"]),
+        (CHAT, chat(USAGE | {"cached_tokens": True}), ["usage.cached_tokens"]),
+        (CHAT, chat(USAGE | {"cached_tokens": "3"}), None),
+        (CHAT, chat(USAGE | {"cost": "0.0123"}), None),
+        (CHAT, chat(USAGE | {"cost": "a lot"}), ["usage.cost"]),
+        (CHAT, chat(USAGE, service_tier={"type": "flex"}), ["service_tier"]),
         # Nothing is billed for nothing.
         (CHAT, chat(USAGE | {NEW: 0, "moon": {"a": [0, None, ""]}, "b": False}), None),
         # Beside the usage: what is about prices.
@@ -137,6 +155,20 @@ GROUNDED = {
              "usage": {"input_tokens": 1, "output_tokens": 2},
              "tool_usage": {"web_search": {"num_requests": 1, "num_moons": 2}, "browser": {"n": 1}}},
             ["tool_usage.web_search.num_moons", "tool_usage.browser"],
+        ),
+        # A container of a size that nobody has a price for.
+        (
+            RESPONSES,
+            response([RAN_CODE], tools=[{"type": "code_interpreter",
+                                         "container": {"type": "auto", "memory_limit": "9t"}}]),
+            ["tools[].container.memory_limit"],
+        ),
+        (
+            CONVERSE,
+            {"stopReason": "end_turn", "usage": {
+                "inputTokens": 4, "outputTokens": 2, "cacheWriteInputTokens": 9,
+                "cacheDetails": [{"ttl": "5m", "inputTokens": 4}, {"ttl": "1d", "inputTokens": 5}]}},
+            ["usage.cacheDetails[].ttl"],
         ),
         (
             GEMINI,

@@ -12,6 +12,7 @@ _HOSTS = tuple(
         r"^aiplatform\.([a-z]+)\.rep\.(?:mtls\.)?googleapis\.com",
         r"^([a-z]{2})\.api\.openai\.com",
         r"^([a-z0-9-]+)\.api\.x\.ai",
+        r"^api\.([a-z]{2})\.mistral\.ai",
     )
 )
 

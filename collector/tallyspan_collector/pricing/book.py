@@ -6,12 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tallyspan.conditions import ALLOWANCE, Unknown
+from tallyspan.conditions import ALLOWANCE, REGION, Unknown
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing import rates, sellers, shipped
 from tallyspan_collector.pricing.adjustments import Allowance, Doubt, Factor, Fee
-from tallyspan_collector.pricing.bundled import PriceData, installed
+from tallyspan_collector.pricing.bundled import PriceData, installed, most_billed
 from tallyspan_collector.pricing.cost import (
     NO_EXCHANGE_RATE,
     UNKNOWN_CONDITION,
@@ -320,7 +320,9 @@ class _Lines:
                     return NO_EXCHANGE_RATE
                 scale = usd * (1 if rate.level is None else rate.level)
                 parts = [part.scaled(scale) for part in rate.parts]
-                price = PriceParts(rate.price_id, rate.source, parts)
+                price = PriceParts(
+                    rate.price_id, rate.source, parts, maximum=most_billed(self._priced_kind.model)
+                )
                 return _Base(price, rate, rate.match.conditions_named)
         if self._package is None:
             is_of_another_tier = any(rate.match.holds(at_ns) for rate in self._rates)
@@ -375,12 +377,12 @@ class _Lines:
         lines += [each for each in self._fees if each.match.holds(at_ns)]
         lines += [each for each in self._doubts if each.match.holds(at_ns)]
         priced = base.named.union(*(line.match.conditions_named for line in lines))
+        if base.rate is not None and base.rate.source != shipped.SOURCE:
+            priced |= {REGION.name}  # an administrator's price holds wherever they do not exclude
         return tuple(
             (name, value)
             for name, value in self._kind.conditions
-            if CONDITIONS[name].unknown is policy
-            and value not in CONDITIONS[name].standard
-            and name not in priced
+            if CONDITIONS[name].unknown_of(value) is policy and name not in priced
         )
 
     def _flags(self, at_ns: int) -> list[str]:

@@ -53,6 +53,11 @@ _MAXIMUM = {"gemini-2": {"web_search": 1}}
 _UNBOUNDED: Mapping[str, int] = MappingProxyType({})
 
 
+def most_billed(model: str) -> Mapping[str, int]:
+    """Return how much of a meter one call of the model is billed at most, whoever has its price."""
+    return next((v for start, v in _MAXIMUM.items() if model.startswith(start)), _UNBOUNDED)
+
+
 def context(provider_id: str, tier: str) -> dict[str, str] | None:
     """Return the price context of a served tier: standard prices need none."""
     name = tier_name(tier)
@@ -136,7 +141,7 @@ class PriceData:
                 self.source,
                 _parts(prices),
                 minimum=_MINIMUM.get(info.id, _UNBOUNDED) if owner.id == "groq" else _UNBOUNDED,
-                maximum=next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _UNBOUNDED),
+                maximum=most_billed(info.id),
             )
             return price, bool(wanted) and has_variant
 

@@ -5,6 +5,8 @@ booked is their sum for each model, as one call and its parts. A message that wa
 anything was generated is free. Source: Anthropic's API types.
 """
 
+from dataclasses import replace
+
 from tallyspan.answer import Answer, Json, Part, mapping
 from tallyspan.formats import anthropic_messages
 from tallyspan.formats.anthropic_messages import ANTHROPIC
@@ -14,14 +16,17 @@ from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
 
 MAX_MODELS = 50
-"""Models of a batch that are told apart."""
+"""Models of a batch that are told apart, each in one geo."""
+_NO_GEO = "not_available"
+"""What Anthropic says itself where there is none."""
 
 
 class Reader:
     """Adds up the results of a batch, line by line."""
 
     def __init__(self) -> None:
-        self._of_models: dict[str, Part] = {}
+        self._sums: dict[tuple[str, str], Part] = {}
+        """By model and geo."""
 
     def read(self, body: Json, answer: Answer) -> None:
         """Take one result."""
@@ -33,24 +38,30 @@ class Reader:
             return
         answer.is_background = True  # its usage comes with a later answer, so it is booked once
         answer.service_tier = "batch"
-        answer.under("geo", one.conditions.get("geo"))
+        geo = one.conditions.get("geo", "")
         if one.conditions.get("refusal") != "before_output":
-            self._add(Part("batch_results", one.model, one.usage, one.meters))
+            self._add(Part("batch_results", one.model, one.usage, one.meters), geo)
         for part in one.parts:
-            self._add(part)
+            self._add(part, geo)
         self._write(answer)
 
-    def _add(self, part: Part) -> None:
-        name = part.model if len(self._of_models) < MAX_MODELS else next(iter(self._of_models))
-        before = self._of_models.get(name, Part("batch_results", name, Usage()))
+    def _add(self, part: Part, geo: str) -> None:
+        key = (part.model, geo) if len(self._sums) < MAX_MODELS else next(iter(self._sums))
+        name = key[0]
+        before = self._sums.get(key, Part("batch_results", name, Usage()))
         meters = {
             meter: before.meters.get(meter, 0) + part.meters.get(meter, 0)
             for meter in (*before.meters, *part.meters)
         }
-        self._of_models[name] = Part("batch_results", name, _sum(before.usage, part.usage), meters)
+        under = {"geo": geo or _NO_GEO}
+        self._sums[key] = Part("batch_results", name, _sum(before.usage, part.usage), meters, under)
 
     def _write(self, answer: Answer) -> None:
-        first, *others = self._of_models.values() or [Part("batch_results", "", Usage(0, 0))]
+        first, *others = self._sums.values() or [Part("batch_results", "", Usage(0, 0))]
+        if any(geo for _, geo in self._sums):
+            answer.under("geo", first.conditions["geo"])
+        else:
+            others = [replace(each, conditions={}) for each in others]
         answer.model, answer.usage, answer.parts = first.model, first.usage, others
         answer.meters = dict(first.meters)
 

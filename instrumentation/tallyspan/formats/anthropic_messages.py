@@ -79,8 +79,7 @@ class Reader:
         merged = self._usage
         served = _served(merged)
         if served:
-            # The message began with the model that declined, which has its own split of writes.
-            merged = merged | {"cache_creation": served.get("cache_creation")}
+            merged = merged | {"cache_creation": _split(served, merged)}
             answer.model = text(served.get("model")) or answer.model
         answer.usage = read_usage(merged) or answer.usage
         answer.service_tier = tier(merged) or answer.service_tier
@@ -103,10 +102,22 @@ def _is_output(block: Json) -> bool:
 
 def _served(usage: Json) -> Json:
     """Return the iteration of the model that took over and answered; empty: none took over."""
-    return next(
-        (each for each in items(usage.get("iterations")) if each.get("type") == "fallback_message"),
-        {},
-    )
+    attempts = [each for each in items(usage.get("iterations")) if each.get("type") in _ATTEMPTS]
+    return next((each for each in reversed(attempts) if each["type"] == "fallback_message"), {})
+
+
+def _split(served: Json, message: Json) -> object:
+    """Return the cache writes by lifetime of the model that took over.
+
+    Its iteration has them, or else the message does; but a stream begins with those of the model
+    that declined, which do not add up to what was written.
+    """
+    split = served.get("cache_creation")
+    if split is not None:
+        return split
+    of_message = mapping(message.get("cache_creation"))
+    written = total(*map(count, of_message.values()))
+    return of_message if written == count(message.get("cache_creation_input_tokens")) else None
 
 
 def _last_attempt(usage: Json) -> Json:
@@ -156,8 +167,9 @@ def parts(usage: Json, model: str) -> list[Part]:
 
 
 def tier(usage: Json) -> str:
-    """Return the tier that was served; fast mode is priced like one of its own."""
-    return "fast" if usage.get("speed") == "fast" else text(usage.get("service_tier"))
+    """Return the tier that was served; a speed other than the usual is priced like one."""
+    speed = text(usage.get("speed")).lower()
+    return text(usage.get("service_tier")) if speed in openai_chat.USUAL_SPEEDS else speed
 
 
 _COUNTS = (
@@ -206,7 +218,14 @@ FORMAT = Format(
     usage_option=None,
     opens_with_usage=True,
     interest=Interest(
-        (b'"message_start"', b'"message_delta"', b'"error"', b'fallback"'),
+        (
+            b'"message_start"',
+            b'"message_delta"',
+            b'"error"',
+            b'fallback"',
+            b'tool_use"',
+            b"redacted_",
+        ),
         # Any of them shows that something was generated: a refusal before that is free.
         b'"content_block_delta"',
         re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"[^"]'),

@@ -6,7 +6,7 @@ from tallyspan.answer import Answer, Json, count, items, mapping, text, total
 from tallyspan.framing import Interest
 from tallyspan.providers import AWS_BEDROCK
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan.usage_keys import UsageKeys
+from tallyspan.usage_keys import UsageKeys, leave_unread
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
 
 _POLICIES = {
@@ -18,6 +18,8 @@ _POLICIES = {
     "automatedReasoningPolicyUnits": "guardrail_reasoning_units",
 }
 """What a guardrail's usage calls its units -> meters."""
+_LIFETIMES = {None, "5m", "1h"}
+"""Of cache writes, that have a price of their own; 5m is the usual one."""
 _GUARDRAIL = UsageKeys(
     at=("guardrail",),
     read=tuple(_POLICIES),
@@ -35,6 +37,11 @@ def read(body: Json, answer: Answer) -> None:
     answer.error_type = text(body.get("failed")) or answer.error_type
     usage = mapping(body.get("usage"))
     if usage:
+        lifetimes = items(usage.get("cacheDetails"))
+        if any(part.get("ttl") not in _LIFETIMES and part.get("inputTokens") for part in lifetimes):
+            leave_unread(answer, "usage.cacheDetails[].ttl")
+        if "refusal" in answer.finish_reasons and (count(usage.get("outputTokens")) or 0) <= 1:
+            answer.under("refusal", "before_output")  # AWS counts a token where nothing was
         take_counts(
             answer,
             bedrock_counts(
@@ -45,7 +52,7 @@ def read(body: Json, answer: Answer) -> None:
                 cache_write_1h=total(
                     *(
                         count(part.get("inputTokens"))
-                        for part in items(usage.get("cacheDetails"))
+                        for part in lifetimes
                         if part.get("ttl") == "1h"
                     )
                 ),

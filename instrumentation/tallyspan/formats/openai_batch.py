@@ -5,7 +5,7 @@ used is no list of calls but their sum, of the batch's one model. Source: OpenAI
 """
 
 from tallyspan.answer import Answer, Json, mapping, text
-from tallyspan.formats.openai_responses import read_usage
+from tallyspan.formats.openai_responses import read_meters, read_usage
 from tallyspan.framing import EVERYTHING
 from tallyspan.providers import OPENAI
 from tallyspan.usage_keys import UsageKeys
@@ -19,12 +19,14 @@ def read(body: Json, answer: Answer) -> None:
     status = text(body.get("status"))
     if body.get("object") != "batch" or status not in _OVER:
         return
-    counts = read_usage(mapping(body.get("usage")))
+    usage = mapping(body.get("usage"))
+    counts = read_usage(usage)
     if counts is None or not (counts.input_tokens or counts.output_tokens):
         return
     answer.identify(body)
     answer.finished(status)
     answer.usage = counts
+    read_meters(usage, answer)
     answer.service_tier = "batch"
     answer.is_background = True  # its usage comes with a later answer, so it is booked once
 
@@ -53,9 +55,15 @@ FORMAT = Format(
             "output_tokens",
             "input_tokens_details.cached_tokens",
             "input_tokens_details.cache_write_tokens",
+            "input_tokens_details.cache_write_tokens_details.ttl_12h_tokens",
             "output_tokens_details.reasoning_tokens",
         ),
-        harmless={"total_tokens": "input and output"},
+        harmless={
+            "total_tokens": "input and output",
+            "input_tokens_details.cache_write_tokens_details.ttl_30m_tokens": (
+                "the usual lifetime: the rest of cache_write_tokens"
+            ),
+        },
     ),
     read_headers=None,
     read_request=None,

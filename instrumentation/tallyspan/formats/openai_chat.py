@@ -10,7 +10,19 @@ from collections.abc import Mapping
 from decimal import Decimal
 from itertools import combinations
 
-from tallyspan.answer import Answer, Json, Part, amount, count, failure, items, mapping, text, total
+from tallyspan.answer import (
+    DECIMAL,
+    Answer,
+    Json,
+    Part,
+    amount,
+    count,
+    failure,
+    items,
+    mapping,
+    text,
+    total,
+)
 from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.providers import OPENAI
 from tallyspan.usage import Usage
@@ -52,10 +64,15 @@ def read(body: Json, answer: Answer) -> None:
     answer.error_type = failure(body, "code", "type") or answer.error_type
 
 
+USUAL_SPEEDS = {"", "standard", "default"}
+"""Of Claude; any other is priced like a tier of its own."""
+
+
 def _tier(usage: Json) -> str:
     """Return the tier as the usage has it: Mistral's, Claude's behind a gateway, Vertex's."""
-    if usage.get("speed") == "fast":
-        return "fast"
+    speed = text(usage.get("speed")).lower()
+    if speed not in USUAL_SPEEDS:
+        return speed
     tier = text(usage.get("service_tier"))
     if tier or "extra_properties" not in usage:
         return tier
@@ -194,7 +211,7 @@ def _settled(usage: Json, *, is_timed: bool) -> tuple[int | None, int | None, in
         return prompt, completion, None
     beside = max((total_tokens or 0) - prompt - (completion or 0), 0)
     was_cached = _cached(usage) or 0
-    if not beside and was_cached <= prompt:
+    if not beside and (was_cached <= prompt or total_tokens is not None):
         return prompt, completion, None
     cached = was_cached + (_written(usage) or 0)
     fit = _explained(usage, cached, beside)
@@ -265,10 +282,17 @@ def reported_cost(usage: Json) -> str:
     parts = [cost]
     if usage.get("is_byok"):
         parts.append(mapping(usage.get("cost_details")).get("upstream_inference_cost"))
-    amounts = [amount(each) for each in parts]
-    if None in amounts:
-        return ""
-    return f"{sum((Decimal(str(each)) for each in amounts), Decimal(0)):.12f}"
+    amounts = [_usd(each) for each in parts]
+    present = [each for each in amounts if each is not None]
+    return f"{sum(present, Decimal(0)):.12f}" if len(present) == len(amounts) else ""
+
+
+def _usd(value: object) -> Decimal | None:
+    """Return an amount of money, which some write as a text so that it stays exact."""
+    if isinstance(value, str):
+        return Decimal(value) if DECIMAL.fullmatch(value) else None
+    number = amount(value)
+    return None if number is None else Decimal(str(number))
 
 
 def _first(*values: object) -> int | None:

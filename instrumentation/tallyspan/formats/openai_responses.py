@@ -15,13 +15,18 @@ from tallyspan.formats.openai_chat import reported_cost
 from tallyspan.framing import Interest
 from tallyspan.providers import OPENAI
 from tallyspan.usage import Usage
-from tallyspan.usage_keys import UsageKeys
+from tallyspan.usage_keys import UsageKeys, leave_unread
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 _IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
 """The tool's type, and the model it takes where the request names none (OpenAI's API reference)."""
 _CACHED_IMAGES = ("cached_image_tokens", "image_tokens")
 _PERPLEXITY_SEARCHES = ("web_search", "search_web")
+_CONTAINERS = {
+    "1g": "code_interpreter", "4g": "code_interpreter_4g", "16g": "code_interpreter_16g",
+    "64g": "code_interpreter_64g",
+}  # fmt: skip
+"""Memory of a container that runs code -> meter of its sessions; 1g is the usual one."""
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -33,7 +38,7 @@ def read(body: Json, answer: Answer) -> None:
     if usage:
         answer.usage = read_usage(usage) or answer.usage
         answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
-        _read_meters(usage, answer)
+        read_meters(usage, answer)
     elif response.get("duration") is not None:  # a transcript of a model billed by time
         answer.billed("seconds", response["duration"])
     if answer.usage is None and isinstance(response.get("data"), list):
@@ -49,7 +54,8 @@ def read(body: Json, answer: Answer) -> None:
         answer.error_type = text(error.get("code")) or text(body.get("code")) or "error"
 
 
-def _read_meters(usage: Json, answer: Answer) -> None:
+def read_meters(usage: Json, answer: Answer) -> None:
+    """Take what a `usage` object counts beside the common counts."""
     answer.billed("seconds", usage.get("seconds"))
     openai_chat.read_meters(usage, answer)
     openai_chat.read_cache_lifetimes(mapping(usage.get("input_tokens_details")), answer)
@@ -71,12 +77,7 @@ def _read_tools(response: Json, answer: Answer) -> None:
     is_preview = any(text(tool.get("type")).startswith("web_search_preview") for tool in tools)
     answer.billed("web_search_preview" if is_preview else "web_search", searches)
     answer.billed("file_search", sum(item.get("type") == "file_search_call" for item in output))
-    containers = {
-        text(item.get("container_id"))
-        for item in output
-        if item.get("type") == "code_interpreter_call"
-    }
-    answer.billed("code_interpreter", len(containers))
+    _read_containers(output, tools, answer)
     drawing = mapping(tool_usage.get("image_gen"))
     drawn = read_usage(drawing)
     if drawn is not None and (drawn.input_tokens or drawn.output_tokens):
@@ -86,6 +87,22 @@ def _read_tools(response: Json, answer: Answer) -> None:
         cached = cached_image_tokens(drawing)
         meters = {"cache_read_image_tokens": cached} if cached else {}
         answer.parts = [Part("image_gen", model or _IMAGE_MODEL, drawn, meters)]
+
+
+def _read_containers(output: list[Json], tools: list[Json], answer: Answer) -> None:
+    """Count the containers that ran code, by their memory: of the interpreter, and of a shell."""
+    used = {
+        text(item.get("container_id") or mapping(item.get("environment")).get("container_id"))
+        for item in output
+        if item.get("type") == "code_interpreter_call"
+        or mapping(item.get("environment")).get("type") == "container_reference"
+    }
+    places = (mapping(tool.get("container") or tool.get("environment")) for tool in tools)
+    limits = {text(place["memory_limit"]) for place in places if place.get("memory_limit")}
+    limit = limits.pop() if len(limits) == 1 else "1g"
+    if used and (limits or limit not in _CONTAINERS):
+        leave_unread(answer, "tools[].container.memory_limit")
+    answer.billed(_CONTAINERS.get(limit, "code_interpreter"), len(used))
 
 
 def read_usage(usage: Json) -> Usage | None:
