@@ -14,6 +14,8 @@ from tallyspan_collector.pricing.match import Ranked
 from tallyspan_collector.pricing.rates import PriceFile
 
 FOLDER = Path(__file__).parents[1] / "prices"
+UPKEEP = FOLDER / "upkeep"
+"""What keeps them right: reviewed differences from a second source, its prices, retirements."""
 SOURCE = "tallyspan prices"
 Files = Callable[[str], PriceFile]
 """Returns the file of a provider; an empty one if there is none."""
@@ -27,6 +29,11 @@ def file_of(provider: str) -> PriceFile:
     """Return the file of a provider, empty if there is none. Raises `ConfigError`."""
     path = _PATHS.get(provider)
     return _EMPTY if path is None else _load(path)
+
+
+def disputed() -> PriceFile:
+    """Return the second source's prices where a difference from ours has no explanation."""
+    return _load(UPKEEP / "disputed.yaml")
 
 
 @cache
