@@ -13,7 +13,7 @@ from typing import Any
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
-from tallyspan_collector.commands import second_opinion
+from tallyspan_collector.commands import second_opinion, upkeep
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
@@ -80,6 +80,10 @@ def add_parser(commands: Any) -> None:
     )
     back = action("rollback", _rollback, "take the last update of bundled prices back")
     config.add_flags(back, (config.DATA_DIR,))
+    upkeep.add_flags(
+        action("draft", upkeep.draft, "a draft of what the price files lack or have otherwise"),
+        action("retiring", upkeep.retiring, "models that end soon, who uses them, what follows"),
+    )
     action("schema", _schema, "the JSON Schema of the price file, for editors")
 
 

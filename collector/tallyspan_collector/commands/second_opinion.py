@@ -11,7 +11,14 @@ from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.bundled import PriceData
-from tallyspan_collector.pricing.second import disputes, extract, litellm_map, report, reviewed
+from tallyspan_collector.pricing.second import (
+    differences,
+    disputes,
+    extract,
+    litellm_map,
+    report,
+    reviewed,
+)
 from tallyspan_collector.pricing.second.report import Report
 from tallyspan_collector.pricing.second.source import SecondSource
 
@@ -122,7 +129,8 @@ def _write(result: Report, folder: Path, day: date) -> None:
     texts = {
         extract.FILE.name: extract.text(result.source, day),
         "disputed.yaml": disputes.text(result, day),
+        differences.FILE.name: differences.text(result),
     }
     for name, content in texts.items():
         (folder / name).write_text(content, encoding="utf-8")
-    sys.stdout.write(f"{folder}: wrote {' and '.join(texts)}\n")
+    sys.stdout.write(f"{folder}: wrote {', '.join(texts)}\n")

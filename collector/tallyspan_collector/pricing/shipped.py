@@ -36,6 +36,30 @@ def disputed() -> PriceFile:
     return _load(UPKEEP / "disputed.yaml")
 
 
+def faults(folder: Path = FOLDER) -> list[str]:
+    """Return one sentence for each price that is not where calls look for it, by file and line.
+
+    A file prices the calls of the provider that it is named after, and of no other.
+    """
+    sentences = []
+    for path in sorted(folder.glob("*.yaml")):
+        file = rates.load(path)
+        for line in sorted(file.rates, key=lambda rate: rate.line):
+            provider = line.match.provider
+            if provider == path.stem:
+                continue
+            other = folder / f"{provider}.yaml"
+            is_double = other.is_file() and any(
+                each.match.model.lower() == line.match.model.lower()
+                for each in rates.load(other).rates
+            )
+            sentences.append(
+                f"{path}:{line.line}: provider: {line.match.model!r} is of {provider or 'nobody'!r}"
+                + (f" and stands in {other.name} too" if is_double else f", not of {path.stem!r}")
+            )
+    return sentences
+
+
 @cache
 def _load(path: Path) -> PriceFile:
     return as_own(rates.load(path))

@@ -156,7 +156,7 @@ def _cost(book: PriceBook, place: Place, question: Question, at_ns: int) -> Pric
 
 
 def _less(cost: Priced, empty: Priced | Unpriced) -> Priced:
-    """Return the cost without that of a call that used nothing: a fee for each call is no search."""
+    """Return the cost without that of an empty call: a fee for each call is no search."""
     fee = empty.cost_picousd if isinstance(empty, Priced) else 0
     return cost._replace(cost_picousd=cost.cost_picousd - fee)
 

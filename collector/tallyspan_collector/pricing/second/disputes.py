@@ -26,11 +26,12 @@ def text(report: Report, day: date) -> str:
     head = (
         f"# Made by `tallyspan prices check --against ... --write`: {report.source.name}, {day}.\n"
     )
-    lines = [_entry(prices[place], since[place]) for place in sorted(since, key=lambda p: p.name)]
+    lines = [entry(prices[place], since[place]) for place in sorted(since, key=lambda p: p.name)]
     return head + ("prices:\n" + "".join(lines) if lines else "prices: []\n")
 
 
-def _entry(price: SecondPrice, since: str) -> str:
+def entry(price: SecondPrice, since: str) -> str:
+    """Return the price as a line of a price file, from the day `since` on if that is not empty."""
     place = price.place
     where = {"provider": place.provider, "model": place.model} | dict(place.conditions)
     if place.tier:

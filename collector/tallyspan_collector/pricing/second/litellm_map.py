@@ -34,7 +34,7 @@ _MAX_USD = Decimal("0.01")
 _MAX_FEE = Decimal(10)
 _MAX_TIMES = Decimal(100)
 _GEO = {"anthropic": "us"}
-"""Whose answers say where they were worked out -> the factor's name in `provider_specific_entry`."""
+"""Whose answers say where they were worked out -> the factor in `provider_specific_entry`."""
 _REGIONS = {
     ("openai", "regional_processing_uplift_multiplier_us"): "us",
     ("openai", "regional_processing_uplift_multiplier_eu"): "eu",

@@ -30,17 +30,17 @@ class Origin(NamedTuple):
     checked: str
 
 
-def origin(finding: Finding, book: PriceBook) -> Origin:
-    """Return the origin of our price of the finding."""
-    day = _SINCE.search(finding.price_id)
+def of_price(price_id: str, price_source: str = "") -> Origin:
+    """Return the origin of one of our prices; `price_source` names what has no entry of ours."""
+    day = _SINCE.search(price_id)
     since = day[1] if day else ""
-    entry = _entries().get(finding.price_id.partition(" ")[0])
+    entry = _entries().get(price_id.partition(" ")[0])
     if entry is None:
-        return Origin(since, finding.price_source or book.data.source, "", "")
-    return Origin(
-        since, str(entry.get("source", "")), str(entry.get("evidence", "")),
-        str(entry.get("checked", "")),
-    )  # fmt: skip
+        return Origin(since, price_source, "", "")
+    source, evidence, checked = (
+        str(entry.get(key, "")) for key in ("source", "evidence", "checked")
+    )
+    return Origin(since, source, evidence, checked)
 
 
 def likelier(finding: Finding, package: Finding | None, behind: Origin) -> str:

@@ -19,6 +19,7 @@ from tallyspan_collector.pricing.second.reviewed import Review
 from tallyspan_collector.pricing.second.source import SecondSource
 
 MILLION = 10**6
+_THEIR_PAGE = "github.com/BerriAI/litellm"
 
 
 class State(StrEnum):
@@ -126,11 +127,16 @@ class Report:
             "unpriced %": f"{100 * unpriced / len(states):.1f}",
             "prices": len(findings),
             "prices equal": sum(f.verdict in {Verdict.AGREE, Verdict.ROUNDED} for f in findings),
+            "from the map alone": sum(self._is_of_source(f) for f in findings),
             "prices lacking": sum(f.verdict is Verdict.UNPRICED for f in findings),
             "only here": sum(
                 len(names) for who, names in self.only_here.items() if provider in {"all", who}
             ),
         }
+
+    def _is_of_source(self, finding: Finding) -> bool:
+        """Whether the two agree because our price was taken from there, and nowhere else."""
+        return _THEIR_PAGE in origin.of_price(finding.price_id).source
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as values of JSON; prices as text, exact to twelve digits."""
@@ -157,7 +163,7 @@ def make(book: PriceBook, source: SecondSource, reviews: Sequence[Review], at: d
     differences = []
     for each in findings:
         if each.verdict is Verdict.DIFFER:
-            behind = origin.origin(each, book)
+            behind = origin.of_price(each.price_id, each.price_source)
             package = of_package.get((each.place, each.meter, each.context))
             review = reviewed.review_of(each, reviews)
             differences.append(

@@ -26,9 +26,12 @@ from tallyspan_collector.pricing.shipped import UPKEEP
 FILE = UPKEEP / "reviewed.yaml"
 _KEYS = (
     "provider", "model", SERVICE_TIER, *CONDITIONS, "meters", "percent", "cause", "right",
-    "source", "checked",
+    "source", "checked", "evidence",
 )  # fmt: skip
-_NEEDED = ("provider", "model", "meters", "percent", "cause", "right", "source", "checked")
+_NEEDED = (
+    "provider", "model", "meters", "percent", "cause", "right", "source", "checked", "evidence",
+)  # fmt: skip
+_GRADES = ("H", "M", "L")
 _SLACK = Fraction(1, 10)
 """Points of a percentage that a line may be off: people write -9.1 for a tenth less."""
 
@@ -56,6 +59,7 @@ class Review:
     right: Right
     source: str
     checked: date
+    evidence: str
     line: int
 
     def explains(self, finding: Finding) -> bool:
@@ -105,6 +109,8 @@ def _review(entry: Any, at: KeyPath, lines: Lines, today: date) -> Review:
             raise lines.error((*at, name), "must be a text that is not empty")
     if is_glob(texts["model"].rstrip("*")):
         raise lines.error((*at, "model"), "may end with *, and has no other pattern")
+    if entry["evidence"] not in _GRADES:
+        raise lines.error((*at, "evidence"), f"must be one of {', '.join(_GRADES)}")
     if texts["right"] not in set(Right):
         raise lines.error((*at, "right"), f"must be one of {', '.join(Right)}")
     return Review(
@@ -118,6 +124,7 @@ def _review(entry: Any, at: KeyPath, lines: Lines, today: date) -> Review:
         Right(texts["right"]),
         texts["source"],
         _checked(entry, at, lines, today),
+        entry["evidence"],
         lines.line(at),
     )
 
