@@ -29,6 +29,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fireworks_ai-embedding-models": ("fireworks", "fireworks_ai/"),
         "moonshot": ("moonshot_ai", "moonshot/"),
         "voyage": ("voyageai", "voyage/"),
+        "vercel_ai_gateway": ("vercel.ai_gateway", "vercel_ai_gateway/"),
         "watsonx": ("ibm.watsonx.ai", "watsonx/"),
     }
     | {
