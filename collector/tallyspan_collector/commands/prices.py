@@ -201,7 +201,7 @@ def _update(options: argparse.Namespace) -> int:
     )
     at = second_opinion.moment("")
     second = second_opinion.read(options.against, at.date())
-    sys.stdout.write(f"{second_opinion.summary(second_opinion.compare(new, second, at))}\n")
+    second_opinion.write_open(second_opinion.compare(new, second, at), sys.stdout)
     if not options.yes and not _is_yes():
         sys.stdout.write("nothing was changed; --yes applies it\n")
         return 1

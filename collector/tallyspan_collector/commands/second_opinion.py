@@ -103,10 +103,18 @@ def write(result: Report, out: TextIO, maximum: int | None) -> None:
             out.writelines(f"  {name}\n" for name in names[:maximum])
             _more(out, len(names), maximum, "names")
     write_table(result.totals(), out)
-    out.write(f"{summary(result)}\n")
+    out.write(f"{_summary(result)}\n")
 
 
-def summary(result: Report) -> str:
+def write_open(result: Report, out: TextIO) -> None:
+    """Write the differences that nobody explains, and the comparison in one sentence."""
+    rows = [each.row() for each in result.unexplained]
+    write_table(rows[:SHOWN], out)
+    _more(out, len(rows), SHOWN, "differences")
+    out.write(f"{_summary(result)}\n")
+
+
+def _summary(result: Report) -> str:
     """Return the comparison in one sentence."""
     total = (result.totals() or [{}])[-1]
     if not total:
@@ -120,7 +128,7 @@ def summary(result: Report) -> str:
 
 def _more(out: TextIO, count: int, maximum: int | None, what: str) -> None:
     if maximum is not None and count > maximum:
-        out.write(f"  ... {count - maximum} more {what}; --all shows them\n")
+        out.write(f"  ... {count - maximum} more {what}\n")
 
 
 def _write(result: Report, folder: Path, day: date) -> None:
