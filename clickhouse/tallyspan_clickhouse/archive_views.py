@@ -11,7 +11,9 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.migrate import bundled
 from tallyspan_clickhouse.rendering import Target
 
-VIEWS = ("calls", "token_usage", "conversations", "usage_entries")
+VIEWS = (
+    "calls", "token_usage", "call_meters", "call_doubts", "conversations", "usage_entries",
+)  # fmt: skip
 """Views of the ledger that are made over both; rollups have the archived months anyway."""
 _CREATES_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW \w+\.(\w+)")
 

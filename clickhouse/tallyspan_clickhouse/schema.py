@@ -28,8 +28,8 @@ def _dimension(group: str, filter_: str = "", values: tuple[str, ...] = ()) -> D
     return Dimension(group, filter_ or group, values)
 
 
-def _count(name: str, comment: str, *, is_in_calls: bool = False, field: str = "") -> Column:
-    return Column(name, COUNT, comment, codec=T64, net=SUM, is_in_calls=is_in_calls, field=field)
+def _count(name: str, comment: str, *, is_listed: bool = False, field: str = "") -> Column:
+    return Column(name, COUNT, comment, codec=T64, net=SUM, is_listed=is_listed, field=field)
 
 
 COLUMNS = (
@@ -73,14 +73,14 @@ COLUMNS = (
            net=LATEST, dimension=_dimension("error_type")),
     Column("finish_reason", LABEL, "Why the model stopped (first choice)", net=LATEST, is_listed=False),
     _count("input_tokens", "Prompt tokens, cache reads and writes, audio and images included; NULL: unknown",
-           is_in_calls=True, field="prompt_tokens"),
+           is_listed=True, field="prompt_tokens"),
     _count("output_tokens", "Generated tokens, reasoning and audio included; NULL: unknown",
-           is_in_calls=True, field="completion_tokens"),
-    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_in_calls=True),
-    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_in_calls=True),
+           is_listed=True, field="completion_tokens"),
+    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_listed=True),
+    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_listed=True),
     _count("cache_write_1h_tokens", "Part of cache_write_tokens kept for one hour; NULL: not stated"),
     _count("cache_read_audio_tokens", "Part of cache_read_tokens that was audio; NULL: not stated"),
-    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_in_calls=True),
+    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_listed=True),
     _count("input_audio_tokens", "Part of input_tokens that was audio; NULL: not stated"),
     _count("output_audio_tokens", "Part of output_tokens that was audio; NULL: not stated"),
     _count("input_image_tokens", "Part of input_tokens that was images; NULL: not stated"),
@@ -91,7 +91,7 @@ COLUMNS = (
            net=SUM, is_in_calls=False),
     Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=T64, net=SUM, is_listed=False),
     Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
-    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)",
+    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)",
            usage="if(l.is_notional, 'notional', l.cost_status)",
            usage_comment="priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
     Column("unpriced_reason", LABEL, "Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one", net=LATEST),
@@ -120,6 +120,8 @@ COLUMNS = (
            codec=ZSTD, net=LATEST, is_listed=False),
     Column("quality_flags", "Array(LowCardinality(String))", "What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is",
            codec=ZSTD, net=LATEST),
+    Column("unread", "Array(LowCardinality(String))", "Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost",
+           codec=ZSTD, net=LATEST, is_listed=False),
     Column("trace_id", "FixedString(32)", "Trace id, 32 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("span_id", "FixedString(16)", "Span id, 16 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("parent_span_id", TEXT, "Span id of the parent, hex; empty for a root span", codec=ZSTD, net=LATEST, is_listed=False),
@@ -324,6 +326,8 @@ VIEWS = (
     View("token_usage", ("department",)),
     *(View(rollup.view, _BOTH) for rollup in ROLLUPS),
     View("usage_entries", _BOTH),
+    View("call_meters", _BOTH),
+    View("call_doubts", _BOTH),
     View("conversations", ("tenant",)),
     View("data_health", ("tenant",)),
     View("claimed_costs", ("tenant",)),

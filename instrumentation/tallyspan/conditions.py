@@ -59,8 +59,10 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("refusal", "before_output: the model declined and generated nothing",
               unknown=Unknown.FLAGGED, is_of_answer=True),
     Condition("fallback_credit", "redeemed: a retry on another model, billed as if it had run there before",
-              frozenset({"none", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
+              frozenset({"none", "not_applied", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
               Unknown.FLAGGED, is_of_answer=True),
+    Condition("search_context", "How much a search puts before the model: low, medium or high",
+              frozenset({"medium"}), Unknown.STANDARD),
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Condition] = MappingProxyType({each.name: each for each in CONDITIONS})

@@ -103,6 +103,8 @@ PROVIDERS = (
         has_silent_streams=True,
     ),
     Provider("azure.ai.inference", (r"\.models\.ai\.azure\.com",), "azure"),
+    # Anthropic's own platform at AWS, which sends the bill.
+    Provider("aws.anthropic", (r"^aws-external-anthropic\.[a-z0-9-]+\.api\.aws",), "anthropic"),
     Provider("cerebras", (r"^api\.cerebras\.ai",)),
     Provider("crusoe", (r"\.crusoecloud\.com",)),
     Provider("deepseek", (r"^api\.deepseek\.com",)),
@@ -126,7 +128,8 @@ PROVIDERS = (
     Provider("vercel.ai_gateway", (r"^ai-gateway\.vercel\.sh",)),
     # Claude Platform on AWS: Anthropic's own, billed by AWS at Anthropic's list.
     Provider("aws.anthropic", (r"^aws-external-anthropic\.[a-z0-9-]+\.api\.aws",), "anthropic"),
-    # The rest are sellers with models and prices of their own.
+    # The rest are sellers with models and prices of their own. Their hosts: the base addresses in
+    # litellm 1.110.2 (constants.py, llms/), the api_pattern of genai-prices, or their documents.
     Provider("ai21", (r"^api\.ai21\.com",)),
     Provider("aihubmix", (r"^aihubmix\.com",)),
     Provider("aiml", (r"^api\.aimlapi\.com",)),
@@ -138,7 +141,12 @@ PROVIDERS = (
     Provider("cortecs", (r"^api\.cortecs\.ai",)),
     Provider("dashscope", (r"(?:^|\.)dashscope(?:-[a-z]+)*\.aliyuncs\.com",)),
     Provider(
-        "databricks", (r"\.(?:gcp|cloud)\.databricks\.com", r"\.azuredatabricks\.(?:net|us|cn)")
+        "databricks",
+        (
+            r"\.(?:gcp|cloud)\.databricks\.com",
+            r"\.azuredatabricks\.net",
+            r"\.databricks\.azure\.(?:us|cn)",
+        ),
     ),
     Provider("deepinfra", (r"^api\.deepinfra\.com",)),
     Provider("doubleword", (r"^api\.doubleword\.ai",)),
@@ -155,7 +163,7 @@ PROVIDERS = (
     Provider("lambda_ai", (r"^api\.lambda(?:labs\.com|\.ai)",)),
     Provider("meta", (r"^api\.meta\.ai",)),
     Provider("meta_llama", (r"^api\.llama\.com",)),
-    Provider("minimax", (r"^api\.minimaxi?\.(?:io|com|chat)",)),
+    Provider("minimax", (r"^api\.(?:minimax\.(?:io|chat)|minimaxi\.(?:com|chat))",)),
     Provider("modelscope", (r"^api-inference\.modelscope\.cn",)),
     Provider("morph", (r"^api\.morphllm\.com",)),
     Provider("nano-gpt", (r"^nano-gpt\.com",)),

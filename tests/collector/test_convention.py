@@ -8,18 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.dialects.convention import settle
-from tallyspan_collector.dialects.table import Basis, Loss, Rule
+from tallyspan_collector.dialects import (
+    frameworks,
+    langfuse,
+    openllmetry,
+    otel_genai,
+    strands,
+    vercel_ai,
+)
+from tallyspan_collector.dialects.convention import rule_of, settle
+from tallyspan_collector.dialects.table import Basis, Dialect, Loss, Rule
 from tallyspan_collector.read.call import Flag
 
 INCLUSIVE, EXCLUSIVE, UNDECIDED = Basis.INCLUSIVE, Basis.EXCLUSIVE, Basis.UNDECIDED
 
 
 def settled(
-    rule: Rule, total: int | None, reported: dict[str, int], added: tuple[int, int] = (0, 0)
+    of_emitter: Rule, total: int | None, reported: dict[str, int], added: tuple[int, int] = (0, 0)
 ) -> tuple[Usage, tuple[Flag, ...]]:
     counts = [reported.get(name) for name in TOKEN_FIELDS]
-    flags = settle(counts, total, rule, added)
+    flags = settle(counts, total, of_emitter, added)
     return Usage(*counts), flags
 
 
@@ -52,12 +60,10 @@ class Truth:
 
 
 SMALL = st.integers(0, 12)  # small, so that one count is another's by chance
-GOOGLE = Rule(is_input_certain=True, may_be_outside=True)
-XAI = GOOGLE
-ANTHROPIC = Rule(EXCLUSIVE)
-LANGFUSE: dict[str, Any] = {
-    "basis": EXCLUSIVE, "is_reasoning_outside": True, "is_total_whole": True,
-}  # fmt: skip
+
+
+def rule(dialect: Dialect, provider: str) -> Rule:
+    return rule_of(dialect, provider, "some-model")
 
 
 def _cache(truth: Truth) -> dict[str, int]:
@@ -71,27 +77,27 @@ def openai(truth: Truth) -> Reported:
     """Cache in the input, reasoning in the output."""
     counts = {"input_tokens": truth.input, "output_tokens": truth.output,
               "reasoning_tokens": truth.reasoning, **_cache(truth)}  # fmt: skip
-    return Rule(is_input_certain=True), counts, truth.total, (0, 0)
+    return rule(otel_genai.GENERIC, "openai"), counts, truth.total, (0, 0)
 
 
 def anthropic_raw(truth: Truth) -> Reported:
-    """An input without the cache, and a sum of the emitter's own (OpenLIT, Spring AI)."""
+    """An input without the cache, and a sum of the emitter's own."""
     fresh = truth.fresh + truth.tool_prompt
     counts = {"input_tokens": fresh, "output_tokens": truth.output, **_cache(truth)}
-    return ANTHROPIC, counts, fresh + truth.output, (0, 0)
+    return rule(frameworks.SPRING_AI, "anthropic"), counts, fresh + truth.output, (0, 0)
 
 
 def bedrock_raw(truth: Truth) -> Reported:
-    """Converse's counts as they came: its total has the cache (Strands)."""
+    """Converse's counts as they came: its total has the cache."""
     counts = {"input_tokens": truth.fresh + truth.tool_prompt, "output_tokens": truth.output,
               **_cache(truth)}  # fmt: skip
-    return Rule(EXCLUSIVE, is_total_whole=True), counts, truth.total, (0, 0)
+    return rule(strands.TYPESCRIPT, "aws.bedrock"), counts, truth.total, (0, 0)
 
 
 def bedrock_of_a_newer_version(truth: Truth) -> Reported:
     """The rule says without the cache, but the version is a newer one that adds it."""
     counts = {"input_tokens": truth.input, "output_tokens": truth.output, **_cache(truth)}
-    return Rule(EXCLUSIVE, is_total_whole=True), counts, truth.total, (0, 0)
+    return rule(strands.OLDER, "aws.bedrock"), counts, truth.total, (0, 0)
 
 
 def bedrock_through_langfuse(truth: Truth) -> Reported:
@@ -99,44 +105,33 @@ def bedrock_through_langfuse(truth: Truth) -> Reported:
     fresh = truth.fresh + truth.tool_prompt
     counts = {"input_tokens": max(0, fresh - truth.cache), "output_tokens": truth.output,
               **_cache(truth)}  # fmt: skip
-    rule = Rule(**LANGFUSE, losses=frozenset({Loss.UNCACHED_INPUT}))
-    return rule, counts, truth.total, (0, 0)
+    return rule(langfuse.DIALECT, "aws.bedrock"), counts, truth.total, (0, 0)
 
 
 def gemini_raw(truth: Truth) -> Reported:
     """The AI SDK 5 without the metadata: thoughts beside the output, no word of a tool's prompt."""
     counts = {"input_tokens": truth.input - truth.tool_prompt, "output_tokens": truth.visible,
               "reasoning_tokens": truth.reasoning, **_cache(truth)}  # fmt: skip
-    rule = Rule(
-        is_input_certain=True,
-        may_be_outside=True,
-        is_reasoning_outside=True,
-        losses=frozenset({Loss.TOOL_PROMPT}),
-    )
-    return rule, counts, truth.total, (0, 0)
+    return rule(vercel_ai.FIVE, "gcp.gemini"), counts, truth.total, (0, 0)
 
 
 def gemini_with_tool_prompt(truth: Truth) -> Reported:
-    """The AI SDK: the tool's prompt is in the metadata."""
-    counts = {"input_tokens": truth.input - truth.tool_prompt, "output_tokens": truth.visible,
-              "reasoning_tokens": truth.reasoning, **_cache(truth)}  # fmt: skip
-    rule = Rule(is_input_certain=True, may_be_outside=True, is_reasoning_outside=True)
-    return rule, counts, truth.total, (truth.tool_prompt, 0)
+    """The same with it: the tool's prompt is in the metadata."""
+    of_google, counts, total, _ = gemini_raw(truth)
+    return of_google, counts, total, (truth.tool_prompt, 0)
 
 
 def gemini_with_tool_prompt_twice(truth: Truth) -> Reported:
     """A newer AI SDK might add the tool's prompt itself, and thoughts, and keep the metadata."""
     counts = {"input_tokens": truth.input, "output_tokens": truth.output,
               "reasoning_tokens": truth.reasoning, **_cache(truth)}  # fmt: skip
-    rule = Rule(is_input_certain=True, may_be_outside=True, is_reasoning_outside=True)
-    return rule, counts, truth.total, (truth.tool_prompt, 0)
+    return rule(vercel_ai.FIVE, "gcp.gemini"), counts, truth.total, (truth.tool_prompt, 0)
 
 
 def gemini_without_thoughts(truth: Truth) -> Reported:
-    """OpenLLMetry: thoughts are in the total alone."""
+    """Thoughts are in the total alone."""
     counts = {"input_tokens": truth.input, "output_tokens": truth.visible, **_cache(truth)}
-    rule = Rule(is_input_certain=True, may_be_outside=True, losses=frozenset({Loss.THOUGHTS}))
-    return rule, counts, truth.total, (0, 0)
+    return rule(openllmetry.DIALECT, "gcp.gemini"), counts, truth.total, (0, 0)
 
 
 def gemini_through_langfuse(truth: Truth) -> Reported:
@@ -144,28 +139,33 @@ def gemini_through_langfuse(truth: Truth) -> Reported:
     counts = {"input_tokens": truth.input - truth.cache,
               "output_tokens": max(0, truth.visible - truth.reasoning),
               "reasoning_tokens": truth.reasoning, **_cache(truth)}  # fmt: skip
-    losses = frozenset({Loss.THOUGHTS, Loss.VISIBLE_OUTPUT})
-    return Rule(**LANGFUSE, may_be_outside=True, losses=losses), counts, truth.total, (0, 0)
+    return rule(langfuse.DIALECT, "gcp.vertex_ai"), counts, truth.total, (0, 0)
 
 
 def xai_raw(truth: Truth) -> Reported:
     """Reasoning beside the output; the rule says in it, as newer versions have it."""
     counts = {"input_tokens": truth.input, "output_tokens": truth.visible,
               "reasoning_tokens": truth.reasoning, **_cache(truth)}  # fmt: skip
-    return XAI, counts, truth.total, (0, 0)
+    return rule(vercel_ai.FIVE, "x_ai"), counts, truth.total, (0, 0)
+
+
+def xai_through_langfuse(truth: Truth) -> Reported:
+    """The handler took the reasoning off an output that was without it."""
+    _, counts, total, added = gemini_through_langfuse(truth)
+    return rule(langfuse.DIALECT, "x_ai"), counts, total, added
 
 
 def azure_grok(truth: Truth) -> Reported:
     """Cache beside the input, though the provider's is in it as a rule."""
     counts = {"input_tokens": truth.input - truth.cache, "output_tokens": truth.output,
               **_cache(truth)}  # fmt: skip
-    return Rule(is_input_certain=True), counts, truth.total, (0, 0)
+    return rule(otel_genai.STANDARD, "azure.ai.inference"), counts, truth.total, (0, 0)
 
 
 EMITTERS = [
     openai, anthropic_raw, bedrock_raw, bedrock_of_a_newer_version, bedrock_through_langfuse,
     gemini_raw, gemini_with_tool_prompt, gemini_with_tool_prompt_twice, gemini_without_thoughts,
-    gemini_through_langfuse, xai_raw, azure_grok,
+    gemini_through_langfuse, xai_raw, xai_through_langfuse, azure_grok,
 ]  # fmt: skip
 
 
@@ -174,8 +174,8 @@ EMITTERS = [
 def test_what_is_settled_by_a_total_is_the_truth_or_has_no_price(
     emitter: Any, truth: Truth
 ) -> None:
-    rule, counts, total, added = emitter(truth)
-    usage, flags = settled(rule, total, counts, added)
+    of_emitter, counts, total, added = emitter(truth)
+    usage, flags = settled(of_emitter, total, counts, added)
 
     is_the_truth = (usage.input_tokens, usage.output_tokens) == (truth.input, truth.output)
     assert is_the_truth or Flag.TOTAL_MISMATCH in flags
@@ -184,19 +184,20 @@ def test_what_is_settled_by_a_total_is_the_truth_or_has_no_price(
 @pytest.mark.parametrize("emitter", EMITTERS, ids=lambda emitter: emitter.__name__)
 def test_counts_that_are_like_no_others_are_settled(emitter: Any) -> None:
     truth = Truth(fresh=50_021, read=4_003, write=2_017, tool_prompt=0, visible=907, reasoning=310)
-    rule, counts, total, added = emitter(truth)
-    usage, flags = settled(rule, total, counts, added)
+    of_emitter, counts, total, added = emitter(truth)
+    usage, flags = settled(of_emitter, total, counts, added)
 
     assert (usage.input_tokens, usage.output_tokens) == (truth.input, truth.output)
     assert Flag.TOTAL_MISMATCH not in flags
 
 
+OUTSIDE = Rule(is_input_certain=True, may_be_outside=True)
 COUNTS = {"input_tokens": 100, "output_tokens": 20}
 THOUGHTS, TOOLS = frozenset({Loss.THOUGHTS}), frozenset({Loss.TOOL_PROMPT})
 
 
 @pytest.mark.parametrize(
-    ("rule", "total", "counts", "expected", "flags"),
+    ("of_emitter", "total", "counts", "expected", "flags"),
     [
         # 100 + 20 + 60 of cache = 180
         (Rule(), 180, {"cache_read_tokens": 60}, (160, 20), [Flag.INPUT_BASIS_CORRECTED]),
@@ -211,8 +212,8 @@ THOUGHTS, TOOLS = frozenset({Loss.THOUGHTS}), frozenset({Loss.TOOL_PROMPT})
         # 100 + 20 + 15 of reasoning = 135
         (Rule(), 135, {"reasoning_tokens": 15}, (100, 35), [Flag.OUTPUT_BASIS_CORRECTED]),
         # xAI: more reasoning than output, and a sum of the emitter's own
-        (XAI, 120, {"reasoning_tokens": 310}, (100, 330), [Flag.OUTPUT_BASIS_CORRECTED]),
-        (XAI, None, {"reasoning_tokens": 310}, (100, 330), [Flag.OUTPUT_BASIS_CORRECTED]),
+        (OUTSIDE, 120, {"reasoning_tokens": 310}, (100, 330), [Flag.OUTPUT_BASIS_CORRECTED]),
+        (OUTSIDE, None, {"reasoning_tokens": 310}, (100, 330), [Flag.OUTPUT_BASIS_CORRECTED]),
         # Mistral: 100 + 375 of audio + 20 = 495
         (Rule(is_audio_outside=True), 495, {"input_audio_tokens": 375}, (475, 20),
          [Flag.INPUT_BASIS_CORRECTED]),
@@ -231,13 +232,13 @@ THOUGHTS, TOOLS = frozenset({Loss.THOUGHTS}), frozenset({Loss.TOOL_PROMPT})
     ],
 )  # fmt: skip
 def test_one_explanation_that_fits_is_taken_and_named(
-    rule: Rule,
+    of_emitter: Rule,
     total: int | None,
     counts: dict[str, int],
     expected: tuple[int, int],
     flags: list[Flag],
 ) -> None:
-    usage, doubts = settled(rule, total, COUNTS | counts)
+    usage, doubts = settled(of_emitter, total, COUNTS | counts)
 
     assert (usage.input_tokens, usage.output_tokens) == expected
     assert list(doubts) == flags

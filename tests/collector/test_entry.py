@@ -11,7 +11,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.read.call import Call, columns_of
+from tallyspan_collector.read.call import Call, Flag, columns_of
 
 USED = Usage(1000, 100)
 BOOK = PriceBook.load()
@@ -32,8 +32,8 @@ def test_a_request_that_was_sent_on_or_refused_costs_nothing(status: int) -> Non
 
 
 @pytest.mark.parametrize("status", [0, 200, 429])
-def test_what_has_usage_is_priced_whatever_the_status(status: int) -> None:
-    assert cost(http_status=status).cost_status == "priced"
+def test_what_the_providers_answer_counts_is_priced_whatever_the_status(status: int) -> None:
+    assert cost(http_status=status, usage_source="provider").cost_status == "priced"
 
 
 def test_an_answer_without_usage_is_not_free() -> None:
@@ -52,6 +52,15 @@ def test_what_the_provider_says_it_billed_is_the_cost() -> None:
 
 def test_a_gateways_cache_costs_nothing() -> None:
     assert cost(is_cache_hit=True).cost_picousd == 0
+
+
+def test_counts_that_nothing_explains_have_no_price_unless_the_provider_billed_them() -> None:
+    flags = (Flag.PROVIDER_INFERRED, Flag.TOTAL_MISMATCH)
+    found = cost(quality_flags=flags)
+    billed = cost(quality_flags=flags, reported_cost_picousd=77)
+
+    assert (found.cost_picousd, found.unpriced_reason) == (None, "total_mismatch")
+    assert (billed.cost_picousd, billed.cost_status) == (77, "reported")
 
 
 def test_a_reversal_takes_back_what_was_booked_from_whom_it_was_booked() -> None:

@@ -104,6 +104,16 @@ def test_applied_each_call_costs_what_its_own_day_s_price_says(
     }
 
 
+def test_a_call_whose_total_nothing_explains_gets_no_price(
+    client: Client, prices: PriceBook
+) -> None:
+    book(client, [unpriced(unpriced_reason="total_mismatch", quality_flags=["total_mismatch"])])
+    result = apply(client, prices)
+
+    assert [*costs(client).values()] == [None]
+    assert result.without_price_calls == 1
+
+
 def test_rollups_follow_and_the_call_counts_stay(client: Client, prices: PriceBook) -> None:
     ledger(client)
     before = client.query("SELECT sum(calls), sum(input_tokens) FROM usage_daily").first_row

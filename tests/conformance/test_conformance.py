@@ -12,6 +12,7 @@ from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.ingest.door import admit, admit_logs
 from tallyspan_collector.read import otlp
@@ -34,6 +35,18 @@ STATED_OTHERWISE: dict[str, dict[str, int | None]] = {
     # Anthropic's input is without the cache, and nothing says how much that is
     "vercel_ai_3/messages_cached": {"input_tokens": 3},
     "vercel_ai_3/messages_cached_stream": {"input_tokens": 3},
+    # an answer that is no stream: the total alone has the cache, so the call has no price
+    "strands_typescript/converse_cached": {
+        "input_tokens": 8000,
+        "cache_read_tokens": None,
+        "cache_write_tokens": None,
+    },
+    # what a tool put into the prompt is in none of its counts, and it has no total
+    "genai_google/generate_tool": {"input_tokens": 26},
+    # lifetimes of cache writes, and what xAI's cache and reasoning are, is not in their spans
+    "genai_bedrock/invoke_cached": {"cache_write_1h_tokens": None},
+    "openinference_bedrock/invoke_cached": {"cache_write_1h_tokens": None},
+    "vercel_ai_5_usage/chat_reasoning": {"cache_read_tokens": None, "reasoning_tokens": None},
     # an embedding has no output, and that is what they count
     "litellm_v1/embeddings_plain": {"output_tokens": 0},
     "litellm_v2/embeddings_plain": {"output_tokens": 0},
@@ -88,9 +101,27 @@ def test_what_was_captured_is_the_recorded_calls_and_nothing_else(case: Path) ->
     assert {call.usage_source for call in calls} == {
         "unknown" if each["input_tokens"] is None else "provider" for each in expected
     }
-    for name in ("user_id", "conversation_id", "agent_id", "endpoint_id", "provider_name"):
+    for name in TOKEN_FIELDS:
+        said = [each[name] for each in expected if name in each]
+        assert said == [getattr(call.usage, name) for call in calls[: len(said)]], name
+    for name in ("user_id", "conversation_id", "agent_id", "endpoint_id", "provider_name",
+                 "service_tier"):  # fmt: skip
         said = [each[name] for each in expected if name in each]
         assert sorted(said) == sorted(getattr(call, name) for call in calls[: len(said)])
+
+
+def test_no_key_of_the_usage_that_a_package_sends_is_unread() -> None:
+    unread = {
+        (f"{case.parent.name}/{case.stem}", path)
+        for case in CASES
+        for reading in read(json.loads(case.read_text()))
+        if reading.call is not None
+        for path in reading.call.unread
+    }
+
+    assert unread == set(), (
+        "read them, or say in the dialect's `harmless` why no cost depends on them"
+    )
 
 
 def test_the_docs_name_every_package_of_the_corpus_with_its_version() -> None:

@@ -43,7 +43,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
     input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
-    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
@@ -60,6 +60,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     meters Map(LowCardinality(String), Float64) CODEC(ZSTD(1)) COMMENT 'What was used in the meters without a column of their own: web_search, images, seconds, input_video_tokens, ...',
     conditions Map(LowCardinality(String), LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What the price depends on beside model and tier: geo, region, deployment, ...',
     quality_flags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    unread Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
     trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
     span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String CODEC(ZSTD(1)) COMMENT 'Span id of the parent, hex; empty for a root span',
@@ -138,7 +139,13 @@ CREATE VIEW {database}.calls {on_cluster}
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     cache_read_tokens Nullable(Int64) COMMENT 'Part of input_tokens read from the provider\'s cache; NULL: not stated',
     cache_write_tokens Nullable(Int64) COMMENT 'Part of input_tokens written to the provider\'s cache; NULL: not stated',
+    cache_write_1h_tokens Nullable(Int64) COMMENT 'Part of cache_write_tokens kept for one hour; NULL: not stated',
+    cache_read_audio_tokens Nullable(Int64) COMMENT 'Part of cache_read_tokens that was audio; NULL: not stated',
     reasoning_tokens Nullable(Int64) COMMENT 'Part of output_tokens spent on reasoning; NULL: not stated',
+    input_audio_tokens Nullable(Int64) COMMENT 'Part of input_tokens that was audio; NULL: not stated',
+    output_audio_tokens Nullable(Int64) COMMENT 'Part of output_tokens that was audio; NULL: not stated',
+    input_image_tokens Nullable(Int64) COMMENT 'Part of input_tokens that was images; NULL: not stated',
+    output_image_tokens Nullable(Int64) COMMENT 'Part of output_tokens that was images; NULL: not stated',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD, net of reversals and price changes; 0 when notional; NULL: not priced',
     cost_status LowCardinality(String) COMMENT 'Whether there is a cost, and whose: priced, reported, unpriced, not_billed or notional',
@@ -158,6 +165,7 @@ CREATE VIEW {database}.calls {on_cluster}
     meters Map(LowCardinality(String), Float64) COMMENT 'What was used in the meters without a column of their own: web_search, images, seconds, input_video_tokens, ...',
     conditions Map(LowCardinality(String), LowCardinality(String)) COMMENT 'What the price depends on beside model and tier: geo, region, deployment, ...',
     quality_flags Array(LowCardinality(String)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    unread Array(LowCardinality(String)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
     trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
     span_id String COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String COMMENT 'Span id of the parent, hex; empty for a root span',
@@ -192,7 +200,13 @@ AS SELECT
     if(l.input_tokens IS NULL AND l.output_tokens IS NULL, NULL, ifNull(l.input_tokens, 0) + ifNull(l.output_tokens, 0)) AS total_tokens,
     l.cache_read_tokens AS cache_read_tokens,
     l.cache_write_tokens AS cache_write_tokens,
+    l.cache_write_1h_tokens AS cache_write_1h_tokens,
+    l.cache_read_audio_tokens AS cache_read_audio_tokens,
     l.reasoning_tokens AS reasoning_tokens,
+    l.input_audio_tokens AS input_audio_tokens,
+    l.output_audio_tokens AS output_audio_tokens,
+    l.input_image_tokens AS input_image_tokens,
+    l.output_image_tokens AS output_image_tokens,
     l.usage_source AS usage_source,
     if(l.is_notional, 0, l.cost_usd) AS cost_usd,
     if(l.is_notional, 'notional', l.cost_status) AS cost_status,
@@ -212,6 +226,7 @@ AS SELECT
     l.meters AS meters,
     l.conditions AS conditions,
     l.quality_flags AS quality_flags,
+    l.unread AS unread,
     toString(l.trace_id) AS trace_id,
     toString(l.span_id) AS span_id,
     l.parent_span_id AS parent_span_id,
@@ -249,7 +264,13 @@ SELECT
     if(sum(l.input_tokens) IS NULL AND sum(l.output_tokens) IS NULL, NULL, ifNull(sum(l.input_tokens), 0) + ifNull(sum(l.output_tokens), 0)) AS total_tokens,
     sum(l.cache_read_tokens) AS cache_read_tokens,
     sum(l.cache_write_tokens) AS cache_write_tokens,
+    sum(l.cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(l.cache_read_audio_tokens) AS cache_read_audio_tokens,
     sum(l.reasoning_tokens) AS reasoning_tokens,
+    sum(l.input_audio_tokens) AS input_audio_tokens,
+    sum(l.output_audio_tokens) AS output_audio_tokens,
+    sum(l.input_image_tokens) AS input_image_tokens,
+    sum(l.output_image_tokens) AS output_image_tokens,
     toLowCardinality(argMaxIf(l.usage_source, l.ingested_at, l.sign >= 0)) AS usage_source,
     if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 0, sum(l.cost_usd)) AS cost_usd,
     toLowCardinality(if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 'notional', argMaxIf(l.cost_status, l.ingested_at, l.sign >= 0))) AS cost_status,
@@ -269,6 +290,7 @@ SELECT
     CAST(argMaxIf(l.meters, l.ingested_at, l.sign >= 0), 'Map(LowCardinality(String), Float64)') AS meters,
     CAST(argMaxIf(l.conditions, l.ingested_at, l.sign >= 0), 'Map(LowCardinality(String), LowCardinality(String))') AS conditions,
     CAST(argMaxIf(l.quality_flags, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS quality_flags,
+    CAST(argMaxIf(l.unread, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS unread,
     toString(l.trace_id) AS trace_id,
     toString(l.span_id) AS span_id,
     argMaxIf(l.parent_span_id, l.ingested_at, l.sign >= 0) AS parent_span_id,
@@ -1766,6 +1788,126 @@ AS SELECT
     CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)') AS lags
 FROM {database}.llm_calls{all} AS l
 COMMENT 'The entries of the ledger in the columns of the rollups: for the ends of a range that are no whole days; always sum() them';
+
+CREATE VIEW {database}.call_meters {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    meter LowCardinality(String) COMMENT 'What was used: input_tokens, web_search, seconds, ...',
+    amount Float64 COMMENT 'How much of it: tokens, or units of the meter'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    c.start_time AS start_time,
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.conversation_id AS conversation_id,
+    c.model_name AS model_name,
+    c.endpoint_id AS endpoint_id,
+    c.provider_name AS provider_name,
+    c.service_name AS service_name,
+    c.source AS source,
+    c.tenant AS tenant,
+    c.operation_name AS operation_name,
+    c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
+    m.1 AS meter,
+    assumeNotNull(m.2) AS amount
+FROM {database}.calls AS c
+ARRAY JOIN arrayZip(
+    arrayConcat(['input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'cache_write_1h_tokens', 'cache_read_audio_tokens', 'reasoning_tokens', 'input_audio_tokens', 'output_audio_tokens', 'input_image_tokens', 'output_image_tokens'], mapKeys(c.meters)),
+    arrayConcat([toFloat64(c.input_tokens), toFloat64(c.output_tokens), toFloat64(c.cache_read_tokens), toFloat64(c.cache_write_tokens), toFloat64(c.cache_write_1h_tokens), toFloat64(c.cache_read_audio_tokens), toFloat64(c.reasoning_tokens), toFloat64(c.input_audio_tokens), toFloat64(c.output_audio_tokens), toFloat64(c.input_image_tokens), toFloat64(c.output_image_tokens)], mapValues(c.meters))
+) AS m
+WHERE m.2 IS NOT NULL
+COMMENT 'One row a call and meter, net: the counts that have a column and those in the map meters; what nobody stated has no row';
+
+-- What is doubtful about single calls: usage that no rule reads, undecided prices, quality flags.
+-- The other cost is about the first price flag. A flag named x_unknown is about the condition x.
+CREATE VIEW {database}.call_doubts {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    kind LowCardinality(String) COMMENT 'unread: a place in the usage that no rule reads; price: a price flag; quality: a quality flag',
+    doubt LowCardinality(String) COMMENT 'The path of what is unread, or the name of the flag',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of the call in USD, as booked; NULL: not priced',
+    other_cost_usd Nullable(Decimal(18, 12)) COMMENT 'What the call costs if the doubt is decided the other way, in USD; NULL: nobody can tell',
+    setting String COMMENT 'Line of models_pricing.yaml that decides it, with what to fill in in capitals; empty: no line can'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS WITH
+    text -> if(match(text, '^[A-Za-z][A-Za-z0-9._/-]*$'), text, concat('\'', replaceAll(text, '\'', '\'\''), '\'')) AS yaml,
+    concat('{provider: ', yaml(c.provider_name), if(c.endpoint_id = '', '', concat(', endpoint: ', yaml(c.endpoint_id)))) AS place,
+    concat(place, ', model: ', yaml(c.model_name)) AS place_and_model
+SELECT
+    c.start_time AS start_time,
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.tenant AS tenant,
+    c.source AS source,
+    c.service_name AS service_name,
+    c.provider_name AS provider_name,
+    c.endpoint_id AS endpoint_id,
+    c.model_name AS model_name,
+    c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
+    c.total_tokens AS total_tokens,
+    d.1 AS kind,
+    d.2 AS doubt,
+    c.cost_usd AS cost_usd,
+    if(kind = 'price' AND doubt = c.price_flags[1], c.other_cost_usd, NULL) AS other_cost_usd,
+    multiIf(
+        kind != 'price', '',
+        endsWith(doubt, '_unknown'),
+            concat('conditions: [', place, ', set: {', replaceRegexpOne(doubt, '_unknown$', ''), ': VALUE}}]'),
+        doubt = 'tier_assumed',
+            concat('prices: [', place_and_model, ', service_tier: ', yaml(c.service_tier), ', unit: 1M tokens, input: USD, output: USD}]'),
+        doubt = 'condition_assumed',
+            concat('factors: [', place_and_model, ', CONDITION: VALUE, times: FACTOR}]'),
+        doubt = 'unpriced_meter',
+            concat('fees: [', place, ', METER: USD}]'),
+        ''
+    ) AS setting
+FROM {database}.calls AS c
+ARRAY JOIN arrayConcat(
+    arrayMap(each -> ('unread', toString(each)), c.unread),
+    arrayMap(each -> ('price', toString(each)), c.price_flags),
+    arrayMap(each -> ('quality', toString(each)), c.quality_flags)
+) AS d
+WHERE notEmpty(c.unread) OR notEmpty(c.price_flags) OR notEmpty(c.quality_flags)
+COMMENT 'One row a call and doubt, net; a call with several has its cost in several rows, so add up one doubt at a time';
 
 CREATE VIEW {database}.conversations {on_cluster}
 (

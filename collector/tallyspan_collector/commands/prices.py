@@ -14,16 +14,19 @@ from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
 from tallyspan_collector.commands import second_opinion, upkeep
+from tallyspan_collector.commands.explained_text import price_steps
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.check import day, findings
+from tallyspan_collector.pricing.check import findings
 from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
+from tallyspan_collector.pricing.steps import day
 
 PRICES, MAX_AGE = (
     next(option for option in config.OPTIONS if option.name == name)
@@ -105,7 +108,7 @@ def _list(options: argparse.Namespace) -> int:
     write_table(
         [
             {
-                "line": rate.line,
+                "line": rate.origin.line,
                 "model": rate.match.model,
                 "provider": rate.match.provider,
                 "endpoint": rate.match.endpoint,
@@ -129,19 +132,19 @@ def _show(options: argparse.Namespace) -> int:
     at_ns = time.time_ns()
     if options.at:
         at_ns = int(summary.parse_time(options.at, "--at").timestamp()) * 10**9
-    price = book_of(options).quote(
-        options.provider,
-        options.endpoint,
-        options.model,
-        options.tier,
-        at_ns,
-        _conditions(options.condition),
-    )
+    conditions = _conditions(options.condition)
+    book = book_of(options)
+    place = (options.provider, options.endpoint, options.model, options.tier)
+    price = book.quote(*place, at_ns, conditions)
+    steps = [each.values() for each in book.steps(Kind(*place, tuple(conditions.items())), at_ns)]
+    step_lines = "".join(f"{line.strip()}\n" for line in price_steps(steps))
     if isinstance(price, Unpriced):
         sys.stderr.write(f"{options.provider}/{options.model}: no price ({price.reason.value})\n")
+        sys.stdout.write(step_lines)
         return 1
     sys.stdout.write(f"{price.price_id}\n")
     write_table(listing.rows(price), sys.stdout)
+    sys.stdout.write(step_lines)
     return 0
 
 

@@ -100,10 +100,10 @@ def settle(
         total = None if total == -1 else total
         counts[:] = [None if count == -1 else count for count in counts]
     if is_settled:
-        pass
+        pass  # our own: a total is another's, of a span that ours completed
     elif total and counts[_INPUT] is not None:
         flags += _settle_by_total(counts, total, rule, added)
-    else:
+    elif counts[_READ] or counts[_WRITE] or counts[_REASONING] or any(added):
         flags += _settle_by_rule(counts, rule, added)
     if _is_contradictory(counts):
         flags.append(Flag.CONTRADICTORY)
@@ -147,6 +147,11 @@ def _settle_by_total(
     own_input = input_tokens + added[0] + (cache if is_exclusive else 0)
     own_output = output_tokens + added[1] + (reasoning if rule.is_reasoning_outside else 0)
     own = own_input + own_output
+    if total == own and not (cache or reasoning):
+        counts[_INPUT] = own_input
+        if counts[_OUTPUT] is not None:
+            counts[_OUTPUT] = own_output
+        return ()
     # others count reasoning for the eye: a little more of it than output is no proof of anything
     least_output = reasoning if rule.may_be_outside or rule.is_reasoning_outside else 0
     fits = own_input >= cache and own_output >= least_output
@@ -253,8 +258,12 @@ def _cache(counts: Counts) -> int:
 
 def _is_contradictory(counts: Counts) -> bool:
     input_tokens, output_tokens = counts[_INPUT], counts[_OUTPUT]
-    return (
-        (input_tokens is not None and _cache(counts) > input_tokens)
-        or (output_tokens is not None and (counts[_REASONING] or 0) > output_tokens)
-        or any((counts[part] or 0) > (counts[whole] or 0) for part, whole in _PARTS)
-    )
+    if input_tokens is not None and _cache(counts) > input_tokens:
+        return True
+    if output_tokens is not None and (counts[_REASONING] or 0) > output_tokens:
+        return True
+    for part, whole in _PARTS:
+        count = counts[part]
+        if count and count > (counts[whole] or 0):
+            return True
+    return False

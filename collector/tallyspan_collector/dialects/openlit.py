@@ -1,6 +1,7 @@
-"""OpenLIT. Its Anthropic input, and its total, leave the cache out.
+"""OpenLIT. Input of Anthropic and Bedrock is without the cache, output of Google without thoughts.
 
-Source: openlit/openlit sdk/python, instrumentation/anthropic/utils.py.
+Its total is its own sum of the two, so it proves nothing and is not read. Source: openlit/openlit
+1.45.0, instrumentation/{anthropic,bedrock,google_ai_studio}/utils.py.
 """
 
 from tallyspan_collector.dialects.otel_genai import extend
@@ -12,7 +13,8 @@ DIALECT = extend(
     keys=("gen_ai.application_name", "gen_ai.sdk.version"),
     wrapper_providers=frozenset({"crewai", "langchain", "langgraph", "llamaindex", "haystack"}),
     texts={"user_id": ("user.id", "gen_ai.request.user"), "agent_name": ("gen_ai.agent.name",)},
-    total=("gen_ai.usage.total_tokens", "gen_ai.client.token.usage"),
-    basis={"": Basis.INCLUSIVE, "anthropic": Basis.EXCLUSIVE, "aws.bedrock": Basis.UNDECIDED},
+    total=(),
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.EXCLUSIVE, "aws.bedrock": Basis.EXCLUSIVE},
+    reasoning_outside=frozenset({"gcp.gemini", "gcp.vertex_ai"}),
     trust=4,
 )

@@ -17,7 +17,8 @@ _SPELLINGS = {
     "gcp.gemini": "gemini google google_genai google-genai google.generative-ai gcp.gen_ai "
     "google_generative_ai google-gla googleai google.generativeai",
     "gcp.vertex_ai": "vertexai vertex_ai vertex google.vertex google-vertex google.vertex.chat "
-    "google_vertexai vertex_ai_beta gcp.vertex.agent",
+    "google_vertexai vertex_ai_beta gcp.vertex.agent vertex.anthropic.messages "
+    "googlevertex.anthropic.messages google.vertex.anthropic.messages",
     "mistral_ai": "mistral mistralai mistral.chat",
     "cohere": "cohere.chat cohere.textembedding",
     "x_ai": "xai xai.chat xai.responses grok",

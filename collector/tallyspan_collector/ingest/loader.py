@@ -265,6 +265,8 @@ class Loader:
             self._spool.forget(until)
         for status, calls in Counter(cost.cost_status for cost in booking.costs).items():
             self._metrics.stored(status, calls)
+        for provider, calls in Counter(booking.unread).items():
+            self._metrics.unread_usage(provider, calls)
         self._metrics.dropped(Dropped.DUPLICATE, booking.duplicates)
         self.allowances.take(booking.granted)
         if booking.batch is not None:

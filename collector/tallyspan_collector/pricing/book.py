@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from tallyspan.conditions import ALLOWANCE, Unknown
 from tallyspan.conditions import BY_NAME as CONDITIONS
-from tallyspan.conditions import Unknown
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing import rates, sellers, shipped
 from tallyspan_collector.pricing.adjustments import Allowance, Doubt, Factor, Fee
@@ -21,9 +21,17 @@ from tallyspan_collector.pricing.cost import (
     Unpriced,
 )
 from tallyspan_collector.pricing.marginal import MarginalPrice
-from tallyspan_collector.pricing.match import SERVICE_TIER, STANDARD, Conditions, Kind, Line
+from tallyspan_collector.pricing.match import (
+    NO_VALUE,
+    SERVICE_TIER,
+    STANDARD,
+    Conditions,
+    Kind,
+    Line,
+)
 from tallyspan_collector.pricing.price import Meters, Part, PriceParts, compile_price
-from tallyspan_collector.pricing.rates import Change, PriceFile, Rate
+from tallyspan_collector.pricing.rates import USD, Change, PriceFile, Rate
+from tallyspan_collector.pricing.steps import Selection, Step, steps
 from tallyspan_collector.pricing.timeline import Compiled, Timeline
 from tallyspan_collector.read.call import Call
 
@@ -114,6 +122,20 @@ class PriceBook:
                 costs.append(price.cost(call.usage, call.meters))
         return costs
 
+    def steps(
+        self, kind: Kind, at_ns: int, meters: Mapping[str, float] | None = None
+    ) -> list[Step]:
+        """Return how the price of such calls at a moment is made, or why there is none.
+
+        `meters` is what a call used: fees of others are left out, and its allowance is named.
+        """
+        kind = replace(kind, conditions=tuple(sorted(kind.conditions)))
+        lines = _Lines(kind, self.file, self._own, self.data)
+        allowance = None
+        if meters and kind.value(ALLOWANCE.name) != NO_VALUE:
+            allowance = self._allowance(kind, at_ns, meters)
+        return steps(lines.selection(at_ns), meters, allowance)
+
     def allowance(self, call: Call) -> Allowance | None:
         """Return what is free of the call's meters: the most specific line that is for it."""
         kind = Kind(
@@ -123,14 +145,17 @@ class PriceBook:
             call.service_tier,
             tuple(sorted(call.conditions.items())),
         )
-        own = self._own(call.provider_name)
+        return self._allowance(kind, call.start_time_ns, call.meters)
+
+    def _allowance(self, kind: Kind, at_ns: int, meters: Mapping[str, float]) -> Allowance | None:
+        own = self._own(kind.provider)
         return next(
             (
                 each
                 for each in (*self.file.allowances, *own.allowances)
-                if call.meters.get(each.meter.name)
+                if meters.get(each.meter.name)
                 and each.match.is_for(kind)
-                and each.match.holds(call.start_time_ns)
+                and each.match.holds(at_ns)
             ),
             None,
         )
@@ -180,9 +205,11 @@ class _Lines:
         data: PriceData,
         disputed: PriceFile,
     ) -> None:
+        self._settings = file.settings.for_kinds([kind])
         kind = file.with_settings(kind)
         priced_kind = sellers.priced_as(file.priced_as(kind))
         own = own_files(priced_kind.provider)
+        self._alias = file.alias(kind) or own.alias(priced_kind)
         self._kind = kind
         self._priced_kind = own.priced_as(priced_kind)
         self._file, self._own, self._data, self._disputed = file, own, data, disputed
@@ -282,18 +309,45 @@ class _Lines:
     def _with_changes(self, base: _Base, at_ns: int) -> Compiled | Unpriced:
         changes = self._changes(base, at_ns)
         factors = self._factors_on(base, changes, at_ns)
-        if self._has_unknown(Unknown.UNPRICED, base, changes, factors, at_ns):
+        if self._unknown(Unknown.UNPRICED, base, changes, factors, at_ns):
             return UNKNOWN_CONDITION
         level, note = _level(changes)
         times, multiplied = _times(factors)
-        fees = [each for each in self._fees if each.match.holds(at_ns) and base.parts.parts]
-        parts, added = _with_fees(base, fees)
+        parts, added, _ = _with_fees(base, self._fees_on(base, at_ns))
         price = base.parts._replace(
             price_id=base.parts.price_id + added + multiplied + note,
             parts=[part.scaled(level * times if part.meter.is_tokens else level) for part in parts],
         )
         is_marginal = base.rate is not None and base.rate.is_marginal
         return MarginalPrice.of(price) if is_marginal else compile_price(price)
+
+    def selection(self, at_ns: int) -> Selection:
+        """Return the lines that make the price at the moment."""
+        chosen = Selection(self._kind, self._priced_kind, self._alias, self._settings)
+        base, price = self._base(at_ns), self.price(at_ns)
+        reason = price.reason.value if isinstance(price, Unpriced) else ""
+        if isinstance(base, Unpriced):
+            return chosen._replace(reason=reason)
+        changes = self._changes(base, at_ns)
+        factors = self._factors_on(base, changes, at_ns)
+        _, _, fees = _with_fees(base, self._fees_on(base, at_ns))
+        currency = base.rate.currency if base.rate is not None else USD
+        return chosen._replace(
+            price_id=base.parts.price_id,
+            source=base.parts.source,
+            rate=base.rate,
+            usd=self._file.usd(currency, at_ns) or Fraction(1),
+            fees=fees,
+            factors=factors,
+            changes=changes,
+            doubts=self._open_doubts(at_ns),
+            flags=self._flags(at_ns),
+            reason=reason,
+            unknown=self._unknown(Unknown.UNPRICED, base, changes, factors, at_ns),
+        )
+
+    def _fees_on(self, base: _Base, at_ns: int) -> list[Fee]:
+        return [each for each in self._fees if each.match.holds(at_ns) and base.parts.parts]
 
     def _base(self, at_ns: int) -> _Base | Unpriced:
         for rate in self._rates:
@@ -343,26 +397,27 @@ class _Lines:
                 chosen.setdefault(named, factor)
         return list(chosen.values())
 
-    def _has_unknown(
+    def _unknown(
         self,
         policy: Unknown,
         base: _Base,
         changes: Sequence[Change],
         factors: Sequence[Factor],
         at_ns: int,
-    ) -> bool:
-        """Whether the calls have a condition of that policy whose value no price knows."""
+    ) -> Conditions:
+        """Return the calls' conditions of that policy whose value no price knows."""
         if not self._kind.conditions:
-            return False
+            return ()
         lines: list[Line] = [*changes, *factors]
         lines += [each for each in self._fees if each.match.holds(at_ns)]
         lines += [each for each in self._doubts if each.match.holds(at_ns)]
         priced = base.named.union(*(line.match.conditions_named for line in lines))
-        return any(
-            CONDITIONS[name].unknown is policy
+        return tuple(
+            (name, value)
+            for name, value in self._kind.conditions
+            if CONDITIONS[name].unknown is policy
             and value not in CONDITIONS[name].standard
             and name not in priced
-            for name, value in self._kind.conditions
         )
 
     def _flags(self, at_ns: int) -> list[str]:
@@ -373,7 +428,7 @@ class _Lines:
             return flags
         changes = self._changes(base, at_ns)
         factors = self._factors_on(base, changes, at_ns)
-        if self._has_unknown(Unknown.FLAGGED, base, changes, factors, at_ns):
+        if self._unknown(Unknown.FLAGGED, base, changes, factors, at_ns):
             flags.append(CONDITION_ASSUMED)
         if base.rate is not None and not self._is_of_tier(base.rate, at_ns):
             flags.append(TIER_ASSUMED)
@@ -394,14 +449,14 @@ def _times(factors: Sequence[Factor]) -> tuple[Fraction, str]:
     return times, note
 
 
-def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str]:
-    """Return the parts with the fees, and how those that follow from another price do.
+def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str, Sequence[Fee]]:
+    """Return the parts with the fees, how those that follow from another price do, which count.
 
     A fee gives way to the price of a line, unless it is about a condition; not to the package's.
     """
     parts = base.parts.parts
     priced = {part.meter.name: part for part in parts}
-    added: set[str] = set()
+    added: dict[str, Fee] = {}
     note = ""
     for fee in fees:
         name = fee.meter.name
@@ -411,14 +466,14 @@ def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str]:
         of = None if fee.of is None else next((p for p in parts if p.meter is fee.of), None)
         if fee.of is not None and of is None:
             continue
-        added.add(name)
+        added[name] = fee
         if is_taken:
             note += fee.note
         if of is not None:
             priced[name] = Part(fee.meter, of.scaled(fee.times).bands)
         elif fee.usd is not None:
             priced[name] = Part(fee.meter, ((-1, fee.usd),))
-    return list(priced.values()), note
+    return list(priced.values()), note, tuple(added.values())
 
 
 def _level(changes: Sequence[Change]) -> tuple[Fraction, str]:

@@ -37,7 +37,10 @@ SOURCE = f"genai-prices {version('genai-prices')}"
 PROVIDER_IDS = {each.name: each.pricing_id or each.name for each in PROVIDERS.values()}
 """OpenTelemetry's provider names -> the package's ids; another provider goes by its own id."""
 NOT_BILLED_BY_USE = {"github-copilot"}
-"""Providers the package lists without prices, for they sell seats: no price is not a price of 0."""
+"""Providers the package lists without prices: no price is not a price of 0.
+
+GitHub Copilot sells seats, and credits since 2026-06-01: the span of a call has what it was billed.
+"""
 
 _METERS = {"input_audio_seconds": "seconds", "output_audio_seconds": "seconds"}
 """What the package tells apart and we do not -> our meter; all others have the same dimensions."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tallyspan_collector.pricing.adjustments import Factor
 from tallyspan_collector.pricing.match import ALWAYS, Match
 from tallyspan_collector.pricing.rates import USD, Alias, Change, PriceFile, Rate
-from tallyspan_collector.pricing.timeline import moment
+from tallyspan_collector.pricing.steps import day
 
 
 def findings(file: PriceFile) -> list[str]:
@@ -18,14 +18,6 @@ def findings(file: PriceFile) -> list[str]:
     problems += [*_periods("factor", file.factors), *_periods("alias", file.aliases)]
     problems += _rates(file)
     return [f"{file.name}:{line}: {text}" for line, text in sorted(problems)]
-
-
-def day(at_ns: int) -> str:
-    """Return a moment as a day, or with its time where it is not midnight; empty: no limit."""
-    if at_ns in ALWAYS:
-        return ""
-    at = moment(at_ns)
-    return at.strftime("%Y-%m-%d" if at_ns % (86_400 * 10**9) == 0 else "%Y-%m-%dT%H:%M:%SZ")
 
 
 def _periods(
@@ -42,19 +34,19 @@ def _periods(
             end, start = before.match.to_ns, after.match.from_ns
             if end > start:
                 yield (
-                    after.line,
+                    after.origin.line,
                     (
-                        f"this {kind} of {after.match.model!r} overlaps with line {before.line}"
-                        f" from {day(start) or 'the beginning'} on:"
+                        f"this {kind} of {after.match.model!r} overlaps with line"
+                        f" {before.origin.line} from {day(start) or 'the beginning'} on:"
                         f" end that one with 'to: {day(start)}'"
                     ),
                 )
             elif end < start:
                 yield (
-                    after.line,
+                    after.origin.line,
                     (
                         f"no {kind} of {after.match.model!r} from {day(end)} to {day(start)}:"
-                        f" line {before.line} ends before this one begins"
+                        f" line {before.origin.line} ends before this one begins"
                     ),
                 )
 
@@ -64,7 +56,7 @@ def _rates(file: PriceFile) -> Iterator[tuple[int, str]]:
         if rate.currency != USD and file.usd(rate.currency, rate.match.from_ns) is None:
             first = (file.currencies or {})[rate.currency][0].from_ns
             yield (
-                rate.line,
+                rate.origin.line,
                 (
                     f"no rate of {rate.currency} before {day(first)}: calls of {rate.match.model!r}"
                     " before it stay unpriced"

@@ -13,7 +13,6 @@ from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
 from tallyspan_collector.pricing import adjustments, fields
 from tallyspan_collector.pricing.adjustments import (
-    NOTES,
     WHERE_KEYS,
     Allowance,
     Doubt,
@@ -23,6 +22,7 @@ from tallyspan_collector.pricing.adjustments import (
     refuse_contradictions,
 )
 from tallyspan_collector.pricing.match import Kind, Match, Ranked
+from tallyspan_collector.pricing.origin import NOTES, Origin, origin
 from tallyspan_collector.pricing.price import Part
 
 SECTIONS = (
@@ -66,7 +66,7 @@ class Rate:
     is_marginal: bool
     price_id: str
     source: str
-    line: int
+    origin: Origin
     is_any_tier: bool = True
 
 
@@ -77,7 +77,7 @@ class Change:
     match: Match
     level: Fraction
     note: str
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Alias:
     match: Match
     model: str
     provider: str
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +123,20 @@ class PriceFile:
 
     def priced_as(self, kind: Kind) -> Kind:
         """Return the kind under the name that an alias gives it; one step, not a chain."""
-        for alias in self.aliases:
-            if alias.match.is_for(kind):
-                provider = alias.provider or kind.provider
-                return replace(kind, model=alias.model, provider=provider)
-        return kind
+        alias = self.alias(kind)
+        if alias is None:
+            return kind
+        return replace(kind, model=alias.model, provider=alias.provider or kind.provider)
+
+    def alias(self, kind: Kind) -> Alias | None:
+        """Return the most specific alias of the kind; None: it goes by its own name."""
+        return next(iter(self.aliases.for_kinds([kind])), None)
 
     def with_settings(self, kind: Kind) -> Kind:
         """Return the kind with the conditions that the file sets; the most specific line wins."""
         conditions = dict(kind.conditions)
-        for each in reversed(self.settings):
-            if each.match.is_for(kind):
-                conditions |= dict(each.values)
+        for each in reversed(self.settings.for_kinds([kind])):
+            conditions |= dict(each.values)
         return replace(kind, conditions=tuple(sorted(conditions.items())))
 
 
@@ -195,7 +197,7 @@ def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
         is_marginal=is_marginal,
         price_id=f"{lines.path.name}:{match.model}#{digest.hexdigest()}{since}",
         source=lines.path.name,
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 
@@ -280,7 +282,7 @@ def _change(entry: Any, at: KeyPath, lines: Lines) -> Change:
         match=fields.match(entry, at, lines),
         level=1 + percent / 100 if sign == "+" else 1 - percent / 100,
         note=f" {sign}{entry['percent'].normalize():f}%",
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 
@@ -291,7 +293,7 @@ def _alias(entry: Any, at: KeyPath, lines: Lines) -> Alias:
         match=fields.match(entry, at, lines),
         model=fields.text(entry, "as", at, lines),
         provider=fields.text(entry, "as_provider", at, lines),
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 

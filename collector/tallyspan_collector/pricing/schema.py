@@ -5,7 +5,8 @@ from typing import Any
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY
 from tallyspan_collector.pricing import rates
-from tallyspan_collector.pricing.adjustments import NOTES, PERIODS, WHERE_KEYS
+from tallyspan_collector.pricing.adjustments import PERIODS, WHERE_KEYS
+from tallyspan_collector.pricing.origin import NOTES
 
 _TEXT = {"type": "string", "minLength": 1}
 _USD = {"type": "number", "minimum": 0, "description": "in the entry's currency, default USD"}

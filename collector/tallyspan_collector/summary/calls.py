@@ -35,7 +35,14 @@ _TRACE_TEXTS = (
 )  # fmt: skip
 _TRACE_VALUES = (
     "sign", *TOKEN_FIELDS, "meters", "conditions", "quality_flags", "cost_usd", "input_cost_usd",
-    "output_cost_usd", "is_notional", "batch_id", "start_time", "ingested_at",
+    "output_cost_usd", "price_flags", "other_cost_usd", "is_notional", "batch_id", "start_time",
+    "ingested_at", "unread",
+)  # fmt: skip
+_MEASURED = (
+    "log_id", "start_time", "provider_name", "endpoint_id", "model_name", "service_tier",
+    *TOKEN_FIELDS, "meters", "conditions", "cost_usd", "notional_cost_usd", "cost_status",
+    "unpriced_reason", "price_id", "price_source", "price_flags", "other_cost_usd",
+    "quality_flags", "unread",
 )  # fmt: skip
 _SELECTED = ", ".join(f"c.{column} AS {name}" for name, column in CALL_COLUMNS.items())
 
@@ -94,6 +101,25 @@ def one(client: Client, trace_id: str, span_id: str, access: Access = EVERYTHING
         parameters | {"trace_id": trace_id, "span_id": span_id},
     )
     return _in_utc(page[0], "timestamp") if page else None
+
+
+def measured(
+    client: Client, trace_id: str, span_id: str, access: Access = EVERYTHING
+) -> Row | None:
+    """Return what decides and what doubts the cost of a call; None as in `one`."""
+    text, parameters = source(
+        "calls",
+        Filters(access=access),
+        None,
+        "c.trace_id = {trace_id:String}",
+        "c.span_id = {span_id:String}",
+    )
+    page = rows(
+        client,
+        f"SELECT {', '.join(f'c.{name} AS {name}' for name in _MEASURED)} {text}",
+        parameters | {"trace_id": trace_id, "span_id": span_id},
+    )
+    return _in_utc(page[0], "start_time") if page else None
 
 
 def booked(client: Client, trace_id: str, span_id: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Bedrock Converse: `usage`, to whose input the cache is added; exception frames."""
+"""Bedrock Converse: `usage`, to whose input the cache is added; guardrails; exception frames."""
 
 from dataclasses import replace
 
@@ -6,7 +6,27 @@ from tallyspan.answer import Answer, Json, count, items, mapping, text, total
 from tallyspan.framing import Interest
 from tallyspan.providers import AWS_BEDROCK
 from tallyspan.usage import TOKEN_FIELDS, Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
+
+_POLICIES = {
+    "contentPolicyUnits": "guardrail_content_units",
+    "contentPolicyImageUnits": "guardrail_image_units",
+    "topicPolicyUnits": "guardrail_topic_units",
+    "sensitiveInformationPolicyUnits": "guardrail_sensitive_units",
+    "contextualGroundingPolicyUnits": "guardrail_grounding_units",
+    "automatedReasoningPolicyUnits": "guardrail_reasoning_units",
+}
+"""What a guardrail's usage calls its units -> meters."""
+_GUARDRAIL = UsageKeys(
+    at=("guardrail",),
+    read=tuple(_POLICIES),
+    harmless={
+        "wordPolicyUnits": "words are checked for nothing",
+        "sensitiveInformationPolicyFreeUnits": "patterns are checked for nothing",
+        "automatedReasoningPolicies": "billed by automatedReasoningPolicyUnits",
+    },
+)
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -31,7 +51,40 @@ def read(body: Json, answer: Answer) -> None:
                 ),
             ),
         )
-    answer.service_tier = text(mapping(body.get("serviceTier")).get("type")) or answer.service_tier
+    answer.service_tier = (
+        text(mapping(body.get("serviceTier")).get("type"))
+        or tier_of(text(mapping(body.get("performanceConfig")).get("latency")))
+        or answer.service_tier
+    )
+    read_trace(mapping(body.get("trace")), answer)
+
+
+def tier_of(latency: str) -> str:
+    """Return the tier of answers that come sooner at a price of their own; empty: the usual."""
+    return latency if latency != "standard" else ""
+
+
+def read_trace(trace: Json, answer: Answer) -> None:
+    """Take the units that guardrails checked, and the model that a router of prompts chose."""
+    routed = text(mapping(trace.get("promptRouter")).get("invokedModelId"))
+    answer.model = routed.rpartition("/")[2] or answer.model
+    guardrail = mapping(trace.get("guardrail"))
+    assessments = [
+        *mapping(guardrail.get("inputAssessment")).values(),
+        *(
+            each
+            for listed in mapping(guardrail.get("outputAssessments")).values()
+            for each in items(listed)
+        ),
+    ]
+    units: dict[str, int] = {}
+    for assessment in assessments:
+        usage = mapping(mapping(mapping(assessment).get("invocationMetrics")).get("usage"))
+        _GUARDRAIL.name_unread({"guardrail": usage}, answer)
+        for key, meter in _POLICIES.items():
+            units[meter] = units.get(meter, 0) + (count(usage.get(key)) or 0)
+    for meter, amount in units.items():
+        answer.billed(meter, amount)
 
 
 def bedrock_counts(
@@ -42,9 +95,9 @@ def bedrock_counts(
     cache_write_1h: object = None,
 ) -> Usage | None:
     """Return the counts of an input that leaves the cache out, as all are at Bedrock."""
-    read_tokens, write_tokens = count(cache_read), count(cache_write)
+    fresh, read_tokens, write_tokens = count(uncached), count(cache_read), count(cache_write)
     counts = Usage(
-        input_tokens=total(count(uncached), read_tokens, write_tokens),
+        input_tokens=None if fresh is None else total(fresh, read_tokens, write_tokens),
         output_tokens=count(output),
         cache_read_tokens=read_tokens,
         cache_write_tokens=write_tokens,
@@ -65,6 +118,20 @@ def _first(usage: Json, *keys: str) -> object:
     return next((usage[key] for key in keys if key in usage), None)
 
 
+USAGE = UsageKeys(
+    at=("usage",),
+    read=(
+        "inputTokens", "outputTokens", "cacheReadInputTokens", "cacheReadInputTokenCount",
+        "cacheWriteInputTokens", "cacheWriteInputTokenCount",
+        "cacheDetails[].ttl", "cacheDetails[].inputTokens",
+    ),
+    harmless={
+        "totalTokens": "input and output",
+        "pydantic_ai_gateway": "what a gateway takes the cost for: an estimate of its own",
+    },
+    beside={"serviceTier": "the tier"},
+)  # fmt: skip
+
 FORMAT = Format(
     name="bedrock_converse",
     provider=AWS_BEDROCK,
@@ -82,6 +149,7 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((b'"usage"', b'"stopReason"', b'"failed"')),
     reader=lambda: read,
+    usage=USAGE,
     read_headers=None,
     read_request=None,
 )

@@ -326,6 +326,19 @@ def test_reports_that_disagree_are_flagged_and_the_nearest_to_the_wire_counts(
     assert Flag.REPORTS_DISAGREE in charged.quality_flags
 
 
+def test_a_report_whose_total_nothing_explains_gives_way_to_one_that_adds_up(
+    ledger: Ledger,
+) -> None:
+    # the AI SDK's is nearer to the answer as a rule, but 1200 + 80 is not 2000
+    odd = {**WITH_ID, "ai.operationId": "ai.generateText.doGenerate", "ai.usage.totalTokens": 2000}
+    ledger.book([a_span(1, "ai", odd), a_span(2, OPENINFERENCE.scope_name,
+                 OPENINFERENCE.attributes, 1, (10, 90))])  # fmt: skip
+
+    (charged,) = ledger.net
+    assert charged.dialect == "openinference"
+    assert Flag.TOTAL_MISMATCH not in charged.quality_flags
+
+
 def test_a_gateway_that_gives_the_answer_its_own_id_is_no_second_call(ledger: Ledger) -> None:
     own = {**CHAT, "gen_ai.response.id": "litellm-9", "litellm.call_id": "9"}
     ledger.book([a_span(1, "tallyspan", WITH_ID), a_span(2, "litellm", own, 1, service="gateway")])
