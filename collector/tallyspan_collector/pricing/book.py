@@ -130,7 +130,7 @@ class PriceBook:
         `meters` is what a call used: fees of others are left out, and its allowance is named.
         """
         kind = replace(kind, conditions=tuple(sorted(kind.conditions)))
-        lines = _Lines(kind, self.file, self._own, self.data)
+        lines = _Lines(kind, self.file, self._own, self.data, self._disputed)
         allowance = None
         if meters and kind.value(ALLOWANCE.name) != NO_VALUE:
             allowance = self._allowance(kind, at_ns, meters)

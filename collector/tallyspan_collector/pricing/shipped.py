@@ -44,7 +44,7 @@ def faults(folder: Path = FOLDER) -> list[str]:
     sentences = []
     for path in sorted(folder.glob("*.yaml")):
         file = rates.load(path)
-        for line in sorted(file.rates, key=lambda rate: rate.line):
+        for line in sorted(file.rates, key=lambda rate: rate.origin.line):
             provider = line.match.provider
             if provider == path.stem:
                 continue
@@ -53,9 +53,10 @@ def faults(folder: Path = FOLDER) -> list[str]:
                 each.match.model.lower() == line.match.model.lower()
                 for each in rates.load(other).rates
             )
+            where = f"and stands in {other.name} too" if is_double else f"not of {path.stem!r}"
             sentences.append(
-                f"{path}:{line.line}: provider: {line.match.model!r} is of {provider or 'nobody'!r}"
-                + (f" and stands in {other.name} too" if is_double else f", not of {path.stem!r}")
+                f"{path}:{line.origin.line}: provider: {line.match.model!r} is of"
+                f" {provider or 'nobody'!r} {where}"
             )
     return sentences
 

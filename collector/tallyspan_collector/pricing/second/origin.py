@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
 
-from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.pricing import shipped
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.bundled import PriceData
+from tallyspan_collector.pricing.origin import Origin
 from tallyspan_collector.pricing.rates import PriceFile
 from tallyspan_collector.pricing.second.comparison import Finding, Verdict, compare
 from tallyspan_collector.pricing.second.source import Place, SecondSource
@@ -18,39 +17,32 @@ from tallyspan_collector.pricing.second.source import Place, SecondSource
 _SINCE = re.compile(r"@(\d{4}-\d\d-\d\d)(?: |$)")
 
 
-class Origin(NamedTuple):
-    """What stands behind a price: the day since when it holds, where it was read, how sure it is.
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What stands behind a price: the day since when it holds, and the line that has it.
 
-    `evidence` is H, M or L; empty: the package grades none.
+    `since` is empty where no day is known; the origin of a price of the package has its release.
     """
 
     since: str
-    source: str
-    evidence: str
-    checked: str
+    origin: Origin
 
 
-def of_price(price_id: str, price_source: str = "") -> Origin:
-    """Return the origin of one of our prices; `price_source` names what has no entry of ours."""
+def of_price(price_id: str, price_source: str = "") -> Behind:
+    """Return what is behind a price; `price_source` names who has it if we have not."""
     day = _SINCE.search(price_id)
-    since = day[1] if day else ""
-    entry = _entries().get(price_id.partition(" ")[0])
-    if entry is None:
-        return Origin(since, price_source, "", "")
-    source, evidence, checked = (
-        str(entry.get(key, "")) for key in ("source", "evidence", "checked")
-    )
-    return Origin(since, source, evidence, checked)
+    origin = _origins().get(price_id.partition(" ")[0])
+    return Behind(day[1] if day else "", origin or Origin(price_source))
 
 
-def likelier(finding: Finding, package: Finding | None, behind: Origin) -> str:
+def likelier(finding: Finding, package: Finding | None, behind: Behind) -> str:
     """Return who is likelier right, and why; `package`: what the package alone says of it."""
-    if behind.evidence == "H":
-        return f"ours: read at the provider ({behind.source}, {behind.checked})"
-    if not behind.evidence:
+    if behind.origin.evidence == "H":
+        return f"ours: read at the provider ({behind.origin.source}, {behind.origin.checked})"
+    if not behind.origin.evidence:
         return "open: the package against the map"
     if package is None or package.ours is None:
-        return f"open: our file (evidence {behind.evidence}) against the map"
+        return f"open: our file (evidence {behind.origin.evidence}) against the map"
     if package.verdict in {Verdict.AGREE, Verdict.ROUNDED}:
         return "theirs: the package agrees with the map"
     if package.ours == finding.ours:
@@ -72,19 +64,10 @@ def of_package(
 
 
 @cache
-def _entries() -> Mapping[str, dict[str, Any]]:
-    """Return the entries of our own price files by the ids of their prices."""
+def _origins() -> Mapping[str, Origin]:
+    """Return where the prices of our own files stand, by their ids."""
     return {
-        price_id: entry
-        for path in sorted(shipped.FOLDER.glob("*.yaml"))
-        for price_id, entry in _entries_of(path).items()
+        rate.price_id: rate.origin
+        for path in shipped.FOLDER.glob("*.yaml")
+        for rate in shipped.file_of(path.stem).rates
     }
-
-
-def _entries_of(path: Path) -> Mapping[str, dict[str, Any]]:
-    content, lines = strict_yaml.load(path)
-    by_line = {
-        lines.line(("prices", number)): entry
-        for number, entry in enumerate(content.get("prices", []))
-    }
-    return {rate.price_id: by_line[rate.line] for rate in shipped.file_of(path.stem).rates}

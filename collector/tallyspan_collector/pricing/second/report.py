@@ -36,7 +36,7 @@ class Difference:
     """A difference above the tolerance, what is behind our price, and who has looked into it."""
 
     finding: Finding
-    behind: origin.Origin
+    behind: origin.Behind
     likelier: str
     review: Review | None
 
@@ -136,7 +136,7 @@ class Report:
 
     def _is_of_source(self, finding: Finding) -> bool:
         """Whether the two agree because our price was taken from there, and nowhere else."""
-        return _THEIR_PAGE in origin.of_price(finding.price_id).source
+        return _THEIR_PAGE in origin.of_price(finding.price_id).origin.source
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as values of JSON; prices as text, exact to twelve digits."""
