@@ -19,7 +19,6 @@ from tallyspan_collector.pricing.second.reviewed import Review
 from tallyspan_collector.pricing.second.source import SecondSource
 
 MILLION = 10**6
-_THEIR_PAGE = "github.com/BerriAI/litellm"
 
 
 class State(StrEnum):
@@ -127,16 +126,12 @@ class Report:
             "unpriced %": f"{100 * unpriced / len(states):.1f}",
             "prices": len(findings),
             "prices equal": sum(f.verdict in {Verdict.AGREE, Verdict.ROUNDED} for f in findings),
-            "from the map alone": sum(self._is_of_source(f) for f in findings),
+            "of two sources": sum(_is_independent(f) for f in findings),
             "prices lacking": sum(f.verdict is Verdict.UNPRICED for f in findings),
             "only here": sum(
                 len(names) for who, names in self.only_here.items() if provider in {"all", who}
             ),
         }
-
-    def _is_of_source(self, finding: Finding) -> bool:
-        """Whether the two agree because our price was taken from there, and nowhere else."""
-        return _THEIR_PAGE in origin.of_price(finding.price_id).origin.source
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as values of JSON; prices as text, exact to twelve digits."""
@@ -186,6 +181,17 @@ def usd(amount: Fraction | None, meter: str) -> str:
         return ""
     scale = MILLION if BY_PRICE_KEY[meter].is_tokens else 1
     return f"{float(amount * scale):.9f}".rstrip("0").rstrip(".")
+
+
+def _is_independent(finding: Finding) -> bool:
+    """Whether the two agree, and ours was not taken from where theirs is.
+
+    A price of our files below evidence H is: the map was how we came to it.
+    """
+    if finding.verdict not in {Verdict.AGREE, Verdict.ROUNDED}:
+        return False
+    line = origin.of_price(finding.price_id).origin
+    return not line.line or line.evidence == "H"
 
 
 def _is_unpriced(finding: Finding) -> bool:
