@@ -63,8 +63,8 @@ def baseline(schema: Schema = SCHEMA) -> str:
         *(
             objects(name)
             for name in (
-                "claimed_costs", "directory", "budgets", "price_changes", "reconciliations",
-                "collectors", "api_keys", "api_audit",
+                "claimed_costs", "directory", "budgets", "price_changes", "second_prices",
+                "reconciliations", "collectors", "api_keys", "api_audit",
             )
         ),
         _token_usage(schema),

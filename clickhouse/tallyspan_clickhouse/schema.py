@@ -341,6 +341,7 @@ VIEWS = (
     View("user_names", ("tenant",)),
     View("unknown_users", _BOTH),
     View("reconciliations"),
+    View("second_prices"),
 )
 """Every view there is; the reader's account may select from all of them, and from no table."""
 

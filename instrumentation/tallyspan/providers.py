@@ -133,6 +133,7 @@ PROVIDERS = (
     Provider("ai21", (r"^api\.ai21\.com",)),
     Provider("aihubmix", (r"^aihubmix\.com",)),
     Provider("aiml", (r"^api\.aimlapi\.com",)),
+    Provider("aleph_alpha", (r"^api\.aleph-alpha\.com",)),
     Provider("arcee", (r"^api\.arcee\.ai",)),
     Provider("avian", (r"^api\.avian\.io",)),
     Provider("baseten", (r"^inference\.baseten\.co",)),
@@ -157,6 +158,8 @@ PROVIDERS = (
     Provider("gmi", (r"^api\.gmi-serving\.com",)),
     Provider("gradient_ai", (r"^inference\.do-ai\.run",)),
     Provider("hyperbolic", (r"^api\.hyperbolic\.xyz",)),
+    # The model gateway, which speaks OpenAI's format; watsonx's own is not read.
+    Provider("ibm.watsonx.ai", (r"\.ml\.cloud\.ibm\.com",)),
     Provider("inception", (r"^api\.inceptionlabs\.ai",)),
     Provider("jina_ai", (r"^api\.jina\.ai",)),
     Provider("kyma", (r"^kymaapi\.com",)),
@@ -171,7 +174,8 @@ PROVIDERS = (
     Provider("novita", (r"^api\.novita\.ai",)),
     Provider("nscale", (r"^inference\.api\.nscale\.com",)),
     Provider("nvidia_nim", (r"^integrate\.api\.nvidia\.com",)),
-    Provider("ovhcloud", (r"^oai\.endpoints\.kepler\.ai\.cloud\.ovh\.net",)),
+    # The unified endpoint is `oai`; each model has a host of its own beside it.
+    Provider("ovhcloud", (r"^[a-z0-9-]+\.endpoints\.kepler\.ai\.cloud\.ovh\.net",)),
     Provider("parasail", (r"^api\.parasail\.io",)),
     Provider("poe", (r"^api\.poe\.com",)),
     Provider("publicai", (r"^api\.publicai\.co",)),

@@ -149,6 +149,7 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_by_service",
                     "tallyspan.usage_entries",
                     "tallyspan.reconciliations",
+                    "tallyspan.second_prices",
                     "tallyspan.collector_health",
                     "tallyspan.budget_status",
                     "tallyspan.budget_periods",

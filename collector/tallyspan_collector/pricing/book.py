@@ -39,6 +39,8 @@ MAX_KINDS = 50_000
 """Kinds of calls remembered: senders choose the names of models, which must not fill the memory."""
 TIER_ASSUMED, CONDITION_ASSUMED = "tier_assumed", "condition_assumed"
 """Flags: a price of the administrator's that names no tier; the standard price of a condition."""
+PRICE_DISPUTED = "price_disputed"
+"""Flag: a second source has another price, and nobody has found out why."""
 
 
 class PriceBook:
@@ -49,9 +51,11 @@ class PriceBook:
         file: PriceFile | None = None,
         data: PriceData | None = None,
         own: shipped.Files = shipped.file_of,
+        disputed: PriceFile | None = None,
     ) -> None:
         self._timelines: dict[tuple[str, str, str, str, Conditions], Timeline] = {}
         self._own = own
+        self._disputed = shipped.disputed() if disputed is None else disputed
         self.use(file or PriceFile(), data or installed())
 
     def use(self, file: PriceFile, data: PriceData) -> None:
@@ -126,7 +130,7 @@ class PriceBook:
         `meters` is what a call used: fees of others are left out, and its allowance is named.
         """
         kind = replace(kind, conditions=tuple(sorted(kind.conditions)))
-        lines = _Lines(kind, self.file, self._own, self.data)
+        lines = _Lines(kind, self.file, self._own, self.data, self._disputed)
         allowance = None
         if meters and kind.value(ALLOWANCE.name) != NO_VALUE:
             allowance = self._allowance(kind, at_ns, meters)
@@ -162,7 +166,7 @@ class PriceBook:
             timelines.clear()
         provider, endpoint, model, tier, conditions = key
         kind = Kind(provider, endpoint, model, tier, tuple(sorted(conditions)))
-        lines = _Lines(kind, self.file, self._own, self.data)
+        lines = _Lines(kind, self.file, self._own, self.data, self._disputed)
         timeline = timelines[key] = Timeline(lines.price, lines.instants, lines.seconds)
         return timeline
 
@@ -194,7 +198,12 @@ class _Lines:
     """The lines of all files that are for one kind of calls, and the price they make."""
 
     def __init__(
-        self, kind: Kind, file: PriceFile, own_files: shipped.Files, data: PriceData
+        self,
+        kind: Kind,
+        file: PriceFile,
+        own_files: shipped.Files,
+        data: PriceData,
+        disputed: PriceFile,
     ) -> None:
         self._settings = file.settings.for_kinds([kind])
         kind = file.with_settings(kind)
@@ -203,13 +212,14 @@ class _Lines:
         self._alias = file.alias(kind) or own.alias(priced_kind)
         self._kind = kind
         self._priced_kind = own.priced_as(priced_kind)
-        self._file, self._own, self._data = file, own, data
+        self._file, self._own, self._data, self._disputed = file, own, data, disputed
         # a line is for the calls' own name, or for the one that they are priced under
         both = (kind, self._priced_kind)
         self._rates = [*file.rates.for_kinds(both), *own.rates.for_kinds(both)]
         self._fees = [*file.fees.for_kinds(both), *own.fees.for_kinds(both)]
         self._factors = [*file.factors.for_kinds(both), *own.factors.for_kinds(both)]
         self._doubts = [*file.doubts.for_kinds(both), *own.doubts.for_kinds(both)]
+        self._disputes = disputed.rates.for_kinds([self._priced_kind])
         self._decisions: list[Line] = [*file.rates.for_kinds(both), *file.factors.for_kinds(both)]
         self._discounts = file.discounts.for_kinds([kind])
         self._uplifts = file.uplifts.for_kinds([kind])
@@ -218,7 +228,7 @@ class _Lines:
         )
         lines: list[Line] = [
             *self._rates, *self._fees, *self._factors, *self._doubts, *self._discounts,
-            *self._uplifts,
+            *self._uplifts, *self._disputes,
         ]  # fmt: skip
         matches = [line.match for line in lines]
         self.instants = [ns for match in matches for ns in (match.from_ns, match.to_ns)]
@@ -243,7 +253,7 @@ class _Lines:
         if not flags:
             return price
         doubt = next(iter(self._open_doubts(at_ns)), None)
-        other = None if doubt is None else self._instead(doubt, at_ns)
+        other = self._disputed_price(at_ns) if doubt is None else self._instead(doubt, at_ns)
         return replace(price, flags=tuple(flags), other=other)
 
     def _open_doubts(self, at_ns: int) -> list[Doubt]:
@@ -263,13 +273,40 @@ class _Lines:
     def _instead(self, doubt: Doubt, at_ns: int) -> Compiled | None:
         conditions = dict(self._kind.conditions) | dict(doubt.instead)
         kind = replace(self._kind, conditions=tuple(sorted(conditions.items())))
-        other = _Lines(kind, self._file, lambda _: self._own, self._data)._compiled(at_ns)  # noqa: SLF001  its own class
+        lines = _Lines(kind, self._file, lambda _: self._own, self._data, self._disputed)
+        other = lines._compiled(at_ns)
+        return None if isinstance(other, Unpriced) else other
+
+    def _dispute(self, base: _Base, at_ns: int) -> Rate | None:
+        """Return the second source's price, if it is of this one; the administrator's is final."""
+        if base.rate is not None and base.rate.source != shipped.SOURCE:
+            return None
+        return next(
+            (
+                rate
+                for rate in self._disputes
+                if rate.match.holds(at_ns) and self._is_of_tier(rate, at_ns)
+            ),
+            None,
+        )
+
+    def _disputed_price(self, at_ns: int) -> Compiled | None:
+        """Return the price with the second source's classes in the place of ours."""
+        base = self._base(at_ns)
+        rate = None if isinstance(base, Unpriced) else self._dispute(base, at_ns)
+        if isinstance(base, Unpriced) or rate is None:
+            return None
+        parts = {part.meter.name: part for part in (*base.parts.parts, *rate.parts)}
+        theirs = base.parts._replace(parts=list(parts.values()))
+        named = base.named | rate.match.conditions_named
+        other = self._with_changes(_Base(theirs, base.rate, named), at_ns)
         return None if isinstance(other, Unpriced) else other
 
     def _compiled(self, at_ns: int) -> Compiled | Unpriced:
         base = self._base(at_ns)
-        if isinstance(base, Unpriced):
-            return base
+        return base if isinstance(base, Unpriced) else self._with_changes(base, at_ns)
+
+    def _with_changes(self, base: _Base, at_ns: int) -> Compiled | Unpriced:
         changes = self._changes(base, at_ns)
         factors = self._factors_on(base, changes, at_ns)
         if self._unknown(Unknown.UNPRICED, base, changes, factors, at_ns):
@@ -397,6 +434,8 @@ class _Lines:
             flags.append(CONDITION_ASSUMED)
         if base.rate is not None and not self._is_of_tier(base.rate, at_ns):
             flags.append(TIER_ASSUMED)
+        if self._dispute(base, at_ns) is not None:
+            flags.append(PRICE_DISPUTED)
         return list(dict.fromkeys(flags))
 
 

@@ -28,6 +28,7 @@ from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.pricing.second import differences
 from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
 from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
@@ -249,6 +250,7 @@ class Worker:
         if warning := self._old_prices():
             _log.warning("price_data.old", warning=warning)
         self._prices.record(self._client)
+        differences.record(self._client)
         calls = backfill(self._client, self._prices.book)
         if calls:
             _log.info("prices.backfilled", calls=calls)
