@@ -91,6 +91,8 @@ COLUMNS = (
            net=SUM, is_in_calls=False),
     Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=T64, net=SUM, is_listed=False),
     Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
+    Column("cache_saved_usd", USD, "What the provider's cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced",
+           codec=T64, net=SUM, is_in_calls=False),
     Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)",
            usage="if(l.is_notional, 'notional', l.cost_status)",
            usage_comment="priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
@@ -155,6 +157,10 @@ CALL_COLUMNS = (
     CallColumn("notional_cost_usd", "Nullable(Decimal(38, 12))",
                "What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced",
                "if(l.is_notional, l.cost_usd, NULL)", f"if({_IS_NOTIONAL}, sum(l.cost_usd), NULL)",
+               after="unpriced_reason"),
+    CallColumn("cache_saved_usd", "Nullable(Decimal(38, 12))",
+               "What the provider's cache saved of cost_usd, in USD; below 0: writes cost more than reads saved; NULL: no cache used, not priced or not billed",
+               "if(l.is_notional, NULL, l.cache_saved_usd)", f"if({_IS_NOTIONAL}, NULL, sum(l.cache_saved_usd))",
                after="unpriced_reason"),
     CallColumn("ingested_at", "DateTime64(3, 'UTC')", "When the collector last booked the call (UTC)",
                "l.ingested_at", "max(l.ingested_at)", after="response_id", is_listed=False),
@@ -249,6 +255,8 @@ MEASURES = (
     _cost("output_cost_usd", "Part of the price for answers, in USD", "output_cost_usd", "NOT l.is_notional"),
     _cost("notional_cost_usd", "What calls on a subscription would have cost, in USD", "cost_usd", "l.is_notional",
           call="sum(c.notional_cost_usd)"),
+    _cost("cache_saved_usd", "What caches saved of cost_usd, in USD, less what their writes cost more", "cache_saved_usd",
+          "NOT l.is_notional", call="sum(c.cache_saved_usd)"),
     Measure("no_user_calls", "Int64", "Calls that name no user", "l.sign * (l.user_id = '')", is_everywhere=False),
     Measure("no_conversation_calls", "Int64", "Calls that belong to no conversation",
             "l.sign * (l.conversation_id = '')", is_everywhere=False),
@@ -317,6 +325,9 @@ FIGURES = (
     Figure("notional_calls", "sum(p.notional_calls)", "calls on a subscription: used, not billed"),
     Figure("notional_cost_usd", "if(sum(p.notional_calls) = 0, NULL, sum(p.notional_cost_usd))",
            "what those would have cost in USD; no part of cost_usd; null: none"),
+    Figure("cache_saved_usd", "sum(p.cache_saved_usd)",
+           "what the cache saved of cost_usd in USD, against all reads and writes at the price of input; below 0: writes"
+           " cost more than reads saved; only of calls that have a price"),
     Figure("flagged_calls", "sum(p.flagged_calls)", "calls that something is doubtful about"),
 )  # fmt: skip
 

@@ -30,6 +30,7 @@ from tallyspan_collector.commands import (
     reprice,
     schema,
     spool,
+    whatif,
 )
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError, TallyspanError
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     spool.add_parser(commands)
     prices.add_parser(commands)
     reprice.add_parser(commands)
+    whatif.add_parser(commands)
     budgets.add_parser(commands)
     reconcile.add_parser(commands)
     schema.add_parser(commands)

@@ -36,6 +36,10 @@ from tallyspan_grafana.theme import (
 )
 
 NOT_PRICED = "Calls without a price are not in it; they are counted under Unpriced calls."
+CACHE_SAVING = (
+    "Cost with all that the cache read and wrote as plain input, less the cost; below 0: writes "
+    "cost more than reads saved; costs that the provider states do not say it."
+)
 NO_CALLS = "no calls in this range"
 NOWHERE = DynamicConfigValue("custom.hideFrom", {"viz": True, "legend": True, "tooltip": True})
 IN_TOOLTIP_ONLY = DynamicConfigValue(

@@ -33,11 +33,16 @@ def count(text: str, model: str) -> int:
 
 def encoding_name(model: str) -> str:
     """Return the vocabulary of the model, or the stand-in for one that is not OpenAI's."""
-    try:
-        name = encoding_name_for_model(model.rpartition("/")[2])
-    except KeyError:
-        return STAND_IN
+    name = own_encoding_name(model)
     return name if name in SHIPPED else STAND_IN
+
+
+def own_encoding_name(model: str) -> str | None:
+    """Return the vocabulary of the model, None for one that is not OpenAI's."""
+    try:
+        return encoding_name_for_model(model.rpartition("/")[2])
+    except KeyError:
+        return None
 
 
 @lru_cache(maxsize=len(SHIPPED))

@@ -75,6 +75,7 @@ def sums(entries: list[Entry]) -> dict[str, Any]:
         "cost_usd": None if len(open_) == len(entries) else total("cost_usd", billed) or Decimal(0),
         "notional_cost_usd": total("cost_usd", [e for e in entries if e["is_notional"]])
         or Decimal(0),
+        "cache_saved_usd": total("cache_saved_usd", billed) or Decimal(0),
     }
 
 
@@ -149,6 +150,7 @@ def test_each_live_call_is_one_row_and_no_other_is(client: Client, history: Hist
         notional = live["is_notional"]
         assert row["cost_usd"] == (0 if notional else live["cost_usd"])
         assert row["notional_cost_usd"] == (live["cost_usd"] if notional else None)
+        assert row["cache_saved_usd"] == (None if notional else live["cache_saved_usd"])
         assert row["cost_status"] == ("notional" if notional else live["cost_status"])
         assert row["price_id"] == live["price_id"]
 

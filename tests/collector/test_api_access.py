@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -43,6 +44,8 @@ FOREIGN = row(app=401, limited=404, admin=200)
 APPS = row(app=200, limited=404, admin=200)
 CALL = f"{0:032x}-{0:016x}"
 ADMIN, USAGE = "/api/admin", "/api/usage"
+TODAY = datetime.now(UTC).date()
+WHAT_IF = f"{ADMIN}/what_if?as=gpt-4.1&start_date={TODAY - timedelta(days=50)}&end_date={TODAY}"
 MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
     ("GET", "/"): ("/", OPEN),
     ("GET", "/d/{uid}"): ("/d/tallyspan-overview", OPEN),
@@ -67,6 +70,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
         )
     },
     ("GET", f"{ADMIN}/prices/quote"): (f"{ADMIN}/prices/quote?model=gpt-4.1", ADMINS),
+    ("GET", f"{ADMIN}/what_if"): (f"{WHAT_IF}&group_by=user,department", ADMINS),
     ("GET", f"{ADMIN}/prices/missing"): (f"{ADMIN}/prices/missing", ALL_OF_IT),
     ("GET", f"{ADMIN}/data_health"): (f"{ADMIN}/data_health", ALL_OF_IT),
     **{

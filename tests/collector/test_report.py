@@ -46,6 +46,15 @@ def test_notional_cost_stands_beside_the_cost_and_is_no_part_of_it() -> None:
     )
 
 
+def test_what_caches_saved_or_cost_is_a_line_below_the_table() -> None:
+    saved, lost = (row("ada", calls=1, cache_saved_usd=Decimal(usd)) for usd in ("2.5", "-0.25"))
+
+    assert "caches saved $2.50 against the price of input\n" in rendered("table", [saved])
+    assert "caches cost $0.25 more than they saved" in rendered("table", [lost])
+    assert "caches saved $2.25 " in rendered("table", [saved, lost])
+    assert "caches" not in rendered("table")
+
+
 def rendered(fmt: Any, rows: list[dict[str, Any]] = ROWS, **options: Any) -> str:
     out = io.StringIO()
     render(rows, ["user"], fmt, out, **options)

@@ -43,6 +43,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
     input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
+    cache_saved_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the provider\'s cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced',
     cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
@@ -153,6 +154,7 @@ CREATE VIEW {database}.calls {on_cluster}
     output_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the answer, in USD',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     notional_cost_usd Nullable(Decimal(38, 12)) COMMENT 'What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced',
+    cache_saved_usd Nullable(Decimal(38, 12)) COMMENT 'What the provider\'s cache saved of cost_usd, in USD; below 0: writes cost more than reads saved; NULL: no cache used, not priced or not billed',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
     price_flags Array(LowCardinality(String)) COMMENT 'What is doubtful about the price: deployment_unknown, unpriced_meter, ...; empty when nothing is',
@@ -214,6 +216,7 @@ AS SELECT
     l.output_cost_usd AS output_cost_usd,
     l.unpriced_reason AS unpriced_reason,
     if(l.is_notional, l.cost_usd, NULL) AS notional_cost_usd,
+    if(l.is_notional, NULL, l.cache_saved_usd) AS cache_saved_usd,
     l.price_id AS price_id,
     l.price_source AS price_source,
     l.price_flags AS price_flags,
@@ -278,6 +281,7 @@ SELECT
     sum(l.output_cost_usd) AS output_cost_usd,
     toLowCardinality(argMaxIf(l.unpriced_reason, l.ingested_at, l.sign >= 0)) AS unpriced_reason,
     if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), sum(l.cost_usd), NULL) AS notional_cost_usd,
+    if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), NULL, sum(l.cache_saved_usd)) AS cache_saved_usd,
     toLowCardinality(argMaxIf(l.price_id, l.ingested_at, l.sign >= 0)) AS price_id,
     toLowCardinality(argMaxIf(l.price_source, l.ingested_at, l.sign >= 0)) AS price_source,
     CAST(argMaxIf(l.price_flags, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS price_flags,
@@ -339,13 +343,14 @@ CREATE TABLE {database}.rollup_services {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, service_name, source, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -384,6 +389,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * (l.user_id = '')) AS no_user_calls,
     sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
@@ -426,6 +432,7 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -465,6 +472,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -505,11 +513,12 @@ CREATE TABLE {database}.rollup_agents {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, agent_id, agent_name, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -548,6 +557,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations
@@ -588,6 +598,7 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -625,6 +636,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations
@@ -664,12 +676,13 @@ CREATE TABLE {database}.rollup_totals {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, first_chunks))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, first_chunks))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -709,6 +722,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -751,6 +765,7 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -790,6 +805,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -828,10 +844,11 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, user_id, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -869,6 +886,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -907,6 +925,7 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -942,6 +961,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_users{all} AS r
@@ -982,10 +1002,11 @@ CREATE TABLE {database}.rollup_daily {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1027,6 +1048,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -1069,6 +1091,7 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1108,6 +1131,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_daily{all} AS r
@@ -1152,10 +1176,11 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1201,6 +1226,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -1247,6 +1273,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1290,6 +1317,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_hourly{all} AS r
@@ -1335,13 +1363,14 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1388,6 +1417,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -1438,6 +1468,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1485,6 +1516,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1530,12 +1562,13 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, duration_us, first_chunk_us, durations, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1579,6 +1612,7 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -1625,6 +1659,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1668,6 +1703,7 @@ AS SELECT
     r.input_cost_usd AS input_cost_usd,
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1723,6 +1759,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1779,6 +1816,7 @@ AS SELECT
     if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS input_cost_usd,
     if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS output_cost_usd,
     if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS notional_cost_usd,
+    if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS cache_saved_usd,
     l.sign * (l.user_id = '') AS no_user_calls,
     l.sign * (l.conversation_id = '') AS no_conversation_calls,
     l.sign * toInt64(l.duration_us) AS duration_us,

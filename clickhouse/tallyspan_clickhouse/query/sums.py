@@ -191,7 +191,7 @@ def _select(
     # Nothing known adds nothing; the outer query knows how many calls state it. One type for both
     # halves: a union of signed and unsigned has no sum.
     columns = [
-        f"ifNull({text}, 0) AS {name}" if name.endswith("cost_usd")
+        f"ifNull({text}, 0) AS {name}" if name.endswith("_usd")
         else f"toInt64(ifNull({text}, 0)) AS {name}"
         for name, text in measures.items()
     ]  # fmt: skip

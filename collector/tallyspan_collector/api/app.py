@@ -34,6 +34,7 @@ from tallyspan_collector.api.operation import THREADS, any_text
 from tallyspan_collector.api.prices import prices as price_operations
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.api.token_usage import token_usage
+from tallyspan_collector.api.what_if import what_if_operations
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.summary import RequestError
@@ -75,6 +76,7 @@ def create_app(
         *name_operations(client),
         *calls(client, prices),
         *price_operations(client, prices),
+        *what_if_operations(client, prices),
         *data_health(client, health),
         *doubts(client),
         *budget_operations(client),

@@ -1,8 +1,9 @@
 """The reader of booked calls, and the writer of the entries that change them."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -12,7 +13,7 @@ from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import Net
 from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 
-COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd")
+COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd", "cache_saved_usd")
 UNPRICED = ("unpriced_calls", "unpriced_tokens")
 AMOUNTS = (*SCHEMA.netted(Net.SUM), *UNPRICED)
 """Columns that add up over the entries of a call."""
@@ -43,14 +44,16 @@ def calls(
     having: str,
     parameters: Mapping[str, Any],
     more: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator[Row]:
     """Yield calls, each with its columns, the sums of its `AMOUNTS`, `LAST` and `COUNT`.
 
     `where`, `having` and `more` (further columns, name -> SQL) are SQL in which `llm_calls` is
-    `l`; they must not contain user input, which goes into `parameters`.
+    `l`; they must not contain user input, which goes into `parameters`. `only`: the columns and
+    amounts that are read beside `KEY`; None: all.
     """
-    copied = [f"argMaxIf(l.{name}, l.ingested_at, l.sign >= 0) AS {name}" for name in _COPIED]
-    sums = [f"sum(l.{name}) AS {name}" for name in AMOUNTS]
+    copied = [f"{latest(f'l.{each}')} AS {each}" for each in _COPIED if not only or each in only]
+    sums = [f"sum(l.{name}) AS {name}" for name in AMOUNTS if not only or name in only]
     keys = [f"l.{name} AS {name}" for name in KEY]
     others = [f"{text} AS {name}" for name, text in (more or {}).items()]
     state = [f"max(l.ingested_at) AS {LAST}", f"count() AS {COUNT}"]
@@ -70,6 +73,11 @@ def calls(
                 yield row
 
 
+def latest(text: str) -> str:
+    """Return SQL of what the newest entry of a call `l` has that takes nothing back."""
+    return f"argMaxIf({text}, l.ingested_at, l.sign >= 0)"
+
+
 def calls_by_day(
     client: Client,
     start: datetime,
@@ -77,25 +85,38 @@ def calls_by_day(
     where: Sequence[str],
     having: str,
     parameters: Mapping[str, Any],
+    more: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator[Row]:
     """Yield calls from `start` until before `end`, as `calls` does; all of `where` must hold.
 
     The store groups one day (UTC) at a time, because all groups of a query are in its memory.
     """
     span = f"l.start_time >= {sql_moment('start')} AND l.start_time < {sql_moment('end')}"
-    rows = client.query(
-        f"SELECT DISTINCT toDate32(l.start_time, 'UTC') AS day FROM llm_calls AS l WHERE {span}"  # noqa: S608  bound
-        " ORDER BY day",
-        parameters={"start": microseconds(start), "end": microseconds(end)},
-    ).result_rows
     condition = " AND ".join([span, *where])
+    rows = client.query(
+        "SELECT DISTINCT toDate32(l.start_time, 'UTC') AS day FROM llm_calls AS l"  # noqa: S608  bound
+        f" WHERE {condition} ORDER BY day",
+        parameters={**parameters, "start": microseconds(start), "end": microseconds(end)},
+    ).result_rows
     for (day,) in rows:
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
         bounds = {
             "start": microseconds(max(midnight, start)),
             "end": microseconds(min(midnight + timedelta(days=1), end)),
         }
-        yield from calls(client, condition, having, {**parameters, **bounds})
+        yield from calls(client, condition, having, {**parameters, **bounds}, more, only)
+
+
+def models_like(client: Client, start: datetime, end: datetime, pattern: str) -> list[str]:
+    """Return the models with entries from `start` until before `end` that a glob fits."""
+    rows = client.query(
+        "SELECT DISTINCT model_name FROM llm_calls"  # noqa: S608  what is formatted in is bound
+        f" WHERE start_time >= {sql_moment('start')} AND start_time < {sql_moment('end')}",
+        parameters={"start": microseconds(start), "end": microseconds(end)},
+    ).result_rows
+    low = pattern.lower()
+    return [str(name) for (name,) in rows if fnmatchcase(str(name).lower(), low)]
 
 
 def entry(call: Row, entry_kind: str, sign: int) -> Row:

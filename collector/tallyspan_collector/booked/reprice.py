@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_clickhouse.moments import microseconds, sql_moment
+from tallyspan_clickhouse.moments import microseconds
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, Row
 from tallyspan_collector.pricing.book import PriceBook
@@ -120,7 +119,7 @@ class Reprice:
         parameters: dict[str, Any] = {name: value for name, value in filters.items() if value}
         if scope.model:
             where.append("l.model_name IN {models:Array(String)}")
-            parameters["models"] = _models(client, scope)
+            parameters["models"] = ledger.models_like(client, scope.start, scope.end, scope.model)
         statuses = "('unpriced')" if scope.only_unpriced else "('unpriced', 'priced')"
         having = (
             f"sum(l.sign) > 0 AND argMaxIf(l.cost_status, l.ingested_at, l.sign >= 0) IN {statuses}"
@@ -172,20 +171,18 @@ def priced_today(book: PriceBook, call: Row) -> Priced | Unpriced:
     return priced if is_sound else INCONSISTENT_USAGE
 
 
-def _models(client: Client, scope: Scope) -> list[str]:
-    rows = client.query(
-        "SELECT DISTINCT model_name FROM llm_calls"  # noqa: S608  what is formatted in is bound
-        f" WHERE start_time >= {sql_moment('start')} AND start_time < {sql_moment('end')}",
-        parameters={"start": microseconds(scope.start), "end": microseconds(scope.end)},
-    ).result_rows
-    pattern = scope.model.lower()
-    return [str(name) for (name,) in rows if fnmatchcase(str(name).lower(), pattern)]
-
-
-def _differences(call: Row, priced: Priced) -> dict[str, Decimal]:
-    amounts = (priced.cost_picousd, priced.input_cost_picousd, priced.output_cost_picousd)
+def _differences(call: Row, priced: Priced) -> dict[str, Decimal | None]:
+    amounts = (
+        priced.cost_picousd,
+        priced.input_cost_picousd,
+        priced.output_cost_picousd,
+        priced.cache_saved_picousd,
+    )
     return {
-        name: _usd(amount) - (call[name] or 0) for name, amount in zip(COSTS, amounts, strict=True)
+        name: None
+        if amount is None and call[name] is None
+        else _usd(amount or 0) - (call[name] or 0)
+        for name, amount in zip(COSTS, amounts, strict=True)
     }
 
 

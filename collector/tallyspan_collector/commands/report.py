@@ -151,6 +151,10 @@ def _notes(total: Row) -> list[str]:
         notes.append(f"{counted(total['estimated_calls'], 'call')} with estimated token counts")
     if total["unknown_usage_calls"]:
         notes.append(f"{counted(total['unknown_usage_calls'], 'call')} with unknown token counts")
+    if saved := total["cache_saved_usd"]:
+        amount = dollars(abs(saved))
+        what = f"saved {amount} against the price of input"
+        notes.append(f"caches {what if saved > 0 else f'cost {amount} more than they saved'}")
     if total["notional_calls"]:
         calls = counted(total["notional_calls"], "call")
         notes.append(f"{calls} on a subscription: notional, not billed")

@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 
-def write_table(rows: Sequence[Mapping[str, object]], out: TextIO) -> None:
-    """Write the rows, which all have the same keys, under a line of the keys; no rows: nothing."""
+def write_table(rows: Sequence[Mapping[str, object]], out: TextIO, left: int | None = None) -> None:
+    """Write the rows, which all have the same keys, under a line of the keys; no rows: nothing.
+
+    The first `left` columns are flush left; None: all.
+    """
     if rows:
         cells = [list(rows[0]), *([printable(value) for value in row.values()] for row in rows)]
-        out.writelines(f"{line}\n" for line in aligned(cells, len(rows[0])))
+        flush_left = len(rows[0]) if left is None else left
+        out.writelines(f"{line}\n" for line in aligned(cells, flush_left))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:

@@ -23,6 +23,7 @@ class Cost(NamedTuple):
     has the amounts of its call negated and names the same department, even if the directory has
     changed since. `department_source` is span, directory, key or empty. `price_flags`: what is
     doubtful about the price; `other_cost_picousd`: the cost if that is decided the other way.
+    `cache_saved_picousd`: what the cache saved, below 0 if it cost more than it saved.
     """
 
     cost_picousd: int | None = None
@@ -37,6 +38,7 @@ class Cost(NamedTuple):
     department_source: str = ""
     price_flags: tuple[str, ...] = ()
     other_cost_picousd: int | None = None
+    cache_saved_picousd: int | None = None
 
     def reversed(self) -> "Cost":
         """Return the cost of the entry that takes this one back."""
@@ -45,6 +47,7 @@ class Cost(NamedTuple):
             input_cost_picousd=_signed(self.input_cost_picousd, -1),
             output_cost_picousd=_signed(self.output_cost_picousd, -1),
             reported_cost_picousd=_signed(self.reported_cost_picousd, -1),
+            cache_saved_picousd=_signed(self.cache_saved_picousd, -1),
         )
 
 
@@ -81,9 +84,9 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             reason = (priced if isinstance(priced, Unpriced) else INCONSISTENT_USAGE).reason.value
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
         else:
-            amount, prompt, answer, price_id, source, flags, other = priced
-            name = (price_id, source)
-            add(Cost(amount, prompt, answer, "priced", "", *name, None, *payer, flags, other))
+            amount, prompt, answer, price_id, source, flags, other, saved = priced
+            cost = (amount, prompt, answer, "priced", "", price_id, source, None)
+            add(Cost(*cost, *payer, flags, other, saved))
     return result
 
 

@@ -29,6 +29,8 @@ class Priced(NamedTuple):
 
     `price_id` names the price and, after an @, the day since when it holds. `flags`: what is
     doubtful about it; `other_cost_picousd`: the cost if the doubt is decided the other way.
+    `cache_saved_picousd`: what the call would cost without the cache, less its cost; below 0 if
+    writes cost more than reads saved; None: nothing was read or written.
     """
 
     cost_picousd: int
@@ -38,6 +40,7 @@ class Priced(NamedTuple):
     price_source: str
     flags: tuple[str, ...] = ()
     other_cost_picousd: int | None = None
+    cache_saved_picousd: int | None = None
 
 
 class Unpriced(NamedTuple):

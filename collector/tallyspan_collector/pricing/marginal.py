@@ -13,6 +13,7 @@ from tallyspan_collector.pricing.price import (
     PriceParts,
     compile_price,
     rounded,
+    with_cache_saved,
 )
 
 _ORDER = ("cache_read_tokens", "cache_write_tokens", "input_tokens", "output_tokens")
@@ -45,6 +46,11 @@ class MarginalPrice:
         beside = [part.scaled(free) if part.meter.name in _ORDER else part for part in price.parts]
         return cls(price.price_id, price.source, steps, compile_price(price._replace(parts=beside)))
 
+    @property
+    def priced_meters(self) -> frozenset[str]:
+        """Return all meters that it has a price for."""
+        return self.beside.priced_meters
+
     def cost(self, usage: Usage, meters: Meters | None = None) -> Priced | Unpriced:
         """Return the cost of the call, or why it has none with this price."""
         beside = self.beside.cost(usage, meters)
@@ -61,7 +67,7 @@ class MarginalPrice:
             place += count
         prompt = rounded(sum(sums[:3], Fraction(0)) * PICO, 1)
         answer = rounded(sums[3] * PICO, 1)
-        return Priced(
+        cost = Priced(
             rounded(sum(sums, Fraction(0)) * PICO, 1) + beside.cost_picousd,
             prompt + beside.input_cost_picousd,
             answer + beside.output_cost_picousd,
@@ -69,6 +75,9 @@ class MarginalPrice:
             self.source,
             beside.flags,
         )
+        if usage.cache_read_tokens or usage.cache_write_tokens:
+            return with_cache_saved(self, cost, usage, meters)
+        return cost
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:

@@ -108,9 +108,9 @@ class Price:
 
     `is_plain`: tokens are priced by plain meters alone. `limits` are sums that must not be
     negative: a part cannot exceed its whole. `meters` are those with a price beside the fields of
-    `Usage`. `minimum` and `maximum` bound how much of a meter is billed, once there is any.
-    `flags`: what is doubtful about the price; `other`: the price if the doubt is decided the other
-    way.
+    `Usage`, `priced_meters` all with a price. `minimum` and `maximum` bound how much of a meter is
+    billed, once there is any. `flags`: what is doubtful about the price; `other`: the price if the
+    doubt is decided the other way.
     """
 
     price_id: str
@@ -123,6 +123,7 @@ class Price:
     limits: tuple[Factors, ...]
     needs: tuple[Need, ...]
     meters: frozenset[str]
+    priced_meters: frozenset[str]
     minimum: Mapping[str, int]
     maximum: Mapping[str, int]
     flags: tuple[str, ...] = ()
@@ -155,14 +156,22 @@ class Price:
         # By name and not by `input_factors`: nearly every call comes here.
         band = self.bands[0] if len(self.bands) == 1 else self.band(prompt_tokens)
         prompt = prompt_tokens * band.input
-        if read:
-            prompt += read * band.cache_read
-        if write:
-            prompt += write * band.cache_write + hour * band.cache_write_1h
         answer = answer_tokens * band.output
+        whole = prompt + answer
+        if read or write:
+            # Factors of the cache are what it costs more than input: minus that is what it saves.
+            more = read * band.cache_read
+            if write:
+                more += write * band.cache_write + hour * band.cache_write_1h
+            if self.scale == 1:
+                name, source = self.price_id, self.source
+                return Priced(whole + more, prompt + more, answer, name, source, (), None, -more)
+            cost = self._rounded(whole + more, prompt + more, answer)
+            saved = rounded(whole, self.scale) - cost.cost_picousd
+            return cost._replace(cache_saved_picousd=saved)
         if self.scale == 1:
-            return Priced(prompt + answer, prompt, answer, self.price_id, self.source)
-        return self._rounded(prompt + answer, prompt, answer)
+            return Priced(whole, prompt, answer, self.price_id, self.source)
+        return self._rounded(whole, prompt, answer)
 
     def band(self, input_tokens: int | Fraction) -> Band:
         """Return the band of a call with so many input tokens."""
@@ -196,6 +205,8 @@ class Price:
         band = self.band(counts[INPUT])
         prompt, answer = _sum(band.input_factors, counts), _sum(band.output_factors, counts)
         cost = self._rounded(prompt + answer + _sum(band.other_factors, counts), prompt, answer)
+        if usage.cache_read_tokens or usage.cache_write_tokens:
+            cost = with_cache_saved(self, cost, usage, meters)
         if any(
             amount and name not in self.meters and (meter := BY_NAME.get(name)) and meter.is_extra
             for name, amount in (meters or _NOTHING).items()
@@ -214,6 +225,26 @@ class Price:
             self.price_id,
             self.source,
         )
+
+
+def without_cache(usage: Usage, meters: Meters | None) -> tuple[Usage, Meters]:
+    """Return the counts of the call if all that the cache read and wrote had been plain input."""
+    plain = replace(usage, **{name: 0 for name in TOKEN_FIELDS if _is_of_cache(name)})
+    others = (meters or _NOTHING).items()
+    return plain, {name: amount for name, amount in others if not _is_of_cache(name)}
+
+
+def with_cache_saved(price: AnyPrice, cost: Priced, usage: Usage, meters: Meters | None) -> Priced:
+    """Return the cost of a call that used the cache, with what that saved at this price."""
+    without = price.cost(*without_cache(usage, meters))
+    if isinstance(without, Unpriced):
+        return cost
+    return cost._replace(cache_saved_picousd=without.cost_picousd - cost.cost_picousd)
+
+
+def _is_of_cache(name: str) -> bool:
+    meter = BY_NAME.get(name)
+    return meter is not None and dict(meter.dimensions).get("token_type") in _CACHE
 
 
 def rounded(amount: int | Fraction, scale: int) -> int:
@@ -260,6 +291,7 @@ def compile_price(price: PriceParts) -> Price:
         limits=tuple(_limits(leaves.values())),
         needs=tuple(_needs([part.meter for part in parts if not part.is_implied])),
         meters=frozenset(counted),
+        priced_meters=frozenset(names if parts else {INPUT, OUTPUT}),
         minimum=price.minimum,
         maximum=price.maximum,
     )

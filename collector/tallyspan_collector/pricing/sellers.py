@@ -129,7 +129,7 @@ def priced_as(kind: Kind) -> Kind:
     if kind.provider in SAME_LIST:
         return replace(kind, provider=SAME_LIST[kind.provider])
     vendor, slash, model = kind.model.removeprefix("@").partition("/")
-    service = _service(vendor) if slash else ""
+    service = service_of(vendor) if slash else ""
     if kind.provider in _GOOGLE and (own := _GOOGLE_PATH.match(kind.model)) is not None:
         return replace(kind, model=kind.model[own.end() :])
     if service == kind.provider and service in MAKERS:
@@ -166,7 +166,13 @@ def is_free(provider: str, model: str) -> bool:
     return any(provider == who and fnmatchcase(name, glob) for who, glob, _ in FREE)
 
 
-def _service(vendor: str) -> str:
+def maker_of(model: str) -> str:
+    """Return who made a model, by how its name begins; empty if that does not say it."""
+    return next((who for start, who in _FIRST_HAND if start.match(model.lower())), "")
+
+
+def service_of(vendor: str) -> str:
+    """Return whose service a gateway's `vendor/` names; empty if it is none that we know."""
     low = vendor.lower()
     name = ROUTES.get(low, low)
     return name if name in PROVIDERS else ""
@@ -184,7 +190,7 @@ def _unprefixed(kind: Kind) -> Kind:
     """Return a gateway's model without a vendor as its maker's; `openai` may well be OpenAI."""
     if kind.provider in {"openai", "anthropic"} or _OPEN_WEIGHTS.fullmatch(kind.model.lower()):
         return kind
-    maker = next((who for start, who in _FIRST_HAND if start.match(kind.model.lower())), "")
+    maker = maker_of(kind.model)
     return replace(kind, provider=maker, model=_spelling(kind.model)) if maker else kind
 
 

@@ -3,6 +3,7 @@
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     BEFORE,
+    CACHE_SAVING,
     CALLS,
     CHANGE,
     KEY,
@@ -19,7 +20,7 @@ from tallyspan_grafana.panels import (
     stat,
     table,
 )
-from tallyspan_grafana.sql import models
+from tallyspan_grafana.sql import common, models
 from tallyspan_grafana.theme import COUNT, DOLLARS, RATIO, SECONDS, TEXT, ZONE, thresholds
 
 
@@ -38,7 +39,7 @@ def build(zone: str = ZONE) -> Page:
                     models.PER_MILLION,
                     f"Prompt and answer of the priced calls together. {about}",
                 ),
-                6,
+                5,
             ),
             (
                 stat(
@@ -49,8 +50,9 @@ def build(zone: str = ZONE) -> Page:
                     decimals=1,
                     if_null="unknown",
                 ),
-                5,
+                4,
             ),
+            (money("Saved by caching", common.CACHE_SAVED, f"{CACHE_SAVING} {about}"), 4),
             (
                 stat(
                     "Answer tokens for reasoning",
@@ -60,7 +62,7 @@ def build(zone: str = ZONE) -> Page:
                     decimals=1,
                     if_null="unknown",
                 ),
-                5,
+                4,
             ),
             (
                 stat(
@@ -71,7 +73,7 @@ def build(zone: str = ZONE) -> Page:
                     decimals=1,
                     colours=thresholds(orange_from=0.05, red_from=0.2),
                 ),
-                4,
+                3,
             ),
             (
                 money(
@@ -102,6 +104,7 @@ def build(zone: str = ZONE) -> Page:
                         CALLS,
                         Column("input", "Input", COUNT, None, "unknown"),
                         Column("cache_hit", "From cache", RATIO, 1, "-"),
+                        Column("cache_saved", "Saved by caching", DOLLARS, 2),
                         Column("output", "Output", COUNT, None, "unknown"),
                         Column("reasoning", "Reasoning", COUNT, None, "-"),
                         Column("errors", "Failed calls"),

@@ -2,6 +2,7 @@
 
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
+    CACHE_SAVING,
     CALLS,
     KEY,
     NO_CALLS,
@@ -70,7 +71,7 @@ def build(zone: str = ZONE) -> Page:
                 stat(
                     "Calls", overview.CALL_COUNT, f"Every call once, failed ones included. {source}"
                 ),
-                5,
+                4,
             ),
             (
                 stat(
@@ -79,7 +80,7 @@ def build(zone: str = ZONE) -> Page:
                     f"Prompt and answer; calls of unknown usage are not in it. {source}",
                     if_null="unknown",
                 ),
-                5,
+                4,
             ),
             (
                 stat(
@@ -88,7 +89,7 @@ def build(zone: str = ZONE) -> Page:
                     f"No price or no token count: not in any spend here. {source}",
                     colours=thresholds(orange_from=1),
                 ),
-                5,
+                4,
             ),
             (
                 stat(
@@ -98,8 +99,9 @@ def build(zone: str = ZONE) -> Page:
                     f"{source}",
                     colours=thresholds(orange_from=1),
                 ),
-                5,
+                4,
             ),
+            (money("Saved by caching", common.CACHE_SAVED, f"{CACHE_SAVING} {about}"), 4),
             (
                 stat(
                     "Since the last call",

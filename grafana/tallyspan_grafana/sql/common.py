@@ -121,7 +121,8 @@ TALKS = Source(
     ("user_id", "conversation_id", "department", "model_name", "agent_id", "agent_name",
      "service_name", "source")
 )  # fmt: skip
-IN_RANGE = Rows(Source(TOTALS.columns, ("unpriced_tokens",)))
+IN_RANGE = Rows(Source(TOTALS.columns, ("unpriced_tokens", "cache_saved_usd")))
+CACHE_SAVED = Figure("if(count() = 0, 0, sum(cache_saved_usd))", "cache_saved", IN_RANGE)
 _OF_DIMENSION = {
     "department": TOTALS, "model": TOTALS, "endpoint": TOTALS, "operation": MODELS, "user": USERS,
     "service": SERVICES, "agent": AGENTS, "conversation": TALKS,

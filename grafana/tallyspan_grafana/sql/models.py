@@ -46,14 +46,15 @@ MODELS = compared(
     f"AS per_million, sumIf(call_count, {IS_NOW}) AS calls, "
     f"sumIf(input_tokens, {IS_NOW}) AS input, "
     f"ifNull(sumIf(cache_read_tokens, {IS_NOW}), 0) / nullIf(input, 0) AS cache_hit, "
+    f"sumIf(cache_saved_usd, {IS_NOW}) AS cache_saved, "
     f"sumIf(output_tokens, {IS_NOW}) AS output, sumIf(reasoning_tokens, {IS_NOW}) AS reasoning, "
     f"sumIf(error_count, {IS_NOW}) AS errors",
     IN_RANGE.source,
     of_range=f"{quantile(0.5, _DURATIONS)} AS p50, {quantile(0.95, _DURATIONS)} AS p95, "
     f"{quantile(0.95, _FIRSTS)} AS first_chunk",
     of_source=Source(TOTALS.columns, ("durations", "first_chunks")),
-    shown="name, key, spend, share, before, change, per_million, calls, input, cache_hit, output, "
-    "reasoning, errors, p50, p95, first_chunk",
+    shown="name, key, spend, share, before, change, per_million, calls, input, cache_hit, "
+    "cache_saved, output, reasoning, errors, p50, p95, first_chunk",
 )
 
 
