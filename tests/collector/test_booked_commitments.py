@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import NOON, Entry, book, call, empty, reversal, unpriced
-from tallyspan_collector.booked.commitments import Result, Spread, booked_days
+from tallyspan_clickhouse.retention import keep
+from tallyspan_collector.booked.commitments import Result, Spread, booked_days, first_bookable
 from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.finished_days import book_finished
 from tallyspan_collector.booked.run import run
@@ -226,6 +227,15 @@ def test_whatever_it_is_grouped_by_the_sum_is_the_same(
 
         assert sum(row["cost_usd"] or 0 for row in rows) == Decimal("28.5")
         assert sum(row["calls"] for row in rows) == 4
+
+
+def test_days_whose_entries_may_have_expired_are_not_booked_again(client: Client) -> None:
+    keep(client, "llm_calls", 400)
+    try:
+        assert DAY - first_bookable(client, DAY) == timedelta(days=400 - 31)
+    finally:
+        keep(client, "llm_calls", 0)
+    assert first_bookable(client, DAY) == date.min
 
 
 def test_a_preview_books_nothing(client: Client, files: Files) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from otlp_spans import CHAT, request, span
-from running import running_collector
+from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_collector.cli import main
 from waiting import wait_for
@@ -62,6 +63,9 @@ def test_a_day_of_provisioned_throughput_is_shared_when_it_is_over(
         prices.write_text(PRICES.format(since=yesterday) + "# checked\n")
         query = "SELECT sum(commitment_cost_usd) AS usd FROM usage_daily"
         wait_for(lambda: collector.rows(query)[0]["usd"], "shares of yesterday")
+        prices.write_text(PRICES.format(since=yesterday).replace("1.50", "1.60"))
+        (warning,) = wait_for(lambda: warnings(collector), "a warning that the file differs")
+        assert warning.startswith("1 day of commitments is booked otherwise than the price file")
 
     # 72 USD. It takes 2 x 1,000 input tokens a minute, 2,880,000 a day: 3/8 are used, of which
     # ada has two thirds; the third call is 1,000 x 0.25 by the million.
@@ -76,7 +80,12 @@ def test_a_day_of_provisioned_throughput_is_shared_when_it_is_over(
     assert total["notional_calls"] == 2
 
 
-def report(store: SharedStore, *arguments: str) -> tuple[list[dict[str, str]], dict[str, str]]:
+def warnings(collector: Running) -> list[str]:
+    answer = httpx.get(f"{collector.ready.admin}/readyz").json()
+    return [text for text in answer["warnings"] if "commitments" in text]
+
+
+def report(store: SharedStore, *arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     answer = json.loads(tallyspan("report", *arguments, "--format", "json", store=store))
     return answer["rows"], answer["totals"]
 

@@ -17,6 +17,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.moments import microseconds, sql_moment
+from tallyspan_clickhouse.retention import ENTRIES, kept_days
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COUNT, Row
 from tallyspan_collector.booked.shares_due import SHARE_COLUMNS, Share, shares_due
@@ -24,6 +25,8 @@ from tallyspan_collector.pricing.cost import MAX_COST_PICOUSD
 from tallyspan_collector.pricing.rates import PriceFile
 
 KIND = "commitment"
+LOOK_BACK_DAYS = 31
+"""As far before a day calls are read: for the month of a minimum, and for who has a seat."""
 NOON = time(12, tzinfo=UTC)
 """When shares of a day stand in the ledger: noon (UTC) is the same day in nearly all zones."""
 _COLUMNS = ", ".join(f"l.{name}" for name in SHARE_COLUMNS)
@@ -141,6 +144,16 @@ def booked_days(client: Client, first: date, last: date) -> dict[tuple[date, str
         },
     ).result_rows
     return {(day, str(name)): cost for day, name, cost in rows}
+
+
+def first_bookable(client: Client, today: date) -> date:
+    """Return the first day whose shares can still be worked out.
+
+    Its entries, and those of the month before it, are all kept: what has expired would look like
+    a day that was not booked, and rollups keep what was.
+    """
+    kept = kept_days(client).get(ENTRIES, 0)
+    return today - timedelta(days=kept - LOOK_BACK_DAYS) if kept else date.min
 
 
 def midnight(day: date) -> datetime:

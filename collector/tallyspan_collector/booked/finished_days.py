@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.booked.commitments import Spread, booked_days, usd
+from tallyspan_collector.booked.commitments import Spread, booked_days, first_bookable, usd
 from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, Kind, run
 from tallyspan_collector.pricing.book import PriceBook
@@ -24,7 +24,7 @@ from tallyspan_collector.pricing.rates import PriceFile
 Result = TypeVar("Result")
 LATE_DAYS = 7
 """Shares of days that are booked are looked at again for so long, because of late calls."""
-LOOK_BACK_DAYS = 45
+MAX_DAYS = 45
 """As far back days are booked that are not yet: an outage, or a commitment written down late."""
 
 
@@ -43,7 +43,9 @@ def book_finished(client: Client, book: PriceBook, now: datetime | None = None) 
     """
     if not book.file.commitments:
         return 0, 0
-    days = _days(client, book.file, (now or datetime.now(UTC)).date() - timedelta(days=1))
+    yesterday = (now or datetime.now(UTC)).date() - timedelta(days=1)
+    first = max(yesterday - timedelta(days=MAX_DAYS - 1), first_bookable(client, yesterday))
+    days = _days(client, book.file, first, yesterday)
     differing = len(days.differing)
     if not days.due:
         return 0, differing
@@ -67,8 +69,7 @@ def _apply(client: Client, kind: Kind[Result], reason: str) -> Result:
     )
 
 
-def _days(client: Client, file: PriceFile, yesterday: date) -> Days:
-    first = yesterday - timedelta(days=LOOK_BACK_DAYS - 1)
+def _days(client: Client, file: PriceFile, first: date, yesterday: date) -> Days:
     booked: dict[date, dict[str, Decimal]] = defaultdict(dict)
     for (day, name), cost in booked_days(client, first, yesterday).items():
         booked[day][name] = cost

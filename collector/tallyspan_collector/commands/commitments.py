@@ -9,7 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from tallyspan_collector import config, summary
-from tallyspan_collector.booked.commitments import Result, Spread, Total, booked_days
+from tallyspan_collector.booked.commitments import (
+    Result,
+    Spread,
+    Total,
+    booked_days,
+    first_bookable,
+)
 from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.cover import Result as CoverResult
 from tallyspan_collector.booked.finished_days import costs_of
@@ -102,6 +108,12 @@ def _run(options: argparse.Namespace, reason: str, *, is_applied: bool) -> int:
     user = getpass.getuser()
     cover, spread = Cover(book, days), Spread(book.file, days)
     with writing(options) as client:
+        first = first_bookable(client, datetime.now(UTC).date())
+        if days[0] < first:
+            raise ConfigError(
+                f"--from {options.start}: shares are worked out of entries, which go after some"
+                f" time (--retention); the first day that can still be booked is {first}"
+            )
         run(client, cover, is_applied=is_applied, changed_by=user, reason=reason)
         run(client, spread, is_applied=is_applied, changed_by=user, reason=reason)
     _write_runs(cover.result, spread.result, is_applied=is_applied)

@@ -5,7 +5,12 @@ from typing import Any
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY
 from tallyspan_collector.pricing import commitments, rates
-from tallyspan_collector.pricing.adjustments import NOTES, PERIODS, WHERE_KEYS
+from tallyspan_collector.pricing.adjustments import (
+    ALLOWANCE_OWNERS,
+    NOTES,
+    PERIODS,
+    WHERE_KEYS,
+)
 
 _TEXT = {"type": "string", "minLength": 1}
 _USD = {"type": "number", "minimum": 0, "description": "in the entry's currency, default USD"}
@@ -72,7 +77,7 @@ def schema() -> dict[str, Any]:
     allowance = _object(
         _WHERE
         | {"meter": {"enum": able}, "free": whole, "every": {"enum": list(PERIODS)}}
-        | {"group": _TEXT, "at_most": whole},
+        | {"group": _TEXT, "at_most": whole, "per": {"enum": list(ALLOWANCE_OWNERS)}},
         *("meter", "free", "every", "group"),
     )
     commitment = _object(

@@ -249,8 +249,9 @@ class Worker:
                     await asyncio.to_thread(self._book_remainders)
                     due = time.monotonic() + REMAINDERS_SECONDS
                 if self._is_first and time.monotonic() >= commitments_due:
-                    await asyncio.to_thread(self._book_commitments)
+                    # First the time: a day that cannot be booked must not keep prices from coming.
                     commitments_due = time.monotonic() + COMMITMENTS_SECONDS
+                    await asyncio.to_thread(self._book_commitments)
                 await asyncio.sleep(PRICES_SECONDS)
                 is_new = await asyncio.to_thread(self._prices.poll)
             except Exception as error:  # noqa: BLE001  the store is away: later is early enough
@@ -280,8 +281,9 @@ class Worker:
         if entries:
             _log.info("commitments.booked", entries=entries)
         self._commitments = (
-            f"{counted(differing, 'day')} of commitments are booked otherwise than the price file"
-            " has them: 'tallyspan commitments preview' shows it, 'book' books the difference"
+            f"{counted(differing, 'day')} of commitments {'is' if differing == 1 else 'are'} booked"
+            " otherwise than the price file has it: 'tallyspan commitments preview' shows it,"
+            " 'book' books the difference"
             if differing
             else ""
         )
