@@ -55,7 +55,8 @@ def make(client: Client, files: str, database: str) -> str:
         client,
         f"CREATE OR REPLACE VIEW {other}.corrected_calls AS SELECT start_time,"  # noqa: S608
         f" cityHash64(trace_id, span_id) AS call_hash FROM {other}.llm_calls"
-        " WHERE entry_kind != 'call' COMMENT 'Calls that have more entries than their first'",
+        " WHERE entry_kind NOT IN ('call', 'commitment')"
+        " COMMENT 'Calls that have more entries than their first'",
     )
     for statement in _statements(database, other):
         _run(client, statement)

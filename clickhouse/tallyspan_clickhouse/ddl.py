@@ -33,7 +33,7 @@ _TIMES = {
 _INDICES = """    INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
-    INDEX ix_kind entry_kind TYPE set(4) GRANULARITY 1,
+    INDEX ix_kind entry_kind TYPE set(8) GRANULARITY 1,
     -- A condition on start_time is looked up as the fifth column of the key and not as the hour that
     -- is the second: without this index a query for a day reads its whole month.
     INDEX ix_time start_time TYPE minmax GRANULARITY 1,
@@ -236,6 +236,8 @@ def _usage_entries(schema: Schema) -> str:
     keys = [_key(schema, each.name) for each in schema.usage_columns]
     time, tags = schema.by_name["start_time"], schema.by_name["tags"]
     columns = [(time.name, time.type, time.comment, "l.start_time"), *keys]
+    entry = schema.by_name["entry_kind"]
+    columns.append((entry.name, entry.type, entry.comment, "l.entry_kind"))
     columns.append((tags.name, tags.type, tags.comment, "l.tags"))
     for name, kind, says, _ in _shown(schema.measures):
         if name == "total_tokens":

@@ -57,11 +57,14 @@ REGION = Condition("region", "Region that served the call, from its host or path
                    frozenset({"global"}), Unknown.STANDARD, apart=("us-gov-", "cn-"))  # fmt: skip
 ALLOWANCE = Condition("allowance", "Whose free allowance the call took something of (the collector says)",
                       unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
+COMMITMENT = Condition("commitment", "Commitment that pays for the call (the collector says)",
+                       unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
 CONDITIONS: tuple[Condition, ...] = (
     Condition("geo", "Where the answer was worked out, as it says itself (Anthropic: inference_geo)",
               frozenset({"global", "not_available"})),
     REGION,
     ALLOWANCE,
+    COMMITMENT,
     Condition("deployment", "Kind of an Azure deployment: global, data-zone or regional",
               frozenset({"global"})),
     Condition("refusal", "before_output: the model declined and generated nothing",

@@ -5,8 +5,8 @@
 CREATE TABLE {database}.llm_calls {on_cluster}
 (
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate) or price_change (the difference a new price makes)',
-    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change; count calls with sum(sign)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)',
     user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     department_source LowCardinality(String) COMMENT 'Who named the department: span, directory or key (of the ingest key); empty when nobody did',
@@ -44,7 +44,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
     cache_saved_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the provider\'s cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced',
-    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client); of a commitment: commitment, plan or unused',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
@@ -52,7 +52,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     other_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the call costs if what price_flags doubts is decided the other way, in USD; NULL: nothing is in doubt',
     reported_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the provider itself stated it; NULL: it did not',
     claimed_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not',
-    is_notional Bool DEFAULT false COMMENT 'Used on a subscription: cost_usd is what the call would have cost and is never billed',
+    is_notional Bool DEFAULT false COMMENT 'Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed',
     unpriced_calls Int8 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', sign, 0) COMMENT 'Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()',
     unpriced_tokens Int64 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', ifNull(input_tokens, 0) + ifNull(output_tokens, 0), 0) CODEC(T64, ZSTD(1)) COMMENT 'Tokens without a price this entry adds; a price change takes them back',
     duration_us UInt64 CODEC(T64, ZSTD(1)) COMMENT 'From the request to the last byte of the answer, in microseconds',
@@ -73,7 +73,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
-    INDEX ix_kind entry_kind TYPE set(4) GRANULARITY 1,
+    INDEX ix_kind entry_kind TYPE set(8) GRANULARITY 1,
     -- A condition on start_time is looked up as the fifth column of the key and not as the hour that
     -- is the second: without this index a query for a day reads its whole month.
     INDEX ix_time start_time TYPE minmax GRANULARITY 1,
@@ -105,7 +105,7 @@ CREATE MATERIALIZED VIEW {database}.corrected_calls_feed {on_cluster} TO {databa
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT l.start_time, cityHash64(l.trace_id, l.span_id) AS call_hash, toInt64(count()) AS corrections
 FROM {database}.llm_calls AS l
-WHERE l.entry_kind != 'call'
+WHERE l.entry_kind NOT IN ('call', 'commitment')
 GROUP BY l.start_time, call_hash
 COMMENT 'Adds every reversal and price change of llm_calls to corrected_calls';
 
@@ -153,7 +153,7 @@ CREATE VIEW {database}.calls {on_cluster}
     input_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the answer, in USD',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
-    notional_cost_usd Nullable(Decimal(38, 12)) COMMENT 'What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced',
+    notional_cost_usd Nullable(Decimal(38, 12)) COMMENT 'What a call that a subscription or a commitment pays for would have cost, in USD; it is not billed; NULL: billed or not priced',
     cache_saved_usd Nullable(Decimal(38, 12)) COMMENT 'What the provider\'s cache saved of cost_usd, in USD; below 0: writes cost more than reads saved; NULL: no cache used, not priced or not billed',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
@@ -324,7 +324,7 @@ CREATE TABLE {database}.rollup_services {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -342,15 +342,18 @@ CREATE TABLE {database}.rollup_services {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, service_name, source, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -390,6 +393,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * (l.user_id = '')) AS no_user_calls,
     sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
@@ -412,7 +418,7 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -431,8 +437,11 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -473,6 +482,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -494,7 +506,7 @@ CREATE TABLE {database}.rollup_agents {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -512,13 +524,16 @@ CREATE TABLE {database}.rollup_agents {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, agent_id, agent_name, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -558,6 +573,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations
@@ -578,7 +596,7 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -597,8 +615,11 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -637,6 +658,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations
@@ -657,7 +681,7 @@ CREATE TABLE {database}.rollup_totals {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -675,14 +699,17 @@ CREATE TABLE {database}.rollup_totals {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, first_chunks))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, first_chunks))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -723,6 +750,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -745,7 +775,7 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -764,8 +794,11 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -806,6 +839,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -825,7 +861,7 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -843,12 +879,15 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, user_id, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -887,6 +926,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -905,7 +947,7 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -924,8 +966,11 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -962,6 +1007,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_users{all} AS r
@@ -983,7 +1031,7 @@ CREATE TABLE {database}.rollup_daily {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1001,12 +1049,15 @@ CREATE TABLE {database}.rollup_daily {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1049,6 +1100,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -1071,7 +1125,7 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1090,8 +1144,11 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1132,6 +1189,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_daily{all} AS r
@@ -1157,7 +1217,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1175,12 +1235,15 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1227,6 +1290,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -1253,7 +1319,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1272,8 +1338,11 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1318,6 +1387,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_hourly{all} AS r
@@ -1335,7 +1407,7 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
@@ -1344,7 +1416,7 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1362,15 +1434,18 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1418,6 +1493,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -1439,7 +1517,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     calls Int64 COMMENT 'Calls, net of reversals',
@@ -1448,7 +1526,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1467,8 +1545,11 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1517,6 +1598,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1543,7 +1627,7 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1561,14 +1645,17 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1613,6 +1700,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -1639,7 +1729,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1658,8 +1748,11 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1704,6 +1797,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1727,11 +1823,13 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    status LowCardinality(String) COMMENT 'How the call ended: ok or error',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
     tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1739,7 +1837,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1758,8 +1856,11 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1784,11 +1885,13 @@ AS SELECT
     l.tenant AS tenant,
     l.operation_name AS operation_name,
     l.service_tier AS service_tier,
+    l.status AS status,
     l.error_type AS error_type,
     l.usage_source AS usage_source,
     if(l.is_notional, 'notional', l.cost_status) AS cost_status,
     l.unpriced_reason AS unpriced_reason,
     l.price_source AS price_source,
+    l.entry_kind AS entry_kind,
     l.tags AS tags,
     l.sign AS calls,
     l.sign * (l.status = 'error') AS errors,
@@ -1817,6 +1920,9 @@ AS SELECT
     if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS output_cost_usd,
     if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS notional_cost_usd,
     if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS cache_saved_usd,
+    if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS commitment_cost_usd,
+    if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS plan_cost_usd,
+    if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS unused_cost_usd,
     l.sign * (l.user_id = '') AS no_user_calls,
     l.sign * (l.conversation_id = '') AS no_conversation_calls,
     l.sign * toInt64(l.duration_us) AS duration_us,
@@ -2056,7 +2162,7 @@ CREATE VIEW {database}.conversations {on_cluster}
     output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD'
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
@@ -2513,7 +2619,7 @@ COMMENT 'Every budget that holds today: spent, left, forecast, state';
 CREATE TABLE {database}.price_changes {on_cluster}
 (
     run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
-    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for) or remainder (calls were taken back after a price change, and what it left is booked away)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
     state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
     written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',

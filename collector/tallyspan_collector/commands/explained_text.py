@@ -75,7 +75,7 @@ def _ledger(explanation: Values) -> Iterator[str]:
     tokens = ", ".join(f"{name} {count}" for name, count in net["tokens"].items()) or "no tokens"
     yield f"net: {counted(net['calls'], 'call')}, {tokens}, {net['cost_usd']} USD"
     if "notional_cost_usd" in net:
-        yield f"     {net['notional_cost_usd']} USD notional: a subscription pays"
+        yield f"     {net['notional_cost_usd']} USD notional: a subscription or a commitment pays"
 
 
 def _is_price_change_of(span_id: str, entry: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from tallyspan_collector.ingest.pace import Pace
 from tallyspan_collector.ingest.spool import LOGS, Spool, SpooledRequest
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.allowances import Allowances
+from tallyspan_collector.ledger.covered import covered
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
@@ -287,7 +288,7 @@ class Loader:
         batch_id = int.from_bytes(os.urandom(8))
         self._encoder.open()
         try:
-            calls, granted = self.allowances.grant(calls)
+            calls, granted = self.allowances.grant(covered(calls, self._book))
             costs = entry.costs(calls, self._book, self._directory)
             self._pace.give_way()
             columns = columns_of([*calls, *(each.call for each in reversals)])

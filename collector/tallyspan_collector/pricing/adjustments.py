@@ -72,7 +72,8 @@ class Doubt:
 class Allowance:
     """How much of a meter is free in each period (`day` or `month`, UTC).
 
-    Lines of one `group` share their allowance. `at_most`: of one call.
+    Lines of one `group` share their allowance. `at_most`: of one call. `per`: each endpoint,
+    service or source (the ingest key) has its own; empty: each tenant.
     """
 
     match: Match
@@ -82,21 +83,26 @@ class Allowance:
     group: str
     at_most: int
     origin: Origin
+    per: str = ""
 
 
 PERIODS = ("day", "month")
+ALLOWANCE_OWNERS = ("endpoint", "service", "source")
 
 
 def allowance(entry: Any, at: KeyPath, lines: Lines) -> Allowance:
     """Return the allowance of an entry. Raises `ConfigError`."""
     keys = ("meter", "free", "every", "group")
-    fields.check(entry, at, lines, (*WHERE_KEYS, *keys, "at_most", *NOTES), *keys)
+    fields.check(entry, at, lines, (*WHERE_KEYS, *keys, "at_most", "per", *NOTES), *keys)
     meter = BY_PRICE_KEY.get(fields.text(entry, "meter", at, lines))
     if meter is None or meter.free is None:
         able = ", ".join(each.price_key for each in BY_PRICE_KEY.values() if each.free)
         raise lines.error((*at, "meter"), f"must be one of {able}; got {entry['meter']!r}")
     if entry["every"] not in PERIODS:
         raise lines.error((*at, "every"), f"must be day or month; got {entry['every']!r}")
+    if "per" in entry and entry["per"] not in ALLOWANCE_OWNERS:
+        names = ", ".join(ALLOWANCE_OWNERS)
+        raise lines.error((*at, "per"), f"must be one of {names}; got {entry['per']!r}")
     return Allowance(
         match=fields.match(entry, at, lines),
         meter=meter,
@@ -105,6 +111,7 @@ def allowance(entry: Any, at: KeyPath, lines: Lines) -> Allowance:
         group=fields.text(entry, "group", at, lines),
         at_most=fields.whole(entry, "at_most", at, lines) if "at_most" in entry else 1 << 53,
         origin=origin(entry, at, lines),
+        per=fields.text(entry, "per", at, lines),
     )
 
 

@@ -12,6 +12,7 @@ from tallyspan.usage import Usage
 from tallyspan_collector.pricing import rates, sellers, shipped
 from tallyspan_collector.pricing.adjustments import Allowance, Doubt, Factor, Fee
 from tallyspan_collector.pricing.bundled import PriceData, installed, most_billed
+from tallyspan_collector.pricing.commitments import covering
 from tallyspan_collector.pricing.cost import (
     NO_EXCHANGE_RATE,
     UNKNOWN_CONDITION,
@@ -159,6 +160,11 @@ class PriceBook:
             ),
             None,
         )
+
+    def commitment(self, kind: Kind, at_ns: int) -> str:
+        """Return the name of the commitment that pays for such calls; empty: each is billed."""
+        committed = self.file.commitments
+        return covering(committed, self.file.with_settings(kind), at_ns) if committed else ""
 
     def _learn(self, key: tuple[str, str, str, str, Conditions]) -> Timeline:
         timelines = self._timelines

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tallyspan_collector.pricing.adjustments import Factor
+from tallyspan_collector.pricing.commitments import Commitment
 from tallyspan_collector.pricing.match import ALWAYS, Match
 from tallyspan_collector.pricing.rates import USD, Alias, Change, PriceFile, Rate
 from tallyspan_collector.pricing.steps import day
@@ -16,7 +17,7 @@ def findings(file: PriceFile) -> list[str]:
     problems = [*_periods("price", file.rates)]
     problems += [*_periods("discount", file.discounts), *_periods("uplift", file.uplifts)]
     problems += [*_periods("factor", file.factors), *_periods("alias", file.aliases)]
-    problems += _rates(file)
+    problems += [*_rates(file), *_pauses(file.commitments)]
     return [f"{file.name}:{line}: {text}" for line, text in sorted(problems)]
 
 
@@ -49,6 +50,21 @@ def _periods(
                         f" line {before.origin.line} ends before this one begins"
                     ),
                 )
+
+
+def _pauses(commitments: Sequence[Commitment]) -> Iterator[tuple[int, str]]:
+    """Yield the gaps between the lines of each name."""
+    ordered = sorted(commitments, key=lambda each: (each.name, each.match.from_ns))
+    for before, after in itertools.pairwise(ordered):
+        end, start = before.match.to_ns, after.match.from_ns
+        if before.name == after.name and end < start:
+            yield (
+                after.line,
+                (
+                    f"the commitment {after.name!r} does not hold from {day(end)} to {day(start)}:"
+                    f" line {before.line} ends before this one begins"
+                ),
+            )
 
 
 def _rates(file: PriceFile) -> Iterator[tuple[int, str]]:

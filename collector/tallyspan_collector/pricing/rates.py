@@ -11,7 +11,7 @@ from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY, TOKEN_METERS, UNIT_METERS, Meter
 from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
-from tallyspan_collector.pricing import adjustments, fields
+from tallyspan_collector.pricing import adjustments, commitments, fields
 from tallyspan_collector.pricing.adjustments import (
     WHERE_KEYS,
     Allowance,
@@ -21,13 +21,14 @@ from tallyspan_collector.pricing.adjustments import (
     Setting,
     refuse_contradictions,
 )
+from tallyspan_collector.pricing.commitments import Commitment
 from tallyspan_collector.pricing.match import Kind, Match, Ranked
 from tallyspan_collector.pricing.origin import NOTES, Origin, origin
 from tallyspan_collector.pricing.price import Part
 
 SECTIONS = (
-    "prices", "fees", "factors", "allowances", "conditions", "doubts", "discounts", "uplifts",
-    "aliases", "currencies",
+    "prices", "fees", "factors", "allowances", "commitments", "conditions", "doubts", "discounts",
+    "uplifts", "aliases", "currencies",
 )  # fmt: skip
 TOKEN_KEYS = tuple(meter.price_key for meter in TOKEN_METERS)
 COUNTED_KEYS = tuple(meter.price_key for meter in UNIT_METERS if meter.price_key.startswith("per_"))
@@ -107,6 +108,7 @@ class PriceFile:
     fees: Ranked[Fee] = field(default_factory=Ranked)
     factors: Ranked[Factor] = field(default_factory=Ranked)
     allowances: Ranked[Allowance] = field(default_factory=Ranked)
+    commitments: tuple[Commitment, ...] = ()
     settings: Ranked[Setting] = field(default_factory=Ranked)
     doubts: Ranked[Doubt] = field(default_factory=Ranked)
     discounts: Ranked[Change] = field(default_factory=Ranked)
@@ -157,12 +159,19 @@ def load(path: Path) -> PriceFile:
     refuse_contradictions(factors, lines)
     if not any(section in content for section in SECTIONS):
         raise lines.error(("prices",), f"the file needs one of {', '.join(SECTIONS)}")
+    dated = PriceFile(currencies=currencies)
+    committed = tuple(
+        commitments.parse(entry, at, lines, dated)
+        for at, entry in fields.items(content, "commitments", lines)
+    )
+    commitments.refuse_overlaps(committed, lines)
     return PriceFile(
         name=path.name,
         rates=Ranked(_rate(e, at, lines, currencies.keys()) for at, e in entries("prices")),
         fees=Ranked(fee for at, e in entries("fees") for fee in adjustments.fees(e, at, lines)),
         factors=Ranked(factors),
         allowances=Ranked(adjustments.allowance(e, at, lines) for at, e in entries("allowances")),
+        commitments=committed,
         settings=Ranked(adjustments.setting(e, at, lines) for at, e in entries("conditions")),
         doubts=Ranked(adjustments.doubt(e, at, lines) for at, e in entries("doubts")),
         discounts=Ranked(_change(e, at, lines) for at, e in entries("discounts")),

@@ -17,7 +17,7 @@ from tallyspan_collector.summary.rows import Row, rows
 CALL_COLUMNS: Mapping[str, str] = {name: each.name for name, each in SCHEMA.call_fields.items()}
 """Field of a call in the API -> column of `calls`."""
 ENTRY_COLUMNS: Mapping[str, tuple[str, str, str]] = {
-    "entry_kind": ("toString(c.entry_kind)", "text", "call, reversal or price_change"),
+    "entry_kind": ("toString(c.entry_kind)", "text", "call, reversal, price_change or correction"),
     "sign": ("c.sign", "integer", "calls it adds: 1, -1 or 0"),
     "cost_usd": ("c.cost_usd", "usd?", "what it adds to the cost in USD"),
     "cost_status": ("toString(c.cost_status)", "text", "the call's state with this entry"),
