@@ -263,10 +263,10 @@ class Worker:
         if warning := self._old_prices():
             _log.warning("price_data.old", warning=warning)
         self._prices.record(self._client)
-        differences.record(self._client)
         calls = backfill(self._client, self._prices.book)
         if calls:
             _log.info("prices.backfilled", calls=calls)
+        differences.record(self._client)
 
     def _old_prices(self) -> str:
         data, max_age = self._prices.book.data, self._config.prices_max_age

@@ -144,6 +144,7 @@ class Report:
             "lacking": sorted({f"{f.place.name} {f.meter}" for f in self.lacking}),
             "only_here": self.only_here,
             "providers_not_compared": dict(sorted((self.source.others or {}).items())),
+            "ended": dict(sorted((self.source.retired or {}).items())),
             "not_read": list(self.source.faults),
             "reviewed_lines_not_used": [
                 f"line {each.line}: {each.provider}/{each.model}" for each in self.unused
