@@ -37,7 +37,11 @@ CORRECT = Path(__file__).with_name("correct.sql").read_text()
 END = datetime(2026, 11, 22, 17, 23, 5, tzinfo=UTC)
 """A moment of the last day that is generated, inside a day and an hour as ranges end."""
 RANGE_DAYS = int(os.environ.get("DAYS", "30"))
-CHOOSERS = {"user": "user_id", "conversation": "conversation_id"}
+CHOOSERS = {
+    "user": "user_id",
+    "conversation": "conversation_id",
+    "call": "concat(toString(trace_id), '-', toString(span_id))",
+}
 LOOKED_UP = {
     "sql.conversation_by_id": "SELECT * FROM conversations"
     " WHERE conversation_id = '{conversation}'",

@@ -11,7 +11,10 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.migrate import bundled
 from tallyspan_clickhouse.rendering import Target
 
-VIEWS = ("calls", "token_usage", "conversations", "usage_entries")
+VIEWS = (
+    "calls", "token_usage", "call_meters", "call_price_doubts", "call_doubts",
+    "conversations", "usage_entries",
+)  # fmt: skip
 """Views of the ledger that are made over both; rollups have the archived months anyway."""
 _CREATES_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW \w+\.(\w+)")
 
@@ -52,7 +55,8 @@ def make(client: Client, files: str, database: str) -> str:
         client,
         f"CREATE OR REPLACE VIEW {other}.corrected_calls AS SELECT start_time,"  # noqa: S608
         f" cityHash64(trace_id, span_id) AS call_hash FROM {other}.llm_calls"
-        " WHERE entry_kind != 'call' COMMENT 'Calls that have more entries than their first'",
+        " WHERE entry_kind NOT IN ('call', 'commitment')"
+        " COMMENT 'Calls that have more entries than their first'",
     )
     for statement in _statements(database, other):
         _run(client, statement)

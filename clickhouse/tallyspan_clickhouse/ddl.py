@@ -33,7 +33,7 @@ _TIMES = {
 _INDICES = """    INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
-    INDEX ix_kind entry_kind TYPE set(4) GRANULARITY 1,
+    INDEX ix_kind entry_kind TYPE set(8) GRANULARITY 1,
     -- A condition on start_time is looked up as the fifth column of the key and not as the hour that
     -- is the second: without this index a query for a day reads its whole month.
     INDEX ix_time start_time TYPE minmax GRANULARITY 1,
@@ -56,13 +56,15 @@ def baseline(schema: Schema = SCHEMA) -> str:
         _ABOUT_ROLLUPS,
         *(text for rollup in schema.rollups for text in _rollup(schema, rollup)),
         _usage_entries(schema),
+        _call_meters(schema),
+        objects("call_doubts"),
         _conversations(schema),
         _data_health(schema),
         *(
             objects(name)
             for name in (
-                "claimed_costs", "directory", "budgets", "price_changes", "reconciliations",
-                "collectors", "api_keys", "api_audit",
+                "claimed_costs", "directory", "budgets", "price_changes", "second_prices",
+                "reconciliations", "collectors", "api_keys", "api_audit",
             )
         ),
         _token_usage(schema),
@@ -234,6 +236,8 @@ def _usage_entries(schema: Schema) -> str:
     keys = [_key(schema, each.name) for each in schema.usage_columns]
     time, tags = schema.by_name["start_time"], schema.by_name["tags"]
     columns = [(time.name, time.type, time.comment, "l.start_time"), *keys]
+    entry = schema.by_name["entry_kind"]
+    columns.append((entry.name, entry.type, entry.comment, "l.entry_kind"))
     columns.append((tags.name, tags.type, tags.comment, "l.tags"))
     for name, kind, says, _ in _shown(schema.measures):
         if name == "total_tokens":
@@ -252,6 +256,53 @@ def _usage_entries(schema: Schema) -> str:
         "The entries of the ledger in the columns of the rollups: for the ends of a range that are no"
         " whole days; always sum() them",
     )
+
+
+def _call_meters(schema: Schema) -> str:
+    counts = [
+        each.name
+        for each in schema.columns
+        if each.net is Net.SUM and each.name.endswith("_tokens")
+    ]
+    names = ", ".join(f"'{name}'" for name in counts)
+    amounts = ", ".join(f"toFloat64(c.{name})" for name in counts)
+    return _view(
+        "call_meters",
+        [
+            *_of_calls(schema, _WHOSE),
+            (
+                "meter",
+                "LowCardinality(String)",
+                "What was used: input_tokens, web_search, seconds, ...",
+            ),
+            ("amount", "Float64", "How much of it: tokens, or units of the meter"),
+        ],
+        f"SELECT\n    {_selected(_WHOSE)},\n    m.1 AS meter,\n    assumeNotNull(m.2) AS amount\n"
+        "FROM {database}.calls AS c\n"
+        f"ARRAY JOIN arrayZip(\n    arrayConcat([{names}], mapKeys(c.meters)),\n"
+        f"    arrayConcat([{amounts}], mapValues(c.meters))\n) AS m\n"
+        "WHERE m.2 IS NOT NULL",
+        "One row a call and meter, net: the counts that have a column and those in the map meters;"
+        " what nobody stated has no row",
+    )
+
+
+_WHOSE = (
+    "start_time", "log_id", "user_id", "department", "agent_id", "conversation_id", "model_name",
+    "endpoint_id", "provider_name", "service_name", "source", "tenant", "operation_name",
+    "service_tier", "trace_id", "span_id",
+)  # fmt: skip
+"""Columns of `calls` by which the rows of its meters and doubts are grouped and filtered."""
+
+
+def _of_calls(schema: Schema, names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return name, type and comment of columns of the view `calls`."""
+    columns = {each.name: each for each in schema.calls_view}
+    return [(name, columns[name].call_type, columns[name].comment) for name in names]
+
+
+def _selected(names: Sequence[str]) -> str:
+    return ",\n    ".join(f"c.{name} AS {name}" for name in names)
 
 
 def _conversations(schema: Schema) -> str:

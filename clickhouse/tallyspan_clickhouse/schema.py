@@ -28,15 +28,15 @@ def _dimension(group: str, filter_: str = "", values: tuple[str, ...] = ()) -> D
     return Dimension(group, filter_ or group, values)
 
 
-def _count(name: str, comment: str, *, is_in_calls: bool = False, field: str = "") -> Column:
-    return Column(name, COUNT, comment, codec=T64, net=SUM, is_in_calls=is_in_calls, field=field)
+def _count(name: str, comment: str, *, is_listed: bool = False, field: str = "") -> Column:
+    return Column(name, COUNT, comment, codec=T64, net=SUM, is_listed=is_listed, field=field)
 
 
 COLUMNS = (
     Column("start_time", "DateTime64(6, 'UTC')", "When the request left the application (UTC, microseconds)",
            codec="Delta(8), ZSTD(1)", net=KEY, field="timestamp"),
-    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate) or price_change (the difference a new price makes)"),
-    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change; count calls with sum(sign)"),
+    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)"),
+    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)"),
     Column("user_id", TEXT, "Whom the call was made for; empty when nobody said",
            codec=ZSTD, net=KEY, dimension=_dimension("user", "user_id")),
     Column("department", LABEL, "Department that pays; empty when nobody said",
@@ -73,14 +73,14 @@ COLUMNS = (
            net=LATEST, dimension=_dimension("error_type")),
     Column("finish_reason", LABEL, "Why the model stopped (first choice)", net=LATEST, is_listed=False),
     _count("input_tokens", "Prompt tokens, cache reads and writes, audio and images included; NULL: unknown",
-           is_in_calls=True, field="prompt_tokens"),
+           is_listed=True, field="prompt_tokens"),
     _count("output_tokens", "Generated tokens, reasoning and audio included; NULL: unknown",
-           is_in_calls=True, field="completion_tokens"),
-    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_in_calls=True),
-    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_in_calls=True),
+           is_listed=True, field="completion_tokens"),
+    _count("cache_read_tokens", "Part of input_tokens read from the provider's cache; NULL: not stated", is_listed=True),
+    _count("cache_write_tokens", "Part of input_tokens written to the provider's cache; NULL: not stated", is_listed=True),
     _count("cache_write_1h_tokens", "Part of cache_write_tokens kept for one hour; NULL: not stated"),
     _count("cache_read_audio_tokens", "Part of cache_read_tokens that was audio; NULL: not stated"),
-    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_in_calls=True),
+    _count("reasoning_tokens", "Part of output_tokens spent on reasoning; NULL: not stated", is_listed=True),
     _count("input_audio_tokens", "Part of input_tokens that was audio; NULL: not stated"),
     _count("output_audio_tokens", "Part of output_tokens that was audio; NULL: not stated"),
     _count("input_image_tokens", "Part of input_tokens that was images; NULL: not stated"),
@@ -93,9 +93,9 @@ COLUMNS = (
     Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
     Column("cache_saved_usd", USD, "What the provider's cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced",
            codec=T64, net=SUM, is_in_calls=False),
-    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)",
+    Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client); of a commitment: commitment, plan or unused",
            usage="if(l.is_notional, 'notional', l.cost_status)",
-           usage_comment="priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
+           usage_comment="priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
     Column("unpriced_reason", LABEL, "Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one", net=LATEST),
     Column("price_id", LABEL, "Price entry that was used", net=LATEST),
     Column("price_source", LABEL, "Where that price comes from: models_pricing.yaml, genai-prices <version> or provider", net=LATEST,
@@ -107,7 +107,7 @@ COLUMNS = (
     Column("reported_cost_usd", USD, "Cost in USD as the provider itself stated it; NULL: it did not", codec=T64, net=SUM, is_listed=False),
     Column("claimed_cost_usd", USD, "Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not",
            codec=T64, net=SUM, is_listed=False),
-    Column("is_notional", "Bool", "Used on a subscription: cost_usd is what the call would have cost and is never billed", default="false"),
+    Column("is_notional", "Bool", "Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed", default="false"),
     Column("unpriced_calls", "Int8", "Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()",
            default=f"if({_UNPRICED}, sign, 0)"),
     Column("unpriced_tokens", "Int64", "Tokens without a price this entry adds; a price change takes them back",
@@ -122,6 +122,8 @@ COLUMNS = (
            codec=ZSTD, net=LATEST, is_listed=False),
     Column("quality_flags", "Array(LowCardinality(String))", "What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is",
            codec=ZSTD, net=LATEST),
+    Column("unread", "Array(LowCardinality(String))", "Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost",
+           codec=ZSTD, net=LATEST, is_listed=False),
     Column("trace_id", "FixedString(32)", "Trace id, 32 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("span_id", "FixedString(16)", "Span id, 16 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("parent_span_id", TEXT, "Span id of the parent, hex; empty for a root span", codec=ZSTD, net=LATEST, is_listed=False),
@@ -153,7 +155,7 @@ CALL_COLUMNS = (
                after="usage_source",
                dimension=_dimension("cost_status", values=("priced", "reported", "unpriced", "not_billed", "notional"))),
     CallColumn("notional_cost_usd", "Nullable(Decimal(38, 12))",
-               "What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced",
+               "What a call that a subscription or a commitment pays for would have cost, in USD; it is not billed; NULL: billed or not priced",
                "if(l.is_notional, l.cost_usd, NULL)", f"if({_IS_NOTIONAL}, sum(l.cost_usd), NULL)",
                after="unpriced_reason"),
     CallColumn("cache_saved_usd", "Nullable(Decimal(38, 12))",
@@ -204,6 +206,11 @@ def _cost(name: str, comment: str, column: str, condition: str, call: str = "") 
     return Measure(name, _SUM_USD, comment, entry, codec=ZSTD, call=call)
 
 
+def _committed(kind: str, comment: str) -> Measure:
+    condition = f"l.entry_kind = 'commitment' AND l.cost_status = '{kind}'"
+    return _cost(f"{kind}_cost_usd", comment, "cost_usd", condition, call=_ZERO)
+
+
 def _histogram(name: str, comment: str, microseconds: str, condition: str = "") -> Measure:
     """Return the calls by bucket of a time: quantiles are 2 % exact, from rollups too."""
     one = f"map(toInt16(round(20 * log2(greatest({microseconds}, 1)))), toInt64(l.sign))"
@@ -229,7 +236,7 @@ MEASURES = (
             "l.unpriced_calls", call="countIf(c.cost_status = 'unpriced')"),
     Measure("unpriced_tokens", "Int64", "Tokens of the calls without a price",
             "l.unpriced_tokens", call="sumIf(c.total_tokens, c.cost_status = 'unpriced')"),
-    _calls("notional_calls", "Calls on a subscription", "l.is_notional", "c.cost_status = 'notional'"),
+    _calls("notional_calls", "Calls that a subscription or a commitment pays for", "l.is_notional", "c.cost_status = 'notional'"),
     _calls("flagged_calls", "Calls with a quality flag",
            "notEmpty(l.quality_flags) OR notEmpty(l.price_flags)",
            "notEmpty(c.quality_flags) OR notEmpty(c.price_flags)"),
@@ -251,10 +258,14 @@ MEASURES = (
             codec=ZSTD, call="sum(c.cost_usd)"),
     _cost("input_cost_usd", "Part of the price for prompts, in USD", "input_cost_usd", "NOT l.is_notional"),
     _cost("output_cost_usd", "Part of the price for answers, in USD", "output_cost_usd", "NOT l.is_notional"),
-    _cost("notional_cost_usd", "What calls on a subscription would have cost, in USD", "cost_usd", "l.is_notional",
+    _cost("notional_cost_usd", "What calls that a subscription or a commitment pays for would have cost, in USD", "cost_usd", "l.is_notional",
           call="sum(c.notional_cost_usd)"),
     _cost("cache_saved_usd", "What caches saved of cost_usd, in USD, less what their writes cost more", "cache_saved_usd",
           "NOT l.is_notional", call="sum(c.cache_saved_usd)"),
+    *(_committed(kind, comment) for kind, comment in (
+        ("commitment", "Part of cost_usd: shares of provisioned throughput, in USD"),
+        ("plan", "Part of cost_usd: shares of plans and seats, in USD"),
+        ("unused", "Part of cost_usd: commitments, seats and minimums that nobody used, in USD"))),
     Measure("no_user_calls", "Int64", "Calls that name no user", "l.sign * (l.user_id = '')", is_everywhere=False),
     Measure("no_conversation_calls", "Int64", "Calls that belong to no conversation",
             "l.sign * (l.conversation_id = '')", is_everywhere=False),
@@ -311,8 +322,15 @@ FIGURES = (
     Figure("cache_read_tokens", _tokens_sql("cache_read"), "part of input_tokens read from the provider's cache"),
     Figure("cache_write_tokens", _tokens_sql("cache_write"), "part of input_tokens written to the provider's cache"),
     Figure("reasoning_tokens", _tokens_sql("reasoning"), "part of output_tokens spent on reasoning"),
-    Figure("cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls), NULL, sum(p.cost_usd))",
-           "billed cost in USD of the calls that have one; null: none of them is priced"),
+    Figure("cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls) AND sum(p.cost_usd) = 0, NULL, sum(p.cost_usd))",
+           "billed cost in USD of the calls that have one, and of commitments; null: none of them is priced"),
+    Figure("use_cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls), NULL, sum(p.cost_usd)"
+           " - sum(p.commitment_cost_usd) - sum(p.plan_cost_usd) - sum(p.unused_cost_usd))",
+           "part of cost_usd for calls that are billed one by one; null: none of them is priced"),
+    Figure("commitment_cost_usd", "sum(p.commitment_cost_usd)", "part of cost_usd: used shares of provisioned throughput"),
+    Figure("plan_cost_usd", "sum(p.plan_cost_usd)", "part of cost_usd: used shares of plans and seats"),
+    Figure("unused_cost_usd", "sum(p.unused_cost_usd)",
+           "part of cost_usd: commitments, seats and minimums that nobody used"),
     Figure("priced_calls", "sum(p.calls) - sum(p.unpriced_calls) - sum(p.notional_calls)",
            "calls with a billed cost; what a provider refused costs 0 and is among them"),
     Figure("unpriced_calls", "sum(p.unpriced_calls)",
@@ -320,7 +338,7 @@ FIGURES = (
     Figure("unpriced_tokens", "sum(p.unpriced_tokens)", "tokens of the calls without a price"),
     Figure("estimated_calls", "sum(p.estimated_calls)", "calls whose tokens, and so whose cost, are an estimate"),
     Figure("unknown_usage_calls", "sum(p.unknown_usage_calls)", "calls whose tokens nobody knows"),
-    Figure("notional_calls", "sum(p.notional_calls)", "calls on a subscription: used, not billed"),
+    Figure("notional_calls", "sum(p.notional_calls)", "calls that a subscription or a commitment pays for: used, not billed one by one"),
     Figure("notional_cost_usd", "if(sum(p.notional_calls) = 0, NULL, sum(p.notional_cost_usd))",
            "what those would have cost in USD; no part of cost_usd; null: none"),
     Figure("cache_saved_usd", "sum(p.cache_saved_usd)",
@@ -335,6 +353,9 @@ VIEWS = (
     View("token_usage", ("department",)),
     *(View(rollup.view, _BOTH) for rollup in ROLLUPS),
     View("usage_entries", _BOTH),
+    View("call_meters", _BOTH),
+    View("call_price_doubts", _BOTH),
+    View("call_doubts", _BOTH),
     View("conversations", ("tenant",)),
     View("data_health", ("tenant",)),
     View("claimed_costs", ("tenant",)),
@@ -347,6 +368,7 @@ VIEWS = (
     View("user_names", ("tenant",)),
     View("unknown_users", _BOTH),
     View("reconciliations"),
+    View("second_prices"),
 )
 """Every view there is; the reader's account may select from all of them, and from no table."""
 

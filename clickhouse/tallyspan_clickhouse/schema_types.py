@@ -311,9 +311,12 @@ class Schema:
 
     @property
     def usage_columns(self) -> tuple[Column, ...]:
-        """Return the columns that any rollup groups by, in the order of the ledger."""
+        """Return the columns of single entries that sums are by, in the order of the ledger.
+
+        Those that a rollup groups by, and the other dimensions.
+        """
         named = {name for rollup in self.rollups for name in rollup.columns}
-        return tuple(each for each in self.columns if each.name in named)
+        return tuple(each for each in self.columns if each.name in named or each.dimension)
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from tallyspan_collector.commands import (
     audit,
     budgets,
     claimed,
+    commitments,
     directory,
     explain,
     export,
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     prices.add_parser(commands)
     reprice.add_parser(commands)
     whatif.add_parser(commands)
+    commitments.add_parser(commands)
     budgets.add_parser(commands)
     reconcile.add_parser(commands)
     schema.add_parser(commands)

@@ -10,6 +10,7 @@ from tallyspan_grafana import alerting, console
 from tallyspan_grafana.pages import (
     agents,
     budgets,
+    call,
     conversation,
     departments,
     health,
@@ -31,6 +32,7 @@ PAGES = {
     "departments.json": departments.build,
     "agents.json": agents.build,
     "conversation.json": conversation.build,
+    "call.json": call.build,
     "models.json": models.build,
     "budgets.json": budgets.build,
     "prices.json": prices.build,

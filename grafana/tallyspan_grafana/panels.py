@@ -53,6 +53,7 @@ class Column:
 
     `is_bar` draws its figure as a bar of the largest, and with `colours` as a bar of 1, in the
     colour of its threshold; `levels` are the colours of texts. A link takes the key from the row.
+    `is_wrapped`: a text that is shown whole, in several lines.
     """
 
     field: str
@@ -63,6 +64,7 @@ class Column:
     link: str = ""
     link_key: str = "key"
     is_hidden: bool = False
+    is_wrapped: bool = False
     is_bar: bool = False
     width: int | None = None
     colours: Any = None
@@ -106,6 +108,9 @@ class Column:
                     DynamicConfigValue("max", 1),
                 ]
             )
+        if self.is_wrapped:
+            wrapped: dict[str, Any] = {"type": "auto", "wrapText": True}
+            properties.append(DynamicConfigValue("custom.cellOptions", wrapped))
         if self.levels:
             shown = {
                 text: {"color": colour, "index": place, "text": text}

@@ -17,6 +17,7 @@ from tallyspan_grafana.sql.common import Query
 ZONE = "UTC"
 DOLLARS = "currency:financial:$"
 COUNT = "short"
+EXACT = "locale"
 RATIO = "percentunit"
 MINUTES = "m"
 SECONDS = "s"

@@ -17,19 +17,22 @@ Json = dict[str, Any]
 _decoder = json.JSONDecoder()
 MAX_CONDITION_CHARACTERS = 64
 _DIGITS = re.compile(r"[0-9]{1,16}")
+DECIMAL = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,18})?")
+"""An amount that is written as a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A model call inside the answer that its own usage leaves out; `model` "": the caller's.
 
-    `meters` are its rarer ones, as in `Answer`.
+    `meters` are its rarer ones, as in `Answer`. `conditions` are its own; else the answer's hold.
     """
 
     kind: str
     model: str
     usage: Usage
     meters: Mapping[str, int | float] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from tallyspan.wire_format import Format
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
     "text/event-stream": server_sent_events,
     "application/x-ndjson": json_lines,
+    "application/x-jsonl": json_lines,
     "application/stream+json": json_lines,
     "application/vnd.amazon.eventstream": AwsEventStream,
 }
@@ -51,7 +52,7 @@ class Body:
         self.hidden: HiddenUsage | None = None
         self.first_chunk_at: float | None = None
         self._format = read_as
-        self._read_event = read_as.reader()
+        self._read_event = read_as.open_reader()
         self._framing: Framing = Whole(read_as.interest)
         self._decode: Decoder | None = None
         self._unread: list[bytes] = []

@@ -29,8 +29,9 @@ class Condition:
     """A fact that a price may depend on; values are in lower case.
 
     `standard`: values that mean the price without the condition. `unknown`: what becomes of a call
-    with another value that no price names. `is_of_answer`: it is about this answer alone, and not
-    about model calls inside it.
+    with another value that no price names. `apart`: beginnings of values that nowhere have the
+    standard price. `is_of_answer`: it is about this answer alone, and not about model calls inside
+    it.
     """
 
     name: str
@@ -38,6 +39,13 @@ class Condition:
     standard: frozenset[str] = frozenset()
     unknown: Unknown = Unknown.UNPRICED
     is_of_answer: bool = False
+    apart: tuple[str, ...] = ()
+
+    def unknown_of(self, value: str) -> Unknown:
+        """Return what becomes of a call with the value, if no price names it."""
+        if value in self.standard:
+            return Unknown.STANDARD
+        return Unknown.UNPRICED if value.startswith(self.apart) else self.unknown
 
     @property
     def attribute(self) -> str:
@@ -46,21 +54,26 @@ class Condition:
 
 
 REGION = Condition("region", "Region that served the call, from its host or path",
-                   frozenset({"global"}), Unknown.STANDARD)  # fmt: skip
+                   frozenset({"global"}), Unknown.STANDARD, apart=("us-gov-", "cn-"))  # fmt: skip
 ALLOWANCE = Condition("allowance", "Whose free allowance the call took something of (the collector says)",
                       unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
+COMMITMENT = Condition("commitment", "Commitment that pays for the call (the collector says)",
+                       unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
 CONDITIONS: tuple[Condition, ...] = (
     Condition("geo", "Where the answer was worked out, as it says itself (Anthropic: inference_geo)",
               frozenset({"global", "not_available"})),
     REGION,
     ALLOWANCE,
+    COMMITMENT,
     Condition("deployment", "Kind of an Azure deployment: global, data-zone or regional",
               frozenset({"global"})),
     Condition("refusal", "before_output: the model declined and generated nothing",
               unknown=Unknown.FLAGGED, is_of_answer=True),
     Condition("fallback_credit", "redeemed: a retry on another model, billed as if it had run there before",
-              frozenset({"none", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
+              frozenset({"none", "not_applied", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
               Unknown.FLAGGED, is_of_answer=True),
+    Condition("search_context", "How much a search puts before the model: low, medium or high",
+              frozenset({"medium"}), Unknown.FLAGGED),
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Condition] = MappingProxyType({each.name: each for each in CONDITIONS})

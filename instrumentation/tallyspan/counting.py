@@ -29,7 +29,7 @@ def fill_usage(endpoint: Endpoint, body: Body, request_body: bytes, model: str) 
 
 def _read_again(endpoint: Endpoint, body: Body) -> Answer:
     """Return what all events of the body have, not only those of interest."""
-    answer, read = Answer(), endpoint.format.reader()
+    answer, read = Answer(), endpoint.format.open_reader()
     for event in body.events():
         with ours("read an event of an answer"):
             read(event, answer)

@@ -45,7 +45,12 @@ def begin(
     if endpoint is None:
         return None
     params = request.read(body, endpoint.format.request) if body else request.Request()
-    if not endpoint.is_certain and body is not None and not params.looks_like_a_call:
+    if not (
+        endpoint.is_certain
+        or endpoint.is_retrieval  # its answer decides: the request has no body
+        or body is None
+        or params.looks_like_a_call
+    ):
         return None
     server = host, port or DEFAULT_PORTS.get(scheme)
     return Exchange(tracer, endpoint, params, server, body, scope)
@@ -177,8 +182,10 @@ class Exchange:
 
     def _conclude(self, error_type: str, end_ns: int, progress: Counting) -> None:
         """Do what the end of the call means."""
-        deferred, response_id = None, self.body.answer.response_id
-        if ending.has_background_usage(self._status, self.body.answer):
+        answer = self.body.answer
+        answer.response_id = response_id = answer.response_id or self._endpoint.response_id
+        deferred = None
+        if ending.has_background_usage(self._status, answer):
             deferred = background.book(response_id)
         decision = ending.decide(self._facts(error_type, progress, deferred))
         if decision.deferred is not None:

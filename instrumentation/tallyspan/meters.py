@@ -122,7 +122,23 @@ METERS: tuple[Meter, ...] = (
     _units("maps_grounding", "Answers or queries grounded in Google Maps", is_extra=True),
     _units("file_search", "Searches in stored files", is_extra=True,
            family="tool_calls", tool_type="storage_search"),
+    _units("x_search", "Searches of posts on X", is_extra=True),
+    _units("search_sources", "Sources that a live search of xAI took in", is_extra=True),
     _units("code_interpreter", "Sessions of a container that runs code", is_extra=True),
+    *(
+        _units(f"code_interpreter_{memory}g", f"Sessions of a container with {memory} GB of memory",
+               is_extra=True)
+        for memory in (4, 16, 64)
+    ),
+    *(
+        _units(f"guardrail_{policy}_units", f"Units of {what} that a guardrail of Bedrock checked",
+               is_extra=True, family="guardrails", policy=policy)
+        for policy, what in (
+            ("content", "text for harmful content"), ("image", "images for harmful content"),
+            ("topic", "text for denied topics"), ("sensitive", "text for personal data"),
+            ("grounding", "text for its grounding"), ("reasoning", "text by rules of logic"),
+        )
+    ),
     _units("session_seconds", "Seconds that a managed agent was active", is_extra=True),
     _units("search_units", "Searches of a reranker", "per_search_unit", family="rerank"),
     _units("images", "Pictures billed apiece", "per_image", family="images", direction="output"),

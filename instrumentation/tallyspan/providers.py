@@ -51,7 +51,7 @@ AWS_BEDROCK = Provider(
 )
 GEMINI = Provider("gcp.gemini", (r"^generativelanguage\.googleapis\.com",), "google")
 HUGGING_FACE = Provider("hugging_face", (r"^router\.huggingface\.co",))
-MISTRAL = Provider("mistral_ai", (r"^(?:api|codestral)\.mistral\.ai",), "mistral")
+MISTRAL = Provider("mistral_ai", (r"^(?:api(?:\.(?:eu|us))?|codestral)\.mistral\.ai",), "mistral")
 VERTEX_AI = Provider(
     "gcp.vertex_ai",
     (r"aiplatform\.(?:[a-z-]+\.)?(?:rep\.)?(?:mtls\.)?googleapis\.com",),
@@ -103,6 +103,8 @@ PROVIDERS = (
         has_silent_streams=True,
     ),
     Provider("azure.ai.inference", (r"\.models\.ai\.azure\.com",), "azure"),
+    # Anthropic's own platform at AWS, which sends the bill.
+    Provider("aws.anthropic", (r"^aws-external-anthropic\.[a-z0-9-]+\.api\.aws",), "anthropic"),
     Provider("cerebras", (r"^api\.cerebras\.ai",)),
     Provider("crusoe", (r"\.crusoecloud\.com",)),
     Provider("deepseek", (r"^api\.deepseek\.com",)),
@@ -123,13 +125,15 @@ PROVIDERS = (
     Provider("github.models", (r"^models\.github\.ai", r"^models\.inference\.ai\.azure\.com")),
     Provider("helicone", (r"^ai-gateway\.helicone\.ai",)),
     Provider("portkey", (r"^api\.portkey\.ai",)),
-    Provider("vercel.ai_gateway", (r"^ai-gateway\.vercel\.sh",)),
+    Provider("vercel.ai_gateway", (r"^(?:(?:eu|us)\.)?ai-gateway\.vercel\.sh",)),
     # Claude Platform on AWS: Anthropic's own, billed by AWS at Anthropic's list.
     Provider("aws.anthropic", (r"^aws-external-anthropic\.[a-z0-9-]+\.api\.aws",), "anthropic"),
-    # The rest are sellers with models and prices of their own.
+    # The rest are sellers with models and prices of their own. Their hosts: the base addresses in
+    # litellm 1.110.2 (constants.py, llms/), the api_pattern of genai-prices, or their documents.
     Provider("ai21", (r"^api\.ai21\.com",)),
     Provider("aihubmix", (r"^aihubmix\.com",)),
     Provider("aiml", (r"^api\.aimlapi\.com",)),
+    Provider("aleph_alpha", (r"^api\.aleph-alpha\.com",)),
     Provider("arcee", (r"^api\.arcee\.ai",)),
     Provider("avian", (r"^api\.avian\.io",)),
     Provider("baseten", (r"^inference\.baseten\.co",)),
@@ -138,7 +142,12 @@ PROVIDERS = (
     Provider("cortecs", (r"^api\.cortecs\.ai",)),
     Provider("dashscope", (r"(?:^|\.)dashscope(?:-[a-z]+)*\.aliyuncs\.com",)),
     Provider(
-        "databricks", (r"\.(?:gcp|cloud)\.databricks\.com", r"\.azuredatabricks\.(?:net|us|cn)")
+        "databricks",
+        (
+            r"\.(?:gcp|cloud)\.databricks\.com",
+            r"\.azuredatabricks\.net",
+            r"\.databricks\.azure\.(?:us|cn)",
+        ),
     ),
     Provider("deepinfra", (r"^api\.deepinfra\.com",)),
     Provider("doubleword", (r"^api\.doubleword\.ai",)),
@@ -149,13 +158,15 @@ PROVIDERS = (
     Provider("gmi", (r"^api\.gmi-serving\.com",)),
     Provider("gradient_ai", (r"^inference\.do-ai\.run",)),
     Provider("hyperbolic", (r"^api\.hyperbolic\.xyz",)),
+    # The model gateway, which speaks OpenAI's format; watsonx's own is not read.
+    Provider("ibm.watsonx.ai", (r"\.ml\.cloud\.ibm\.com",)),
     Provider("inception", (r"^api\.inceptionlabs\.ai",)),
     Provider("jina_ai", (r"^api\.jina\.ai",)),
     Provider("kyma", (r"^kymaapi\.com",)),
     Provider("lambda_ai", (r"^api\.lambda(?:labs\.com|\.ai)",)),
     Provider("meta", (r"^api\.meta\.ai",)),
     Provider("meta_llama", (r"^api\.llama\.com",)),
-    Provider("minimax", (r"^api\.minimaxi?\.(?:io|com|chat)",)),
+    Provider("minimax", (r"^api\.(?:minimax\.(?:io|chat)|minimaxi\.(?:com|chat))",)),
     Provider("modelscope", (r"^api-inference\.modelscope\.cn",)),
     Provider("morph", (r"^api\.morphllm\.com",)),
     Provider("nano-gpt", (r"^nano-gpt\.com",)),
@@ -163,7 +174,8 @@ PROVIDERS = (
     Provider("novita", (r"^api\.novita\.ai",)),
     Provider("nscale", (r"^inference\.api\.nscale\.com",)),
     Provider("nvidia_nim", (r"^integrate\.api\.nvidia\.com",)),
-    Provider("ovhcloud", (r"^oai\.endpoints\.kepler\.ai\.cloud\.ovh\.net",)),
+    # The unified endpoint is `oai`; each model has a host of its own beside it.
+    Provider("ovhcloud", (r"^[a-z0-9-]+\.endpoints\.kepler\.ai\.cloud\.ovh\.net",)),
     Provider("parasail", (r"^api\.parasail\.io",)),
     Provider("poe", (r"^api\.poe\.com",)),
     Provider("publicai", (r"^api\.publicai\.co",)),

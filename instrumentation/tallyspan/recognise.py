@@ -23,6 +23,7 @@ class Endpoint:
     False for hosts we do not know: then the bodies must look like a call as well. `is_retrieval`:
     it asks for the answer of an earlier call, and counts only if that one had no usage yet.
     `region`: the location in the path (Vertex), which may differ from the host's.
+    `response_id`: of what a retrieval asks for, where the path says it.
     """
 
     format: Format
@@ -34,6 +35,7 @@ class Endpoint:
     is_certain: bool = True
     is_retrieval: bool = False
     region: str = ""
+    response_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def _endpoint(
         is_stream=bool(groups["stream"]) if "stream" in groups else None,
         is_certain=owner is not None,
         is_retrieval=path.is_retrieval,
+        response_id=groups.get("id") or "",
     )
 
 

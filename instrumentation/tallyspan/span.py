@@ -158,6 +158,8 @@ def of_part(part: Part, call: Attributes) -> Attributes:
     _add_counts(attributes, part.usage)
     for meter, amount in part.meters.items():
         attributes[meters.PREFIX + meter] = amount
+    for condition, value in part.conditions.items():
+        attributes[conditions.PREFIX + condition] = value
     return attributes
 
 

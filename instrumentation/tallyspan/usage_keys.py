@@ -6,85 +6,107 @@ value, and a key whose value is nothing (null, 0, false, empty) bills nothing an
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
-from tallyspan.answer import Answer, Json
+from tallyspan.answer import DECIMAL, Answer, Json, amount, count
 
 MAX_UNREAD = 16
 """Paths named of one answer."""
 MAX_PATH_CHARACTERS = 120
 MAX_KEYS = 500
-"""Keys of an object that are looked at: a sender may make up any number."""
+"""Keys of an object, and items of a list, that are looked at: a sender may make up any number."""
 _MAX_DEPTH = 6
+_TIER = "service_tier"
+"""Beside the usage it is read as a text."""
 _ODD = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 _OF_A_PRICE = re.compile(
-    r"tier|geo(?:$|_)|region|billing|billed|credit|cost|price|usage|speed", re.IGNORECASE
+    r"tier|geo(?:$|_)|region|billing|billed|billable|credit|cost|price|pricing|usage|speed"
+    r"|tokens(?:$|_)|[tT]okenCount|token_count",
+    re.IGNORECASE,
 )
-"""Keys beside the usage whose name is about money or its conditions."""
-_EVERYTHING = "*"
-_Tree = dict[str, Any]
+"""Keys beside the usage whose name is about money, its conditions, or tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UsageKeys:
     """The keys of a format's usage, as paths: `a.b` inside another, `a[].b` in a list's items.
 
-    `at`: where usage stands in an answer or event. `read`: paths in it that the reader reads.
-    `harmless`: those that bill nothing -> why not; `a.*` is everything in `a`. `beside`: keys next
-    to the usage that are about prices, and are read or harmless -> how or why. Raises `ValueError`
-    for a reason that is empty.
+    `at`: where usage stands in an answer or event; `a.` is an object that has its counts among
+    other keys, and "." the whole answer. `read`: paths in the usage that the reader reads.
+    `harmless`: those that bill nothing, with all that is inside them -> why not. `beside`: keys
+    next to the usage that are about prices, and are read or harmless -> how or why. Raises
+    `ValueError` for a reason that is empty.
     """
 
     at: tuple[str, ...]
     read: tuple[str, ...]
     harmless: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
-    _tree: _Tree = field(init=False, repr=False)
-    _places: tuple[tuple[tuple[str, ...], str], ...] = field(init=False, repr=False)
+    _tree: "_Tree" = field(init=False, repr=False)
+    _places: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(init=False, repr=False)
+    """Keys to an object, and those in it that have usage."""
+    _ordinary: frozenset[str] = field(init=False, repr=False)
+    """Keys beside the usage that need no look."""
 
     def __post_init__(self) -> None:
         for path, reason in (*self.harmless.items(), *self.beside.items()):
             if not reason:
                 raise ValueError(f"usage key {path!r}: say why it is harmless")
-        object.__setattr__(self, "_tree", _tree((*self.read, *self.harmless)))
-        places = tuple((tuple(at.split(".")[:-1]), at.split(".")[-1]) for at in self.at)
-        object.__setattr__(self, "_places", places)
+        tree = _tree(self.read, self.harmless)
+        keys_at: dict[tuple[str, ...], tuple[str, ...]] = {}
+        ordinary = set(self.beside)
+        for at in self.at:
+            outer, _, key = at.rpartition(".")
+            place = tuple(filter(None, outer.split(".")))
+            keys_at[place] = (*keys_at.get(place, ()), *filter(None, [key]))
+            ordinary |= {key} if key else tree.keys()
+        object.__setattr__(self, "_tree", tree)
+        object.__setattr__(self, "_places", tuple(keys_at.items()))
+        object.__setattr__(self, "_ordinary", frozenset(ordinary))
 
     def name_unread(self, body: Json, answer: Answer) -> None:
         """Name in the answer what the body's usage has and nobody reads."""
-        for holders, key in self._places:
+        for outer, keys in self._places:
             holder: Any = body
-            for name in holders:
+            for name in outer:
                 holder = holder.get(name) if isinstance(holder, dict) else None
-            if not isinstance(holder, dict):
-                continue
-            usage = holder.get(key)
-            if isinstance(usage, dict):
-                for path in _unread(usage, self._tree, 0):
-                    leave_unread(answer, f"{key}.{path}")
-                self._look_beside(holder, key, answer)
+            if isinstance(holder, dict):
+                self._look_beside(holder, answer)
+                for key in keys:
+                    usage = holder.get(key)
+                    if isinstance(usage, dict):
+                        _name_unread(usage, self._tree, f"{key}.", answer)
+                    elif usage and has_value(usage):
+                        leave_unread(answer, key)
 
-    def _look_beside(self, holder: Json, usage_key: str, answer: Answer) -> None:
-        for count, (key, value) in enumerate(holder.items()):
-            if count >= MAX_KEYS:
-                return
+    def _look_beside(self, holder: Json, answer: Answer) -> None:
+        ordinary = self._ordinary
+        if not isinstance(holder.get(_TIER, ""), str | None):
+            leave_unread(answer, _TIER)
+        for key in holder if len(holder) <= MAX_KEYS else islice(holder, MAX_KEYS):
             if (
-                key not in self.beside
-                and key != usage_key
-                and _OF_A_PRICE.search(key)
-                and not any(key == name for _, name in self._places)
-                and has_value(value)
+                key not in ordinary
+                and _is_of_a_price(key[:MAX_PATH_CHARACTERS])
+                and has_value(holder[key])
             ):
                 leave_unread(answer, key)
 
 
+@lru_cache(maxsize=1024)
+def _is_of_a_price(key: str) -> bool:
+    return _OF_A_PRICE.search(key) is not None
+
+
 def leave_unread(answer: Answer, path: str) -> None:
     """Name a path in the answer, once; characters that no key has are replaced."""
-    plain = _ODD.sub("?", path[:MAX_PATH_CHARACTERS])
-    if plain not in answer.unread and len(answer.unread) < MAX_UNREAD:
-        answer.unread.append(plain)
+    if len(answer.unread) < MAX_UNREAD:
+        plain = _ODD.sub("?", path[:MAX_PATH_CHARACTERS])
+        if plain not in answer.unread:
+            answer.unread.append(plain)
 
 
 def has_value(value: object, depth: int = 0) -> bool:
@@ -97,29 +119,74 @@ def has_value(value: object, depth: int = 0) -> bool:
     return bool(value)
 
 
-def _unread(usage: Json, tree: _Tree, depth: int) -> Iterator[str]:
-    for count, (key, value) in enumerate(usage.items()):
-        if count >= MAX_KEYS:
-            yield "[more]"
+def _name_unread(usage: Json, tree: "_Tree", before: str, answer: Answer, depth: int = 0) -> None:
+    for number, (key, value) in enumerate(usage.items()):
+        if number >= MAX_KEYS:
+            leave_unread(answer, f"{before}[more]")
             return
-        inner = tree.get(key)
-        if inner is None:
-            if has_value(value):
-                yield key
-        elif inner and _EVERYTHING not in inner:
-            if isinstance(value, dict):
-                if depth < _MAX_DEPTH:
-                    yield from (f"{key}.{path}" for path in _unread(value, inner, depth + 1))
-            elif isinstance(value, list):
-                for item in value[:MAX_KEYS]:
-                    if isinstance(item, dict) and depth < _MAX_DEPTH:
-                        yield from (f"{key}[].{path}" for path in _unread(item, inner, depth + 1))
+        branch = tree.get(key, _UNKNOWN)
+        if not value or branch.is_harmless:
+            continue
+        if branch.inner and isinstance(value, dict) and depth < _MAX_DEPTH:
+            _name_unread(value, branch.inner, f"{before}{key}.", answer, depth + 1)
+        elif branch.inner and isinstance(value, list) and depth < _MAX_DEPTH:
+            for item in value[:MAX_KEYS]:
+                if isinstance(item, dict):
+                    _name_unread(item, branch.inner, f"{before}{key}[].", answer, depth + 1)
+                elif has_value(item):
+                    leave_unread(answer, f"{before}{key}[]")
+        # A count that has become an object, and an object that has become a count, too.
+        elif not (branch.is_read and branch.is_readable(value)) and has_value(value):
+            leave_unread(answer, before + key)
 
 
-def _tree(paths: tuple[str, ...]) -> _Tree:
-    tree: _Tree = {}
-    for path in paths:
-        branch = tree
-        for name in path.replace("[]", "").split("."):
-            branch = branch.setdefault(name, {})
-    return tree
+def _is_count(value: object) -> bool:
+    return count(value) is not None
+
+
+def _is_amount(value: object) -> bool:
+    is_text = isinstance(value, str) and DECIMAL.fullmatch(value) is not None
+    return is_text or amount(value) is not None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value can have been read as an amount or a name."""
+    return isinstance(value, str) or _is_amount(value) or value is True
+
+
+_KINDS: tuple[tuple[str, Callable[[object], bool]], ...] = (
+    ("token", _is_count),
+    ("cost", _is_amount),
+)
+"""What is in the name of a key -> whether a value can have been read, if it is a number at all."""
+
+
+@dataclass(slots=True)
+class _Branch:
+    """What there is to do with a key, and with those inside it."""
+
+    name: str = ""
+    is_read: bool = False
+    is_harmless: bool = False
+    inner: "_Tree" = field(default_factory=dict)
+    is_readable: Callable[[object], bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        low = self.name.lower()
+        self.is_readable = next((check for word, check in _KINDS if word in low), _is_plain)
+
+
+_Tree = dict[str, _Branch]
+_UNKNOWN = _Branch()
+
+
+def _tree(read: Iterable[str], harmless: Iterable[str]) -> _Tree:
+    root = _Branch()
+    for paths, are_read in ((read, True), (harmless, False)):
+        for path in paths:
+            branch = root
+            for name in path.replace("[]", "").split("."):
+                branch = branch.inner.setdefault(name, _Branch(name))
+            branch.is_read |= are_read
+            branch.is_harmless |= not are_read
+    return root.inner

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tallyspan.answer import Answer, Json
 from tallyspan.framing import Interest
 from tallyspan.providers import Provider
+from tallyspan.usage_keys import UsageKeys
 
 Read = Callable[[Json, Answer], None]
 """Takes what a whole answer, or one event of a stream, says; or what a request says."""
@@ -44,7 +45,8 @@ class Path:
     """A path that a format is spoken at.
 
     `pattern`: a regular expression, matched at the end of the path, for proxies and self-hosted
-    servers put anything before it; its groups `model` and `stream` say what their names say.
+    servers put anything before it; its groups `model`, `stream` and `id` (of what is retrieved) say
+    what their names say.
     `provider`: the only provider that gives the path this meaning; such paths are tried first.
     Among the others the lower `rank` is tried first, and within one format what stands first.
     `example`: a path it is for, with which overlaps are looked for; may be left out if the pattern
@@ -147,6 +149,7 @@ class Format:
     `opens_with_usage`: a stream has its input count first and its output count at the end, so the
     counts of one that is cut are too low. `interest` finds the events of a stream that say
     something. `reader` returns what reads one answer, whole or event by event; it may remember.
+    `usage`: the keys of its usage, so that one that nobody reads is named.
     `read_headers` takes what the answer's headers say, `read_request` what is billed by the
     request; None: nothing.
     """
@@ -160,11 +163,12 @@ class Format:
     opens_with_usage: bool
     interest: Interest
     reader: Callable[[], Read]
+    usage: UsageKeys
     read_headers: ReadHeaders | None
     read_request: Read | None
 
     def __post_init__(self) -> None:
-        for part, kind in (("paths", tuple), ("provider", Provider), ("interest", Interest)):
+        for part, kind in _PARTS:
             if not isinstance(getattr(self, part), kind):
                 raise FormatError(f"format {self.name!r}: {part!r} must be a {kind.__name__}")
         for part in ("name", "provider", "paths"):
@@ -178,9 +182,22 @@ class Format:
                 f"format {self.name!r}: 'interest' must be a tuple of bytes to look for"
             )
 
+    def open_reader(self) -> Read:
+        """Return what reads one answer, and names in it the keys of usage that nobody reads."""
+        read, name_unread = self.reader(), self.usage.name_unread
+
+        def read_event(event: Json, answer: Answer) -> None:
+            read(event, answer)
+            name_unread(event, answer)
+
+        return read_event
+
     def has_text(self, event: Json) -> bool:
         """Return whether the answer or event has a text that the model generated."""
         return isinstance(self.estimate, Estimate) and any(self.estimate.answer(event))
+
+
+_PARTS = (("paths", tuple), ("provider", Provider), ("interest", Interest), ("usage", UsageKeys))
 
 
 def _is_needle(needle: object) -> bool:

@@ -27,6 +27,12 @@ def reader(store: SharedStore, client: Client) -> Iterator[Client]:
             call(start_time=now, cache_read_tokens=50, tags={}),
             call(start_time=now, model_name="small", claimed_cost_usd=Decimal(1), tags={}),
             call(start_time=now, is_notional=True, tags={}),
+            call(
+                start_time=now,
+                meters={"web_search": 3},
+                price_flags=["deployment_unknown"],
+                other_cost_usd=Decimal("0.0002"),
+            ),
             unpriced(start_time=now, model_name="homemade", tags={}),
             *(call(start_time=now - timedelta(days=day), tags={}) for day in range(1, 7)),
         ],
@@ -35,8 +41,8 @@ def reader(store: SharedStore, client: Client) -> Iterator[Client]:
         yield reader
 
 
-def test_there_are_twenty_five_recipes() -> None:
-    assert len(RECIPES) == 25
+def test_there_are_twenty_seven_recipes() -> None:
+    assert len(RECIPES) == 27
 
 
 @pytest.mark.parametrize(("title", "query"), RECIPES, ids=[title for title, _ in RECIPES])

@@ -73,6 +73,19 @@ def test_each_month_tenant_and_group_has_its_own(book: PriceBook) -> None:
     assert free_of(calls) == [10, 10, 10, 0]
 
 
+def test_per_endpoint_each_has_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(FILE.replace("group: finders", "group: finders, per: endpoint"))
+    book = PriceBook(rates.load(path), own=lambda _: PriceFile())
+    calls = [a_call(8)._replace(endpoint_id=name) for name in ("a", "b", "a")]
+    calls_with_free, _ = Allowances(book).grant(calls)
+
+    assert free_of(calls_with_free) == [8, 8, 2]
+    assert [call.conditions["allowance"] for call in calls_with_free] == [
+        "finders/a", "finders/b", "finders/a",
+    ]  # fmt: skip
+
+
 def test_a_day_is_one_of_utc_and_of_each_call_so_much_at_most(book: PriceBook) -> None:
     days = ("2026-06-15T23:59:59", "2026-06-15T00:00:00", "2026-06-15T12:00:00", "2026-06-16")
     calls, _ = Allowances(book).grant([a_call(3, day=day, model="daily") for day in days])

@@ -73,8 +73,16 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
     ("GET", f"{ADMIN}/what_if"): (f"{WHAT_IF}&group_by=user,department", ADMINS),
     ("GET", f"{ADMIN}/prices/missing"): (f"{ADMIN}/prices/missing", ALL_OF_IT),
     ("GET", f"{ADMIN}/data_health"): (f"{ADMIN}/data_health", ALL_OF_IT),
+    **{
+        ("GET", f"{ADMIN}/data_health/{name}"): (f"{ADMIN}/data_health/{name}", ADMINS)
+        for name in ("unread", "undecided", "flags")
+    },
     ("GET", f"{ADMIN}/audit"): (f"{ADMIN}/audit", ALL_OF_IT),
     ("GET", f"{ADMIN}/calls/{{log_id}}"): (f"{ADMIN}/calls/{CALL}", FOREIGN),
+    ("GET", f"{ADMIN}/calls/{{log_id}}/explanation"): (
+        f"{ADMIN}/calls/{CALL}/explanation",
+        FOREIGN,
+    ),
     ("GET", f"{ADMIN}/conversations/{{conversation_id:path}}"): (
         f"{ADMIN}/conversations/c1",
         FOREIGN,

@@ -302,3 +302,29 @@ def test_nothing_that_a_call_can_have_breaks_its_price(
     )  # fmt: skip
 
     assert isinstance(found, Priced | Unpriced)
+
+
+@pytest.mark.parametrize(
+    ("admin", "region", "usd"),
+    [
+        # Where nobody has a price of the place, the standard one is right: 2 + 8.
+        ("", "us-west-2", 10),
+        # GovCloud and China nowhere have it.
+        ("", "us-gov-west-1", None),
+        ("", "cn-north-1", None),
+        # An administrator knows where their price holds.
+        ("prices: [{model: crow, unit: 1M tokens, input: 1, output: 1}]", "us-gov-west-1", 2),
+    ],
+)
+def test_a_place_apart_never_has_the_standard_price(
+    admin: str, region: str, usd: int | None, tmp_path: Path
+) -> None:
+    found = price(a_book(tmp_path, admin), "crow", MILLION, provider="rookery",
+                  conditions={"region": region})  # fmt: skip
+
+    if usd is None:
+        assert isinstance(found, Unpriced)
+        assert found.reason is UnpricedReason.UNKNOWN_CONDITION
+    else:
+        assert isinstance(found, Priced)
+        assert Decimal(found.cost_picousd).scaleb(-12) == usd

@@ -32,8 +32,8 @@ def test_a_request_that_was_sent_on_or_refused_costs_nothing(status: int) -> Non
 
 
 @pytest.mark.parametrize("status", [0, 200, 429])
-def test_what_has_usage_is_priced_whatever_the_status(status: int) -> None:
-    assert cost(http_status=status).cost_status == "priced"
+def test_what_the_providers_answer_counts_is_priced_whatever_the_status(status: int) -> None:
+    assert cost(http_status=status, usage_source="provider").cost_status == "priced"
 
 
 def test_an_answer_without_usage_is_not_free() -> None:

@@ -194,6 +194,124 @@ def test_a_file_of_spans_is_explained(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "0.000450000000 USD (priced)" in told
 
 
+def test_usage_that_no_rule_reads_is_explained_by_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "spans.bin"
+    file.write_bytes(request(span(7, {**CHAT, "gen_ai.usage.hologram_tokens": 7})))
+
+    assert main(["explain", str(file)]) == 0
+    assert "unread: gen_ai.usage.hologram_tokens" in capsys.readouterr().out
+
+
+OPUS: dict[str, Any] = {
+    "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic",
+    "gen_ai.request.model": "claude-opus-4-8", "gen_ai.usage.input_tokens": 1000,
+    "gen_ai.usage.output_tokens": 100, "tallyspan.condition.geo": "us",
+    "tallyspan.meter.web_search": 2,
+}  # fmt: skip
+
+
+def explained_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], attributes: dict[str, Any], scope: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """Return an explanation as text, and its one charge as JSON."""
+    file = tmp_path / "spans.pb"
+    file.write_bytes(layer(7, scope, attributes, 0, (0, 10), TRACE))
+    assert main(["explain", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert main(["explain", str(file), "--format", "json"]) == 0
+    (charge,) = json.loads(capsys.readouterr().out)["charges"]
+    return text, charge
+
+
+def test_every_factor_and_fee_of_a_price_is_explained_with_its_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, charge = explained_file(tmp_path, capsys, OPUS)
+
+    # 5 and 25 USD a million, x 1.1 for geo us; 2 searches at 0.01
+    assert charge["cost_usd"] == "0.028250000000"
+    kinds = {each["kind"]: each for each in charge["steps"]}
+    assert kinds.keys() == {"price", "fee", "factor"}
+    assert (kinds["factor"]["amount"], kinds["factor"]["about"]) == ("1.1", {"geo": "us"})
+    assert kinds["factor"]["origin"]["file"] == "anthropic.yaml"
+    assert kinds["factor"]["origin"]["source"].endswith("/data-residency")
+    assert (kinds["fee"]["meter"], kinds["fee"]["amount"]) == ("web_search", "0.01 USD each")
+    assert "factor: x 1.1 for geo us since 2026-02-05 (anthropic.yaml:" in text
+    assert "2 web_search x 0.01 USD each = 0.020000000000 USD" in text
+
+
+def test_each_count_meter_condition_and_name_is_explained_with_its_attribute(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tier = {"gen_ai.openai.response.service_tier": "flex", "server.address": "eu.api.openai.com"}
+    _, charge = explained_file(tmp_path, capsys, {**CHAT, **tier, "tallyspan.meter.images": 3})
+
+    places = {each["name"]: (each["value"], each["place"]) for each in charge["read_from"]}
+    assert places == {
+        "input_tokens": (1000, "gen_ai.usage.input_tokens"),
+        "output_tokens": (100, "gen_ai.usage.output_tokens"),
+        "images": (3, "tallyspan.meter.images"),
+        "region": ("eu", "server.address"),
+        "service_tier": ("flex", "gen_ai.openai.response.service_tier"),
+        "provider_name": ("openai", "gen_ai.provider.name"),
+        "request_model": ("gpt-5-mini", "gen_ai.request.model"),
+    }
+
+
+def test_a_count_that_a_rule_adds_up_is_explained_with_all_places_in_its_blob(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = {"input": 100, "input_cached_tokens": 40, "output": 10}
+    generation = {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.model.name": "gpt-5-mini",
+        "langfuse.observation.usage_details": json.dumps(usage),
+        "langfuse.observation.metadata.ls_provider": "openai",
+    }
+    text, charge = explained_file(tmp_path, capsys, generation, "langfuse-sdk")
+
+    blob = "langfuse.observation.usage_details#"
+    places = {each["name"]: (each["value"], each["place"]) for each in charge["read_from"]}
+    assert places["input_tokens"] == (140, f"{blob}input and {blob}input_cached_tokens")
+    assert places["cache_read_tokens"] == (40, f"{blob}input_cached_tokens")
+    assert f"output_tokens 10: from {blob}output of {7:016x} (langfuse)" in text
+
+
+def test_an_undecided_price_is_explained_with_both_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    azure = {**CHAT, "gen_ai.provider.name": "azure.ai.openai", "gen_ai.request.model": "gpt-4.1"}
+    text, charge = explained_file(tmp_path, capsys, azure)
+
+    # (1000 x 2 + 100 x 8) / 1M; a data zone costs a tenth more
+    assert (charge["cost_usd"], charge["other_cost_usd"]) == ("0.002800000000", "0.003080000000")
+    assert charge["price_flags"] == ["deployment_unknown"]
+    assert "undecided: deployment_unknown; decided the other way: 0.003080000000 USD" in text
+
+
+def test_a_condition_that_no_price_knows_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, charge = explained_file(tmp_path, capsys, {**OPUS, "tallyspan.condition.geo": "mars"})
+
+    assert charge["cost_usd"] is None
+    assert "no price: unknown_condition for geo mars" in text
+
+
+def test_facts_of_a_merged_call_are_explained_with_the_report_that_has_them(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(explained(collector, TRACE, "--format", "json")) == 0
+    (charge,) = json.loads(capsys.readouterr().out)["charges"]
+
+    reports = {each["name"]: (each["span_id"], each["dialect"]) for each in charge["read_from"]}
+    assert reports["cache_read_tokens"] == (f"{3:016x}", "otel_genai")
+    assert reports["input_tokens"] == (f"{3:016x}", "otel_genai")
+    assert {each["place"] for each in charge["read_from"]} == {""}
+
+
 def test_a_file_that_holds_no_spans_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

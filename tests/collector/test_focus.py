@@ -1,7 +1,7 @@
 """`tallyspan export --format focus` against the rules of FOCUS 1.2 for charges of usage.
 
 The rules are those of the specification's columns (github.com/FinOps-Open-Cost-and-Usage-Spec) for
-rows whose ChargeCategory is Usage and whose ChargeClass is null; there are no others here.
+rows whose ChargeCategory is Usage or Purchase and whose ChargeClass is null; there are no others.
 """
 
 import csv
@@ -26,7 +26,7 @@ DECIMAL = r"-?\d+(\.\d+)?"
 POSITIVE = r"(?!0+(\.0+)?$)\d+(\.\d+)?"
 TEXT = r"(?s).*\S.*"
 MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z"
-UNIT = r"Tokens|Requests"
+UNIT = r"Tokens|Requests|Days"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Rule:
     is_optional: bool = False
 
 
+def is_purchase(row: Row) -> bool:
+    return row["ChargeCategory"] == "Purchase"
+
+
 def always(_: Row) -> bool:
     return True
 
@@ -53,15 +57,15 @@ RULES = {
     "BillingCurrency": Rule(r"USD"),
     "BillingPeriodEnd": Rule(MOMENT),
     "BillingPeriodStart": Rule(MOMENT),
-    "ChargeCategory": Rule(r"Usage"),
+    "ChargeCategory": Rule(r"Usage|Purchase"),
     # Correction, or null. What changed later is in the row of its day: no row corrects another.
     "ChargeClass": Rule(r"Correction", always),
     "ChargeDescription": Rule(TEXT),
-    "ChargeFrequency": Rule(r"Usage-Based", is_optional=True),
+    "ChargeFrequency": Rule(r"Usage-Based|Recurring", is_optional=True),
     "ChargePeriodEnd": Rule(MOMENT),
     "ChargePeriodStart": Rule(MOMENT),
-    "ConsumedQuantity": Rule(POSITIVE, is_optional=True),
-    "ConsumedUnit": Rule(UNIT, is_optional=True),
+    "ConsumedQuantity": Rule(POSITIVE, is_purchase, is_optional=True),
+    "ConsumedUnit": Rule(UNIT, is_purchase, is_optional=True),
     "ContractedCost": Rule(DECIMAL),
     "EffectiveCost": Rule(DECIMAL),
     "InvoiceIssuerName": Rule(TEXT),
@@ -102,6 +106,14 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
             call(user_id="refused", **nothing, cost_status="not_billed", cost_usd=Decimal(0)),
             call(user_id="subscriber", is_notional=True),
             call(user_id="december", start_time=datetime(2026, 12, 31, 23, tzinfo=UTC)),
+            call(
+                user_id="seat",
+                entry_kind="commitment",
+                sign=0,
+                cost_status="unused",
+                cost_usd=Decimal(24),
+                **nothing,
+            ),
             gone,
             reversal(gone),
             dearer,
@@ -154,7 +166,7 @@ def test_the_four_costs_are_one_and_add_up_to_what_the_ledger_has(rows: list[Row
     for row in rows:
         assert row["BilledCost"] == row["EffectiveCost"] == row["ContractedCost"] == row["ListCost"]
     assert sum(Decimal(row["BilledCost"]) for row in rows) == (
-        3 * Decimal("0.000123") + Decimal("3.040000000001")
+        3 * Decimal("0.000123") + Decimal("3.040000000001") + 24
     )
 
 
@@ -167,7 +179,15 @@ def test_quantities_are_those_of_the_calls_that_have_a_cost(rows: list[Row]) -> 
     assert "unpriced" not in found
     assert "gone" not in found
     for row in rows:
-        assert (row["ConsumedQuantity"], row["ConsumedUnit"]) == found[user(row)]
+        if not is_purchase(row):
+            assert (row["ConsumedQuantity"], row["ConsumedUnit"]) == found[user(row)]
+
+
+def test_what_of_commitments_is_of_no_call_is_a_purchase(rows: list[Row]) -> None:
+    [bought] = filter(is_purchase, rows)
+
+    assert (user(bought), bought["BilledCost"]) == ("seat", "24")
+    assert (bought["PricingQuantity"], bought["PricingUnit"]) == ("1", "Days")
 
 
 def test_tags_are_an_object_of_texts_without_empty_ones(rows: list[Row]) -> None:

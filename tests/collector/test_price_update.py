@@ -70,6 +70,8 @@ def test_an_update_is_shown_and_changes_nothing_before_yes(tmp_path: Path, run: 
     assert code == 1
     assert "~ openai/gpt-5-mini input_mtok: 0.25 -> 1\n" in run.out
     assert f"{SOURCE} -> genai-prices 99.1: 1 new models" in run.out
+    # the second source has 0.25 for a million tokens of input
+    assert re.search(r"openai/gpt-5-mini +input +10,000 +1 +0.25 +\+300.0 .*unexplained", run.out)
     assert "nothing was changed; --yes applies it" in run.out
     assert in_use.data_in_use(tmp_path / "data").source == SOURCE
 

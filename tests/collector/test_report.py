@@ -41,7 +41,7 @@ def test_notional_cost_stands_beside_the_cost_and_is_no_part_of_it() -> None:
     plan = row("ada", calls=3, cost_usd=Decimal(2), notional_calls=2)
 
     assert cost_text(plan | {"notional_cost_usd": Decimal("7.5")}) == "$2.00 ($7.50 notional)"
-    assert "2 calls on a subscription" in rendered(
+    assert "2 calls paid by a subscription or a commitment" in rendered(
         "table", [plan | {"notional_cost_usd": Decimal(7)}]
     )
 
@@ -53,6 +53,17 @@ def test_what_caches_saved_or_cost_is_a_line_below_the_table() -> None:
     assert "caches cost $0.25 more than they saved" in rendered("table", [lost])
     assert "caches saved $2.25 " in rendered("table", [saved, lost])
     assert "caches" not in rendered("table")
+
+
+def test_the_table_says_what_of_the_cost_is_use_commitment_plan_and_unused() -> None:
+    parts = {
+        "use_cost_usd": Decimal(2),
+        "commitment_cost_usd": Decimal(5),
+        "unused_cost_usd": Decimal("0.5"),
+    }
+    text = rendered("table", [row("ada", calls=3, cost_usd=Decimal("7.5")) | parts])
+
+    assert text.endswith("\nof the cost $2.00 use, $5.00 commitment, $0.50 unused\n")
 
 
 def rendered(fmt: Any, rows: list[dict[str, Any]] = ROWS, **options: Any) -> str:

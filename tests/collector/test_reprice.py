@@ -16,6 +16,7 @@ from shared_store import SharedStore
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_collector.booked import missing
+from tallyspan_collector.booked.backfill import backfill
 from tallyspan_collector.booked.reprice import Reprice, Result, Scope
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.pricing.book import PriceBook
@@ -223,6 +224,28 @@ def test_missing_prices_are_drafted_most_tokens_first(client: Client) -> None:
     assert draft.index('model: "big"') < draft.index('model: "small"')
     assert "# 1 calls, 9,010 tokens wait (unknown_model)" in draft
     assert "broken" not in draft
+
+
+def test_a_call_with_a_condition_that_nobody_knew_gets_its_price_when_that_arrives(
+    tmp_path: Path, client: Client
+) -> None:
+    regions = ({"geo": "moon", "region": "eu"}, {"geo": "moon"}, {"geo": "moon", "region": "us"})
+    book(
+        client,
+        [
+            unpriced(model_name="crow", conditions=conditions, unpriced_reason="unknown_condition")
+            for conditions in regions
+        ],
+    )
+    draft = missing.draft(missing.find(client, NOON - timedelta(days=1)))
+    path = tmp_path / "models_pricing.yaml"
+    path.write_text(
+        "prices:\n  - {model: crow, geo: moon, region: eu, unit: 1M tokens, input: 1000, output: 0}\n"
+    )
+
+    assert draft.count("geo: ") == 3  # an entry for each: the region may be why, too
+    assert backfill(client, PriceBook.load(path)) == 1
+    assert sorted(costs(client).values(), key=str) == [Decimal("0.1"), None, None]
 
 
 def test_two_processes_that_reprice_at_once_book_each_call_once(

@@ -110,6 +110,20 @@ def test_what_was_captured_is_the_recorded_calls_and_nothing_else(case: Path) ->
         assert sorted(said) == sorted(getattr(call, name) for call in calls[: len(said)])
 
 
+def test_no_key_of_the_usage_that_a_package_sends_is_unread() -> None:
+    unread = {
+        (f"{case.parent.name}/{case.stem}", path)
+        for case in CASES
+        for reading in read(json.loads(case.read_text()))
+        if reading.call is not None
+        for path in reading.call.unread
+    }
+
+    assert unread == set(), (
+        "read them, or say in the dialect's `harmless` why no cost depends on them"
+    )
+
+
 def test_the_docs_name_every_package_of_the_corpus_with_its_version() -> None:
     docs = (Path(__file__).parents[2] / "docs/dialects.md").read_text()
     captured = {case.parent.name: json.loads(case.read_text())["package"] for case in CASES}

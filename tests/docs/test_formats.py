@@ -3,7 +3,9 @@
 import gzip
 
 import format_files
+from tallyspan.conditions import CONDITIONS
 from tallyspan.formats import FORMATS
+from tallyspan.meters import METERS
 
 
 def test_the_page_of_formats_is_up_to_date() -> None:
@@ -12,6 +14,14 @@ def test_the_page_of_formats_is_up_to_date() -> None:
     missing = [name for name in FORMATS if f"| `{name}` |" not in text]
     assert missing == [], "run `make formats`"
     assert format_files.page(text) == text, "run `make formats`"
+
+
+def test_the_page_of_meters_and_conditions_is_up_to_date() -> None:
+    text = format_files.METERS_PAGE.read_text(encoding="utf-8")
+
+    names = [*(each.name for each in METERS), *(each.name for each in CONDITIONS)]
+    assert [name for name in names if f"| `{name}` |" not in text] == [], "run `make formats`"
+    assert format_files.meters_page(text) == text, "run `make formats`"
 
 
 def test_the_demo_replays_the_recordings_that_are_marked_for_it() -> None:

@@ -21,6 +21,17 @@ ROWS = [
 ]
 
 
+def test_the_commitments_of_the_page_are_read(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(commitments:.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    path = tmp_path / "models_pricing.yaml"
+    path.write_text(example[1])
+
+    assert [each.name for each in PriceBook.load(path).file.commitments] == [
+        "ptu-east", "claude-team", "azure-least",
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def book(tmp_path: Path) -> PriceBook:
     assert FILE is not None

@@ -78,7 +78,7 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     assert panel["title"]
     assert panel["type"] in KNOWN_TYPES
     assert re.search(
-        r"From tallyspan\.((calls|unknown_users)[ a-z]*, net of duplicates|reconciliations|collector_health);"
+        r"From tallyspan\.((calls|call_doubts|call_price_doubts|call_meters|unknown_users)[ a-z]*, net of duplicates|reconciliations|collector_health);"
         r" times in UTC\.",
         panel["description"],
     )
@@ -128,12 +128,19 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
         variables = {variable["name"] for variable in page["templating"]["list"]}
         for title, sql in queries():
             if title.startswith(f"{name}:"):
-                read = set(re.findall(r"(?:FROM|JOIN) (\w[\w.]+)", sql)) - {"spent", "largest"}
+                read = set(re.findall(r"(?:FROM|JOIN) (\w[\w.]+)", sql)) - {
+                    "spent",
+                    "largest",
+                    "pairs",
+                }
                 assert read <= {
                     "tallyspan.calls",
                     "tallyspan.usage_daily",
                     "tallyspan.usage_hourly",
                     "tallyspan.unknown_users",
+                    "tallyspan.call_doubts",
+                    "tallyspan.call_price_doubts",
+                    "tallyspan.call_meters",
                     "tallyspan.usage_by_model",
                     "tallyspan.usage_by_conversation",
                     "tallyspan.usage_totals",
@@ -142,6 +149,7 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_by_service",
                     "tallyspan.usage_entries",
                     "tallyspan.reconciliations",
+                    "tallyspan.second_prices",
                     "tallyspan.collector_health",
                     "tallyspan.budget_status",
                     "tallyspan.budget_periods",

@@ -39,6 +39,14 @@ COMPOUND = (
 )
 """Answers of Groq's compound systems: the simple reader has the sum of what their models used."""
 
+SAME_QUERY = {
+    "test_google_image_generation_with_web_search.yaml#0": 1,
+    "test_structured_output/test_function_tools_with_builtin_tools.yaml#1": 1,
+    "test_structured_output/test_native_output_with_builtin_tools.yaml#0": 1,
+    "test_structured_output/test_native_output_with_builtin_tools_stream.yaml#0": 1,
+    "test_structured_output/test_native_output_with_function_and_builtin_tools.yaml#1": 1,
+}
+"""Answers with a query that is empty or there twice; the simple reader has the list's length."""
 UNITS = {"web_search": "web_search", "google_search_queries": "web_search"}
 PART_FIELDS = {"input_tokens", "output_tokens", "cache_read", "cache_write", "cache_write_1h"}
 
@@ -107,8 +115,11 @@ def wrong_amounts(name: str, attributes: Any, said: dict[str, Any]) -> list[obje
     """Return what differs between a span and what the simple reader has."""
     wrong: list[object] = []
     for tool, used in said.get("server_tools", {}).items():
-        if tool in UNITS and attributes.get(f"tallyspan.meter.{UNITS[tool]}") != used:
+        billed = next((n for end, n in SAME_QUERY.items() if name.endswith(end)), used)
+        if tool in UNITS and attributes.get(f"tallyspan.meter.{UNITS[tool]}") != billed:
             wrong.append((name, tool, used, dict(attributes)))
+    if semconv.USAGE_UNREAD in attributes:
+        wrong.append((name, "unread", attributes[semconv.USAGE_UNREAD]))
     for key, field in COUNTS.items():
         ours = attributes.get(semconv.USAGE_ATTRIBUTES[field], 0)
         if ours != said.get(key, 0) and key not in NOT_BILLED_UNITS.get(said["api"], ()):

@@ -172,11 +172,16 @@ OTHER = SOURCE.replace('name="rookery"', 'name="other"')
         ({"rookery": SOURCE.replace(HOSTS, r'(r"^api(",)')}, r"\.rookery: provider 'rookery': host '\^api\(': missing"),
         ({"rookery": re.sub(r"interest=Interest\(.*\)", "interest=Interest(())", SOURCE)}, r"\.rookery: format 'rookery': 'interest' must"),
         ({"rookery": re.sub(r"interest=Interest\(.*\)", 'interest=Interest(b"tally")', SOURCE)}, r"\.rookery: format 'rookery': 'interest' must"),
+        ({"rookery": re.sub(r"usage=UsageKeys\(.*\)", "usage=()", SOURCE)}, r"\.rookery: format 'rookery': 'usage' must be a UsageKeys"),
+        (
+            {"rookery": SOURCE.replace('"generated"))', '"generated"), harmless={"seed": ""})')},
+            r"\.rookery: usage key 'seed': say why it is harmless",
+        ),
     ],
     ids=[
         "no FORMAT", "one name twice", "one path twice", "overlap", "no path", "no example", "no pattern",
         "one path, no tuple", "a path as text", "a host, no tuple", "a host that is no pattern", "no interest",
-        "an interest, no tuple",
+        "an interest, no tuple", "no UsageKeys", "no reason",
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused_by_name(

@@ -24,7 +24,7 @@ def read(wire_format: str, *bodies: Any, headers: dict[str, str] | None = None) 
     description, answer = FORMATS[wire_format], Answer()
     if description.read_headers is not None:
         description.read_headers(headers or {}, answer)
-    read_event = description.reader()
+    read_event = description.open_reader()
     for body in bodies:
         read_event(body, answer)
     return answer
@@ -233,3 +233,88 @@ def test_an_error_may_be_an_object_or_a_text() -> None:
     assert read("openai_chat", {"error": "out of memory"}).error_type == "error"
     assert read("openai_chat", {"error": None}).error_type == ""
     assert read("ollama", {"error": "no such model"}).error_type == "error"
+
+
+amounts = st.integers(1, 10**9)
+
+
+@given(
+    amounts,
+    amounts,
+    st.integers(0, 10**9),
+    amounts,
+    st.sampled_from(["inside", "beside", "nowhere"]),
+)
+def test_the_total_of_gemini_decides_where_its_thoughts_are(
+    prompt: int, answered: int, tools: int, thoughts: int, place: str
+) -> None:
+    usage = {
+        "promptTokenCount": prompt,
+        "candidatesTokenCount": answered + (thoughts if place == "inside" else 0),
+        "totalTokenCount": prompt + tools + answered + thoughts,
+    }
+    usage |= {"toolUsePromptTokenCount": tools} if tools else {}
+    usage |= {"thoughtsTokenCount": thoughts} if place != "nowhere" else {}
+
+    # Where tools and thoughts are as many, the total says that one of them is inside, not which.
+    if not (place == "inside" and tools == thoughts):
+        assert counts(read("gemini", {"usageMetadata": usage})) == (
+            prompt + tools, answered + thoughts,
+        )  # fmt: skip
+
+
+@given(amounts, amounts, amounts, amounts, st.booleans(), st.booleans())
+def test_the_total_of_a_chat_decides_what_stands_beside_its_counts(
+    fresh: int,
+    cached: int,
+    answered: int,
+    reasoning: int,
+    is_cache_beside: bool,
+    is_reasoning_beside: bool,
+) -> None:
+    usage = {
+        "prompt_tokens": fresh + (0 if is_cache_beside else cached),
+        "completion_tokens": answered + (0 if is_reasoning_beside else reasoning),
+        "total_tokens": fresh + cached + answered + reasoning,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+
+    # Where both are as many, the total says that one of them stands beside, not which.
+    if cached != reasoning or is_cache_beside == is_reasoning_beside:
+        assert counts(read("openai_chat", {"usage": usage})) == (
+            fresh + cached,
+            answered + reasoning,
+        )
+
+
+def test_a_total_alone_is_the_input_only_where_nothing_else_is_counted() -> None:
+    voyage = {"usage": {"total_tokens": 77, "text_tokens": 70, "image_pixels": 0}}
+    renamed = {"usage": {"total_tokens": 77, "prompt_token_total": 70}}
+
+    assert counts(read("openai_chat", voyage)) == (77, None)
+    assert read("openai_chat", renamed).usage is None
+    assert read("openai_chat", renamed).unread == ["usage.prompt_token_total"]
+
+
+def test_a_part_of_the_input_is_not_the_input() -> None:
+    anthropic = {
+        "type": "message",
+        "usage": {"prompt_token_total": 9, "cache_read_input_tokens": 0, "output_tokens": 4},
+    }
+    converse = {"usage": {"promptTokenTotal": 9, "cacheReadInputTokens": 0, "outputTokens": 4}}
+    gemini = {
+        "usageMetadata": {
+            "promptTokenTotal": 9,
+            "toolUsePromptTokenCount": 5,
+            "candidatesTokenCount": 4,
+        }
+    }
+    interaction = {
+        "usage": {"prompt_token_total": 9, "total_tool_use_tokens": 5, "total_output_tokens": 4}
+    }
+
+    assert counts(read("anthropic_messages", anthropic)) == (None, 4)
+    assert counts(read("bedrock_converse", converse)) == (None, 4)
+    assert counts(read("gemini", gemini)) == (None, 4)
+    assert counts(read("gemini_interactions", interaction)) == (None, 4)

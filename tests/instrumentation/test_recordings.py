@@ -8,7 +8,8 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import recording_files
-from tallyspan import meters, semconv
+from tallyspan import conditions, meters, semconv
+from tallyspan.background import Background
 from tallyspan.estimate import estimator
 from tallyspan.formats import FORMATS
 from tallyspan.recognise import Endpoint, recognise
@@ -22,10 +23,16 @@ TEXTS = {
     "service_tier": semconv.SERVICE_TIER,
     "user_id": semconv.USER_ID,
     "error_type": semconv.ERROR_TYPE,
+    "reported_cost_usd": semconv.REPORTED_COST_USD,
 }
 EACH = pytest.mark.parametrize(
     "recording", RECORDINGS, ids=lambda each: f"{each.format}/{each.name}"
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyspan.exchange.background", Background())
 
 
 def played(
@@ -66,10 +73,10 @@ def wrong(
             (key, attributes.get(semconv.USAGE_ATTRIBUTES[field], 0), expected.get(key, 0))
             for key, field in recording_files.COUNTS.items()
         ]
-    pairs += [
-        (unit, attributes.get(meters.PREFIX + unit), amount)
-        for unit, amount in expected.get("meters", {}).items()
-    ]
+    for key, prefix in (("meters", meters.PREFIX), ("conditions", conditions.PREFIX)):
+        if key in expected:
+            pairs.append((key, named(prefix, attributes), expected[key]))
+    pairs.append(("unread", attributes.get(semconv.USAGE_UNREAD), None))
     if "finish_reasons" in expected:
         reasons = tuple(expected["finish_reasons"])
         pairs.append(("finish_reasons", attributes.get(semconv.FINISH_REASONS), reasons))
@@ -79,6 +86,29 @@ def wrong(
 def endpoint(recording: recording_files.Exchange, host: str | None = None) -> Endpoint | None:
     url = urlsplit(recording.url)
     return recognise(recording.method, host or url.hostname or "", url.port, url.path)
+
+
+def named(prefix: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes that begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in attributes.items()
+        if name.startswith(prefix) and name not in semconv.USAGE_ATTRIBUTES.values()
+    }
+
+
+def parts_of(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return spans of model calls inside an answer as recordings have them."""
+    return [
+        {"kind": each[semconv.CALL_PART], "model": each[semconv.REQUEST_MODEL]}
+        | {
+            key: each[semconv.USAGE_ATTRIBUTES[field]]
+            for key, field in recording_files.COUNTS.items()
+            if each.get(semconv.USAGE_ATTRIBUTES[field])
+        }
+        | ({"meters": used} if (used := named(meters.PREFIX, each)) else {})
+        for each in spans
+    ]
 
 
 @EACH
@@ -91,8 +121,9 @@ def test_a_recording_becomes_the_call_that_it_is(
     is_own_server = (urlsplit(recording.url).hostname or "").endswith(("localhost", ".internal"))
     assert at.is_certain or is_own_server, "record it at a host of its provider, or *.internal"
 
-    (attributes,) = played(recording, recording.url, spans)
+    attributes, *parts = played(recording, recording.url, spans)
 
+    assert parts_of(parts) == recording.expected.get("parts", [])
     assert attributes[semconv.PROVIDER] == recording.expected["provider"]
     assert wrong(recording, attributes) == []
 
@@ -118,7 +149,8 @@ def test_a_recording_is_the_same_call_behind_an_unknown_host(
     ):
         assert calls == []  # nothing shows that it is a model's answer
         return
-    assert [call[semconv.PROVIDER] for call in calls] == [own.provider.name]
+    assert {call[semconv.PROVIDER] for call in calls} == {own.provider.name}
+    assert parts_of(calls[1:]) == expected.get("parts", [])
     assert wrong(recording, calls[0]) == []
 
 

@@ -5,8 +5,8 @@
 CREATE TABLE {database}.llm_calls {on_cluster}
 (
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate) or price_change (the difference a new price makes)',
-    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change; count calls with sum(sign)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)',
     user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     department_source LowCardinality(String) COMMENT 'Who named the department: span, directory or key (of the ingest key); empty when nobody did',
@@ -44,7 +44,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
     cache_saved_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the provider\'s cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced',
-    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the provider refused the request)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client); of a commitment: commitment, plan or unused',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
@@ -52,7 +52,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     other_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the call costs if what price_flags doubts is decided the other way, in USD; NULL: nothing is in doubt',
     reported_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the provider itself stated it; NULL: it did not',
     claimed_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not',
-    is_notional Bool DEFAULT false COMMENT 'Used on a subscription: cost_usd is what the call would have cost and is never billed',
+    is_notional Bool DEFAULT false COMMENT 'Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed',
     unpriced_calls Int8 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', sign, 0) COMMENT 'Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()',
     unpriced_tokens Int64 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', ifNull(input_tokens, 0) + ifNull(output_tokens, 0), 0) CODEC(T64, ZSTD(1)) COMMENT 'Tokens without a price this entry adds; a price change takes them back',
     duration_us UInt64 CODEC(T64, ZSTD(1)) COMMENT 'From the request to the last byte of the answer, in microseconds',
@@ -61,6 +61,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     meters Map(LowCardinality(String), Float64) CODEC(ZSTD(1)) COMMENT 'What was used in the meters without a column of their own: web_search, images, seconds, input_video_tokens, ...',
     conditions Map(LowCardinality(String), LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What the price depends on beside model and tier: geo, region, deployment, ...',
     quality_flags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    unread Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
     trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
     span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String CODEC(ZSTD(1)) COMMENT 'Span id of the parent, hex; empty for a root span',
@@ -72,7 +73,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
-    INDEX ix_kind entry_kind TYPE set(4) GRANULARITY 1,
+    INDEX ix_kind entry_kind TYPE set(8) GRANULARITY 1,
     -- A condition on start_time is looked up as the fifth column of the key and not as the hour that
     -- is the second: without this index a query for a day reads its whole month.
     INDEX ix_time start_time TYPE minmax GRANULARITY 1,
@@ -104,7 +105,7 @@ CREATE MATERIALIZED VIEW {database}.corrected_calls_feed {on_cluster} TO {databa
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT l.start_time, cityHash64(l.trace_id, l.span_id) AS call_hash, toInt64(count()) AS corrections
 FROM {database}.llm_calls AS l
-WHERE l.entry_kind != 'call'
+WHERE l.entry_kind NOT IN ('call', 'commitment')
 GROUP BY l.start_time, call_hash
 COMMENT 'Adds every reversal and price change of llm_calls to corrected_calls';
 
@@ -139,14 +140,20 @@ CREATE VIEW {database}.calls {on_cluster}
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     cache_read_tokens Nullable(Int64) COMMENT 'Part of input_tokens read from the provider\'s cache; NULL: not stated',
     cache_write_tokens Nullable(Int64) COMMENT 'Part of input_tokens written to the provider\'s cache; NULL: not stated',
+    cache_write_1h_tokens Nullable(Int64) COMMENT 'Part of cache_write_tokens kept for one hour; NULL: not stated',
+    cache_read_audio_tokens Nullable(Int64) COMMENT 'Part of cache_read_tokens that was audio; NULL: not stated',
     reasoning_tokens Nullable(Int64) COMMENT 'Part of output_tokens spent on reasoning; NULL: not stated',
+    input_audio_tokens Nullable(Int64) COMMENT 'Part of input_tokens that was audio; NULL: not stated',
+    output_audio_tokens Nullable(Int64) COMMENT 'Part of output_tokens that was audio; NULL: not stated',
+    input_image_tokens Nullable(Int64) COMMENT 'Part of input_tokens that was images; NULL: not stated',
+    output_image_tokens Nullable(Int64) COMMENT 'Part of output_tokens that was images; NULL: not stated',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD, net of reversals and price changes; 0 when notional; NULL: not priced',
     cost_status LowCardinality(String) COMMENT 'Whether there is a cost, and whose: priced, reported, unpriced, not_billed or notional',
     input_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the prompt, in USD',
     output_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Part of cost_usd for the answer, in USD',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
-    notional_cost_usd Nullable(Decimal(38, 12)) COMMENT 'What a call on a subscription would have cost, in USD; it is not billed; NULL: billed or not priced',
+    notional_cost_usd Nullable(Decimal(38, 12)) COMMENT 'What a call that a subscription or a commitment pays for would have cost, in USD; it is not billed; NULL: billed or not priced',
     cache_saved_usd Nullable(Decimal(38, 12)) COMMENT 'What the provider\'s cache saved of cost_usd, in USD; below 0: writes cost more than reads saved; NULL: no cache used, not priced or not billed',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
@@ -160,6 +167,7 @@ CREATE VIEW {database}.calls {on_cluster}
     meters Map(LowCardinality(String), Float64) COMMENT 'What was used in the meters without a column of their own: web_search, images, seconds, input_video_tokens, ...',
     conditions Map(LowCardinality(String), LowCardinality(String)) COMMENT 'What the price depends on beside model and tier: geo, region, deployment, ...',
     quality_flags Array(LowCardinality(String)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    unread Array(LowCardinality(String)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
     trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
     span_id String COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String COMMENT 'Span id of the parent, hex; empty for a root span',
@@ -194,7 +202,13 @@ AS SELECT
     if(l.input_tokens IS NULL AND l.output_tokens IS NULL, NULL, ifNull(l.input_tokens, 0) + ifNull(l.output_tokens, 0)) AS total_tokens,
     l.cache_read_tokens AS cache_read_tokens,
     l.cache_write_tokens AS cache_write_tokens,
+    l.cache_write_1h_tokens AS cache_write_1h_tokens,
+    l.cache_read_audio_tokens AS cache_read_audio_tokens,
     l.reasoning_tokens AS reasoning_tokens,
+    l.input_audio_tokens AS input_audio_tokens,
+    l.output_audio_tokens AS output_audio_tokens,
+    l.input_image_tokens AS input_image_tokens,
+    l.output_image_tokens AS output_image_tokens,
     l.usage_source AS usage_source,
     if(l.is_notional, 0, l.cost_usd) AS cost_usd,
     if(l.is_notional, 'notional', l.cost_status) AS cost_status,
@@ -215,6 +229,7 @@ AS SELECT
     l.meters AS meters,
     l.conditions AS conditions,
     l.quality_flags AS quality_flags,
+    l.unread AS unread,
     toString(l.trace_id) AS trace_id,
     toString(l.span_id) AS span_id,
     l.parent_span_id AS parent_span_id,
@@ -252,7 +267,13 @@ SELECT
     if(sum(l.input_tokens) IS NULL AND sum(l.output_tokens) IS NULL, NULL, ifNull(sum(l.input_tokens), 0) + ifNull(sum(l.output_tokens), 0)) AS total_tokens,
     sum(l.cache_read_tokens) AS cache_read_tokens,
     sum(l.cache_write_tokens) AS cache_write_tokens,
+    sum(l.cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(l.cache_read_audio_tokens) AS cache_read_audio_tokens,
     sum(l.reasoning_tokens) AS reasoning_tokens,
+    sum(l.input_audio_tokens) AS input_audio_tokens,
+    sum(l.output_audio_tokens) AS output_audio_tokens,
+    sum(l.input_image_tokens) AS input_image_tokens,
+    sum(l.output_image_tokens) AS output_image_tokens,
     toLowCardinality(argMaxIf(l.usage_source, l.ingested_at, l.sign >= 0)) AS usage_source,
     if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 0, sum(l.cost_usd)) AS cost_usd,
     toLowCardinality(if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 'notional', argMaxIf(l.cost_status, l.ingested_at, l.sign >= 0))) AS cost_status,
@@ -273,6 +294,7 @@ SELECT
     CAST(argMaxIf(l.meters, l.ingested_at, l.sign >= 0), 'Map(LowCardinality(String), Float64)') AS meters,
     CAST(argMaxIf(l.conditions, l.ingested_at, l.sign >= 0), 'Map(LowCardinality(String), LowCardinality(String))') AS conditions,
     CAST(argMaxIf(l.quality_flags, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS quality_flags,
+    CAST(argMaxIf(l.unread, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS unread,
     toString(l.trace_id) AS trace_id,
     toString(l.span_id) AS span_id,
     argMaxIf(l.parent_span_id, l.ingested_at, l.sign >= 0) AS parent_span_id,
@@ -302,7 +324,7 @@ CREATE TABLE {database}.rollup_services {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -320,15 +342,18 @@ CREATE TABLE {database}.rollup_services {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, service_name, source, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -368,6 +393,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * (l.user_id = '')) AS no_user_calls,
     sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
@@ -390,7 +418,7 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -409,8 +437,11 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -451,6 +482,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -472,7 +506,7 @@ CREATE TABLE {database}.rollup_agents {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -490,13 +524,16 @@ CREATE TABLE {database}.rollup_agents {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, agent_id, agent_name, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -536,6 +573,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations
@@ -556,7 +596,7 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -575,8 +615,11 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -615,6 +658,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations
@@ -635,7 +681,7 @@ CREATE TABLE {database}.rollup_totals {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -653,14 +699,17 @@ CREATE TABLE {database}.rollup_totals {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, first_chunks))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, first_chunks))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -701,6 +750,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -723,7 +775,7 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -742,8 +794,11 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -784,6 +839,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -803,7 +861,7 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -821,12 +879,15 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, user_id, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -865,6 +926,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -883,7 +947,7 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -902,8 +966,11 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -940,6 +1007,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_users{all} AS r
@@ -961,7 +1031,7 @@ CREATE TABLE {database}.rollup_daily {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -979,12 +1049,15 @@ CREATE TABLE {database}.rollup_daily {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1027,6 +1100,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -1049,7 +1125,7 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1068,8 +1144,11 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1110,6 +1189,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_daily{all} AS r
@@ -1135,7 +1217,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1153,12 +1235,15 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1205,6 +1290,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
 FROM {database}.llm_calls AS l
@@ -1231,7 +1319,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1250,8 +1338,11 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1296,6 +1387,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_hourly{all} AS r
@@ -1313,7 +1407,7 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
@@ -1322,7 +1416,7 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1340,15 +1434,18 @@ CREATE TABLE {database}.rollup_models {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1396,6 +1493,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -1417,7 +1517,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     calls Int64 COMMENT 'Calls, net of reversals',
@@ -1426,7 +1526,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1445,8 +1545,11 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1495,6 +1598,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1521,7 +1627,7 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls on a subscription',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
@@ -1539,14 +1645,17 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
     input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, duration_us, first_chunk_us, durations, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
@@ -1591,6 +1700,9 @@ AS SELECT
     sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
     sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
     sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
@@ -1617,7 +1729,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1636,8 +1748,11 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1682,6 +1797,9 @@ AS SELECT
     r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1705,11 +1823,13 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    status LowCardinality(String) COMMENT 'How the call ended: ok or error',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional, when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
     tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1717,7 +1837,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls on a subscription',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
     reversals Int64 COMMENT 'Duplicates that were taken back',
@@ -1736,8 +1856,11 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
     input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
     output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1762,11 +1885,13 @@ AS SELECT
     l.tenant AS tenant,
     l.operation_name AS operation_name,
     l.service_tier AS service_tier,
+    l.status AS status,
     l.error_type AS error_type,
     l.usage_source AS usage_source,
     if(l.is_notional, 'notional', l.cost_status) AS cost_status,
     l.unpriced_reason AS unpriced_reason,
     l.price_source AS price_source,
+    l.entry_kind AS entry_kind,
     l.tags AS tags,
     l.sign AS calls,
     l.sign * (l.status = 'error') AS errors,
@@ -1795,6 +1920,9 @@ AS SELECT
     if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS output_cost_usd,
     if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS notional_cost_usd,
     if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS cache_saved_usd,
+    if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS commitment_cost_usd,
+    if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS plan_cost_usd,
+    if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS unused_cost_usd,
     l.sign * (l.user_id = '') AS no_user_calls,
     l.sign * (l.conversation_id = '') AS no_conversation_calls,
     l.sign * toInt64(l.duration_us) AS duration_us,
@@ -1804,6 +1932,218 @@ AS SELECT
     CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)') AS lags
 FROM {database}.llm_calls{all} AS l
 COMMENT 'The entries of the ledger in the columns of the rollups: for the ends of a range that are no whole days; always sum() them';
+
+CREATE VIEW {database}.call_meters {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    meter LowCardinality(String) COMMENT 'What was used: input_tokens, web_search, seconds, ...',
+    amount Float64 COMMENT 'How much of it: tokens, or units of the meter'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    c.start_time AS start_time,
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.conversation_id AS conversation_id,
+    c.model_name AS model_name,
+    c.endpoint_id AS endpoint_id,
+    c.provider_name AS provider_name,
+    c.service_name AS service_name,
+    c.source AS source,
+    c.tenant AS tenant,
+    c.operation_name AS operation_name,
+    c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
+    m.1 AS meter,
+    assumeNotNull(m.2) AS amount
+FROM {database}.calls AS c
+ARRAY JOIN arrayZip(
+    arrayConcat(['input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'cache_write_1h_tokens', 'cache_read_audio_tokens', 'reasoning_tokens', 'input_audio_tokens', 'output_audio_tokens', 'input_image_tokens', 'output_image_tokens'], mapKeys(c.meters)),
+    arrayConcat([toFloat64(c.input_tokens), toFloat64(c.output_tokens), toFloat64(c.cache_read_tokens), toFloat64(c.cache_write_tokens), toFloat64(c.cache_write_1h_tokens), toFloat64(c.cache_read_audio_tokens), toFloat64(c.reasoning_tokens), toFloat64(c.input_audio_tokens), toFloat64(c.output_audio_tokens), toFloat64(c.input_image_tokens), toFloat64(c.output_image_tokens)], mapValues(c.meters))
+) AS m
+WHERE m.2 IS NOT NULL
+COMMENT 'One row a call and meter, net: the counts that have a column and those in the map meters; what nobody stated has no row';
+
+-- Prices that nobody has decided. The other cost is about the first flag of a call. A flag named
+-- x_unknown is about the condition x.
+CREATE VIEW {database}.call_price_doubts {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    doubt LowCardinality(String) COMMENT 'Price flag: deployment_unknown, tier_assumed, ...',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of the call in USD, as booked; NULL: not priced',
+    other_cost_usd Nullable(Decimal(18, 12)) COMMENT 'What the call costs if the doubt is decided the other way, in USD; NULL: nobody can tell',
+    setting String COMMENT 'Line of models_pricing.yaml that decides it; what to fill in is in capitals; empty: no line can'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS WITH
+    text -> if(match(text, '^[A-Za-z][A-Za-z0-9._/-]*$'), text, concat('\'', replaceAll(text, '\'', '\'\''), '\'')) AS yaml,
+    concat('{provider: ', yaml(c.provider_name), if(c.endpoint_id = '', '', concat(', endpoint: ', yaml(c.endpoint_id)))) AS place,
+    concat(place, ', model: ', yaml(c.model_name)) AS place_and_model
+SELECT
+    c.start_time AS start_time,
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.tenant AS tenant,
+    c.source AS source,
+    c.service_name AS service_name,
+    c.provider_name AS provider_name,
+    c.endpoint_id AS endpoint_id,
+    c.model_name AS model_name,
+    c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
+    c.total_tokens AS total_tokens,
+    toString(each) AS doubt,
+    c.cost_usd AS cost_usd,
+    if(each = c.price_flags[1], c.other_cost_usd, NULL) AS other_cost_usd,
+    multiIf(
+        endsWith(doubt, '_unknown'),
+            concat('conditions: [', place, ', set: {', replaceRegexpOne(doubt, '_unknown$', ''), ': VALUE}}]'),
+        doubt = 'tier_assumed',
+            concat('prices: [', place_and_model, ', service_tier: ', yaml(c.service_tier), ', unit: 1M tokens, input: USD, output: USD}]'),
+        doubt = 'condition_assumed',
+            concat('factors: [', place_and_model, ', CONDITION: VALUE, times: FACTOR}]'),
+        doubt = 'unpriced_meter',
+            concat('fees: [', place, ', METER: USD}]'),
+        ''
+    ) AS setting
+FROM {database}.calls AS c
+ARRAY JOIN c.price_flags AS each
+WHERE notEmpty(c.price_flags)
+COMMENT 'One row a call and price flag, net: what is undecided, the money both ways, the line that decides it';
+
+-- All that is doubtful about single calls, by kind.
+CREATE VIEW {database}.call_doubts {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    kind LowCardinality(String) COMMENT 'unread: a place in the usage that no rule reads; price: a price flag; quality: a quality flag',
+    doubt LowCardinality(String) COMMENT 'The path of what is unread, or the name of the flag',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of the call in USD, as booked; NULL: not priced',
+    other_cost_usd Nullable(Decimal(18, 12)) COMMENT 'What the call costs if the doubt is decided the other way, in USD; NULL: nobody can tell',
+    setting String COMMENT 'Line of models_pricing.yaml that decides it, with what to fill in in capitals; empty: no line can'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    c.start_time AS start_time,
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.tenant AS tenant,
+    c.source AS source,
+    c.service_name AS service_name,
+    c.provider_name AS provider_name,
+    c.endpoint_id AS endpoint_id,
+    c.model_name AS model_name,
+    c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
+    c.total_tokens AS total_tokens,
+    'unread' AS kind,
+    toString(each) AS doubt,
+    c.cost_usd AS cost_usd,
+    CAST(NULL, 'Nullable(Decimal(18, 12))') AS other_cost_usd,
+    '' AS setting
+FROM {database}.calls AS c
+ARRAY JOIN c.unread AS each
+WHERE notEmpty(c.unread)
+UNION ALL
+SELECT
+    c.start_time AS start_time,
+    c.log_id AS log_id,
+    c.user_id AS user_id,
+    c.department AS department,
+    c.agent_id AS agent_id,
+    c.tenant AS tenant,
+    c.source AS source,
+    c.service_name AS service_name,
+    c.provider_name AS provider_name,
+    c.endpoint_id AS endpoint_id,
+    c.model_name AS model_name,
+    c.service_tier AS service_tier,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
+    c.total_tokens AS total_tokens,
+    'quality' AS kind,
+    toString(each) AS doubt,
+    c.cost_usd AS cost_usd,
+    CAST(NULL, 'Nullable(Decimal(18, 12))') AS other_cost_usd,
+    '' AS setting
+FROM {database}.calls AS c
+ARRAY JOIN c.quality_flags AS each
+WHERE notEmpty(c.quality_flags)
+UNION ALL
+SELECT
+    p.start_time AS start_time,
+    p.log_id AS log_id,
+    p.user_id AS user_id,
+    p.department AS department,
+    p.agent_id AS agent_id,
+    p.tenant AS tenant,
+    p.source AS source,
+    p.service_name AS service_name,
+    p.provider_name AS provider_name,
+    p.endpoint_id AS endpoint_id,
+    p.model_name AS model_name,
+    p.service_tier AS service_tier,
+    p.trace_id AS trace_id,
+    p.span_id AS span_id,
+    p.total_tokens AS total_tokens,
+    'price' AS kind,
+    p.doubt AS doubt,
+    p.cost_usd AS cost_usd,
+    p.other_cost_usd AS other_cost_usd,
+    p.setting AS setting
+FROM {database}.call_price_doubts AS p
+COMMENT 'One row a call and doubt, net; a call with several has its cost in several rows, so add up one doubt at a time';
 
 CREATE VIEW {database}.conversations {on_cluster}
 (
@@ -1822,7 +2162,7 @@ CREATE VIEW {database}.conversations {on_cluster}
     output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls on a subscription would have cost, in USD'
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
@@ -2279,7 +2619,7 @@ COMMENT 'Every budget that holds today: spent, left, forecast, state';
 CREATE TABLE {database}.price_changes {on_cluster}
 (
     run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
-    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for) or remainder (calls were taken back after a price change, and what it left is booked away)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
     state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
     written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
@@ -2314,6 +2654,48 @@ CREATE TABLE {database}.price_books {on_cluster}
 ENGINE = {replicated}MergeTree
 ORDER BY (loaded_at, hash)
 COMMENT 'Every version of the price book: what it said, since when, who loaded it';
+
+-- What a second source charges, and where it is not what we charge: the comparison that a release comes with.
+CREATE TABLE {database}.second_price_lines {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'The second source and its version, such as litellm 1.110.2',
+    compared_on Date COMMENT 'Day that both prices are of',
+    recorded_at DateTime64(3, 'UTC') COMMENT 'When a collector stored the comparison (UTC)',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, ...',
+    model_name String COMMENT 'Model, in lower case',
+    service_tier LowCardinality(String) COMMENT 'Tier the price is of; empty: the standard one',
+    input_usd Nullable(Decimal(18, 12)) COMMENT 'What the second source charges for a million tokens of input, in USD; NULL: it does not say',
+    output_usd Nullable(Decimal(18, 12)) COMMENT 'The same for output, in USD',
+    state LowCardinality(String) COMMENT 'equal, explained (somebody has found out why the two differ) or unexplained',
+    difference_percent Nullable(Float64) COMMENT 'Largest difference of a class of tokens, ours less theirs, in percent of theirs; NULL: they are equal',
+    cause String COMMENT 'Why the two differ; empty: they do not, or nobody knows'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}recorded_at)
+ORDER BY (source, provider_name, model_name, service_tier)
+COMMENT 'The prices of a second source beside ours, by release';
+
+CREATE VIEW {database}.second_prices {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'The second source and its version',
+    compared_on Date COMMENT 'Day that both prices are of',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, ...',
+    model_name String COMMENT 'Model, in lower case',
+    service_tier LowCardinality(String) COMMENT 'Tier the price is of; empty: the standard one',
+    input_usd Nullable(Decimal(18, 12)) COMMENT 'What the second source charges for a million tokens of input, in USD; NULL: it does not say',
+    output_usd Nullable(Decimal(18, 12)) COMMENT 'The same for output, in USD',
+    state LowCardinality(String) COMMENT 'equal, explained or unexplained',
+    difference_percent Nullable(Float64) COMMENT 'Largest difference of a class of tokens, ours less theirs, in percent of theirs; NULL: they are equal',
+    cause String COMMENT 'Why the two differ; empty: they do not, or nobody knows'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.source, l.compared_on, l.provider_name, l.model_name, l.service_tier, l.input_usd,
+    l.output_usd, l.state, l.difference_percent, l.cause
+FROM {database}.second_price_lines AS l FINAL
+WHERE (l.source, l.compared_on) IN (
+    SELECT argMax(source, recorded_at), argMax(compared_on, recorded_at)
+    FROM {database}.second_price_lines)
+COMMENT 'The latest comparison with a second source';
 
 -- What was recorded against what the provider says it billed; one line a day, model and project.
 CREATE TABLE {database}.reconciliation_lines {on_cluster}

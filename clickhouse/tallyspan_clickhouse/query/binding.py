@@ -34,6 +34,9 @@ class Binding(Protocol):
     def one(self, variable: str, column: str) -> str:
         """Return the condition of a variable with one value; without a value it finds nothing."""
 
+    def name(self, variable: str) -> str:
+        """Return SQL of the name that a variable with one value has; empty without a value."""
+
     def is_all(self, variable: str) -> str:
         """Return SQL that is true where the variable is All, else a constant that reads no row."""
 
@@ -65,8 +68,11 @@ class Grafana:
 
     def one(self, variable: str, column: str) -> str:
         """Return the condition on the one name."""
-        chosen = f"${{{variable}:singlequote}}"
-        return f"{column} = unhex(substring({chosen}, 2)) AND {chosen} != ''"
+        return f"{column} = {self.name(variable)} AND ${{{variable}:singlequote}} != ''"
+
+    def name(self, variable: str) -> str:
+        """Return the name that the key stands for."""
+        return f"unhex(substring(${{{variable}:singlequote}}, 2))"
 
     def is_all(self, variable: str) -> str:
         """Return 1=1 for All, else 0."""
@@ -110,6 +116,10 @@ class Bound:
     def one(self, variable: str, column: str) -> str:
         """Return the condition; an empty array finds nothing."""
         return f"{column} IN {{{variable}:Array(String)}}"
+
+    def name(self, variable: str) -> str:
+        """Return the first of the array."""
+        return f"{{{variable}:Array(String)}}[1]"
 
     def is_all(self, variable: str) -> str:
         """Return whether the array is empty, which is known before anything is read."""

@@ -33,6 +33,7 @@ _BUCKET_TEXT: Mapping[str, str] = {
 # Calls keep what is asked of them in columns that a rollup may have booked otherwise.
 _WORKED_OUT = {each.name for each in SCHEMA.call_columns}
 MEASURES = tuple(each for each in SCHEMA.measures if each.call)
+_ADDED = {each.name: f"sum(c.{each.name})" for each in MEASURES}
 
 
 @dataclass(slots=True, frozen=True)
@@ -136,7 +137,12 @@ def parts(sums: Sums) -> tuple[str, Parameters]:
             if first is None or stop is None or first < stop:
                 return _with_rollup(rollup, sums, first, stop)
     measures = {each.name: each.call for each in MEASURES}
-    return _select(sums, measures, "calls", "start_time", sums.filters)
+    text, parameters = _select(sums, measures, "calls", "start_time", sums.filters)
+    # Commitments are of no call, and are read beside them.
+    more, others = _select(
+        sums, _ADDED, "usage_entries", "start_time", sums.filters, "c.entry_kind = 'commitment'"
+    )
+    return f"{text} UNION ALL {more}", parameters | others
 
 
 def _whole(filters: Filters, unit: timedelta) -> tuple[datetime | None, datetime | None]:
@@ -166,14 +172,13 @@ def _with_rollup(
         if bound != limit:
             bounds[f"{name}_end_us"] = microseconds(limit)
             ends.append(f"({outside.format(at=sql_moment(f'{name}_end_us'), bound=moment)})")
-    added = {each.name: f"sum(c.{each.name})" for each in MEASURES}
     text, parameters = _select(
-        sums, added, rollup.view, rollup.time, untimed, *whole, is_timed=False
+        sums, _ADDED, rollup.view, rollup.time, untimed, *whole, is_timed=False
     )
     if ends:
         # Entries are in the columns of the rollups, and need no netting to be added up.
         more, others = _select(
-            sums, added, "usage_entries", "start_time", untimed, f"({' OR '.join(ends)})"
+            sums, _ADDED, "usage_entries", "start_time", untimed, f"({' OR '.join(ends)})"
         )
         text, parameters = f"{text} UNION ALL {more}", parameters | others
     return text, parameters | bounds

@@ -27,6 +27,7 @@ from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
 from tallyspan_collector.api.directory import directory
+from tallyspan_collector.api.doubts import doubts
 from tallyspan_collector.api.names import name_operations
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS, any_text
@@ -73,10 +74,11 @@ def create_app(
     admin = [
         *token_usage(client, prices),
         *name_operations(client),
-        *calls(client),
+        *calls(client, prices),
         *price_operations(client, prices),
         *what_if_operations(client, prices),
         *data_health(client, health),
+        *doubts(client),
         *budget_operations(client),
         *audits(client),
         *directory(client),

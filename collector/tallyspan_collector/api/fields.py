@@ -19,6 +19,7 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "time": {"type": "string", "pattern": MOMENT},
     "day": {"type": "string", "format": "date"},
     "map": {"type": "object", "additionalProperties": _TEXT},
+    "amounts": {"type": "object", "additionalProperties": {"type": "number"}},
 }
 """Kind of a field -> JSON Schema; a kind that ends in `?` may be null too."""
 

@@ -15,8 +15,8 @@ from tallyspan_collector.api.parameters import Parameter
 from tallyspan_collector.booked import missing
 from tallyspan_collector.pricing import listing
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.check import day
 from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.steps import day
 from tallyspan_collector.summary import RequestError, parse_time, plain
 
 MISSING_DAYS = 30
@@ -31,7 +31,7 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
         rates = [
             {
                 "price_id": rate.price_id,
-                "line": rate.line,
+                "line": rate.origin.line,
                 "model": rate.match.model,
                 "provider": rate.match.provider,
                 "endpoint": rate.match.endpoint,
@@ -131,6 +131,7 @@ def prices(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
                             ("provider_name", "endpoint_id", "model_name", "service_tier"),
                             _OF_CALLS,
                         ),
+                        "conditions": Field("map", "what the price depends on as well"),
                         "unpriced_reason": Field("text", "why there is no price"),
                         "calls": Field("count", "calls that wait"),
                         "tokens": Field("integer?", "their tokens"),

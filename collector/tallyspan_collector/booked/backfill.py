@@ -26,7 +26,8 @@ def backfill(client: Client, book: PriceBook) -> int:
     for row in missing.find(client, start):
         place = (row["provider_name"], row["endpoint_id"], row["model_name"])
         at_ns = [int(row[name].timestamp()) * 10**9 for name in ("first", "last")]
-        quotes = [book.quote(*place, row["service_tier"], at) for at in at_ns]
+        under = row["conditions"]
+        quotes = [book.quote(*place, row["service_tier"], at, under) for at in at_ns]
         if not all(isinstance(quote, Unpriced) for quote in quotes):
             places.add(place)
     calls = 0

@@ -137,6 +137,19 @@ def entry(call: Row, entry_kind: str, sign: int) -> Row:
     return row
 
 
+def entry_of_no_call(entry_kind: str, columns: Row) -> Row:
+    """Return an entry that belongs to no call and counts none: `columns`, and nothing else."""
+    return {
+        **dict.fromkeys(KEY, ""),
+        **_NO_AMOUNTS,
+        "entry_kind": entry_kind,
+        "sign": 0,
+        "status": "ok",
+        "ingested_at": datetime.now(UTC),
+        **columns,
+    }
+
+
 def book(client: Client, name: str, changes: Sequence[Change]) -> None:
     """Insert the entries of the changes as one batch; the same batch again adds nothing.
 

@@ -13,18 +13,19 @@ from tallyspan_collector.pricing.cost import UnpricedReason
 CURABLE = (
     UnpricedReason.UNKNOWN_MODEL.value,
     UnpricedReason.UNKNOWN_TIER.value,
+    UnpricedReason.UNKNOWN_CONDITION.value,
     UnpricedReason.UNPRICED_UNIT.value,
     UnpricedReason.NO_EXCHANGE_RATE.value,
     UnpricedReason.FREE_TIER_PRICE.value,
 )
 """Reasons that a line in the price file takes away."""
 _QUERY = """
-SELECT provider_name, endpoint_id, model_name, service_tier, unpriced_reason,
+SELECT provider_name, endpoint_id, model_name, service_tier, conditions, unpriced_reason,
     count() AS calls, sum(total_tokens) AS tokens, min(start_time) AS first, max(start_time) AS last
 FROM calls
 WHERE cost_status = 'unpriced' AND unpriced_reason IN {reasons}
     AND start_time >= {start}
-GROUP BY provider_name, endpoint_id, model_name, service_tier, unpriced_reason
+GROUP BY provider_name, endpoint_id, model_name, service_tier, conditions, unpriced_reason
 ORDER BY tokens DESC NULLS LAST, calls DESC
 """.format(reasons="{reasons:Array(String)}", start=sql_moment("start"))
 
@@ -36,12 +37,30 @@ def find(client: Client, start: datetime) -> list[dict[str, Any]]:
     return [row | {name: utc(row[name]) for name in ("first", "last")} for row in rows]
 
 
+def _entries(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row an entry: conditions tell calls apart where they are why there is no price."""
+    entries: dict[tuple[object, ...], dict[str, Any]] = {}
+    for row in rows:
+        is_about = row["unpriced_reason"] == UnpricedReason.UNKNOWN_CONDITION
+        key = (
+            *(row[name] for name in ("provider_name", "endpoint_id", "model_name")),
+            *(row["service_tier"], row["unpriced_reason"]),
+            *(sorted(row["conditions"].items()) if is_about else ()),
+        )
+        entry = entries.setdefault(key, row | {"calls": 0, "tokens": None})
+        entry["calls"] += row["calls"]
+        if row["tokens"] is not None:
+            entry["tokens"] = (entry["tokens"] or 0) + row["tokens"]
+        entry["first"] = min(entry["first"], row["first"])
+    return list(entries.values())
+
+
 def draft(rows: Sequence[dict[str, Any]]) -> str:
     """Return lines for the price file, the prices left to fill in."""
     if not rows:
         return "# every call has its price\n"
     lines = ["prices:"]
-    for row in rows:
+    for row in _entries(rows):
         tokens = "an unknown number of" if row["tokens"] is None else f"{row['tokens']:,}"
         lines.append(f"  # {row['calls']:,} calls, {tokens} tokens wait ({row['unpriced_reason']})")
         lines.append(f"  - model: {json.dumps(row['model_name'])}")
@@ -50,6 +69,10 @@ def draft(rows: Sequence[dict[str, Any]]) -> str:
             lines.append(f"    endpoint: {json.dumps(row['endpoint_id'])}")
         if row["unpriced_reason"] == UnpricedReason.UNKNOWN_TIER:
             lines.append(f"    service_tier: {json.dumps(row['service_tier'])}")
+        if row["unpriced_reason"] == UnpricedReason.UNKNOWN_CONDITION:
+            lines += [
+                f"    {name}: {json.dumps(value)}" for name, value in row["conditions"].items()
+            ]
         lines += [
             f"    from: {row['first']:%Y-%m-%d}",
             "    unit: 1M tokens",

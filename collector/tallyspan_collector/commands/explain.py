@@ -116,10 +116,16 @@ def of_file(path: Path, book: PriceBook) -> Explanation:
     except DecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     readings = [(reader.read_log if is_logs else reader.read)(item) for item in items]
+    read_from = reader.log_read_from if is_logs else reader.read_from
+    places = {
+        reading.call.span_id: read_from(item)
+        for item, reading in zip(items, readings, strict=True)
+        if reading.call is not None
+    }
     return {
         "spans": [_item(item, each) for item, each in zip(items, readings, strict=True)],
         "is_logs": is_logs,
-        **_charges(_resolved(readings, book), book),
+        **_charges(_resolved(readings, book), book, places),
     }
 
 
@@ -170,10 +176,12 @@ def _reports(trace: Trace) -> Explanation:
     return {"received": [explained.report_of(node) for node in nodes]}
 
 
-def _charges(traces: Sequence[Trace], book: PriceBook) -> Explanation:
+def _charges(
+    traces: Sequence[Trace], book: PriceBook, places: explained.Places | None = None
+) -> Explanation:
     return {
         "charges": [
-            explained.charge_of(booked, trace, book)
+            explained.charge_of(booked, trace, book, places)
             for trace in traces
             for booked in sorted(trace.booked.values(), key=lambda each: each.call.start_time_ns)
         ]

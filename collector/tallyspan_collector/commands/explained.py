@@ -5,23 +5,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_clickhouse.moments import iso_text, microseconds, of_nanoseconds
+from tallyspan_collector.dialects.read_from import facts
 from tallyspan_collector.ledger import entry
-from tallyspan_collector.pricing.arithmetic import terms
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.explanation import explanation
+from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
-from tallyspan_collector.summary import decimal_text
 
 Values = dict[str, Any]
 WHO = ("user_id", "department", "agent_id", "agent_name", "conversation_id", "tenant", "source")
-_DIGITS = Decimal("1e-12")
 
 
 def report_of(node: Node) -> Values:
@@ -41,8 +39,18 @@ def report_of(node: Node) -> Values:
     }
 
 
-def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
-    """Return what is booked for a call: the reports it was merged of and why, and its cost."""
+Places = Mapping[str, Mapping[str, str]]
+"""Span id -> fact of its call -> the attribute, or place in one, that it was read from."""
+
+
+def charge_of(
+    booked: LedgerEntry, trace: Trace, book: PriceBook, places: Places | None = None
+) -> Values:
+    """Return what is booked for a call.
+
+    The reports it was merged of and why, which fact is of which, how its price was made, and its
+    cost. `places` are there for spans of a file: a trace of the journal has its attributes no more.
+    """
     call, cost = booked
     nodes = trace.nodes
     own = (
@@ -58,7 +66,7 @@ def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
         else []
     )
     ids = {node.call.span_id for node in own}
-    amount, prompt, answer = entry.usd(cost[:3])
+    amount, prompt, answer, other = entry.usd((*cost[:3], cost.other_cost_picousd))
     return {
         "span_id": call.span_id,
         **_what(call),
@@ -77,13 +85,21 @@ def charge_of(booked: LedgerEntry, trace: Trace, book: PriceBook) -> Values:
         "unpriced_reason": cost.unpriced_reason,
         "price_id": cost.price_id,
         "price_source": cost.price_source,
-        "arithmetic": _arithmetic(
+        "price_flags": list(cost.price_flags),
+        "other_cost_usd": _usd(other),
+        "read_from": _read_from(call, [node.call for node in own], places or {}),
+        **explanation(
             book,
-            (call.provider_name, call.endpoint_id, call.model_name, call.service_tier),
+            Kind(
+                call.provider_name,
+                call.endpoint_id,
+                call.model_name,
+                call.service_tier,
+                tuple(call.conditions.items()),
+            ),
             call.start_time_ns,
-            call.conditions,
             (call.usage, call.meters),
-            (cost.price_id, amount),
+            (cost.cost_status, cost.price_id, amount),
         ),
     }
 
@@ -107,13 +123,18 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
         entry_ = _entry_of(row)
         if row["sign"] >= 0 and span_id in measured:
             amount = row["cost_usd"] if row["sign"] else standing.get(span_id)
-            entry_["arithmetic"] = _arithmetic(
+            entry_ |= explanation(
                 book,
-                (row["provider_name"], row["endpoint_id"], row["model_name"], row["service_tier"]),
+                Kind(
+                    row["provider_name"],
+                    row["endpoint_id"],
+                    row["model_name"],
+                    row["service_tier"],
+                    tuple(row["conditions"].items()),
+                ),
                 _start_ns(row),
-                row["conditions"],
                 measured[span_id],
-                (row["price_id"], amount),
+                (row["cost_status"], row["price_id"], amount),
             )
         if not row["sign"]:
             entry_["cost_after_usd"] = _usd(standing.get(span_id))
@@ -136,7 +157,11 @@ def _entry_of(row: Mapping[str, Any]) -> Values:
         "conditions": dict(row["conditions"]),
         "is_notional": row["is_notional"],
         "quality_flags": list(row["quality_flags"]),
+        "unread": list(row["unread"]),
         "cost_usd": _usd(row["cost_usd"]),
+        "price_flags": list(row["price_flags"]),
+        "other_cost_usd": _usd(row["other_cost_usd"]),
+        "steps": [],
         "arithmetic": [],
     }
 
@@ -184,6 +209,7 @@ def _what(call: Call) -> Values:
         "conditions": call.conditions,
         **{name: value for name in WHO if (value := getattr(call, name))},
         "quality_flags": list(call.quality_flags),
+        "unread": list(call.unread),
     }
 
 
@@ -194,39 +220,26 @@ def _emitter(call: Call) -> Values:
     }  # fmt: skip
 
 
-def _arithmetic(
-    book: PriceBook,
-    kind: tuple[str, str, str, str],
-    at_ns: int,
-    conditions: Mapping[str, str],
-    measured: tuple[Usage, Mapping[str, float]],
-    charge: tuple[str, Decimal | None],
-) -> list[str]:
-    """Return the arithmetic in lines; none if today's price book has another price for the call."""
-    price_id, amount = charge
-    if amount is None or not price_id:
-        return []
-    price = book.quote(*kind, at_ns, conditions)
-    if isinstance(price, Unpriced):
-        return []
-    cost = price.cost(*measured)
-    if isinstance(cost, Unpriced) or entry.usd([cost.cost_picousd]) != [amount]:
-        return []
-    return [
-        f"{decimal_text(_decimal(each.amount))} {each.name} x {_rate(each.usd)}"
-        f" = {_usd(_decimal(each.amount * each.usd))} USD"
-        for each in terms(price, *measured)
-    ]
+def _read_from(call: Call, reports: Sequence[Call], places: Places) -> list[Values]:
+    """Return for each fact of the call the report it is of, and its place in that one's span.
 
-
-def _rate(usd: Fraction) -> str:
-    if usd < Fraction(1, 1000):
-        return f"{decimal_text(_decimal(usd * 10**6))} USD a million"
-    return f"{decimal_text(_decimal(usd))} USD each"
-
-
-def _decimal(number: Fraction) -> Decimal:
-    return (Decimal(number.numerator) / number.denominator).quantize(_DIGITS)
+    The report whose span is charged comes first. A fact that is in none of them as it is charged
+    was worked out, and has no report.
+    """
+    ordered = sorted(reports, key=lambda each: each.span_id != call.span_id) or [call]
+    result: list[Values] = []
+    for name, value in facts(call).items():
+        report = next((each for each in ordered if facts(each).get(name) == value), None)
+        result.append(
+            {
+                "name": name,
+                "value": value,
+                "span_id": "" if report is None else report.span_id,
+                "dialect": "" if report is None else report.dialect,
+                "place": "" if report is None else places.get(report.span_id, {}).get(name, ""),
+            }
+        )
+    return result
 
 
 def _usd(amount: Decimal | None) -> str | None:

@@ -1,6 +1,6 @@
 """An explanation as text for a terminal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tallyspan_collector.commands.explained import WHO, Values
@@ -49,6 +49,7 @@ def lines(explanation: Values) -> Iterator[str]:
                 for join in each["joins"]:
                     yield f"        {' = '.join(join['span_ids'])}: {join['reason']}"
             yield from _measured(each)
+            yield from _read_from(each)
             yield from _cost(each)
             if any(
                 _is_price_change_of(each["span_id"], other)
@@ -74,7 +75,7 @@ def _ledger(explanation: Values) -> Iterator[str]:
     tokens = ", ".join(f"{name} {count}" for name, count in net["tokens"].items()) or "no tokens"
     yield f"net: {counted(net['calls'], 'call')}, {tokens}, {net['cost_usd']} USD"
     if "notional_cost_usd" in net:
-        yield f"     {net['notional_cost_usd']} USD notional: a subscription pays"
+        yield f"     {net['notional_cost_usd']} USD notional: a subscription or a commitment pays"
 
 
 def _is_price_change_of(span_id: str, entry: Mapping[str, Any]) -> bool:
@@ -92,9 +93,21 @@ def _measured(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"      conditions: {', '.join(conditions)}"
     if each["quality_flags"]:
         yield f"      flags: {', '.join(each['quality_flags'])}"
+    if each["unread"]:
+        yield f"      unread: {', '.join(each['unread'])}"
+
+
+def _read_from(each: Mapping[str, Any]) -> Iterator[str]:
+    for fact in each["read_from"]:
+        report = (
+            f"{fact['span_id']} ({fact['dialect']})" if fact["span_id"] else "no report as it is"
+        )
+        place = f"{fact['place']} of " if fact["place"] else ""
+        yield f"      {fact['name']} {fact['value']}: from {place}{report}"
 
 
 def _cost(each: Mapping[str, Any]) -> Iterator[str]:
+    yield from price_steps(each["steps"])
     if each["cost_usd"] is None:
         yield f"      no cost: {each['unpriced_reason'] or each['cost_status']}"
         return
@@ -108,6 +121,30 @@ def _cost(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"      {cost} USD, and so {each['cost_after_usd']} USD{price}"
         return
     yield f"      {each['cost_usd']} USD ({each['cost_status']}){price}"
+    if each["price_flags"]:
+        other = each["other_cost_usd"]
+        either = "" if other is None else f"; decided the other way: {other} USD"
+        yield f"      undecided: {', '.join(each['price_flags'])}{either}"
+
+
+def price_steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each step in which a price was made."""
+    for step in steps:
+        yield f"      {step['text']}{_origin(step['origin'])}"
+
+
+def _origin(origin: Mapping[str, Any] | None) -> str:
+    """Return where a step comes from: file and line, source, when it was checked, how sure."""
+    if origin is None:
+        return ""
+    place = f"{origin['file']}:{origin['line']}" if origin["line"] else origin["file"]
+    notes = [
+        origin["source"],
+        f"checked {origin['checked']}" if origin["checked"] else "",
+        f"evidence {origin['evidence']}" if origin["evidence"] else "",
+        origin["note"],
+    ]
+    return f" ({', '.join(each for each in (place, *notes) if each)})"
 
 
 def _model(each: Mapping[str, Any]) -> str:

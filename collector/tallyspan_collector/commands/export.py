@@ -34,31 +34,35 @@ ORDER BY timestamp, log_id"""
 # FOCUS 1.2 (focus.finops.org); tests/collector/test_focus.py has its rules. A cost there may not be
 # null, so calls without a price and their tokens are in no row: LEFT_OUT counts them. Tokens are
 # what is priced, requests where nobody counted tokens; our price is list, contract and bill in one.
+# What of commitments, seats and minimums is of no call is a purchase of the day.
 # No unit prices: a row has prompts and answers of one model, whose prices differ.
 FOCUS = """
-SELECT * EXCEPT (priced_tokens) FROM (SELECT
+SELECT * EXCEPT (priced_tokens, is_purchase) FROM (SELECT
+    sum(u.calls) = 0 AS is_purchase,
     sum(u.cost_usd) AS BilledCost,
     if(u.tenant = '', 'default', toString(u.tenant)) AS BillingAccountId,
     NULL AS BillingAccountName,
     'USD' AS BillingCurrency,
     formatDateTime(addMonths(toStartOfMonth(u.day), 1), '%Y-%m-%dT00:00:00Z') AS BillingPeriodEnd,
     formatDateTime(toStartOfMonth(u.day), '%Y-%m-%dT00:00:00Z') AS BillingPeriodStart,
-    'Usage' AS ChargeCategory,
+    if(is_purchase, 'Purchase', 'Usage') AS ChargeCategory,
     NULL AS ChargeClass,
-    concat('Calls of ', SkuId) AS ChargeDescription,
-    'Usage-Based' AS ChargeFrequency,
+    if(is_purchase, 'Commitments, plans and minimums', concat('Calls of ', SkuId))
+        AS ChargeDescription,
+    if(is_purchase, 'Recurring', 'Usage-Based') AS ChargeFrequency,
     formatDateTime(u.day + 1, '%Y-%m-%dT00:00:00Z') AS ChargePeriodEnd,
     formatDateTime(u.day, '%Y-%m-%dT00:00:00Z') AS ChargePeriodStart,
-    PricingQuantity AS ConsumedQuantity,
-    PricingUnit AS ConsumedUnit,
+    if(is_purchase, NULL, PricingQuantity) AS ConsumedQuantity,
+    if(is_purchase, NULL, PricingUnit) AS ConsumedUnit,
     BilledCost AS ContractedCost,
     BilledCost AS EffectiveCost,
     ProviderName AS InvoiceIssuerName,
     BilledCost AS ListCost,
-    'Standard' AS PricingCategory,
+    if(is_purchase, 'Committed', 'Standard') AS PricingCategory,
     ifNull(sum(u.total_tokens), 0) - sum(u.unpriced_tokens) AS priced_tokens,
-    if(priced_tokens > 0, priced_tokens, sum(u.calls) - sum(u.unpriced_calls)) AS PricingQuantity,
-    if(priced_tokens > 0, 'Tokens', 'Requests') AS PricingUnit,
+    multiIf(is_purchase, 1, priced_tokens > 0, priced_tokens, sum(u.calls) - sum(u.unpriced_calls))
+        AS PricingQuantity,
+    multiIf(is_purchase, 'Days', priced_tokens > 0, 'Tokens', 'Requests') AS PricingUnit,
     if(u.provider_name = '', 'unknown', toString(u.provider_name)) AS ProviderName,
     ProviderName AS PublisherName,
     nullIf(toString(u.endpoint_id), '') AS ResourceId,
@@ -77,7 +81,7 @@ WHERE u.day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
     AND u.day < toDate(fromUnixTimestamp64Micro({stop}), 'UTC')
 GROUP BY u.tenant, u.day, u.model_name, u.user_id, u.department, u.provider_name, u.endpoint_id,
     u.service_name
-HAVING sum(u.calls) > sum(u.unpriced_calls)
+HAVING sum(u.calls) > sum(u.unpriced_calls) OR sum(u.cost_usd) != 0
 ORDER BY u.day, u.model_name, u.user_id, u.department, u.endpoint_id, u.service_name)"""
 LEFT_OUT = """
 SELECT sum(unpriced_calls) FROM usage_daily

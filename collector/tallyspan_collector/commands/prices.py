@@ -13,16 +13,20 @@ from typing import Any
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
+from tallyspan_collector.commands import second_opinion, upkeep
+from tallyspan_collector.commands.explained_text import price_steps
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.pricing import in_use, listing, release
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.check import day, findings
+from tallyspan_collector.pricing.check import findings
 from tallyspan_collector.pricing.cost import Unpriced
+from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
+from tallyspan_collector.pricing.steps import day
 
 PRICES, MAX_AGE = (
     next(option for option in config.OPTIONS if option.name == name)
@@ -58,9 +62,10 @@ def add_parser(commands: Any) -> None:
         help=f"what the price depends on as well; names are {', '.join(CONDITIONS)}",
     )
     shown.add_argument("--at", default="", help="a date or time (UTC; default now)")
-    checked = action("check", _check, "overlaps, gaps and mistakes of the price file")
+    checked = action("check", _check, "mistakes of the price file; our prices against others'")
     checked.add_argument("file", nargs="?", help="default: the one of --prices")
-    config.add_flags(checked, (PRICES,))
+    config.add_flags(checked, (PRICES, config.DATA_DIR))
+    second_opinion.add_flags(checked)
     lacking = action("missing", _missing, "models without a price, most tokens first, as YAML")
     config.add_flags(lacking, config.READ_OPTIONS)
     lacking.add_argument("--since", default="30d", help="how far back: 12h, 30d (default 30d)")
@@ -70,8 +75,18 @@ def add_parser(commands: Any) -> None:
     newer.add_argument("--sha256", default="", help="what the wheel must have")
     newer.add_argument("--yes", action="store_true", help="apply without asking")
     newer.add_argument("--all", action="store_true", help="show every change, not the first 50")
+    newer.add_argument(
+        "--against",
+        metavar="FILE|package|shipped",
+        default=second_opinion.SHIPPED,
+        help="the second source that the new prices are compared with (default: shipped)",
+    )
     back = action("rollback", _rollback, "take the last update of bundled prices back")
     config.add_flags(back, (config.DATA_DIR,))
+    upkeep.add_flags(
+        action("draft", upkeep.draft, "a draft of what the price files lack or have otherwise"),
+        action("retiring", upkeep.retiring, "models that end soon, who uses them, what follows"),
+    )
     action("schema", _schema, "the JSON Schema of the price file, for editors")
 
 
@@ -93,7 +108,7 @@ def _list(options: argparse.Namespace) -> int:
     write_table(
         [
             {
-                "line": rate.line,
+                "line": rate.origin.line,
                 "model": rate.match.model,
                 "provider": rate.match.provider,
                 "endpoint": rate.match.endpoint,
@@ -117,19 +132,19 @@ def _show(options: argparse.Namespace) -> int:
     at_ns = time.time_ns()
     if options.at:
         at_ns = int(summary.parse_time(options.at, "--at").timestamp()) * 10**9
-    price = book_of(options).quote(
-        options.provider,
-        options.endpoint,
-        options.model,
-        options.tier,
-        at_ns,
-        _conditions(options.condition),
-    )
+    conditions = _conditions(options.condition)
+    book = book_of(options)
+    place = (options.provider, options.endpoint, options.model, options.tier)
+    price = book.quote(*place, at_ns, conditions)
+    steps = [each.values() for each in book.steps(Kind(*place, tuple(conditions.items())), at_ns)]
+    step_lines = "".join(f"{line.strip()}\n" for line in price_steps(steps))
     if isinstance(price, Unpriced):
         sys.stderr.write(f"{options.provider}/{options.model}: no price ({price.reason.value})\n")
+        sys.stdout.write(step_lines)
         return 1
     sys.stdout.write(f"{price.price_id}\n")
     write_table(listing.rows(price), sys.stdout)
+    sys.stdout.write(step_lines)
     return 0
 
 
@@ -147,6 +162,9 @@ def _conditions(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.against:
+        data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
+        return second_opinion.run(options, in_use.data_in_use(data_dir))
     path = Path(options.file) if options.file else _path(options)
     if path is None:
         raise ConfigError("no price file: name one, or set --prices")
@@ -184,6 +202,9 @@ def _update(options: argparse.Namespace) -> int:
     sys.stdout.write(
         f"{old.source} -> {new.source}: {diff.summary()} (wheel {candidate.wheel_sha256})\n"
     )
+    at = second_opinion.moment("")
+    second = second_opinion.read(options.against, at.date())
+    second_opinion.write_open(second_opinion.compare(new, second, at), sys.stdout)
     if not options.yes and not _is_yes():
         sys.stdout.write("nothing was changed; --yes applies it\n")
         return 1

@@ -157,7 +157,15 @@ def _notes(total: Row) -> list[str]:
         notes.append(f"caches {what if saved > 0 else f'cost {amount} more than they saved'}")
     if total["notional_calls"]:
         calls = counted(total["notional_calls"], "call")
-        notes.append(f"{calls} on a subscription: notional, not billed")
+        notes.append(f"{calls} paid by a subscription or a commitment: notional, not billed")
+    committed = [
+        f"{dollars(total[f'{kind}_cost_usd'])} {kind}"
+        for kind in ("commitment", "plan", "unused")
+        if total[f"{kind}_cost_usd"]
+    ]
+    if committed:
+        use = dollars(total["use_cost_usd"] or Decimal(0))
+        notes.append(f"of the cost {use} use, {', '.join(committed)}")
     return notes
 
 

@@ -3,9 +3,12 @@
 A file per emitter: where each field stands in its spans, and its token rule.
 """
 
+from collections.abc import Mapping
+
 from tallyspan_collector.dialects.coding_agents import agent_of, as_span, is_call_record
 from tallyspan_collector.dialects.interpreter import interpret
 from tallyspan_collector.dialects.plan import Plan, plan
+from tallyspan_collector.dialects.read_from import read_from
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.dialects.registry import SERVICES, recognise
 from tallyspan_collector.read.otlp import Span
@@ -34,14 +37,33 @@ class Reader:
 
         Without a receipt its clock is not checked, and it has no source.
         """
-        service = span.resource.get("service.name")
-        own_service = service if isinstance(service, str) and service in SERVICES else ""
-        shape = (span.scope_name, own_service, tuple(span.attributes))
-        try:
-            plan_of_shape = self._plans[shape]
-        except KeyError:
-            plan_of_shape = self._plan(shape)
+        plan_of_shape = self._of_shape(span)
         return _NOTHING if plan_of_shape is None else interpret(span, plan_of_shape, receipt)
+
+    def read_from(self, span: Span) -> Mapping[str, str]:
+        """Return which attribute of a span, or place in one, each fact of its call stands in."""
+        plan_of_shape = self._of_shape(span)
+        if plan_of_shape is None:
+            return {}
+        # a variant that another dialect, or none, would take tells nothing
+        dialect = plan_of_shape.dialect
+        return read_from(
+            span,
+            plan_of_shape,
+            lambda variant: interpret(variant, plan(dialect, frozenset(variant.attributes))).call,
+        )
+
+    def log_read_from(self, record: Span) -> Mapping[str, str]:
+        """Return the same of a log record."""
+        dialect = agent_of(record.name, record.attributes)
+        if dialect is None or not is_call_record(record.name, record.attributes):
+            return {}
+        record = as_span(record, dialect)
+        return read_from(
+            record,
+            plan(dialect, frozenset(record.attributes)),
+            lambda variant: interpret(variant, plan(dialect, frozenset(variant.attributes))).call,
+        )
 
     def read_log(self, record: Span, receipt: Receipt | None = None) -> Reading:
         """Return what a log record is: a coding agent's call, or nothing. Never raises.
@@ -57,6 +79,15 @@ class Reader:
         if plan_of_shape is None:
             plan_of_shape = self._plans[shape] = plan(dialect, frozenset(record.attributes))
         return interpret(record, plan_of_shape, receipt)
+
+    def _of_shape(self, span: Span) -> Plan | None:
+        service = span.resource.get("service.name")
+        own_service = service if isinstance(service, str) and service in SERVICES else ""
+        shape = (span.scope_name, own_service, tuple(span.attributes))
+        try:
+            return self._plans[shape]
+        except KeyError:
+            return self._plan(shape)
 
     def _plan(self, shape: tuple[str, str, tuple[str, ...]]) -> Plan | None:
         scope, service, keys = shape

@@ -5,6 +5,7 @@ platform docs, api/opentelemetry.
 """
 
 from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.usage_object import CONDITIONS, HARMLESS, METERS, at, reasons
 
 DIALECT = extend(
     name="anthropic",
@@ -15,5 +16,9 @@ DIALECT = extend(
         "input_tokens": ("anthropic.usage.compaction.input_tokens",),
         "output_tokens": ("anthropic.usage.compaction.output_tokens",),
     },
+    meters=at("anthropic.usage.", METERS),
+    conditions=at("anthropic.usage.", CONDITIONS),
+    usage=("anthropic.usage.*",),
+    harmless=reasons("anthropic.usage.", HARMLESS),
     trust=1,
 )

@@ -73,6 +73,7 @@ CLAUDE_CODE = extend(
         "cache_write_tokens": ("cache_creation_tokens",),
     },
     claimed_cost=("cost_usd",),
+    usage=("*_tokens",),
     basis={"": Basis.EXCLUSIVE},
     refine=_claude,
     trust=4,
@@ -91,6 +92,7 @@ CODEX = extend(
         "reasoning_tokens": ("reasoning_token_count",),
     },
     total=("tool_token_count",),
+    usage=("*_token_count",),
     refine=_codex,
     trust=4,
 )  # fmt: skip
@@ -108,6 +110,7 @@ GEMINI = extend(
     },
     total=("total_token_count",),
     added={"input_tokens": ("tool_token_count",)},  # what tools put into the prompt
+    usage=("*_token_count",),
     reasoning_outside=frozenset({""}),
     refine=_gemini,
     trust=4,
@@ -191,6 +194,7 @@ CODEX_SPANS = extend(
     texts={"request_model": ("model",), "conversation_id": ("conversation.id", "thread.id")},
     tokens={"reasoning_tokens": ("codex.usage.reasoning_output_tokens",)},
     total=("codex.usage.total_tokens",),
+    usage=("codex.usage.*",),
     refine=_codex_span,
     trust=10,
 )

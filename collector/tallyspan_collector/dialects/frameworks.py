@@ -6,6 +6,11 @@ from tallyspan_collector.dialects.table import Basis
 _ADK = "gcp.vertex.agent.llm_response#usage_metadata."
 _GENKIT = "genkit:output#usage."
 
+
+def _of(details: str, modality: str) -> str:
+    return f"{_ADK}{details}_details[{modality}].token_count"
+
+
 MICROSOFT = extend(
     name="microsoft_agent_framework",
     scopes=("agent_framework*", "Experimental.Microsoft.Extensions.AI*",
@@ -46,14 +51,35 @@ GOOGLE_ADK = extend(
     texts={
         "provider_name": ("gen_ai.provider.name",),
         "conversation_id": ("gcp.vertex.agent.session_id",),
+        "service_tier": (f"{_ADK}traffic_type",),
     },
     tokens={
         "input_tokens": ("gen_ai.usage.input_tokens", f"{_ADK}prompt_token_count"),
         "cache_read_tokens": (f"{_ADK}cached_content_token_count",),
         "reasoning_tokens": (f"{_ADK}thoughts_token_count",),
+        "cache_read_audio_tokens": (_of("cache_tokens", "AUDIO"),),
+        "input_audio_tokens": (_of("prompt_tokens", "AUDIO"),),
+        "output_audio_tokens": (_of("candidates_tokens", "AUDIO"),),
+        "input_image_tokens": (_of("prompt_tokens", "IMAGE"),),
+        "output_image_tokens": (_of("candidates_tokens", "IMAGE"),),
+    },
+    meters={
+        "cache_read_image_tokens": (_of("cache_tokens", "IMAGE"),),
+        "cache_read_video_tokens": (_of("cache_tokens", "VIDEO"),),
+        "cache_read_document_tokens": (_of("cache_tokens", "DOCUMENT"),),
+        "input_video_tokens": (_of("prompt_tokens", "VIDEO"),),
+        "input_document_tokens": (_of("prompt_tokens", "DOCUMENT"),),
+        "input_tool_tokens": (f"{_ADK}tool_use_prompt_token_count",),
+        "output_video_tokens": (_of("candidates_tokens", "VIDEO"),),
     },
     added={"input_tokens": (f"{_ADK}tool_use_prompt_token_count",)},
     total=(f"{_ADK}total_token_count",),
+    usage=(f"{_ADK}*",),
+    harmless={
+        f"{_ADK}candidates_token_count": "the output again, without the thoughts that are read",
+        f"{_ADK}*[[]TEXT].*": "text is what a price without modality is for",
+        f"{_ADK}*.modality": "the name of a count that is listed itself",
+    },
     trust=5,
 )  # fmt: skip
 """Source: langfuse OtelIngestionProcessor.ts, google/adk-python telemetry."""
@@ -78,6 +104,10 @@ GENKIT = extend(
         "reasoning_tokens": (f"{_GENKIT}thoughtsTokens",),
     },
     total=(f"{_GENKIT}totalTokens",),
+    usage=(f"{_GENKIT}*",),
+    harmless={
+        f"{_GENKIT}*Characters": "text counted a second time, beside its tokens",
+    },
     reasoning_outside=frozenset({""}),
     trust=5,
 )

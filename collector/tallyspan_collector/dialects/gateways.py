@@ -1,24 +1,58 @@
-"""Gateways that push OTLP themselves. What they say a call cost is claimed, not billed to us here.
+"""Gateways that push OTLP themselves. What they say a call cost is claimed, unless they bill it.
 
 Sources: the vendors' documentation of OpenRouter Broadcast, Cloudflare AI Gateway, Kong, Bifrost.
 """
 
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Basis
+from tallyspan_collector.dialects.table import Attributes, Basis
+from tallyspan_collector.dialects.values import PICOUSD_OF_USD
+from tallyspan_collector.read.call import Draft
 
 _UNDECIDED = {
     "": Basis.INCLUSIVE, "anthropic": Basis.UNDECIDED, "aws.bedrock": Basis.UNDECIDED,
 }  # fmt: skip
 
+_OPENROUTER = {"user_id": ("user.id", "trace.metadata.user_id", "gen_ai.request.user")}
+
+
+def _as_openrouter(draft: Draft, _: Attributes) -> None:
+    """Name the seller: the spans name who made the model, whose prices are others.
+
+    Attempts at one host after the other are spans below the call's: they get its answer's id.
+    """
+    draft["provider_name"] = "openrouter"
+    draft["response_id"] = draft["response_id"].partition(":attempt-")[0]
+
+
 OPENROUTER = extend(
     name="openrouter",
     services=("openrouter",),
+    scopes=("openrouter",),
+    texts=_OPENROUTER,
+    tokens={
+        "input_audio_tokens": ("gen_ai.usage.input_tokens.audio",),
+        "output_image_tokens": ("gen_ai.usage.output_tokens.image",),
+    },
+    claimed_cost=(),
+    reported_cost={
+        "gen_ai.usage.total_cost": PICOUSD_OF_USD, "gen_ai.usage.cost": PICOUSD_OF_USD,
+    },
+    refine=_as_openrouter,
+    trust=3,
+)  # fmt: skip
+"""Broadcast, sent by OpenRouter itself: what it says a call cost is what it bills.
+
+Input includes the cache, output the reasoning. Nothing in it tells of a key of one's own (BYOK).
+"""
+
+OPENROUTER_ELSEWHERE = extend(
+    name="openrouter_elsewhere",
     scopes=("openrouter*",),
-    keys=("openrouter.*",),
-    texts={"user_id": ("user.id", "trace.metadata.user_id", "gen_ai.request.user")},
-    claimed_cost=("gen_ai.usage.cost", "gen_ai.usage.total_cost"),
+    keys=("openrouter.*", "trace.metadata.openrouter.*"),
+    texts=_OPENROUTER,
     trust=3,
 )
+"""Others that write OpenRouter's attributes: their costs are claims."""
 
 CLOUDFLARE = extend(
     name="cloudflare",

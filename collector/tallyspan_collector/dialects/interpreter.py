@@ -6,22 +6,28 @@ model, host, department ...) once per combination of their values. A span then c
 each value that is its own.
 """
 
+from collections.abc import Iterator
+
 from tallyspan import semconv
 from tallyspan.answer import MAX_CONDITION_CHARACTERS, amount
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import Counts, add_lifetimes, rule_of, settle
-from tallyspan_collector.dialects.plan import MAX_COMMON, Common, Plan
+from tallyspan_collector.dialects.plan import MAX_COMMON, MAX_PLACES, Common, Plan
 from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.reading import Kind, Reading
+from tallyspan_collector.dialects.refusal import note_refusal
 from tallyspan_collector.dialects.region import region_of
 from tallyspan_collector.dialects.table import Attributes, Dialect, Names, matches
+from tallyspan_collector.dialects.unread import has_value, is_unread, kept, with_value
 from tallyspan_collector.read.call import BLANK, Draft, Flag
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt, as_received
 
 CLIENT = 3
+MIN_STATUS, FIRST_REFUSED, MAX_STATUS = 100, 300, 599
 _MAX_TAG_CHARACTERS = 256
+_NO_PLACES: Attributes = {}
 _NO_COUNTS: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
 
 
@@ -32,8 +38,9 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     if plan.quoted:
         texts = {key: values.unquoted(attributes[key]) for key in plan.quoted}
         attributes = {**attributes, **texts}
-    if plan.blobs:
-        attributes = {**attributes, **_unpacked(attributes, plan.blobs)}
+    places: Attributes = _unpacked(attributes, plan.blobs) if plan.blobs else _NO_PLACES
+    if places:
+        attributes = {**attributes, **places}
     common = _common(span, attributes, plan)
     kind, reason = common.kind, common.reason
     if kind is Kind.NOTHING:
@@ -52,10 +59,15 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
     draft["is_error"] = span.is_error or bool(draft["error_type"])
     _measure(draft, attributes, plan)
     flags = _count(draft, attributes, plan, common)
+    if plan.unread or plan.names_unread or places:
+        draft["unread"] = kept(_unread(attributes, places, plan))
+        if draft["unread"]:
+            flags = (*flags, Flag.UNREAD_USAGE)
     if flags:
         draft["quality_flags"] = (*draft["quality_flags"], *flags)
     if dialect.refine is not None:
         dialect.refine(draft, attributes)
+    note_refusal(draft)
     usage: Usage = draft["usage"]
     has_model = bool(draft["response_model"] or draft["request_model"])
     if common.is_inferred:
@@ -124,12 +136,14 @@ def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
     )
     if host or plan.conditions:
         fields["conditions"] = _conditions(attributes, plan, host)
-    fields["http_status"] = max(0, values.tokens(attributes.get(semconv.HTTP_STATUS)) or 0)
+    fields["http_status"] = _status(attributes, plan, fields["error_type"])
     return Common(
         kind,
         reason,
         is_inferred,
-        is_agent=kind is Kind.WRAPPER and operation == "invoke_agent",
+        is_agent=kind is Kind.WRAPPER
+        and operation == "invoke_agent"
+        and not dialect.runs_its_agents,
         # our instrumentation read the provider's answer itself
         is_settled=semconv.USAGE_SOURCE in attributes,
         rule=rule_of(dialect, texts["provider_name"], model),
@@ -146,6 +160,15 @@ def _conditions(attributes: Attributes, plan: Plan, host: str) -> dict[str, str]
     if "region" not in conditions and (region := region_of(host)):
         conditions["region"] = region
     return conditions
+
+
+def _status(attributes: Attributes, plan: Plan, error_type: str) -> int:
+    """Return the HTTP status, 0 if it is not told; many name it as the type of the error."""
+    for value in (*(attributes.get(key) for key in plan.status), error_type):
+        status = values.tokens(value) or 0
+        if MIN_STATUS <= status <= MAX_STATUS:
+            return status
+    return 0
 
 
 def _kind(span: Span, attributes: Attributes, plan: Plan) -> tuple[Kind, str, str, bool]:
@@ -207,9 +230,11 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
             if (value := values.text(attributes[key]))
         }
     if plan.meters:
-        draft["meters"] = {
-            name: used for key, name in plan.meters if (used := amount(attributes[key]))
-        }
+        meters = draft["meters"] = {}
+        for key, name in plan.meters:
+            sent = attributes.get(key)
+            if sent is not None and name not in meters and (used := amount(sent)):
+                meters[name] = used
     for key in plan.finish:
         draft["finish_reason"] = draft["finish_reason"] or values.first(attributes.get(key))
     for key in plan.first_chunk:
@@ -217,8 +242,9 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
     for key in plan.claimed_cost:
         if draft["claimed_cost_picousd"] is None:
             draft["claimed_cost_picousd"] = values.picousd(attributes.get(key))
-    if plan.has_reported_cost:
-        draft["reported_cost_picousd"] = values.picousd(attributes.get(semconv.REPORTED_COST_USD))
+    for key, of_one in plan.reported_cost:
+        if key in attributes and draft["reported_cost_picousd"] is None:
+            draft["reported_cost_picousd"] = values.picousd(attributes[key], of_one)
 
 
 def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
@@ -235,13 +261,17 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
             counted.added,
         )
         rule = counted.rule(rule)
+        if counted.meters:
+            draft["meters"] = {**draft["meters"], **counted.meters}
     flags = settle(counts, total, rule, added, is_settled=common.is_settled, is_bad=is_bad)
     draft["usage"] = Usage(*counts)
     if counts == [*_NO_COUNTS]:
         if draft["usage_source"] != "deferred":
             draft["usage_source"] = "unknown"
     elif not draft["usage_source"]:
-        draft["usage_source"] = "provider"
+        # no answer that is refused has usage: the sender counted it itself
+        is_refused = draft["http_status"] >= FIRST_REFUSED
+        draft["usage_source"] = "estimated" if is_refused else "provider"
     return flags
 
 
@@ -254,8 +284,9 @@ def _counts(attributes: Attributes, plan: Plan) -> tuple[Counts, int | None, tup
     is_bad = False
     for at, keys in plan.tokens:
         for key in keys:
-            count = values.tokens(attributes.get(key))
-            if count is not None:
+            # most places in a blob are not there: the look-up is all that they may cost
+            sent = attributes.get(key)
+            if sent is not None and (count := values.tokens(sent)) is not None:
                 counts[at] = count
                 break
     added = (0, 0)
@@ -280,9 +311,24 @@ def _added(attributes: Attributes, plan: Plan) -> tuple[tuple[int, int], bool]:
     return (added[0], added[1]), is_bad
 
 
+def _unread(attributes: Attributes, places: Attributes, plan: Plan) -> Iterator[object]:
+    """Yield what nothing read of the usage, and what the sender itself could not read."""
+    yield from with_value(attributes, plan.unread)
+    for place, value in places.items():
+        is_read = plan.is_read.get(place)
+        if is_read is None:
+            if len(plan.is_read) >= MAX_PLACES:
+                plan.is_read.clear()
+            is_read = plan.is_read[place] = not is_unread(place, plan.dialect, plan.read)
+        if not is_read and has_value(value):
+            yield place
+    if plan.names_unread:
+        sent = attributes[semconv.USAGE_UNREAD]
+        yield from sent if isinstance(sent, list) else [sent]
+
+
 def _unpacked(attributes: Attributes, blobs: Names) -> dict[str, object]:
-    return {
-        f"{key}#{path}": value
-        for key in blobs
-        for path, value in values.places(attributes.get(key)).items()
-    }
+    unpacked: dict[str, object] = {}
+    for key in blobs:
+        unpacked |= values.places(attributes.get(key), f"{key}#")
+    return unpacked

@@ -1,11 +1,12 @@
 """Langfuse SDKs, and so LibreChat. Source: langfuse `OtelIngestionProcessor.ts`; measured spans."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from tallyspan_collector.dialects import librechat, values
-from tallyspan_collector.dialects.langfuse_usage import USAGE, count, tier_of
+from tallyspan_collector.dialects import librechat, usage_object, values
+from tallyspan_collector.dialects.langfuse_usage import COUNTED, USAGE, count, tier_of
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Loss
 from tallyspan_collector.read.call import Draft
@@ -16,18 +17,26 @@ _TM = "langfuse.trace.metadata."
 _OF_GOOGLE = frozenset({Loss.THOUGHTS, Loss.VISIBLE_OUTPUT})
 """Streams lack the thoughts. Source: LibreChat packages/api/src/agents/usage.ts."""
 _NS_PER_US = 1_000
+_REFUSED = re.compile(r"Error code: ([345]\d\d)\b")
+"""How the messages of OpenAI's and Anthropic's SDKs begin."""
+_PARAMETERS = f"{_O}model.parameters#"
+_IN_USAGE = f"{USAGE}#"
 
 
 def refine(draft: Draft, attributes: Attributes) -> None:
     """Put right what the buckets alone do not tell, and what LibreChat keeps in other fields."""
     buckets = values.parse(attributes.get(USAGE))
     if isinstance(buckets, Mapping):
-        draft["service_tier"] = draft["service_tier"] or tier_of(buckets)
+        draft["service_tier"] = tier_of(buckets) or draft["service_tier"]
+        usage_object.refine(draft, attributes, _IN_USAGE)
     level = values.text(attributes.get(f"{_O}level"))
     if level == "ERROR":
         draft["is_error"] = True
         message = values.text(attributes.get(f"{_O}status_message"))
         draft["error_type"] = draft["error_type"] or (message.partition(":")[0][:64] or "error")
+        if (refused := _REFUSED.match(message)) and not draft["http_status"]:
+            draft["http_status"] = int(refused[1])
+            draft["usage_source"] = "estimated" if draft["usage"] else "unknown"
     first_chunk = _first_chunk(draft["start_time_ns"], attributes.get(f"{_O}completion_start_time"))
     draft["time_to_first_chunk_us"] = first_chunk
     draft["is_stream"] = draft["is_stream"] or first_chunk is not None
@@ -70,7 +79,7 @@ DIALECT = extend(
         "response_model": (f"{_O}model.name",),
         "user_id": (
             "user.id", "langfuse.user.id", f"{_OM}user_id", f"{_OM}langfuse_user_id",
-            f"{_TM}user_id", f"{_TM}langfuse_user_id", f"{_O}model.parameters#user",
+            f"{_TM}user_id", f"{_TM}langfuse_user_id", f"{_PARAMETERS}user",
         ),
         "conversation_id": (
             "session.id", "langfuse.session.id", f"{_OM}thread_id", f"{_OM}langfuse_session_id",
@@ -81,6 +90,11 @@ DIALECT = extend(
         "department": (f"{_TM}department", f"{_OM}department", f"{_TM}team", f"{_OM}team"),
         "endpoint_id": (f"{_TM}librechat.endpoint",),
         "tenant": (f"{_TM}librechat.tenant.id",),
+        "service_tier": (f"{_IN_USAGE}service_tier", f"{_PARAMETERS}service_tier"),
+    },
+    meters=usage_object.at(_IN_USAGE, usage_object.METERS),
+    conditions={
+        "geo": (f"{_IN_USAGE}inference_geo", f"{_PARAMETERS}inference_geo", f"{_OM}inference_geo"),
     },
     quoted=(_OM, _TM),  # by the Python SDK
     claimed_cost=(f"{_O}cost_details",),
@@ -95,7 +109,13 @@ DIALECT = extend(
         "gcp.gemini": _OF_GOOGLE,
         "gcp.vertex_ai": _OF_GOOGLE,
     },
+    usage=(f"{_IN_USAGE}*",),
+    harmless={
+        f"{_IN_USAGE}*_text*": "the rest of a count whose other parts are read",
+        **usage_object.reasons(_IN_USAGE, usage_object.HARMLESS),
+    },
     count=count,
+    counted=usage_object.under(_IN_USAGE, (*COUNTED, *usage_object.REFINED)),
     refine=refine,
     trust=4,
 )  # fmt: skip

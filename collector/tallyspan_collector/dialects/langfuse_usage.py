@@ -8,7 +8,7 @@ langchain/CallbackHandler.py.
 from collections.abc import Collection, Iterable, Mapping
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_collector.dialects import values
+from tallyspan_collector.dialects import usage_object, values
 from tallyspan_collector.dialects.langchain import LIFETIMES, TIERS
 from tallyspan_collector.dialects.table import Attributes, Basis, Counted
 
@@ -31,23 +31,38 @@ _LIFETIMES = {
 }  # fmt: skip
 _OF_WRITES = {lifetime: f"cache_creation_{name}" for lifetime, name in LIFETIMES.items()}
 """Lifetimes that repeat what is in `cache_creation_input_tokens`."""
-_MODALITIES = {"AUDIO": "audio", "4": "audio", "IMAGE": "image", "2": "image"}
+_MODALITIES = {"IMAGE": "image", "VIDEO": "video", "AUDIO": "audio", "DOCUMENT": "document",
+               "2": "image", "3": "video", "4": "audio", "5": "document"}  # fmt: skip
 """Google's modalities, by name and by number of the protocol buffer -> ours."""
+_TEXT = ("TEXT", "1", "MODALITY_UNSPECIFIED", "0")
+"""Those that a price without modality is for."""
 _CACHED = "cached_modality_"
-_GOOGLES = ("input_modality_", "output_modality_", _CACHED, "cached_content_token_count",
-            "thoughts_token_count", "tool_use_prompt_token_count")  # fmt: skip
-_OPENAI = {
-    "input_tokens": ("prompt_tokens", "input_tokens"),
-    "output_tokens": ("completion_tokens", "output_tokens"),
-    "cache_read_tokens": ("prompt_tokens_details.cached_tokens",
-                          "input_tokens_details.cached_tokens"),
-    "cache_write_tokens": ("prompt_tokens_details.cache_write_tokens",
-                           "input_tokens_details.cache_write_tokens"),
-    "reasoning_tokens": ("completion_tokens_details.reasoning_tokens",
-                         "output_tokens_details.reasoning_tokens"),
-    "input_audio_tokens": ("prompt_tokens_details.audio_tokens",),
-    "output_audio_tokens": ("completion_tokens_details.audio_tokens",),
-}  # fmt: skip
+_GOOGLES_OWN = ("cached_content_token_count", "thoughts_token_count",
+                "tool_use_prompt_token_count")  # fmt: skip
+_GOOGLES = ("input_modality_", "output_modality_", _CACHED, *_GOOGLES_OWN)
+_AS_IT_CAME = usage_object.joined(
+    {
+        "input_tokens": ("prompt_tokens", "input_tokens"),
+        "output_tokens": ("completion_tokens", "output_tokens"),
+    },
+    usage_object.TOKENS,
+)
+_ANTHROPICS = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
+_WORDS = frozenset({"inference_geo", "service_tier", "speed"})
+"""Keys of Anthropic's usage object that are no counts."""
+COUNTED = (
+    "input", "output", "prompt", "completion", "total", "total_tokens",
+    *(name for names in (*_PARTS.values(), *_LIFETIMES.values(), *_AS_IT_CAME.values())
+      for name in names),
+    *_OF_WRITES.values(),
+    *usage_object.CACHE_WRITE_5M,
+    *(part for tier in TIERS for part in (f"input_{tier}", f"input_{tier}_cache_read",
+      f"input_{tier}_cache_creation", f"output_{tier}", f"output_{tier}_reasoning")),
+    *(f"{side}_modality_{name}" for side in ("input", "output", "cached")
+      for modality in (*_MODALITIES, *_TEXT) for name in {modality, modality.lower()}),
+    *_GOOGLES_OWN,
+)  # fmt: skip
+"""The buckets whose class is told. Others count as input or output, at its plain price."""
 
 
 def count(attributes: Attributes) -> Counted:
@@ -57,8 +72,10 @@ def count(attributes: Attributes) -> Counted:
     if not isinstance(buckets, Mapping):
         return Counted(counts)
     if any(isinstance(value, Mapping) for value in buckets.values()) or "prompt_tokens" in buckets:
-        return _as_openai(buckets, counts)
-    by_bucket = {str(key): values.tokens(value) for key, value in buckets.items()}
+        return _as_it_came(buckets, counts)
+    by_bucket = {
+        str(key): values.tokens(value) for key, value in buckets.items() if key not in _WORDS
+    }
     if -1 in by_bucket.values():
         counts["input_tokens"] = -1
         return Counted(counts)
@@ -139,18 +156,22 @@ def _as_google(by_bucket: Mapping[str, int | None], counts: dict[str, int | None
     content = by_bucket.get("cached_content_token_count")
     counts["cache_read_tokens"] = sum(cached) if cached else content
     counts["reasoning_tokens"] = by_bucket.get("thoughts_token_count")
+    meters: dict[str, int] = {}
     for key, value in by_bucket.items():
         start, _, modality = key.partition("_modality_")
         kind = _MODALITIES.get(modality.upper())
         if kind is None or not value:
             continue
         names = [f"{'output' if start == 'output' else 'input'}_{kind}_tokens"]
-        names += ["cache_read_audio_tokens"] if start == "cached" and kind == "audio" else []
+        names += [f"cache_read_{kind}_tokens"] if start == "cached" else []
         for name in names:
-            counts[name] = (counts[name] or 0) + value
-    added = by_bucket.get("tool_use_prompt_token_count") or 0
+            of_kind = counts if name in counts else meters
+            of_kind[name] = (of_kind.get(name) or 0) + value
+    tools = by_bucket.get("tool_use_prompt_token_count") or 0
     total = by_bucket.get("total")
-    return Counted(counts, total, (added, 0), Basis.INCLUSIVE, is_reasoning_outside=True)
+    return Counted(
+        counts, total, (tools, 0), Basis.INCLUSIVE, is_reasoning_outside=True, meters=meters
+    )
 
 
 def _sum(by_bucket: Mapping[str, int | None], start: str, taken: Collection[str]) -> int | None:
@@ -169,14 +190,15 @@ def _first(by_bucket: Mapping[str, int | None], keys: Iterable[str]) -> int | No
     return None
 
 
-def _as_openai(buckets: Mapping[str, object], counts: dict[str, int | None]) -> Counted:
-    """Return OpenAI's own usage object, which Langfuse's wrapper of its SDK passes on: nested."""
+def _as_it_came(buckets: Mapping[str, object], counts: dict[str, int | None]) -> Counted:
+    """Return a provider's own usage object, which Langfuse's wrapper of OpenAI's SDK passes on."""
     places = values.places(buckets)
-    for name, keys in _OPENAI.items():
+    for name, keys in _AS_IT_CAME.items():
         candidates = (values.tokens(places.get(key)) for key in keys)
         counts[name] = next((count for count in candidates if count is not None), None)
     total = values.tokens(places.get("total_tokens"))
-    return Counted(counts, total, basis=Basis.INCLUSIVE, is_reasoning_outside=False)
+    basis = Basis.INCLUSIVE if _ANTHROPICS.isdisjoint(buckets) else Basis.EXCLUSIVE
+    return Counted(counts, total, basis=basis, is_reasoning_outside=False)
 
 
 def _is_part(key: str, start: str) -> bool:

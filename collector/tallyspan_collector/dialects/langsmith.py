@@ -9,6 +9,7 @@ Source: langchain-ai/langsmith-sdk, _internal/otel/_otel_exporter.py.
 from tallyspan_collector.dialects.langchain import LIFETIMES, TIERS
 from tallyspan_collector.dialects.otel_genai import GENERIC, extend
 from tallyspan_collector.dialects.table import Attributes
+from tallyspan_collector.dialects.usage_object import AGAIN, reasons
 from tallyspan_collector.read.call import Draft
 
 _META = "langsmith.metadata."
@@ -55,6 +56,22 @@ DIALECT = extend(
         "reasoning_tokens": _details(_OUT, "reasoning"),
         "input_audio_tokens": _details(_IN, "audio"),
         "output_audio_tokens": _details(_OUT, "audio"),
+        "input_image_tokens": _details(_IN, "image"),
+        "output_image_tokens": _details(_OUT, "image"),
+    },
+    meters={
+        "input_video_tokens": _details(_IN, "video"),
+        "input_document_tokens": _details(_IN, "document"),
+        "output_video_tokens": _details(_OUT, "video"),
+    },
+    conditions={"geo": (f"{_META}inference_geo",)},
+    usage=(f"{_LANGCHAINS}*",),
+    counted=tuple(f"{place}{tier}" for place in (*_IN, *_OUT) for tier in TIERS),
+    harmless={
+        **reasons(_LANGCHAINS, AGAIN),
+        **dict.fromkeys(
+            (f"{place}text" for place in (*_IN, *_OUT)), "text has the price without modality"
+        ),
     },
     cache_write_5m=_details(_IN, LIFETIMES["5m"]),
     total=(f"{_LANGCHAINS}total_tokens", *GENERIC.total),

@@ -5,15 +5,27 @@ has none of the usage. Costs are after margins and discounts.
 """
 
 from tallyspan.usage import Usage
+from tallyspan_collector.dialects import usage_object
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes
 from tallyspan_collector.read.call import Draft
 
 _KEY = "metadata.user_api_key_"
+_USAGE = "metadata.usage_object#"
+_PROMPT = f"{_USAGE}prompt_tokens_details."
+_WRITTEN = f"{_PROMPT}cache_creation_token_details."
+_METERS = {
+    "cache_write_12h_tokens": (f"{_WRITTEN}ephemeral_12h_input_tokens",),
+    "input_tool_tokens": (f"{_PROMPT}tool_use_tokens",),
+    "web_search": (f"{_PROMPT}web_search_requests",),
+    "maps_grounding": (f"{_PROMPT}google_maps_grounding_requests",),
+}
+"""Its own names of what providers count elsewhere. Source: litellm 1.110.2, types/utils.py."""
 
 
-def _failed(draft: Draft, _: Attributes) -> None:
-    """Make the usage of a failed call unknown: version 2 reports zeros for it."""
+def _refine(draft: Draft, attributes: Attributes) -> None:
+    """Take a bill; make the usage of a failed call unknown: version 2 reports zeros for it."""
+    usage_object.refine(draft, attributes, _USAGE)
     usage: Usage = draft["usage"]
     if draft["is_error"] and not (usage.input_tokens or usage.output_tokens):
         draft["usage"], draft["usage_source"] = Usage(), "unknown"
@@ -38,6 +50,7 @@ DIALECT = extend(
     texts={
         "provider_name": ("gen_ai.provider.name", "gen_ai.system", "llm.provider"),
         "response_model": ("gen_ai.response.model", "litellm.provider.model"),
+        "service_tier": (f"{_USAGE}service_tier",),
         "user_id": (
             "litellm.end_user.id", f"{_KEY}end_user_id", "llm.user", "gen_ai.user",
             f"{_KEY}user_id", f"{_KEY}user_email", "litellm.metadata.user_id",
@@ -52,6 +65,24 @@ DIALECT = extend(
     claimed_cost=("gen_ai.cost.total_cost", "litellm.cost.total"),
     cache_hit=("litellm.cache_hit", "metadata.cache_hit", "gen_ai.cache_hit"),
     tags=("tallyspan.tag.", "litellm.metadata."),
-    refine=_failed,
+    tokens=usage_object.joined(
+        usage_object.at(_USAGE, usage_object.TOKENS),
+        {"cache_write_1h_tokens": (f"{_WRITTEN}ephemeral_1h_input_tokens",)},
+    ),
+    cache_write_5m=(
+        f"{_WRITTEN}ephemeral_5m_input_tokens",
+        *usage_object.under(_USAGE, usage_object.CACHE_WRITE_5M),
+    ),
+    meters=usage_object.joined(usage_object.at(_USAGE, usage_object.METERS), _METERS),
+    conditions=usage_object.at(_USAGE, usage_object.CONDITIONS),
+    usage=(f"{_USAGE}*",),
+    counted=usage_object.under(_USAGE, usage_object.REFINED),
+    harmless={
+        **usage_object.reasons(_USAGE, usage_object.AGAIN, usage_object.HARMLESS),
+        f"{_USAGE}server_tool_use.tool_search_requests": "free: the tokens alone are billed",
+        f"{_PROMPT}initial_prompt_tokens": "a part of the input",
+        f"{_WRITTEN}ephemeral_30m_input_tokens": "OpenAI's usual lifetime, and so its price",
+    },
+    refine=_refine,
     trust=4,
 )  # fmt: skip

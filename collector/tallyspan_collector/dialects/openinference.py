@@ -55,6 +55,7 @@ DIALECT = extend(
     },
     total=("llm.token_count.total",),
     claimed_cost=("llm.cost.total",),
+    usage=("llm.token_count.*",),
     losses={"gcp.gemini": _THOUGHTS, "gcp.vertex_ai": _THOUGHTS},
     refine=_unfinished,
     trust=4,

@@ -10,12 +10,15 @@ from tallyspan.meters import METERS
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects.reading import Kind
 from tallyspan_collector.dialects.table import Attributes, Dialect, Names, Rule, matches
+from tallyspan_collector.dialects.unread import is_unread
 from tallyspan_collector.read.call import Draft
 
 OWN = ("response_id", "user_id", "conversation_id", "agent_id", "same_call_id")
 """Text fields of `Call` that differ from call to call; the others repeat, and are remembered."""
 MAX_COMMON = 2_000
 """Combinations of repeating values that are remembered for a shape; then all are forgotten."""
+MAX_PLACES = 2_000
+"""Places in blobs that are remembered for a shape; then all are forgotten."""
 _MAX_TAGS = 32
 UNCOLUMNED = {meter.attribute: meter.name for meter in METERS if not meter.is_column}
 CONDITION_ATTRIBUTES = {condition.attribute: condition.name for condition in CONDITIONS}
@@ -28,6 +31,7 @@ _FINISH = (
     "anthropic.message.stop_reason",
 )
 _STREAM = (semconv.REQUEST_STREAM, "llm.is_streaming", "gen_ai.is_streaming", "llm.stream")
+_STATUS = (semconv.HTTP_STATUS, "http.status_code", "error.code", "litellm.provider.error.code")
 _FIRST_CHUNK = (semconv.TIME_TO_FIRST_CHUNK, "gen_ai.server.time_to_first_token")
 
 
@@ -53,6 +57,8 @@ class Plan:
     """How to read spans of a shape: only the keys that are there.
 
     `repeating` fetches the values that repeat from span to span; `memo` is what followed from them.
+    `unread` are attributes of usage that nothing reads; `is_read` remembers which places
+    in blobs need no mention, `read` has all that are read.
     """
 
     dialect: Dialect
@@ -70,13 +76,18 @@ class Plan:
     meters: tuple[tuple[str, str], ...]
     conditions: tuple[tuple[str, str], ...]
     claimed_cost: Names
+    reported_cost: tuple[tuple[str, int], ...]
+    unread: Names
+    names_unread: bool
+    read: frozenset[str]
     cache_hit: Names
     finish: Names
     stream: Names
+    status: Names
     first_chunk: Names
-    has_reported_cost: bool
     repeating: Callable[[Attributes], tuple[object, ...]]
     memo: dict[tuple[object, ...], Common] = field(default_factory=dict)
+    is_read: dict[str, bool] = field(default_factory=dict)
 
 
 def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
@@ -93,25 +104,15 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
 
     texts = table(dialect.texts)
     taken = {name for names in dialect.texts.values() for name in names}
-    blobs = {
-        name.partition("#")[0]
-        for names in (
-            *dialect.texts.values(),
-            *dialect.tokens.values(),
-            *dialect.added.values(),
-            dialect.total,
-            dialect.cache_write_5m,
-        )
-        for name in here(names)
-        if "#" in name
-    }
+    read = _read(dialect)
+    blobs = {name.partition("#")[0] for name in here((*read, *dialect.usage)) if "#" in name}
     operation, cache_hit, stream = here(dialect.operation), here(dialect.cache_hit), here(_STREAM)
-    status = here((semconv.HTTP_STATUS,))
+    status = here(_STATUS)
     repeating_texts = tuple(each for each in texts if each[0] not in OWN)
     repeating = (*operation, *cache_hit, *stream, *status)
     repeating += tuple(name for _, names in repeating_texts for name in names)
-    meters = _registered(dialect.meters, UNCOLUMNED, keys)
-    conditions = _registered(dialect.conditions, CONDITION_ATTRIBUTES, keys)
+    meters = _registered(table(dialect.meters), UNCOLUMNED, keys)
+    conditions = _registered(table(dialect.conditions), CONDITION_ATTRIBUTES, keys)
     repeating += tuple(key for key, _ in conditions)
     return Plan(
         dialect=dialect,
@@ -131,22 +132,42 @@ def plan(dialect: Dialect, keys: frozenset[str]) -> Plan:
         meters=meters,
         conditions=conditions,
         claimed_cost=here(dialect.claimed_cost),
+        reported_cost=tuple(
+            (name, of_one) for name, of_one in dialect.reported_cost.items() if here((name,))
+        ),
+        unread=tuple(key for key in sorted(keys - blobs) if is_unread(key, dialect, read)),
+        names_unread=semconv.USAGE_UNREAD in keys,
+        read=read,
         cache_hit=cache_hit,
         finish=here(_FINISH),
         stream=stream,
+        status=status,
         first_chunk=here(_FIRST_CHUNK),
-        has_reported_cost=semconv.REPORTED_COST_USD in keys,
         repeating=_fetch(tuple(dict.fromkeys(repeating)), is_sparse=bool(blobs)),
     )
 
 
 def _registered(
-    own: Mapping[str, Names], attributes: Mapping[str, str], keys: frozenset[str]
+    own: tuple[tuple[str, Names], ...], attributes: Mapping[str, str], keys: frozenset[str]
 ) -> tuple[tuple[str, str], ...]:
     """Return key and name of the meters or conditions that are there, ours first."""
-    pairs = [(key, name) for key, name in attributes.items() if key in keys]
-    pairs += [(key, name) for name, keys_ in own.items() for key in keys_ if key in keys]
-    return tuple(pairs)
+    ours = [(key, name) for key, name in attributes.items() if key in keys]
+    return (*ours, *((key, name) for name, present in own for key in present))
+
+
+def _read(dialect: Dialect) -> frozenset[str]:
+    """Return the attributes, and the places in blobs, that the dialect reads."""
+    tables = (dialect.texts, dialect.tokens, dialect.added, dialect.meters, dialect.conditions)
+    return frozenset(
+        (
+            *(name for table in tables for names in table.values() for name in names),
+            *(*dialect.total, *dialect.cache_write_5m),
+            *(*dialect.claimed_cost, *dialect.reported_cost),
+            *(*dialect.operation, *dialect.cache_hit),
+            *(*UNCOLUMNED, *CONDITION_ATTRIBUTES),
+            *(*_FINISH, *_STREAM, *_FIRST_CHUNK, semconv.USAGE_UNREAD),
+        )
+    )
 
 
 def _fetch(keys: Names, *, is_sparse: bool) -> Callable[[Attributes], tuple[object, ...]]:

@@ -6,12 +6,13 @@ from functools import lru_cache
 _HOSTS = tuple(
     re.compile(host)
     for host in (
-        r"^bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com",
-        r"^bedrock-mantle\.([a-z0-9-]+)\.api\.aws",
+        r"(?:.+\.)?bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?(?:amazonaws\.com|api\.aws)",
+        r"^(?:bedrock-mantle|aws-external-anthropic)\.([a-z0-9-]+)\.api\.aws",
         r"^([a-z0-9-]+)-aiplatform\.(?:mtls\.)?googleapis\.com",
         r"^aiplatform\.([a-z]+)\.rep\.(?:mtls\.)?googleapis\.com",
         r"^([a-z]{2})\.api\.openai\.com",
         r"^([a-z0-9-]+)\.api\.x\.ai",
+        r"^api\.([a-z]{2})\.mistral\.ai",
     )
 )
 

@@ -1,10 +1,12 @@
 """All dialects, and which one a span is written in: by its scope first, then by its attributes."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from tallyspan_collector.dialects import (
     anthropic_native,
     coding_agents,
+    copilot,
     frameworks,
     gateways,
     langfuse,
@@ -17,6 +19,7 @@ from tallyspan_collector.dialects import (
     pydantic_ai,
     strands,
     vercel_ai,
+    xai_sdk,
 )
 from tallyspan_collector.dialects.table import Dialect, matches
 
@@ -44,7 +47,10 @@ DIALECTS: tuple[Dialect, ...] = (
     frameworks.GENKIT,
     frameworks.DIFY,
     frameworks.MASTRA,
+    copilot.DIALECT,
+    xai_sdk.DIALECT,
     gateways.OPENROUTER,
+    gateways.OPENROUTER_ELSEWHERE,
     gateways.CLOUDFLARE,
     gateways.KONG,
     gateways.BIFROST,
@@ -75,7 +81,19 @@ def recognise(scope: str, service: str, keys: Iterable[str]) -> Dialect | None:
 
 
 def _has(keys: frozenset[str], patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(matches(pattern, key) for pattern in patterns for key in keys)
+    if not patterns:
+        return True
+    names, prefixes = _split(patterns)
+    return not keys.isdisjoint(names) or any(key.startswith(prefixes) for key in keys)
+
+
+@lru_cache(maxsize=256)
+def _split(patterns: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the patterns that are whole names, and the prefixes of the others."""
+    return (
+        frozenset(pattern for pattern in patterns if not pattern.endswith("*")),
+        tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*")),
+    )
 
 
 TRUST: dict[str, int] = {dialect.name: dialect.trust for dialect in reversed(DIALECTS)}

@@ -63,7 +63,8 @@ class Rule:
 class Counted:
     """Token counts as an emitter reports them, by field of `Usage`, before any conversion.
 
-    `added` are counts that come on top of input and of output. `basis` and `is_reasoning_outside`
+    `added` are counts that come on top of input and of output; `meters` are those that are no field
+    of `Usage`. `basis` and `is_reasoning_outside`
     are for counts that follow another rule than the dialect's.
     """
 
@@ -72,6 +73,7 @@ class Counted:
     added: tuple[int, int] = (0, 0)
     basis: Basis | None = None
     is_reasoning_outside: bool | None = None
+    meters: Mapping[str, int] = field(default_factory=dict)
 
     def rule(self, rule: Rule) -> Rule:
         """Return the dialect's rule with what is different for these counts."""
@@ -100,14 +102,21 @@ class Dialect:
     literal) that an attribute holds. Attributes that begin with `quoted` may be texts written as
     JSON. `tags` are prefixes of free tags. `meters` and `conditions`: the emitter's own names of
     them, by our name, beside our attributes. `claimed_cost` is the emitter's own cost in USD;
+    `reported_cost` what the provider itself bills, by name with the pico-dollars of one unit of it;
     `cache_hit` names of "a gateway answered from its cache".
+
+    `usage` are patterns of the names that hold usage (`*` for any text, `key#path` for places in
+    a blob). What is there, has a value and is read by nothing is unread, but for the patterns of
+    `harmless`: each with the reason why no cost depends on it.
 
     Token rule, by provider ("" the rest): `basis`; `losses`; `reasoning_outside` are the providers
     whose output is without reasoning, `whole_totals` those whose total has the cache even where the
     input has not.
 
     `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
-    table can describe it. `trust` orders reports of one call: the tokens of the lowest are taken.
+    table can describe it; both read the patterns of `counted`. `runs_its_agents`: an agent's
+    calls are always reported, so its sum is never charged. `trust` orders reports of one call: the
+    tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.
     """
 
@@ -133,12 +142,17 @@ class Dialect:
     meters: Mapping[str, Names] = field(default_factory=dict)
     conditions: Mapping[str, Names] = field(default_factory=dict)
     claimed_cost: Names = ()
+    reported_cost: Mapping[str, int] = field(default_factory=dict)
+    usage: Names = ()
+    harmless: Mapping[str, str] = field(default_factory=dict)
     cache_hit: Names = ()
+    runs_its_agents: bool = False
     basis: Mapping[str, Basis] = field(default_factory=dict)
     losses: Mapping[str, frozenset[Loss]] = field(default_factory=dict)
     reasoning_outside: frozenset[str] = frozenset()
     whole_totals: frozenset[str] = frozenset()
     count: Callable[[Attributes], Counted] | None = None
+    counted: Names = ()
     refine: Callable[[Draft, Attributes], None] | None = None
     trust: int = 5
 

@@ -3,19 +3,24 @@
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from tallyspan.answer import MAX_TOKENS
 
-_PLAIN_DECIMAL = re.compile(r"\d{1,12}(?:\.\d{1,30})?(?:[eE]-?\d{1,2})?\Z")
+_PLAIN_DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,30})?(?:[eE]-?\d{1,2})?\Z")
 _WHOLE = re.compile(r"\d{1,16}(?:\.0{1,6})?\Z")
 _NOTHING = frozenset({"", "none", "null", "undefined", "unknown"})
 _WORD = 1 + max(map(len, _NOTHING))
 _MAX_LITERAL_CHARACTERS = 65_536
 """Longer blobs are no usage; they are content that was not dropped."""
 _MAX_DEPTH = 6
+_MAX_ITEMS = 32
+_KINDS = ("modality", "type", "ttl")
+"""What tells the items of a list apart: Google's, Anthropic's, Bedrock's lifetimes."""
+PICOUSD_OF_USD = 10**12
 _MAX_PICOUSD = 10**18
 """A million USD: the ledger's amounts (Decimal(18, 12)) hold no more, and no call costs so much."""
 _SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
@@ -63,10 +68,11 @@ def tokens(value: object) -> int | None:
     return -1
 
 
-def picousd(value: object) -> int | None:
+def picousd(value: object, of_one: int = PICOUSD_OF_USD) -> int | None:
     """Return pico-dollars of a number, a decimal string or JSON with a `total`; else None.
 
-    None, too, for a million USD and more: that is no cost of a call.
+    `of_one` are the pico-dollars of one unit of it. None, too, for a million USD and more: that is
+    no cost of a call.
     """
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = parse(value)
@@ -77,7 +83,7 @@ def picousd(value: object) -> int | None:
     number = value.strip() if isinstance(value, str) else repr(value)
     if not _PLAIN_DECIMAL.match(number):
         return None
-    amount = int((Decimal(number) * 10**12).to_integral_value())
+    amount = int((Decimal(number) * of_one).to_integral_value())
     return amount if amount < _MAX_PICOUSD else None
 
 
@@ -90,6 +96,12 @@ def parse(blob: object) -> Any:
         return blob
     if not isinstance(blob, str) or len(blob) > _MAX_LITERAL_CHARACTERS:
         return None
+    return _parsed(blob)
+
+
+# several rules read one attribute of a span; nobody changes what is returned
+@lru_cache(maxsize=4)
+def _parsed(blob: str) -> Any:
     if _SURROGATE.search(blob):
         blob = _without_halves(blob)
     try:
@@ -112,18 +124,34 @@ def _without_halves(blob: str) -> str:
     return re.sub(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}", "?", re.sub(pairs, joined, blob))
 
 
-def places(blob: object) -> dict[str, object]:
-    """Return path -> value of the numbers and short texts in a blob; a path is joined by dots."""
-    return dict(_places(parse(blob), "", 0))
+def places(blob: object, start: str = "") -> dict[str, object]:
+    """Return path -> value of the numbers and texts in a blob; a path is joined by dots.
+
+    An item of a list has its kind in brackets: `promptTokensDetails[TEXT].tokenCount`.
+    `start` is put before each path.
+    """
+    result: dict[str, object] = {}
+    content = parse(blob)
+    if isinstance(content, Mapping):
+        _collect(content, start, 0, result)
+    return result
 
 
-def _places(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        if depth < _MAX_DEPTH:
-            for key, inner in value.items():
-                yield from _places(inner, f"{path}.{key}" if path else str(key), depth + 1)
-    elif isinstance(value, int | float | str):
-        yield path, value
+def _collect(
+    table: Mapping[object, object], start: str, depth: int, result: dict[str, object]
+) -> None:
+    for key, value in table.items():
+        if isinstance(value, int | float | str):
+            result[f"{start}{key}"] = value
+        elif depth >= _MAX_DEPTH or not value:
+            continue
+        elif isinstance(value, Mapping):
+            _collect(value, f"{start}{key}.", depth + 1, result)
+        elif isinstance(value, list):
+            for item in value[:_MAX_ITEMS]:
+                if isinstance(item, Mapping):
+                    kind = next((named for name in _KINDS if (named := text(item.get(name)))), "")
+                    _collect(item, f"{start}{key}[{kind}].", depth + 1, result)
 
 
 def microseconds(seconds: object) -> int | None:

@@ -2,16 +2,15 @@
 
 The `.doX` spans are the calls, what is around them repeats or sums their tokens. Until version 5
 Anthropic's input was passed on without the cache; 6 and later include it, and are recognised by
-`inputTokenDetails`. Google's own usage is in the metadata: what its tools put into the prompt is
-nowhere else, and in 6 the total is a sum without it. Version 5 reports Google's reasoning, and
-older releases xAI's, beside the output.
+`inputTokenDetails`. Version 5 reports Google's reasoning, and older releases xAI's, beside the
+output. What a provider alone reports is in the metadata (`vercel_metadata.py`).
 """
 
 from typing import Any
 
-from tallyspan_collector.dialects import values
-from tallyspan_collector.dialects.otel_genai import GENERIC, extend
-from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Loss
+from tallyspan_collector.dialects import usage_object, values, vercel_metadata
+from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.table import Attributes, Basis, Dialect, Loss, Names
 from tallyspan_collector.read.call import Draft
 
 _GOOGLES = ("gcp.gemini", "gcp.vertex_ai")
@@ -22,16 +21,44 @@ _OF_FIVE: dict[str, Any] = {
 """What version 5 does with Google's counts, where the metadata are not there."""
 _META = "ai.telemetry.metadata."
 _CONTEXT = "ai.settings.context."
-_PM = "ai.response.providerMetadata#"
-_GOOGLE = tuple(f"{_PM}{key}.usageMetadata." for key in ("google", "vertex"))
-"""Google's usage as it came; the key differs by the version of the provider's package."""
+_REST = "the rest of a count whose other parts are read"
+_HARMLESS = {
+    **vercel_metadata.HARMLESS,
+    "ai.usage.inputTokenDetails.noCacheTokens": _REST,
+    "ai.usage.outputTokenDetails.textTokens": _REST,
+}
+_USAGE = ("ai.usage.*", *vercel_metadata.USAGE)
+_TOKENS: dict[str, Names] = {
+    "input_tokens": (
+        "ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens",
+        "gen_ai.usage.input_tokens",
+    ),
+    "output_tokens": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
+    "cache_read_tokens": (
+        "ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens",
+    ),
+    "cache_write_tokens": ("ai.usage.inputTokenDetails.cacheWriteTokens",),
+    "reasoning_tokens": (
+        "ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens",
+    ),
+}  # fmt: skip
+_METADATA: dict[str, Any] = {
+    "tokens": usage_object.joined(_TOKENS, vercel_metadata.TOKENS),
+    "added": vercel_metadata.ADDED,
+    "total": (*vercel_metadata.TOTAL, "ai.usage.totalTokens"),
+    "cache_write_5m": vercel_metadata.CACHE_WRITE_5M,
+    "meters": vercel_metadata.METERS,
+    "conditions": vercel_metadata.CONDITIONS,
+    "claimed_cost": vercel_metadata.CLAIMED_COST,
+    "reported_cost": vercel_metadata.REPORTED_COST,
+    "usage": _USAGE,
+    "harmless": _HARMLESS,
+    "counted": vercel_metadata.REFINED,
+}
+"""What every version has in its metadata; version 7 only where it is told to."""
 
 
-def _google(name: str) -> tuple[str, ...]:
-    return tuple(place + name for place in _GOOGLE)
-
-
-def _stream(draft: Draft, attributes: Attributes) -> None:
+def _refine(draft: Draft, attributes: Attributes) -> None:
     """Note a stream, which only the operation's name tells, and what Vercel's gateway was used for.
 
     The gateway names models by vendor and model; the vendor is the provider.
@@ -43,6 +70,7 @@ def _stream(draft: Draft, attributes: Attributes) -> None:
     if attributes.get("ai.model.provider") == "gateway":
         for name in ("request_model", "response_model"):
             draft[name] = draft[name].rpartition("/")[2]
+    vercel_metadata.refine(draft, attributes)
 
 
 def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: Basis) -> Dialect:
@@ -68,10 +96,6 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
             "request_model": ("ai.model.id",),
             "response_model": ("ai.response.model",),
             "response_id": ("ai.response.id",),
-            "service_tier": (
-                f"{_PM}openai.serviceTier", f"{_PM}anthropic.usage.service_tier",
-                f"{_PM}google.serviceTier",
-            ),
             "user_id": (f"{_META}userId", f"{_META}user_id", f"{_META}user"),
             "conversation_id": (
                 f"{_META}sessionId", f"{_META}session_id", f"{_META}threadId",
@@ -79,41 +103,13 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
             ),
             "department": (f"{_META}department", f"{_META}team"),
             "agent_name": ("ai.telemetry.functionId", "resource.name"),
+            "service_tier": vercel_metadata.SERVICE_TIER,
         },
-        tokens={
-            "input_tokens": (
-                "ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens",
-                "gen_ai.usage.input_tokens",
-            ),
-            "output_tokens": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
-            "cache_read_tokens": (
-                "ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens",
-                f"{_PM}anthropic.cacheReadInputTokens",
-                f"{_PM}anthropic.usage.cache_read_input_tokens",
-                f"{_PM}openai.cachedPromptTokens",
-                *_google("cachedContentTokenCount"),
-            ),
-            "cache_write_tokens": (
-                "ai.usage.inputTokenDetails.cacheWriteTokens",
-                f"{_PM}anthropic.cacheCreationInputTokens",
-                f"{_PM}anthropic.usage.cache_creation_input_tokens",
-            ),
-            "cache_write_1h_tokens": (
-                f"{_PM}anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
-            ),
-            "reasoning_tokens": (
-                "ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens",
-                f"{_PM}openai.reasoningTokens", *_google("thoughtsTokenCount"),
-            ),
-        },
-        added={"input_tokens": _google("toolUsePromptTokenCount")},
-        total=(*_google("totalTokenCount"), "ai.usage.totalTokens"),
-        cache_write_5m=(f"{_PM}anthropic.usage.cache_creation.ephemeral_5m_input_tokens",),
-        claimed_cost=(f"{_PM}gateway.cost", f"{_PM}openrouter.usage.cost", *GENERIC.claimed_cost),
+        **_METADATA,
         tags=("tallyspan.tag.", _META),
         basis={"": Basis.INCLUSIVE, "anthropic": basis, "aws.bedrock": basis},
         **(_OF_FIVE if basis is Basis.EXCLUSIVE else {}),
-        refine=_stream,
+        refine=_refine,
         trust=3,
     )  # fmt: skip
 
@@ -127,8 +123,11 @@ SEVEN = extend(
         "user_id": (f"{_CONTEXT}userId", f"{_CONTEXT}user_id"),
         "conversation_id": (f"{_CONTEXT}sessionId", f"{_CONTEXT}threadId", f"{_CONTEXT}chatId"),
         "department": (f"{_CONTEXT}department", f"{_CONTEXT}team"),
+        "service_tier": vercel_metadata.SERVICE_TIER,
     },
+    **_METADATA,
     tags=("tallyspan.tag.", _CONTEXT),
     wrapper_keys=(),
+    refine=vercel_metadata.refine,
     trust=2,
 )

@@ -71,12 +71,14 @@ class Booking(NamedTuple):
 
     `duplicates` counts calls that were read and add no entry: sent again, or another's report.
     `granted`: what the calls were given of allowances.
+    `unread` has the provider of each call whose usage was not read whole.
     """
 
     batch: Batch | None
     costs: Sequence[Cost]
     duplicates: int
     granted: Mapping[Period, float] = MappingProxyType({})
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,12 @@ class RefusedBatch:
     rows: int
     bytes: int
     reason: str
+
+
+def _providers_unread(entries: Entries) -> Sequence[str]:
+    columns = entries.columns
+    of_calls = zip(columns["provider_name"], columns["unread"], entries.costs, strict=False)
+    return [provider for provider, unread, _ in of_calls if unread]
 
 
 class Journal:
@@ -138,7 +146,8 @@ class Journal:
             self._plan(spool, until, batch)
         again = calls_read - sum(reading.kind is Kind.CALL for reading in arrived)
         granted = entries.granted if entries else Granted()
-        return Booking(batch, costs, again + resolution.duplicates, granted)
+        unread = _providers_unread(entries) if entries else ()
+        return Booking(batch, costs, again + resolution.duplicates, granted, unread)
 
     @contextmanager
     def _change(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from tallyspan_collector.ingest.pace import Pace
 from tallyspan_collector.ingest.spool import LOGS, Spool, SpooledRequest
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.allowances import Allowances
+from tallyspan_collector.ledger.covered import covered
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
@@ -265,6 +266,8 @@ class Loader:
             self._spool.forget(until)
         for status, calls in Counter(cost.cost_status for cost in booking.costs).items():
             self._metrics.stored(status, calls)
+        for provider, calls in Counter(booking.unread).items():
+            self._metrics.unread_usage(provider, calls)
         self._metrics.dropped(Dropped.DUPLICATE, booking.duplicates)
         self.allowances.take(booking.granted)
         if booking.batch is not None:
@@ -285,7 +288,7 @@ class Loader:
         batch_id = int.from_bytes(os.urandom(8))
         self._encoder.open()
         try:
-            calls, granted = self.allowances.grant(calls)
+            calls, granted = self.allowances.grant(covered(calls, self._book))
             costs = entry.costs(calls, self._book, self._directory)
             self._pace.give_way()
             columns = columns_of([*calls, *(each.call for each in reversals)])

@@ -74,7 +74,7 @@ class Allowances:
         granted[period] = granted.get(period, 0) + free
         return call._replace(
             meters={**call.meters, allowance.meter.free.name: free},
-            conditions={**call.conditions, ALLOWANCE.name: allowance.group},
+            conditions={**call.conditions, ALLOWANCE.name: period.group},
         )
 
     def take(self, granted: Mapping[Period, float]) -> None:
@@ -118,4 +118,6 @@ def period_of(call: Call, allowance: Allowance) -> Period:
         end = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
     free = allowance.meter.free
     name = "" if free is None else free.name
-    return Period(call.tenant, call.provider_name, allowance.group, name, start, end)
+    owner = {"endpoint": call.endpoint_id, "service": call.service_name, "source": call.source}
+    group = f"{allowance.group}/{owner[allowance.per]}" if allowance.per else allowance.group
+    return Period(call.tenant, call.provider_name, group, name, start, end)

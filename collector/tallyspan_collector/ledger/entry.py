@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.schema import COLUMNS
 from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.ledger.failures import costs_nothing
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Unpriced, refusal
 from tallyspan_collector.read.call import Call, Columns
 
 NS_PER_US = 1_000
-_FIRST_WITHOUT_ANSWER = 300
 _PICOUSD = Decimal("1e-12")
 
 
@@ -61,10 +61,10 @@ AS_IN_CALL = tuple(
 def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[Cost]:
     """Return what each call costs and who pays, in the order of the calls.
 
-    A cost that the provider reported is the cost. A request that the provider redirected or refused
-    (HTTP 3xx, 4xx and 5xx, without usage) costs nothing, nor does one that a gateway's cache
-    answered. Every other call costs what the price book says; None: it has no price, or nothing
-    explains its total. The department is that of the span, else of the directory, else of the key.
+    A cost that the provider reported is the cost. A request that was refused or never left the
+    client (`failures.py`) costs nothing, nor does one that a gateway's cache answered. Every other
+    call costs what the price book says; None: it has no price, or nothing explains its total. The
+    department is that of the span, else of the directory, else of the key.
     """
     result: list[Cost] = []
     add = result.append
@@ -74,7 +74,7 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
         reported = call.reported_cost_picousd
         if (
             call.is_cache_hit
-            or (call.http_status >= _FIRST_WITHOUT_ANSWER and not call.usage)
+            or (not reported and costs_nothing(call))
             or (call.operation_name == "moderation" and not call.usage)
         ):
             add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer))

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from tallyspan.formats import PROVIDERS
+
 
 class Dropped(StrEnum):
     """Why something received is not in the ledger."""
@@ -33,6 +35,12 @@ class Metrics:
             "tallyspan_calls_stored",
             "Calls in the ledger",
             ["cost_status"],
+            registry=self.registry,
+        )
+        self._unread = Counter(
+            "tallyspan_unread_usage_calls",
+            "Calls in the ledger whose usage has a key that no rule reads",
+            ["provider"],
             registry=self.registry,
         )
         self._dropped = Counter(
@@ -74,6 +82,13 @@ class Metrics:
     def stored(self, cost_status: str, calls: int) -> None:
         """Count calls that are on their way into the ledger, priced."""
         self._calls.labels(cost_status).inc(calls)
+
+    def unread_usage(self, provider: str, calls: int) -> None:
+        """Count calls, on their way into the ledger, whose usage was not read whole.
+
+        A provider that is not ours by name counts as `other`: senders can invent any number.
+        """
+        self._unread.labels(provider if provider in PROVIDERS else "other").inc(calls)
 
     def dropped(self, reason: Dropped, spans: int = 1) -> None:
         """Count spans that did not become a call."""

@@ -10,10 +10,9 @@ from tallyspan.meters import BY_PRICE_KEY, Meter
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
 from tallyspan_collector.pricing import fields
 from tallyspan_collector.pricing.match import SERVICE_TIER, Conditions, Match
+from tallyspan_collector.pricing.origin import NOTES, Origin, origin
 
 MILLION = 10**6
-NOTES = ("source", "checked", "evidence", "note")
-"""Keys for people: where a figure comes from, when that was checked, how sure it is."""
 WHERE_KEYS = (
     "model", "provider", "endpoint", SERVICE_TIER, *CONDITIONS, "days", "hours", "from", "to",
 )  # fmt: skip
@@ -34,7 +33,7 @@ class Fee:
     times: Fraction
     of: Meter | None
     note: str
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Factor:
     match: Match
     times: Fraction
     note: str
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Setting:
 
     match: Match
     values: Conditions
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +65,15 @@ class Doubt:
     match: Match
     flag: str
     instead: Conditions
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """How much of a meter is free in each period (`day` or `month`, UTC).
 
-    Lines of one `group` share their allowance. `at_most`: of one call.
+    Lines of one `group` share their allowance. `at_most`: of one call. `per`: each endpoint,
+    service or source (the ingest key) has its own; empty: each tenant.
     """
 
     match: Match
@@ -82,22 +82,27 @@ class Allowance:
     every: str
     group: str
     at_most: int
-    line: int
+    origin: Origin
+    per: str = ""
 
 
 PERIODS = ("day", "month")
+ALLOWANCE_OWNERS = ("endpoint", "service", "source")
 
 
 def allowance(entry: Any, at: KeyPath, lines: Lines) -> Allowance:
     """Return the allowance of an entry. Raises `ConfigError`."""
     keys = ("meter", "free", "every", "group")
-    fields.check(entry, at, lines, (*WHERE_KEYS, *keys, "at_most", *NOTES), *keys)
+    fields.check(entry, at, lines, (*WHERE_KEYS, *keys, "at_most", "per", *NOTES), *keys)
     meter = BY_PRICE_KEY.get(fields.text(entry, "meter", at, lines))
     if meter is None or meter.free is None:
         able = ", ".join(each.price_key for each in BY_PRICE_KEY.values() if each.free)
         raise lines.error((*at, "meter"), f"must be one of {able}; got {entry['meter']!r}")
     if entry["every"] not in PERIODS:
         raise lines.error((*at, "every"), f"must be day or month; got {entry['every']!r}")
+    if "per" in entry and entry["per"] not in ALLOWANCE_OWNERS:
+        names = ", ".join(ALLOWANCE_OWNERS)
+        raise lines.error((*at, "per"), f"must be one of {names}; got {entry['per']!r}")
     return Allowance(
         match=fields.match(entry, at, lines),
         meter=meter,
@@ -105,7 +110,8 @@ def allowance(entry: Any, at: KeyPath, lines: Lines) -> Allowance:
         every=entry["every"],
         group=fields.text(entry, "group", at, lines),
         at_most=fields.whole(entry, "at_most", at, lines) if "at_most" in entry else 1 << 53,
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
+        per=fields.text(entry, "per", at, lines),
     )
 
 
@@ -127,11 +133,11 @@ def _fee(entry: dict[str, Any], key: str, match: Match, at: KeyPath, lines: Line
         if of is None or of.is_tokens != meter.is_tokens:
             raise lines.error((*at, key), f"{relative[2]!r} is no meter that this can be a part of")
         note = f" {key}={relative[1]}x{of.price_key}"
-        return Fee(match, meter, None, Fraction(relative[1]), of, note, lines.line(at))
+        return Fee(match, meter, None, Fraction(relative[1]), of, note, origin(entry, at, lines))
     usd = fields.number(entry, key, at, lines)
     if meter.is_tokens:
         usd /= MILLION
-    return Fee(match, meter, usd, Fraction(1), None, "", lines.line(at))
+    return Fee(match, meter, usd, Fraction(1), None, "", origin(entry, at, lines))
 
 
 def factor(entry: Any, at: KeyPath, lines: Lines) -> Factor:
@@ -141,12 +147,15 @@ def factor(entry: Any, at: KeyPath, lines: Lines) -> Factor:
     if not match.conditions_named:
         named = ", ".join((SERVICE_TIER, *CONDITIONS))
         raise lines.error(at, f"is about no condition: give one of {named}, or use 'uplifts'")
-    about = ",".join(sorted(f"{name}={value}" for name, value in _about(match)))
+    names = ",".join(sorted(f"{name}={value}" for name, value in about(match)))
     times = fields.times(entry, at, lines)
-    return Factor(match, times, f" x{entry['times'].normalize():f} {about}", lines.line(at))
+    return Factor(
+        match, times, f" x{entry['times'].normalize():f} {names}", origin(entry, at, lines)
+    )
 
 
-def _about(match: Match) -> Conditions:
+def about(match: Match) -> Conditions:
+    """Return the conditions, and the tier, that a line is about, with their patterns."""
     return (*match.conditions, *(((SERVICE_TIER, match.tier),) if match.tier else ()))
 
 
@@ -154,7 +163,7 @@ def setting(entry: Any, at: KeyPath, lines: Lines) -> Setting:
     """Return the conditions that an entry sets. Raises `ConfigError`."""
     fields.check(entry, at, lines, (*WHERE_KEYS, "set", *NOTES), "set")
     values = _values(entry, "set", at, lines)
-    return Setting(fields.match(entry, at, lines), values, lines.line(at))
+    return Setting(fields.match(entry, at, lines), values, origin(entry, at, lines))
 
 
 def doubt(entry: Any, at: KeyPath, lines: Lines) -> Doubt:
@@ -164,7 +173,7 @@ def doubt(entry: Any, at: KeyPath, lines: Lines) -> Doubt:
         match=fields.match(entry, at, lines),
         flag=fields.text(entry, "flag", at, lines),
         instead=_values(entry, "instead", at, lines),
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 
@@ -190,7 +199,8 @@ def refuse_contradictions(factors: list[Factor], lines: Lines) -> None:
             if not is_apart and other.times != each.times:
                 raise lines.error(
                     ("factors",),
-                    f"line {each.line} and line {other.line} multiply the same calls by"
-                    f" {float(each.times):g} and {float(other.times):g}: end one of them with 'to'",
+                    f"line {each.origin.line} and line {other.origin.line} multiply the same calls"
+                    f" by {float(each.times):g} and {float(other.times):g}:"
+                    " end one of them with 'to'",
                 )
         by_place[(*place, where.days, where.hours)].append(each)

@@ -37,7 +37,10 @@ SOURCE = f"genai-prices {version('genai-prices')}"
 PROVIDER_IDS = {each.name: each.pricing_id or each.name for each in PROVIDERS.values()}
 """OpenTelemetry's provider names -> the package's ids; another provider goes by its own id."""
 NOT_BILLED_BY_USE = {"github-copilot"}
-"""Providers the package lists without prices, for they sell seats: no price is not a price of 0."""
+"""Providers the package lists without prices: no price is not a price of 0.
+
+GitHub Copilot sells seats, and credits since 2026-06-01: the span of a call has what it was billed.
+"""
 
 _METERS = {"input_audio_seconds": "seconds", "output_audio_seconds": "seconds"}
 """What the package tells apart and we do not -> our meter; all others have the same dimensions."""
@@ -48,6 +51,11 @@ _MAXIMUM = {"gemini-2": {"web_search": 1}}
 """Gemini 2 bills a grounded prompt, later models each search query
 (https://ai.google.dev/gemini-api/docs/pricing)."""
 _UNBOUNDED: Mapping[str, int] = MappingProxyType({})
+
+
+def most_billed(model: str) -> Mapping[str, int]:
+    """Return how much of a meter one call of the model is billed at most, whoever has its price."""
+    return next((v for start, v in _MAXIMUM.items() if model.startswith(start)), _UNBOUNDED)
 
 
 def context(provider_id: str, tier: str) -> dict[str, str] | None:
@@ -133,7 +141,7 @@ class PriceData:
                 self.source,
                 _parts(prices),
                 minimum=_MINIMUM.get(info.id, _UNBOUNDED) if owner.id == "groq" else _UNBOUNDED,
-                maximum=next((v for k, v in _MAXIMUM.items() if info.id.startswith(k)), _UNBOUNDED),
+                maximum=most_billed(info.id),
             )
             return price, bool(wanted) and has_variant
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tallyspan_collector.pricing.adjustments import Factor
+from tallyspan_collector.pricing.commitments import Commitment
 from tallyspan_collector.pricing.match import ALWAYS, Match
 from tallyspan_collector.pricing.rates import USD, Alias, Change, PriceFile, Rate
-from tallyspan_collector.pricing.timeline import moment
+from tallyspan_collector.pricing.steps import day
 
 
 def findings(file: PriceFile) -> list[str]:
@@ -16,16 +17,8 @@ def findings(file: PriceFile) -> list[str]:
     problems = [*_periods("price", file.rates)]
     problems += [*_periods("discount", file.discounts), *_periods("uplift", file.uplifts)]
     problems += [*_periods("factor", file.factors), *_periods("alias", file.aliases)]
-    problems += _rates(file)
+    problems += [*_rates(file), *_pauses(file.commitments)]
     return [f"{file.name}:{line}: {text}" for line, text in sorted(problems)]
-
-
-def day(at_ns: int) -> str:
-    """Return a moment as a day, or with its time where it is not midnight; empty: no limit."""
-    if at_ns in ALWAYS:
-        return ""
-    at = moment(at_ns)
-    return at.strftime("%Y-%m-%d" if at_ns % (86_400 * 10**9) == 0 else "%Y-%m-%dT%H:%M:%SZ")
 
 
 def _periods(
@@ -42,21 +35,36 @@ def _periods(
             end, start = before.match.to_ns, after.match.from_ns
             if end > start:
                 yield (
-                    after.line,
+                    after.origin.line,
                     (
-                        f"this {kind} of {after.match.model!r} overlaps with line {before.line}"
-                        f" from {day(start) or 'the beginning'} on:"
+                        f"this {kind} of {after.match.model!r} overlaps with line"
+                        f" {before.origin.line} from {day(start) or 'the beginning'} on:"
                         f" end that one with 'to: {day(start)}'"
                     ),
                 )
             elif end < start:
                 yield (
-                    after.line,
+                    after.origin.line,
                     (
                         f"no {kind} of {after.match.model!r} from {day(end)} to {day(start)}:"
-                        f" line {before.line} ends before this one begins"
+                        f" line {before.origin.line} ends before this one begins"
                     ),
                 )
+
+
+def _pauses(commitments: Sequence[Commitment]) -> Iterator[tuple[int, str]]:
+    """Yield the gaps between the lines of each name."""
+    ordered = sorted(commitments, key=lambda each: (each.name, each.match.from_ns))
+    for before, after in itertools.pairwise(ordered):
+        end, start = before.match.to_ns, after.match.from_ns
+        if before.name == after.name and end < start:
+            yield (
+                after.line,
+                (
+                    f"the commitment {after.name!r} does not hold from {day(end)} to {day(start)}:"
+                    f" line {before.line} ends before this one begins"
+                ),
+            )
 
 
 def _rates(file: PriceFile) -> Iterator[tuple[int, str]]:
@@ -64,7 +72,7 @@ def _rates(file: PriceFile) -> Iterator[tuple[int, str]]:
         if rate.currency != USD and file.usd(rate.currency, rate.match.from_ns) is None:
             first = (file.currencies or {})[rate.currency][0].from_ns
             yield (
-                rate.line,
+                rate.origin.line,
                 (
                     f"no rate of {rate.currency} before {day(first)}: calls of {rate.match.model!r}"
                     " before it stay unpriced"

@@ -82,11 +82,11 @@ def number(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> Fracti
     return Fraction(value)
 
 
-def whole(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines) -> int:
-    """Return a count of tokens."""
+def whole(entry: dict[str, Any], key: str, at: KeyPath, lines: Lines, of: str = "tokens") -> int:
+    """Return a count, 1 or more; `of` is what is counted."""
     value = entry[key]
     if not isinstance(value, Decimal) or value != value.to_integral_value() or value <= 0:
-        raise lines.error((*at, key), f"must be a whole number of tokens; got {value!s}")
+        raise lines.error((*at, key), f"must be a whole number of {of}; got {value!s}")
     return int(value)
 
 

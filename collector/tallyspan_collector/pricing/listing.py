@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 
-from tallyspan.meters import TOKEN_METERS
+from tallyspan.meters import BY_NAME, TOKEN_METERS, UNIT_METERS
 from tallyspan.usage import Usage
 from tallyspan_collector.pricing.cost import Priced
 from tallyspan_collector.pricing.marginal import MarginalPrice
@@ -39,7 +39,10 @@ def _band(price: Price, band: Band) -> Iterator[dict[str, str]]:
     tokens = {meter.name for meter in TOKEN_METERS}
     for name, factor in (*band.input_factors, *band.output_factors, *band.other_factors):
         if name not in tokens:
-            usd = Fraction(factor) / price.scale / 10**12
+            # a factor is how much more a meter costs than the wider ones
+            wider = [each.name for each in UNIT_METERS if BY_NAME[name].is_part_of(each)]
+            pico = factor + sum(dict(band.other_factors).get(each, 0) for each in wider)
+            usd = Fraction(pico) / price.scale / 10**12
             yield {"class": name, "context": context, "USD": _usd(usd) + " each"}
 
 

@@ -11,9 +11,8 @@ from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY, TOKEN_METERS, UNIT_METERS, Meter
 from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.files.strict_yaml import KeyPath, Lines
-from tallyspan_collector.pricing import adjustments, fields
+from tallyspan_collector.pricing import adjustments, commitments, fields
 from tallyspan_collector.pricing.adjustments import (
-    NOTES,
     WHERE_KEYS,
     Allowance,
     Doubt,
@@ -22,12 +21,14 @@ from tallyspan_collector.pricing.adjustments import (
     Setting,
     refuse_contradictions,
 )
+from tallyspan_collector.pricing.commitments import Commitment
 from tallyspan_collector.pricing.match import Kind, Match, Ranked
+from tallyspan_collector.pricing.origin import NOTES, Origin, origin
 from tallyspan_collector.pricing.price import Part
 
 SECTIONS = (
-    "prices", "fees", "factors", "allowances", "conditions", "doubts", "discounts", "uplifts",
-    "aliases", "currencies",
+    "prices", "fees", "factors", "allowances", "commitments", "conditions", "doubts", "discounts",
+    "uplifts", "aliases", "currencies",
 )  # fmt: skip
 TOKEN_KEYS = tuple(meter.price_key for meter in TOKEN_METERS)
 COUNTED_KEYS = tuple(meter.price_key for meter in UNIT_METERS if meter.price_key.startswith("per_"))
@@ -66,7 +67,7 @@ class Rate:
     is_marginal: bool
     price_id: str
     source: str
-    line: int
+    origin: Origin
     is_any_tier: bool = True
 
 
@@ -77,7 +78,7 @@ class Change:
     match: Match
     level: Fraction
     note: str
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Alias:
     match: Match
     model: str
     provider: str
-    line: int
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class PriceFile:
     fees: Ranked[Fee] = field(default_factory=Ranked)
     factors: Ranked[Factor] = field(default_factory=Ranked)
     allowances: Ranked[Allowance] = field(default_factory=Ranked)
+    commitments: tuple[Commitment, ...] = ()
     settings: Ranked[Setting] = field(default_factory=Ranked)
     doubts: Ranked[Doubt] = field(default_factory=Ranked)
     discounts: Ranked[Change] = field(default_factory=Ranked)
@@ -123,18 +125,20 @@ class PriceFile:
 
     def priced_as(self, kind: Kind) -> Kind:
         """Return the kind under the name that an alias gives it; one step, not a chain."""
-        for alias in self.aliases:
-            if alias.match.is_for(kind):
-                provider = alias.provider or kind.provider
-                return replace(kind, model=alias.model, provider=provider)
-        return kind
+        alias = self.alias(kind)
+        if alias is None:
+            return kind
+        return replace(kind, model=alias.model, provider=alias.provider or kind.provider)
+
+    def alias(self, kind: Kind) -> Alias | None:
+        """Return the most specific alias of the kind; None: it goes by its own name."""
+        return next(iter(self.aliases.for_kinds([kind])), None)
 
     def with_settings(self, kind: Kind) -> Kind:
         """Return the kind with the conditions that the file sets; the most specific line wins."""
         conditions = dict(kind.conditions)
-        for each in reversed(self.settings):
-            if each.match.is_for(kind):
-                conditions |= dict(each.values)
+        for each in reversed(self.settings.for_kinds([kind])):
+            conditions |= dict(each.values)
         return replace(kind, conditions=tuple(sorted(conditions.items())))
 
 
@@ -155,12 +159,19 @@ def load(path: Path) -> PriceFile:
     refuse_contradictions(factors, lines)
     if not any(section in content for section in SECTIONS):
         raise lines.error(("prices",), f"the file needs one of {', '.join(SECTIONS)}")
+    dated = PriceFile(currencies=currencies)
+    committed = tuple(
+        commitments.parse(entry, at, lines, dated)
+        for at, entry in fields.items(content, "commitments", lines)
+    )
+    commitments.refuse_overlaps(committed, lines)
     return PriceFile(
         name=path.name,
         rates=Ranked(_rate(e, at, lines, currencies.keys()) for at, e in entries("prices")),
         fees=Ranked(fee for at, e in entries("fees") for fee in adjustments.fees(e, at, lines)),
         factors=Ranked(factors),
         allowances=Ranked(adjustments.allowance(e, at, lines) for at, e in entries("allowances")),
+        commitments=committed,
         settings=Ranked(adjustments.setting(e, at, lines) for at, e in entries("conditions")),
         doubts=Ranked(adjustments.doubt(e, at, lines) for at, e in entries("doubts")),
         discounts=Ranked(_change(e, at, lines) for at, e in entries("discounts")),
@@ -195,7 +206,7 @@ def _rate(entry: Any, at: KeyPath, lines: Lines, currencies: Any) -> Rate:
         is_marginal=is_marginal,
         price_id=f"{lines.path.name}:{match.model}#{digest.hexdigest()}{since}",
         source=lines.path.name,
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 
@@ -280,7 +291,7 @@ def _change(entry: Any, at: KeyPath, lines: Lines) -> Change:
         match=fields.match(entry, at, lines),
         level=1 + percent / 100 if sign == "+" else 1 - percent / 100,
         note=f" {sign}{entry['percent'].normalize():f}%",
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 
@@ -291,7 +302,7 @@ def _alias(entry: Any, at: KeyPath, lines: Lines) -> Alias:
         match=fields.match(entry, at, lines),
         model=fields.text(entry, "as", at, lines),
         provider=fields.text(entry, "as_provider", at, lines),
-        line=lines.line(at),
+        origin=origin(entry, at, lines),
     )
 
 

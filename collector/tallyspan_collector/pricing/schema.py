@@ -4,8 +4,9 @@ from typing import Any
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_PRICE_KEY
-from tallyspan_collector.pricing import rates
-from tallyspan_collector.pricing.adjustments import NOTES, PERIODS, WHERE_KEYS
+from tallyspan_collector.pricing import commitments, rates
+from tallyspan_collector.pricing.adjustments import ALLOWANCE_OWNERS, PERIODS, WHERE_KEYS
+from tallyspan_collector.pricing.origin import NOTES
 
 _TEXT = {"type": "string", "minLength": 1}
 _USD = {"type": "number", "minimum": 0, "description": "in the entry's currency, default USD"}
@@ -72,8 +73,20 @@ def schema() -> dict[str, Any]:
     allowance = _object(
         _WHERE
         | {"meter": {"enum": able}, "free": whole, "every": {"enum": list(PERIODS)}}
-        | {"group": _TEXT, "at_most": whole},
+        | {"group": _TEXT, "at_most": whole, "per": {"enum": list(ALLOWANCE_OWNERS)}},
         *("meter", "free", "every", "group"),
+    )
+    commitment = _object(
+        {key: _WHERE.get(key, _TEXT) for key in commitments.KEYS}
+        | {
+            "kind": {"enum": list(commitments.Commits)},
+            "price": {**_USD, "description": "of one unit or seat, in the entry's currency"},
+            "per": {"enum": list(commitments.PERIODS)},
+            "units": whole,
+            "spread": {"enum": list(commitments.Spread)},
+            "capacity": _object(dict.fromkeys(commitments.CAPACITY_KEYS, whole)),
+        },
+        *commitments.NEEDED,
     )
     setting = _object(_WHERE | {"set": _CONDITIONS}, "set")
     doubt = _object(_WHERE | {"flag": _TEXT, "instead": _CONDITIONS}, "flag", "instead")
@@ -89,6 +102,7 @@ def schema() -> dict[str, Any]:
                 "fees": _list(_object(_WHERE | meter_prices)),
                 "factors": _list(factor),
                 "allowances": _list(allowance),
+                "commitments": _list(commitment),
                 "conditions": _list(setting),
                 "doubts": _list(doubt),
                 "discounts": _list(change),

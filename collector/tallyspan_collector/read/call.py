@@ -41,8 +41,12 @@ class Flag(StrEnum):
     REMOTE_AGENT = "remote_agent"
     # The call is more than 400 days old, or its time is impossible and the time of receipt is used.
     CLOCK_OFF = "clock_off"
+    # The usage has a key that no rule reads: what it is billed by may be missing in the cost.
+    UNREAD_USAGE = "unread_usage"
 
 
+MAX_UNREAD = 16
+"""Places of unread usage that are kept of a call."""
 _NO_TABLE: Mapping[str, Any] = {}
 
 
@@ -50,7 +54,7 @@ class Call(NamedTuple):
     """One call. Times: UTC nanoseconds since 1970; empty text: the spans do not say.
 
     It is made once (`read/received.py`) and never changed; a merge of several reports is a new one.
-    A named tuple, because a frozen dataclass sets its fields one by one, and that is slow for 41.
+    A named tuple, because a frozen dataclass sets its fields one by one, and that is slow for 42.
 
     `meters` is what was used in meters that are no field of `Usage` (web_search, seconds, ...),
     `conditions` what the price depends on beside model and tier (geo, region, ...). `part` names
@@ -61,7 +65,8 @@ class Call(NamedTuple):
     `reported_cost_picousd` is what the provider reports as billed, `claimed_cost_picousd` what the
     emitter worked out. `is_notional`: paid by a subscription, not by the call. `is_cache_hit`: a
     gateway answered from its own cache, the provider was not asked. `key_department` is the ingest
-    key's department, for calls that name none.
+    key's department, for calls that name none. `unread` are the places in the usage that no rule
+    reads, sorted, at most MAX_UNREAD.
     """
 
     trace_id: str
@@ -106,6 +111,7 @@ class Call(NamedTuple):
     is_notional: bool = False
     is_cache_hit: bool = False
     key_department: str = ""
+    unread: tuple[str, ...] = ()
 
     @property
     def model_name(self) -> str:

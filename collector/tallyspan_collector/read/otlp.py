@@ -5,6 +5,7 @@ by span, and are parsed once. Attributes that hold prompts or answers are left o
 """
 
 import hashlib
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError as ProtobufError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from tallyspan.semconv import ERROR_TYPE
 from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.read import wire
 
@@ -50,6 +52,13 @@ _MAX_INT_BYTES = 8
 _MORE = 0x80
 """Set in every byte of an integer but the last."""
 _ERROR = 2
+MAX_MESSAGE_BYTES = 256
+"""Bytes of an error's message in which its type is looked for."""
+_GRPC_STATUS = re.compile(r"\bStatusCode\.([A-Z_]{2,32})\b")
+_ERROR_NAME = re.compile(
+    r"((?:\w{1,64}\.){0,8}\w{0,64}(?:Error|Exception|Timeout))(?::|\Z)"
+    r"|(?:connect|getaddrinfo|read|write) (E[A-Z_]{3,32})\b"
+)
 
 unreadable: Counter[str] = Counter()
 """Attributes that were left out because their bytes could not be read."""
@@ -97,6 +106,10 @@ def decode(body: bytes) -> list[Span]:
                     if len(trace_id) != TRACE_ID_BYTES or len(span_id) != SPAN_ID_BYTES:
                         trace_id, span_id = _computed_ids(span)
                     start, end = span.start_time_unix_nano, span.end_time_unix_nano
+                    attributes = _attributes(span.attributes)
+                    is_error = span.status.code == _ERROR
+                    if is_error and ERROR_TYPE not in attributes:
+                        _name_error(span.status.message, attributes)
                     spans.append(
                         Span(
                             trace_id.hex(),
@@ -104,8 +117,8 @@ def decode(body: bytes) -> list[Span]:
                             span.parent_span_id.hex(),
                             start or end,
                             max(start, end),
-                            span.status.code == _ERROR,
-                            _attributes(span.attributes),
+                            is_error,
+                            attributes,
                             resource,
                             scope_name,
                             span.name.decode("utf-8", "replace"),
@@ -116,6 +129,17 @@ def decode(body: bytes) -> list[Span]:
     except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError(f"not an OTLP ExportTraceServiceRequest: {error}") from None
     return spans
+
+
+def _name_error(message: bytes, attributes: Attributes) -> None:
+    """Set the type of an error from its message, where that begins with one, and from no other.
+
+    `NotFoundError: ...` is what OpenTelemetry's SDKs for Python write of an exception; gRPC and
+    Node.js have a status in it. The rest of a message is not kept: it may quote the request.
+    """
+    begin = message[:MAX_MESSAGE_BYTES].decode("utf-8", "replace")
+    if match := _GRPC_STATUS.search(begin) or _ERROR_NAME.match(begin):
+        attributes[ERROR_TYPE] = match[match.lastindex or 0]
 
 
 class _Memo(dict[bytes, tuple[str, object]]):

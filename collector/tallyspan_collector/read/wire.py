@@ -36,7 +36,10 @@ _SCHEMA: dict[str, dict[str, tuple[int, int, str]]] = {
         "attributes": (9, Field.LABEL_REPEATED, "bytes"),
         "status": (15, Field.LABEL_OPTIONAL, "Status"),
     },
-    "Status": {"code": (3, Field.LABEL_OPTIONAL, "int32")},
+    "Status": {
+        "message": (2, Field.LABEL_OPTIONAL, "bytes"),
+        "code": (3, Field.LABEL_OPTIONAL, "int32"),
+    },
     "Resource": {"attributes": (1, Field.LABEL_REPEATED, "bytes")},
     "Scope": {
         "name": (1, Field.LABEL_OPTIONAL, "bytes"),

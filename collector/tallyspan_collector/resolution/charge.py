@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects.registry import TRUST
-from tallyspan_collector.read.call import Call, Draft, Flag, call_of
+from tallyspan_collector.read.call import MAX_UNREAD, Call, Draft, Flag, call_of
 from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.same_call import ancestors, groups
 
@@ -98,9 +98,14 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -
         for each in others:
             draft[name] = {**getattr(each, name), **draft[name]}
     _identify(draft, best, others, nodes, agreed)
+    flags = [*best.call.quality_flags]
+    unread = {path for each in (best.call, *others) for path in each.unread}
+    if unread:
+        draft["unread"] = tuple(sorted(unread)[:MAX_UNREAD])
+        flags.append(Flag.UNREAD_USAGE)
     if _disagree(group):
-        flags = (*best.call.quality_flags, Flag.REPORTS_DISAGREE)
-        draft["quality_flags"] = tuple(dict.fromkeys(flags))
+        flags.append(Flag.REPORTS_DISAGREE)
+    draft["quality_flags"] = tuple(dict.fromkeys(flags))
     return call_of(draft)
 
 

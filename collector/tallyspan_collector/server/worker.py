@@ -21,6 +21,7 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.access.keys import READ_SECONDS, Keys
 from tallyspan_collector.booked import remainders
 from tallyspan_collector.booked.backfill import backfill
+from tallyspan_collector.booked.finished_days import book_finished
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
@@ -28,16 +29,19 @@ from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.pricing.second import differences
 from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
 from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
 from tallyspan_collector.server.listener import HttpServer
+from tallyspan_collector.units.counts import counted
 
 DRAIN_SECONDS = 10
 PRICES_SECONDS = 2.0
 REMAINDERS_SECONDS = 300.0
+COMMITMENTS_SECONDS = 3600.0
 _log = structlog.get_logger()
 
 
@@ -116,6 +120,7 @@ class Worker:
         self.metrics = Metrics()
         self._prices = PriceWatch(config.prices, config.data_dir)
         self._is_first = index == 0
+        self._commitments = ""
         self._directory = Directory(config.data_dir / f"directory-{index}.json")
         self._store_error = ""
         try:
@@ -212,7 +217,11 @@ class Worker:
             reasons += [error for error in errors if error]
             if self._spool.waiting_bytes >= self._config.spool_limit:
                 reasons.append("the spool is full: nothing is taken until the store takes more")
-        warnings = [text for text in (self._prices.last_error, self._old_prices()) if text]
+        warnings = [
+            text
+            for text in (self._prices.last_error, self._old_prices(), self._commitments)
+            if text
+        ]
         return Health(ready=not reasons, reasons=reasons, warnings=warnings)
 
     async def _read_keys(self) -> None:
@@ -230,15 +239,20 @@ class Worker:
                 _log.warning("keys.not_read", error=one_line(error))
 
     async def _watch_prices(self) -> None:
-        is_new, due = True, 0.0
+        is_new, due, commitments_due = True, 0.0, 0.0
         while True:
             try:
                 if is_new and self._is_first:
                     await asyncio.to_thread(self._use_prices)
+                    commitments_due = 0.0
                 is_new = False
                 if self._is_first and time.monotonic() >= due:
                     await asyncio.to_thread(self._book_remainders)
                     due = time.monotonic() + REMAINDERS_SECONDS
+                if self._is_first and time.monotonic() >= commitments_due:
+                    # First the time: a day that cannot be booked must not keep prices from coming.
+                    commitments_due = time.monotonic() + COMMITMENTS_SECONDS
+                    await asyncio.to_thread(self._book_commitments)
                 await asyncio.sleep(PRICES_SECONDS)
                 is_new = await asyncio.to_thread(self._prices.poll)
             except Exception as error:  # noqa: BLE001  the store is away: later is early enough
@@ -252,6 +266,7 @@ class Worker:
         calls = backfill(self._client, self._prices.book)
         if calls:
             _log.info("prices.backfilled", calls=calls)
+        differences.record(self._client)
 
     def _old_prices(self) -> str:
         data, max_age = self._prices.book.data, self._config.prices_max_age
@@ -262,3 +277,15 @@ class Worker:
         if calls:
             self.metrics.remainders(calls)
             _log.info("prices.remainders_booked_away", calls=calls)
+
+    def _book_commitments(self) -> None:
+        entries, differing = book_finished(self._client, self._prices.book)
+        if entries:
+            _log.info("commitments.booked", entries=entries)
+        self._commitments = (
+            f"{counted(differing, 'day')} of commitments {'is' if differing == 1 else 'are'} booked"
+            " otherwise than the price file has it: 'tallyspan commitments preview' shows it,"
+            " 'book' books the difference"
+            if differing
+            else ""
+        )

@@ -17,7 +17,7 @@ from tallyspan_collector.summary.rows import Row, rows
 CALL_COLUMNS: Mapping[str, str] = {name: each.name for name, each in SCHEMA.call_fields.items()}
 """Field of a call in the API -> column of `calls`."""
 ENTRY_COLUMNS: Mapping[str, tuple[str, str, str]] = {
-    "entry_kind": ("toString(c.entry_kind)", "text", "call, reversal or price_change"),
+    "entry_kind": ("toString(c.entry_kind)", "text", "call, reversal, price_change or correction"),
     "sign": ("c.sign", "integer", "calls it adds: 1, -1 or 0"),
     "cost_usd": ("c.cost_usd", "usd?", "what it adds to the cost in USD"),
     "cost_status": ("toString(c.cost_status)", "text", "the call's state with this entry"),
@@ -35,7 +35,14 @@ _TRACE_TEXTS = (
 )  # fmt: skip
 _TRACE_VALUES = (
     "sign", *TOKEN_FIELDS, "meters", "conditions", "quality_flags", "cost_usd", "input_cost_usd",
-    "output_cost_usd", "is_notional", "batch_id", "start_time", "ingested_at",
+    "output_cost_usd", "price_flags", "other_cost_usd", "is_notional", "batch_id", "start_time",
+    "ingested_at", "unread",
+)  # fmt: skip
+_MEASURED = (
+    "log_id", "start_time", "provider_name", "endpoint_id", "model_name", "service_tier",
+    *TOKEN_FIELDS, "meters", "conditions", "cost_usd", "notional_cost_usd", "cost_status",
+    "unpriced_reason", "price_id", "price_source", "price_flags", "other_cost_usd",
+    "quality_flags", "unread",
 )  # fmt: skip
 _SELECTED = ", ".join(f"c.{column} AS {name}" for name, column in CALL_COLUMNS.items())
 
@@ -94,6 +101,25 @@ def one(client: Client, trace_id: str, span_id: str, access: Access = EVERYTHING
         parameters | {"trace_id": trace_id, "span_id": span_id},
     )
     return _in_utc(page[0], "timestamp") if page else None
+
+
+def measured(
+    client: Client, trace_id: str, span_id: str, access: Access = EVERYTHING
+) -> Row | None:
+    """Return what decides and what doubts the cost of a call; None as in `one`."""
+    text, parameters = source(
+        "calls",
+        Filters(access=access),
+        None,
+        "c.trace_id = {trace_id:String}",
+        "c.span_id = {span_id:String}",
+    )
+    page = rows(
+        client,
+        f"SELECT {', '.join(f'c.{name} AS {name}' for name in _MEASURED)} {text}",
+        parameters | {"trace_id": trace_id, "span_id": span_id},
+    )
+    return _in_utc(page[0], "start_time") if page else None
 
 
 def booked(client: Client, trace_id: str, span_id: str) -> list[Row]:

@@ -80,7 +80,9 @@ def summary_page(
     page_rows = rows(
         client,
         f"SELECT * FROM (SELECT {', '.join(f'p.{key} AS {key}' for key in keys)}, {_all(currency)}"  # noqa: S608  closed tables only
-        f" FROM ({text}) AS p GROUP BY {', '.join(keys)} HAVING sum(p.calls) != 0) WHERE {where}"
+        f" FROM ({text}) AS p GROUP BY {', '.join(keys)}"
+        # Unused commitments are of no call.
+        f" HAVING sum(p.calls) != 0 OR sum(p.cost_usd) != 0) WHERE {where}"
         f" ORDER BY {', '.join((*by, *(f'{key} DESC' if is_down else key for key in keys)))}"
         " LIMIT {row_limit:UInt32}",
         {**parameters, **after, "row_limit": limit + 1},

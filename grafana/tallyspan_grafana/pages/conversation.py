@@ -1,7 +1,7 @@
 """One conversation: its calls in order, without their text, which nobody stores."""
 
 from tallyspan_grafana.page import Page
-from tallyspan_grafana.panels import NOT_PRICED, Column, money, stat, table, text
+from tallyspan_grafana.panels import KEY, NOT_PRICED, Column, money, stat, table, text
 from tallyspan_grafana.sql import drill_down
 from tallyspan_grafana.theme import COUNT, DOLLARS, SECONDS, TEXT, TIME, ZONE
 
@@ -55,7 +55,8 @@ def build(zone: str = ZONE) -> Page:
                     "reasoning. "
                     f"No text of prompt or answer is stored. {source}",
                     [
-                        Column("time", "Time", TIME, width=190),
+                        Column("time", "Time", TIME, width=190, link="call:call"),
+                        KEY,
                         Column("model", "Model", TEXT),
                         Column("operation", "Operation", TEXT),
                         Column("agent", "Agent", TEXT),

@@ -3,12 +3,15 @@
 from tallyspan_grafana.page import Page
 from tallyspan_grafana.panels import (
     CALLS,
+    KEY,
     LAST_CALL,
     NO_CALLS,
+    TOKENS,
     Column,
     bars_over_time,
     gauges,
     lines,
+    spend,
     stat,
     table,
 )
@@ -29,6 +32,7 @@ from tallyspan_grafana.theme import (
 def build(zone: str = ZONE) -> Page:
     """Return the page."""
     source = f"From tallyspan.calls, net of duplicates; times in {zone}."
+    undecided = f"From tallyspan.call_price_doubts, net of duplicates; times in {zone}."
     bills = f"From tallyspan.reconciliations; times in {zone}."
     return (
         Page("health", "Data health", "Whether the figures are fresh and complete.", zone)
@@ -113,6 +117,67 @@ def build(zone: str = ZONE) -> Page:
                         Column("lag", "95 % counted within", SECONDS, 1),
                         LAST_CALL,
                     ],
+                ),
+                24,
+            ),
+        )
+        .row(
+            9,
+            (
+                table(
+                    "Usage that nobody reads",
+                    health.unread,
+                    "Places in the usage that no rule reads, by path; what they bill "
+                    f"may be missing in the cost. The 200 dearest. {source}",
+                    [
+                        Column("provider", "Provider", TEXT),
+                        Column("name", "Model", TEXT),
+                        Column("path", "Place in the usage", TEXT, link="call:call"),
+                        Column("first_seen", "First seen", TIME, width=190),
+                        CALLS,
+                        TOKENS,
+                        spend(),
+                        KEY,
+                    ],
+                    if_null="every key of the usage is read",
+                ),
+                16,
+            ),
+            (
+                table(
+                    "Quality flags",
+                    health.flags,
+                    "What was inferred, repaired, or contradicts itself, and the calls; "
+                    f"a call may have several. {source}",
+                    [Column("flag", "Flag", TEXT, link="call:call"), CALLS, TOKENS, spend(), KEY],
+                    if_null="no call has a flag",
+                ),
+                8,
+            ),
+        )
+        .row(
+            9,
+            (
+                table(
+                    "Undecided prices",
+                    health.undecided,
+                    "Calls whose price depends on what nobody reports or has a price for, "
+                    "as booked and if it is decided the other way. To decide: a line of "
+                    "models_pricing.yaml, what you fill in is in capitals. The 200 dearest. "
+                    f"{undecided}",
+                    [
+                        Column("flag", "Price flag", TEXT, link="call:call"),
+                        Column("provider", "Provider", TEXT),
+                        Column("endpoint", "Endpoint", TEXT),
+                        Column("name", "Model", TEXT),
+                        CALLS,
+                        spend(),
+                        Column("other_way", "The other way", DOLLARS, 4, "-"),
+                        Column("difference", "Difference", DOLLARS, 4, "-"),
+                        Column("to_set", "To decide", TEXT, is_wrapped=True),
+                        KEY,
+                    ],
+                    if_null="every price is decided",
                 ),
                 24,
             ),

@@ -21,6 +21,7 @@ from tallyspan_grafana.panels import (
 from tallyspan_grafana.sql import common, overview
 from tallyspan_grafana.theme import DOLLARS, MINUTES, RATIO, TEXT, ZONE, thresholds
 
+NOTHING = "unpriced"
 FEW_DAYS = "fewer than 3 days known"
 
 
@@ -112,6 +113,26 @@ def build(zone: str = ZONE) -> Page:
                     colours=thresholds(orange_from=60, red_from=1440),
                 ),
                 4,
+            ),
+        )
+        .row(
+            3,
+            (
+                table(
+                    "What the spend is made of",
+                    overview.parts,
+                    "Use: calls that are billed one by one. Shares of provisioned throughput and "
+                    "of plans, each day's cost spread over the calls that used it; and what of "
+                    f"commitments, seats and minimums nobody used. {about}",
+                    [
+                        Column("use", "Use", DOLLARS, 2),
+                        Column("commitment", "Provisioned throughput", DOLLARS, 2),
+                        Column("plan", "Plans", DOLLARS, 2),
+                        Column("unused", "Unused", DOLLARS, 2),
+                    ],
+                    if_null=NOTHING,
+                ),
+                24,
             ),
         )
         .row(

@@ -121,6 +121,8 @@ def build(zone: str = ZONE) -> Page:
                     "Prices that were used",
                     models.prices_used,
                     "Per million: what prompt and answer tokens cost together, effectively. "
+                    "Second source: its list price of a million tokens, as of the comparison "
+                    "that this release came with, and the class that is furthest apart. "
                     f"{about}",
                     [
                         Column("provider", "Provider", TEXT),
@@ -131,6 +133,10 @@ def build(zone: str = ZONE) -> Page:
                         TOKENS,
                         spend(),
                         Column("per_million", "Per million", DOLLARS, 2, "-"),
+                        Column("second_input", "Second source: input", DOLLARS, 2, "-"),
+                        Column("second_output", "and output", DOLLARS, 2, "-"),
+                        Column("apart", "Ours is above it by", RATIO, 1, "-"),
+                        Column("why", "Why", TEXT, if_null="not compared"),
                     ],
                 ),
                 15,

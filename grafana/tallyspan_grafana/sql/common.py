@@ -202,7 +202,8 @@ def ranking(dimension: str, one: str = "") -> Query:
         f"SELECT {name(column)} AS name, {key(column)} AS key, {COUNT} AS calls, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
         f"{rows(binding)} "
-        "GROUP BY name, key HAVING calls != 0 ORDER BY spend DESC NULLS LAST, name LIMIT 50"
+        "GROUP BY name, key HAVING calls != 0 OR spend != 0 "
+        "ORDER BY spend DESC NULLS LAST, name LIMIT 50"
     )
 
 
@@ -241,7 +242,7 @@ def compared(
     def query(binding: Binding) -> str:
         text = (
             f"WITH {binding.start} AS range_start SELECT {figures} {both.with_before(binding)} "
-            f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 "
+            f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 OR spend != 0 "
             "ORDER BY spend DESC NULLS LAST, name LIMIT 500"
         )
         if not of_range:

@@ -16,19 +16,26 @@ def _if_any(binding: Binding) -> str:
     return f"{_here(binding)} HAVING count() > 0"
 
 
-def variable(binding: Binding) -> str:
-    """Return key and label of the 500 conversations with the newest calls."""
+def in_newest_days(binding: Binding) -> str:
+    """Return the condition that a call is of the days of the range that have the newest calls.
+
+    Those are the whole days that had the last 20,000 calls, and the last day.
+    """
     last_day = f"toDate({binding.end}, 'UTC')"
-    # Of the whole days that had the last 20,000 calls, and of the last day: those have the newest.
     newest_day = (
         "(SELECT ifNull(maxOrNull(day), toDate(0)) FROM (SELECT day, sum(sum(calls)) "
         f"OVER (ORDER BY day DESC) AS since FROM {binding.view('usage_totals')} WHERE day >= "
         f"toDate({binding.start}, 'UTC') AND day < {last_day} GROUP BY day) WHERE since >= 20000)"
     )
+    return f"start_time >= toDateTime({newest_day}, 'UTC')"
+
+
+def variable(binding: Binding) -> str:
+    """Return key and label of the 500 conversations with the newest calls."""
     return (
         f"SELECT {key('conversation_id')} AS key, {name('conversation_id')} AS label FROM ("
         f"SELECT conversation_id, max(start_time) AS last_at FROM {binding.view(ENTRIES)} "
-        f"WHERE {binding.within('start_time')} AND start_time >= toDateTime({newest_day}, 'UTC') "
+        f"WHERE {binding.within('start_time')} AND {in_newest_days(binding)} "
         "GROUP BY conversation_id "
         "HAVING sum(calls) != 0 ORDER BY last_at DESC, conversation_id LIMIT 500) "
         "ORDER BY last_at DESC, label"
@@ -50,7 +57,8 @@ LASTED = Figure(
 def calls_in_order(binding: Binding) -> str:
     """Return the first 1000 calls of the conversation."""
     return (
-        f"SELECT start_time AS time, {name('model_name')} AS model, operation_name AS operation, "
+        f"SELECT start_time AS time, {key('log_id')} AS key, {name('model_name')} AS model, "
+        "operation_name AS operation, "
         f"{name('agent_id')} AS agent, input_tokens AS input, cache_read_tokens AS cached, "
         "output_tokens AS output, reasoning_tokens AS reasoning, usage_source AS counted_by, "
         "cost_usd AS cost, if(cost_usd IS NULL, unpriced_reason, price_source) AS price, "

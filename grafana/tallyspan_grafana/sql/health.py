@@ -9,6 +9,7 @@ from tallyspan_grafana.sql.common import (
     UNPRICED,
     Figure,
     Rows,
+    choice,
     days,
     key,
     name,
@@ -72,6 +73,52 @@ def services(binding: Binding) -> str:
         f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, max(at) AS "
         f"last_call {_OF_SERVICES(binding)} GROUP BY name, key_name HAVING calls > 0 "
         "ORDER BY calls DESC, name, key_name LIMIT 200"
+    )
+
+
+def _doubtful(binding: Binding, view: str, only: str = "true") -> str:
+    # Not from call_doubts: of its three parts each is a read of calls with its corrections.
+    return (
+        f"FROM {binding.view(view)} WHERE {binding.within('start_time')} "
+        f"AND {choice(binding)} AND {only}"
+    )
+
+
+_A_CALL = f"{key('argMax(log_id, start_time)')} AS key"
+"""The newest call of a group: one to look at."""
+_BY_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name LIMIT 200"
+
+
+def unread(binding: Binding) -> str:
+    """Return places in the usage that no rule reads, and the calls whose cost may lack them."""
+    return (
+        f"SELECT {name('provider_name')} AS provider, {name('model_name')} AS name, "
+        "toString(arrayJoin(unread)) AS path, "
+        "min(start_time) AS first_seen, count() AS calls, sum(total_tokens) AS tokens, "
+        f"sum(cost_usd) AS spend, {_A_CALL} {_doubtful(binding, 'calls', 'notEmpty(unread)')} "
+        f"GROUP BY provider, name, path {_BY_MONEY}"
+    )
+
+
+def undecided(binding: Binding) -> str:
+    """Return prices that nobody has decided, what is at stake, and the line that decides them."""
+    return (
+        f"SELECT doubt AS flag, {name('provider_name')} AS provider, {name('endpoint_id')} AS "
+        f"endpoint, {name('model_name')} AS name, count() AS calls, sum(cost_usd) AS spend, "
+        "if(countIf(other_cost_usd IS NOT NULL) = 0, NULL, "
+        "sum(ifNull(other_cost_usd, cost_usd))) AS other_way, other_way - spend AS difference, "
+        f"any(setting) AS to_set, {_A_CALL} {_doubtful(binding, 'call_price_doubts')} "
+        f"GROUP BY flag, provider, endpoint, name {_BY_MONEY}"
+    )
+
+
+def flags(binding: Binding) -> str:
+    """Return the quality flags of calls, and what those calls cost."""
+    rows = _doubtful(binding, "calls", "notEmpty(quality_flags)")
+    return (
+        "SELECT toString(arrayJoin(quality_flags)) AS flag, count() AS calls, "
+        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {_A_CALL} {rows} "
+        "GROUP BY flag ORDER BY calls DESC, flag LIMIT 100"
     )
 
 

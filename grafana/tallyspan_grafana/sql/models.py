@@ -141,15 +141,36 @@ def unpriced_models(binding: Binding) -> str:
 _WITH_PRICE = Rows(SOURCE, only="cost_status NOT IN ('not_billed', 'unpriced')")
 
 
+_STANDARD_TIERS = "('', 'default', 'standard', 'auto', 'on_demand')"
+
+
 def prices_used(binding: Binding) -> str:
-    """Return what each model was priced by, those that cost most first."""
-    return (
+    """Return what each model was priced by and what a second source has, the dearest first."""
+    used = (
         f"SELECT provider_name AS provider, {name('model_name')} AS name, service_tier AS tier, "
         f"price_source AS price, {COUNT} AS calls, sum(total_tokens) AS tokens, "
         "sum(cost_usd) AS spend, "
-        f"{ratio('1000000 * sum(cost_usd)', 'sum(total_tokens)')} AS per_million "
-        f"{_WITH_PRICE(binding)} "
-        "GROUP BY provider, name, tier, price ORDER BY spend DESC NULLS LAST, name, tier LIMIT 500"
+        f"{ratio('1000000 * sum(cost_usd)', 'sum(total_tokens)')} AS per_million, "
+        f"if(service_tier IN {_STANDARD_TIERS}, '', toString(service_tier)) AS second_tier, "
+        "lower(model_name) AS second_name "
+        f"{_WITH_PRICE(binding)} GROUP BY provider, name, tier, price, second_tier, second_name"
+    )
+    second = (
+        "SELECT provider_name, model_name, service_tier, any(input_usd) AS input_usd, "
+        "any(output_usd) AS output_usd, any(difference_percent) AS difference_percent, "
+        "any(if(cause = '', toString(state), cause)) AS cause "
+        f"FROM {binding.view('second_prices')} GROUP BY provider_name, model_name, service_tier"
+    )
+    return (
+        "SELECT u.provider AS provider, u.name AS name, u.tier AS tier, u.price AS price, "
+        "u.calls AS calls, u.tokens AS tokens, u.spend AS spend, u.per_million AS per_million, "
+        "if(s.cause = '', NULL, s.input_usd) AS second_input, "
+        "if(s.cause = '', NULL, s.output_usd) AS second_output, "
+        "if(s.cause = '', NULL, ifNull(s.difference_percent, 0) / 100) AS apart, "
+        "if(s.cause = '', NULL, s.cause) AS why "
+        f"FROM ({used}) AS u LEFT JOIN ({second}) AS s ON s.provider_name = u.provider "
+        "AND s.model_name = u.second_name AND s.service_tier = u.second_tier "
+        "ORDER BY spend DESC NULLS LAST, name, tier LIMIT 500"
     )
 
 

@@ -1,7 +1,7 @@
 """Overview: who spends, on what, is it more than last month, what jumped."""
 
 from tallyspan_clickhouse.query.binding import Binding
-from tallyspan_clickhouse.query.days import ENTRIES, Span
+from tallyspan_clickhouse.query.days import ENTRIES, Source, Span
 from tallyspan_grafana.sql.common import (
     COUNT,
     IN_RANGE,
@@ -19,6 +19,19 @@ from tallyspan_grafana.sql.common import (
 )
 
 SPEND = Figure(SPENT, "spend", IN_RANGE)
+_COMMITTED = ("commitment_cost_usd", "plan_cost_usd", "unused_cost_usd")
+_PARTS = Rows(Source(TOTALS.columns, _COMMITTED))
+
+
+def parts(binding: Binding) -> str:
+    """Return what the spend is made of, in one row."""
+    commitment, plan, unused = (f"sum({name})" for name in _COMMITTED)
+    return (
+        f"SELECT {SPENT} - {commitment} - {plan} - {unused} AS use, {commitment} AS commitment, "
+        f"{plan} AS plan, {unused} AS unused {_PARTS(binding)}"
+    )
+
+
 CALL_COUNT = Figure(COUNT, "calls", IN_RANGE)
 TOKENS = Figure("if(count() = 0, 0, sum(total_tokens))", "tokens", IN_RANGE)
 UNPRICED_CALLS = Figure(UNPRICED, "unpriced", IN_RANGE)

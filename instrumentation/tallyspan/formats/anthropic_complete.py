@@ -3,6 +3,7 @@
 from tallyspan.answer import Answer, Json
 from tallyspan.formats.anthropic_messages import ANTHROPIC
 from tallyspan.framing import Interest, spelled, spelled_oddly
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 
@@ -24,6 +25,7 @@ FORMAT = Format(
         (*spelled("stop_reason", '"'), b'"error"'), odd_needles=spelled_oddly("stop_reason")
     ),
     reader=lambda: read,
+    usage=UsageKeys(at=("usage", "."), read=()),
     read_headers=None,
     read_request=None,
 )

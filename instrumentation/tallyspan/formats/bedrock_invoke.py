@@ -14,10 +14,31 @@ from tallyspan.formats import anthropic_messages, bedrock_converse, openai_chat
 from tallyspan.formats.bedrock_converse import bedrock_counts, take_counts
 from tallyspan.framing import Interest
 from tallyspan.providers import AWS_BEDROCK
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
 
 _HEADER = "x-amzn-bedrock-{}-token-count"
 _PACKED = re.compile(rb'"bytes"\s*:\s*"([^"]*)"')
+
+_INVOCATION = "amazon-bedrock-invocationMetrics"
+_METRICS = UsageKeys(
+    at=(_INVOCATION,),
+    read=(
+        "inputTokenCount", "outputTokenCount", "cacheReadInputTokenCount",
+        "cacheWriteInputTokenCount",
+    ),
+    harmless={
+        "invocationLatency": "a time, and nobody bills it",
+        "firstByteLatency": "a time, and nobody bills it",
+    },
+)  # fmt: skip
+_AT_THE_ROOT = UsageKeys(
+    at=("usage", "."),
+    read=(
+        "inputTextTokenCount", "totalOutputTextTokenCount", "results[].tokenCount",
+        "prompt_token_count", "generation_token_count",
+    ),
+)  # fmt: skip
 
 
 class _Packed(Interest):
@@ -32,7 +53,7 @@ class Reader:
     """Reads an InvokeModel answer or its stream, whichever vendor's model it is."""
 
     def __init__(self) -> None:
-        self._anthropic = anthropic_messages.Reader()
+        self._anthropic = anthropic_messages.Reader(sees_deltas=False)
 
     def read(self, body: Json, answer: Answer) -> None:
         """Take what a body, or one chunk of a stream, says."""
@@ -41,27 +62,23 @@ class Reader:
             return
         if text(body.get("type")).startswith(("message", "content_block")):
             self._anthropic.read(body, answer)
+            anthropic_messages.USAGE.name_unread(body, answer)
         elif "prompt_tokens" in mapping(body.get("usage")):  # Mistral, OpenAI, Qwen and others
             openai_chat.read(body, answer)
+            openai_chat.USAGE.name_unread(body, answer)
         elif "failed" in body or "usage" in body or "stopReason" in body:
             bedrock_converse.read(body, answer)
-        elif "inputTextTokenCount" in body:  # Titan
-            of_results = (count(each.get("tokenCount")) for each in items(body.get("results")))
-            output = total(*of_results)
-            so_far = body.get("totalOutputTextTokenCount")
-            take_counts(
-                answer,
-                bedrock_counts(body["inputTextTokenCount"], so_far if output is None else output),
-            )
-        elif "prompt_token_count" in body or "generation_token_count" in body:  # Llama
-            take_counts(
-                answer,
-                bedrock_counts(body.get("prompt_token_count"), body.get("generation_token_count")),
-            )
+            bedrock_converse.USAGE.name_unread(body, answer)
         elif "metadata" in body:
             bedrock_converse.read(mapping(body["metadata"]), answer)
-        metrics = mapping(body.get("amazon-bedrock-invocationMetrics"))
+            bedrock_converse.USAGE.name_unread(mapping(body["metadata"]), answer)
+        else:
+            _read_root(body, answer)
+            _AT_THE_ROOT.name_unread(body, answer)
+        bedrock_converse.read_trace(mapping(body.get("amazon-bedrock-trace")), answer)
+        metrics = mapping(body.get(_INVOCATION))
         if metrics:
+            _METRICS.name_unread({_INVOCATION: metrics}, answer)
             of_vendor, answer.usage = answer.usage, None
             take_counts(
                 answer,
@@ -73,6 +90,23 @@ class Reader:
                 ),
             )
             take_counts(answer, of_vendor)
+
+
+def _read_root(body: Json, answer: Answer) -> None:
+    """Take the counts of vendors that have them among all other keys."""
+    if "inputTextTokenCount" in body:  # Titan
+        of_results = (count(each.get("tokenCount")) for each in items(body.get("results")))
+        output = total(*of_results)
+        so_far = body.get("totalOutputTextTokenCount")
+        take_counts(
+            answer,
+            bedrock_counts(body["inputTextTokenCount"], so_far if output is None else output),
+        )
+    elif "prompt_token_count" in body or "generation_token_count" in body:  # Llama
+        take_counts(
+            answer,
+            bedrock_counts(body.get("prompt_token_count"), body.get("generation_token_count")),
+        )
 
 
 def read_headers(headers: Mapping[str, str], answer: Answer) -> None:
@@ -92,7 +126,12 @@ def read_headers(headers: Mapping[str, str], answer: Answer) -> None:
                 counts.get("cache-write-input"),
             ),
         )
-    answer.service_tier = headers.get("x-amzn-bedrock-service-tier", "") or answer.service_tier
+    latency = headers.get("x-amzn-bedrock-performanceconfig-latency", "")
+    answer.service_tier = (
+        headers.get("x-amzn-bedrock-service-tier", "")
+        or bedrock_converse.tier_of(latency)
+        or answer.service_tier
+    )
 
 
 FORMAT = Format(
@@ -128,6 +167,8 @@ FORMAT = Format(
         )
     ),
     reader=lambda: Reader().read,
+    # The reader unpacks events and tells the vendors apart, so it names what it does not read.
+    usage=UsageKeys(at=(), read=()),
     read_headers=read_headers,
     read_request=None,
 )

@@ -4,6 +4,7 @@ from tallyspan.answer import Answer, Json, count, mapping, text
 from tallyspan.framing import Interest
 from tallyspan.providers import Provider
 from tallyspan.usage import Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 
@@ -23,6 +24,7 @@ def read(body: Json, answer: Answer) -> None:
         )
         answer.usage = counts or answer.usage
         answer.billed("search_units", billed.get("search_units"))
+        answer.billed("pages", billed.get("pages"))
 
 
 FORMAT = Format(
@@ -50,6 +52,25 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((b'"message-end"', b'"stream-end"', b'"message-start"', b'"stream-start"')),
     reader=lambda: read,
+    usage=UsageKeys(
+        at=("usage", "meta", "delta.usage", "response.meta"),
+        read=(
+            "billed_units.input_tokens",
+            "billed_units.output_tokens",
+            "billed_units.image_tokens",
+            "billed_units.search_units",
+            "billed_units.pages",
+        ),
+        harmless={
+            "billed_units.images": "their tokens are billed",
+            "billed_units.text_tokens": "the rest of the input",
+            "tokens": "what the model got; billed_units are billed",
+            "cached_tokens": "of `tokens`, not of what is billed",
+            "api_version": "no count",
+            "warnings": "no count",
+        },
+        beside={"token_count": "v1: what the model got; billed_units are billed"},
+    ),
     read_headers=None,
     read_request=None,
 )

@@ -4,6 +4,7 @@ from tallyspan.answer import Answer, Json, count, failure, text
 from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.providers import Provider
 from tallyspan.usage import Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
 
 
@@ -31,6 +32,14 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((*spelled("stop", "true"), b'"error"'), odd_needles=spelled_oddly("stop")),
     reader=lambda: read,
+    usage=UsageKeys(
+        at=(".",),
+        read=("tokens_evaluated", "tokens_predicted"),
+        harmless={
+            "tokens_cached": "what the server keeps for the next call",
+            "tokens": "the answer",
+        },
+    ),
     read_headers=None,
     read_request=None,
 )

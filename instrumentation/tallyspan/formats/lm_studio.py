@@ -8,6 +8,7 @@ from tallyspan.answer import Answer, Json, count, failure, mapping
 from tallyspan.framing import Interest
 from tallyspan.providers import Provider
 from tallyspan.usage import Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 
@@ -37,6 +38,18 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((b'"chat.end"', b'"error"')),
     reader=lambda: read,
+    usage=UsageKeys(
+        at=("stats", "result.stats"),
+        read=("input_tokens", "total_output_tokens", "reasoning_output_tokens"),
+        harmless=dict.fromkeys(
+            (
+                "tokens_per_second",
+                "time_to_first_token_seconds",
+                "model_load_time_seconds",
+            ),
+            "a time, and nobody bills it",
+        ),
+    ),
     read_headers=None,
     read_request=None,
 )

@@ -6,7 +6,15 @@ from tallyspan.answer import Answer, Json, count, mapping, text, total
 from tallyspan.formats import openai_chat
 from tallyspan.framing import Interest
 from tallyspan.providers import MISTRAL
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
+
+_CONNECTORS = {
+    "web_search": "web_search",
+    "code_interpreter": "code_interpreter",
+    "image_generation": "images",
+}
+"""Mistral's names of its connectors -> meters."""
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -23,6 +31,11 @@ def read(body: Json, answer: Answer) -> None:
         if connectors and parts == total_tokens:
             counts = replace(counts, input_tokens=total(counts.input_tokens, connectors))
         answer.usage = counts
+        answer.service_tier = text(usage.get("service_tier")) or answer.service_tier
+        openai_chat.read_meters(usage, answer)
+        used = mapping(usage.get("connectors"))
+        for name, meter in _CONNECTORS.items():
+            answer.billed(meter, used.get(name))
 
 
 FORMAT = Format(
@@ -47,6 +60,16 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((b'"usage"', b'"conversation.response.error"')),
     reader=lambda: read,
+    usage=UsageKeys(
+        at=("usage",),
+        read=(
+            *openai_chat.USAGE.read,
+            "connector_tokens",
+            *(f"connectors.{name}" for name in _CONNECTORS),
+        ),
+        harmless=openai_chat.USAGE.harmless,
+        beside=openai_chat.USAGE.beside,
+    ),
     read_headers=None,
     read_request=None,
 )

@@ -4,6 +4,7 @@ from tallyspan.answer import Answer, Json, count, failure, text
 from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.providers import Provider
 from tallyspan.usage import Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 
@@ -43,6 +44,10 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((*spelled("done", "true"), b'"error"'), odd_needles=spelled_oddly("done")),
     reader=lambda: read,
+    usage=UsageKeys(
+        at=(".",),
+        read=("prompt_eval_count", "eval_count", "prompt_eval_cached_count"),
+    ),
     read_headers=None,
     read_request=None,
 )

@@ -1,7 +1,7 @@
 """OpenAI speech: `usage` of a stream; else the characters to be spoken, which are billed."""
 
 from tallyspan.answer import Answer, Json, text
-from tallyspan.formats.openai_responses import read
+from tallyspan.formats.openai_responses import USAGE, read
 from tallyspan.framing import Interest
 from tallyspan.providers import OPENAI
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
@@ -22,6 +22,7 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((b'.completed"', b'.done"', b'"error"')),
     reader=lambda: read,
+    usage=USAGE,
     read_headers=None,
     read_request=read_request,
 )

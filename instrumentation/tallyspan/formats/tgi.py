@@ -11,6 +11,7 @@ from tallyspan.answer import Answer, Json, count, items, mapping, text, total
 from tallyspan.framing import Interest, spelled, spelled_oddly
 from tallyspan.providers import HUGGING_FACE
 from tallyspan.usage import Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
 
 
@@ -58,6 +59,23 @@ FORMAT = Format(
     opens_with_usage=True,
     interest=Interest((*spelled("details", "{"), b'"error"'), odd_needles=spelled_oddly("details")),
     reader=lambda: read,
+    usage=UsageKeys(
+        at=("details",),
+        read=("generated_tokens", "input_length", "best_of_sequences[].generated_tokens"),
+        harmless={
+            "finish_reason": "no count",
+            "prefill": "the tokens of the prompt, one by one",
+            "tokens": "the tokens of the answer, one by one",
+            "top_tokens": "tokens that could have been the answer",
+            "seed": "no count",
+            "best_of_sequences[].finish_reason": "no count",
+            "best_of_sequences[].generated_text": "the text",
+            "best_of_sequences[].prefill": "the tokens of the prompt, one by one",
+            "best_of_sequences[].tokens": "the tokens of the answer, one by one",
+            "best_of_sequences[].top_tokens": "tokens that could have been the answer",
+            "best_of_sequences[].seed": "no count",
+        },
+    ),
     read_headers=read_headers,
     read_request=None,
 )

@@ -1,9 +1,10 @@
-"""Vertex `:predict`: a count with each embedding; pictures of Imagen, which are billed apiece."""
+"""Vertex `:predict`: tokens and characters of embeddings; pictures of Imagen, billed apiece."""
 
 from tallyspan.answer import Answer, Json, count, items, mapping, total
 from tallyspan.framing import Interest
 from tallyspan.providers import VERTEX_AI
 from tallyspan.usage import Usage
+from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import USER_KEYS, Format, NoEstimate, Path, RequestKeys
 
 
@@ -17,6 +18,8 @@ def read(body: Json, answer: Answer) -> None:
     )
     if input_tokens is not None:
         answer.usage = Usage(input_tokens=input_tokens)
+    # Older embedding models are billed by characters.
+    answer.billed("characters", mapping(body.get("metadata")).get("billableCharacterCount"))
     pictures = [each for each in items(body.get("predictions")) if "bytesBase64Encoded" in each]
     answer.billed("images", len(pictures) + len(items(body.get("generatedImages"))))
 
@@ -42,6 +45,7 @@ FORMAT = Format(
     opens_with_usage=False,
     interest=Interest((b'"predictions"',)),
     reader=lambda: read,
+    usage=UsageKeys(at=("metadata",), read=("billableCharacterCount",)),
     read_headers=None,
     read_request=None,
 )

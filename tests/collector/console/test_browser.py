@@ -192,6 +192,21 @@ def test_from_the_overview_to_a_user_to_a_conversation_by_links(tab: Tab) -> Non
     assert tab.page.locator("h1").inner_text() == "User"
 
 
+def test_a_call_of_a_conversation_leads_to_why_it_costs_that(tab: Tab) -> None:
+    tab.open(f"/d/tallyspan-conversation?var-conversation={key('refactoring')}&from=now-30d&to=now")
+    tab.page.locator(".panel", has_text="Calls in order").locator("td a").first.click()
+    tab.page.wait_for_selector(".explanation .sum")
+    tab.settle()
+
+    assert tab.page.locator("h1").inner_text() == "Call"
+    assert tab.page.locator(".explanation .sum").inner_text() == "0.63 USD (priced)"
+    meters = tab.page.locator(".panel", has_text="Meters").locator("tbody tr").all_inner_texts()
+    assert [each.split() for each in meters] == [
+        ["cache_read_tokens", "20,000"], ["input_tokens", "90,000"], ["output_tokens", "9,000"],
+    ]  # fmt: skip
+    assert tab.complaints == []
+
+
 def test_what_is_chosen_is_in_the_address_and_in_the_figures(tab: Tab) -> None:
     tab.page.click("[data-chooser='User'] .opener")
     tab.page.fill("[data-chooser='User'] input[type=search]", "linus")

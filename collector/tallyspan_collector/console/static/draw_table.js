@@ -48,7 +48,7 @@ function cell(field, row, { zone, from, to }) {
     ? make("a", { href: follow(field.link, row, { from, to }), "data-link": true, text })
     : make("span", { text, class: isNothing ? "missing" : `level-${field.levels?.[value]?.color ?? "text"}` });
   const element = make("td", {
-    class: field.kind === "text" ? "" : "number", title: exact(value, field, zone), "data-value": value,
+    class: field.kind === "text" ? (field.isWrapped ? "wrapped" : "") : "number", title: exact(value, field, zone), "data-value": value,
   }, shown);
   if (field.isBar) {
     const bar = make("span", { class: `bar level-${field.isLevelled ? levelOf(value, field.thresholds) : "text"}` });

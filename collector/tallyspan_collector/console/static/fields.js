@@ -38,7 +38,10 @@ function apply(field, id, value) {
     case "decimals": field.decimals = value; break;
     case "noValue": field.noValue = value; break;
     case "links": [field.link] = value; break;
-    case "custom.cellOptions": field.isBar = value.type === "gauge"; break;
+    case "custom.cellOptions":
+      field.isBar = value.type === "gauge";
+      field.isWrapped = value.wrapText === true;
+      break;
     case "thresholds": field.thresholds = value.steps; field.isLevelled = true; break;
     case "max": field.max = value; break;
     case "mappings": field.levels = value[0].options; break;

@@ -1,6 +1,7 @@
 // Figures as people read them: the units that the dashboards use, as Grafana writes them.
 
 const dollars = new Map();
+const exactly = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 const whole = new Intl.NumberFormat("en-US");
 const STEPS = [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "K"]];
 
@@ -57,6 +58,7 @@ export function show(value, { unit, decimals, noValue } = {}, zone = "UTC") {
   if (!Number.isFinite(number)) return String(value);
   switch (unit) {
     case "currency:financial:$": return money(number, decimals ?? 2);
+    case "locale": return exactly.format(number);
     case "percentunit": return `${(number * 100).toFixed(decimals ?? 1)}%`;
     case "s": return seconds(number);
     case "m": return minutes(number);

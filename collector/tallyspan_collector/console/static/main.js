@@ -3,6 +3,7 @@
 import { get, LoggedOut, post, stream } from "./api.js";
 import { rangeChooser, variableChooser } from "./choosers.js";
 import { make } from "./dom.js";
+import { explanation } from "./explanation.js";
 import { Panel } from "./panel.js";
 import * as address from "./place.js";
 
@@ -68,7 +69,8 @@ function lay(dashboard, place) {
         ...dashboard.templating.list.map((each) => variableChooser(each, place, rangeOf(place), go)),
         rangeChooser(place, zone, go),
         make("button", { type: "button", class: "refresh", text: "↻", title: "Ask again", "aria-label": "Ask again", onclick: () => load() }))),
-    make("div", { class: "grid" }, ...panels.map((panel) => panel.element)));
+    make("div", { class: "grid" }, ...panels.map((panel) => panel.element)),
+    ...[explanation(place)].filter(Boolean));
   current = { dashboard, place, variables, zone };
 }
 
