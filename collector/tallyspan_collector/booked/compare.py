@@ -20,7 +20,7 @@ from tallyspan_collector.pricing.timeline import Compiled
 REASONS: Mapping[str, str] = {
     "reported": "the provider states the cost, so no price says how it comes about",
     "not_billed": "the provider refused the request",
-    "notional": "a subscription pays for it",
+    "notional": "a subscription or a commitment pays for it",
     "unpriced": "it has no cost to compare with",
     "unknown_usage": "nobody knows its tokens",
     "allowance": "some of it was free; nobody knows what would be",
