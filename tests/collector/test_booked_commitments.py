@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from ledger import NOON, Entry, book, call, empty, reversal, unpriced
 from tallyspan_clickhouse.retention import keep
+from tallyspan_collector.booked import ledger
+from tallyspan_collector.booked.audit import Audit
 from tallyspan_collector.booked.commitments import Result, Spread, booked_days, first_bookable
 from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.finished_days import book_finished
@@ -375,3 +377,18 @@ def test_what_the_file_has_otherwise_is_left_to_a_person(client: Client, files: 
         assert book_finished(client, PriceBook(files(changed)), MORNING) == (0, 1)
     assert book_finished(client, PriceBook(files()), MORNING) == (0, 0)
     assert shares(client) == {("", "unused"): Decimal(24)}
+
+
+def test_a_run_that_was_broken_off_is_completed(client: Client, files: Files) -> None:
+    file = files((PTU % "").replace("2026-03-01", "2026-03-31"))
+    book(client, [covered(user_id=f"user {n}") for n in range(3)])
+    broken = Spread(file, [DAY])
+    Audit(
+        client, broken.audit_table, {"changed_by": "", "reason": "", **broken.audit_scope()}
+    ).begin()
+    first, *_ = broken.calls(client)
+    ledger.book(client, broken.name, [ledger.Change(first, broken.entries(first))])
+
+    assert [*shares(client).values()] == [Decimal(8)]
+    assert book_finished(client, PriceBook(file), MORNING) == (2, 0)
+    assert [*shares(client).values()] == [Decimal(8)] * 3

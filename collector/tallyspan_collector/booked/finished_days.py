@@ -1,8 +1,9 @@
 """Commitments that the collector books by itself: each day when it is over.
 
-It books what is not booked yet, and moves shares as calls come late. What a changed price file
-makes of days that are booked already is left to a person, as with prices of calls: two collectors
-with different files would otherwise book against each other for ever.
+It books what is not booked yet, completes a run that was broken off, and moves shares as calls come
+late. What a changed price file makes of days that are booked already is left to a person, as with
+prices of calls: two collectors with different files would otherwise book against each other for
+ever.
 """
 
 from collections import defaultdict
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.booked.commitments import Spread, booked_days, first_bookable, usd
+from tallyspan_collector.booked.commitments import KIND, Spread, booked_days, first_bookable, usd
 from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, Kind, run
 from tallyspan_collector.pricing.book import PriceBook
@@ -22,6 +23,12 @@ from tallyspan_collector.pricing.commitments import Commits, days_between
 from tallyspan_collector.pricing.rates import PriceFile
 
 Result = TypeVar("Result")
+_LATEST_RUN = f"""
+SELECT min(toDate32(calls_from)), max(toDate32(calls_to)), countIf(state = 'finished') AS finished
+FROM price_changes WHERE kind = '{KIND}' AND run_id = (
+    SELECT argMax(run_id, started_at) FROM price_changes WHERE kind = '{KIND}')
+HAVING finished = 0 AND count() > 0
+"""  # noqa: S608  own names
 LATE_DAYS = 7
 """Shares of days that are booked are looked at again for so long, because of late calls."""
 MAX_DAYS = 45
@@ -74,12 +81,20 @@ def _days(client: Client, file: PriceFile, first: date, yesterday: date) -> Days
     for (day, name), cost in booked_days(client, first, yesterday).items():
         booked[day][name] = cost
     days = Days()
+    broken_off = {
+        day
+        for first_day, end, _ in client.query(_LATEST_RUN).result_rows
+        for day in days_between(first_day, end - timedelta(days=1))
+    }
     for day in days_between(first, yesterday):
         costs = costs_of(file, day)
         minimums = {each.name for each in file.commitments if each.kind is Commits.MINIMUM}
-        if any(booked[day][name] != costs.get(name) for name in booked[day].keys() - minimums):
+        is_other = any(
+            booked[day][name] != costs.get(name) for name in booked[day].keys() - minimums
+        )
+        if is_other and day not in broken_off:
             days.differing.append(day)
-        elif costs.keys() - booked[day].keys() or (yesterday - day).days < LATE_DAYS:
+        elif is_other or costs.keys() - booked[day].keys() or (yesterday - day).days < LATE_DAYS:
             days.due.append(day)
     return days
 
