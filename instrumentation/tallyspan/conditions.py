@@ -31,7 +31,7 @@ class Condition:
     `standard`: values that mean the price without the condition. `unknown`: what becomes of a call
     with another value that no price names. `apart`: beginnings of values that nowhere have the
     standard price. `is_of_answer`: it is about this answer alone, and not about model calls inside
-    it.
+    it. `is_of_collector`: worked out there, and not taken from a sender.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Condition:
     unknown: Unknown = Unknown.UNPRICED
     is_of_answer: bool = False
     apart: tuple[str, ...] = ()
+    is_of_collector: bool = False
 
     def unknown_of(self, value: str) -> Unknown:
         """Return what becomes of a call with the value, if no price names it."""
@@ -56,9 +57,9 @@ class Condition:
 REGION = Condition("region", "Region that served the call, from its host or path",
                    frozenset({"global"}), Unknown.STANDARD, apart=("us-gov-", "cn-"))  # fmt: skip
 ALLOWANCE = Condition("allowance", "Whose free allowance the call took something of (the collector says)",
-                      unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
+                      unknown=Unknown.STANDARD, is_of_answer=True, is_of_collector=True)  # fmt: skip
 COMMITMENT = Condition("commitment", "Commitment that pays for the call (the collector says)",
-                       unknown=Unknown.STANDARD, is_of_answer=True)  # fmt: skip
+                       unknown=Unknown.STANDARD, is_of_answer=True, is_of_collector=True)  # fmt: skip
 CONDITIONS: tuple[Condition, ...] = (
     Condition("geo", "Where the answer was worked out, as it says itself (Anthropic: inference_geo)",
               frozenset({"global", "not_available"})),

@@ -23,7 +23,8 @@ class Meter:
     `price_key`: what a price file calls its price. `attribute`: the span attribute that has it.
     `is_column`: a field of `Usage` and a column of the ledger. `is_extra`: billed on top of
     everything else, so a price that lacks it is too low; other meters without a price are part of
-    a wider one, or are not billed where nobody has a price for them.
+    a wider one, or are not billed where nobody has a price for them. `is_of_collector`: worked out
+    there, and not taken from a sender.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Meter:
     attribute: str = ""
     is_column: bool = False
     is_extra: bool = False
+    is_of_collector: bool = False
 
     def __post_init__(self) -> None:
         if not self.attribute:
@@ -80,7 +82,14 @@ def _units(
     name: str, comment: str, price_key: str = "", *, is_extra: bool = False, **dimensions: str
 ) -> Meter:
     dimensions = dimensions or {"family": "tool_calls", "tool_type": name}
-    return Meter(name, price_key or name, comment, frozenset(dimensions.items()), is_extra=is_extra)
+    return Meter(
+        name,
+        price_key or name,
+        comment,
+        frozenset(dimensions.items()),
+        is_extra=is_extra,
+        is_of_collector="allowance" in dimensions,
+    )
 
 
 _READ = {"token_type": "cache_read"}

@@ -20,8 +20,14 @@ MAX_COMMON = 2_000
 MAX_PLACES = 2_000
 """Places in blobs that are remembered for a shape; then all are forgotten."""
 _MAX_TAGS = 32
-UNCOLUMNED = {meter.attribute: meter.name for meter in METERS if not meter.is_column}
-CONDITION_ATTRIBUTES = {condition.attribute: condition.name for condition in CONDITIONS}
+UNCOLUMNED = {
+    meter.attribute: meter.name
+    for meter in METERS
+    if not (meter.is_column or meter.is_of_collector)
+}
+CONDITION_ATTRIBUTES = {
+    condition.attribute: condition.name for condition in CONDITIONS if not condition.is_of_collector
+}
 _FINISH = (
     semconv.FINISH_REASONS,
     "gen_ai.response.finish_reason",
