@@ -19,7 +19,7 @@ from tallyspan_grafana.panels import (
     table,
 )
 from tallyspan_grafana.sql import common, overview
-from tallyspan_grafana.theme import DOLLARS, MINUTES, RATIO, TEXT, ZONE, thresholds
+from tallyspan_grafana.theme import DOLLARS, RATIO, TEXT, ZONE, thresholds
 
 NOTHING = "unpriced"
 FEW_DAYS = "fewer than 3 days known"
@@ -72,7 +72,7 @@ def build(zone: str = ZONE) -> Page:
                 stat(
                     "Calls", overview.CALL_COUNT, f"Every call once, failed ones included. {source}"
                 ),
-                4,
+                5,
             ),
             (
                 stat(
@@ -81,7 +81,7 @@ def build(zone: str = ZONE) -> Page:
                     f"Prompt and answer; calls of unknown usage are not in it. {source}",
                     if_null="unknown",
                 ),
-                4,
+                5,
             ),
             (
                 stat(
@@ -90,7 +90,7 @@ def build(zone: str = ZONE) -> Page:
                     f"No price or no token count: not in any spend here. {source}",
                     colours=thresholds(orange_from=1),
                 ),
-                4,
+                5,
             ),
             (
                 stat(
@@ -100,40 +100,9 @@ def build(zone: str = ZONE) -> Page:
                     f"{source}",
                     colours=thresholds(orange_from=1),
                 ),
-                4,
+                5,
             ),
             (money("Saved by caching", common.CACHE_SAVED, f"{CACHE_SAVING} {about}"), 4),
-            (
-                stat(
-                    "Since the last call",
-                    overview.MINUTES_SINCE_LAST,
-                    f"Over all calls of the last 30 days, whatever is chosen above. {source}",
-                    unit=MINUTES,
-                    if_null="none in 30 days",
-                    colours=thresholds(orange_from=60, red_from=1440),
-                ),
-                4,
-            ),
-        )
-        .row(
-            3,
-            (
-                table(
-                    "What the spend is made of",
-                    overview.parts,
-                    "Use: calls that are billed one by one. Shares of provisioned throughput and "
-                    "of plans, each day's cost spread over the calls that used it; and what of "
-                    f"commitments, seats and minimums nobody used. {about}",
-                    [
-                        Column("use", "Use", DOLLARS, 2),
-                        Column("commitment", "Provisioned throughput", DOLLARS, 2),
-                        Column("plan", "Plans", DOLLARS, 2),
-                        Column("unused", "Unused", DOLLARS, 2),
-                    ],
-                    if_null=NOTHING,
-                ),
-                24,
-            ),
         )
         .row(
             9,
@@ -155,6 +124,26 @@ def build(zone: str = ZONE) -> Page:
                     link="users:department",
                 ),
                 8,
+            ),
+        )
+        .row(
+            3,
+            (
+                table(
+                    "What the spend is made of",
+                    overview.parts,
+                    "Use: calls that are billed one by one. Shares of provisioned throughput and "
+                    "of plans, each day's cost spread over the calls that used it; and what of "
+                    f"commitments, seats and minimums nobody used. {about}",
+                    [
+                        Column("use", "Use", DOLLARS, 2),
+                        Column("commitment", "Provisioned throughput", DOLLARS, 2),
+                        Column("plan", "Plans", DOLLARS, 2),
+                        Column("unused", "Unused", DOLLARS, 2),
+                    ],
+                    if_null=NOTHING,
+                ),
+                24,
             ),
         )
         .row(10, (_top("user", "user:user", about), 12), (_top("model", "models:model", about), 12))
