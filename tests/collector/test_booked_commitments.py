@@ -267,7 +267,7 @@ STEPS = st.one_of(
 SPREADS = ("", ", spread: list cost", ", capacity: {input: 1, output: 3}", ", spread: none")
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(steps=st.lists(STEPS, min_size=4, max_size=14))
 def test_the_shares_of_a_day_are_its_cost_whatever_happens(
     client: Client, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]]

@@ -265,6 +265,7 @@ def test_what_contradicts_or_does_not_exist_is_refused_by_its_line(
     assert problem in str(refused.value)
 
 
+BOOK = PriceBook()
 SHIPPED = sorted(shipped.FOLDER.glob("*.yaml"))
 
 
@@ -295,9 +296,9 @@ def test_nothing_that_a_call_can_have_breaks_its_price(
     conditions: dict[str, str], meters: dict[str, float], path: Path
 ) -> None:
     at_ns = int(datetime(2026, 11, 27, tzinfo=UTC).timestamp()) * 10**9
-    model = rates.load(path).rates[0].match.model if rates.load(path).rates else "any"
-    found = PriceBook().price(
-        provider=path.stem, endpoint_id="", model=model, at_ns=at_ns, usage=Usage(10, 10),
+    lines = shipped.file_of(path.stem).rates
+    found = BOOK.price(
+        provider=path.stem, endpoint_id="", model=lines[0].match.model if lines else "any", at_ns=at_ns, usage=Usage(10, 10),
         conditions=conditions, meters=meters,
     )  # fmt: skip
 

@@ -254,6 +254,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
         st.lists(inner)
         | st.dictionaries(st.text() | st.sampled_from(["usage", NEW, "iterations"]), inner)
     ),
+    max_leaves=15,
 )
 
 
