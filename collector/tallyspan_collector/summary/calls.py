@@ -88,25 +88,23 @@ def entries(
 
 def one(client: Client, trace_id: str, span_id: str, access: Access = EVERYTHING) -> Row | None:
     """Return a call, None if there is none that the reader may see."""
-    text, parameters = source(
-        "calls",
-        Filters(access=access),
-        None,
-        "c.trace_id = {trace_id:String}",
-        "c.span_id = {span_id:String}",
-    )
-    page = rows(
-        client,
-        f"SELECT {_SELECTED} {text}",
-        parameters | {"trace_id": trace_id, "span_id": span_id},
-    )
-    return _in_utc(page[0], "timestamp") if page else None
+    row = _of_call(client, _SELECTED, trace_id, span_id, access)
+    return None if row is None else _in_utc(row, "timestamp")
 
 
 def measured(
     client: Client, trace_id: str, span_id: str, access: Access = EVERYTHING
 ) -> Row | None:
     """Return what decides and what doubts the cost of a call; None as in `one`."""
+    columns = ", ".join(f"c.{name} AS {name}" for name in _MEASURED)
+    row = _of_call(client, columns, trace_id, span_id, access)
+    return None if row is None else _in_utc(row, "start_time")
+
+
+def _of_call(
+    client: Client, columns: str, trace_id: str, span_id: str, access: Access
+) -> Row | None:
+    """Return these columns, SQL over `c`, of a call that the reader may see."""
     text, parameters = source(
         "calls",
         Filters(access=access),
@@ -116,10 +114,10 @@ def measured(
     )
     page = rows(
         client,
-        f"SELECT {', '.join(f'c.{name} AS {name}' for name in _MEASURED)} {text}",
+        f"SELECT {columns} {text}",
         parameters | {"trace_id": trace_id, "span_id": span_id},
     )
-    return _in_utc(page[0], "start_time") if page else None
+    return page[0] if page else None
 
 
 def booked(client: Client, trace_id: str, span_id: str) -> list[Row]:
