@@ -109,9 +109,7 @@ class Cover:
             return ""
         conditions = without_commitment(call["conditions"])
         provider, endpoint, model = (str(call[name]) for name in _NAMES)
-        kind = Kind(
-            provider, endpoint, model, str(call["service_tier"]), tuple(sorted(conditions.items()))
-        )
+        kind = Kind.of(provider, endpoint, model, str(call["service_tier"]), conditions)
         return self._book.commitment(kind, at_ns)
 
     def entries(self, call: Row) -> Sequence[Row]:

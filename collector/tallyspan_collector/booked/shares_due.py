@@ -229,9 +229,7 @@ def _spent(client: Client, file: PriceFile, rule: Commitment, day: date) -> int:
 
 def _kind(row: Sequence[Any]) -> Kind:
     provider, endpoint, model, tier, conditions, *_ = row
-    return Kind(
-        str(provider), str(endpoint), str(model), str(tier), tuple(sorted(conditions.items()))
-    )
+    return Kind.of(str(provider), str(endpoint), str(model), str(tier), conditions)
 
 
 def _bounds(day: date, days: int = 1) -> dict[str, int]:

@@ -90,12 +90,12 @@ def charge_of(
         "read_from": _read_from(call, [node.call for node in own], places or {}),
         **explanation(
             book,
-            Kind(
+            Kind.of(
                 call.provider_name,
                 call.endpoint_id,
                 call.model_name,
                 call.service_tier,
-                tuple(call.conditions.items()),
+                call.conditions,
             ),
             call.start_time_ns,
             (call.usage, call.meters),
@@ -125,12 +125,12 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
             amount = row["cost_usd"] if row["sign"] else standing.get(span_id)
             entry_ |= explanation(
                 book,
-                Kind(
+                Kind.of(
                     row["provider_name"],
                     row["endpoint_id"],
                     row["model_name"],
                     row["service_tier"],
-                    tuple(row["conditions"].items()),
+                    row["conditions"],
                 ),
                 _start_ns(row),
                 measured[span_id],

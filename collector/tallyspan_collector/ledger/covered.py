@@ -23,12 +23,8 @@ def _covered(call: Call, book: PriceBook) -> Call:
     conditions = without_commitment(call.conditions)
     name = ""
     if not call.is_notional:
-        kind = Kind(
-            call.provider_name,
-            call.endpoint_id,
-            call.model_name,
-            call.service_tier,
-            tuple(sorted(conditions.items())),
+        kind = Kind.of(
+            call.provider_name, call.endpoint_id, call.model_name, call.service_tier, conditions
         )
         name = book.commitment(kind, call.start_time_ns)
     if name:

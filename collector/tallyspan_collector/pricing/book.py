@@ -119,25 +119,20 @@ class PriceBook:
 
     def allowance(self, call: Call) -> Allowance | None:
         """Return what is free of the call's meters: the most specific line that is for it."""
-        kind = Kind(
+        kind = Kind.of(
             call.provider_name,
             call.endpoint_id,
             call.model_name,
             call.service_tier,
-            tuple(sorted(call.conditions.items())),
+            call.conditions,
         )
         return self._allowance(kind, call.start_time_ns, call.meters)
 
     def _allowance(self, kind: Kind, at_ns: int, meters: Mapping[str, float]) -> Allowance | None:
-        own = self._own(kind.provider)
+        files = (self.file, self._own(kind.provider))
+        lines = (each for file in files for each in file.allowances.for_kinds([kind]))
         return next(
-            (
-                each
-                for each in (*self.file.allowances, *own.allowances)
-                if meters.get(each.meter.name)
-                and each.match.is_for(kind)
-                and each.match.holds(at_ns)
-            ),
+            (each for each in lines if meters.get(each.meter.name) and each.match.holds(at_ns)),
             None,
         )
 

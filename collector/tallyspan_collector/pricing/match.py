@@ -1,7 +1,7 @@
 """Which calls a line of the price file is for."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -25,6 +25,13 @@ class Kind:
     model: str
     tier: str = ""
     conditions: Conditions = ()
+
+    @classmethod
+    def of(
+        cls, provider: str, endpoint: str, model: str, tier: str, conditions: Mapping[str, str]
+    ) -> "Kind":
+        """Return the kind of calls with these conditions, in whatever order they stand."""
+        return cls(provider, endpoint, model, tier, tuple(sorted(conditions.items())))
 
     @property
     def tier_name(self) -> str:
