@@ -4,9 +4,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from history import History, some_history
 from ledger import NOON, Entry, book, call, empty
@@ -73,10 +72,10 @@ def is_meant(entry: Entry, filters: Filters) -> bool:
     )
 
 
-@settings(max_examples=12)
-@given(seed=st.integers(0, 2**32))
+# Six histories with reversals and price changes, and each of FILTERS once.
+@pytest.mark.parametrize(("number", "seed"), [*enumerate((5, 23, 27, 35, 45, 64))])
 def test_pages_one_after_another_are_all_calls_that_are_meant_newest_first(
-    client: Client, seed: int
+    client: Client, number: int, seed: int
 ) -> None:
     empty(client)
     draw = random.Random(seed)
@@ -85,7 +84,7 @@ def test_pages_one_after_another_are_all_calls_that_are_meant_newest_first(
     for batch in history.batches:
         book(client, batch)
 
-    for said in draw.sample(FILTERS, 4):
+    for said in FILTERS[number::6]:
         start, end = draw.choice(
             [(None, None), (None, None), (NOON - timedelta(days=71), NOON), (None, MOMENTS[-2])]
         )

@@ -15,7 +15,7 @@ import pytest
 
 from otlp_spans import CHAT, request, span
 from running import ADMIN_KEY, Running, running_collector
-from tallyspan_clickhouse.local import LocalStore
+from shared_store import SharedStore
 from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -79,42 +79,40 @@ def health(collector: Running) -> tuple[int, str]:
     return answer.status_code, " ".join(answer.json()["reasons"])
 
 
-@pytest.mark.store
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_arrives_before_the_store_is_there_is_booked_when_it_is(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, empty_store: SharedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", ADMIN_KEY)
-    with LocalStore(tmp_path / "server") as store:
-        address = urlsplit(store.url)
-        assert address.port is not None
-        with opened(0, address.port) as port:
-            url = store.url.replace(f":{address.port}", f":{port}")
-            settings: dict[str, Any] = {"store": url, "workers": workers}
-            with running_collector(tmp_path / "data", **settings) as collector:
-                send(collector, request(span(1, CHAT)))
-                collector.settle()
-
+    address = urlsplit(empty_store.url)
+    assert address.port is not None
+    with opened(0, address.port) as port:
+        url = empty_store.url.replace(f":{address.port}", f":{port}")
+        settings: dict[str, Any] = {"store": url, "workers": workers}
         with running_collector(tmp_path / "data", **settings) as collector:
-            send(collector, request(span(2, CHAT)), request(span(1, CHAT)), request(span(3, CHAT)))
-            asked = httpx.get(
-                f"{collector.ready.admin}/api/admin/token_usage",
-                headers={"Authorization": f"Bearer {ADMIN_KEY}"},
+            send(collector, request(span(1, CHAT)))
+            collector.settle()
+
+    with running_collector(tmp_path / "data", **settings) as collector:
+        send(collector, request(span(2, CHAT)), request(span(1, CHAT)), request(span(3, CHAT)))
+        answer = httpx.get(
+            f"{collector.ready.admin}/api/admin/token_usage",
+            headers={"Authorization": f"Bearer {ADMIN_KEY}"},
+        )
+        # a worker tells its health every second
+        wait_for(lambda: health(collector)[1], "a reason not to be ready")
+        away, why = health(collector)
+
+        with opened(port, address.port):
+            wait_for(
+                lambda: (spans(collector), health(collector)[0]) == (3, 200), "all three calls"
             )
-            # a worker tells its health every second
-            wait_for(lambda: health(collector)[1], "a reason not to be ready")
-            away, why = health(collector)
+            collector.settle()
+            rows = spans(collector)
 
-            with opened(port, address.port):
-                wait_for(
-                    lambda: (spans(collector), health(collector)[0]) == (3, 200), "all three calls"
-                )
-                collector.settle()
-                rows = spans(collector)
-
-        assert asked.status_code == 503
-        assert (away, "no store answers at 127.0.0.1" in why) == (503, True)
-        assert rows == 3
+    assert answer.status_code == 503
+    assert (away, "no store answers at 127.0.0.1" in why) == (503, True)
+    assert rows == 3
 
 
 def test_a_store_that_was_never_there_is_refused_at_start(tmp_path: Path) -> None:

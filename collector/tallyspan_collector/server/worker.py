@@ -40,6 +40,7 @@ from tallyspan_collector.units.counts import counted
 
 DRAIN_SECONDS = 10
 PRICES_SECONDS = 2.0
+AGAIN_SECONDS = 1.0  # between tries to read a store that is away
 REMAINDERS_SECONDS = 300.0
 COMMITMENTS_SECONDS = 3600.0
 _log = structlog.get_logger()
@@ -226,7 +227,7 @@ class Worker:
 
     async def _read_keys(self) -> None:
         while True:
-            await asyncio.sleep(READ_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS if self._store_error else READ_SECONDS)
             try:
                 await asyncio.to_thread(self._keys.read, self._client)
                 if await asyncio.to_thread(self._directory.read, self._client):
