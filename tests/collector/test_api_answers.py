@@ -6,16 +6,19 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, spend
 from ledger import book, call, price_change, reversal, unpriced
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.api import create_app
+from tallyspan_collector.api.answer import render
 from tallyspan_collector.pricing.book import PriceBook
 
 NOW = datetime.now(UTC)
@@ -141,6 +144,19 @@ def test_a_message_is_found_by_the_providers_id_and_by_ours(client: Client) -> N
         assert (said["id"], said["calls"], said["cost_usd"]) == (name, 1, "0.25")
     assert api.get("/api/usage/messages/msg_old").status_code == 404
     assert api.get("/api/usage/messages/msg_").status_code == 404
+
+
+def test_the_link_to_the_next_page_leads_there_whatever_the_name_in_the_path() -> None:
+    name, query = "c€?a=b%41#\n/x", "limit=2&user=%C3%A9&cursor=old"
+    scope = {"type": "http", "method": "GET", "path": f"/conversations/{name}", "headers": [],
+             "query_string": query.encode()}  # fmt: skip
+    answer = render(Request(scope), {"next_cursor": "new"}, None)
+
+    link = answer.headers["Link"].removesuffix('>; rel="next"').removeprefix("<")
+    assert link.isascii()
+    parts = urlsplit(link)
+    assert unquote(parts.path) == f"/conversations/{name}"
+    assert parse_qs(parts.query) == {"limit": ["2"], "user": ["é"], "cursor": ["new"]}
 
 
 def test_csv_has_a_header_exact_amounts_and_nothing_a_spreadsheet_would_run(

@@ -34,6 +34,12 @@ def store(store: SharedStore, client: Client) -> SharedStore:
             call(user_id="ada", start_time=NOON + timedelta(hours=1), cost_usd=Decimal(3)),
             call(user_id="ada", start_time=NOON + timedelta(days=1)),
             unpriced(user_id="bob"),
+            call(
+                user_id="=1+1",
+                model_name="=1+1",
+                cost_usd=Decimal(0),
+                start_time=NOON + timedelta(days=2),
+            ),
             gone,
             reversal(gone),
         ],
@@ -57,6 +63,14 @@ def test_csv_has_every_live_call_of_the_period_exactly(store: SharedStore) -> No
         ("bob", "\\N"),
         ('comma, "quote"\nline', "0.000000000001"),
     ]
+
+
+@pytest.mark.parametrize(("fmt", "column"), [("csv", "user_id"), ("focus", "SkuId")])
+def test_no_cell_of_a_file_runs_as_a_formula(store: SharedStore, fmt: str, column: str) -> None:
+    day = ["--from", "2026-04-02", "--to", "2026-04-02"]
+    [row] = csv.DictReader(io.StringIO(exported(store, "--format", fmt, *day).decode()))
+
+    assert row[column] == "'=1+1"
 
 
 def test_parquet_has_the_same_calls(store: SharedStore) -> None:

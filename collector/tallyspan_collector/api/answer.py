@@ -6,12 +6,14 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tallyspan_collector.api.fields import Fields
 from tallyspan_collector.api.parameters import choice
+from tallyspan_collector.files import spreadsheet
 
 FORMAT = choice(
     "format", "json, or csv for the rows alone; else the Accept header decides", ("json", "csv")
@@ -23,8 +25,6 @@ HEADERS = {
     "Vary": "Accept, Authorization, Cookie",
     "X-Content-Type-Options": "nosniff",
 }
-# Spreadsheets run such a cell as a formula, and any sender can choose the names.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def wants_csv(wanted: str | None, accept: str) -> bool:
@@ -53,11 +53,17 @@ def render(request: Request, body: Mapping[str, Any], table: tuple[str, Fields] 
     headers = HEADERS | {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
     following = body.get("next_cursor")
     if following:
-        url = request.url.include_query_params(cursor=following)
-        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        headers["Link"] = f'<{_next(request, following)}>; rel="next"'
     if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)
+
+
+def _next(request: Request, cursor: str) -> str:
+    # A sender chooses the id of a conversation in the path: any text, also `?` and line breaks.
+    others = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+    query = urlencode([*others, ("cursor", cursor)])
+    return f"{quote(request.scope['path'])}?{query}"
 
 
 def json_text(body: Mapping[str, Any]) -> bytes:
@@ -76,25 +82,20 @@ def csv_text(rows: Sequence[Mapping[str, Any]], fields: Fields) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(names)
-    amounts = {name for name, each in fields.items() if each.kind.startswith(("usd", "amount"))}
-    writer.writerows(
-        [_cell(row[name], is_text=name not in amounts) for name in names] for row in rows
-    )
+    writer.writerows([_cell(row[name]) for name in names] for row in rows)
     return out.getvalue().encode(errors="replace")
 
 
-def _cell(value: Any, *, is_text: bool) -> Any:
+def _cell(value: Any) -> Any:
     match value:
         case None:
             return ""
         case bool():
             return "true" if value else "false"
-        case str():
-            return f"'{value}" if is_text and value.startswith(_FORMULA) else value
         case list() | dict():
             return json.dumps(value, ensure_ascii=False) if value else ""
         case _:
-            return value
+            return spreadsheet.cell(value)
 
 
 def _has(header: str, etag: str) -> bool:

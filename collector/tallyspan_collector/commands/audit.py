@@ -1,7 +1,6 @@
 """`tallyspan audit`: the requests to the admin API."""
 
 import argparse
-import csv
 import json
 import sys
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from tallyspan_collector.access import audit
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.spreadsheet import write_rows
 
 MAX_ROWS = 100_000
 _SHOWN = ("at", "key_name", "role", "client", "method", "path", "query", "status", "rows",
@@ -43,9 +43,7 @@ def _audit(options: argparse.Namespace) -> int:
         case "json":
             sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
         case "csv":
-            writer = csv.DictWriter(sys.stdout, _SHOWN, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            write_rows(rows, _SHOWN, sys.stdout)
         case _:
             write_table(rows, sys.stdout)
     return 0

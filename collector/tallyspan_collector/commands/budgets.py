@@ -1,7 +1,6 @@
 """`tallyspan budgets set|list|remove|check|thresholds`: how much may be spent, and was."""
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from tallyspan_collector import config, summary
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.summary import budgets, plain
 from tallyspan_collector.summary.budgets import Budget, Row
 from tallyspan_collector.units.money import cents
@@ -177,9 +177,8 @@ def _list(options: argparse.Namespace) -> int:
             sys.stdout.write(json.dumps([plain(_text_days(row)) for row in rows], indent=2) + "\n")
         case "csv":
             if rows:
-                writer = csv.DictWriter(sys.stdout, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(plain(_text_days(row)) for row in rows)
+                shown = [plain(_text_days(row)) for row in rows]
+                write_rows(shown, list(rows[0]), sys.stdout)
         case _:
             shown = rows if options.all else [_shown(each) for each in rows]
             write_table(shown, sys.stdout)

@@ -1,6 +1,5 @@
 """`tallyspan report --claimed`: the costs that emitters claim, compared with ours."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.query.filters import Filters, source
 from tallyspan_collector.commands.table import write_table
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.summary import RequestError, plain
 
 CLAIM_DIMENSIONS: Mapping[str, str] = {
@@ -66,18 +66,12 @@ def render(rows: Sequence[Row], fmt: str, out: TextIO) -> None:
             json.dump({"rows": plain_rows}, out, indent=2, ensure_ascii=False)
             out.write("\n")
         case "csv":
-            _write_csv(plain_rows, out)
+            if rows:
+                write_rows(plain_rows, list(rows[0]), out)
         case _ if rows:
             write_table([{name: _cell(row[name]) for name in row} for row in plain_rows], out)
         case _:
             out.write("no call claims a cost in this time\n")
-
-
-def _write_csv(rows: Sequence[Mapping[str, object]], out: TextIO) -> None:
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _cell(value: object) -> object:

@@ -18,11 +18,12 @@ from tallyspan_collector import config, summary
 from tallyspan_collector.commands import report
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files import spreadsheet
 from tallyspan_collector.files.atomic import whole_file
 from tallyspan_collector.units.counts import counted
 
 ENGINE_FORMATS = {
-    "csv": "CSVWithNames",
+    "csv": "JSONCompactEachRowWithNames",
     "parquet": "Parquet",
     "focus": "JSONCompactEachRowWithNames",
 }
@@ -110,7 +111,9 @@ def _export(options: argparse.Namespace) -> int:
         raise ConfigError("--format focus has whole days: give dates for --from and --to")
     with reading(options) as client, _opened(options.out) as out:
         query = _within(FOCUS if is_focus else CALLS, first, stop)
-        to = cast("BinaryIO", _AsCsv(out)) if is_focus else out
+        # A table of calls shows an unknown as ClickHouse's own CSV does; FOCUS knows no such text.
+        null = "" if is_focus else "\\N"
+        to = out if options.format == "parquet" else cast("BinaryIO", _AsCsv(out, null))
         report.run_sql(client, query, ENGINE_FORMATS[options.format], to)
         if is_focus:
             _warn(client, first, stop)
@@ -118,13 +121,15 @@ def _export(options: argparse.Namespace) -> int:
 
 
 class _AsCsv:
-    """Writes lines of JSON arrays as CSV, null as an empty field.
+    """Writes lines of JSON arrays as CSV, null as the text `null`.
 
-    ClickHouse has a text for null, which FOCUS does not know, and a reader may not change it.
+    ClickHouse's own CSV has formulas in it that a spreadsheet would run, and a text for null that
+    a reader may not change.
     """
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, null: str) -> None:
         self._out = out
+        self._null = null
         self._rest = b""
 
     def write(self, data: bytes) -> int:
@@ -133,9 +138,12 @@ class _AsCsv:
         text = io.StringIO()
         # Numbers stay text, so that no digit changes.
         rows = (json.loads(line, parse_float=str, parse_int=str) for line in lines)
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, lineterminator="\n").writerows(map(self._cells, rows))
         self._out.write(text.getvalue().encode())
         return len(data)
+
+    def _cells(self, row: list[object]) -> list[object]:
+        return [self._null if value is None else spreadsheet.cell(value) for value in row]
 
 
 def _warn(client: Client, first: datetime, stop: datetime) -> None:

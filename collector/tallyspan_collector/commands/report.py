@@ -1,6 +1,5 @@
 """The summary as table, JSON or CSV, and results of SQL."""
 
-import csv
 import io
 import json
 import re
@@ -14,6 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.commands.table import aligned, printable, width
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.summary import MEASURES, RequestError, Row, plain
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.money import dollars
@@ -46,9 +46,7 @@ def render(
             out.write("\n")
         case "csv":
             extras = [name for name in EXTRAS if name in total]
-            writer = csv.DictWriter(out, (*group_by, *MEASURES, *extras), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(plain(row) for row in rows)
+            write_rows(map(plain, rows), (*group_by, *MEASURES, *extras), out)
         case "table":
             out.write(_table(rows, group_by, total, currency))
 

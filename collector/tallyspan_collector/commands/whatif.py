@@ -1,7 +1,6 @@
 """`tallyspan whatif`: what booked calls would have cost as something else; books nothing."""
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from tallyspan_collector.commands.prices import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.pricing import alternative
 from tallyspan_collector.pricing.alternative import NO_CACHE, TIERS, Alternative
 from tallyspan_collector.summary import Filters, Row, plain
@@ -90,9 +90,7 @@ def write(result: WhatIf, other: Alternative, fmt: str, out: TextIO) -> None:
             out.write("\n")
         case "csv":
             names = (*result.groups, *result.total.row())
-            writer = csv.DictWriter(out, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            write_rows(rows, names, out)
         case _:
             _write_table(result, other, out)
 

@@ -1,6 +1,5 @@
 """A run of reconcile: kept in the store, written as table, JSON or CSV."""
 
-import csv
 import json
 import secrets
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any, Literal, TextIO
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.access.account import account
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.reconcile.compare import Line, total
 from tallyspan_collector.units.counts import counted
 
@@ -108,9 +108,7 @@ class Outcome:
                 json.dump(answer, out, indent=2, ensure_ascii=False)
                 out.write("\n")
             case "csv":
-                writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+                write_rows(rows, COLUMNS, out)
             case "table":
                 self._write_table([*rows, summed], out)
 
