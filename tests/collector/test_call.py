@@ -51,6 +51,13 @@ def test_source_tenant_and_department_are_those_of_the_key_whatever_the_span_say
     assert (call.source, call.tenant, call.key_department) == ("prod", "acme", "Support")
 
 
+def test_a_key_without_a_name_is_the_source_by_its_id() -> None:
+    """Without a source it would count as no key, and the tenant as one that a span names."""
+    call = as_received(draft(), Receipt(NOW_NS // 10**6, Key("4f2a", "ingest", "", "")))
+
+    assert call.source == "4f2a"
+
+
 @pytest.mark.parametrize(
     ("same_call_id", "trace_id"),
     [(f"{'a' * 32}-{'b' * 16}", "a" * 32), ("no id", IDS[0]), ("", IDS[0])],

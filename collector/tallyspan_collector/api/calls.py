@@ -89,7 +89,7 @@ def calls(client: Client, book: Callable[[], PriceBook]) -> list[Operation]:
             raise HTTPException(404, _NO_CALL)
         return {
             "call": plain(row),
-            "entries": [plain(row) for row in booked(client, trace_id, span_id)],
+            "entries": [plain(row) for row in booked(client, trace_id, span_id, row)],
         }
 
     def explained(query: Query) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tallyspan_collector import config
+from tallyspan_collector.access import keys
 from tallyspan_collector.commands import explained
 from tallyspan_collector.commands.explained_text import lines
 from tallyspan_collector.commands.prices import PRICES, book_of
@@ -28,7 +29,8 @@ from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.read import otlp
 from tallyspan_collector.receiver.otlp_json import to_protobuf
-from tallyspan_collector.resolution.index import look_up, short_id, whereabouts
+from tallyspan_collector.resolution.identity import Identities
+from tallyspan_collector.resolution.index import look_up, whereabouts
 from tallyspan_collector.resolution.node import Trace
 from tallyspan_collector.resolution.resolver import QUIET_SECONDS, Resolver
 from tallyspan_collector.summary.calls import entries_of_trace
@@ -73,12 +75,13 @@ def of_trace(trace_id: str, options: argparse.Namespace) -> Explanation:
     data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
     book = book_of(options)
     path = data_dir / "spool" / journal.FILE_NAME
-    trace = journal.recall(path, trace_id)
-    ids = {node.call.trace_id for node in trace.nodes.values()} if trace else {trace_id}
     with writing(options) as client:  # the reader account cannot see entries
+        tenants = {"", *(key.tenant for key in keys.stored(client))}
+        traces = journal.recall(path, trace_id, sorted(tenants))
+        ids = {trace_id, *(node.call.trace_id for each in traces for node in each.nodes.values())}
         rows = [row for each in sorted(ids) for row in entries_of_trace(client, each)]
     rows.sort(key=itemgetter("ingested_at"))
-    if trace is None and not rows:
+    if not traces and not rows:
         raise ConfigError(
             f"trace {trace_id}: neither the ledger nor the journal {path} has a call of it;"
             " if its spans were sent, `tallyspan explain FILE` says what they are taken for"
@@ -86,14 +89,14 @@ def of_trace(trace_id: str, options: argparse.Namespace) -> Explanation:
     explanation: Explanation = {"trace_id": trace_id}
     if also := sorted(ids - {trace_id}):
         explanation["also"] = also
-    if trace is None:
+    if not traces:
         explanation["note"] = (
             f"the journal {path} does not have its spans (any more: it keeps hours);"
             " what follows is the ledger's part alone"
         )
     else:
-        waiting = explained.not_in_ledger(trace, rows)
-        explanation |= _reports(trace) | _charges([trace], book)
+        waiting = [each for trace in traces for each in explained.not_in_ledger(trace, rows)]
+        explanation |= _reports(traces) | _charges(traces, book)
         if waiting:
             explanation["not_in_ledger_yet"] = waiting
     explanation["entries"] = explained.entries_of(rows, book)
@@ -155,9 +158,11 @@ def _resolved(readings: Sequence[Reading], book: PriceBook) -> list[Trace]:
             resolution = resolver.resolve(arrived, now + later)
             costs = entry.costs(resolution.calls, book, Directory())
             resolver.commit(resolution, costs, now_ms=now + later)
-        moved = whereabouts(file, {short_id(each) for each in ids})
-        keys = dict.fromkeys(moved.get(short_id(each), short_id(each)) for each in ids)
-        return [trace for key in keys if (trace := look_up(file, key)) is not None]
+        identities = Identities.read(file)
+        numbers = [identities.trace("", each) for each in ids]  # a file has no key, so no tenant
+        moved = whereabouts(file, set(numbers))
+        places = dict.fromkeys(moved.get(number, number) for number in numbers)
+        return [trace for place in places if (trace := look_up(file, place)) is not None]
 
 
 def _item(item: otlp.Span, reading: Reading) -> Explanation:
@@ -171,8 +176,9 @@ def _item(item: otlp.Span, reading: Reading) -> Explanation:
     }
 
 
-def _reports(trace: Trace) -> Explanation:
-    nodes = sorted(trace.nodes.values(), key=lambda node: node.call.start_time_ns)
+def _reports(traces: Sequence[Trace]) -> Explanation:
+    nodes = [node for trace in traces for node in trace.nodes.values()]
+    nodes.sort(key=lambda node: node.call.start_time_ns)
     return {"received": [explained.report_of(node) for node in nodes]}
 
 

@@ -15,6 +15,8 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.explanation import explanation
 from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.read.call import Call
+from tallyspan_collector.resolution.charge import by_tenant
+from tallyspan_collector.resolution.identity import SpanKey, span_of
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.same_call import groups, joins
 
@@ -52,7 +54,9 @@ def charge_of(
     cost. `places` are there for spans of a file: a trace of the journal has its attributes no more.
     """
     call, cost = booked
-    nodes = trace.nodes
+    nodes = next(
+        (each for each in by_tenant(trace.nodes) if call.span_id in each), dict[str, Node]()
+    )
     own = (
         next(
             (
@@ -111,18 +115,18 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
     cost from then on, and the arithmetic is that of its tokens at the new price.
     """
     entries: list[Values] = []
-    measured: dict[str, tuple[Usage, Mapping[str, float]]] = {}
-    standing: dict[str, Decimal] = {}
+    measured: dict[SpanKey, tuple[Usage, Mapping[str, float]]] = {}
+    standing: dict[SpanKey, Decimal] = {}
     for row in rows:
-        span_id = row["span_id"]
+        span = _span_of(row)
         if row["sign"] > 0:
             usage = Usage(**{name: row[name] for name in TOKEN_FIELDS})
-            measured[span_id] = usage, row["meters"]
+            measured[span] = usage, row["meters"]
         if row["cost_usd"] is not None:
-            standing[span_id] = standing.get(span_id, Decimal(0)) + row["cost_usd"]
+            standing[span] = standing.get(span, Decimal(0)) + row["cost_usd"]
         entry_ = _entry_of(row)
-        if row["sign"] >= 0 and span_id in measured:
-            amount = row["cost_usd"] if row["sign"] else standing.get(span_id)
+        if row["sign"] >= 0 and span in measured:
+            amount = row["cost_usd"] if row["sign"] else standing.get(span)
             entry_ |= explanation(
                 book,
                 Kind.of(
@@ -133,11 +137,11 @@ def entries_of(rows: Iterable[Mapping[str, Any]], book: PriceBook) -> list[Value
                     row["conditions"],
                 ),
                 _start_ns(row),
-                measured[span_id],
+                measured[span],
                 (row["cost_status"], row["price_id"], amount),
             )
         if not row["sign"]:
-            entry_["cost_after_usd"] = _usd(standing.get(span_id))
+            entry_["cost_after_usd"] = _usd(standing.get(span))
         entries.append(entry_)
     return entries
 
@@ -193,10 +197,16 @@ def net_of(rows: Iterable[Mapping[str, Any]]) -> Values:
 
 def not_in_ledger(trace: Trace, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the span ids of charges that are not in the ledger yet."""
-    standing: dict[str, int] = {}
+    standing: dict[SpanKey, int] = {}
     for row in rows:
-        standing[row["span_id"]] = standing.get(row["span_id"], 0) + row["sign"]
-    return [span_id for span_id in trace.booked if standing.get(span_id, 0) < 1]
+        span = _span_of(row)
+        standing[span] = standing.get(span, 0) + row["sign"]
+    return [span[1] for span in trace.booked if standing.get(span, 0) < 1]
+
+
+def _span_of(row: Mapping[str, Any]) -> SpanKey:
+    """Return by what the call of an entry is kept in its trace."""
+    return span_of(row["tenant"], row["source"], row["span_id"])
 
 
 def _what(call: Call) -> Values:

@@ -10,7 +10,7 @@ have is refused when it is opened, and never misread.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,13 @@ from typing import NamedTuple
 
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.errors import SpoolError
-from tallyspan_collector.ingest.seen import SeenSpans, identity
+from tallyspan_collector.ingest.seen import SeenSpans
 from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, RUN_OTHER, open_file, refusal
 from tallyspan_collector.ledger.allowances import Granted, Period
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
-from tallyspan_collector.resolution.index import look_up, short_id, unknown_fields
+from tallyspan_collector.resolution.identity import NOBODY, Identities, owner_of
+from tallyspan_collector.resolution.index import look_up, unknown_fields
 from tallyspan_collector.resolution.node import LedgerEntry, Trace
 from tallyspan_collector.resolution.resolver import Resolver
 
@@ -106,6 +107,7 @@ class Journal:
         if unknown := ", ".join(unknown_fields(self._file)):
             reason = f"it keeps fields that this version does not have ({unknown}); {RUN_OTHER}"
             raise refusal(path, "journal", _IF_MOVED, reason)
+        self._identities = Identities.of(self._file)
         self._seen = SeenSpans(self._file, seen_seconds)
         self._resolver = Resolver(self._file)
 
@@ -125,14 +127,16 @@ class Journal:
         """
         by_identity: dict[int, Reading] = {}
         calls_read = 0
+        number = self._identities.span
         for reading in readings:
             if reading.call is not None:
                 calls_read += reading.kind is Kind.CALL
-                key = identity(reading.call.trace_id, reading.call.span_id)
+                call = reading.call
+                key = number(owner_of(call), call.trace_id, call.span_id)
                 by_identity.setdefault(key, reading)
         entries: Entries | None = None
         with self._change():
-            fresh = self._seen.claim(by_identity) if by_identity else set()
+            fresh = self._claim(by_identity) if by_identity else set()
             give_way()
             arrived = [reading for key, reading in by_identity.items() if key in fresh]
             resolution = self._resolver.resolve(arrived)
@@ -148,6 +152,19 @@ class Journal:
         granted = entries.granted if entries else Granted()
         unread = _providers_unread(entries) if entries else ()
         return Booking(batch, costs, again + resolution.duplicates, granted, unread)
+
+    def _claim(self, by_identity: Mapping[int, Reading]) -> set[int]:
+        """Return the identities of spans that no batch has."""
+        fresh = self._seen.claim(by_identity)
+        if self._identities.may_be_older:
+            older = {
+                key: self._identities.span(NOBODY, call.trace_id, call.span_id)
+                for key in fresh
+                if (call := by_identity[key].call) is not None and owner_of(call) != NOBODY
+            }
+            claimed = self._seen.find(older.values()) - set(by_identity)
+            fresh -= {key for key, number in older.items() if number in claimed}
+        return fresh
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -210,25 +227,31 @@ def _open(path: Path) -> sqlite3.Connection:
     return open_file(path, _SCHEMA, "journal", _IF_MOVED)
 
 
-def recall(path: Path, trace_id: str) -> Trace | None:
-    """Return a trace of the journal; None: it is not there (any more), or there is no journal.
+def recall(path: Path, trace_id: str, tenants: Collection[str] = ("",)) -> list[Trace]:
+    """Return what the journal has of a trace, for each of the tenants that sent spans of it.
 
-    The file is only read, and never created. Raises `SpoolError`.
+    Nothing: it is not there (any more), or there is no journal. The file is only read, and never
+    created. Raises `SpoolError`.
     """
     if not path.is_file():
-        return None
+        return []
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
             file.execute("BEGIN")  # one moment of it: workers write meanwhile
-            trace = look_up(file, short_id(trace_id))
+            identities = Identities.read(file)
+            numbers = [identities.trace(tenant, trace_id) for tenant in tenants]
+            if identities.may_be_older:
+                numbers.append(identities.trace("", trace_id))
+            traces = [look_up(file, number) for number in dict.fromkeys(numbers)]
     except (sqlite3.Error, TypeError) as error:  # TypeError: of another version, with other fields
         raise SpoolError(f"the journal {path} cannot be read: {error}") from None
-    # another trace may have the same short id
-    is_it = trace is not None and any(
-        node.call.trace_id == trace_id for node in trace.nodes.values()
-    )
-    return trace if is_it else None
+    return [
+        trace
+        for trace in traces
+        # another trace may have the same number
+        if trace and any(node.call.trace_id == trace_id for node in trace.nodes.values())
+    ]
 
 
 def refused_batches(path: Path) -> list[RefusedBatch]:

@@ -1,7 +1,6 @@
 """Which spans are in the ledger already: an exporter sends a request again when an answer is lost.
 
-The identity of a span is 63 bits computed from its trace id and span id. That two spans of a day
-share them has one chance in 10^7 at a million calls a day; the second would be a duplicate to us.
+A span is known by its number (`resolution/identity.py`), which has its ids, tenant and ingest key.
 
 A claim is remembered for at least one window of time, and for at most two.
 """
@@ -11,12 +10,6 @@ import time
 from collections.abc import Collection
 
 from tallyspan_collector.resolution.id_registry import IdRegistry, Turns
-from tallyspan_collector.resolution.index import short_id
-
-
-def identity(trace_id: str, span_id: str) -> int:
-    """Return the identity of a span; both ids are hex."""
-    return short_id(trace_id + span_id)
 
 
 class SeenSpans:
@@ -26,6 +19,10 @@ class SeenSpans:
         self._window = window_seconds
         self._spans = IdRegistry(file, "seen")
         self._turns = Turns(file, "seen")
+
+    def find(self, identities: Collection[int]) -> set[int]:
+        """Return those that were claimed, without claiming the others."""
+        return {number for _, (number, *_) in self._spans.find(identities, turn=0)}
 
     def claim(self, identities: Collection[int], now: float | None = None) -> set[int]:
         """Return those that nobody claimed before; they are claimed from now on."""

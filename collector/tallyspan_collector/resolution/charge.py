@@ -6,6 +6,7 @@ from dataclasses import replace
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects.registry import TRUST
 from tallyspan_collector.read.call import MAX_UNREAD, Call, Draft, Flag, call_of
+from tallyspan_collector.resolution.identity import SpanKey, span_key
 from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.same_call import ancestors, groups
 
@@ -22,16 +23,32 @@ _Agreed = dict[tuple[str, ...], tuple[str, ...]]
 """Fields of identity -> their values, where all wrappers that have some agree."""
 
 
-def charges(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
-    """Return the calls to be charged, each as its best report has it.
+def charges(nodes: Mapping[SpanKey, Node], *, is_quiet: bool) -> list[Call]:
+    """Return the calls to be charged, each as its best report has it; tenants are apart.
 
-    `nodes` by span id; `is_quiet`: nothing is likely to follow, so a remote agent that reports
+    `is_quiet`: nothing is likely to follow, so a remote agent that reports
     usage, and has no reported call below it, is charged itself.
     """
     if len(nodes) == 1:
         (only,) = nodes.values()
         if only.is_call:
             return [only.call]
+    calls = [call for each in by_tenant(nodes) for call in _charges_of(each, is_quiet=is_quiet)]
+    return sorted(calls, key=lambda call: (call.start_time_ns, call.span_id))
+
+
+def by_tenant(nodes: Mapping[SpanKey, Node]) -> list[dict[str, Node]]:
+    """Return the spans of each tenant by span id; of two with one id the one with more in it."""
+    tenants: dict[str, dict[str, Node]] = {}
+    for (owner, span_id), node in nodes.items():
+        own = tenants.setdefault(owner.tenant, {})
+        if span_id not in own or has_more(node, own[span_id]):
+            own[span_id] = node
+    return list(tenants.values())
+
+
+def _charges_of(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
+    """Return the calls to be charged for a tenant's spans, by span id."""
     calls: list[Call] = []
     if _has_calls(nodes):
         agreed = _agreed(nodes)
@@ -42,14 +59,17 @@ def charges(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
             for node in nodes.values()
             if node.may_be_charged and not _has_calls_below(node, nodes)
         ]
-    return sorted(calls, key=lambda call: (call.start_time_ns, call.span_id))
+    return calls
 
 
-def may_wait(nodes: Mapping[str, Node], booked: Container[str]) -> bool:
+def may_wait(nodes: Mapping[SpanKey, Node], booked: Container[SpanKey]) -> bool:
     """Whether there is a remote agent, not booked yet, to be charged once the trace is quiet."""
+    agents = [node for node in nodes.values() if node.may_be_charged]
     return any(
-        node.may_be_charged and span_id not in booked and not _has_calls_below(node, nodes)
-        for span_id, node in nodes.items()
+        span_key(node.call) not in booked and not _has_calls_below(node, each)
+        for each in (by_tenant(nodes) if agents else ())
+        for node in each.values()
+        if node.may_be_charged
     )
 
 
@@ -71,6 +91,17 @@ def _has_calls_below(agent: Node, nodes: Mapping[str, Node]) -> bool:
         ):
             return True
     return False
+
+
+def has_more(one: Node, other: Node) -> bool:
+    """Whether the first of two versions of one span has more in it; their order does not matter."""
+    return _weight(one) > _weight(other)
+
+
+def _weight(node: Node) -> tuple[object, ...]:
+    call = node.call
+    counts = [call.usage.output_tokens is not None, call.usage.input_tokens is not None]
+    return (node.is_call, *counts, call.end_time_ns, bool(call.user_id), repr(call))
 
 
 def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -> Call:

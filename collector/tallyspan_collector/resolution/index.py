@@ -9,9 +9,8 @@ window after its last span, and for at most two. A trace that waits for quiet is
 A trace that has a call in common with another one (`meeting.py`) moves into it, and has the other's
 number from then on.
 
-The number of a trace is 63 bits computed from its id. Two traces of a window that share them (one
-chance in 10^7 a day at a million calls) would be resolved as one, which changes nothing unless
-their spans name each other.
+Two traces of a window that share their number (`identity.py`) would be resolved as one, which
+changes nothing unless their spans name each other.
 """
 
 import json
@@ -42,13 +41,6 @@ _LAYOUTS = (
 CHUNK = 32
 MAX_RECENT = 8_192
 """Lone calls kept in memory: the next span of an agent's trace mostly comes within seconds."""
-_PRIME = 0x6A09E667F3BCC91D
-"""Between 2^62 and 2^63: the remainder fits an integer of SQLite, and all bits of an id count."""
-
-
-def short_id(hexadecimal: str) -> int:
-    """Return the number (63 bits) of an id, or of several joined."""
-    return int(hexadecimal, 16) % _PRIME
 
 
 def look_up(file: sqlite3.Connection, key: int) -> Trace | None:

@@ -5,16 +5,17 @@ script, say. They share the answer's id. It has to look like one that no other a
 that imitate an API may use one id for all answers.
 
 A coding agent's log record is in no trace, or in another one than the span of the same call; they
-share the counts. To meet is not to be one call: `same_call.py` decides that.
+share the counts. Each tenant has places of its own. To meet is not to be one call: `same_call.py`
+decides that.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from hashlib import blake2b
 from typing import NamedTuple
 
 from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
 from tallyspan_collector.read.call import Call
+from tallyspan_collector.resolution.identity import number_of, owner_of
 from tallyspan_collector.resolution.same_call import TOLERANCE_NS
 
 ID_CHARACTERS = 20
@@ -27,11 +28,15 @@ MAX_NODES = 64
 
 
 class Meeting(NamedTuple):
-    """A place by its number, the emitter of the call there, and whether others may use it too."""
+    """A place by its number, the emitter of the call there, and whether others may use it too.
+
+    `older`: the number that earlier versions have for the place.
+    """
 
     place: int
     emitter: int
     is_guess: bool
+    older: int
 
 
 def may_meet(call: Call | None) -> bool:
@@ -50,9 +55,16 @@ def meet_elsewhere(calls: Iterable[Call]) -> Iterator[Meeting]:
     for call in of_trace:
         if agent := IN_LOGS_AND_SPANS.get(call.dialect):
             for place in _counted(agent, call):
-                yield Meeting(number_of(place), _emitter_of(call), is_guess=False)
+                yield _meeting(place, call, is_guess=False)
         elif is_root and _is_random(call.response_id):
-            yield Meeting(number_of(call.response_id), _emitter_of(call), is_guess=True)
+            yield _meeting(call.response_id, call, is_guess=True)
+
+
+def _meeting(place: str, call: Call, *, is_guess: bool) -> Meeting:
+    tenant, source = owner_of(call)
+    emitter = _emitter(call.scope_name, call.service_name, source)
+    older = number_of(place)
+    return Meeting(number_of(place, tenant) if tenant else older, emitter, is_guess, older)
 
 
 def _is_random(answer_id: str) -> bool:
@@ -72,15 +84,6 @@ def _counted(agent: str, call: Call) -> Iterator[str]:
     yield from (f"{counts} {near}" for near in range(first, last + 1))
 
 
-def number_of(text: str) -> int:
-    """Return a 63-bit hash of a text, the same in every process."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
-def _emitter_of(call: Call) -> int:
-    return _emitter(call.scope_name, call.service_name)
-
-
 @lru_cache(maxsize=10_000)
-def _emitter(scope: str, service: str) -> int:
-    return number_of(f"{scope}\n{service}")
+def _emitter(scope: str, service: str, source: str) -> int:
+    return number_of(f"{scope}\n{service}", source)

@@ -11,6 +11,7 @@ from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import BLANK, FIELDS, Call, Columns, call_of, columns_of
+from tallyspan_collector.resolution.identity import SpanKey, span_key
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +44,14 @@ class LedgerEntry(NamedTuple):
 
 @dataclass(slots=True)
 class Trace:
-    """One trace: its spans, and its charges in the ledger, both by span id."""
+    """One trace: its spans, and its charges in the ledger, both by owner and span id."""
 
-    nodes: dict[str, Node]
-    booked: dict[str, LedgerEntry]
+    nodes: dict[SpanKey, Node]
+    booked: dict[SpanKey, LedgerEntry]
 
     def dump(self) -> bytes:
         """Return it as JSON, the values of calls and costs in the order of `LAYOUT`."""
+        places = {key: place for place, key in enumerate(self.nodes)}
         return orjson.dumps(
             {
                 "nodes": [
@@ -62,13 +64,13 @@ class Trace:
                 ],
                 "booked": [
                     {
-                        # a call is mostly booked as a span reports it: then its span id is enough
-                        "call": span_id
-                        if (node := self.nodes.get(span_id)) and node.call is entry.call
+                        # a call is mostly booked as a span reports it: then its place is enough
+                        "call": places[key]
+                        if (node := self.nodes.get(key)) and node.call is entry.call
                         else _pack(entry.call),
                         "cost": tuple(entry.cost),
                     }
-                    for span_id, entry in self.booked.items()
+                    for key, entry in self.booked.items()
                 ],
             }
         )
@@ -76,7 +78,8 @@ class Trace:
     @classmethod
     def of_one(cls, call: Call, cost: Cost) -> Self:
         """Return a trace of one call, booked as its span reports it."""
-        return cls({call.span_id: Node(call, True)}, {call.span_id: LedgerEntry(call, cost)})
+        key = span_key(call)
+        return cls({key: Node(call, True)}, {key: LedgerEntry(call, cost)})
 
     @classmethod
     def load(cls, state: bytes, layout: str) -> Self:
@@ -90,15 +93,20 @@ class Trace:
             Node(_unpack(row["call"], rows), row["is_call"], row["may_be_charged"])
             for row in content["nodes"]
         ]
-        by_id = {node.call.span_id: node for node in nodes}
+        calls: dict[int | str, Call] = {place: node.call for place, node in enumerate(nodes)}
+        # an earlier version named a span by its id; its traces had no two of one id
+        calls |= {node.call.span_id: node.call for node in nodes}
         entries = [
             LedgerEntry(
-                by_id[call].call if isinstance(call := row["call"], str) else _unpack(call, rows),
+                _unpack(call, rows) if isinstance(call := row["call"], list) else calls[call],
                 _unpack_cost(rows.cost(row["cost"])),
             )
             for row in content["booked"]
         ]
-        return cls(by_id, {entry.call.span_id: entry for entry in entries})
+        return cls(
+            {span_key(node.call): node for node in nodes},
+            {span_key(entry.call): entry for entry in entries},
+        )
 
 
 def pack_lone(columns: Columns, costs: Sequence[Cost], chunk: int) -> list[bytes]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns, columns_of
-from tallyspan_collector.resolution.charge import charges, may_wait
-from tallyspan_collector.resolution.index import TraceIndex, short_id
+from tallyspan_collector.resolution.charge import charges, has_more, may_wait
+from tallyspan_collector.resolution.identity import Identities, owner_of, span_key
+from tallyspan_collector.resolution.index import TraceIndex
 from tallyspan_collector.resolution.meeting import MAX_NODES, may_meet, meet_elsewhere
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 
@@ -61,6 +62,7 @@ class Resolver:
         window_seconds: int = WINDOW_SECONDS,
         quiet_seconds: int = QUIET_SECONDS,
     ) -> None:
+        self._identities = Identities.of(file)
         self._index = TraceIndex(file, window_seconds)
         self._quiet_ms = quiet_seconds * 1000
 
@@ -68,12 +70,14 @@ class Resolver:
         """Return what the readings change in the ledger; `commit` remembers it."""
         now = _now_ms() if now_ms is None else now_ms
         by_trace: _ByTrace = {}
+        number = self._identities.trace
         for reading in readings:
             call = reading.call
             if call is not None and reading.kind is not Kind.NOTHING:
-                by_trace.setdefault(short_id(call.trace_id), []).append(reading)
+                key = number(owner_of(call).tenant, call.trace_id)
+                by_trace.setdefault(key, []).append(reading)
         resolution = Resolution()
-        by_trace = _gathered(by_trace, self._index.moved(by_trace))
+        by_trace = _gathered(by_trace, self._moved(by_trace, now))
         remembered = self._index.find(by_trace, now)
         self._meet(resolution, by_trace, remembered, now)
         by_trace = _gathered(by_trace, resolution.moved)
@@ -93,6 +97,23 @@ class Resolver:
                 self._settle(resolution, key, (), before)
         return resolution
 
+    def _moved(self, by_trace: _ByTrace, now: int) -> dict[int, int]:
+        """Return where traces are now that are remembered by another number than their own."""
+        moved = self._index.moved(by_trace)
+        if self._identities.may_be_older:
+            older = {
+                key: self._identities.trace("", call.trace_id)
+                for key, arrived in by_trace.items()
+                if (call := arrived[0].call) is not None and owner_of(call).tenant
+            }
+            moved_older = self._index.moved(set(older.values()))
+            older = {key: moved_older.get(number, number) for key, number in older.items()}
+            kept = self._index.find(set(older.values()), now)
+            moved |= {
+                key: number for key, number in older.items() if number in kept and key not in moved
+            }
+        return moved
+
     def _meet(
         self, resolution: Resolution, by_trace: _ByTrace, remembered: dict[int, Trace], now: int
     ) -> None:
@@ -106,11 +127,18 @@ class Resolver:
         if not here:
             return
         first = self._index.places({meeting.place for meeting, _ in here}, now)
+        if self._identities.may_be_older:
+            older = self._index.places({meeting.older for meeting, _ in here}, now)
+            first |= {
+                meeting.place: older[meeting.older]
+                for meeting, _ in here
+                if meeting.older in older and meeting.place not in first
+            }
         remembered |= self._index.find(
             {trace for trace, _ in first.values()} - by_trace.keys(), now
         )
         into: dict[int, int] = {}
-        for (place, emitter, is_guess), key in here:
+        for (place, emitter, is_guess, _), key in here:
             if place not in first:
                 first[place] = resolution.places[place] = key, emitter
                 continue
@@ -149,7 +177,7 @@ class Resolver:
         for trace, call, cost in zip(
             resolution.traces, resolution.calls[first:], costs[first:], strict=True
         ):
-            trace.booked[call.span_id] = LedgerEntry(call, cost)
+            trace.booked[span_key(call)] = LedgerEntry(call, cost)
         if first:
             booked = list(zip(resolution.calls[:first], costs, strict=False))
             self._index.keep_lone(
@@ -168,23 +196,24 @@ class Resolver:
     ) -> None:
         trace = before or Trace({}, {})
         for node in arrived:
-            older = trace.nodes.get(node.call.span_id)
-            if older is None or _has_more(node, older):
-                trace.nodes[node.call.span_id] = node
+            span = span_key(node.call)
+            older = trace.nodes.get(span)
+            if older is None or has_more(node, older):
+                trace.nodes[span] = node
         # a trace with spans in this batch is not quiet
         due = {
-            call.span_id: call
+            span_key(call): call
             for call in charges(trace.nodes, is_quiet=not arrived or _is_charged(trace))
         }
         resolution.wrappers += sum(not node.is_call for node in arrived)
         booked_now = 0
-        for span_id, booked in list(trace.booked.items()):
-            if due.get(span_id) != booked.call:
+        for span, booked in list(trace.booked.items()):
+            if due.get(span) != booked.call:
                 resolution.reversals.append(booked)
-                del trace.booked[span_id]
+                del trace.booked[span]
                 booked_now -= 1
-        for span_id, call in due.items():
-            if span_id not in trace.booked:
+        for span, call in due.items():
+            if span not in trace.booked:
                 resolution.calls.append(call)
                 resolution.traces.append(trace)
                 booked_now += 1
@@ -223,20 +252,8 @@ def _calls(arrived: Iterable[Reading], before: Trace | None) -> Iterator[Call]:
 def _is_charged(trace: Trace) -> bool:
     """Whether an agent's own total stands in the ledger: then it must be resolved again."""
     return any(
-        (node := trace.nodes.get(span_id)) is not None and node.may_be_charged
-        for span_id in trace.booked
+        (node := trace.nodes.get(span)) is not None and node.may_be_charged for span in trace.booked
     )
-
-
-def _has_more(one: Node, other: Node) -> bool:
-    """Whether the first of two versions of one span has more in it; their order does not matter."""
-    return _weight(one) > _weight(other)
-
-
-def _weight(node: Node) -> tuple[object, ...]:
-    call = node.call
-    counts = [call.usage.output_tokens is not None, call.usage.input_tokens is not None]
-    return (node.is_call, *counts, call.end_time_ns, bool(call.user_id), repr(call))
 
 
 def _now_ms() -> int:

@@ -31,7 +31,7 @@ _TRACE_TEXTS = (
     "entry_kind", "trace_id", "span_id", "provider_name", "endpoint_id", "server_address",
     "operation_name", "request_model", "model_name", "service_tier", "user_id", "department",
     "conversation_id", "cost_status", "unpriced_reason", "price_id", "price_source", "scope_name",
-    "source",
+    "source", "tenant",
 )  # fmt: skip
 _TRACE_VALUES = (
     "sign", *TOKEN_FIELDS, "meters", "conditions", "quality_flags", "cost_usd", "input_cost_usd",
@@ -120,18 +120,25 @@ def _of_call(
     return page[0] if page else None
 
 
-def booked(client: Client, trace_id: str, span_id: str) -> list[Row]:
+def booked(client: Client, trace_id: str, span_id: str, call: Row) -> list[Row]:
     """Return every entry the ledger has of a call, in the order they were booked.
 
-    The ledger knows no reader: ask `one` first whether the call may be seen.
+    The ledger knows no reader: `call` is what `one` returned, and only entries of its tenant and
+    source are of this call. Whoever sends may use the ids of others.
     """
     selected = ", ".join(f"{text} AS {name}" for name, (text, _, _) in ENTRY_COLUMNS.items())
     page = rows(
         client,
         f"SELECT {selected} FROM {LEDGER} AS c"  # noqa: S608  closed tables only
         " WHERE toString(c.trace_id) = {trace_id:String} AND c.span_id = {span_id:String}"
+        " AND c.tenant = {tenant:String} AND c.source = {source:String}"
         " ORDER BY c.ingested_at, c.entry_kind",
-        {"trace_id": trace_id, "span_id": span_id},
+        {
+            "trace_id": trace_id,
+            "span_id": span_id,
+            "tenant": call["tenant"],
+            "source": call["source"],
+        },
     )
     return [_in_utc(row, "booked_at") for row in page]
 

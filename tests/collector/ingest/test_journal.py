@@ -192,9 +192,8 @@ def test_traces_that_a_version_with_fewer_fields_kept_are_read(path: Path) -> No
     journal = Journal(path)
     journal.close()
 
-    trace = recall(path, TRACE)
+    (trace,) = recall(path, TRACE)
 
-    assert trace is not None
     assert [(node.call.span_id, node.call.response_id) for node in trace.nodes.values()] == [
         (f"{number:016x}", "") for number in (1, 2)
     ]

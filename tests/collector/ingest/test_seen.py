@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyspan_collector.ingest.seen import SeenSpans, identity
+from tallyspan_collector.ingest.seen import SeenSpans
 
 DAY = 86_400
 
@@ -44,16 +44,3 @@ def test_every_span_is_fresh_exactly_once(batches: list[list[int]]) -> None:
         given_out += seen.claim(set(ids))
 
     assert sorted(given_out) == sorted({each for ids in batches for each in ids})
-
-
-def test_ids_that_a_careless_tracer_counts_up_are_kept_apart() -> None:
-    ids = {identity(f"{trace:032x}", f"{span:016x}") for trace in range(200) for span in range(200)}
-
-    assert len(ids) == 200 * 200
-
-
-@given(st.integers(0, (1 << 128) - 1), st.integers(0, (1 << 64) - 1))
-def test_an_identity_is_an_integer_of_sqlite(trace: int, span: int) -> None:
-    found = identity(f"{trace:032x}", f"{span:016x}")
-
-    assert sqlite3.connect(":memory:").execute("SELECT ?", (found,)).fetchone() == (found,)

@@ -16,6 +16,7 @@ from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read import call as call_module
 from tallyspan_collector.read.call import BLANK, FIELDS, Call, Flag, columns_of
 from tallyspan_collector.resolution import node as module
+from tallyspan_collector.resolution.identity import SpanKey, span_key
 from tallyspan_collector.resolution.node import (
     LAYOUT,
     LedgerEntry,
@@ -78,11 +79,11 @@ def test_lone_calls_come_back_from_their_chunks(
 def test_a_trace_comes_back_with_its_spans_and_what_was_booked(
     booked: list[tuple[Call, Cost]], is_as_it_came: bool
 ) -> None:
-    nodes = {call.span_id: Node(call, True) for call, _ in booked}
+    nodes = {span_key(call): Node(call, True) for call, _ in booked}
     charged, cost = booked[-1]
     if not is_as_it_came:
         charged = charged._replace(part="merged")
-    trace = Trace(nodes, {charged.span_id: LedgerEntry(charged, cost)})
+    trace = Trace(nodes, {span_key(charged): LedgerEntry(charged, cost)})
 
     again = Trace.load(trace.dump(), LAYOUT)
 
@@ -161,11 +162,11 @@ def test_a_field_that_does_not_exist_any_more_is_refused_by_its_name() -> None:
 
 def trace_of(booked: list[tuple[Call, Cost]]) -> Trace:
     call, cost = booked[-1]
-    nodes = {call.span_id: Node(call, True) for call, _ in booked}
-    return Trace(nodes, {call.span_id: LedgerEntry(call, cost)})
+    nodes = {span_key(call): Node(call, True) for call, _ in booked}
+    return Trace(nodes, {span_key(call): LedgerEntry(call, cost)})
 
 
-def calls_of(trace: Trace) -> dict[str, Call]:
+def calls_of(trace: Trace) -> dict[SpanKey, Call]:
     return {key: node.call for key, node in trace.nodes.items()}
 
 
