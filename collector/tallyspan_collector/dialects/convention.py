@@ -35,7 +35,7 @@ _INPUT, _OUTPUT, _READ, _WRITE, _WRITE_1H, _REASONING, _AUDIO = (
         "input_audio_tokens",
     )
 )
-_PARTS = tuple(
+PARTS = tuple(
     (TOKEN_FIELDS.index(part), TOKEN_FIELDS.index(whole))
     for part, whole in (
         ("cache_write_1h_tokens", "cache_write_tokens"),
@@ -262,7 +262,7 @@ def _is_contradictory(counts: Counts) -> bool:
         return True
     if output_tokens is not None and (counts[_REASONING] or 0) > output_tokens:
         return True
-    for part, whole in _PARTS:
+    for part, whole in PARTS:
         count = counts[part]
         if count and count > (counts[whole] or 0):
             return True

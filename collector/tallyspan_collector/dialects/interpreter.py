@@ -6,7 +6,7 @@ model, host, department ...) once per combination of their values. A span then c
 each value that is its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tallyspan import semconv
 from tallyspan.answer import MAX_CONDITION_CHARACTERS, amount
@@ -97,15 +97,16 @@ def _common(span: Span, attributes: Attributes, plan: Plan) -> Common:
     try:
         common = plan.memo.get(key)
     except TypeError:  # a list or a table where a text should be
-        return _concluded(span, attributes, plan)
+        return conclude(span, attributes, plan)
     if common is None:
         if len(plan.memo) >= MAX_COMMON:
             plan.memo.clear()
-        common = plan.memo[key] = _concluded(span, attributes, plan)
+        common = plan.memo[key] = conclude(span, attributes, plan)
     return common
 
 
-def _concluded(span: Span, attributes: Attributes, plan: Plan) -> Common:
+def conclude(span: Span, attributes: Attributes, plan: Plan) -> Common:
+    """Return what follows from the attributes that repeat, the resource, scope and span's name."""
     dialect = plan.dialect
     kind, operation, reason, is_inferred = _kind(span, attributes, plan)
     texts = _texts(attributes, plan)
@@ -224,19 +225,15 @@ def _texts(attributes: Attributes, plan: Plan) -> dict[str, str]:
 
 def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
     if plan.tags:
-        draft["tags"] = {
-            name: value[:_MAX_TAG_CHARACTERS]
-            for key, name in plan.tags
-            if (value := values.text(attributes[key]))
-        }
+        draft["tags"] = tags_of((name, values.text(attributes[key])) for key, name in plan.tags)
     if plan.meters:
         meters = draft["meters"] = {}
         for key, name in plan.meters:
             sent = attributes.get(key)
             if sent is not None and name not in meters and (used := amount(sent)):
                 meters[name] = used
-    for key in plan.finish:
-        draft["finish_reason"] = draft["finish_reason"] or values.first(attributes.get(key))
+    if plan.finish:
+        draft["finish_reason"] = finish_reason(attributes, plan)
     for key in plan.first_chunk:
         draft["time_to_first_chunk_us"] = values.microseconds(attributes.get(key))
     for key in plan.claimed_cost:
@@ -245,6 +242,27 @@ def _measure(draft: Draft, attributes: Attributes, plan: Plan) -> None:
     for key, of_one in plan.reported_cost:
         if key in attributes and draft["reported_cost_picousd"] is None:
             draft["reported_cost_picousd"] = values.picousd(attributes[key], of_one)
+
+
+def tags_of(texts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the tags that have a text, of names and texts."""
+    return {name: value[:_MAX_TAG_CHARACTERS] for name, value in texts if value}
+
+
+def finish_reason(attributes: Attributes, plan: Plan) -> str:
+    """Return why the answer ended: of the first attribute that has a value."""
+    return next(filter(None, (values.first(attributes.get(key)) for key in plan.finish)), "")
+
+
+def usage_source(fields: Draft, *, has_counts: bool) -> str:
+    """Return where the counts come from, as far as the sender does not say it itself."""
+    source: str = fields["usage_source"]
+    if not has_counts:
+        return source if source == "deferred" else "unknown"
+    if source:
+        return source
+    # no answer that is refused has usage: the sender counted it itself
+    return "estimated" if fields["http_status"] >= FIRST_REFUSED else "provider"
 
 
 def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> tuple[Flag, ...]:
@@ -265,13 +283,7 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
             draft["meters"] = {**draft["meters"], **counted.meters}
     flags = settle(counts, total, rule, added, is_settled=common.is_settled, is_bad=is_bad)
     draft["usage"] = Usage(*counts)
-    if counts == [*_NO_COUNTS]:
-        if draft["usage_source"] != "deferred":
-            draft["usage_source"] = "unknown"
-    elif not draft["usage_source"]:
-        # no answer that is refused has usage: the sender counted it itself
-        is_refused = draft["http_status"] >= FIRST_REFUSED
-        draft["usage_source"] = "estimated" if is_refused else "provider"
+    draft["usage_source"] = usage_source(draft, has_counts=counts != [*_NO_COUNTS])
     return flags
 
 

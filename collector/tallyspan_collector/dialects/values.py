@@ -21,6 +21,7 @@ _MAX_ITEMS = 32
 _KINDS = ("modality", "type", "ttl")
 """What tells the items of a list apart: Google's, Anthropic's, Bedrock's lifetimes."""
 PICOUSD_OF_USD = 10**12
+MAX_SECONDS = 1e9
 _MAX_PICOUSD = 10**18
 """A million USD: the ledger's amounts (Decimal(18, 12)) hold no more, and no call costs so much."""
 _SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
@@ -158,4 +159,4 @@ def microseconds(seconds: object) -> int | None:
     """Return whole microseconds of a plausible number of seconds."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         return None
-    return int(min(seconds, 1e9) * 1_000_000)
+    return int(min(seconds, MAX_SECONDS) * 1_000_000)

@@ -97,19 +97,23 @@ def decode(body: bytes) -> list[Span]:
     spans: list[Span] = []
     try:
         for of_resource in wire.Export.FromString(body).of_resources:
-            resource = _resource(of_resource.resource)
+            resource = resource_of(of_resource.resource)
             for raw in of_resource.of_scopes:
                 of_scope = wire.ScopeSpans.FromString(raw)
-                scope_name, scope_version = _scope(of_scope.scope)
+                scope_name, scope_version = scope_of(of_scope.scope)
                 for span in of_scope.spans:
                     trace_id, span_id = span.trace_id, span.span_id
                     if len(trace_id) != TRACE_ID_BYTES or len(span_id) != SPAN_ID_BYTES:
                         trace_id, span_id = _computed_ids(span)
                     start, end = span.start_time_unix_nano, span.end_time_unix_nano
-                    attributes = _attributes(span.attributes)
+                    attributes = attributes_of(span.attributes)
                     is_error = span.status.code == _ERROR
-                    if is_error and ERROR_TYPE not in attributes:
-                        _name_error(span.status.message, attributes)
+                    if (
+                        is_error
+                        and ERROR_TYPE not in attributes
+                        and (name := error_name(span.status.message))
+                    ):
+                        attributes[ERROR_TYPE] = name
                     spans.append(
                         Span(
                             trace_id.hex(),
@@ -131,15 +135,15 @@ def decode(body: bytes) -> list[Span]:
     return spans
 
 
-def _name_error(message: bytes, attributes: Attributes) -> None:
-    """Set the type of an error from its message, where that begins with one, and from no other.
+def error_name(message: bytes) -> str:
+    """Return the type of an error from its message, where that begins with one, else "".
 
     `NotFoundError: ...` is what OpenTelemetry's SDKs for Python write of an exception; gRPC and
     Node.js have a status in it. The rest of a message is not kept: it may quote the request.
     """
     begin = message[:MAX_MESSAGE_BYTES].decode("utf-8", "replace")
-    if match := _GRPC_STATUS.search(begin) or _ERROR_NAME.match(begin):
-        attributes[ERROR_TYPE] = match[match.lastindex or 0]
+    match = _GRPC_STATUS.search(begin) or _ERROR_NAME.match(begin)
+    return match[match.lastindex or 0] if match else ""
 
 
 class _Memo(dict[bytes, tuple[str, object]]):
@@ -175,13 +179,15 @@ class _Keys(dict[bytes, str]):
 
 
 _pair_of = _Memo().__getitem__
-_key_of = _Keys().__getitem__
+key_of = _Keys().__getitem__
+"""Returns the name of an attribute by its bytes; empty: it holds content and is left out."""
 _LEFT_OUT: tuple[str, object] = ("", None)
 _STRING, _INT, _DOUBLE = 0x0A, 0x18, 0x21
 _double = struct.Struct("<d").unpack_from
 
 
-def _attributes(raws: Iterable[bytes]) -> Attributes:
+def attributes_of(raws: Iterable[bytes]) -> Attributes:
+    """Return serialised attributes by name, without content and what cannot be read."""
     attributes = dict(map(_pair_of, raws))
     attributes.pop("", None)
     return attributes
@@ -201,7 +207,7 @@ def _sliced(raw: bytes) -> tuple[str, object] | None:
         return None
     kind = raw[end + 2]
     try:
-        key = _key_of(raw[2:end])
+        key = key_of(raw[2:end])
         if not key:
             return _LEFT_OUT
         if kind == _STRING and start + 1 + raw[start] == size:
@@ -245,15 +251,17 @@ def _value(value: AnyValue) -> object:
             return None
 
 
-def _resource(raw: bytes) -> Attributes:
+def resource_of(raw: bytes) -> Attributes:
+    """Return the attributes of a serialised resource. Raises protobuf's `DecodeError`."""
     resource = _resources.get(raw)
     if resource is None:
-        resource = _attributes(wire.Resource.FromString(raw).attributes)
+        resource = attributes_of(wire.Resource.FromString(raw).attributes)
         _remember(_resources, raw, resource)
     return resource
 
 
-def _scope(raw: bytes) -> tuple[str, str]:
+def scope_of(raw: bytes) -> tuple[str, str]:
+    """Return name and version of a serialised scope. Raises protobuf's `DecodeError`."""
     scope = _scopes.get(raw)
     if scope is None:
         sent = wire.Scope.FromString(raw)
@@ -285,10 +293,10 @@ def decode_logs(body: bytes) -> list[Span]:
     spans: list[Span] = []
     try:
         for of_resource in wire.Export.FromString(body).of_resources:
-            resource = _resource(of_resource.resource)
+            resource = resource_of(of_resource.resource)
             for raw in of_resource.of_scopes:
                 of_scope = wire.ScopeLogs.FromString(raw)
-                scope_name, scope_version = _scope(of_scope.scope)
+                scope_name, scope_version = scope_of(of_scope.scope)
                 for record in of_scope.log_records:
                     time_ns = record.time_unix_nano or record.observed_time_unix_nano
                     digest = _digest(record, time_ns)
@@ -301,7 +309,7 @@ def decode_logs(body: bytes) -> list[Span]:
                             time_ns,
                             time_ns,
                             is_error=False,
-                            attributes=_attributes(record.attributes),
+                            attributes=attributes_of(record.attributes),
                             resource=resource,
                             scope_name=scope_name,
                             name=record_name(record),
@@ -326,7 +334,7 @@ def record_name(record: Any) -> str:
 
 def record_attributes(record: Any) -> Attributes:
     """Return a log record's attributes, without those that hold prompts or answers."""
-    return _attributes(record.attributes)
+    return attributes_of(record.attributes)
 
 
 def _digest(record: Any, time_ns: int) -> bytes:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tallyspan_collector.access.keys import Key
 from tallyspan_collector.read.call import Call, Draft, Flag, call_of
 
-_NS_PER_MS = 1_000_000
+NS_PER_MS = 1_000_000
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
 AHEAD_NS = 3_600 * _SECOND_NS
@@ -40,7 +40,7 @@ def as_received(draft: Draft, receipt: Receipt | None = None) -> Call:
     without a receipt they stay as the span has them.
     """
     if receipt is not None:
-        _check_clock(draft, receipt.received_ms * _NS_PER_MS)
+        _check_clock(draft, receipt.received_ms * NS_PER_MS)
         if receipt.key is not None:
             draft["source"] = receipt.key.name or receipt.key.id
             draft["tenant"] = receipt.key.tenant

@@ -1,0 +1,1 @@
+"""Calls as columns: spans are read into tables, a row a call, without an object for each."""

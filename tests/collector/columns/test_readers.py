@@ -1,0 +1,154 @@
+"""Spans read as columns are the calls that are read one by one; what cannot be said leaves."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captured_requests import captured_requests, inside_another
+from otlp_spans import CHAT, request, span
+from read_both_ways import RECEIPT, BothWays
+from spoiled_requests import spoiled
+from tallyspan_collector.columns import shapes as limits
+from tallyspan_collector.columns.python_reader import Decoder as PythonDecoder
+from tallyspan_collector.columns.shapes import Shapes
+from tallyspan_collector.columns.table import table
+from tallyspan_collector.errors import DecodeError
+from tallyspan_collector.read import otlp
+
+CAPTURED = list(captured_requests())
+READERS = [pytest.param(PythonDecoder, id="python")]
+
+
+@pytest.fixture(params=READERS, scope="module")
+def reader(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def both(reader: Any) -> BothWays:
+    return BothWays(reader)
+
+
+def test_every_capture_is_read_the_same_alone_and_inside_another_span(both: BothWays) -> None:
+    differences = [
+        (name, lines)
+        for name, captured in CAPTURED
+        for variant in (captured, inside_another(captured))
+        if (lines := both.differences(variant.SerializeToString()))
+    ]
+
+    assert differences == []
+    assert both.rows > 200
+
+
+@pytest.fixture(scope="module")
+def long_lived(reader: Any) -> BothWays:
+    """Both ways with all that they remember of the examples before."""
+    return BothWays(reader)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_spoiled_requests_are_read_the_same(long_lived: BothWays, seed: int) -> None:
+    chance = random.Random(seed)
+    body = spoiled(chance.choice(CAPTURED)[1], chance)
+
+    assert long_lived.differences(body) == []
+
+
+def rows_of(decoder: Any, *bodies: bytes) -> tuple[Any, list[bytes]]:
+    leaving = [raw for number, body in enumerate(bodies) for raw in decoder.add(body, number)]
+    return table(decoder.take(), [RECEIPT] * len(bodies)), leaving
+
+
+def test_a_row_has_its_request_and_repeating_attributes_are_concluded_once(reader: Any) -> None:
+    bodies = [request(span(number, CHAT), span(number + 1, CHAT)) for number in (1, 3)]
+    rows, leaving = rows_of(reader(Shapes()), *bodies)
+
+    assert leaving == []
+    assert [*rows.request] == [0, 0, 1, 1]
+    assert len(rows.sorts) == 1
+    assert [rows.call(row).span_id for row in range(4)] == [f"{each:016x}" for each in (1, 2, 3, 4)]
+    assert rows.texts["user_id"] == ["ada"] * 4
+
+
+def test_what_leaves_is_counted_by_its_reason(reader: Any) -> None:
+    decoder = reader(Shapes())
+    body = request(
+        span(1, CHAT),
+        span(2, CHAT | {"gen_ai.usage.input_tokens": "many"}),
+        span(3, CHAT | {"gen_ai.operation.name": "invoke_agent"}),
+        span(4, CHAT | {"gen_ai.usage.nobody_reads": 7}),
+        span(5, {"http.route": "/"}),
+    )
+    rows, leaving = rows_of(decoder, body)
+
+    assert rows.rows == 1
+    assert decoder.refused == {"value": 1, "wrapper": 1, "dialect": 1}
+    assert decoder.not_calls == 1
+    assert [each.span_id[-1] for raw in leaving for each in otlp.decode(raw)] == ["2", "3", "4"]
+
+
+def test_an_error_is_named_by_its_message(reader: Any, both: BothWays) -> None:
+    failed = span(1, {key: CHAT[key] for key in CHAT if "usage" not in key})
+    failed.status.code = 2  # type: ignore[assignment]  # the enum is an int
+    failed.status.message = "openai.NotFoundError: no such model"
+    rows, _ = rows_of(reader(Shapes()), request(failed))
+
+    assert rows.call(0).error_type == "openai.NotFoundError"
+    assert both.differences(request(failed)) == []
+
+
+def test_what_is_no_request_raises_and_nothing_of_it_is_taken(reader: Any) -> None:
+    decoder = reader(Shapes())
+    body = request(span(1, CHAT), span(2, CHAT))
+    decoder.add(body, 0)
+    with pytest.raises(DecodeError):
+        decoder.add(body + b"\x0a\x7f", 1)
+
+    (part,) = decoder.take()
+    assert part.rows == 2
+
+
+def test_an_agent_named_anew_in_every_span_gets_a_column(
+    reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_SORTS", 10)
+    decoder = reader(Shapes())
+    agents = [f"agent-{number}" for number in range(40)]
+    body = request(*(span(at + 1, CHAT | {"gen_ai.agent.name": a}) for at, a in enumerate(agents)))
+    first, leaving = rows_of(decoder, body)
+
+    assert first.rows == 10
+    assert decoder.refused == {"sorts": 30}
+    assert sum(len(otlp.decode(raw)) for raw in leaving) == 30
+    later, leaving = rows_of(decoder, body)
+    assert leaving == []
+    assert [later.call(row).agent_name for row in range(40)] == agents
+    assert len(later.sorts) == 1
+
+
+def test_a_model_named_anew_in_every_span_costs_a_bounded_number_of_sorts(
+    reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_SORTS", 10)
+    decoder = reader(Shapes())
+    for _ in range(3):
+        body = request(*(span(n, CHAT | {"gen_ai.request.model": f"m{n}"}) for n in range(1, 41)))
+        rows, _ = rows_of(decoder, body)
+        assert (rows.rows, len(rows.sorts)) == (10, 10)
+
+    assert decoder.refused == {"sorts": 90}
+
+
+def test_shapes_are_bounded(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_NEW_SHAPES", 5)
+    decoder = reader(Shapes())
+    body = request(*(span(number, CHAT | {f"key.{number}": 1}) for number in range(1, 9)))
+    rows, _ = rows_of(decoder, body)
+    again, _ = rows_of(decoder, body)
+
+    assert (rows.rows, again.rows) == (5, 8)
+    assert decoder.refused == {"shapes": 3}
