@@ -88,6 +88,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _reader(text: str) -> str:
+    if text not in ("auto", "compiled", "python"):
+        raise ValueError("must be auto, compiled or python")
+    return text
+
+
 def _days(text: str) -> int:
     """Return days of a text like 400d; forever is 0."""
     if text.strip() == "forever":
@@ -115,6 +121,9 @@ OPTIONS = (
     Option("retention", _days, "400d", "how long entries of the ledger are kept: 400d, or forever"),
     Option("retention_rollups", _days, "forever", "how long what was added up of them is kept"),
     Option("workers", _count, "1", "processes that receive and load, sharing the OTLP ports"),
+    Option(
+        "reader", _reader, "auto", "reads spans: compiled, python, or auto: the faster there is"
+    ),
     Option("tls_cert", _path, None, "PEM certificate of the listeners"),
     Option("tls_key", _path, None, "PEM private key of that certificate"),
     Option("tls_client_ca", _path, None, "PEM of the CA whose clients alone may connect (mTLS)"),
@@ -143,6 +152,7 @@ class Config:
     retention: int = 400
     retention_rollups: int = 0
     workers: int = 1
+    reader: str = "auto"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

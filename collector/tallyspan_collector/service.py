@@ -23,6 +23,7 @@ from tallyspan_collector.access.keys import COPY, PREFIXES, Key, Keys, digest
 from tallyspan_collector.access.oidc import Oidc
 from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.store_settings import with_settings
+from tallyspan_collector.columns.reader import choose
 from tallyspan_collector.config import Config
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.pricing.watch import PriceWatch
@@ -68,6 +69,8 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
     prices = PriceWatch(config.prices, config.data_dir)
     oidc = config.oidc()
     tls(config)
+    reader = choose(config.reader)
+    _log.info("reader.chosen", reader=reader.name, compiled=reader.refusal or "usable")
     with ExitStack() as stack:
         url, client = stack.enter_context(open_store(config))
         keys, key_file = open_keys(config, client)

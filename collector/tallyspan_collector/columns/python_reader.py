@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError as ProtobufError
 
 from tallyspan.semconv import ERROR_TYPE
-from tallyspan_collector.columns.part import Part
+from tallyspan_collector.columns.part import ID_BYTES, Part
 from tallyspan_collector.columns.shapes import (
     MAX_ATTRIBUTES,
     MAX_COUNT,
@@ -38,7 +38,7 @@ MAX_READABLE = 1_000
 _STRING, _VALUE, _BOOL, _INT, _DOUBLE, _ARRAY, _BYTES = 0x0A, 0x12, 0x10, 0x18, 0x21, 0x2A, 0x3A
 _MORE = 0x80
 _MIN_ATTRIBUTE, _MIN_TEXT = 4, 3
-_MAX_VARINT_BYTES = 5
+_MAX_VARINT_BYTES, _MAX_COUNT_BYTES, _MAX_INT_BYTES = 5, 9, 10
 _MAX_DEPTH = 8
 _TRACE_ID, _SPAN_ID = 16, 8
 _MAX_TIME_BITS = 62
@@ -65,7 +65,7 @@ class _Counts(dict[bytes, int]):
         place = _filled(raw, 0)
         if raw[place] != _INT:
             raise _OddError
-        count, end = _varint(raw, place + 1, 9)
+        count, end = _varint(raw, place + 1, _MAX_COUNT_BYTES)
         if end != len(raw) or count >= MAX_COUNT:
             raise _OddError
         if len(self) >= MAX_MEMO:
@@ -122,7 +122,8 @@ def _is_value(raw: bytes, depth: int) -> bool:
     if kind == _BOOL:
         return len(raw) == 2 and raw[1] < 2  # noqa: PLR2004  a byte: 0 or 1
     if kind == _INT:
-        return _varint(raw, 1, 10)[1] == len(raw)
+        end = _varint(raw, 1, _MAX_INT_BYTES)[1]
+        return end == len(raw) and (end <= _MAX_INT_BYTES or raw[-1] < 2)  # noqa: PLR2004  64 bits
     return kind == _DOUBLE and len(raw) == 1 + 8
 
 
@@ -482,3 +483,20 @@ def _request(resource: bytes, scope: bytes, spans: Sequence[Any]) -> bytes:
     export.of_resources.add(resource=resource, of_scopes=[of_scope.SerializeToString()])
     raw: bytes = export.SerializeToString()
     return raw
+
+
+def remainders(ids: bytes, prime: int) -> tuple[bytes, bytes, bytes]:
+    """Return the remainders of each row's trace, of trace and span, of trace and parent.
+
+    As bytes of uint64; a row without a parent has what its eight zeros give.
+    """
+    number = int.from_bytes
+    starts = range(0, len(ids), ID_BYTES)
+    traces = [number(ids[at : at + 16]) % prime for at in starts]
+    spans = [number(ids[at : at + 24]) % prime for at in starts]
+    parents = [
+        (trace << 64 | number(ids[at + 24 : at + 32])) % prime
+        for at, trace in zip(starts, traces, strict=True)
+    ]
+    columns = [array("Q", column).tobytes() for column in (traces, spans, parents)]
+    return columns[0], columns[1], columns[2]

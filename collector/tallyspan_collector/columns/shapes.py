@@ -139,7 +139,6 @@ class Layout(NamedTuple):
     counts: tuple[int, ...]
     amounts: int
     has_seconds: bool
-    has_error_type: bool
 
 
 class Shape:
@@ -369,7 +368,6 @@ def layout_of(how: Plan, keys: tuple[bytes, ...], own: Names = ()) -> Layout | O
         counts=tuple(counts),
         amounts=len(how.claimed_cost),
         has_seconds=bool(how.first_chunk),
-        has_error_type=semconv.ERROR_TYPE in names,
     )
 
 

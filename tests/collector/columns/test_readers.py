@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from captured_requests import captured_requests, inside_another
 from otlp_spans import CHAT, request, span
-from read_both_ways import RECEIPT, BothWays
+from read_both_ways import RECEIPT, BothWays, columns_of_both
+from span_readers import NAMES, reader_named
 from spoiled_requests import spoiled
 from tallyspan_collector.columns import shapes as limits
-from tallyspan_collector.columns.python_reader import Decoder as PythonDecoder
 from tallyspan_collector.columns.shapes import Shapes
 from tallyspan_collector.columns.table import table
 from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.read import otlp
 
 CAPTURED = list(captured_requests())
-READERS = [pytest.param(PythonDecoder, id="python")]
 
 
-@pytest.fixture(params=READERS, scope="module")
+@pytest.fixture(params=NAMES, scope="module")
 def reader(request: pytest.FixtureRequest) -> Any:
-    return request.param
+    return reader_named(request.param).decoder
 
 
 @pytest.fixture
@@ -56,6 +56,22 @@ def test_spoiled_requests_are_read_the_same(long_lived: BothWays, seed: int) -> 
     body = spoiled(chance.choice(CAPTURED)[1], chance)
 
     assert long_lived.differences(body) == []
+
+
+@pytest.fixture(scope="module")
+def two_readers() -> list[Any]:
+    return [reader_named(name).decoder(Shapes()) for name in NAMES[::-1]]
+
+
+@given(seed=st.integers(0, 2**32))
+def test_both_readers_make_the_same_columns(two_readers: list[Any], seed: int) -> None:
+    chance = random.Random(seed)
+    captured = ExportTraceServiceRequest()
+    for _ in range(chance.randrange(1, 8)):
+        captured.MergeFrom(chance.choice(CAPTURED)[1])
+
+    one, other = two_readers
+    assert columns_of_both(one, other, spoiled(captured, chance, 8)).lines == []
 
 
 def rows_of(decoder: Any, *bodies: bytes) -> tuple[Any, list[bytes]]:

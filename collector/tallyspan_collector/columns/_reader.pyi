@@ -1,0 +1,16 @@
+from collections import Counter
+
+from tallyspan_collector.columns.part import Part
+from tallyspan_collector.columns.shapes import Shapes
+
+SOURCE: str
+
+class Decoder:
+    not_calls: int
+    @property
+    def refused(self) -> Counter[str]: ...
+    def __init__(self, shapes: Shapes) -> None: ...
+    def add(self, body: bytes, request: int) -> list[bytes]: ...
+    def take(self) -> list[Part]: ...
+
+def remainders(ids: bytes, prime: int) -> tuple[bytes, bytes, bytes]: ...
