@@ -18,6 +18,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_engine import extension_path
@@ -167,6 +168,7 @@ def _move(client: Client, month: int) -> str:
         f"SELECT count() FROM {MOVED} WHERE toYYYYMM(start_time) = {month}"  # noqa: S608  own name
     ).result_rows[0][0]
     if not waiting:
+        removals.note_month(client, month)  # first: the rollups of a day are compared at any time
         _run(client, f"ALTER TABLE {LEDGER} MOVE PARTITION {month} TO TABLE {MOVED}")
     return MOVED
 

@@ -6,53 +6,125 @@ difference is added to the rollup, whose figures are sums.
 
 import re
 import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from typing import NamedTuple, cast
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse import removals
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.retention import CORRECTED, expired_until
 from tallyspan_clickhouse.schema import FEEDS, TIMES
 
 SETTLED_SECONDS = 2.0
 """An insert of someone else is for a moment in the ledger and not in the rollup: only differences
 that are still the same after this time are repaired."""
+MAX_TIMES = 2
+"""How often an entry may be in a rollup after crashes."""
+_COUNTS = dict.fromkeys(FEEDS, "calls") | {CORRECTED: "corrections"}
+"""Tables that follow the ledger -> their column that counts its entries."""
+Row = tuple[object, ...]
 
 
-def repair(client: Client, batch_id: int) -> int:
+class Repair(NamedTuple):
+    """How many rows of rollups were wrong and are right; and the days (UTC) not compared.
+
+    Of these days entries are gone from the ledger, by archive, by TTL, or by nobody knows what.
+    """
+
+    rows: int
+    days_left_alone: Collection[date]
+
+
+def repair(client: Client, batch_id: int) -> Repair:
     """Make the rollups of the days that a batch touched equal to the ledger.
 
-    Returns how many rows of rollups were wrong. The oldest day of the ledger is left alone: part of
-    it may have expired, and the rollups keep what has.
+    Only against a ledger that has all of a day. A day is left alone if an archive or the TTL took
+    entries of it (`removals`), or if a rollup has more on it than what was booked since the batch
+    was made could have added: then something else took them.
     """
-    days = [
-        str(row[0])
-        for row in client.query(
-            "SELECT DISTINCT toDate(start_time) AS day FROM llm_calls"
-            " WHERE batch_id = {batch:UInt64}"
-            " AND (day > (SELECT toDate(min(start_time)) FROM llm_calls)"
-            " OR (SELECT toDate(min(start_time)) FROM llm_calls) > today() - 30)",
-            parameters={"batch": batch_id},
-        ).result_rows
-    ]
-    return sum(_repair(client, table, days) for table in FEEDS) if days else 0
-
-
-def _repair(client: Client, table: str, days: list[str]) -> int:
-    columns, sql = _question(client, table, days)
-    first = _rows(client, sql)
-    if not first:
-        return 0
+    booked = _booked_since(client, batch_id)
+    removed = _not_whole(client, booked)
+    days = sorted(booked.keys() - removed)
+    questions = {table: _question(client, table, days) for table in FEEDS} if days else {}
+    first = {table: _rows(client, sql) for table, (_, sql) in questions.items()}
+    differing = [table for table, rows in first.items() if rows]
+    if not differing:
+        return Repair(0, removed)
     time.sleep(SETTLED_SECONDS)
-    stable = [row for row in _rows(client, sql) if row in first]
-    if stable:
-        client.insert(
-            table,
-            stable,
-            column_names=columns,
-            settings={"async_insert": 0, "insert_deduplicate": 0},
+    stable = {
+        table: [row for row in _rows(client, questions[table][1]) if row in first[table]]
+        for table in differing
+    }
+    # after the comparison: an archive that began meanwhile was noted before it took anything
+    removed |= _not_whole(client, days)
+    for table, rows in stable.items():
+        removed |= _short_days(table, questions[table][0], rows, booked)
+    repaired = 0
+    for table, rows in stable.items():
+        columns = questions[table][0]
+        sound = [row for row in rows if _day(table, columns, row) not in removed]
+        repaired += len(sound)
+        if sound:
+            client.insert(
+                table,
+                sound,
+                column_names=columns,
+                settings={"async_insert": 0, "insert_deduplicate": 0},
+            )
+    return Repair(repaired, removed)
+
+
+def _booked_since(client: Client, batch_id: int) -> dict[date, int]:
+    """Return the days that the batch touched, and what was booked on each since it was made.
+
+    An hour before counts as well: other collectors' clocks differ, and their batches were in doubt
+    as long.
+    """
+    of_batch = "FROM llm_calls WHERE batch_id = {batch:UInt64}"
+    rows = client.query(
+        "SELECT toDate(start_time) AS day, count() FROM llm_calls"  # noqa: S608  own text
+        f" WHERE day IN (SELECT DISTINCT toDate(start_time) {of_batch})"
+        f" AND ingested_at >= (SELECT min(ingested_at) {of_batch}) - INTERVAL 1 HOUR GROUP BY day",
+        parameters={"batch": batch_id},
+    ).result_rows
+    if not rows:
+        raise StoreError(
+            f"the rows of batch {batch_id} were counted in the ledger and are not there now",
+            retryable=True,
         )
-    return len(stable)
+    return {day: int(entries) for day, entries in rows}
 
 
-def _question(client: Client, table: str, days: list[str]) -> tuple[list[str], str]:
+def _not_whole(client: Client, days: Collection[date]) -> set[date]:
+    spans = removals.spans(client)
+    if last := expired_until(client):
+        spans.append((date.min, last))
+    return {day for day in days if any(begin <= day <= end for begin, end in spans)}
+
+
+def _short_days(
+    table: str, columns: Sequence[str], rows: Sequence[Row], booked: Mapping[date, int]
+) -> set[date]:
+    """Return the days on which the rollup has more than a crash explains: the ledger lost entries.
+
+    A batch that was sent twice is in a rollup twice, and seldom more often.
+    """
+    count = columns.index(_COUNTS[table])
+    surplus: Counter[date] = Counter()
+    for row in rows:
+        surplus[_day(table, columns, row)] -= min(0, cast("int", row[count]))
+    return {day for day, calls in surplus.items() if calls > MAX_TIMES * booked.get(day, 0)}
+
+
+def _day(table: str, columns: Sequence[str], row: Row) -> date:
+    at = row[columns.index(TIMES[table])]
+    return at.date() if isinstance(at, datetime) else cast("date", at)
+
+
+def _question(client: Client, table: str, days: Sequence[date]) -> tuple[list[str], str]:
     """Return the rollup's columns, and SQL for rows of them: what the ledger has more."""
     described = client.query(
         "SELECT name, type, is_in_sorting_key FROM system.columns"
@@ -103,5 +175,5 @@ def _negated(name: str, kind: str) -> str:
     return f"mapApply((k, n) -> (k, -n), {name})" if "Map(" in kind else f"-{name}"
 
 
-def _rows(client: Client, sql: str) -> list[tuple[object, ...]]:
+def _rows(client: Client, sql: str) -> list[Row]:
     return [tuple(row) for row in client.query(sql).result_rows]

@@ -1,10 +1,12 @@
 """How long rows stay: a TTL for each table, changed by ALTER and never by a migration."""
 
 import re
+from datetime import UTC, date, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.schema import LEDGER, TIMES
@@ -16,6 +18,8 @@ SEEN_DAYS = 7
 LONGER_DAYS = 62
 """What corrected calls are kept longer: an entry may stay until all of its month has expired, and
 until then the view `calls` must know that it was reversed."""
+_SLACK = timedelta(days=2)
+"""The store's clock may be ahead of ours, and a day expires in the course of another."""
 _TTL = re.compile(r"\bTTL (.+?)(?: SETTINGS | COMMENT |$)")
 _DAYS = re.compile(r"toIntervalDay\((\d+)\)")
 
@@ -28,6 +32,12 @@ def kept_days(client: Client) -> dict[str, int]:
         parameters={"tables": list(TABLES)},
     ).result_rows
     return {str(name): _days_of(str(engine)) for name, engine in rows}
+
+
+def expired_until(client: Client) -> date | None:
+    """Return the last day (UTC) of which entries may have expired; None: they are kept for ever."""
+    days = kept_days(client).get(ENTRIES, 0)
+    return datetime.now(UTC).date() - timedelta(days=days) + _SLACK if days else None
 
 
 def changes(client: Client, entries_days: int, rollup_days: int) -> dict[str, int]:
@@ -55,6 +65,9 @@ def keep(client: Client, table: str, days: int, cluster: str = "") -> None:
     What has expired already goes with the next merges, by whole parts: a month when all of it has.
     """
     on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
+    if table == ENTRIES and (last_day := expired_until(client)):
+        # The TTL says no more than what it is now: what went by the one before is noted.
+        removals.note(client, date(1970, 1, 1), last_day, "retention")
     if days:
         # A time beyond 2106 has no DateTime: it would count as long ago and be gone at once.
         at = TABLES[table]

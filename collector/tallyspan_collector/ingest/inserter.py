@@ -100,7 +100,7 @@ class Inserter:
         for attempt in range(1, MAX_REPAIRS + 1):
             stored = self._stored(batch)
             if stored == batch.rows:
-                repair(self._client, batch.batch_id)
+                self._repair_rollups(batch)
                 return
             if stored > batch.rows:
                 self._metrics.repaired("surplus", stored - batch.rows)
@@ -116,6 +116,14 @@ class Inserter:
         raise StoreUnavailableError(
             f"the store loses rows of batch {batch.batch_id} again and again"
         )
+
+    def _repair_rollups(self, batch: Batch) -> None:
+        repaired = repair(self._client, batch.batch_id)
+        self._metrics.repaired("rollup", repaired.rows)
+        if repaired.days_left_alone:
+            days = sorted(str(day) for day in repaired.days_left_alone)
+            self._metrics.repaired("not_compared", len(days))
+            _log.warning("rollups.not_compared", batch_id=batch.batch_id, days=days)
 
     def _stored(self, batch: Batch) -> int:
         rows = self._client.query(

@@ -57,7 +57,8 @@ class Metrics:
         )
         self._repairs = Counter(
             "tallyspan_rows_repaired",
-            "Ledger entries that the store had lost (added again) or had too many",
+            "Ledger entries that the store had lost (added again) or had too many (surplus), rows"
+            " of rollups put right (rollup), days whose rollups were not_compared",
             ["kind"],
             registry=self.registry,
         )
@@ -100,7 +101,7 @@ class Metrics:
         self._rows.inc(rows)
 
     def repaired(self, kind: str, rows: int) -> None:
-        """Count ledger entries that the store had lost, or had more than once."""
+        """Count what a batch in doubt took: entries lost or surplus, rows of rollups, or days."""
         self._repairs.labels(kind).inc(rows)
 
     def remainders(self, calls: int) -> None:
