@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, spool INTEGER NOT NULL, rows INTEGER NOT NULL,
     columns TEXT NOT NULL, payload BLOB NOT NULL, refused_because TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS generations (spool INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 """
 _IF_MOVED = "batches in it are not in the ledger, and spans that are sent again are charged again"
 
@@ -196,6 +197,20 @@ class Journal:
             "SELECT request FROM progress WHERE spool = ?", (spool,)
         ).fetchone()
         return int(row[0]) if row else 0
+
+    def generation(self, spool: int) -> int | None:
+        """Return the generation of the spool's file at its last start; None: there was none."""
+        row = self._file.execute(
+            "SELECT generation FROM generations WHERE spool = ?", (spool,)
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def keep_generation(self, spool: int, generation: int) -> None:
+        """Keep the generation that the spool's file has from now on. Raises `SpoolError`."""
+        with self._change():
+            self._file.execute(
+                "INSERT OR REPLACE INTO generations VALUES (?, ?)", (spool, generation)
+            )
 
     def planned(self, spool: int) -> list[Batch]:
         """Return the spool's batches that the store is not known to have."""

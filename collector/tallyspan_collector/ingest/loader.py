@@ -18,6 +18,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
 from tallyspan_collector.ingest.door import admit, admit_logs
+from tallyspan_collector.ingest.generation import match
 from tallyspan_collector.ingest.inserter import MAX_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Entries, Journal
 from tallyspan_collector.ingest.pace import Pace
@@ -75,7 +76,8 @@ class Loader:
         self._recovered = journal.planned(spool.id)
         self._waiting = {batch.batch_id: batch for batch in self._recovered}
         self._ended: queue.SimpleQueue[tuple[Batch, str]] = queue.SimpleQueue()
-        spool.resume(journal.progress(spool.id))
+        self.warning = match(spool, journal)
+        """What is wrong with the files since the start; empty: nothing."""
         spool.planned_bytes = sum(len(batch.payload) for batch in self._recovered)
         self._is_draining = threading.Event()
         self._is_stopped = threading.Event()

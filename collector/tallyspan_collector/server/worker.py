@@ -139,15 +139,17 @@ class Worker:
         try:
             self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
             self._journal = Journal(folder / FILE_NAME, seen_seconds=config.seen_window)
-        except SpoolError as error:  # readers are served; requests are refused with the reason
-            self._refusal = str(error)
-            _log.error("spool.unusable", error=str(error))
-        else:
             book = self._prices.book
             self._loader = Loader(
                 client, self._spool, self._journal, book, keys, self.metrics, self._directory
             )
+        except SpoolError as error:  # readers are served; requests are refused with the reason
+            self._refusal = str(error)
+            _log.error("spool.unusable", error=str(error))
+        else:
             self._watch(self._spool, self._loader)
+            if self._loader.warning:
+                _log.warning("spool.older", warning=self._loader.warning)
         self._reading: asyncio.Task[None] | None = None
         self._pricing: asyncio.Task[None] | None = None
         if self._is_first:  # all workers read the same prices, and what they report is added up
@@ -218,9 +220,10 @@ class Worker:
             reasons += [error for error in errors if error]
             if self._spool.waiting_bytes >= self._config.spool_limit:
                 reasons.append("the spool is full: nothing is taken until the store takes more")
+        of_files = self._loader.warning if self._loader else ""
         warnings = [
             text
-            for text in (self._prices.last_error, self._old_prices(), self._commitments)
+            for text in (of_files, self._prices.last_error, self._old_prices(), self._commitments)
             if text
         ]
         return Health(ready=not reasons, reasons=reasons, warnings=warnings)
