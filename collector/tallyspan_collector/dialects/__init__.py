@@ -5,7 +5,7 @@ A file per emitter: where each field stands in its spans, and its token rule.
 
 from collections.abc import Mapping
 
-from tallyspan_collector.dialects.coding_agents import agent_of, as_span, is_call_record
+from tallyspan_collector.dialects.coding_agents import EVENTS, agent_of, as_span, is_call_record
 from tallyspan_collector.dialects.interpreter import interpret
 from tallyspan_collector.dialects.plan import Plan, plan
 from tallyspan_collector.dialects.read_from import read_from
@@ -14,13 +14,15 @@ from tallyspan_collector.dialects.registry import SERVICES, recognise
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt
 
-__all__ = ["NEEDLES", "Kind", "Reader", "Reading", "is_call_record"]
+__all__ = ["NEEDLES", "RECORD_NEEDLES", "Kind", "Reader", "Reading", "is_call_record"]
 
 NEEDLES = (
     b"gen_ai.", b"llm.", b"openinference.", b"langfuse.", b"traceloop.", b"ai.model.",
     b"ai.operationId", b"langsmith.", b"genkit:", b"gcp.vertex.agent", b"codex.turn.",
 )  # fmt: skip
 """A scope without any of these bytes holds no LLM call and is not parsed."""
+RECORD_NEEDLES = tuple(event.encode() for event in EVENTS)
+"""The same for scopes of log records: a record that is a call has one of these names."""
 MAX_SHAPES = 5_000
 """Shapes that are remembered; then all are forgotten."""
 _NOTHING = Reading(Kind.NOTHING, "", "no attribute of a known emitter")

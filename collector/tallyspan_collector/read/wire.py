@@ -3,8 +3,10 @@
 The same bytes, but parts that are not always needed are declared `bytes`: both are
 length-delimited on the wire, so the C parser stays right and does not open them; a field that is
 not named here is skipped. `Export` is an export request of any signal: their outer layers have the
-same field numbers. Source: opentelemetry-proto, trace/v1, logs/v1, common/v1, resource/v1 and
-collector/*/v1. Field numbers are the protocol's.
+same field numbers. `Times` is a ScopeSpans of whose spans only the times are read; `Merged` is one
+whose spans are declared as a single one, which then has the attributes of all. Source:
+opentelemetry-proto, trace/v1, logs/v1, common/v1, resource/v1 and collector/*/v1. Field numbers are
+the protocol's.
 """
 
 from typing import Any
@@ -21,6 +23,13 @@ _SCHEMA: dict[str, dict[str, tuple[int, int, str]]] = {
         "resource": (1, Field.LABEL_OPTIONAL, "bytes"),
         "of_scopes": (2, Field.LABEL_REPEATED, "bytes"),
     },
+    "Times": {"spans": (2, Field.LABEL_REPEATED, "TimesOfSpan")},
+    "TimesOfSpan": {
+        "start_time_unix_nano": (7, Field.LABEL_OPTIONAL, "fixed64"),
+        "end_time_unix_nano": (8, Field.LABEL_OPTIONAL, "fixed64"),
+    },
+    "Merged": {"spans": (2, Field.LABEL_OPTIONAL, "AttributesOfSpan")},
+    "AttributesOfSpan": {"attributes": (9, Field.LABEL_REPEATED, "bytes")},
     "ScopeSpans": {
         "scope": (1, Field.LABEL_OPTIONAL, "bytes"),
         "spans": (2, Field.LABEL_REPEATED, "Span"),
@@ -86,3 +95,5 @@ Resource: Any = _CLASSES["Resource"]
 Scope: Any = _CLASSES["Scope"]
 ScopeSpans: Any = _CLASSES["ScopeSpans"]
 ScopeLogs: Any = _CLASSES["ScopeLogs"]
+Times: Any = _CLASSES["Times"]
+Merged: Any = _CLASSES["Merged"]

@@ -17,8 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tallyspan_collector.ingest.door import Admitted, admit, admit_logs, admit_metrics
+from tallyspan_collector.ingest.door import admit, admit_logs, admit_metrics
 from tallyspan_collector.ingest.spool import LOGS, TRACES
+from tallyspan_collector.read.glance import Admitted
 
 
 @dataclass(frozen=True, slots=True)
