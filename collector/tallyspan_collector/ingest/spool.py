@@ -27,8 +27,6 @@ from tallyspan_collector.ingest.sqlite_file import open_file, refusal
 GROUP_REQUESTS = 256
 MAX_MEMORY_BYTES = 32 << 20
 """Requests kept in memory for the loader; those above it are read from the file."""
-MAX_IN_FLIGHT_BYTES = 256 << 20
-"""Requests that wait for their commit; above it senders are told to come again."""
 TAKEN_AT_ONCE = 64
 CHECKPOINT_BYTES = 8 << 20
 """Written between two checkpoints."""
@@ -179,10 +177,6 @@ class Spool:
         if self.waiting_bytes >= self.limit_bytes:
             raise OverloadedError(
                 f"{self.waiting_bytes} bytes wait for the store and the limit is {self.limit_bytes}"
-            )
-        if self._awaited_bytes >= MAX_IN_FLIGHT_BYTES:
-            raise OverloadedError(
-                f"{self._awaited_bytes} bytes are about to be written to the disk"
             )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()

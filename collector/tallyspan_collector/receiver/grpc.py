@@ -68,7 +68,9 @@ class GrpcReceiver:
     ) -> bytes:
         try:
             key = self._intake.authenticate(_authorization(context))
-            rejected = await self._intake.take(body, key, signal)
+            with self._intake.budget.body() as size:
+                size.add(len(body))
+                rejected = await self._intake.take(body, key, signal)
         except NoKeyError as error:
             self._metrics.request("unauthenticated")
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))

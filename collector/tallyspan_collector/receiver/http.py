@@ -1,7 +1,7 @@
 """OTLP over HTTP, protobuf and JSON. Source: opentelemetry-proto, "OTLP/HTTP"."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
@@ -10,21 +10,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tallyspan_collector.access.keys import Key
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.receiver import langfuse
-from tallyspan_collector.receiver.coding import CODINGS, TooLargeError, unpacked
+from tallyspan_collector.receiver.budget import BodySize
+from tallyspan_collector.receiver.coding import CODINGS, MAX_RATIO, TooLargeError, unpacked
 from tallyspan_collector.receiver.intake import (
     MAX_MESSAGE_BYTES,
     RETRY_SECONDS,
     Intake,
     NoKeyError,
+    Rejected,
     TooOftenError,
 )
 from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.receiver.signals import SIGNALS, Signal
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+LOOP_PACKED_BYTES = 8 << 10
+"""Packed bodies up to it are unpacked at once: a thread costs more than that takes."""
 
 
 class RefusedError(Exception):
@@ -64,8 +69,8 @@ def _taking(
         is_json = _media_type(request) == JSON
         try:
             key = intake.authenticate(request.headers.get("authorization", ""))
-            body = await _body(request, signal if is_json else None)
-            rejected = await intake.take(body, key, signal)
+            with intake.budget.body() as size:
+                rejected = await _take(request, intake, key, signal, size)
         except (
             NoKeyError,
             TooOftenError,
@@ -88,7 +93,9 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _body(request: Request, json_of: Signal | None) -> bytes:
+async def _take(
+    request: Request, intake: Intake, key: Key | None, signal: Signal, size: BodySize
+) -> Rejected | None:
     media_type = _media_type(request)
     if media_type not in {PROTOBUF, JSON}:
         raise RefusedError(
@@ -98,31 +105,40 @@ async def _body(request: Request, json_of: Signal | None) -> bytes:
     if coding not in CODINGS:
         raise RefusedError(415, f"content-encoding {coding}: send one of {', '.join(CODINGS)}")
     try:
-        packed = await _packed(request)
-        if coding == "identity" and json_of is None:
-            return packed
-        # In a thread: small bodies may take long to expand, and other senders must not wait.
-        return await asyncio.to_thread(_protobuf, packed, coding, json_of)
+        body = await _body(request, size)
+        if media_type == JSON:
+            read_json = partial(_of_json, coding=coding, signal=signal, size=size)
+            return await intake.take(body, key, signal, read_json, 0)
+        if coding == "identity":
+            return await intake.take(body, key, signal)
+        unpack = partial(_unpacked, coding=coding, size=size)
+        max_loop_bytes = min(LOOP_PACKED_BYTES, signal.max_loop_bytes // MAX_RATIO)
+        return await intake.take(body, key, signal, unpack, max_loop_bytes)
     except TooLargeError:
-        raise RefusedError(413, f"body above {MAX_MESSAGE_BYTES} bytes") from None
+        raise RefusedError(
+            413,
+            f"body above {MAX_MESSAGE_BYTES} bytes, or above {MAX_RATIO} times its packed size",
+        ) from None
     except ClientDisconnect:
         raise RefusedError(400, "the sender went away before the end of its body") from None
 
 
-def _protobuf(packed: bytes, coding: str, json_of: Signal | None) -> bytes:
-    body = unpacked(packed, coding, MAX_MESSAGE_BYTES)
-    return to_protobuf(body, json_of.request()) if json_of else body
-
-
-async def _packed(request: Request) -> bytes:
+async def _body(request: Request, size: BodySize) -> bytes:
     parts: list[bytes] = []
-    bytes_left = MAX_MESSAGE_BYTES
     async for chunk in request.stream():
-        bytes_left -= len(chunk)
-        if bytes_left < 0:
+        size.add(len(chunk))
+        if size.bytes > MAX_MESSAGE_BYTES:
             raise TooLargeError
         parts.append(chunk)
     return b"".join(parts)
+
+
+def _unpacked(body: bytes, coding: str, size: BodySize) -> bytes:
+    return unpacked(body, coding, MAX_MESSAGE_BYTES, size.add)
+
+
+def _of_json(body: bytes, coding: str, signal: Signal, size: BodySize) -> bytes:
+    return to_protobuf(_unpacked(body, coding, size), signal.request())
 
 
 def _failure(error: Exception, metrics: Metrics, *, is_json: bool) -> Response:

@@ -2,17 +2,21 @@
 
 import asyncio
 import base64
-import binascii
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tallyspan_collector.access.keys import Key, Keys
 from tallyspan_collector.errors import OverloadedError, SpoolError, TallyspanError
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Dropped, Metrics
+from tallyspan_collector.receiver.budget import Budget
 from tallyspan_collector.receiver.signals import Signal
 
 MAX_MESSAGE_BYTES = 64 << 20
 RETRY_SECONDS = 2
+LARGE_BYTES, LARGE_PACKED_BYTES = 16 << 20, 128 << 10
+"""Bodies above it, plain and packed, wait for one another, not with smaller ones."""
 HOW = "send an ingest key as 'Authorization: Bearer <key>' or as the password of Basic"
 
 
@@ -46,6 +50,14 @@ class Intake:
         self._keys = keys
         self._metrics = metrics
         self._is_local = is_local
+        self.budget = Budget()
+        self._threads = ThreadPoolExecutor(4, "admit")
+        self._threads_of_large = ThreadPoolExecutor(2, "admit-large")
+
+    def close(self) -> None:
+        """End the threads, after the requests that they work at."""
+        self._threads.shutdown()
+        self._threads_of_large.shutdown()
 
     def authenticate(self, authorization: str) -> Key | None:
         """Return the key of an Authorization header, None if none is needed.
@@ -61,12 +73,30 @@ class Intake:
             raise TooOftenError(f"key {key.name!r} makes more than {key.rate_limit} requests/s")
         return key
 
-    async def take(self, body: bytes, key: Key | None, signal: Signal) -> Rejected | None:
+    async def take(
+        self,
+        body: bytes,
+        key: Key | None,
+        signal: Signal,
+        unpack: Callable[[bytes], bytes] | None = None,
+        max_loop_bytes: int | None = None,
+    ) -> Rejected | None:
         """Return when all that can become a call is on disk; the result is what was rejected.
 
-        Raises `DecodeError`, `OverloadedError`, `SpoolError`.
+        `unpack` returns the OTLP protobuf request of a body. A body above `max_loop_bytes`, that of
+        the signal if it is None, is unpacked and checked in a thread. Raises what `unpack` raises,
+        `DecodeError`, `OverloadedError`, `SpoolError`.
         """
-        admitted = signal.admit(body)
+        if max_loop_bytes is None:
+            max_loop_bytes = signal.max_loop_bytes
+        if len(body) <= max_loop_bytes:
+            admitted = signal.admit(unpack(body) if unpack else body)
+        else:
+            is_large = len(body) > (LARGE_PACKED_BYTES if unpack else LARGE_BYTES)
+            admitted = await asyncio.get_running_loop().run_in_executor(
+                self._threads_of_large if is_large else self._threads,
+                lambda: signal.admit(unpack(body) if unpack else body),
+            )
         if self._spool is None:
             raise SpoolError(self._refusal)
         if admitted.blob:
@@ -89,6 +119,6 @@ def _token(authorization: str) -> bytes:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(credentials, validate=True).partition(b":")[2]
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             return b""
     return b""

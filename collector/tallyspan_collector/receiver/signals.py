@@ -27,7 +27,8 @@ class Signal:
     """One kind of request.
 
     `name` is the end of its HTTP path and its kind in the spool, `rejected_field` the name of the
-    count of rejected items in its answer.
+    count of rejected items in its answer. Bodies up to `max_loop_bytes` are checked at once, which
+    takes a few milliseconds; larger ones in a thread, for other senders not to wait.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Signal:
     response: type[Message]
     rejected_field: str
     admit: Callable[[bytes], Admitted]
+    max_loop_bytes: int
 
     def answer(self, rejected: int = 0, reason: str = "") -> Message:
         """Return the response; with `rejected` items it is OTLP's partial success."""
@@ -56,6 +58,7 @@ SIGNALS = (
         ExportTraceServiceResponse,
         "rejected_spans",
         admit,
+        1 << 20,
     ),
     Signal(
         LOGS,
@@ -64,6 +67,7 @@ SIGNALS = (
         ExportLogsServiceResponse,
         "rejected_log_records",
         admit_logs,
+        64 << 10,  # each record of it may be read
     ),
     # an agent that sends logs sends metrics to the same place: refused, it would complain for ever
     Signal(
@@ -73,5 +77,6 @@ SIGNALS = (
         ExportMetricsServiceResponse,
         "rejected_data_points",
         admit_metrics,
+        1 << 20,
     ),
 )

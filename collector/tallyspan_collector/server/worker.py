@@ -154,6 +154,7 @@ class Worker:
         self._pricing: asyncio.Task[None] | None = None
         if self._is_first:  # all workers read the same prices, and what they report is added up
             self._watch_price_data()
+        self._intake: Intake | None = None
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
 
@@ -179,6 +180,12 @@ class Worker:
         """Listen and load. Raises `ConfigError`."""
         is_local = is_loopback(self._config.otlp_grpc) and is_loopback(self._config.otlp_http)
         intake = Intake(self._spool, self._refusal, self._keys, self.metrics, is_local=is_local)
+        self._intake = intake
+        self.metrics.watch(
+            "tallyspan_bodies_bytes",
+            "Bytes of requests that are being received or not yet on disk",
+            lambda: intake.budget.used_bytes,
+        )
         is_shared = self._config.workers > 1
         if self._loader is not None:
             self._loader.start()
@@ -201,6 +208,8 @@ class Worker:
                 task.cancel()
         stopping = [part.stop(DRAIN_SECONDS) for part in (self._grpc, self._http) if part]
         await asyncio.gather(*stopping)
+        if self._intake is not None:
+            await asyncio.to_thread(self._intake.close)
         if self._loader is not None:
             await asyncio.to_thread(self._loader.stop, DRAIN_SECONDS)
         if self._spool is not None:

@@ -295,24 +295,6 @@ def test_requests_are_read_from_the_file_as_many_as_the_memory_may_hold(
     assert [len(spool.take(0)) for _ in range(3)] == [2, 1, 0]
 
 
-def test_what_waits_for_its_commit_is_bounded(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 10)
-
-    async def run() -> list[object]:
-        return await asyncio.gather(
-            *(spool.put("key", blob) for blob in (b"x" * 9, b"y", b"too many")),
-            return_exceptions=True,
-        )
-
-    first, second, third = asyncio.run(run())
-    assert (first, second) == (None, None)
-    assert isinstance(third, OverloadedError)
-    put(spool, b"again")
-    assert len(take_all(spool)) == 3
-
-
 def test_an_error_nobody_foresaw_is_told_to_the_sender_and_the_writer_goes_on(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
