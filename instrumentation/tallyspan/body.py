@@ -11,11 +11,13 @@ from contextlib import suppress
 from tallyspan.answer import Answer, Json, items, parsed
 from tallyspan.framing import Framing, Interest
 from tallyspan.framing.aws_eventstream import AwsEventStream
-from tallyspan.framing.encoding import Decoder, decoder
+from tallyspan.framing.bounded import readable
+from tallyspan.framing.encoding import Unpack, unpacker
 from tallyspan.framing.lines import json_lines, server_sent_events
-from tallyspan.framing.whole import Unread, Whole, thinned
+from tallyspan.framing.whole import Unread, Whole
 from tallyspan.guard import note
 from tallyspan.stream_usage import HiddenUsage
+from tallyspan.usage_keys import leave_unread
 from tallyspan.wire_format import Format
 
 # Content types of streams; everything else is one JSON text, or no text.
@@ -29,8 +31,17 @@ STREAMS: dict[str, Callable[[Interest], Framing]] = {
 NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
 # Collected before they are read.
 BATCH_BYTES = 32 << 10
+# Read at once, of a batch that one large chunk makes larger.
+PART_BYTES = 256 << 10
 # Of the plain body, kept by reference to count its tokens if it ends without usage.
 MAX_KEPT_BYTES = 4 << 20
+# What a packed body may become: so much, and so much more for each byte of it.
+MAX_UNPACKED_BYTES = 8 << 20
+MAX_UNPACKED_A_BYTE = 32
+
+
+class TooLargeError(Exception):
+    """What is too large to be read; the message says what it is."""
 
 
 class Body:
@@ -42,8 +53,8 @@ class Body:
     """
 
     __slots__ = (
-        "_decode", "_format", "_framing", "_kept", "_kept_bytes", "_read_event", "_room_bytes",
-        "_unread", "answer", "first_chunk_at", "hidden", "is_stream",
+        "_format", "_framing", "_kept", "_kept_bytes", "_read_event", "_room_bytes", "_unpack",
+        "_unpacked_room", "_unread", "answer", "first_chunk_at", "hidden", "is_stream",
     )  # fmt: skip
 
     def __init__(self, read_as: Format) -> None:
@@ -54,7 +65,8 @@ class Body:
         self._format = read_as
         self._read_event = read_as.open_reader()
         self._framing: Framing = Whole(read_as.interest)
-        self._decode: Decoder | None = None
+        self._unpack: Unpack | None = None
+        self._unpacked_room = MAX_UNPACKED_BYTES
         self._unread: list[bytes] = []
         self._room_bytes = -1  # the first chunk is read at once, for its time
         self._kept: list[bytes] = []
@@ -69,12 +81,13 @@ class Body:
             self.is_stream = True
         elif kind.startswith(NOT_TEXT):
             self._framing = Unread()
-        self.unpack(coding)
+        if coding:
+            self.unpack(coding)
 
     def unpack(self, coding: str) -> None:
         """Take off the content coding from here on. Raises `UnreadableCodingError`: as above."""
         try:
-            self._decode = decoder(coding) if coding else None
+            self._unpack = unpacker(coding)
         except Exception:
             self._framing = Unread()
             raise
@@ -82,9 +95,12 @@ class Body:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes as they came over the wire; return those for the application."""
         try:
+            self._room_bytes -= len(chunk)
+            if self._room_bytes < -BATCH_BYTES and self._unread:
+                self._read_batch()  # so that a large chunk is not copied into a batch
+                self._room_bytes -= len(chunk)
             # A buffer may be written over before it is read, so it is copied; bytes cannot be.
             self._unread.append(chunk if chunk.__class__ is bytes else bytes(chunk))
-            self._room_bytes -= len(chunk)
             if self._room_bytes < 0:
                 self._read_batch()
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
@@ -104,6 +120,8 @@ class Body:
         try:
             for text in self._framing.end():
                 self._read(text)
+            if self._framing.is_cut:
+                self._leave_out("a large text, or event of a stream")
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read the end of an answer", error)
 
@@ -111,8 +129,8 @@ class Body:
         """Yield every event of the body from its beginning; of a cut stream the whole ones."""
         again = self._framing.anew()
         for text in [*again.feed(b"".join(self._kept)), *again.end()]:
-            with suppress(ValueError):
-                body = parsed(text)
+            with suppress(ValueError, RecursionError):
+                body = parsed(readable(text)[0])
                 yield from items(body) if isinstance(body, list) else items([body])
 
     def _read_batch(self) -> None:
@@ -120,8 +138,15 @@ class Body:
             return
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
-        packed, self._unread, self._room_bytes = b"".join(self._unread), [], BATCH_BYTES
-        plain = packed if self._decode is None else self._decoded(self._decode, packed)
+        batch, self._unread, self._room_bytes = b"".join(self._unread), [], BATCH_BYTES
+        for start in range(0, len(batch), PART_BYTES):
+            part = batch[start : start + PART_BYTES]
+            if self._unpack is None:
+                self._take(part)
+            else:
+                self._take_unpacked(self._unpack, part)
+
+    def _take(self, plain: bytes) -> None:
         if self.answer.usage is None or self._format.opens_with_usage:
             self._kept_bytes += len(plain)
             if self._kept_bytes <= MAX_KEPT_BYTES:
@@ -129,12 +154,19 @@ class Body:
         for text in self._framing.feed(plain):
             self._read(text)
 
-    def _decoded(self, decode: Decoder, packed: bytes) -> bytes:
+    def _take_unpacked(self, unpack: Unpack, packed: bytes) -> None:
+        self._unpacked_room += MAX_UNPACKED_A_BYTE * len(packed)
         try:
-            return decode(packed)
+            for plain in unpack(packed):
+                self._unpacked_room -= len(plain)
+                if self._unpacked_room < 0:
+                    self._leave_out("few packed bytes that become many")
+                    self._framing, self._unpack = Unread(), None
+                    return
+                self._take(plain)
         except Exception:
             self._framing = Unread()  # nothing after the damage can be read
-            self._decode = None
+            self._unpack = None
             raise
 
     def _look_for_text(self, event: Json) -> None:
@@ -143,9 +175,17 @@ class Body:
         if not (answer.has_text or answer.response_id or answer.usage or answer.finish_reasons):
             answer.has_text = self._format.has_text(event)
 
+    def _leave_out(self, what: str) -> None:
+        """Count that something was too large to be read, and name it in the answer."""
+        note("read all of an answer", TooLargeError(what))
+        leave_unread(self.answer, "[more]")
+
     def _read(self, text: bytes) -> None:
         try:
-            body = parsed(thinned(text))
+            text, is_cut = readable(text)
+            if is_cut:
+                self._leave_out("a text of very many values")
+            body = parsed(text)
             for part in items(body) if isinstance(body, list) else [body]:
                 self._read_event(part, self.answer)
                 self._look_for_text(part)

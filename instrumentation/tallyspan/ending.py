@@ -71,7 +71,7 @@ def decide(facts: Facts) -> Ending:
     answer = facts.answer
     refused = str(facts.status) if facts.status >= _REFUSED else ""
     error_type = refused or facts.error_type or answer.error_type
-    if not (facts.endpoint.is_certain or error_type or _is_of_a_model(facts)):
+    if not (facts.endpoint.is_certain or error_type or _is_of_a_model(facts) or answer.unread):
         return Ending()
     if facts.endpoint.is_retrieval:
         return _decide_retrieval(facts)

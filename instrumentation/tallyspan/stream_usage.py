@@ -11,11 +11,11 @@ import re
 
 from tallyspan.answer import mapping
 from tallyspan.formats import PROVIDERS
-from tallyspan.framing.lines import MAX_EVENT_BYTES
 from tallyspan.guard import note
 from tallyspan.recognise import Endpoint
 from tallyspan.wire_format import UsageOption
 
+MAX_HELD_BYTES = 1 << 20
 VARIABLE = "TALLYSPAN_INCLUDE_STREAM_USAGE"
 _END_OF_EVENT = re.compile(rb"\r?\n\r?\n")
 
@@ -49,7 +49,7 @@ def request_with_usage(endpoint: Endpoint, body: bytes) -> bytes | None:
 class HiddenUsage:
     """Takes the usage event off a stream of server-sent events; all other bytes stay as they are.
 
-    A part of an event is held back until its end has come, at most `MAX_EVENT_BYTES`.
+    A part of an event is held back until its end has come, at most `MAX_HELD_BYTES`.
     """
 
     def __init__(self, usage_option: UsageOption) -> None:
@@ -84,7 +84,7 @@ class HiddenUsage:
             if not self._is_usage_alone(event):
                 passed.append(event)
         self._held = held[start:]
-        if len(self._held) > MAX_EVENT_BYTES:
+        if len(self._held) > MAX_HELD_BYTES:
             passed.append(self.end())
         return b"".join(passed)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import boto3
+import httpx
 import openai
 import pytest
 import requests
@@ -19,9 +21,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import tallyspan
-from llm_server import ANSWER, STREAM, serving
+from llm_server import ANSWER, STREAM, bomb, serving
 from tallyspan import semconv
 from tallyspan.estimate import estimator
+from tallyspan.guard import failures
 
 BODY: dict[str, Any] = {"model": "gpt-5-mini", "messages": []}
 STREAMED: dict[str, Any] = {**BODY, "stream": True}
@@ -228,15 +231,19 @@ def test_a_response_of_urllib3_that_is_left_goes_at_once(
     assert only(spans)[semconv.RESPONSE_ID] == "c1"
 
 
-def test_bedrock_through_boto3(server: str, spans: InMemorySpanExporter) -> None:
-    client = boto3.client(
+def bedrock(url: str) -> Any:
+    return boto3.client(
         "bedrock-runtime",
-        endpoint_url=server,
+        endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="x",
         aws_secret_access_key="x",
         config=Config(retries={"max_attempts": 1}),
     )
+
+
+def test_bedrock_through_boto3(server: str, spans: InMemorySpanExporter) -> None:
+    client = bedrock(server)
     answer = client.converse(
         modelId="us.amazon.nova-lite-v1:0", messages=[{"role": "user", "content": [{"text": "hi"}]}]
     )
@@ -246,6 +253,64 @@ def test_bedrock_through_boto3(server: str, spans: InMemorySpanExporter) -> None
     assert answer["usage"]["inputTokens"] == said["gen_ai.usage.input_tokens"] == 9
     assert said[semconv.PROVIDER] == "aws.bedrock"
     assert said[semconv.REQUEST_MODEL] == "us.amazon.nova-lite-v1:0"
+
+
+def raw_of_httpx(url: str) -> bytes:
+    with (
+        httpx.Client() as client,
+        client.stream("POST", url + PATH, json={**BODY, "model": "bomb"}) as response,
+    ):
+        return b"".join(response.iter_raw())
+
+
+def raw_of_requests(url: str) -> bytes:
+    with (
+        requests.Session() as session,
+        session.post(url + PATH, json={**BODY, "model": "bomb"}, stream=True) as response,
+    ):
+        data: bytes = response.raw.read(decode_content=False)
+        return data
+
+
+def raw_of_aiohttp(url: str) -> bytes:
+    async def run() -> bytes:
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.post(url + PATH, json={**BODY, "model": "bomb"}) as response,
+        ):
+            return await response.read()
+
+    return asyncio.run(run())
+
+
+def raw_of_botocore(url: str) -> bytes:
+    client = bedrock(url)
+    try:
+        client.converse(modelId="bomb", messages=[{"role": "user", "content": [{"text": "hi"}]}])
+    except UnicodeDecodeError as error:  # it does not unpack, and takes the bytes for a text
+        return error.object
+    finally:
+        client.close()
+    return b""
+
+
+@pytest.mark.parametrize("raw", [raw_of_httpx, raw_of_requests, raw_of_aiohttp, raw_of_botocore])
+def test_what_the_application_does_not_unpack_costs_it_little(
+    raw: Callable[[str], bytes], server: str, spans: InMemorySpanExporter
+) -> None:
+    bomb()
+    tracemalloc.start()
+    try:
+        assert raw(server) == bomb()
+        _, used = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert used < 16 << 20
+    assert failures.pop("read all of an answer") == 1
+    attributes = only(spans)
+    assert attributes[semconv.USAGE_SOURCE] == "unknown"
+    assert attributes[semconv.USAGE_UNREAD] == ("[more]",)
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

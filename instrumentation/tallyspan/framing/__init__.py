@@ -51,6 +51,11 @@ def spelled_oddly(key: str) -> tuple[bytes, ...]:
 class Framing(Protocol):
     """Cuts a body into its JSON texts, and returns those that may carry usage."""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether something was left out because it was too large."""
+        ...
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the texts they complete."""
         ...

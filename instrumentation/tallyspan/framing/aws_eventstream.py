@@ -12,8 +12,8 @@ import struct
 from tallyspan.framing import EVERYTHING, Interest
 
 PRELUDE = struct.Struct(">III")
-# A larger frame can only be garbage, and ends the reading.
-MAX_FRAME_BYTES = 32 << 20
+# A larger frame ends the reading.
+MAX_FRAME_BYTES = 4 << 20
 _CHECKSUM = 4
 _FAILURE = re.compile(rb":(?:exception-type|error-code)\x07(..)", re.DOTALL)
 
@@ -24,11 +24,11 @@ class AwsEventStream:
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
         self._rest = bytearray()
-        self._is_garbage = False
+        self.is_cut = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the payloads they complete."""
-        if self._is_garbage:
+        if self.is_cut:
             return []
         self._rest += chunk
         payloads: list[bytes] = []
@@ -36,7 +36,7 @@ class AwsEventStream:
         while start + PRELUDE.size <= len(self._rest):
             total, headers, _ = PRELUDE.unpack_from(self._rest, start)
             if not PRELUDE.size + headers + _CHECKSUM <= total <= MAX_FRAME_BYTES:
-                self._is_garbage = True
+                self.is_cut = True
                 start = len(self._rest)
                 break
             if start + total > len(self._rest):

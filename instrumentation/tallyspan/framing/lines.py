@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tallyspan.framing import EVERYTHING, Interest
-
-# A larger event is skipped, never buffered without end.
-MAX_EVENT_BYTES = 32 << 20
+from tallyspan.framing.bounded import Kept
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The longest border has 4 bytes: so many of them may be at the end of the chunk before.
@@ -36,17 +34,16 @@ class Layout:
 class Events:
     """Returns the first event of a stream and those of interest, however the network cuts.
 
-    `_held`: chunks of an event that is not complete. `_seam`: their last bytes. `_needles`: what to
-    search for; empty before the first event.
+    `_held`: what there is of an event that is not complete; of one that is too large nothing is
+    read. `_seam`: its last bytes. `_needles`: what to search for; empty before the first event.
     """
 
     def __init__(self, layout: Layout, interest: Interest) -> None:
         self._layout = layout
         self._interest = interest
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._held: Kept | None = None
         self._seam = b""
-        self._is_skipping = False
+        self.is_cut = False
         self._needles: tuple[bytes, ...] = ()
 
     def anew(self) -> "Events":
@@ -71,21 +68,20 @@ class Events:
         if not chunk:
             return
         self._seam = (self._seam + chunk[-_SEAM_BYTES:])[-_SEAM_BYTES:]
-        self._held_bytes += len(chunk)
-        if self._held_bytes > MAX_EVENT_BYTES:
-            self._held, self._is_skipping = [], True
-        else:
-            self._held.append(chunk)
+        if self._held is None:
+            self._held = Kept()
+        self._held.add(chunk)
 
     def _complete(self, chunk: bytes) -> bytes:
-        if self._is_skipping:
-            rest = self._seam + chunk
-            whole = rest[_next(rest, 0, self._layout.borders) :]
-        else:
-            whole = b"".join([*self._held, chunk]) if self._held else chunk
-        self._held, self._held_bytes, self._seam = [], 0, b""
-        self._is_skipping = False
-        return whole
+        held, seam = self._held, self._seam
+        if held is None:
+            return chunk
+        self._held, self._seam = None, b""
+        if held.is_cut:
+            self.is_cut = True
+            rest = seam + chunk
+            return rest[_next(rest, 0, self._layout.borders) :]
+        return held.text() + chunk
 
     def _border_in_seam(self, chunk: bytes) -> int:
         return self._last_border(self._seam + chunk[:_SEAM_BYTES]) - len(self._seam)

@@ -6,27 +6,16 @@ A stream whose content type was lost in a gateway is recognised by its first byt
 import re
 
 from tallyspan.framing import EVERYTHING, Interest
+from tallyspan.framing.bounded import Kept
 from tallyspan.framing.lines import json_lines, server_sent_events
 
-# Of a body that is kept until its end; a larger one is not read.
-MAX_BODY_BYTES = 64 << 20
-# A body of this size is thinned, for parsing its vectors would take the caller's time.
-LARGE_BODY_BYTES = 64 << 10
-
-_VECTOR = re.compile(rb"\[[-+0-9eE.,\s]{256,}\]")
 _LOOKS_LIKE_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
-_PACKED = re.compile(rb'"[A-Za-z0-9+/_=-]{4096,}"')
-
-
-def thinned(body: bytes) -> bytes:
-    """Return the JSON text without long vectors and base64 strings, which carry no usage."""
-    if len(body) < LARGE_BODY_BYTES:
-        return body
-    return _PACKED.sub(b'""', _VECTOR.sub(b"[]", body))
 
 
 class Unread:
     """For sound, pictures and the like: nothing is read, nothing kept."""
+
+    is_cut = False
 
     def feed(self, chunk: bytes) -> list[bytes]:  # noqa: ARG002  the protocol's
         """Return nothing, whatever the bytes."""
@@ -42,20 +31,20 @@ class Unread:
 
 
 class Whole:
-    """Keeps references to the chunks, and joins them when the body is over."""
+    """Keeps the body until it is over; of one that is too large the beginning and the end."""
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._kept = Kept()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the middle of the body was left out."""
+        return self._kept.is_cut
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return nothing before the end."""
-        self._size += len(chunk)
-        if self._size <= MAX_BODY_BYTES:
-            self._chunks.append(chunk)
-        else:
-            self._chunks.clear()
+        self._kept.add(chunk)
         return []
 
     def anew(self) -> "Whole":
@@ -64,7 +53,10 @@ class Whole:
 
     def end(self) -> list[bytes]:
         """Return the body, or the events of interest if it is a stream after all."""
-        body = b"".join(self._chunks).strip()
+        body = self._kept.text()
+        if body.startswith(b"{") and b"\n" not in body:
+            return [body]  # as most are
+        body = body.strip()
         if _LOOKS_LIKE_EVENTS.match(body):
             events = server_sent_events(self._interest)
         elif _looks_like_lines(body):
