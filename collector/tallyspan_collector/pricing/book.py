@@ -65,6 +65,15 @@ class PriceBook:
         timeline = self._timelines.get(key)
         return (timeline or self._learn(key)).at(at_ns)
 
+    def stretch(
+        self, key: tuple[str, str, str, str, Conditions], at_ns: int
+    ) -> tuple[int, int, Compiled | Unpriced]:
+        """Return from when and until when (excluded) a price holds, and the price.
+
+        `key` is provider, endpoint, model, service tier and conditions; times in nanoseconds.
+        """
+        return (self._timelines.get(key) or self._learn(key)).stretch(at_ns)
+
     def price(
         self,
         *,

@@ -229,9 +229,9 @@ class Price:
 
 def without_cache(usage: Usage, meters: Meters | None) -> tuple[Usage, Meters]:
     """Return the counts of the call if all that the cache read and wrote had been plain input."""
-    plain = replace(usage, **{name: 0 for name in TOKEN_FIELDS if _is_of_cache(name)})
+    plain = replace(usage, **{name: 0 for name in TOKEN_FIELDS if is_of_cache(name)})
     others = (meters or _NOTHING).items()
-    return plain, {name: amount for name, amount in others if not _is_of_cache(name)}
+    return plain, {name: amount for name, amount in others if not is_of_cache(name)}
 
 
 def with_cache_saved(price: AnyPrice, cost: Priced, usage: Usage, meters: Meters | None) -> Priced:
@@ -242,7 +242,8 @@ def with_cache_saved(price: AnyPrice, cost: Priced, usage: Usage, meters: Meters
     return cost._replace(cache_saved_picousd=without.cost_picousd - cost.cost_picousd)
 
 
-def _is_of_cache(name: str) -> bool:
+def is_of_cache(name: str) -> bool:
+    """Return whether a meter counts what a cache reads or writes."""
     meter = BY_NAME.get(name)
     return meter is not None and dict(meter.dimensions).get("token_type") in _CACHE
 

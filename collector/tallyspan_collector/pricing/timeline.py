@@ -47,8 +47,10 @@ class Timeline:
     def at(self, at_ns: int) -> Compiled | Unpriced:
         """Return the price at the moment, or why there is none."""
         from_ns, to_ns, price = self._last
-        if from_ns <= at_ns < to_ns:
-            return price
+        return price if from_ns <= at_ns < to_ns else self.stretch(at_ns)[2]
+
+    def stretch(self, at_ns: int) -> tuple[int, int, Compiled | Unpriced]:
+        """Return from when and until when (excluded) the price of a moment holds, and the price."""
         place = bisect_right(self.instants, at_ns)
         from_ns = self.instants[place - 1] if place else -(1 << 80)
         to_ns = self.instants[place] if place < len(self.instants) else 1 << 80
@@ -64,7 +66,7 @@ class Timeline:
         if match is None:
             match = self._prices[place, part] = self._make(at_ns)
         self._last = (from_ns, to_ns, match)
-        return match
+        return self._last
 
 
 def second_of_week(at_ns: int) -> int:
