@@ -94,6 +94,10 @@ def _reader(text: str) -> str:
     return text
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _days(text: str) -> int:
     """Return days of a text like 400d; forever is 0."""
     if text.strip() == "forever":
@@ -108,6 +112,9 @@ STORE = Option(
     "store", _store, "local", "local (an engine of our own) or the URL of a ClickHouse server"
 )
 DATA_DIR = Option("data_dir", _path, "tallyspan-data", "folder of the local store")
+TRUSTED_KEYS = Option(
+    "trusted_keys", _names, "", "names of ingest keys whose reports correct each other: app,gateway"
+)
 OPTIONS = (
     STORE,
     DATA_DIR,
@@ -120,6 +127,7 @@ OPTIONS = (
     Option("seen_window", duration, "24h", "how long a span that is sent again is recognised"),
     Option("retention", _days, "400d", "how long entries of the ledger are kept: 400d, or forever"),
     Option("retention_rollups", _days, "forever", "how long what was added up of them is kept"),
+    TRUSTED_KEYS,
     Option("workers", _count, "1", "processes that receive and load, sharing the OTLP ports"),
     Option(
         "reader", _reader, "auto", "reads spans: compiled, python, or auto: the faster there is"
@@ -151,6 +159,7 @@ class Config:
     seen_window: int = 86_400
     retention: int = 400
     retention_rollups: int = 0
+    trusted_keys: tuple[str, ...] = ()
     workers: int = 1
     reader: str = "auto"
     tls_cert: Path | None = None

@@ -6,7 +6,7 @@ import re
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from operator import itemgetter
 from pathlib import Path
@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
         help="a trace id (32 hex digits; a log_id will do), or a file with an OTLP request of spans"
         " or log records, JSON or protobuf",
     )
-    config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
+    config.add_flags(parser, (*config.READ_OPTIONS, config.TRUSTED_KEYS, PRICES))
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=_run)
 
@@ -72,7 +72,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def of_trace(trace_id: str, options: argparse.Namespace) -> Explanation:
     """Return what journal and ledger have of a trace. Raises `ConfigError` if both have nothing."""
-    data_dir: Path = config.read(options, options=(config.DATA_DIR,))["data_dir"]
+    settings = config.read(options, options=(config.DATA_DIR, config.TRUSTED_KEYS))
+    data_dir: Path = settings["data_dir"]
     book = book_of(options)
     path = data_dir / "spool" / journal.FILE_NAME
     with writing(options) as client:  # the reader account cannot see entries
@@ -96,7 +97,7 @@ def of_trace(trace_id: str, options: argparse.Namespace) -> Explanation:
         )
     else:
         waiting = [each for trace in traces for each in explained.not_in_ledger(trace, rows)]
-        explanation |= _reports(traces) | _charges(traces, book)
+        explanation |= _reports(traces) | _charges(traces, book, trusted=settings["trusted_keys"])
         if waiting:
             explanation["not_in_ledger_yet"] = waiting
     explanation["entries"] = explained.entries_of(rows, book)
@@ -183,11 +184,14 @@ def _reports(traces: Sequence[Trace]) -> Explanation:
 
 
 def _charges(
-    traces: Sequence[Trace], book: PriceBook, places: explained.Places | None = None
+    traces: Sequence[Trace],
+    book: PriceBook,
+    places: explained.Places | None = None,
+    trusted: Collection[str] = (),
 ) -> Explanation:
     return {
         "charges": [
-            explained.charge_of(booked, trace, book, places)
+            explained.charge_of(booked, trace, book, places, trusted)
             for trace in traces
             for booked in sorted(trace.booked.values(), key=lambda each: each.call.start_time_ns)
         ]

@@ -3,7 +3,7 @@
 `explain` prints them as text or as JSON.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,9 +15,9 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.explanation import explanation
 from tallyspan_collector.pricing.match import Kind
 from tallyspan_collector.read.call import Call
-from tallyspan_collector.resolution.charge import by_tenant
-from tallyspan_collector.resolution.identity import SpanKey, span_of
+from tallyspan_collector.resolution.identity import NOBODY, Owner, SpanKey, owner_of
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
+from tallyspan_collector.resolution.parties import parties, party_of, together
 from tallyspan_collector.resolution.same_call import groups, joins
 
 Values = dict[str, Any]
@@ -46,16 +46,23 @@ Places = Mapping[str, Mapping[str, str]]
 
 
 def charge_of(
-    booked: LedgerEntry, trace: Trace, book: PriceBook, places: Places | None = None
+    booked: LedgerEntry,
+    trace: Trace,
+    book: PriceBook,
+    places: Places | None = None,
+    trusted: Collection[str] = (),
 ) -> Values:
     """Return what is booked for a call.
 
     The reports it was merged of and why, which fact is of which, how its price was made, and its
     cost. `places` are there for spans of a file: a trace of the journal has its attributes no more.
+    `trusted` are the keys whose reports are merged.
     """
     call, cost = booked
     nodes = next(
-        (each for each in by_tenant(trace.nodes) if call.span_id in each), dict[str, Node]()
+        joint
+        for joint in together(parties(trace.nodes, trusted)[party_of(owner_of(call), trusted)])
+        if call.span_id in joint and joint[call.span_id].call.trace_id == call.trace_id
     )
     own = (
         next(
@@ -201,12 +208,13 @@ def not_in_ledger(trace: Trace, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         span = _span_of(row)
         standing[span] = standing.get(span, 0) + row["sign"]
-    return [span[1] for span in trace.booked if standing.get(span, 0) < 1]
+    return [span[2] for span in trace.booked if standing.get(span, 0) < 1]
 
 
 def _span_of(row: Mapping[str, Any]) -> SpanKey:
     """Return by what the call of an entry is kept in its trace."""
-    return span_of(row["tenant"], row["source"], row["span_id"])
+    owner = Owner(row["tenant"], row["source"]) if row["source"] else NOBODY
+    return owner, row["trace_id"], row["span_id"]
 
 
 def _what(call: Call) -> Values:

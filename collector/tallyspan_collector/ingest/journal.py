@@ -102,7 +102,13 @@ def _providers_unread(entries: Entries) -> Sequence[str]:
 class Journal:
     """The journal of one data folder; used by one thread of each process. Raises `SpoolError`."""
 
-    def __init__(self, path: Path, *, seen_seconds: int = SEEN_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        seen_seconds: int = SEEN_SECONDS,
+        trusted_keys: Collection[str] = (),
+    ) -> None:
         self._path = path
         self._file = _open(path)
         if unknown := ", ".join(unknown_fields(self._file)):
@@ -110,7 +116,7 @@ class Journal:
             raise refusal(path, "journal", _IF_MOVED, reason)
         self._identities = Identities.of(self._file)
         self._seen = SeenSpans(self._file, seen_seconds)
-        self._resolver = Resolver(self._file)
+        self._resolver = Resolver(self._file, trusted=trusted_keys)
 
     def book(
         self,

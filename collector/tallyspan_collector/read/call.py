@@ -35,7 +35,7 @@ class Flag(StrEnum):
     TOTAL_MISMATCH = "total_mismatch"
     # A part is larger than its whole; more cache than input is not priced.
     CONTRADICTORY = "contradictory"
-    # Several emitters reported the call with different counts.
+    # Several emitters, or several keys, reported the call with different counts.
     REPORTS_DISAGREE = "reports_disagree"
     # A remote agent's total, charged because no call of that agent was reported.
     REMOTE_AGENT = "remote_agent"

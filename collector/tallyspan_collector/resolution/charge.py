@@ -1,6 +1,6 @@
 """What is charged for a trace: a pure function of its spans, so their order does not matter."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tallyspan.usage import TOKEN_FIELDS, Usage
@@ -8,6 +8,7 @@ from tallyspan_collector.dialects.registry import TRUST
 from tallyspan_collector.read.call import MAX_UNREAD, Call, Draft, Flag, call_of
 from tallyspan_collector.resolution.identity import SpanKey, span_key
 from tallyspan_collector.resolution.node import Node
+from tallyspan_collector.resolution.parties import Charge, parties, settle, together
 from tallyspan_collector.resolution.same_call import ancestors, groups
 
 _OURS = "tallyspan"
@@ -23,53 +24,61 @@ _Agreed = dict[tuple[str, ...], tuple[str, ...]]
 """Fields of identity -> their values, where all wrappers that have some agree."""
 
 
-def charges(nodes: Mapping[SpanKey, Node], *, is_quiet: bool) -> list[Call]:
-    """Return the calls to be charged, each as its best report has it; tenants are apart.
+def charges(
+    nodes: Mapping[SpanKey, Node], *, is_quiet: bool, trusted: Collection[str] = ()
+) -> list[Call]:
+    """Return the calls to be charged, each as its best report has it.
 
-    `is_quiet`: nothing is likely to follow, so a remote agent that reports
-    usage, and has no reported call below it, is charged itself.
+    `is_quiet`: nothing is likely to follow, so a remote agent that reports usage, and has no
+    reported call below it, is charged itself. `trusted` are the names of the keys whose reports are
+    merged; other keys are apart (`parties.py`), as are tenants.
     """
     if len(nodes) == 1:
         (only,) = nodes.values()
         if only.is_call:
             return [only.call]
-    calls = [call for each in by_tenant(nodes) for call in _charges_of(each, is_quiet=is_quiet)]
+    alone = {
+        party: [(joint, _charges_of(joint, is_quiet=is_quiet)) for joint in together(of_party)]
+        for party, of_party in parties(nodes, trusted).items()
+    }
+    if len(alone) == 1:
+        calls = [each.call for own in alone.values() for _, charged in own for each in charged]
+    else:
+        calls = settle(alone)
     return sorted(calls, key=lambda call: (call.start_time_ns, call.span_id))
 
 
-def by_tenant(nodes: Mapping[SpanKey, Node]) -> list[dict[str, Node]]:
-    """Return the spans of each tenant by span id; of two with one id the one with more in it."""
-    tenants: dict[str, dict[str, Node]] = {}
-    for (owner, span_id), node in nodes.items():
-        own = tenants.setdefault(owner.tenant, {})
-        if span_id not in own or has_more(node, own[span_id]):
-            own[span_id] = node
-    return list(tenants.values())
-
-
-def _charges_of(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Call]:
-    """Return the calls to be charged for a tenant's spans, by span id."""
-    calls: list[Call] = []
+def _charges_of(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Charge]:
+    """Return what is charged for a party's spans, by span id."""
+    result: list[Charge] = []
     if _has_calls(nodes):
         agreed = _agreed(nodes)
-        calls = [_merged(group, nodes, agreed) for group in groups(nodes)]
-    if is_quiet:
-        calls += [
-            node.call._replace(quality_flags=(*node.call.quality_flags, Flag.REMOTE_AGENT))
-            for node in nodes.values()
-            if node.may_be_charged and not _has_calls_below(node, nodes)
+        result = [
+            Charge(_merged(group, nodes, agreed), frozenset(node.call.span_id for node in group))
+            for group in groups(nodes)
         ]
-    return calls
+    if is_quiet:
+        for node in nodes.values():
+            if node.may_be_charged and not _has_calls_below(node, nodes):
+                flags = (*node.call.quality_flags, Flag.REMOTE_AGENT)
+                call = node.call._replace(quality_flags=flags)
+                result.append(Charge(call, frozenset([call.span_id])))
+    return result
 
 
-def may_wait(nodes: Mapping[SpanKey, Node], booked: Container[SpanKey]) -> bool:
+def may_wait(
+    nodes: Mapping[SpanKey, Node], booked: Container[SpanKey], trusted: Collection[str] = ()
+) -> bool:
     """Whether there is a remote agent, not booked yet, to be charged once the trace is quiet."""
-    agents = [node for node in nodes.values() if node.may_be_charged]
+    if not any(node.may_be_charged for node in nodes.values()):
+        return False
     return any(
-        span_key(node.call) not in booked and not _has_calls_below(node, each)
-        for each in (by_tenant(nodes) if agents else ())
-        for node in each.values()
-        if node.may_be_charged
+        node.may_be_charged
+        and span_key(node.call) not in booked
+        and not _has_calls_below(node, joint)
+        for of_party in parties(nodes, trusted).values()
+        for joint in together(of_party)
+        for node in joint.values()
     )
 
 
@@ -91,17 +100,6 @@ def _has_calls_below(agent: Node, nodes: Mapping[str, Node]) -> bool:
         ):
             return True
     return False
-
-
-def has_more(one: Node, other: Node) -> bool:
-    """Whether the first of two versions of one span has more in it; their order does not matter."""
-    return _weight(one) > _weight(other)
-
-
-def _weight(node: Node) -> tuple[object, ...]:
-    call = node.call
-    counts = [call.usage.output_tokens is not None, call.usage.input_tokens is not None]
-    return (node.is_call, *counts, call.end_time_ns, bool(call.user_id), repr(call))
 
 
 def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -> Call:

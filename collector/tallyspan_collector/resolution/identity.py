@@ -53,18 +53,13 @@ def owner_of(call: Call) -> Owner:
 
 NOBODY = Owner("", "")
 """Of calls that came without a key."""
-SpanKey = tuple[Owner, str]
-"""A span of a trace: whose report it is, and its span id."""
+SpanKey = tuple[Owner, str, str]
+"""A span: whose report it is, its trace id and its span id."""
 
 
 def span_key(call: Call) -> SpanKey:
     """Return by what the call's span is kept in its trace."""
-    return span_of(call.tenant, call.source, call.span_id)
-
-
-def span_of(tenant: str, source: str, span_id: str) -> SpanKey:
-    """Return the same by the fields of a call."""
-    return Owner(tenant, source) if source else NOBODY, span_id
+    return owner_of(call), call.trace_id, call.span_id
 
 
 def number_of(text: str, of: str = "") -> int:

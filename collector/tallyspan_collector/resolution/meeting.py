@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
 from tallyspan_collector.read.call import Call
-from tallyspan_collector.resolution.identity import number_of, owner_of
+from tallyspan_collector.resolution.identity import Owner, number_of, owner_of
 from tallyspan_collector.resolution.same_call import TOLERANCE_NS
 
 ID_CHARACTERS = 20
@@ -24,11 +24,14 @@ ID_VARIETY = 6
 """Different characters that the last 16 of a random id have at least."""
 _NEAR_NS = 600 * 10**9
 MAX_NODES = 64
-"""A trace of more spans takes in no other by an answer's id: an id of so many answers is no id."""
+"""A trace of more spans of one key takes in no other of that key by an answer's id.
+
+An id of so many answers is no id.
+"""
 
 
 class Meeting(NamedTuple):
-    """A place by its number, the emitter of the call there, and whether others may use it too.
+    """A place by its number, the emitter and owner of the call, whether others may use it too.
 
     `older`: the number that earlier versions have for the place.
     """
@@ -36,6 +39,7 @@ class Meeting(NamedTuple):
     place: int
     emitter: int
     is_guess: bool
+    owner: Owner
     older: int
 
 
@@ -61,10 +65,11 @@ def meet_elsewhere(calls: Iterable[Call]) -> Iterator[Meeting]:
 
 
 def _meeting(place: str, call: Call, *, is_guess: bool) -> Meeting:
-    tenant, source = owner_of(call)
-    emitter = _emitter(call.scope_name, call.service_name, source)
+    owner = owner_of(call)
+    emitter = _emitter(call.scope_name, call.service_name, owner.source)
     older = number_of(place)
-    return Meeting(number_of(place, tenant) if tenant else older, emitter, is_guess, older)
+    number = number_of(place, owner.tenant) if owner.tenant else older
+    return Meeting(number, emitter, is_guess, owner, older)
 
 
 def _is_random(answer_id: str) -> bool:

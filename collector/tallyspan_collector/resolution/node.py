@@ -30,9 +30,17 @@ class Node:
         return cls(reading.call, reading.kind is Kind.CALL, reading.may_be_charged)
 
     @property
-    def emitter(self) -> tuple[str, str]:
+    def emitter(self) -> tuple[str, str, str]:
         """Who made the span: two spans of one emitter are two calls, unless one holds the other."""
-        return self.call.scope_name, self.call.service_name
+        call = self.call
+        return call.scope_name, call.service_name, call.source
+
+    @property
+    def weight(self) -> tuple[object, ...]:
+        """How much is in it: the heavier of two versions of one span counts, in any order."""
+        call = self.call
+        counts = [call.usage.output_tokens is not None, call.usage.input_tokens is not None]
+        return (self.is_call, *counts, call.end_time_ns, bool(call.user_id), repr(call))
 
 
 class LedgerEntry(NamedTuple):

@@ -11,14 +11,14 @@ The file is shared by the workers of a data folder; it changes in one transactio
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns, columns_of
-from tallyspan_collector.resolution.charge import charges, has_more, may_wait
-from tallyspan_collector.resolution.identity import Identities, owner_of, span_key
+from tallyspan_collector.resolution.charge import charges, may_wait
+from tallyspan_collector.resolution.identity import Identities, Owner, SpanKey, owner_of, span_key
 from tallyspan_collector.resolution.index import TraceIndex
 from tallyspan_collector.resolution.meeting import MAX_NODES, may_meet, meet_elsewhere
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
@@ -61,7 +61,10 @@ class Resolver:
         *,
         window_seconds: int = WINDOW_SECONDS,
         quiet_seconds: int = QUIET_SECONDS,
+        trusted: Collection[str] = (),
     ) -> None:
+        """`trusted` are the names of keys that correct each other's reports (`parties.py`)."""
+        self._trusted = frozenset(trusted)
         self._identities = Identities.of(file)
         self._index = TraceIndex(file, window_seconds)
         self._quiet_ms = quiet_seconds * 1000
@@ -138,16 +141,18 @@ class Resolver:
             {trace for trace, _ in first.values()} - by_trace.keys(), now
         )
         into: dict[int, int] = {}
-        for (place, emitter, is_guess, _), key in here:
+        for (place, emitter, is_guess, owner, _), key in here:
             if place not in first:
                 first[place] = resolution.places[place] = key, emitter
                 continue
             theirs, mine = _end(into, first[place][0]), _end(into, key)
             if theirs == mine or (is_guess and first[place][1] == emitter):
                 continue
-            sizes = [_size(by_trace, remembered, each) for each in (mine, theirs)]
-            if is_guess and max(sizes) >= MAX_NODES:
+            if is_guess and any(
+                _size(by_trace, remembered, each, owner) >= MAX_NODES for each in (mine, theirs)
+            ):
                 continue
+            sizes = [_size(by_trace, remembered, each) for each in (mine, theirs)]
             if sizes[0] > sizes[1]:  # the one with less in it moves, so that few move often
                 mine, theirs = theirs, mine
             into[mine] = theirs
@@ -185,7 +190,7 @@ class Resolver:
             )
         self._index.keep(
             {
-                key: (trace, may_wait(trace.nodes, trace.booked))
+                key: (trace, may_wait(trace.nodes, trace.booked, self._trusted))
                 for key, trace in resolution.touched.items()
             },
             now,
@@ -198,12 +203,16 @@ class Resolver:
         for node in arrived:
             span = span_key(node.call)
             older = trace.nodes.get(span)
-            if older is None or has_more(node, older):
+            if older is None or node.weight > older.weight:
                 trace.nodes[span] = node
         # a trace with spans in this batch is not quiet
         due = {
             span_key(call): call
-            for call in charges(trace.nodes, is_quiet=not arrived or _is_charged(trace))
+            for call in charges(
+                trace.nodes,
+                is_quiet=not arrived or _is_charged(trace),
+                trusted=self._trusted,
+            )
         }
         resolution.wrappers += sum(not node.is_call for node in arrived)
         booked_now = 0
@@ -236,8 +245,17 @@ def _gathered(by_trace: _ByTrace, moved: Mapping[int, int]) -> _ByTrace:
     return gathered
 
 
-def _size(by_trace: _ByTrace, remembered: Mapping[int, Trace], key: int) -> int:
-    return len(by_trace.get(key, ())) + (len(remembered[key].nodes) if key in remembered else 0)
+def _size(
+    by_trace: _ByTrace, remembered: Mapping[int, Trace], key: int, owner: Owner | None = None
+) -> int:
+    """Return how many spans a trace has, of all keys or of one."""
+    arrived = by_trace.get(key, ())
+    kept: Collection[SpanKey] = remembered[key].nodes if key in remembered else ()
+    if owner is None:
+        return len(arrived) + len(kept)
+    return sum(each.call is not None and owner_of(each.call) == owner for each in arrived) + sum(
+        of == owner for of, *_ in kept
+    )
 
 
 def _calls(arrived: Iterable[Reading], before: Trace | None) -> Iterator[Call]:

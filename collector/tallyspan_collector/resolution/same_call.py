@@ -293,6 +293,11 @@ def _overlap(one: Call, other: Call) -> bool:
     )
 
 
+def has_one_name(one: str, other: str) -> bool:
+    """Whether two names are of one model, with or without provider and date."""
+    return _plain(one) == _plain(other)
+
+
 def _one_model(one: Call, other: Call) -> bool:
     mine = {_plain(one.request_model), _plain(one.response_model)} - {""}
     theirs = {_plain(other.request_model), _plain(other.response_model)} - {""}

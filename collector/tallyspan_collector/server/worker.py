@@ -138,7 +138,11 @@ class Worker:
         self._loader: Loader | None = None
         try:
             self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
-            self._journal = Journal(folder / FILE_NAME, seen_seconds=config.seen_window)
+            self._journal = Journal(
+                folder / FILE_NAME,
+                seen_seconds=config.seen_window,
+                trusted_keys=config.trusted_keys,
+            )
             book = self._prices.book
             self._loader = Loader(
                 client, self._spool, self._journal, book, keys, self.metrics, self._directory
