@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("instrumentation", "collector", "pricing", "what_if", "store", "console")
+BENCHES = ("instrumentation", "collector", "readers", "pricing", "what_if", "store", "console")
 FOLDER = Path(__file__).resolve().parent
 
 

@@ -6,7 +6,8 @@ Same behaviour as `_reader.pyx`: the same rows, and the same spans left to be re
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from struct import unpack_from
+from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufError
@@ -41,11 +42,13 @@ _MIN_ATTRIBUTE, _MIN_TEXT = 4, 3
 _MAX_VARINT_BYTES, _MAX_COUNT_BYTES, _MAX_INT_BYTES = 5, 9, 10
 _MAX_DEPTH = 8
 _TRACE_ID, _SPAN_ID = 16, 8
-_MAX_TIME_BITS = 62
+_MAX_TIME_NS = 1 << 62
 _ERROR = 2
 _DOUBLE_HEAD = bytes([9, _DOUBLE])
-_WITH_PARENT, _WITHOUT_PARENT = (1).to_bytes(8, "little"), bytes(8)
-_NO_PARENT = bytes(_SPAN_ID)
+_WITH_PARENT, _WITHOUT_PARENT = (1).to_bytes(8, "little"), bytes(_SPAN_ID + 8)
+_fields = attrgetter(
+    "trace_id", "span_id", "parent_span_id", "start_time_unix_nano", "end_time_unix_nano"
+)
 _ERROR_PREFIX = b"\x0a%c%b\x12" % (len(ERROR_TYPE), ERROR_TYPE.encode())
 _SHORT_HEADS = tuple(
     bytes([size - 1, _STRING, size - 3]) if size >= _MIN_TEXT else b"" for size in range(129)
@@ -176,8 +179,7 @@ def _texts(column: _Raws, place: int) -> list[str]:
         ]
     except UnicodeDecodeError:
         raise _OddError from None
-    lower = {each.lower() for each in texts}
-    if lower & _WORDS or any(each != each.strip() for each in lower):
+    if [*map(str.strip, texts)] != texts or not _WORDS.isdisjoint(map(str.lower, texts)):
         return [text(each) for each in texts]
     return texts
 
@@ -197,7 +199,7 @@ def _doubles(column: _Raws, place: int) -> list[float]:
     start = place + 2
     if {raw[place:start] for raw in column} != {_DOUBLE_HEAD} or {*map(len, column)} != {start + 8}:
         raise _OddError
-    return [unpack_from("<d", raw, start)[0] for raw in column]
+    return array("d", b"".join([raw[start:] for raw in column])).tolist()
 
 
 class _Columns:
@@ -212,7 +214,8 @@ class _Columns:
         self.readable: list[set[bytes]] = [set() for _ in layout.roles]
         self.numbers: dict[tuple[bytes, ...], int] = {}
         self.ids: list[bytes] = []
-        self.times: list[int] = []
+        self.starts: list[int] = []
+        self.ends: list[int] = []
         self.errors: list[bool] = []
         self.sorts: list[int] = []
         self.requests: list[int] = []
@@ -223,11 +226,13 @@ class _Columns:
 
     def take(self) -> Part:
         """Return the rows so far, and begin anew."""
+        times = array("q", self.starts + self.ends)
+        times[::2], times[1::2] = array("q", self.starts), array("q", self.ends)
         part = Part(
             self.shape,
             len(self.sorts),
             b"".join(self.ids),
-            array("q", self.times).tobytes(),
+            times.tobytes(),
             bytes(self.errors),
             array("i", self.sorts).tobytes(),
             array("i", self.requests).tobytes(),
@@ -243,8 +248,8 @@ class _Columns:
 
     def cut(self, rows: int) -> None:
         """Forget the rows after the first so many."""
-        del self.ids[4 * rows :], self.times[2 * rows :]
-        of_rows: list[list[Any]] = [self.errors, self.sorts, self.requests, self.seconds]
+        of_rows: list[list[Any]] = [self.ids, self.starts, self.ends, self.errors, self.sorts]
+        of_rows += [self.requests, self.seconds]
         for column in (*of_rows, *self.counts, *self.texts, *self.amounts):
             del column[rows:]
 
@@ -258,9 +263,7 @@ class _Columns:
         ):
             size = len(prefix)
             if role > Role.REPEAT:
-                if {raw[:size] for raw in column} != {prefix}:
-                    return False
-                if not all(_is_whole(raw, size) for raw in column):
+                if not all(map(bytes.startswith, column, repeat(prefix))):
                     return False
                 continue
             if new := {*column} - readable:
@@ -276,61 +279,85 @@ class _Columns:
     ) -> list[int]:
         """Take spans of the shape in; return the `Outcome` of each, 0 for those taken in."""
         numbers = self._numbers(spans, columns)
-        outcomes = [
-            number if number < 0 else _outcome_of_ids(span)
-            for number, span in zip(numbers, spans, strict=True)
+        traces, own, parents, starts, ends = zip(*map(_fields, spans), strict=True)
+        is_sound = (
+            min(numbers) >= 0
+            and {*map(len, traces)} == {_TRACE_ID}
+            and {*map(len, own)} == {_SPAN_ID}
+            and {*map(len, parents)} <= {0, _SPAN_ID}
+            and max(*starts, *ends) < _MAX_TIME_NS
+        )
+        if not is_sound or not self._put_values(columns):
+            return self._put_some(spans, failed, columns, request, numbers)
+        self.ids += [
+            trace + span + (parent + _WITH_PARENT if parent else _WITHOUT_PARENT)
+            for trace, span, parent in zip(traces, own, parents, strict=True)
         ]
-        if any(outcomes):
-            places = [at for at, outcome in enumerate(outcomes) if not outcome]
-            if places:
-                rest = self.put(
-                    [spans[at] for at in places],
-                    [failed[at] for at in places],
-                    [[column[at] for at in places] for column in columns],
-                    request,
-                )
-                for at, outcome in zip(places, rest, strict=True):
-                    outcomes[at] = outcome
-            return outcomes
-        try:
-            self._put_values(columns)
-        except _OddError:
-            if len(spans) == 1:
-                return [Outcome.VALUE]
-            return [
-                self.put([span], [is_failed], [[column[at]] for column in columns], request)[0]
-                for at, (span, is_failed) in enumerate(zip(spans, failed, strict=True))
-            ]
-        for span in spans:
-            parent = span.parent_span_id
-            self.ids += (
-                span.trace_id,
-                span.span_id,
-                parent or _NO_PARENT,
-                _WITH_PARENT if parent else _WITHOUT_PARENT,
-            )
-            start, end = span.start_time_unix_nano, span.end_time_unix_nano
-            self.times += (start or end, max(start, end))
+        self.starts += [start or end for start, end in zip(starts, ends, strict=True)]
+        self.ends += map(max, starts, ends)
         self.errors += failed
         self.sorts += numbers
         self.requests += [request] * len(spans)
+        return [0] * len(spans)
+
+    def _put_some(
+        self,
+        spans: Sequence[Any],
+        failed: Sequence[bool],
+        columns: Sequence[_Raws],
+        request: int,
+        numbers: Sequence[int],
+    ) -> list[int]:
+        """Take in those of the spans that are as they should be; return the outcomes."""
+        if len(spans) == 1:
+            return [self._outcome(spans[0], [raw for (raw,) in columns], numbers[0])]
+        outcomes = [
+            self._outcome(span, [column[at] for column in columns], number)
+            if number < 0 or _outcome_of_ids(span)
+            else 0
+            for at, (span, number) in enumerate(zip(spans, numbers, strict=True))
+        ]
+        sound = [at for at, outcome in enumerate(outcomes) if not outcome]
+        # where nothing but a value is odd, span after span must tell which
+        groups = [[at] for at in sound] if len(sound) == len(spans) else [sound]
+        for places in filter(None, groups):
+            of_group = self.put(
+                [spans[at] for at in places],
+                [failed[at] for at in places],
+                [[column[at] for at in places] for column in columns],
+                request,
+            )
+            for at, outcome in zip(places, of_group, strict=True):
+                outcomes[at] = outcome
         return outcomes
 
-    def _put_values(self, columns: Sequence[_Raws]) -> None:
-        """Put the values of the columns in, or none. Raises `_OddError`."""
+    def _outcome(self, span: Any, raws: _Raws, number: int) -> int:
+        """Return why a span with the shape's keys is not taken in."""
+        if not all(
+            _is_whole(raw, len(prefix)) for (prefix, *_), raw in zip(self.places, raws, strict=True)
+        ):
+            return Outcome.ATTRIBUTE
+        return number if number < 0 else _outcome_of_ids(span) or Outcome.VALUE
+
+    def _put_values(self, columns: Sequence[_Raws]) -> bool:
+        """Put the values of the columns in; False: one is odd, and none was put in."""
         values: list[tuple[list[Any], list[Any]]] = []
-        for (prefix, role, number), raws in zip(self.places, columns, strict=True):
-            place = len(prefix)
-            if role is Role.COUNT:
-                values.append((self.counts[number], [_count(raw[place:]) for raw in raws]))
-            elif role is Role.TEXT:
-                values.append((self.texts[number], _texts(raws, place)))
-            elif role is Role.SECONDS:
-                values.append((self.seconds, _doubles(raws, place)))
-            elif role is Role.AMOUNT:
-                values.append((self.amounts[number], _doubles(raws, place)))
+        try:
+            for (prefix, role, number), raws in zip(self.places, columns, strict=True):
+                place = len(prefix)
+                if role is Role.COUNT:
+                    values.append((self.counts[number], [_count(raw[place:]) for raw in raws]))
+                elif role is Role.TEXT:
+                    values.append((self.texts[number], _texts(raws, place)))
+                elif role is Role.SECONDS:
+                    values.append((self.seconds, _doubles(raws, place)))
+                elif role is Role.AMOUNT:
+                    values.append((self.amounts[number], _doubles(raws, place)))
+        except _OddError:
+            return False
         for column, new in values:
             column.extend(new)
+        return True
 
     def _numbers(self, spans: Sequence[Any], columns: Sequence[_Raws]) -> list[int]:
         """Return the sort of each span, or the `Outcome`."""
@@ -358,7 +385,7 @@ def _outcome_of_ids(span: Any) -> int:
         len(span.trace_id) != _TRACE_ID
         or len(span.span_id) != _SPAN_ID
         or len(span.parent_span_id) not in (0, _SPAN_ID)
-        or (span.start_time_unix_nano | span.end_time_unix_nano) >> _MAX_TIME_BITS
+        or max(span.start_time_unix_nano, span.end_time_unix_nano) >= _MAX_TIME_NS
     ):
         return Outcome.IDS
     return 0
