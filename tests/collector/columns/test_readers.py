@@ -107,6 +107,34 @@ def test_what_leaves_is_counted_by_its_reason(reader: Any) -> None:
     assert [each.span_id[-1] for raw in leaving for each in otlp.decode(raw)] == ["2", "3", "4"]
 
 
+def test_an_attribute_that_cannot_be_read_is_as_if_it_were_not_there(reader: Any) -> None:
+    both = BothWays(reader)
+    body = request(span(1, CHAT | {"app.team": "zzzz"})).replace(b"zzzz", b"\xff\xff\xff\xff")
+
+    assert both.differences(body) == []
+    assert both.decoder.refused == {"attribute": 1}
+
+
+def test_the_last_name_of_the_first_chunks_time_wins(reader: Any) -> None:
+    both = BothWays(reader)
+    times = {
+        "gen_ai.response.time_to_first_chunk": 0.5,
+        "gen_ai.server.time_to_first_token": 0.25,
+    }
+    rows, _ = rows_of(reader(Shapes()), request(span(1, CHAT | times)))
+
+    assert rows.call(0).time_to_first_chunk_us == 250_000
+    assert both.differences(request(span(1, CHAT | times))) == []
+
+
+def test_a_refusal_leaves_because_its_conditions_depend_on_the_output(reader: Any) -> None:
+    both = BothWays(reader)
+    refusal = {"gen_ai.response.finish_reasons": ["refusal"], "gen_ai.usage.output_tokens": 0}
+
+    assert both.differences(request(span(1, CHAT | refusal))) == []
+    assert both.decoder.refused == {"refusal": 1}
+
+
 def test_an_error_is_named_by_its_message(reader: Any, both: BothWays) -> None:
     failed = span(1, {key: CHAT[key] for key in CHAT if "usage" not in key})
     failed.status.code = 2  # type: ignore[assignment]  # the enum is an int
