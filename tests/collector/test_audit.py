@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from call_facts import FACTS, fill
-from running import running_collector
+from running import ADMIN_KEY, running_collector
 from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
 from tallyspan_collector.access import audit
@@ -96,7 +96,7 @@ def test_no_key_and_no_token_gets_into_it_wherever_it_was_put(
     log.write()
 
     kept = json.dumps(read(client), default=str)
-    assert len(read(client)) == 6
+    assert len(read(client)) == 4  # refused requests are one a minute
     for part in (token[4:], "c2lnbmF0dXJl", "abcdefghijkl", key.digest, "tsa_key"):
         assert part not in kept
 
@@ -126,6 +126,21 @@ def test_more_than_may_wait_drops_the_oldest_and_counts_them(
 
     assert sorted(row["status"] for row in read(client)) == [202, 203, 204]
     assert metrics.get_sample_value("tallyspan_audit_dropped_total") == 2
+
+
+def test_refused_requests_of_an_address_are_one_row_a_minute_and_counted(
+    client: Client, log: AuditLog, metrics: CollectorRegistry
+) -> None:
+    at = datetime.now(UTC)
+    for client_address, second in (("a", 0), ("a", 59), ("b", 59), ("a", 60), ("a", 61)):
+        log.note(request(status=401, client=client_address, at=at + timedelta(seconds=second)))
+    log.note(request(status=200, client="a"))
+    log.note(request(status=200, client="a"))
+    log.write()
+
+    rows = sorted((row["status"], row["client"]) for row in read(client))
+    assert rows == [(200, "a"), (200, "a"), (401, "a"), (401, "a"), (401, "b")]
+    assert metrics.get_sample_value("tallyspan_audit_refusals_repeated_total") == 2
 
 
 def test_what_is_dropped_is_among_the_metrics(api: TestClient) -> None:
@@ -164,9 +179,9 @@ def test_an_admin_reads_it_by_pages_narrowed_as_he_likes(
 def test_a_running_collector_writes_it_and_the_command_shows_it(
     tmp_path: Path, store: SharedStore, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", "tsa_test")
+    monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", ADMIN_KEY)
     with running_collector(tmp_path, store=store.url) as collector:
-        headers = {"Authorization": "Bearer tsa_test"}
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
         url = f"{collector.ready.admin}/api/admin/token_usage?user_id=ada"
         assert httpx.get(url, headers=headers).status_code == 200
         count = "SELECT count() FROM api_audit"

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from ledger import NOON, Entry, book, call, price_change, reversal, unpriced
 from otlp_spans import CHAT, request, span
-from running import Running, running_collector
+from running import ADMIN_KEY, Running, running_collector
 from shared_store import SharedStore
 from tallyspan_clickhouse import table_lock
 from tallyspan_clickhouse.engine import connect
@@ -178,8 +178,8 @@ def test_calls_get_the_department_of_their_day_unless_their_span_names_one(
     tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tallyspan_collector.server.worker.READ_SECONDS", 0.1)
-    monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", "tsa_test")
-    headers = {"authorization": "Bearer tsa_test"}
+    monkeypatch.setenv("TALLYSPAN_ADMIN_KEY", ADMIN_KEY)
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
     with (
         running_collector(tmp_path, store=empty_store.url) as collector,
         httpx.Client(base_url=f"{collector.ready.admin}/api/admin", headers=headers) as admin,
@@ -423,11 +423,18 @@ def test_the_api_refuses_people_that_cannot_be_and_keys_that_are_limited(
 
     def put(body: Any, headers: dict[str, str] = boss, **params: str) -> tuple[int, str]:
         text = body if isinstance(body, str) else json.dumps(body)
-        answer = api.put("/api/admin/directory", content=text, headers=headers, params=params)
+        answer = api.put(
+            "/api/admin/directory",
+            content=text,
+            headers={"content-type": "application/json", **headers},
+            params=params,
+        )
         return answer.status_code, answer.text
 
     ada = {"user": "ada", "department": "Sales"}
     assert put({"people": [ada]}, headers={})[0] == 401
+    # What a form of another site may send with the reader's cookie.
+    assert put({"people": [ada]}, headers={**boss, "content-type": "text/plain"})[0] == 415
     assert put({"people": [ada]}, headers={"authorization": f"Bearer {token}"})[0] == 403
     for body, says in (
         ("[", "must be JSON"),

@@ -14,7 +14,7 @@ from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_collector.access import keys
-from tallyspan_collector.access.keys import Key, Keys, make
+from tallyspan_collector.access.keys import ENVIRONMENT, Key, Keys, make
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.server.worker import check_exposure, is_loopback
@@ -161,3 +161,11 @@ def test_only_loopback_needs_no_key(tmp_path: Path, address: str, expected: bool
         with pytest.raises(ConfigError, match="without a key"):
             check_exposure(config, Keys())
     check_exposure(config, Keys.of({"a": "b"}, "ingest"))
+
+
+@pytest.mark.parametrize("variable", ["TALLYSPAN_ADMIN_KEY", "TALLYSPAN_INGEST_KEY"])
+def test_a_key_of_the_environment_that_can_be_guessed_is_refused(variable: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{variable}: a key needs 20 characters"):
+        Keys.of_environment({variable: "x" * 19})
+
+    assert Keys.of_environment({variable: "x" * 20}).has(ENVIRONMENT[variable])

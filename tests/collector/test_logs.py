@@ -228,10 +228,12 @@ def test_malformed_logs_are_refused_with_a_sentence(collector: Running) -> None:
 def test_without_the_key_logs_are_refused(
     tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TALLYSPAN_INGEST_KEY", "tsi_only")
+    monkeypatch.setenv("TALLYSPAN_INGEST_KEY", "tsi_only_for_this_test")
     with running_collector(tmp_path, store=empty_store.url) as collector:
         refused = post(collector, request(record(CLAUDE)))
-        taken = post(collector, request(record(CLAUDE)), authorization="Bearer tsi_only")
+        taken = post(
+            collector, request(record(CLAUDE)), authorization="Bearer tsi_only_for_this_test"
+        )
 
         assert (refused.status_code, taken.status_code) == (401, 200)
         with sqlite3.connect(tmp_path / "spool/0.sqlite") as file:

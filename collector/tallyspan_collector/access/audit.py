@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -19,6 +20,8 @@ from tallyspan_clickhouse.moments import milliseconds
 
 WRITE_SECONDS = 1.0
 MAX_WAITING = 50_000
+REFUSAL_SECONDS = 60
+MAX_ADDRESSES = 10_000
 _BATCH = 5_000
 _SECRET = re.compile(r"(ts[aiu]_|eyJ|sk-)[A-Za-z0-9._~+/=-]{8,}")
 _log = structlog.get_logger()
@@ -63,16 +66,39 @@ class AuditLog:
             "Requests to the admin API that are missing in api_audit",
             registry=metrics,
         )
+        self._repeated = Counter(
+            "tallyspan_audit_refusals_repeated",
+            "Refused requests without a key that are no row of api_audit: their address has one of"
+            " that minute",
+            registry=metrics,
+        )
+        self._refused: dict[str, datetime] = {}
         self._waiting: deque[Request] = deque()
         self._writing = threading.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def note(self, request: Request) -> None:
-        """Keep the request for the next batch; returns at once."""
+        """Keep the request for the next batch; returns at once.
+
+        Of requests refused for their key, one a minute and address: a row is kept for 400 days,
+        and whoever guesses makes a thousand a second.
+        """
+        if request.status == HTTPStatus.UNAUTHORIZED and self._has_row(request):
+            self._repeated.inc()
+            return
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
             self._dropped.inc()
         self._waiting.append(request)
+
+    def _has_row(self, request: Request) -> bool:
+        last = self._refused.get(request.client)
+        if last is not None and (request.at - last).total_seconds() < REFUSAL_SECONDS:
+            return True
+        if len(self._refused) >= MAX_ADDRESSES:
+            self._refused.clear()
+        self._refused[request.client] = request.at
+        return False
 
     def start(self) -> None:
         """Write every WRITE_SECONDS."""

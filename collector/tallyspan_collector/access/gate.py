@@ -86,29 +86,27 @@ class AdminGate:
             self._note(scope, key, status, duration_ms)
 
     def _note(self, scope: Scope, key: Key | None, status: int, duration_ms: int) -> None:
-        method = scope.get("method", "WEBSOCKET")
+        request = audit.Request(
+            key_id="" if key is None else key.id,
+            key_name="" if key is None else key.name,
+            role="" if key is None else key.role,
+            client=str((scope.get("client") or ("",))[0]),
+            method=scope.get("method", "WEBSOCKET"),
+            path=scope["path"],
+            query=scope.get("query_string", b"").decode("latin-1"),
+            status=status,
+            rows=scope["state"].get("rows", 0),
+            duration_ms=duration_ms,
+        )
         log.info(
             "admin.request",
-            method=method,
-            path=scope["path"],
+            method=request.method,
+            path=request.path,  # what looks like a key in it is masked
             status=status,
             key_name=None if key is None else key.name,
             duration_ms=duration_ms,
         )
-        self._doors.note(
-            audit.Request(
-                key_id="" if key is None else key.id,
-                key_name="" if key is None else key.name,
-                role="" if key is None else key.role,
-                client=str((scope.get("client") or ("",))[0]),
-                method=method,
-                path=scope["path"],
-                query=scope.get("query_string", b"").decode("latin-1"),
-                status=status,
-                rows=scope["state"].get("rows", 0),
-                duration_ms=duration_ms,
-            )
-        )
+        self._doors.note(request)
 
     async def _who(self, scope: Scope) -> Key | None:
         headers = Headers(scope=scope)

@@ -27,6 +27,8 @@ PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
 READ_SECONDS = 5
 COPY = "keys.json"
 """In the data folder: the keys as they were read last."""
+MIN_CHARACTERS = 20
+"""Of a key of the environment: nothing slows down whoever guesses with a Bearer header."""
 ENVIRONMENT = {"TALLYSPAN_ADMIN_KEY": "admin", "TALLYSPAN_INGEST_KEY": "ingest"}
 _COLUMNS = ("id", "role", "name", "digest", "department", "tenant", "departments", "rate_limit",
             "expires_s", "revoked_s")  # fmt: skip
@@ -89,7 +91,16 @@ class Keys:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str], copy: Path | None = None) -> "Keys":
-        """Return keys with those of TALLYSPAN_ADMIN_KEY and TALLYSPAN_INGEST_KEY."""
+        """Return keys with those of TALLYSPAN_ADMIN_KEY and TALLYSPAN_INGEST_KEY.
+
+        Raises `ConfigError` if one can be guessed.
+        """
+        for variable in ENVIRONMENT:
+            if 0 < len(environment.get(variable, "")) < MIN_CHARACTERS:
+                raise ConfigError(
+                    f"{variable}: a key needs {MIN_CHARACTERS} characters or more, so that nobody "
+                    "guesses it; make one with: openssl rand -base64 32"
+                )
         keys = [
             Key(variable, role, role, digest(environment[variable].encode()))
             for variable, role in ENVIRONMENT.items()

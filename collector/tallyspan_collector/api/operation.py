@@ -56,7 +56,13 @@ class Body:
     max_bytes: int = 16 << 20
 
     async def read(self, request: Request) -> Any:
-        """Return the body. Raises HTTPException if it is too large, RequestError if no JSON."""
+        """Return the body. Raises HTTPException if it is too large, RequestError if no JSON.
+
+        A page of another site cannot send this content type without asking first.
+        """
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HTTPException(415, "send the body with Content-Type: application/json")
         content = bytearray()
         async for chunk in request.stream():
             content += chunk

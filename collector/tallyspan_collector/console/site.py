@@ -70,13 +70,14 @@ class Site:
         return JSONResponse({"open": is_open}, headers=HEADERS)
 
     async def login(self, request: Request) -> Response:
-        """Take `{"key": "..."}` and set the session's cookie; 401 for a wrong key."""
-        if self._sessions.must_wait():
-            return _refusal(429, "too many wrong keys; try again in a minute")
+        """Take `{"key": "..."}` and set the session's cookie; 401 if it is wrong, then 429."""
         key = await _posted_key(request)
         if key is None:
             return _refusal(400, 'send {"key": "<admin key>"} as application/json')
         name = self._name_of(key)
+        # After the look at the key: whoever guesses must not keep those with a key out.
+        if name is None and self._sessions.must_wait():
+            return _refusal(429, "too many wrong keys; try again in a minute")
         log.info("admin.login", key_name=name)
         if name is None:
             self._sessions.note_wrong_key()
