@@ -7,5 +7,7 @@ RUN pip install --no-cache-dir '/src[collector,oidc]' && rm -rf /src && useradd 
     && install -d -o tallyspan /var/lib/tallyspan
 USER tallyspan
 EXPOSE 4317 4318 4319
+HEALTHCHECK --interval=10s --timeout=5s --retries=6 --start-period=30s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:4319/healthz', timeout=3)"]
 ENTRYPOINT ["tallyspan"]
 CMD ["up"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 import structlog
 
@@ -34,6 +34,7 @@ from tallyspan_collector.commands import (
     whatif,
 )
 from tallyspan_collector.commands.store import reading, writing
+from tallyspan_collector.commands.table import OnTerminal
 from tallyspan_collector.errors import ConfigError, TallyspanError
 from tallyspan_collector.pricing.watch import too_old
 from tallyspan_collector.summary.as_of_today import as_of_today
@@ -158,7 +159,10 @@ def _report(options: argparse.Namespace) -> int:
 
 def _sql(options: argparse.Namespace) -> int:
     with reading(options) as client:
-        report.run_sql(client, options.query, options.format, sys.stdout.buffer)
+        out = sys.stdout.buffer
+        # A name in the ledger is any text that a sender chose; what goes to a file stays as it is.
+        shown = cast("BinaryIO", OnTerminal(out)) if sys.stdout.isatty() else out
+        report.run_sql(client, options.query, options.format, shown)
     return 0
 
 

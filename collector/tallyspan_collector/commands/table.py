@@ -1,8 +1,9 @@
 """Rows as aligned text in a terminal."""
 
+import codecs
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 
 def write_table(rows: Sequence[Mapping[str, object]], out: TextIO, left: int | None = None) -> None:
@@ -28,6 +29,21 @@ def printable(value: object) -> str:
     A user id is any text that a span names; an escape sequence in it is shown as its code.
     """
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
+
+
+class OnTerminal:
+    """Writes UTF-8 to a terminal, in any cut, as text that cannot control it; lines stay lines."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        self._terminal = terminal
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: bytes) -> int:
+        """Write the characters that are complete."""
+        text = self._decoder.decode(data)
+        kept = (each if each in "\n\t" else printable(each) for each in text)
+        self._terminal.write("".join(kept).encode())
+        return len(data)
 
 
 def width(text: str) -> int:
