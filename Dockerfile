@@ -1,9 +1,11 @@
 FROM python:3.12-slim
+COPY deploy/requirements.txt /requirements.txt
+RUN pip install --no-cache-dir --require-hashes --requirement /requirements.txt
 COPY pyproject.toml README.md LICENSE /src/
 COPY instrumentation /src/instrumentation
 COPY collector /src/collector
 COPY clickhouse /src/clickhouse
-RUN pip install --no-cache-dir '/src[collector,oidc]' && rm -rf /src && useradd --system tallyspan \
+RUN pip install --no-cache-dir --no-deps '/src[collector,oidc]' && pip check && rm -rf /src && useradd --system tallyspan \
     && install -d -o tallyspan /var/lib/tallyspan
 USER tallyspan
 EXPOSE 4317 4318 4319

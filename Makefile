@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test quick check fuzz dashboards schema formats bench bench-store soak clean
+.PHONY: install demo test quick check fuzz dashboards schema formats lock bench bench-store soak clean
 
 install: $(VENV)/.dev
 
@@ -31,6 +31,10 @@ schema: $(VENV)/.dev  ## write the first migration, grants and tables of the doc
 
 formats: $(VENV)/.dev  ## write anew what is made of formats, providers and recordings: docs, the demo's data
 	$(BIN)/python tests/fixtures/format_files.py
+
+lock:  ## the versions and hashes that the image installs; needs uv
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade pyproject.toml --extra collector \
+		--extra oidc --generate-hashes --python-version 3.12 --python-platform linux -o deploy/requirements.txt
 
 bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumentation runs that one
 	@$(BIN)/python bench $(ARGS)

@@ -1,0 +1,28 @@
+"""The versions that the image installs are those that the package asks for, each with hashes."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+LOCK = (ROOT / "deploy/requirements.txt").read_text()
+VERSIONS = dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z]+\])?==(\S+)", LOCK, re.MULTILINE))
+
+
+def test_every_dependency_of_the_image_is_locked_within_its_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for text in (*project["dependencies"], *extras["collector"], *extras["oidc"]):
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(VERSIONS[wanted.name], prereleases=True), (
+            f"{text}: deploy/requirements.txt has another version; run: make lock"
+        )
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    packages = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+
+    assert len(packages) == len(VERSIONS)
+    assert [each.split()[0] for each in packages if "--hash=sha256:" not in each] == []
