@@ -14,7 +14,7 @@ import wrapt
 
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
-from tallyspan.transport import aiohttp, httpx, urllib3
+from tallyspan.transport import aiohttp, httpx, redaction, urllib3
 
 
 class Adapter(Protocol):
@@ -43,6 +43,7 @@ _awaited: set[str] = set()
 
 def instrument(tracer: CallTracer) -> None:
     """Wrap the libraries that are imported, and the others once they are."""
+    redaction.instrument()
     for name in ADAPTERS:
         _tracers[name] = tracer
         if name in sys.modules:
@@ -54,6 +55,7 @@ def instrument(tracer: CallTracer) -> None:
 
 def uninstrument() -> None:
     """Put the libraries' own methods back."""
+    redaction.uninstrument()
     _tracers.clear()
     for name, adapter in ADAPTERS.items():
         module = sys.modules.get(name)
