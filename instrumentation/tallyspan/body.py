@@ -95,14 +95,14 @@ class Body:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes as they came over the wire; return those for the application."""
         try:
-            self._room_bytes -= len(chunk)
-            if self._room_bytes < -BATCH_BYTES and self._unread:
-                self._read_batch()  # so that a large chunk is not copied into a batch
-                self._room_bytes -= len(chunk)
             # A buffer may be written over before it is read, so it is copied; bytes cannot be.
-            self._unread.append(chunk if chunk.__class__ is bytes else bytes(chunk))
-            if self._room_bytes < 0:
-                self._read_batch()
+            data = chunk if chunk.__class__ is bytes else bytes(chunk)
+            room = self._room_bytes - len(data)
+            if room < 0:
+                self._read_up_to(data)
+            else:
+                self._room_bytes = room
+                self._unread.append(data)
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
             note("read a chunk of an answer", error)
         return chunk if self.hidden is None else self.hidden.feed(chunk)
@@ -133,12 +133,21 @@ class Body:
                 body = parsed(readable(text)[0])
                 yield from items(body) if isinstance(body, list) else items([body])
 
+    def _read_up_to(self, data: bytes) -> None:
+        if len(data) > BATCH_BYTES:
+            self._read_batch()  # so that large data are not copied into a batch
+        self._unread.append(data)
+        self._read_batch()
+
     def _read_batch(self) -> None:
         if not self._unread:
             return
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
         batch, self._unread, self._room_bytes = b"".join(self._unread), [], BATCH_BYTES
+        if self._unpack is None and len(batch) <= PART_BYTES:
+            self._take(batch)
+            return
         for start in range(0, len(batch), PART_BYTES):
             part = batch[start : start + PART_BYTES]
             if self._unpack is None:
@@ -169,10 +178,11 @@ class Body:
             self._unpack = None
             raise
 
-    def _look_for_text(self, event: Json) -> None:
-        """Note that a model has begun to answer, where the format's events have no id."""
+    def _read_part(self, event: Json) -> None:
         answer = self.answer
-        if not (answer.has_text or answer.response_id or answer.usage or answer.finish_reasons):
+        self._read_event(event, answer)
+        if not (answer.response_id or answer.usage or answer.has_text or answer.finish_reasons):
+            # Where the format's events have no id, text shows that a model has begun to answer.
             answer.has_text = self._format.has_text(event)
 
     def _leave_out(self, what: str) -> None:
@@ -186,8 +196,10 @@ class Body:
             if is_cut:
                 self._leave_out("a text of very many values")
             body = parsed(text)
-            for part in items(body) if isinstance(body, list) else [body]:
-                self._read_event(part, self.answer)
-                self._look_for_text(part)
+            if isinstance(body, list):
+                for part in items(body):
+                    self._read_part(part)
+            else:
+                self._read_part(body)
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read an event of an answer", error)

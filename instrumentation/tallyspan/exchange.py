@@ -64,6 +64,12 @@ class Exchange:
     own all the same sets it to None.
     """
 
+    __slots__ = (
+        "__weakref__", "_attributes", "_context", "_current", "_endpoint", "_format",
+        "_is_completed", "_is_ours", "_is_over", "_is_stream", "_request_body", "_span",
+        "_start_ns", "_started", "_status", "_tracer", "body", "body_to_send",
+    )  # fmt: skip
+
     def __init__(
         self,
         tracer: CallTracer,
@@ -168,11 +174,13 @@ class Exchange:
         if self._is_over:
             return
         self._is_over = True
-        with ours("end a call"):
+        try:
             self.body.end()
             if self._format.read_request is not None:
                 self._read_request(self._format.read_request)
             self._conclude(error_type, time.time_ns(), "pending")
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("end a call", error)
 
     def _read_request(self, read: Read) -> None:
         """Put what is billed by the request into the answer."""

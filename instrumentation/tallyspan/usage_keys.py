@@ -8,17 +8,18 @@ value, and a key whose value is nothing (null, 0, false, empty) bills nothing an
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from tallyspan.answer import DECIMAL, Answer, Json, amount, count
+from tallyspan.answer import DECIMAL, MAX_TOKENS, Answer, Json, amount, count
 
 MAX_UNREAD = 16
 """Paths named of one answer."""
 MAX_PATH_CHARACTERS = 120
 MAX_KEYS = 500
 """Keys of an object, and items of a list, that are looked at: a sender may make up any number."""
+MAX_ORDINARY = 1000
+"""Keys beside a format's usage that are remembered not to be about money."""
 _MAX_DEPTH = 6
 _TIER = "service_tier"
 """Beside the usage it is read as a text."""
@@ -49,8 +50,9 @@ class UsageKeys:
     _tree: "_Tree" = field(init=False, repr=False)
     _places: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(init=False, repr=False)
     """Keys to an object, and those in it that have usage."""
-    _ordinary: frozenset[str] = field(init=False, repr=False)
-    """Keys beside the usage that need no look."""
+    _ordinary: set[str] = field(init=False, repr=False)
+    """Keys beside the usage that need no look: those named here, and those seen that are not about
+    money."""
 
     def __post_init__(self) -> None:
         for path, reason in (*self.harmless.items(), *self.beside.items()):
@@ -66,7 +68,7 @@ class UsageKeys:
             ordinary |= {key} if key else tree.keys()
         object.__setattr__(self, "_tree", tree)
         object.__setattr__(self, "_places", tuple(keys_at.items()))
-        object.__setattr__(self, "_ordinary", frozenset(ordinary))
+        object.__setattr__(self, "_ordinary", ordinary)
 
     def name_unread(self, body: Json, answer: Answer) -> None:
         """Name in the answer what the body's usage has and nobody reads."""
@@ -87,18 +89,16 @@ class UsageKeys:
         ordinary = self._ordinary
         if not isinstance(holder.get(_TIER, ""), str | None):
             leave_unread(answer, _TIER)
-        for key in holder if len(holder) <= MAX_KEYS else islice(holder, MAX_KEYS):
-            if (
-                key not in ordinary
-                and _is_of_a_price(key[:MAX_PATH_CHARACTERS])
-                and has_value(holder[key])
-            ):
+        if holder.keys() <= ordinary:
+            return  # as of all answers of a provider but the first
+        for key in islice(holder, MAX_KEYS):
+            if key in ordinary:
+                continue
+            if _OF_A_PRICE.search(key[:MAX_PATH_CHARACTERS]) is None:
+                if len(ordinary) < MAX_ORDINARY and len(key) <= MAX_PATH_CHARACTERS:
+                    ordinary.add(key)
+            elif has_value(holder[key]):
                 leave_unread(answer, key)
-
-
-@lru_cache(maxsize=1024)
-def _is_of_a_price(key: str) -> bool:
-    return _OF_A_PRICE.search(key) is not None
 
 
 def leave_unread(answer: Answer, path: str) -> None:
@@ -120,12 +120,14 @@ def has_value(value: object, depth: int = 0) -> bool:
 
 
 def _name_unread(usage: Json, tree: "_Tree", before: str, answer: Answer, depth: int = 0) -> None:
-    for number, (key, value) in enumerate(usage.items()):
-        if number >= MAX_KEYS:
-            leave_unread(answer, f"{before}[more]")
-            return
+    for key, value in usage.items() if len(usage) <= MAX_KEYS else islice(usage.items(), MAX_KEYS):
+        if not value:
+            continue
         branch = tree.get(key, _UNKNOWN)
-        if not value or branch.is_harmless:
+        # The usual case first: this is looked at for each count of each answer.
+        if branch.is_read and value.__class__ is int and 0 < value < MAX_TOKENS:
+            continue
+        if branch.is_harmless:
             continue
         if branch.inner and isinstance(value, dict) and depth < _MAX_DEPTH:
             _name_unread(value, branch.inner, f"{before}{key}.", answer, depth + 1)
@@ -138,6 +140,8 @@ def _name_unread(usage: Json, tree: "_Tree", before: str, answer: Answer, depth:
         # A count that has become an object, and an object that has become a count, too.
         elif not (branch.is_read and branch.is_readable(value)) and has_value(value):
             leave_unread(answer, before + key)
+    if len(usage) > MAX_KEYS:
+        leave_unread(answer, f"{before}[more]")
 
 
 def _is_count(value: object) -> bool:

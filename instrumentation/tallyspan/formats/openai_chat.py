@@ -51,11 +51,14 @@ def read(body: Json, answer: Answer) -> None:
         usage = mapping(mapping(body.get("x_groq")).get("usage"))
     if usage:
         answer.usage = read_usage(usage) or answer.usage
-        _share_out(body, answer)
-        answer.service_tier = _tier(usage) or answer.service_tier
-        answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
-        read_meters(usage, answer)
-        if _SEARCH_MODEL.search(answer.model):
+        if "usage_breakdown" in body or "x_groq" in body:
+            _share_out(body, answer)
+        if not usage.keys() <= _COMMON_KEYS:
+            answer.service_tier = _tier(usage) or answer.service_tier
+            answer.reported_cost_usd = reported_cost(usage) or answer.reported_cost_usd
+            _read_rarer(usage, answer)
+        _read_details(usage, answer)
+        if "search" in answer.model and _SEARCH_MODEL.search(answer.model):
             answer.billed("web_search", 1)
     elif answer.usage is None:
         answer.usage = _timed(mapping(body.get("timings")))
@@ -82,7 +85,21 @@ def _tier(usage: Json) -> str:
 
 def read_meters(usage: Json, answer: Answer) -> None:
     """Take what a `usage` object counts beside the common counts, and what its price depends on."""
+    _read_rarer(usage, answer)
+    _read_details(usage, answer)
+
+
+def _read_rarer(usage: Json, answer: Answer) -> None:
+    """Take what stands under other keys than OpenAI's own, the `_COMMON_KEYS`."""
     _bill(usage, METERS, answer)
+    if "search_context_size" in usage:  # Perplexity
+        answer.under("search_context", usage["search_context_size"])
+    if "inference_geo" in usage:  # Claude behind a gateway
+        answer.under("geo", usage["inference_geo"])
+    read_tools(usage, answer)
+
+
+def _read_details(usage: Json, answer: Answer) -> None:
     prompt = mapping(usage.get("prompt_tokens_details"))
     if prompt:
         _bill(prompt, PROMPT_METERS, answer)
@@ -90,11 +107,6 @@ def read_meters(usage: Json, answer: Answer) -> None:
             _bill(mapping(prompt["cached_tokens_details"]), CACHED_METERS, answer)
         read_cache_lifetimes(prompt, answer)
     _bill(mapping(usage.get("completion_tokens_details")), COMPLETION_METERS, answer)
-    if "search_context_size" in usage:  # Perplexity
-        answer.under("search_context", usage["search_context_size"])
-    if "inference_geo" in usage:  # Claude behind a gateway
-        answer.under("geo", usage["inference_geo"])
-    read_tools(usage, answer)
 
 
 def _bill(amounts: Json, meters: Mapping[str, str], answer: Answer) -> None:
@@ -171,11 +183,12 @@ def read_usage(usage: Json) -> Usage | None:
     )
     # Audio that is billed by the second is no token: Mistral counts both.
     is_timed = bool(count(usage.get("prompt_audio_seconds")))
-    prompt, completion, hidden = _settled(usage, is_timed=is_timed)
+    was_cached = _cached(usage)
+    prompt, completion, hidden = _settled(usage, was_cached or 0, is_timed=is_timed)
     counts = Usage(
         input_tokens=prompt,
         output_tokens=completion,
-        cache_read_tokens=_cached(usage),
+        cache_read_tokens=was_cached,
         cache_write_tokens=_written(usage),
         cache_write_1h_tokens=count(written.get("ephemeral_1h_input_tokens")),
         cache_read_audio_tokens=count(cached.get("audio_tokens")),
@@ -190,7 +203,9 @@ def read_usage(usage: Json) -> Usage | None:
     return counts or None
 
 
-def _settled(usage: Json, *, is_timed: bool) -> tuple[int | None, int | None, int | None]:
+def _settled(
+    usage: Json, was_cached: int, *, is_timed: bool
+) -> tuple[int | None, int | None, int | None]:
     """Return all input and output, and what is in the total alone; the total decides.
 
     Some leave a part out of the counts it belongs to: Grok on Azure cached tokens, Mistral audio,
@@ -210,7 +225,6 @@ def _settled(usage: Json, *, is_timed: bool) -> tuple[int | None, int | None, in
     if prompt is None:
         return prompt, completion, None
     beside = max((total_tokens or 0) - prompt - (completion or 0), 0)
-    was_cached = _cached(usage) or 0
     if not beside and (was_cached <= prompt or total_tokens is not None):
         return prompt, completion, None
     cached = was_cached + (_written(usage) or 0)
@@ -304,6 +318,16 @@ def _first(*values: object) -> int | None:
 
 
 _TOTALS = {"total_tokens", "text_tokens"}
+_COMMON_KEYS = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)
+"""Keys of OpenAI's own usage: with no other there is no tier, cost, tool or rarer meter in it."""
 METERS = {
     "prompt_audio_seconds": "seconds",  # Mistral
     "num_search_queries": "web_search",  # Perplexity

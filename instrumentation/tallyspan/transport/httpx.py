@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from tallyspan.exchange import Exchange, begin
-from tallyspan.guard import ours
+from tallyspan.guard import note, ours
 from tallyspan.request import form
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
@@ -59,8 +59,7 @@ def _async_sender(module: ModuleType, tracer: CallTracer, tap: _Tap) -> Callable
 
 
 def _begin(module: ModuleType, tracer: CallTracer, request: Any) -> Exchange | None:
-    exchange = None
-    with ours("recognise a call"):
+    try:
         url = request.url
         # A body that is a generator must not be read twice: then it stays unknown.
         body = getattr(request, "_content", None)
@@ -68,6 +67,9 @@ def _begin(module: ModuleType, tracer: CallTracer, request: Any) -> Exchange | N
             body = form((field.name, getattr(field, "value", None)) for field in fields)
         address = url.scheme, url.host, url.port, url.path
         exchange = begin(tracer, request.method, address, body)
+    except Exception as error:  # noqa: BLE001  ours, not the application's
+        note("recognise a call", error)
+        return None
     if exchange is not None and exchange.body_to_send is not None:
         with ours("ask for the usage of a stream"):
             _replace_body(module, request, exchange.body_to_send)
@@ -82,16 +84,18 @@ def _replace_body(module: ModuleType, request: Any, body: bytes) -> None:
 
 
 def _follow(response: Any, exchange: Exchange, tap: _Tap) -> None:
-    with ours("follow an answer"):
-        if response.is_stream_consumed:
-            # A mock or a cache has it in memory: its bytes are there already, and decoded.
-            headers = {k: v for k, v in response.headers.items() if k != "content-encoding"}
-            exchange.read_headers(response.status_code, headers)
-            exchange.body.feed(response.content)
-            exchange.end()
+    try:
+        if not response.is_stream_consumed:
+            exchange.read_headers(response.status_code, response.headers)
+            response.stream = tap(response.stream, exchange)
             return
-        exchange.read_headers(response.status_code, response.headers)
-        response.stream = tap(response.stream, exchange)
+        # A mock or a cache has it in memory: its bytes are there already, and decoded.
+        headers = {k: v for k, v in response.headers.items() if k != "content-encoding"}
+        exchange.read_headers(response.status_code, headers)
+        exchange.body.feed(response.content)
+        exchange.end()
+    except Exception as error:  # noqa: BLE001  ours, not the application's
+        note("follow an answer", error)
 
 
 def _taps(module: ModuleType) -> tuple[type, type]:
