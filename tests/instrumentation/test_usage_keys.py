@@ -23,7 +23,7 @@ from tallyspan.body import Body
 from tallyspan.estimate import estimator
 from tallyspan.formats import FORMATS
 from tallyspan.recognise import recognise
-from tallyspan.usage_keys import MAX_PATH_CHARACTERS, MAX_UNREAD, UsageKeys
+from tallyspan.usage_keys import MAX_ORDINARY, MAX_PATH_CHARACTERS, MAX_UNREAD, UsageKeys
 from tallyspan.wire_format import Format
 
 CHAT = "https://api.openai.com/v1/chat/completions"
@@ -392,3 +392,26 @@ def test_every_path_that_is_listed_as_read_changes_the_answer() -> None:
                         read.add(name)
 
     assert sorted(occurring - read) == []
+
+
+def test_a_key_beside_the_usage_is_named_in_every_answer_and_what_is_remembered_is_bounded() -> (
+    None
+):
+    keys = UsageKeys(at=("usage",), read=("prompt_tokens",))
+    for number in range(3 * MAX_ORDINARY):
+        answer = Answer()
+        keys.name_unread({f"k{number}": 1, "x" * 200: 1, "moon_price": 1, "usage": {}}, answer)
+        assert answer.unread == ["moon_price"]
+
+    assert len(keys._ordinary) == MAX_ORDINARY
+    assert max(map(len, keys._ordinary)) <= MAX_PATH_CHARACTERS
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, 1 << 53, "many", [1], {"x": 1}])
+def test_a_count_that_cannot_be_read_is_named_though_its_key_is_read(value: Any) -> None:
+    answer = Answer()
+    UsageKeys(at=("usage",), read=("prompt_tokens",)).name_unread(
+        {"usage": {"prompt_tokens": value}}, answer
+    )
+
+    assert answer.unread == ["usage.prompt_tokens"]
