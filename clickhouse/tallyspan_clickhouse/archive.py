@@ -19,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse import removals
+from tallyspan_clickhouse.answers import one_number
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_engine import extension_path
@@ -121,8 +122,8 @@ def _finished(folder: Path, month: int, wanted: Figures) -> Archived | None:
 
 def finish(client: Client) -> None:
     """Remove the table of months on their way, once it is empty."""
-    there = client.command(f"EXISTS TABLE {MOVED}")
-    if there and not client.command(f"SELECT count() FROM {MOVED}"):  # noqa: S608  own name
+    there = one_number(client, f"EXISTS TABLE {MOVED}")
+    if there and not one_number(client, f"SELECT count() FROM {MOVED}"):  # noqa: S608  own name
         _run(client, f"DROP TABLE {MOVED} SYNC")
 
 
@@ -159,14 +160,15 @@ def _lines(path: Path) -> Iterator[Archived]:
 
 
 def _move(client: Client, month: int) -> str:
-    if not client.command(f"EXISTS TABLE {MOVED}"):
+    if not one_number(client, f"EXISTS TABLE {MOVED}"):
         _run(client, f"CREATE TABLE IF NOT EXISTS {MOVED} AS {LEDGER}")
         # What expires on the way would be missing in the file. Kept for ever, it has no TTL.
         with suppress(ClickHouseError):
             client.command(f"ALTER TABLE {MOVED} REMOVE TTL")
-    waiting = client.query(
-        f"SELECT count() FROM {MOVED} WHERE toYYYYMM(start_time) = {month}"  # noqa: S608  own name
-    ).result_rows[0][0]
+    waiting = one_number(
+        client,
+        f"SELECT count() FROM {MOVED} WHERE toYYYYMM(start_time) = {month}",  # noqa: S608  own name
+    )
     if not waiting:
         removals.note_month(client, month)  # first: the rollups of a day are compared at any time
         _run(client, f"ALTER TABLE {LEDGER} MOVE PARTITION {month} TO TABLE {MOVED}")

@@ -9,11 +9,14 @@ from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse.answers import pool
 from tallyspan_clickhouse.errors import StoreError
 
 DEFAULT_DATABASE = "tallyspan"
 FORM = "http(s)://user:password@host:port/database"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_READ_SECONDS = 300
+"""Of a command, which may move months of entries."""
 REQUIRED_PASSWORD, AUTHENTICATION_FAILED, WRONG_PASSWORD, UNKNOWN_USER = 194, 516, 193, 192
 NOT_LET_IN = {REQUIRED_PASSWORD, AUTHENTICATION_FAILED, WRONG_PASSWORD, UNKNOWN_USER}
 # What the HTTP library says when nobody is there.
@@ -29,24 +32,31 @@ def without_data_frames() -> None:
         vars(options)[name] = None
 
 
-def connect(url: str, *, database: str | None = None) -> Client:
+def connect(
+    url: str, *, database: str | None = None, read_seconds: int = MAX_READ_SECONDS
+) -> Client:
     """Return a client for the store at `http(s)://user:password@host:port/database`.
 
     Several threads may use it at once. The database need not exist yet; `database` overrides the
-    one of the URL. Raises StoreError, never naming the password.
+    one of the URL. An answer without ClickHouse's own proof is an error, and so is one of which
+    nothing comes for `read_seconds`. Raises StoreError, never naming the password.
     """
     parts = _checked(url)
     name = database or database_name(url)
+    port = parts.port or (8443 if parts.scheme == "https" else 8123)
     try:
         client = clickhouse_connect.get_client(
             interface=parts.scheme,
             host=str(parts.hostname),
-            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            port=port,
             username=unquote(parts.username or "default"),
             password=unquote(parts.password or ""),
             client_name="tallyspan",
             autogenerate_session_id=False,  # a session admits one query at a time
+            autogenerate_query_id=True,  # the answer must have it
+            pool_mgr=pool(parts.scheme, str(parts.hostname), port),
             connect_timeout=5,
+            send_receive_timeout=read_seconds,
             query_retries=0,
             tz_mode="aware",
         )
@@ -66,6 +76,7 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"^Received ClickHouse exception.*?server response: ", "", text)
     text = re.sub(r" ?\(for url [^)]*\)$| ?\(version [^)]*\)", "", text)
+    text = re.sub(r" executing HTTP request attempt \d+ \([^)]*\)$", "", text)
     return text.removeprefix("Error ")[:500]
 
 
@@ -104,6 +115,7 @@ def _explain(parts: SplitResult, error: Exception) -> NoReturn:
         )
     elif code:
         message = f"the store at {place} refused: {text}"
+        retryable = True
     elif isinstance(error, ClickHouseError) and any(sign in text for sign in UNREACHABLE):
         message = (
             f"no store answers at {place}: start it, or check host and port in the store's URL"
@@ -114,5 +126,6 @@ def _explain(parts: SplitResult, error: Exception) -> NoReturn:
             f"what answers at {place} is not a ClickHouse HTTP interface: "
             "check host, port and scheme in the store's URL (ClickHouse: 8123, with TLS 8443)"
         )
+        retryable = True  # or what stands in front of it answers in its place
     # `from None`: the causes quote requests, and a traceback must not show what they carry
     raise StoreError(message, retryable=retryable) from None

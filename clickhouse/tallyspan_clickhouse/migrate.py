@@ -8,6 +8,7 @@ from importlib import resources
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse.answers import one_number, rows_of
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.rendering import Target
@@ -69,10 +70,11 @@ def migrate(client: Client, database: str = "tallyspan", cluster: str = "") -> l
 
 def pending(client: Client, database: str, migrations: list[Migration]) -> list[Migration]:
     """Return the known migrations the database has not; changes nothing. Raises StoreError."""
-    there = client.command(
+    there = one_number(
+        client,
         "SELECT count() FROM system.tables WHERE database = {database:String}"
         " AND name = 'schema_migrations'",
-        parameters={"database": database},
+        {"database": database},
         use_database=False,  # it may not exist yet
     )
     applied = _applied(client, database) if there else {}
@@ -102,13 +104,15 @@ def _applied(client: Client, database: str) -> dict[int, set[tuple[str, str]]]:
     """Return version -> name and checksum of what was applied as that version."""
     table = f"{database}.schema_migrations"
     query = (  # `apply` has checked the name
-        f"SELECT version, groupUniqArray((name, toString(checksum))) FROM {table} GROUP BY version"  # noqa: S608
+        f"SELECT groupUniqArray((version, name, toString(checksum))) FROM {table}"  # noqa: S608
     )
+    applied: dict[int, set[tuple[str, str]]] = {}
     try:
-        rows = client.query(query).result_rows
+        for version, name, checksum in rows_of(client, query):
+            applied.setdefault(int(version), set()).add((name, checksum))
     except ClickHouseError as error:
         raise StoreError(f"reading {table}: {one_line(error)}") from error
-    return {int(version): set(applied) for version, applied in rows}
+    return applied
 
 
 def _check(

@@ -9,6 +9,7 @@ from uuid import uuid4
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse.answers import rows_of
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 
@@ -83,12 +84,13 @@ def table_lock(
 
 def cluster_of(client: Client, database: str) -> str:
     """Return `ON CLUSTER ...` as the schema has it; empty on a single server."""
-    rows = client.query(
-        "SELECT engine_full FROM system.tables"
+    engines = rows_of(
+        client,
+        "SELECT groupArray(engine_full) FROM system.tables"
         " WHERE database = {database:String} AND name = 'llm_calls_all'",
-        parameters={"database": database},
-    ).result_rows
-    match = _CLUSTER.search(rows[0][0]) if rows else None
+        {"database": database},
+    )
+    match = _CLUSTER.search(engines[0]) if engines else None
     return f"ON CLUSTER '{match[1]}'" if match else ""
 
 

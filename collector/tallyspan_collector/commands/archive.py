@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tallyspan_clickhouse import archive, archive_views
+from tallyspan_clickhouse.answers import one_number
 from tallyspan_collector import config
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
@@ -47,7 +48,7 @@ def _archive(options: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigError(f"--to {folder}: {error.strerror}") from None
     with writing(options) as client:
-        if client.command("EXISTS TABLE llm_calls_all"):
+        if one_number(client, "EXISTS TABLE llm_calls_all"):
             raise ConfigError("this store is on a cluster: archive each shard by its own backup")
         months = archive.months(client, before)
         if options.dry_run:

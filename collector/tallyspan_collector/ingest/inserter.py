@@ -8,11 +8,13 @@ are counted by `batch_id`, and those that lack are inserted under another token.
 
 import threading
 import time
+from collections.abc import Sequence
 
 import lz4.frame
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import one_number
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.repair import repair
 from tallyspan_collector.errors import StoreUnavailableError
@@ -31,10 +33,15 @@ SETTINGS = {
 """Sent with every insert: the defaults differ between ClickHouse versions."""
 MAX_PAUSE_SECONDS = 5.0
 MAX_REPAIRS = 5
-_CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_PARSE", "CANNOT_CONVERT", "INCORRECT_DATA", "CANNOT_READ",
-                "NOT_FOUND_COLUMN_IN_BLOCK", "NO_SUCH_COLUMN", "VALUE_IS_OUT_OF_RANGE",
-                "ARGUMENT_OUT_OF_BOUND", "DECIMAL_OVERFLOW", "UNKNOWN_TYPE")  # fmt: skip
+MAX_TRIES = 9
+"""How often a batch is sent that the store cannot read; with the pauses, over 17 seconds."""
+_CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_CONVERT", "NOT_FOUND_COLUMN_IN_BLOCK", "NO_SUCH_COLUMN",
+                "VALUE_IS_OUT_OF_RANGE", "ARGUMENT_OUT_OF_BOUND", "DECIMAL_OVERFLOW",
+                "UNKNOWN_TYPE")  # fmt: skip
 """Error codes of the store for a batch that it will never take."""
+_CANNOT_READ = ("CANNOT_PARSE", "CANNOT_READ", "INCORRECT_DATA", "CANNOT_DECOMPRESS", "LZ4",
+                "TOO_LARGE_ARRAY_SIZE", "TOO_LARGE_STRING_SIZE")  # fmt: skip
+"""Error codes for what it cannot read: a request that was cut on its way looks the same."""
 
 _log = structlog.get_logger()
 
@@ -54,7 +61,7 @@ class Inserter:
         While the store is away it is tried for ever; None: `stop` was called before it came back.
         `is_doubtful`: the batch may have been sent before.
         """
-        pause = 0.1
+        pause, unread = 0.1, 0
         while not self._stopping.is_set():
             started = time.perf_counter()
             try:
@@ -65,7 +72,8 @@ class Inserter:
             except Exception as error:  # noqa: BLE001  whatever it is, the batch is kept
                 self._metrics.insert_failed()
                 reason = one_line(error)
-                if any(name in reason for name in _CANNOT_EVER):
+                unread = unread + 1 if _is_verdict(reason, _CANNOT_READ) else 0
+                if _is_verdict(reason, _CANNOT_EVER) or unread >= MAX_TRIES:
                     _log.error("batch.refused", batch_id=batch.batch_id, error=reason)
                     return reason
                 self.last_error = f"the store does not take what arrives: {reason}"
@@ -84,7 +92,7 @@ class Inserter:
         self._stopping.set()
 
     def _send(self, batch: Batch) -> None:
-        self._client.raw_insert(
+        summary = self._client.raw_insert(
             TABLE,
             batch.columns,
             batch.payload,
@@ -92,6 +100,12 @@ class Inserter:
             fmt="Native",
             compression="lz4",
         )
+        # those of the rollups count as well, and so do those that the token keeps out
+        if summary.written_rows < batch.rows:
+            raise StoreUnavailableError(
+                f"of batch {batch.batch_id} with {batch.rows} rows the store says that it wrote"
+                f" {summary.written_rows}"
+            )
 
     def _complete(self, batch: Batch) -> None:
         """Send the batch, count its rows in the ledger, and add those that the store lost."""
@@ -126,12 +140,12 @@ class Inserter:
             _log.warning("rollups.not_compared", batch_id=batch.batch_id, days=days)
 
     def _stored(self, batch: Batch) -> int:
-        rows = self._client.query(
-            f"SELECT count() FROM {TABLE} WHERE batch_id = {{batch:UInt64}}",  # noqa: S608  own name
-            parameters={"batch": batch.batch_id},
-            settings={"select_sequential_consistency": 1},
-        ).result_rows
-        return int(rows[0][0])
+        return one_number(
+            self._client,
+            f"SELECT count() FROM {TABLE} WHERE batch_id = {{batch:UInt64}}"  # noqa: S608  own name
+            " SETTINGS select_sequential_consistency = 1",
+            {"batch": batch.batch_id},
+        )
 
     def _add_lost(self, batch: Batch, attempt: int) -> None:
         structure = self._client.query(
@@ -150,3 +164,8 @@ class Inserter:
             data=lz4.frame.decompress(batch.payload),
             settings={**SETTINGS, "insert_deduplication_token": f"{batch.batch_id}:r{attempt}"},
         )
+
+
+def _is_verdict(reason: str, names: Sequence[str]) -> bool:
+    """Return whether the server itself refused, with one of these error codes."""
+    return reason.startswith("Code: ") and any(name in reason for name in names)

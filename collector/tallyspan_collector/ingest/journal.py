@@ -35,6 +35,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, spool INTEGER NOT NULL, rows INTEGER NOT NULL,
     columns TEXT NOT NULL, payload BLOB NOT NULL, refused_because TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS refused ON batches (batch_id) WHERE refused_because != '';
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS generations (spool INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 """
@@ -226,6 +227,13 @@ class Journal:
             (spool,),
         )
         return [Batch(int(row[0]), row[1], tuple(row[2].split(",")), row[3]) for row in rows]
+
+    def refused(self) -> int:
+        """Return how many batches of the data folder the store will never take."""
+        (batches,) = self._file.execute(
+            "SELECT count() FROM batches WHERE refused_because != ''"
+        ).fetchone()
+        return int(batches)
 
     def settle(self, confirmed: Sequence[Batch], refused: Sequence[tuple[Batch, str]]) -> None:
         """Forget batches that the store has; keep those it will never take, with the reason."""

@@ -75,6 +75,8 @@ class Loader:
         self._batches: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
         self._recovered = journal.planned(spool.id)
         self._waiting = {batch.batch_id: batch for batch in self._recovered}
+        self.refused = journal.refused()
+        """Batches that the store will never take."""
         self._ended: queue.SimpleQueue[tuple[Batch, str]] = queue.SimpleQueue()
         self.warning = match(spool, journal)
         """What is wrong with the files since the start; empty: nothing."""
@@ -138,6 +140,7 @@ class Loader:
                 [batch for batch, refusal in ended if not refusal],
                 [(batch, refusal) for batch, refusal in ended if refusal],
             )
+            self.refused = self._journal.refused()
             self._last_error = ""
         except SpoolError as error:  # the disk is full, say: after a restart they are verified
             self._last_error = str(error)

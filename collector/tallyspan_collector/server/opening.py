@@ -7,6 +7,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse import retention
+from tallyspan_clickhouse.answers import one_number
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.late import late
@@ -51,7 +52,7 @@ def open_client(config: Config, url: str) -> Client:
 def _retain(client: Client, config: Config) -> None:
     """Apply the configured retention. On a cluster it only warns: a command changes all servers."""
     wanted = retention.changes(client, config.retention, config.retention_rollups)
-    if wanted and client.command("EXISTS TABLE llm_calls_all"):
+    if wanted and one_number(client, "EXISTS TABLE llm_calls_all"):
         _log.warning("retention.differs", tables=wanted, run="tallyspan store retention --cluster")
         return
     for table, days in wanted.items():

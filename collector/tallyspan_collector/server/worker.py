@@ -179,6 +179,9 @@ class Worker:
         watch("tallyspan_spool_bytes", "Bytes that wait for the store", lambda: spool.waiting_bytes)
         watch("tallyspan_spool_requests", "Requests to be decoded", lambda: spool.waiting)
         watch("tallyspan_spool_batches", "Batches to be inserted", lambda: loader.waiting)
+        if self._is_first:  # the journal is that of all workers
+            about = "Batches that the store will never take"
+            watch("tallyspan_refused_batches", about, lambda: loader.refused)
 
     async def start(self) -> Listening:
         """Listen and load. Raises `ConfigError`."""
@@ -233,13 +236,23 @@ class Worker:
             reasons += [error for error in errors if error]
             if self._spool.waiting_bytes >= self._config.spool_limit:
                 reasons.append("the spool is full: nothing is taken until the store takes more")
-        of_files = self._loader.warning if self._loader else ""
         warnings = [
             text
-            for text in (of_files, self._prices.last_error, self._old_prices(), self._commitments)
+            for text in (
+                self._loader.warning if self._loader else "",
+                self._refused(),
+                self._prices.last_error,
+                self._old_prices(),
+                self._commitments,
+            )
             if text
         ]
         return Health(ready=not reasons, reasons=reasons, warnings=warnings)
+
+    def _refused(self) -> str:
+        refused = self._loader.refused if self._loader else 0
+        what = f"the store refuses {counted(refused, 'batch', 'batches')} for ever"
+        return f"{what}: 'tallyspan spool dead' shows why" if refused else ""
 
     async def _read_keys(self) -> None:
         while True:
