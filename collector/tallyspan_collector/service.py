@@ -25,6 +25,7 @@ from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.store_settings import with_settings
 from tallyspan_collector.columns.reader import choose
 from tallyspan_collector.config import Config
+from tallyspan_collector.files.lock import held
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.server.listener import HttpServer
@@ -32,6 +33,8 @@ from tallyspan_collector.server.opening import open_store
 from tallyspan_collector.server.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.server.workers import Workers
 
+PATIENCE_SECONDS = 0.5
+"""For a collector that is about to end."""
 _log = structlog.get_logger()
 
 
@@ -72,6 +75,8 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
     reader = choose(config.reader)
     _log.info("reader.chosen", reader=reader.name, compiled=reader.refusal or "usable")
     with ExitStack() as stack:
+        lock = config.data_dir / "collector.lock"
+        stack.enter_context(held(lock, "a collector", PATIENCE_SECONDS))
         url, client = stack.enter_context(open_store(config))
         keys, key_file = open_keys(config, client)
         check_exposure(config, keys)

@@ -1,5 +1,6 @@
 """Several processes on the same ports: nothing lost, nothing twice, one picture of all of them."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -15,9 +16,17 @@ from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_collector.config import Config
+from tallyspan_collector.dialects import Reader
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.ingest.journal import Batch, Entries, Journal
+from tallyspan_collector.ingest.left_spools import take_over
+from tallyspan_collector.ingest.spool import Spool, status
+from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.watch import age_days
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.call import columns_of
 from tallyspan_collector.server.worker import Health
 from tallyspan_collector.server.workers import Report, Workers
 from waiting import wait_for
@@ -108,3 +117,50 @@ def test_a_worker_that_cannot_start_again_says_why_and_the_others_are_still_adde
 
     assert workers.health() == {"ready": False, "reasons": ["worker 1: no disk"], "warnings": []}
     assert registry.get_sample_value("tallyspan_requests_total", {"outcome": "accepted"}) == 1
+
+
+def test_what_waits_in_spools_of_workers_that_are_gone_is_booked_once(
+    tmp_path: Path, store: SharedStore
+) -> None:
+    folder = tmp_path / "spool"
+    body = request(span(1, {**CHAT, "user.id": "left"}), span(2, {**CHAT, "user.id": "left"}))
+    folder.mkdir()
+    left = Spool(folder / "1.sqlite", 1 << 20)
+    asyncio.run(left.put("", body))
+    left.close()
+    with running_collector(tmp_path, store=store.url) as collector:
+        assert booked(collector, "left") == [(2, 2)]
+
+    assert status(folder / "1.sqlite")["requests"] == 0
+
+
+def test_batches_and_requests_of_a_spool_that_is_taken_over_are_the_other_ones(
+    tmp_path: Path,
+) -> None:
+    path, first, second = tmp_path / "journal.sqlite", tmp_path / "0.sqlite", tmp_path / "1.sqlite"
+    left = Spool(second, 1 << 20)
+    for blob in (b"booked", b"waiting"):
+        asyncio.run(left.put("key", blob))
+    left.close()
+    journal = Journal(path)
+    (call,) = (Reader().read(each) for each in otlp.decode(request(span(1, CHAT))))
+    batch = Batch(7, 1, ("a",), b"rows")
+    journal.book(left.id, 1, [call], lambda calls, _: Entries(batch, [Cost()], columns_of(calls)))
+
+    assert take_over(second, first, path) == 1
+    taken = Spool(first, 1 << 20)
+    requests = taken.take(0)
+    taken.close()
+    assert [(each.source, each.body()) for each in requests] == [("key", b"waiting")]
+    assert journal.planned(taken.id) == [batch]
+    assert journal.planned(left.id) == []
+    assert take_over(second, first, path) == 0
+    journal.close()
+
+
+def test_a_second_collector_on_a_folder_is_refused(collector: Running, store: SharedStore) -> None:
+    with (
+        pytest.raises(ConfigError, match=f"a collector runs there already .process {os.getpid()}"),
+        running_collector(collector.data_dir, store=store.url),
+    ):
+        pass

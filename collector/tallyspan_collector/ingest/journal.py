@@ -315,6 +315,17 @@ def _change_refused(path: Path, what: str, batch_id: int) -> bool:
         file.close()
 
 
+def hand_over(path: Path, of: int, to: int) -> int:
+    """Make batches of the spool `of` those of the spool `to`; return the last request booked."""
+    file = _open(path)
+    try:
+        file.execute("UPDATE batches SET spool = ? WHERE spool = ?", (to, of))
+        row = file.execute("SELECT request FROM progress WHERE spool = ?", (of,)).fetchone()
+        return int(row[0]) if row else 0
+    finally:
+        file.close()
+
+
 def status(path: Path, spool: int) -> dict[str, int]:
     """Return how many batches of a spool wait, their rows and bytes. Raises `SpoolError`."""
     file = _open(path)

@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import ipaddress
+import sqlite3
 import sys
 import time
 from collections.abc import Coroutine, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypedDict
 
 import structlog
@@ -25,7 +28,9 @@ from tallyspan_collector.booked.finished_days import book_finished
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
+from tallyspan_collector.files.lock import held
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
+from tallyspan_collector.ingest.left_spools import left_spools, take_over
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
@@ -39,6 +44,8 @@ from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.units.counts import counted
 
 DRAIN_SECONDS = 10
+PATIENCE_SECONDS = 20.0
+"""For a worker of an earlier collector that was killed: it notices, drains its spool and ends."""
 PRICES_SECONDS = 2.0
 AGAIN_SECONDS = 1.0  # between tries to read a store that is away
 REMAINDERS_SECONDS = 300.0
@@ -111,6 +118,17 @@ def check_exposure(config: Config, keys: Keys) -> None:
             )
 
 
+def _take_over(folder: Path, workers: int) -> None:
+    """Let the first worker have what waits in spools that no worker reads."""
+    for path in left_spools(folder, workers):
+        try:
+            requests = take_over(path, folder / "0.sqlite", folder / FILE_NAME)
+        except (SpoolError, sqlite3.Error) as error:
+            _log.error("spool.left", file=str(path), error=str(error))
+        else:
+            _log.info("spool.taken_over", file=str(path), requests=requests)
+
+
 class Worker:
     """Receivers, spool and loader of one process."""
 
@@ -136,7 +154,12 @@ class Worker:
         self._spool: Spool | None = None
         self._journal: Journal | None = None
         self._loader: Loader | None = None
+        self._lock = ExitStack()
         try:
+            lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)
+            self._lock.enter_context(lock)
+            if self._is_first:
+                _take_over(folder, config.workers)
             self._spool = Spool(folder / f"{index}.sqlite", config.spool_limit)
             self._journal = Journal(
                 folder / FILE_NAME,
@@ -223,6 +246,7 @@ class Worker:
             self._spool.close()
         if self._journal is not None:
             self._journal.close()
+        self._lock.close()
 
     def collect(self) -> Iterable[Metric]:
         """Return the metric families of the moment."""

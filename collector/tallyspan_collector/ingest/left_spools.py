@@ -1,0 +1,42 @@
+"""Spools of workers that are not there any more: what waits in them goes to the first worker's.
+
+`--workers 4` leaves four files; with `--workers 2` after it nobody would read two of them.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tallyspan_collector.ingest import journal
+from tallyspan_collector.ingest.spool import open_spool
+
+
+def left_spools(folder: Path, workers: int) -> Iterator[Path]:
+    """Yield the spool files of workers above so many."""
+    for path in sorted(folder.glob("[0-9]*.sqlite")):
+        if path.stem.isdigit() and int(path.stem) >= workers:
+            yield path
+
+
+def take_over(left: Path, spool: Path, journal_path: Path) -> int:
+    """Move requests and batches that wait in the file `left` to those of `spool`.
+
+    Returns how many requests. Nobody may use either file. A crash on the way leaves requests in
+    both: the second time their spans are duplicates. Raises `SpoolError`, `sqlite3.Error`.
+    """
+    with closing(open_spool(left)) as old, closing(open_spool(spool)) as file:
+        of, to = (
+            int(each.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0])
+            for each in (old, file)
+        )
+        file.execute("ATTACH ? AS old", (str(left),))
+        file.execute("BEGIN IMMEDIATE")
+        moved = file.execute(
+            "INSERT INTO requests (received_ms, signal, source, blob)"
+            " SELECT received_ms, signal, source, blob FROM old.requests WHERE id > ? ORDER BY id",
+            (journal.hand_over(journal_path, of, to),),
+        ).rowcount
+        file.execute("COMMIT")
+        file.execute("DETACH old")
+        old.execute("DELETE FROM requests")
+    return moved
