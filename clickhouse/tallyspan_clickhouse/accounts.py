@@ -6,6 +6,7 @@ from tallyspan_clickhouse.rendering import Target
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 
 WRITER, READER, ADMIN = "tallyspan_writer", "tallyspan_reader", "tallyspan_admin"
+READER_MEMORY_BYTES = 2_000_000_000
 
 
 def new_passwords() -> dict[str, str]:
@@ -24,7 +25,7 @@ def account_statements(target: Target, passwords: dict[str, str]) -> list[str]:
     on_cluster = f" ON CLUSTER '{target.cluster}'" if target.cluster else ""
     limits = (
         "readonly = 1, max_execution_time = 30 MIN 1 MAX 60 CHANGEABLE_IN_READONLY,"
-        " max_memory_usage = 2000000000 CONST"
+        f" max_memory_usage = {READER_MEMORY_BYTES} CONST"
     )
     statements = [f"CREATE SETTINGS PROFILE OR REPLACE {READER}{on_cluster} SETTINGS {limits}"]
     for user in (WRITER, READER, ADMIN):

@@ -1,19 +1,36 @@
-"""The folder of a local store: its lock, its passwords, and where a running store is announced."""
+"""The folder of a local store: its lock, its secrets, and where a running store is announced."""
 
 import fcntl
 import json
 import os
 import secrets
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
+from tallyspan_clickhouse.accounts import READER
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.local_config import READER, WRITER
+from tallyspan_clickhouse.local_config import WRITER
 
+Account = Literal["tallyspan", "tallyspan_reader"]
 DATABASE = "tallyspan"
+SECRETS, READABLE = "passwords.json", "readable.json"
 # Whoever asks whether a store runs holds the lock for a moment; an opener waits that long.
 LOCK_PATIENCE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What lets a client in: the path that the port answers on, and a password for each account."""
+
+    path: str
+    passwords: dict[str, str]
+
+    def url(self, port: int, user: Account | None = None) -> str:
+        """Return the address on this port, with the account and its password if one is named."""
+        account = f"{user}:{self.passwords[user]}@" if user else ""
+        return f"http://{account}127.0.0.1:{port}/{self.path}/{DATABASE}"
 
 
 def private_file(path: Path, text: str) -> None:
@@ -66,23 +83,28 @@ class DataDirectory:
         """Return the file that tells other processes where the store is."""
         return self.path / "store.json"
 
-    def passwords(self) -> dict[str, str]:
-        """Return the password of each account; they are made once and kept."""
-        path = self.path / "passwords.json"
+    def secrets(self) -> Secrets:
+        """Return what lets a client in; it is made once and kept."""
+        path = self.path / SECRETS
         try:
-            if not path.exists():
-                passwords = {user: secrets.token_urlsafe(24) for user in (WRITER, READER)}
-                private_file(path, json.dumps(passwords))
-            return read_passwords(path)
-        except (OSError, ValueError, KeyError) as error:
+            stored = json.loads(path.read_text()) if path.exists() else {}
+            lacking = {WRITER, READER, "path"} - set(stored)
+            if lacking:
+                stored |= {name: secrets.token_urlsafe(24) for name in lacking}
+                private_file(path, json.dumps(stored))
+            return read_secrets(self.path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"cannot use {path}: {error}; remove it to have new passwords made"
             ) from error
 
-    def announce(self, port: int) -> None:
+    def readable(self) -> list[Path]:
+        """Return the folders beside its own that the engine may read. Raises StoreError."""
+        return readable(self.path)
+
+    def announce(self, url: str) -> None:
         """Tell other processes of this user where the store is; without passwords."""
-        address = {"url": f"http://127.0.0.1:{port}/{DATABASE}", "pid": os.getpid()}
-        private_file(self.announcement, json.dumps(address))
+        private_file(self.announcement, json.dumps({"url": url, "pid": os.getpid()}))
 
     def _take(self) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
@@ -103,10 +125,24 @@ class DataDirectory:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
 
-def read_passwords(path: Path) -> dict[str, str]:
-    """Return the passwords in this file. Raises KeyError or ValueError if it is damaged."""
-    stored = json.loads(path.read_text())
-    return {user: str(stored[user]) for user in (WRITER, READER)}
+def read_secrets(data_dir: Path) -> Secrets:
+    """Return what lets a client in. Raises OSError, KeyError or ValueError if it cannot be read."""
+    stored = json.loads((data_dir / SECRETS).read_text())
+    return Secrets(str(stored["path"]), {user: str(stored[user]) for user in (WRITER, READER)})
+
+
+def readable(data_dir: Path) -> list[Path]:
+    """Return the folders of archives that the engine of this store may read. Raises StoreError."""
+    path = data_dir / READABLE
+    try:
+        return [Path(folder) for folder in json.loads(path.read_text())] if path.exists() else []
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"cannot use {path}: {error}; remove it and make the views anew") from None
+
+
+def set_readable(data_dir: Path, folders: list[Path]) -> None:
+    """Keep which folders the engine may read from its next start on."""
+    private_file(data_dir / READABLE, json.dumps([str(folder) for folder in folders]))
 
 
 def is_held(path: Path) -> bool:

@@ -14,6 +14,7 @@ from tallyspan_clickhouse.errors import StoreError
 
 DEFAULT_DATABASE = "tallyspan"
 FORM = "http(s)://user:password@host:port/database"
+"""What stands in the path before the database is a proxy's, or the local store's secret one."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_READ_SECONDS = 300
 """Of a command, which may move months of entries."""
@@ -51,6 +52,7 @@ def connect(
             port=port,
             username=unquote(parts.username or "default"),
             password=unquote(parts.password or ""),
+            proxy_path="/".join(_path(parts)[:-1]),
             client_name="tallyspan",
             autogenerate_session_id=False,  # a session admits one query at a time
             autogenerate_query_id=True,  # the answer must have it
@@ -68,12 +70,25 @@ def connect(
 
 def database_name(url: str) -> str:
     """Return the database a store's URL names, `tallyspan` when it names none."""
-    return _checked(url).path.strip("/") or DEFAULT_DATABASE
+    return _path(_checked(url))[-1] or DEFAULT_DATABASE
+
+
+def shown(url: str) -> str:
+    """Return what may be printed of a store's URL: host, port and database; `local` as it is."""
+    if url == "local":
+        return url
+    parts = _checked(url)
+    return f"{parts.netloc.rpartition('@')[2]}/{database_name(url)}"
 
 
 def one_line(error: BaseException) -> str:
-    """Return what the server said, in one line, without the client's own wrapping."""
+    """Return what the server said, in one line, without the client's own wrapping.
+
+    Of addresses only host and port are left: the path of a local store is a secret.
+    """
     text = " ".join(str(error).split())
+    text = re.sub(r"(https?://[^\s/()'\"]+)/[^\s()'\"]*", r"\1", text)
+    text = re.sub(r" with url: /\S*", "", text)
     text = re.sub(r"^Received ClickHouse exception.*?server response: ", "", text)
     text = re.sub(r" ?\(for url [^)]*\)$| ?\(version [^)]*\)", "", text)
     text = re.sub(r" executing HTTP request attempt \d+ \([^)]*\)$", "", text)
@@ -93,13 +108,18 @@ def _checked(url: str) -> SplitResult:
     if parts.query or parts.fragment:
         unknown = re.split(r"[=&]", parts.query or parts.fragment)[0]
         raise StoreError(f"the store's URL has an unknown parameter {unknown!r}: use {FORM}")
-    name = parts.path.strip("/")
+    name = _path(parts)[-1]
     if name and not NAME.fullmatch(name):
         raise StoreError(
             f"the store's URL names a database that cannot be: {name!r}; "
             "letters, digits and _ are allowed"
         )
     return parts
+
+
+def _path(parts: SplitResult) -> list[str]:
+    """Return the parts of the path; the last one, maybe empty, is the database."""
+    return parts.path.strip("/").split("/")
 
 
 def _explain(parts: SplitResult, error: Exception) -> NoReturn:

@@ -1,23 +1,28 @@
 """A ClickHouse of one's own: the engine of chdb-core as a child process, on loopback only."""
 
 import json
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
+from urllib.parse import urlsplit
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse.data_directory import (
     DATABASE,
+    Account,
     DataDirectory,
+    Secrets,
     is_held,
     private_file,
-    read_passwords,
+    read_secrets,
 )
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_config import accounts, server_settings
 from tallyspan_clickhouse.local_engine import extension_path
-from tallyspan_clickhouse.supervisor import Supervisor
-
-Account = Literal["tallyspan", "tallyspan_reader"]
+from tallyspan_clickhouse.supervisor import START_SECONDS, Supervisor
 
 
 class LocalStore:
@@ -31,7 +36,7 @@ class LocalStore:
         self._directory = DataDirectory(data_dir)
         self._memory_bytes = memory_bytes
         self._supervisor = Supervisor(self._directory, http_port, self._configure)
-        self._passwords: dict[str, str] = {}
+        self._secrets = Secrets("", {})
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -42,10 +47,11 @@ class LocalStore:
             )
         with ExitStack() as stack:
             directory = stack.enter_context(self._directory)
-            self._passwords = directory.passwords()
-            private_file(directory.config / "users.xml", accounts(self._passwords, DATABASE))
+            self._secrets = directory.secrets()
+            users = accounts(self._secrets.passwords, DATABASE)
+            private_file(directory.config / "users.xml", users)
             stack.enter_context(self._supervisor)
-            directory.announce(self._supervisor.port)
+            directory.announce(self._secrets.url(self.port))
             self._stack = stack.pop_all()
         return self
 
@@ -59,9 +65,7 @@ class LocalStore:
 
     def url_for(self, user: Account) -> str:
         """Return the address for an account, password included."""
-        return _with_account(
-            f"http://127.0.0.1:{self._supervisor.port}/{DATABASE}", user, self._passwords
-        )
+        return self._secrets.url(self.port, user)
 
     @property
     def port(self) -> int:
@@ -78,15 +82,41 @@ class LocalStore:
         """Return the process id of the engine that runs now."""
         return self._supervisor.engine_pid
 
-    def _configure(self, port: int) -> None:
+    def _configure(self, port: int) -> str:
+        """Write the engine's settings; return the path of its pings."""
         directory = self._directory
         settings = server_settings(
             port=port,
+            path=self._secrets.path,
             memory_bytes=self._memory_bytes,
             config=directory.config,
             log=directory.log,
         )
         private_file(directory.config / "config.xml", settings)
+        return f"/{self._secrets.path}/ping"
+
+
+def start_again(client: Client) -> None:
+    """Let the engine that runs end and wait for the next one, which its supervisor starts.
+
+    Raises StoreError if none answers in time.
+    """
+    before = _first_query(client)
+    with suppress(ClickHouseError):  # the engine ends without an answer
+        client.command("SYSTEM SHUTDOWN")
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(ClickHouseError):
+            if _first_query(client) != before:
+                return
+        time.sleep(0.05)
+    raise StoreError("the local store did not start again: see DATA_DIR/log", retryable=True)
+
+
+def _first_query(client: Client) -> str:
+    """Return the id of the query that keeps the engine up: each engine has its own."""
+    query = "SELECT argMax(query_id, elapsed) FROM system.processes"
+    return str(client.query(query).result_rows[0][0])
 
 
 def running_url(data_dir: Path, user: Account = "tallyspan") -> str | None:
@@ -99,13 +129,9 @@ def running_url(data_dir: Path, user: Account = "tallyspan") -> str | None:
         return None
     try:
         announced = json.loads((path / "store.json").read_text())
-        passwords = read_passwords(path / "passwords.json")
+        port = urlsplit(announced["url"]).port
+        return read_secrets(path).url(int(port or 0), user)
     except FileNotFoundError:
         return None  # it is starting or stopping
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"cannot read where the store in {path} runs: {error}") from error
-    return _with_account(announced["url"], user, passwords)
-
-
-def _with_account(address: str, user: Account, passwords: dict[str, str]) -> str:
-    return address.replace("://", f"://{user}:{passwords[user]}@", 1)

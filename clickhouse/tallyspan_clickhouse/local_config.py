@@ -1,23 +1,43 @@
-"""What the local store's engine is told: its server settings and its accounts."""
+"""What the local store's engine is told: its server settings and its accounts.
+
+The port answers on one path that nobody can guess, so that no other user of the machine and no web
+page reaches the account `default`, which can have no password.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from tallyspan_clickhouse.accounts import READER, READER_MEMORY_BYTES
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 
 WRITER = "tallyspan"
-READER = "tallyspan_reader"
 # The first statement opens the port, the second keeps the engine up; neither needs rights on data.
 START_STATEMENTS = (
     "SYSTEM START LISTEN HTTP",
     "SELECT sleepEachRow(1) FROM system.numbers SETTINGS max_block_size = 1 FORMAT Null",
 )
+PONG = "Ok."
 
 SERVER = """<clickhouse>
     <listen_host>127.0.0.1</listen_host>
     <http_port>{port}</http_port>
+    <http_handlers>
+        <rule>
+            <url>/{path}</url>
+            <methods>GET,POST</methods>
+            <handler>
+                <type>dynamic_query_handler</type>
+                <query_param_name>query</query_param_name>
+            </handler>
+        </rule>
+        <rule>
+            <url>/{path}/ping</url>
+            <methods>GET</methods>
+            <handler><type>static</type><response_content>{pong}</response_content></handler>
+        </rule>
+    </http_handlers>
     <timezone>UTC</timezone>
     {memory}
     <mark_cache_size>268435456</mark_cache_size>
@@ -40,10 +60,18 @@ SERVER = """<clickhouse>
 
 ACCOUNTS = """<clickhouse>
     <profiles>
-        <default/>
+        <!-- The table function `python` ends the engine: it looks for variables where none are. -->
+        <default>
+            <allow_python_table_function>0</allow_python_table_function>
+            <constraints>
+                <allow_python_table_function><const/></allow_python_table_function>
+            </constraints>
+        </default>
         <reader>
             <readonly>1</readonly>
             <max_execution_time>60</max_execution_time>
+            <max_memory_usage>{reader_memory}</max_memory_usage>
+            <allow_python_table_function>0</allow_python_table_function>
             <constraints>
                 <max_execution_time><changeable_in_readonly/><min>1</min><max>600</max></max_execution_time>
             </constraints>
@@ -84,14 +112,26 @@ ACCOUNTS = """<clickhouse>
 """
 
 
-def server_settings(*, port: int, memory_bytes: int | None, config: Path, log: Path) -> str:
-    """Return config.xml; without `memory_bytes` the engine may take half of the memory there is."""
+def server_settings(
+    *, port: int, path: str, memory_bytes: int | None, config: Path, log: Path
+) -> str:
+    """Return config.xml; without `memory_bytes` the engine may take half of the memory there is.
+
+    `path` is all that the port answers on: queries there, pings on `ping` below it.
+    """
     memory = (
         "<max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>"
         if memory_bytes is None
         else f"<max_server_memory_usage>{memory_bytes}</max_server_memory_usage>"
     )
-    return SERVER.format(port=port, memory=memory, config=escape(str(config)), log=escape(str(log)))
+    return SERVER.format(
+        port=port,
+        path=escape(path),
+        pong=PONG,
+        memory=memory,
+        config=escape(str(config)),
+        log=escape(str(log)),
+    )
 
 
 def accounts(passwords: Mapping[str, str], database: str) -> str:
@@ -101,6 +141,7 @@ def accounts(passwords: Mapping[str, str], database: str) -> str:
         writer=WRITER,
         reader=READER,
         writer_hash=hashlib.sha256(passwords[WRITER].encode()).hexdigest(),
+        reader_memory=READER_MEMORY_BYTES,
         reader_hash=hashlib.sha256(passwords[READER].encode()).hexdigest(),
         grants="".join(f"<query>{grant}</query>" for grant in grants),
     )

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tallyspan_clickhouse.confinement import confine
 from tallyspan_clickhouse.local_config import START_STATEMENTS
 
 PR_SET_PDEATHSIG = 1
@@ -64,12 +65,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--config", type=Path, required=True, help="folder with config.xml")
     arguments.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    arguments.add_argument("--log", type=Path, required=True, help="folder of the logs")
+    arguments.add_argument("--read", type=Path, nargs="*", default=(), help="folders of archives")
+    arguments.add_argument("--port", type=int, required=True, help="port it listens on")
     arguments.add_argument("--parent", type=int, required=True, help="process id of the starter")
     options = arguments.parse_args()
     end_with_parent(options.parent)
     path = extension_path()
     if path is None:
         raise SystemExit("chdb-core is not installed")
+    confine(
+        path,
+        options.config,
+        folders=(options.data, options.log),
+        readable=options.read,
+        port=options.port,
+    )
     threading.Thread(target=end_with_standard_input, daemon=True).start()
     os.chdir(options.config)  # the engine reads ./config.xml
     result = load_extension(path).query(

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from tallyspan_clickhouse.confinement import environment
 from tallyspan_clickhouse.data_directory import DataDirectory
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.local_config import PONG
 
 HOST = "127.0.0.1"
+ENGINE = (sys.executable, "-m", "tallyspan_clickhouse.local_engine")
 START_SECONDS = 30.0
 CLOSE_SECONDS = 1.0
 TERMINATE_SECONDS = 3.0
@@ -39,7 +42,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, directory: DataDirectory, http_port: int, configure: Callable[[int], None]
+        self, directory: DataDirectory, http_port: int, configure: Callable[[int], str]
     ) -> None:
         self.port = http_port
         self.restarts = 0
@@ -112,9 +115,9 @@ class Supervisor:
         deadline = time.monotonic() + START_SECONDS
         while True:
             port = self._choose_port()
-            self._configure(port)
-            self._engine = self._spawn()
-            reason = self._until_ready(self._engine, port, deadline)
+            ping = self._configure(port)
+            self._engine = self._spawn(port)
+            reason = self._until_ready(self._engine, port, ping, deadline)
             if reason is None:
                 self.port, self._any_port = port, False
                 return
@@ -137,28 +140,29 @@ class Supervisor:
                 ) from error
             return int(probe.getsockname()[1])
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tallyspan_clickhouse.local_engine"]
-        command += ["--config", str(self._directory.config), "--data", str(self._directory.data)]
-        command += ["--parent", str(os.getpid())]
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        directory = self._directory
+        command = [*ENGINE, "--config", str(directory.config), "--data", str(directory.data)]
+        command += ["--log", str(directory.log), "--port", str(port)]
+        command += ["--parent", str(os.getpid()), "--read", *map(str, directory.readable())]
         with self._output.open("wb") as output:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "TZ": "UTC"},
+                env=environment(os.environ),
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops the engine
             )
 
     def _until_ready(
-        self, engine: subprocess.Popen[bytes], port: int, deadline: float
+        self, engine: subprocess.Popen[bytes], port: int, ping: str, deadline: float
     ) -> str | None:
         """Return None once the engine answers, else why it does not."""
         while time.monotonic() < deadline:
             if engine.poll() is not None:
                 return self._last_words() or f"it ended with status {engine.returncode}"
-            if answers(port):
+            if answers(port, ping):
                 return None
             if self._stopping.wait(0.02):
                 return "it was stopped"
@@ -191,12 +195,12 @@ class Supervisor:
         engine.wait()
 
 
-def answers(port: int) -> bool:
-    """Return whether a ClickHouse answers pings on this port of loopback."""
+def answers(port: int, path: str) -> bool:
+    """Return whether a ClickHouse answers pings on this port of loopback, on this path."""
     connection = http.client.HTTPConnection(HOST, port, timeout=2)
     try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().read() == b"Ok.\n"
+        connection.request("GET", path)
+        return connection.getresponse().read().strip() == PONG.encode()
     except (OSError, http.client.HTTPException):
         return False
     finally:

@@ -16,7 +16,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 
-from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.engine import connect, shown
 from tallyspan_clickhouse.late import late
 from tallyspan_collector.access.audit import AuditLog
 from tallyspan_collector.access.keys import COPY, PREFIXES, Key, Keys, digest
@@ -109,7 +109,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
                     otlp_grpc=listening.otlp_grpc,
                     otlp_http=listening.otlp_http,
                     admin=f"{scheme}://" + await admin.start("--admin", config.admin),
-                    store=config.store.rpartition("@")[2],
+                    store=shown(config.store),
                     admin_key_file=str(key_file) if key_file else None,
                 )
             )

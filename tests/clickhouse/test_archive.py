@@ -42,7 +42,7 @@ def client(store: SharedStore) -> Iterator[Client]:
 
 
 def run(store: SharedStore, command: str, *arguments: str) -> int:
-    return main([command, *arguments, "--store", store.url])
+    return main([command, *arguments, "--data-dir", str(store.data_dir)])
 
 
 def rows(client: Client, table: str = "llm_calls") -> int:

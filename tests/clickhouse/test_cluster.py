@@ -6,6 +6,7 @@ What needs Keeper (ON CLUSTER, replication) is taken out of the statements; the 
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from decimal import Decimal
@@ -16,7 +17,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ledger import book, call, price_change, reversal
-from tallyspan_clickhouse import local
+from tallyspan_clickhouse import local, supervisor
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.local_config import server_settings
@@ -26,6 +27,10 @@ from tallyspan_clickhouse.schema import READABLE_VIEWS
 
 pytestmark = pytest.mark.store
 PASSWORDS = {"tallyspan": "of-the-test", "tallyspan_reader": "of-the-reader"}
+CONNECTING = (  # shards talk to each other, which a confined engine cannot
+    "from tallyspan_clickhouse import local_engine;"
+    "local_engine.confine = lambda *_, **__: None; local_engine.main()"
+)
 FOREGROUND = {"distributed_foreground_insert": 1, "async_insert": 0}
 
 
@@ -44,6 +49,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Client]]:
         for port in ports
     )
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervisor, "ENGINE", (sys.executable, "-c", CONNECTING))
         clients = []
         for port in ports:
             extra = f"<tcp_port>{port}</tcp_port><remote_servers><costs>{servers}</costs></remote_servers>"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_bad_files_are_refused_by_line_and_key(tmp_path: Path) -> None:
 
 
 def test_a_wrong_password_is_said_and_never_printed(store: SharedStore) -> None:
-    url = f"http://tallyspan:wr0ng-s3cret@127.0.0.1:{store.port}/tallyspan"
+    url = f"http://tallyspan:wr0ng-s3cret@127.0.0.1:{store.port}{urlsplit(store.url).path}"
     done = tallyspan("up", "--store", url, *FREE)
 
     refused(done, "password")

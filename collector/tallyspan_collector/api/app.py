@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector.access.audit import AuditLog
 from tallyspan_collector.access.gate import AdminGate, Doors
 from tallyspan_collector.access.keys import Keys
@@ -135,7 +136,10 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _store_failed(request: Request, error: Exception) -> Response:
     log.warning(
-        "admin.store_failed", path=request.url.path, code=code_of(error), error=str(error)[:300]
+        "admin.store_failed",
+        path=request.url.path,
+        code=code_of(error),
+        error=one_line(error)[:300],
     )
     return JSONResponse(
         {"error": sentence_of(error)}, status_code=503, headers={"Retry-After": "5"}

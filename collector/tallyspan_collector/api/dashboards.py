@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.console import answers, time_range
@@ -110,7 +111,7 @@ class Dashboards:
         try:
             answer = await self._ask(question, query)
         except ClickHouseError as error:
-            log.warning("console.store_failed", code=code_of(error), error=str(error)[:300])
+            log.warning("console.store_failed", code=code_of(error), error=one_line(error)[:300])
             lines: list[dict[str, Any]] = [
                 {"panel": panel, "error": sentence_of(error)} for panel in question.panels
             ]

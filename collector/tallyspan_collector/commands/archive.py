@@ -9,7 +9,7 @@ from typing import Any
 from tallyspan_clickhouse import archive, archive_views
 from tallyspan_clickhouse.answers import one_number
 from tallyspan_collector import config
-from tallyspan_collector.commands.store import writing
+from tallyspan_collector.commands.store import let_read, writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.units.counts import counted
@@ -85,15 +85,18 @@ def _closed(text: str) -> date:
 
 
 def _views(options: argparse.Namespace) -> int:
+    if options.remove:
+        with writing(options) as client:
+            archive_views.remove(client, str(client.database))
+        let_read(options, [])
+        return 0
+    folder = Path(options.folder).absolute()
+    names = [each.file for each in archive.manifest(folder) if not each.is_kept]
+    if not names:
+        raise ConfigError(f"--from {folder}: no month is archived there and only there")
+    let_read(options, [folder])
     with writing(options) as client:
         database = str(client.database)
-        if options.remove:
-            archive_views.remove(client, database)
-            return 0
-        folder = Path(options.folder).absolute()
-        names = [each.file for each in archive.manifest(folder) if not each.is_kept]
-        if not names:
-            raise ConfigError(f"--from {folder}: no month is archived there and only there")
         views_database = archive_views.make(client, f"{folder}/{{{','.join(names)}}}", database)
     views = ", ".join(f"{views_database}.{view}" for view in ("llm_calls", *archive_views.VIEWS))
     sys.stderr.write(f"ledger and archive together: {views}\n")

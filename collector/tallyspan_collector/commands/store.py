@@ -10,9 +10,10 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from tallyspan_clickhouse.data_directory import readable, set_readable
 from tallyspan_clickhouse.engine import connect, one_line
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.local import LocalStore, running_url
+from tallyspan_clickhouse.local import LocalStore, running_url, start_again
 from tallyspan_clickhouse.migrate import bundled, pending
 from tallyspan_collector import config
 from tallyspan_collector.errors import ConfigError
@@ -30,6 +31,23 @@ def writing(options: argparse.Namespace) -> Iterator[Client]:
     """Yield a client that may write. Raises `ConfigError`, `StoreError`."""
     with _store_errors(), _open(options, "tallyspan") as client:
         yield client
+
+
+def let_read(options: argparse.Namespace, folders: list[Path]) -> None:
+    """Let the engine of a local store read these folders and none that it was let read before.
+
+    An engine that runs is started again for it. A server of your own has its own rules. Raises
+    `ConfigError`, `StoreError`.
+    """
+    settings = config.read(options, options=config.READ_OPTIONS)
+    data_dir: Path = settings["data_dir"]
+    if settings["store"] != "local" or readable(data_dir) == folders:
+        return
+    if (data_dir / "data").is_dir():
+        set_readable(data_dir, folders)
+    if running_url(data_dir) is not None:
+        with writing(options) as client:
+            start_again(client)
 
 
 @contextmanager

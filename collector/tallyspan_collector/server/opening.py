@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse import retention
 from tallyspan_clickhouse.answers import one_number
+from tallyspan_clickhouse.confinement import NOT_CONFINED, missing
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.late import late
@@ -30,6 +31,8 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
     with ExitStack() as stack:
         url = config.store
         if url == "local":
+            if reason := missing():
+                _log.warning("store.not_confined", reason=reason, meaning=NOT_CONFINED)
             url = stack.enter_context(LocalStore(config.data_dir)).url
         try:
             client = open_client(config, url)

@@ -19,6 +19,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from prometheus_client import Metric
 
+from tallyspan_clickhouse.confinement import missing
 from tallyspan_clickhouse.engine import one_line, without_data_frames
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.access.keys import READ_SECONDS, Keys
@@ -140,6 +141,7 @@ class Worker:
         self._prices = PriceWatch(config.prices, config.data_dir)
         self._is_first = index == 0
         self._commitments = ""
+        self._not_confined = ""
         self._directory = Directory(config.data_dir / f"directory-{index}.json")
         self._store_error = ""
         try:
@@ -181,9 +183,20 @@ class Worker:
         self._pricing: asyncio.Task[None] | None = None
         if self._is_first:  # all workers read the same prices, and what they report is added up
             self._watch_price_data()
+            self._watch_confinement()
         self._intake: Intake | None = None
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
+
+    def _watch_confinement(self) -> None:
+        if self._config.store == "local":
+            reason = missing()
+            self._not_confined = f"the local store is not confined: {reason}" if reason else ""
+            self.metrics.watch(
+                "tallyspan_store_confined",
+                "0: the engine of the local store can read all files of its user",
+                lambda: not self._not_confined,
+            )
 
     def _watch_price_data(self) -> None:
         self.metrics.watch(
@@ -268,6 +281,7 @@ class Worker:
                 self._prices.last_error,
                 self._old_prices(),
                 self._commitments,
+                self._not_confined,
             )
             if text
         ]
