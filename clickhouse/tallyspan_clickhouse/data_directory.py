@@ -33,12 +33,15 @@ class Secrets:
         return f"http://{account}127.0.0.1:{port}/{self.path}/{DATABASE}"
 
 
-def private_file(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+def private_file(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a file that only its owner can read, whole or not at all. Raises OSError.
+
+    `errors` is what happens to characters that UTF-8 does not have, as in `str.encode`.
+    """
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors=errors) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

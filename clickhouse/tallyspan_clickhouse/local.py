@@ -19,6 +19,7 @@ from tallyspan_clickhouse.data_directory import (
     private_file,
     read_secrets,
 )
+from tallyspan_clickhouse.definitions import Definitions
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_config import accounts, server_settings
 from tallyspan_clickhouse.local_engine import extension_path
@@ -35,7 +36,9 @@ class LocalStore:
     def __init__(self, data_dir: Path, http_port: int = 0, memory_bytes: int | None = None) -> None:
         self._directory = DataDirectory(data_dir)
         self._memory_bytes = memory_bytes
-        self._supervisor = Supervisor(self._directory, http_port, self._configure)
+        directory = self._directory
+        self._definitions = Definitions(directory.data, directory.path / "definitions.json")
+        self._supervisor = Supervisor(directory, http_port, self._configure, self._definitions.keep)
         self._secrets = Secrets("", {})
         self._stack = ExitStack()
 
@@ -50,6 +53,8 @@ class LocalStore:
             self._secrets = directory.secrets()
             users = accounts(self._secrets.passwords, DATABASE)
             private_file(directory.config / "users.xml", users)
+            self._definitions.drop_locks()
+            stack.callback(self._definitions.keep)
             stack.enter_context(self._supervisor)
             directory.announce(self._secrets.url(self.port))
             self._stack = stack.pop_all()
@@ -83,7 +88,7 @@ class LocalStore:
         return self._supervisor.engine_pid
 
     def _configure(self, port: int) -> str:
-        """Write the engine's settings; return the path of its pings."""
+        """Prepare what the engine reads at its start; return the path of its pings."""
         directory = self._directory
         settings = server_settings(
             port=port,
@@ -92,7 +97,13 @@ class LocalStore:
             config=directory.config,
             log=directory.log,
         )
-        private_file(directory.config / "config.xml", settings)
+        try:
+            private_file(directory.config / "config.xml", settings)
+            self._definitions.mend()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to data directory {directory.path}: {error}", retryable=True
+            ) from error
         return f"/{self._secrets.path}/ping"
 
 

@@ -70,14 +70,8 @@ def migrate(client: Client, database: str = "tallyspan", cluster: str = "") -> l
 
 def pending(client: Client, database: str, migrations: list[Migration]) -> list[Migration]:
     """Return the known migrations the database has not; changes nothing. Raises StoreError."""
-    there = one_number(
-        client,
-        "SELECT count() FROM system.tables WHERE database = {database:String}"
-        " AND name = 'schema_migrations'",
-        {"database": database},
-        use_database=False,  # it may not exist yet
-    )
-    applied = _applied(client, database) if there else {}
+    has_any = _has_table(client, database, "schema_migrations")
+    applied = _applied(client, database) if has_any else {}
     _check(applied, migrations, database)
     return [migration for migration in migrations if migration.version not in applied]
 
@@ -90,11 +84,12 @@ def apply(client: Client, target: Target, migrations: list[Migration]) -> list[i
     _check_cluster(client, target)
     _run(client, create_database, f"preparing database {target.database}")
     on_cluster = target.render("{on_cluster}")
-    with schema_lock(client, target.database, on_cluster[0] if on_cluster else ""):
+    with schema_lock(client, target.database, on_cluster[0] if on_cluster else "") as lock:
         _run(client, create_bookkeeping, f"preparing database {target.database}")
         missing = pending(client, target.database, migrations)
         for migration in missing:
             for number, statement in enumerate(target.render(migration.sql), 1):
+                lock.keep()
                 _run(client, statement, f"{migration.name}, statement {number}")
             _record(client, target.database, migration)
     return [migration.version for migration in missing]
@@ -113,6 +108,18 @@ def _applied(client: Client, database: str) -> dict[int, set[tuple[str, str]]]:
     except ClickHouseError as error:
         raise StoreError(f"reading {table}: {one_line(error)}") from error
     return applied
+
+
+def _has_table(client: Client, database: str, name: str) -> bool:
+    return bool(
+        one_number(
+            client,
+            "SELECT count() FROM system.tables"
+            " WHERE database = {database:String} AND name = {name:String}",
+            {"database": database, "name": name},
+            use_database=False,  # it may not exist yet
+        )
+    )
 
 
 def _check(
@@ -144,13 +151,7 @@ def _check(
 
 def _check_cluster(client: Client, target: Target) -> None:
     """Refuse to make tables of a single server in a schema that has those of a cluster."""
-    clustered = client.command(
-        "SELECT count() FROM system.tables WHERE database = {database:String}"
-        " AND name = 'llm_calls_all'",
-        parameters={"database": target.database},
-        use_database=False,
-    )
-    if clustered and not target.cluster:
+    if not target.cluster and _has_table(client, target.database, "llm_calls_all"):
         raise StoreError(
             f"database {target.database} is on a cluster and its schema is older than this"
             " tallyspan: run 'tallyspan store migrate --cluster NAME'"

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.table_lock import table_lock
+from tallyspan_clickhouse.table_lock import Held, table_lock
 
 LOCK = "schema_lock"
-STALE_SECONDS = 600
-"""A holder that has it for longer died: no migration runs that long."""
-PATIENCE_SECONDS = 120.0
+STALE_SECONDS = 200
+"""Who holds it says so between statements, and one on a cluster takes 180 s at most: one that was
+silent for longer died."""
+PATIENCE_SECONDS = 240.0
+"""Longer than that, so that a start waits for the lock of one that was killed, and goes on."""
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def schema_lock(
     on_cluster: str,
     patience_seconds: float = PATIENCE_SECONDS,
     stale_seconds: int = STALE_SECONDS,
-) -> Iterator[None]:
+) -> Iterator[Held]:
     """Hold the lock of this schema; wait for another holder. Raises StoreError after `patience`."""
     lock = f"{database}.{LOCK}"
 
@@ -30,6 +33,8 @@ def schema_lock(
             f" {patience_seconds:.0f} s: wait for it; if none runs, DROP TABLE {lock}"
         )
 
-    about = "There while a collector changes the schema"
-    with table_lock(client, lock, on_cluster, about, refusal, patience_seconds, stale_seconds):
-        yield
+    about = f"There while a collector changes the schema ({uuid4().hex[:8]})"
+    with table_lock(
+        client, lock, on_cluster, about, refusal, patience_seconds, stale_seconds
+    ) as held:
+        yield held

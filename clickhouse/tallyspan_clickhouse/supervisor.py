@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import math
 import os
 import re
 import socket
@@ -26,6 +27,7 @@ TERMINATE_SECONDS = 3.0
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_AFTER_SECONDS = 60.0
 POLL_SECONDS = 0.1
+TEND_SECONDS = 60.0
 # What the engine says when another process has the port, or the one before has not ended yet.
 PORT_TAKEN = "Address already in use"
 STILL_LOCKED = "Cannot lock file"
@@ -37,18 +39,26 @@ log = logging.getLogger("tallyspan.store")
 class Supervisor:
     """The engine process and the thread that watches it, running inside a `with`.
 
+    `configure` is called before each start with the port, and returns the path of the engine's
+    pings; `tend` once a minute while an engine runs.
+
     Every engine is started by that thread: the kernel ends a child when the *thread* that made it
     ends, and the caller's thread may be gone long before the store is.
     """
 
     def __init__(
-        self, directory: DataDirectory, http_port: int, configure: Callable[[int], str]
+        self,
+        directory: DataDirectory,
+        http_port: int,
+        configure: Callable[[int], str],
+        tend: Callable[[], None],
     ) -> None:
         self.port = http_port
         self.restarts = 0
         self._any_port = http_port == 0
         self._directory = directory
         self._configure = configure
+        self._tend = tend
         self._engine: subprocess.Popen[bytes] | None = None
         self._started = threading.Event()
         self._stopping = threading.Event()
@@ -90,9 +100,12 @@ class Supervisor:
             self._end()
 
     def _watch(self) -> None:
-        backoff, since = 0.0, time.monotonic()
+        backoff, since, tended = 0.0, time.monotonic(), -math.inf
         while not self._stopping.wait(POLL_SECONDS):
             if self._engine is not None and self._engine.poll() is None:
+                if time.monotonic() - tended > TEND_SECONDS:
+                    self._tend()
+                    tended = time.monotonic()
                 continue
             if time.monotonic() - since > HEALTHY_AFTER_SECONDS:
                 backoff = 0.0

@@ -114,22 +114,24 @@ def run(client: Client, statement: str, expected: re.Pattern[str] | None = None)
 
 def _comment(client: Client, lock: str) -> str:
     database, _, name = lock.partition(".")
-    rows = client.query(
-        "SELECT comment FROM system.tables"
+    comments = rows_of(
+        client,
+        "SELECT groupArray(comment) FROM system.tables"
         " WHERE database = {database:String} AND name = {name:String}",
-        parameters={"database": database, "name": name},
-    ).result_rows
-    return str(rows[0][0]) if rows else ""
+        {"database": database, "name": name},
+    )
+    return str(comments[0]) if comments else ""
 
 
 def _break_if_stale(client: Client, lock: str, on_cluster: str, stale_seconds: int) -> None:
     database, _, name = lock.partition(".")
-    age = client.query(
-        "SELECT dateDiff('second', metadata_modification_time, now()) FROM system.tables"
-        " WHERE database = {database:String} AND name = {name:String}",
-        parameters={"database": database, "name": name},
-    ).result_rows
-    if age and age[0][0] >= stale_seconds:
+    ages = rows_of(
+        client,
+        "SELECT groupArray(dateDiff('second', metadata_modification_time, now()))"
+        " FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+        {"database": database, "name": name},
+    )
+    if ages and ages[0] >= stale_seconds:
         # Of several that find it stale one can rename it; the others find it gone.
         grave = f"{lock}_{uuid4().hex}"
         if run(client, f"RENAME TABLE {lock} TO {grave} {on_cluster}", _GONE):

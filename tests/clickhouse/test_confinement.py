@@ -118,7 +118,8 @@ def test_the_engine_listens_on_one_port(store: SharedStore) -> None:
 
 @needs_landlock
 @pytest.mark.parametrize(
-    "file", ["/etc/passwd", "/etc/hostname", f"/proc/{os.getpid()}/environ", "{data_dir}/passwords.json"]
+    "file",
+    ["/etc/passwd", "/etc/hostname", f"/proc/{os.getpid()}/environ", "{data_dir}/passwords.json"],
 )
 def test_the_engine_reads_no_file_but_its_own_for_anybody(
     store: SharedStore, account: tuple[str, str], file: str

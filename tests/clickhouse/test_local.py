@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -44,6 +45,32 @@ def test_data_is_there_after_stop_and_start_and_the_passwords_stay(tmp_path: Pat
     with LocalStore(tmp_path, http_port=port) as store:
         assert store.url == first
         assert connect(store.url).command("SELECT sum(n) FROM kept") == 3
+
+
+def test_what_a_full_disk_left_of_definitions_does_not_keep_the_store_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LocalStore(tmp_path) as store, connect(store.url) as client:
+        client.command("CREATE DATABASE tallyspan", use_database=False)
+        client.command("CREATE TABLE kept (n UInt8) ENGINE = MergeTree ORDER BY n")
+        client.insert("kept", [[7]], column_names=["n"])
+        client.command("CREATE TABLE ledger_lock (held UInt8) ENGINE = Memory")
+    folder = tmp_path / "data/metadata/tallyspan"
+    whole = (folder / "kept.sql").read_bytes()
+    (folder / "kept.sql").write_bytes(whole[:20])
+    (folder / "schema_lock.sql").write_bytes(b"")
+    (folder / "unfinished.sql").write_bytes(b"")
+
+    with LocalStore(tmp_path) as store, connect(store.url) as client:
+        assert client.command("SELECT sum(n) FROM kept") == 7
+        assert client.command("SHOW TABLES") == "kept"
+    assert (folder / "kept.sql").read_bytes() == whole
+    assert sorted(re.sub(r"^.*/(\w+\.sql)", r"\1", text) for text in caplog.messages) == [
+        "kept.sql was not written to its end: put back as it was before",
+        "ledger_lock.sql was left by a process that ended: removed",
+        "schema_lock.sql was left by a process that ended: removed",
+        "unfinished.sql was never written to its end: removed",
+    ]
 
 
 def test_an_engine_that_is_killed_comes_back_on_its_port_with_its_data(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse.ddl import baseline
+from tallyspan_clickhouse.answers import rows_of
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore
@@ -102,6 +103,24 @@ def test_what_is_pending_can_be_asked_without_changing_anything(client: Client) 
     assert pending(client, "nowhere", bundled()) == bundled()
     assert pending(client, "tallyspan", bundled()) == []
     assert client.query("SHOW DATABASES LIKE 'nowhere'").result_rows == []
+
+
+def test_an_answer_without_a_row_is_not_taken_for_an_empty_store(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for query in ("SELECT 1 WHERE 0", "SELECT arrayJoin([1, 2])"):
+        with pytest.raises(StoreError, match="gave no answer to"):
+            rows_of(client, query)
+
+    # What the engine answers to some queries while its disk is full
+    monkeypatch.setattr(client, "command", lambda *_, **__: "")
+    for ask in (
+        lambda: pending(client, "tallyspan", bundled()),
+        lambda: apply(client, Target("tallyspan"), bundled()),
+    ):
+        with pytest.raises(StoreError, match="its disk may be full") as refused:
+            ask()
+        assert refused.value.retryable
 
 
 def test_a_cluster_is_not_upgraded_as_if_it_were_one_server(client: Client) -> None:
