@@ -105,6 +105,16 @@ class DataDirectory:
         """Return the folders beside its own that the engine may read. Raises StoreError."""
         return readable(self.path)
 
+    def sync_folders(self) -> None:
+        """Put the names of all tables on the disk: the engine syncs files, not where they are."""
+        for folder in (self.path, self.data, *self.data.glob("*/"), *self.data.glob("*/*/"),
+                       *self.data.glob("store/*/*/")):  # fmt: skip
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def announce(self, url: str) -> None:
         """Tell other processes of this user where the store is; without passwords."""
         private_file(self.announcement, json.dumps({"url": url, "pid": os.getpid()}))

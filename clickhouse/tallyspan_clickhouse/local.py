@@ -63,6 +63,10 @@ class LocalStore:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def sync_folders(self) -> None:
+        """Put the names of tables on the disk; what is in them is there when it is acknowledged."""
+        self._directory.sync_folders()
+
     @property
     def url(self) -> str:
         """Return the address for the account that may do everything, password included."""

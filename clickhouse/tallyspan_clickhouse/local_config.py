@@ -41,6 +41,12 @@ SERVER = """<clickhouse>
     <timezone>UTC</timezone>
     {memory}
     <mark_cache_size>268435456</mark_cache_size>
+    <!-- What the engine has acknowledged, the collector forgets: then it must be on the disk. -->
+    <merge_tree>
+        <fsync_after_insert>1</fsync_after_insert>
+        <fsync_part_directory>1</fsync_part_directory>
+        <min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
+    </merge_tree>
     <!-- the local engine ignores logger/level, and traces every query without this -->
     <log-level>warning</log-level>
     <logger>

@@ -29,11 +29,12 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
     raises `StoreError`.
     """
     with ExitStack() as stack:
-        url = config.store
+        url, local = config.store, None
         if url == "local":
             if reason := missing():
                 _log.warning("store.not_confined", reason=reason, meaning=NOT_CONFINED)
-            url = stack.enter_context(LocalStore(config.data_dir)).url
+            local = stack.enter_context(LocalStore(config.data_dir))
+            url = local.url
         try:
             client = open_client(config, url)
         except StoreError as error:
@@ -41,6 +42,8 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
                 raise
             _log.warning("store.away", error=str(error))
             client = late(lambda: open_client(config, url))
+        if local is not None:
+            local.sync_folders()
         yield url, stack.enter_context(client)
 
 
