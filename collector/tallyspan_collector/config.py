@@ -132,6 +132,7 @@ OPTIONS = (
     Option(
         "reader", _reader, "auto", "reads spans: compiled, python, or auto: the faster there is"
     ),
+    Option("trusted_proxies", str, None, "addresses of proxies whose X-Forwarded-For is believed"),
     Option("tls_cert", _path, None, "PEM certificate of the listeners"),
     Option("tls_key", _path, None, "PEM private key of that certificate"),
     Option("tls_client_ca", _path, None, "PEM of the CA whose clients alone may connect (mTLS)"),
@@ -162,6 +163,7 @@ class Config:
     trusted_keys: tuple[str, ...] = ()
     workers: int = 1
     reader: str = "auto"
+    trusted_proxies: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

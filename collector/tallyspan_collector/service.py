@@ -96,6 +96,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
                 Oidc(oidc) if oidc else None,
             ),
             tls(config),
+            config.trusted_proxies or "",
         )
         name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         metrics_log = MetricsLog(client, name, metrics.collect)

@@ -41,6 +41,7 @@ from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
+from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.units.counts import counted
 
@@ -62,6 +63,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     156 ms at 2 ms and 70 ms at 0.1 ms, at the same CPU.
     """
     without_data_frames()
+    descriptors.raise_limit()
     sys.setswitchinterval(0.0001)
     # A batch is thousands of objects that are all freed together: a search for cycles while they
     # live frees nothing and stops every thread. The loader collects after each batch instead.
