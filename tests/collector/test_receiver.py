@@ -3,6 +3,7 @@ import base64
 import gzip
 import json
 import socket
+import threading
 from pathlib import Path
 
 import grpc
@@ -23,6 +24,7 @@ from shared_store import SharedStore
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.receiver import grpc as receiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.signals import SIGNALS
 from waiting import wait_for
@@ -215,6 +217,30 @@ def test_above_its_limit_the_spool_asks_senders_to_come_back(
         assert retry.retry_delay.seconds >= 1
         assert (over_http.status_code, int(over_http.headers["retry-after"]) >= 1) == (503, True)
         assert collector.rows("SELECT count() AS n FROM llm_calls") == [{"n": 2}]
+
+
+def test_a_grpc_message_that_never_ends_is_counted_and_then_asked_to_come_again(
+    collector: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(receiver, "BODY_SECONDS", 0.05)
+    with grpc.insecure_channel(collector.ready.otlp_grpc) as channel:
+        slow = channel.stream_unary(TRACES)
+        never = threading.Event()
+        with pytest.raises(grpc.RpcError) as late:
+            slow((never.wait() for _ in range(1)), timeout=30)
+        monkeypatch.setattr(receiver, "SLOW_BYTES", 1 << 40)
+        monkeypatch.setattr(receiver, "BODY_SECONDS", 30)
+        with pytest.raises(grpc.RpcError) as too_many:
+            slow((never.wait() for _ in range(1)), timeout=30)
+        with pytest.raises(grpc.RpcError) as empty:
+            slow(iter(()), timeout=30)
+        never.set()
+
+        assert late.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert too_many.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert empty.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert collector.metric("tallyspan_bodies_bytes") == 0
 
 
 def test_zstd_and_json_are_taken_too(collector: Running) -> None:
