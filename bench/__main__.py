@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python bench [NAME ...]`, all of them without a name.
 
 Each is a script of its own that prints one figure a line as `name value unit`, and what it measured
-with on stderr.
+with on stderr. `attacks` and `soak` are scripts beside them, which are run by themselves.
 """
 
 import subprocess

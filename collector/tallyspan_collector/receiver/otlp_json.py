@@ -12,6 +12,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from tallyspan_collector.errors import DecodeError
+from tallyspan_collector.read.envelope import check_items
 
 _IDS = {"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"}
 MAX_DEPTH = 60
@@ -29,11 +30,27 @@ def to_protobuf(body: bytes, message: Message) -> bytes:
         content = json.loads(body)
         if not isinstance(content, dict):
             raise DecodeError(f"not an OTLP {name}: the JSON is no object")
+        _check_items(content, len(body))
         return ParseDict(
             _repaired(content, 0), message, ignore_unknown_fields=True
         ).SerializeToString()
     except (ValueError, ParseError, RecursionError) as error:
         raise DecodeError(f"not an OTLP {name} in JSON: {error}") from None
+
+
+def _check_items(content: dict[str, Any], size: int) -> None:
+    """Raise `DecodeError` if there are more resources, scopes, spans or records than may be."""
+    messages: list[Any] = [content]
+    for name in ("resources", "scopes", "spans or records"):
+        messages = [
+            item
+            for message in messages
+            if isinstance(message, dict)
+            for value in message.values()
+            if isinstance(value, list)
+            for item in value
+        ]
+        check_items(len(messages), size, name)
 
 
 def _repaired(value: Any, depth: int) -> Any:

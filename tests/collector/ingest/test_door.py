@@ -1,5 +1,6 @@
 """What of a request goes on to the disk, and what is refused before it is parsed."""
 
+import json
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.ingest.door import admit, admit_logs, admit_metrics
 from tallyspan_collector.read import envelope, wire
 from tallyspan_collector.read.glance import Admitted
+from tallyspan_collector.receiver.otlp_json import to_protobuf
 
 TIMED = span(1, CHAT)
 UNTIMED = Span(span_id=b"12345678", attributes=pairs(CHAT))
@@ -233,3 +235,17 @@ def test_log_records_and_metrics_are_bounded_too() -> None:
         admit_logs(records)
     with pytest.raises(DecodeError, match=r"ExportMetricsServiceRequest .* resources and scopes"):
         admit_metrics(b"\x0a\x00" * 500_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("resources", {"resourceSpans": [{}] * 20_000}),
+        ("scopes", {"resourceSpans": [{"scopeSpans": [{}] * 20_000}]}),
+        ("spans or records", {"resourceSpans": [{"scopeSpans": [{"spans": [{}] * 20_000}]}]}),
+    ],
+    ids=["resources", "scopes", "spans"],
+)
+def test_a_request_of_empty_messages_in_json_is_refused(name: str, content: dict[str, Any]) -> None:
+    with pytest.raises(DecodeError, match=rf"^20000 {name} in \d+ bytes: they are empty"):
+        to_protobuf(json.dumps(content).encode(), ExportTraceServiceRequest())
