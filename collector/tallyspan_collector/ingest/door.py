@@ -1,8 +1,7 @@
 """The part of a request that can become calls; the rest goes no further, and is counted."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufError
 
@@ -27,8 +26,10 @@ def admit(body: bytes) -> Admitted:
 
     Raises `DecodeError` if the bytes are no such request, or of more than a request may hold.
     """
-    with _named("ExportTraceServiceRequest"):
+    try:
         return glance(body, NEEDLES)
+    except DecodeError as error:
+        raise _unusable("Trace", error) from None
 
 
 def admit_logs(body: bytes) -> Admitted:
@@ -39,51 +40,51 @@ def admit_logs(body: bytes) -> Admitted:
     """
     records = seen = untimed = 0
     kept: list[Resource] = []
-    with _named("ExportLogsServiceRequest"):
+    try:
         for resource in resources(body):
             scopes = []
             for scope in resource.scopes:
                 if not has_any(body, scope.content, scope.end, RECORD_NEEDLES):
                     continue
                 left_out: list[Part] = []
-                calls = 0
+                before = records
                 for start, end in pieces(body, scope.content, scope.end):
                     piece = body[start:end]
                     log_records = wire.ScopeLogs.FromString(piece).log_records
                     seen += len(log_records)
                     check_items(seen, end, "log records")
-                    places = items(piece, 0, len(piece))
-                    for (at, stop), record in zip(places, log_records, strict=True):
-                        is_call = _is_call(record)
-                        has_time = record.time_unix_nano or record.observed_time_unix_nano
-                        if is_call and has_time:
-                            calls += 1
-                            continue
-                        untimed += is_call
-                        left_out.append((start + at, start + stop))
-                if calls:
-                    records += calls
+                    is_timed = [_is_timed_call(record) for record in log_records]
+                    records += is_timed.count(True)
+                    untimed += is_timed.count(False)
+                    left_out += [
+                        (start + at, start + stop)
+                        for (at, stop), timed in zip(items(piece), is_timed, strict=True)
+                        if not timed
+                    ]
+                if records > before:
                     scopes.append(replace(scope, left_out=left_out))
             if scopes:
                 kept.append(Resource(resource.others, scopes))
+    except (DecodeError, ProtobufError, UnicodeDecodeError) as error:
+        raise _unusable("Logs", error) from None
     return Admitted(joined(body, kept), records, untimed)
 
 
-def _is_call(record: object) -> bool:
-    return is_call_record(otlp.record_name(record), otlp.record_attributes(record))
+def _is_timed_call(record: Any) -> bool | None:
+    """Return whether a call has a time; None: the record is no call."""
+    if not is_call_record(otlp.record_name(record), otlp.record_attributes(record)):
+        return None
+    return bool(record.time_unix_nano or record.observed_time_unix_nano)
 
 
 def admit_metrics(body: bytes) -> Admitted:
     """Return nothing: the logs and spans of agents have each call that their metrics count."""
-    with _named("ExportMetricsServiceRequest"):
+    try:
         resources(body)
+    except DecodeError as error:
+        raise _unusable("Metrics", error) from None
     return Admitted(b"")
 
 
-@contextmanager
-def _named(request: str) -> Iterator[None]:
-    """Say of which request an error is."""
-    try:
-        yield
-    except (DecodeError, ProtobufError, UnicodeDecodeError) as error:
-        raise DecodeError(f"not an OTLP {request} that can be taken: {error}") from None
+def _unusable(signal: str, error: Exception) -> DecodeError:
+    return DecodeError(f"not an OTLP Export{signal}ServiceRequest that can be taken: {error}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -23,9 +24,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        requests = Counter(
             "tallyspan_requests", "OTLP requests by outcome", ["outcome"], registry=self.registry
         )
+        self._outcome = cache(requests.labels)
         self._spans = Counter(
             "tallyspan_genai_spans_received",
             "Spans on disk that may be calls",
@@ -74,7 +76,7 @@ class Metrics:
 
     def request(self, outcome: str) -> None:
         """Count one OTLP request: accepted, malformed, refused, unauthenticated or failed."""
-        self._requests.labels(outcome).inc()
+        self._outcome(outcome).inc()
 
     def received(self, spans: int) -> None:
         """Count GenAI spans that arrived."""

@@ -147,9 +147,9 @@ def pieces(body: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield begin, end
 
 
-def items(body: bytes, start: int, end: int) -> list[Part]:
-    """Return where the spans or records of a scope's content are."""
-    return [(at, stop) for at, tag, _, stop in fields(body, start, end) if tag == _ITEM]
+def items(content: bytes) -> list[Part]:
+    """Return where in a scope's content its spans or records are."""
+    return [(at, stop) for at, tag, _, stop in fields(content, 0, len(content)) if tag == _ITEM]
 
 
 def fields(body: bytes, position: int, end: int) -> Iterator[_Field]:

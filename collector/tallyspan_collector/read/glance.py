@@ -98,5 +98,4 @@ def _without_time(parsed: Any, piece: bytes) -> list[Part]:
     has_time = [span.start_time_unix_nano or span.end_time_unix_nano for span in parsed.spans]
     if all(has_time):
         return []
-    places = items(piece, 0, len(piece))
-    return [place for place, time in zip(places, has_time, strict=True) if not time]
+    return [place for place, time in zip(items(piece), has_time, strict=True) if not time]

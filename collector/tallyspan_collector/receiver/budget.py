@@ -1,8 +1,7 @@
 """One bound for the memory of all bodies: being received, unpacked, and not yet on disk."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from tallyspan_collector.errors import OverloadedError
 
@@ -26,15 +25,14 @@ class Budget:
         """Bytes of all bodies there are."""
         return self._used_bytes
 
-    @contextmanager
-    def body(self) -> Iterator["BodySize"]:
-        """Count a body; what it takes is free again at the end of the block."""
-        size = BodySize(self)
-        try:
-            yield size
-        finally:
-            with self._lock:
-                self._used_bytes -= size.bytes
+    def body(self) -> "BodySize":
+        """Return the count of a body; what it takes is free again at the end of its block."""
+        return BodySize(self)
+
+    def free(self, count: int) -> None:
+        """Give so many bytes back."""
+        with self._lock:
+            self._used_bytes -= count
 
     def take(self, count: int, *, is_large: bool) -> None:
         """Use so many bytes more. Raises `OverloadedError` if there are not as many."""
@@ -53,6 +51,12 @@ class BodySize:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.free(self.bytes)
 
     def add(self, count: int) -> None:
         """Use so many bytes more. Raises `OverloadedError` if there are not as many."""
