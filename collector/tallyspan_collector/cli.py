@@ -1,16 +1,11 @@
 """The `tallyspan` command: a function per subcommand; every error is one line on stderr."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
-
-import structlog
 
 from tallyspan import __version__
 from tallyspan_clickhouse.errors import StoreError
@@ -37,6 +32,7 @@ from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import OnTerminal
 from tallyspan_collector.errors import ConfigError, TallyspanError
 from tallyspan_collector.pricing.watch import too_old
+from tallyspan_collector.server.logs import log_to_stderr
 from tallyspan_collector.summary.as_of_today import as_of_today
 from tallyspan_collector.summary.currency import currency_of
 
@@ -47,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0, 1 (it failed) or 2 (its arguments are wrong)."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    _log_to_stderr()
+    log_to_stderr()
     try:
         return int(options.run(options))
     except (ConfigError, summary.RequestError) as error:
@@ -176,31 +172,4 @@ def _demo(options: argparse.Namespace) -> int:
         ) from None
     return run.main(
         once=options.once, data_dir=Path(options.data_dir) if options.data_dir else None
-    )
-
-
-class _Stderr:
-    """Writes to the current `sys.stderr`; one that is closed or broken must not stop a log call."""
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
-
-
-def _log_to_stderr() -> None:
-    for library in ("clickhouse_connect", "urllib3"):  # our own line has their warning
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
     )

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from tallyspan_collector.server.workers import Workers
 
 PATIENCE_SECONDS = 0.5
 """For a collector that is about to end."""
+END_SECONDS = 2.0
+"""How long what the collector says of itself may take into the store at the end."""
 _log = structlog.get_logger()
 
 
@@ -118,9 +120,9 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             _log.info("collector.stopping")
         finally:
             await workers.stop()
-            await metrics_log.stop()
-            await admin.stop()
-            await audit_log.stop()
+            for part in (metrics_log, admin, audit_log):
+                with suppress(TimeoutError):  # what a store that does not answer does not take
+                    await asyncio.wait_for(part.stop(), END_SECONDS)
 
 
 def announce_on_stdout(ready: Ready) -> None:

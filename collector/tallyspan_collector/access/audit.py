@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.moments import milliseconds
+from tallyspan_collector.units.threads import in_thread
 
 WRITE_SECONDS = 1.0
 MAX_WAITING = 50_000
@@ -129,7 +130,7 @@ class AuditLog:
 
     async def _try(self) -> None:
         try:
-            await asyncio.to_thread(self.write)
+            await in_thread(self.write)
         except Exception as error:  # noqa: BLE001  the store is away: it is written later
             _log.warning("audit.not_written", error=one_line(error), waiting=len(self._waiting))
 

@@ -33,6 +33,8 @@ SETTINGS = {
 """Sent with every insert: the defaults differ between ClickHouse versions."""
 MAX_PAUSE_SECONDS = 5.0
 MAX_REPAIRS = 5
+SLOW_SECONDS = 10.0
+"""After so long a batch without an answer is a reason not to be ready."""
 MAX_TRIES = 9
 """How often a batch is sent that the store cannot read; with the pauses, over 17 seconds."""
 _CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_CONVERT", "NOT_FOUND_COLUMN_IN_BLOCK", "NO_SUCH_COLUMN",
@@ -53,6 +55,7 @@ class Inserter:
         self._client = client
         self._metrics = metrics
         self._stopping = threading.Event()
+        self._under_way_since: float | None = None
         self.last_error = ""
 
     def insert(self, batch: Batch, *, is_doubtful: bool = False) -> str | None:
@@ -64,12 +67,14 @@ class Inserter:
         pause, unread = 0.1, 0
         while not self._stopping.is_set():
             started = time.perf_counter()
+            self._under_way_since = time.monotonic()
             try:
                 if is_doubtful:
                     self._complete(batch)
                 else:
                     self._send(batch)
             except Exception as error:  # noqa: BLE001  whatever it is, the batch is kept
+                self._under_way_since = None
                 self._metrics.insert_failed()
                 reason = one_line(error)
                 unread = unread + 1 if _is_verdict(reason, _CANNOT_READ) else 0
@@ -82,10 +87,19 @@ class Inserter:
                 self._stopping.wait(pause)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
             else:
+                self._under_way_since = None
                 self.last_error = ""
                 self._metrics.inserted(time.perf_counter() - started, batch.rows)
                 return ""
         return None
+
+    def delay(self) -> str:
+        """Return the reason if a batch has been under way for too long; empty: none has."""
+        since = self._under_way_since
+        seconds = time.monotonic() - since if since else 0.0
+        if seconds < SLOW_SECONDS:
+            return ""
+        return f"a batch has been under way to the store for {seconds:.0f} s without an answer"
 
     def stop(self) -> None:
         """Stop trying; a batch that the store has not taken stays in the journal."""

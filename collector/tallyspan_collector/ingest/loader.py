@@ -37,6 +37,8 @@ BATCH_CALLS = 16_384
 """Calls in one insert, about; the more, the less each costs the store."""
 BATCH_WAIT_SECONDS = 0.25
 BATCHES_AHEAD = 2
+END_SECONDS = 0.5
+"""How long a thread may take to end once nothing more is to be done."""
 GC_SECONDS, GC_ALL_SECONDS = 10, 600
 """How often cycles are looked for, between two batches (see `worker.run_loop`): among what is new,
 and among all there is, which stops every thread for some 80 ms.
@@ -92,7 +94,7 @@ class Loader:
     @property
     def last_error(self) -> str:
         """Why calls do not get into the ledger at the moment; empty: they do."""
-        return self._last_error or self._inserter.last_error
+        return self._last_error or self._inserter.last_error or self._inserter.delay()
 
     @property
     def waiting(self) -> int:
@@ -104,23 +106,35 @@ class Loader:
         self._inserting.start()
         self._making.start()
 
-    def stop(self, seconds: float) -> None:
-        """Bring what the spool holds into the ledger, at most so long; the rest stays on disk."""
+    def stop(self, seconds: float) -> bool:
+        """Bring what the spool holds into the ledger, at most so long; the rest stays on disk.
+
+        Returns whether both threads ended: one that waits for the store is left behind.
+        """
         self._is_draining.set()
         until = time.monotonic() + seconds
         self._making.join(max(0.0, until - time.monotonic()))
         self._inserting.join(max(0.0, until - time.monotonic()))
         self._is_stopped.set()
         self._inserter.stop()
-        self._making.join()
-        self._inserting.join()
+        for thread in (self._making, self._inserting):
+            thread.join(END_SECONDS)
+        if self._making.is_alive():
+            return False  # it has the journal
         self._settle()
+        return not self._inserting.is_alive()
 
     def _insert(self) -> None:
         for batch in self._recovered:
             _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
             self._insert_one(batch, is_doubtful=True)
-        while (ready := self._batches.get()) is not None:
+        while not self._is_stopped.is_set():
+            try:
+                ready = self._batches.get(timeout=BATCH_WAIT_SECONDS)
+            except queue.Empty:
+                continue
+            if ready is None:
+                return
             self._insert_one(ready)
 
     def _insert_one(self, batch: Batch, *, is_doubtful: bool = False) -> None:
@@ -181,7 +195,7 @@ class Loader:
                 self._collect()
             if is_over:
                 break
-        self._batches.put(None)
+        self._hand_on(None)
 
     def _take(self, wait_seconds: float) -> list[SpooledRequest]:
         try:
@@ -323,15 +337,18 @@ class Loader:
             return False
         return True
 
-    def _hand_on(self, batch: Batch) -> None:
-        """Pass the batch to the inserter; one not taken before the end stays in the journal."""
-        while not self._is_stopped.is_set():
+    def _hand_on(self, batch: Batch | None) -> None:
+        """Pass the batch to the inserter, None: it was the last.
+
+        One that is not taken before the end stays in the journal.
+        """
+        while True:
             try:
                 self._batches.put(batch, timeout=0.2)
             except queue.Full:
-                continue
-            else:
-                return
+                if not self._is_stopped.is_set():
+                    continue
+            return
 
 
 def _spans_in(request: SpooledRequest) -> int:

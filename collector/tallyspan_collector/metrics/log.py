@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import Metric
 
 from tallyspan_clickhouse.engine import one_line
+from tallyspan_collector.units.threads import in_thread
 
 WRITE_SECONDS = 60.0
 _COLUMNS = ("at", "collector", "name", "labels", "kind", "value")
@@ -82,6 +83,6 @@ class MetricsLog:
 
     async def _try(self, *, is_last: bool = False) -> None:
         try:
-            await asyncio.to_thread(self.write, is_last=is_last)
+            await in_thread(self.write, is_last=is_last)
         except Exception as error:  # noqa: BLE001  the store is away: the next write has it all
             _log.warning("metrics.not_recorded", error=one_line(error))

@@ -5,11 +5,12 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse import retention
 from tallyspan_clickhouse.answers import one_number
 from tallyspan_clickhouse.confinement import NOT_CONFINED, missing
-from tallyspan_clickhouse.engine import connect, database_name
+from tallyspan_clickhouse.engine import connect, database_name, one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.late import late
 from tallyspan_clickhouse.local import LocalStore
@@ -17,6 +18,8 @@ from tallyspan_clickhouse.migrate import migrate
 from tallyspan_collector.access.keys import COPY
 from tallyspan_collector.config import Config
 
+READ_SECONDS = 30
+"""A connection of which nothing comes for so long is taken for dead."""
 _log = structlog.get_logger()
 
 
@@ -49,10 +52,13 @@ def open_store(config: Config) -> Iterator[tuple[str, Client]]:
 
 def open_client(config: Config, url: str) -> Client:
     """Return a client of the store, with schema and retention brought up to date."""
-    client = connect(url)
-    migrate(client, database_name(url))
-    _retain(client, config)
-    return client
+    try:
+        with connect(url) as client:  # a migration may take its time
+            migrate(client, database_name(url))
+            _retain(client, config)
+    except ClickHouseError as error:
+        raise StoreError(f"the store does not answer: {one_line(error)}", retryable=True) from None
+    return connect(url, read_seconds=READ_SECONDS)
 
 
 def _retain(client: Client, config: Config) -> None:

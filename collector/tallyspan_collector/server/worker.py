@@ -44,6 +44,7 @@ from tallyspan_collector.receiver.tls import Tls
 from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.units.counts import counted
+from tallyspan_collector.units.threads import in_thread
 
 DRAIN_SECONDS = 10
 PATIENCE_SECONDS = 20.0
@@ -251,15 +252,18 @@ class Worker:
         for task in (self._reading, self._pricing):
             if task is not None:
                 task.cancel()
+        until = time.monotonic() + DRAIN_SECONDS
         stopping = [part.stop(DRAIN_SECONDS) for part in (self._grpc, self._http) if part]
         await asyncio.gather(*stopping)
         if self._intake is not None:
-            await asyncio.to_thread(self._intake.close)
+            await in_thread(self._intake.close)
+        has_ended = True
         if self._loader is not None:
-            await asyncio.to_thread(self._loader.stop, DRAIN_SECONDS)
+            left = max(0.0, until - time.monotonic())
+            has_ended = await in_thread(self._loader.stop, left)
         if self._spool is not None:
             self._spool.close()
-        if self._journal is not None:
+        if self._journal is not None and has_ended:  # else its thread ends with the process
             self._journal.close()
         self._lock.close()
 
@@ -298,11 +302,11 @@ class Worker:
         while True:
             await asyncio.sleep(AGAIN_SECONDS if self._store_error else READ_SECONDS)
             try:
-                await asyncio.to_thread(self._keys.read, self._client)
-                if await asyncio.to_thread(self._directory.read, self._client):
+                await in_thread(self._keys.read, self._client)
+                if await in_thread(self._directory.read, self._client):
                     _log.info("directory.read", users=self._directory.users)
                 if self._loader is not None:
-                    await asyncio.to_thread(self._loader.allowances.read, self._client)
+                    await in_thread(self._loader.allowances.read, self._client)
                 self._store_error = ""
             except Exception as error:  # noqa: BLE001  keys and directory stay as they were read last
                 self._store_error = f"the store does not answer: {one_line(error)}"
@@ -313,18 +317,18 @@ class Worker:
         while True:
             try:
                 if is_new and self._is_first:
-                    await asyncio.to_thread(self._use_prices)
+                    await in_thread(self._use_prices)
                     commitments_due = 0.0
                 is_new = False
                 if self._is_first and time.monotonic() >= due:
-                    await asyncio.to_thread(self._book_remainders)
+                    await in_thread(self._book_remainders)
                     due = time.monotonic() + REMAINDERS_SECONDS
                 if self._is_first and time.monotonic() >= commitments_due:
                     # First the time: a day that cannot be booked must not keep prices from coming.
                     commitments_due = time.monotonic() + COMMITMENTS_SECONDS
-                    await asyncio.to_thread(self._book_commitments)
+                    await in_thread(self._book_commitments)
                 await asyncio.sleep(PRICES_SECONDS)
-                is_new = await asyncio.to_thread(self._prices.poll)
+                is_new = await in_thread(self._prices.poll)
             except Exception as error:  # noqa: BLE001  the store is away: later is early enough
                 _log.warning("prices.not_recorded", error=one_line(error))
                 await asyncio.sleep(READ_SECONDS)

@@ -23,6 +23,7 @@ from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError, TallyspanError
 from tallyspan_collector.metrics.families import sum_of
+from tallyspan_collector.server.logs import log_to_stderr
 from tallyspan_collector.server.opening import open_client
 from tallyspan_collector.server.worker import DRAIN_SECONDS, Health, Listening, Worker, run_loop
 
@@ -145,6 +146,7 @@ class Workers:
 
 
 def _main(config: Config, url: str, index: int, pipe: Connection) -> None:
+    log_to_stderr()
     run_loop(_run(config, url, index, pipe))
 
 

@@ -1,5 +1,6 @@
 """An answer counts only with ClickHouse's own proof; what stands in front of it says anything."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from batches import a_batch
 from front import Front, Mode, fronted
 from otlp_spans import CHAT, request, span
-from running import running_collector
+from running import running_collector, waiting
 from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
@@ -21,6 +22,7 @@ from tallyspan_clickhouse.migrate import bundled, pending
 from tallyspan_collector.ingest import inserter
 from tallyspan_collector.ingest.inserter import Inserter
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.server import opening, worker
 from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -97,3 +99,38 @@ def test_a_collector_that_knows_its_store_starts_while_a_page_answers_in_its_pla
             wait_for(lambda: "not a ClickHouse" in httpx.get(ready).text, "the reason")
             front.befall(Mode.PASS)
             wait_for(lambda: client.query("SELECT * FROM calls").row_count == 1, "the call")
+
+
+def test_a_batch_that_gets_no_answer_is_a_reason_and_is_verified_on_another_connection(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inserter, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "READ_SECONDS", 2)
+    with (
+        fronted(empty_store.url) as (front, url),
+        running_collector(tmp_path, store=url) as collector,
+    ):
+        front.befall(Mode.SWALLOW, b"FORMAT Native", times=1)
+        with grpc.insecure_channel(collector.ready.otlp_grpc) as channel:
+            channel.unary_unary(TRACES)(request(span(1, CHAT)), timeout=20)
+        ready = f"{collector.ready.admin}/readyz"
+        wait_for(lambda: "has been under way to the store" in httpx.get(ready).text, "the reason")
+
+        assert collector.rows("SELECT count() AS calls FROM calls") == [{"calls": 1}]
+        assert httpx.get(ready).json()["reasons"] == []
+
+
+def test_a_store_that_does_not_answer_does_not_keep_a_collector_from_ending(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.5)
+    with fronted(empty_store.url) as (front, url):
+        with running_collector(tmp_path, store=url) as collector:
+            front.befall(Mode.SWALLOW)
+            with grpc.insecure_channel(collector.ready.otlp_grpc) as channel:
+                channel.unary_unary(TRACES)(request(span(1, CHAT)), timeout=20)
+            wait_for(lambda: any(b"llm_calls" in each for each in front.met), "the batch")
+            began = time.monotonic()
+        # within the limits of its parts, and not those 30 seconds that a connection has
+        assert time.monotonic() - began < 10
+    assert waiting(tmp_path) == 1
