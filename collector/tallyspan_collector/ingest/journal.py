@@ -20,7 +20,13 @@ from typing import NamedTuple
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.ingest.seen import SeenSpans
-from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS, RUN_OTHER, open_file, refusal
+from tallyspan_collector.ingest.sqlite_file import (
+    BUSY_SECONDS,
+    RUN_OTHER,
+    checksum_of,
+    open_file,
+    refusal,
+)
 from tallyspan_collector.ledger.allowances import Granted, Period
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
@@ -39,6 +45,7 @@ CREATE INDEX IF NOT EXISTS refused ON batches (batch_id) WHERE refused_because !
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS generations (spool INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 """
+_ADDED = {"batches": ("checksum INTEGER",)}
 _IF_MOVED = "batches in it are not in the ledger, and spans that are sent again are charged again"
 
 
@@ -193,9 +200,9 @@ class Journal:
         if batch is not None:
             names = ",".join(batch.columns)
             self._file.execute(
-                "INSERT INTO batches (batch_id, spool, rows, columns, payload)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (str(batch.batch_id), spool, batch.rows, names, batch.payload),
+                "INSERT INTO batches (batch_id, spool, rows, columns, payload, checksum)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (*(str(batch.batch_id), spool, batch.rows, names, batch.payload), _checksum(batch)),
             )
 
     def progress(self, spool: int) -> int:
@@ -220,13 +227,28 @@ class Journal:
             )
 
     def planned(self, spool: int) -> list[Batch]:
-        """Return the spool's batches that the store is not known to have."""
+        """Return the spool's batches that the store is not known to have.
+
+        One whose bytes on disk are others now is refused instead, with that as the reason.
+        """
         rows = self._file.execute(
-            "SELECT batch_id, rows, columns, payload FROM batches"
+            "SELECT batch_id, rows, columns, payload, checksum FROM batches"
             " WHERE spool = ? AND refused_because = '' ORDER BY rowid",
             (spool,),
-        )
-        return [Batch(int(row[0]), row[1], tuple(row[2].split(",")), row[3]) for row in rows]
+        ).fetchall()
+        batches: list[Batch] = []
+        damaged: list[tuple[Batch, str]] = []
+        for number, size, names, payload, checksum in rows:
+            batch = Batch(int(number), size, tuple(names.split(",")), payload)
+            if checksum in {None, _checksum(batch)}:
+                batches.append(batch)
+            else:
+                damaged.append(
+                    (batch, f"the journal {self._path} has other bytes than it was given")
+                )
+        if damaged:
+            self.settle([], damaged)
+        return batches
 
     def refused(self) -> int:
         """Return how many batches of the data folder the store will never take."""
@@ -252,8 +274,12 @@ class Journal:
         self._file.close()
 
 
+def _checksum(batch: Batch) -> int:
+    return checksum_of(f"{batch.batch_id} {batch.rows} {batch.columns}".encode(), batch.payload)
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    return open_file(path, _SCHEMA, "journal", _IF_MOVED)
+    return open_file(path, _SCHEMA, "journal", _IF_MOVED, _ADDED)
 
 
 def recall(path: Path, trace_id: str, tenants: Collection[str] = ("",)) -> list[Trace]:

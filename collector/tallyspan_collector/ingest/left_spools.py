@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tallyspan_collector.ingest import journal
-from tallyspan_collector.ingest.spool import open_spool
+from tallyspan_collector.ingest.spool import COPIED, open_spool
 
 
 def left_spools(folder: Path, workers: int) -> Iterator[Path]:
@@ -32,8 +32,8 @@ def take_over(left: Path, spool: Path, journal_path: Path) -> int:
         file.execute("ATTACH ? AS old", (str(left),))
         file.execute("BEGIN IMMEDIATE")
         moved = file.execute(
-            "INSERT INTO requests (received_ms, signal, source, blob)"
-            " SELECT received_ms, signal, source, blob FROM old.requests WHERE id > ? ORDER BY id",
+            f"INSERT INTO requests (received_ms, {COPIED})"  # noqa: S608  own text
+            f" SELECT received_ms, {COPIED} FROM old.requests WHERE id > ? ORDER BY id",
             (journal.hand_over(journal_path, of, to),),
         ).rowcount
         file.execute("COMMIT")

@@ -17,7 +17,6 @@ from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError, SpoolError
 from tallyspan_collector.ingest.block import Encoder
-from tallyspan_collector.ingest.door import admit, admit_logs
 from tallyspan_collector.ingest.generation import match
 from tallyspan_collector.ingest.inserter import MAX_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Entries, Journal
@@ -221,7 +220,7 @@ class Loader:
             receipt = Receipt(request.received_ms, self._keys.source(request.source))
             readings = [read(span, receipt) for span in spans]
         except Exception as error:  # noqa: BLE001  one request must not stop the others
-            self._bury(request, error, _spans_in(request))
+            self._bury(request, error, request.spans)
             return None
         kept = [reading for reading in readings if reading.call is not None]
         calls = sum(reading.kind is Kind.CALL for reading in kept)
@@ -349,14 +348,6 @@ class Loader:
                 if not self._is_stopped.is_set():
                     continue
             return
-
-
-def _spans_in(request: SpooledRequest) -> int:
-    """Return how many spans were counted when the request arrived."""
-    try:
-        return (admit_logs if request.signal == LOGS else admit)(request.body()).spans
-    except DecodeError:  # the bytes on disk are others now
-        return 1
 
 
 class _CannotBuildError(Exception):

@@ -22,7 +22,7 @@ from pathlib import Path
 import lz4.block
 
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
-from tallyspan_collector.ingest.sqlite_file import open_file, refusal
+from tallyspan_collector.ingest.sqlite_file import checksum_of, open_file, refusal
 
 GROUP_REQUESTS = 256
 MAX_MEMORY_BYTES = 32 << 20
@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS dead (
     id INTEGER PRIMARY KEY AUTOINCREMENT, died_ms INTEGER NOT NULL, signal TEXT NOT NULL,
     source TEXT NOT NULL, reason TEXT NOT NULL, blob BLOB NOT NULL);
 """
+_ADDED = dict.fromkeys(("requests", "dead"), ("spans INTEGER", "checksum INTEGER"))
+COPIED = "signal, source, blob, spans, checksum"
+"""What a request takes along into another table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class SpooledRequest:
     """An OTLP request that was acknowledged.
 
     `signal` is traces or logs, `source` the id of the ingest key it came with, `packed` its body in
-    LZ4.
+    LZ4, `spans` how many were counted in it. `checksum` is that of the file; None: it was not read
+    from there.
     """
 
     id: int
@@ -58,9 +62,15 @@ class SpooledRequest:
     signal: str
     source: str
     packed: bytes
+    spans: int = 1
+    checksum: int | None = None
 
     def body(self) -> bytes:
         """Return the request as it came. Raises `DecodeError` if the bytes on disk are others."""
+        if self.checksum not in {None, _checksum(self.signal, self.source, self.packed)}:
+            raise DecodeError(
+                "the spool has other bytes than were put there: their checksum says so"
+            )
         try:
             body: bytes = lz4.block.decompress(self.packed)
         except (lz4.block.LZ4BlockError, ValueError) as error:
@@ -85,6 +95,7 @@ class _Put:
     signal: str
     source: str
     blob: bytes
+    spans: int
     loop: asyncio.AbstractEventLoop
     done: "asyncio.Future[None]"
 
@@ -107,7 +118,7 @@ _IF_MOVED = "an empty one is begun, and the requests in this one do not get into
 
 def open_spool(path: Path) -> sqlite3.Connection:
     """Return a connection to a spool file, made if it is not there. Raises `SpoolError`."""
-    file = open_file(path, SCHEMA, "spool", _IF_MOVED)
+    file = open_file(path, SCHEMA, "spool", _IF_MOVED, _ADDED)
     try:
         (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
@@ -169,8 +180,8 @@ class Spool:
         """Whether senders wait for their requests to be on disk."""
         return self._awaited_bytes > 0
 
-    async def put(self, source: str, blob: bytes, signal: str = TRACES) -> None:
-        """Return once the request is on disk; `signal` is traces or logs.
+    async def put(self, source: str, blob: bytes, signal: str = TRACES, spans: int = 1) -> None:
+        """Return once the request with so many spans is on disk; `signal` is traces or logs.
 
         Raises `OverloadedError` above the limit, `SpoolError` if the disk does not take it.
         """
@@ -182,7 +193,7 @@ class Spool:
         done: asyncio.Future[None] = loop.create_future()
         self._awaited_bytes += len(blob)
         try:
-            self._commands.put(_Put(signal, source, blob, loop, done))
+            self._commands.put(_Put(signal, source, blob, spans, loop, done))
             await done
         finally:
             self._awaited_bytes -= len(blob)
@@ -216,8 +227,8 @@ class Spool:
         size = 0
         try:
             for row in self._reading.execute(
-                "SELECT id, received_ms, signal, source, blob FROM requests WHERE id > ? AND id < ?"
-                " ORDER BY id LIMIT ?",
+                "SELECT id, received_ms, signal, source, blob, ifnull(spans, 1), checksum"
+                " FROM requests WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
                 (self._cursor, until, TAKEN_AT_ONCE),
             ):
                 taken.append(SpooledRequest(*row))
@@ -301,12 +312,15 @@ class Spool:
                 put.blob = lz4.block.compress(put.blob)
             file.execute("BEGIN IMMEDIATE")
             for put in puts:
+                checksum = _checksum(put.signal, put.source, put.blob)
                 row = file.execute(
-                    "INSERT INTO requests (received_ms, signal, source, blob) VALUES (?, ?, ?, ?)",
-                    (now, put.signal, put.source, put.blob),
+                    f"INSERT INTO requests (received_ms, {COPIED}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608  own text
+                    (now, put.signal, put.source, put.blob, put.spans, checksum),
                 )
                 number = int(row.lastrowid or 0)
-                stored.append(SpooledRequest(number, now, put.signal, put.source, put.blob))
+                stored.append(
+                    SpooledRequest(number, now, put.signal, put.source, put.blob, put.spans)
+                )
             is_woken = len(puts) + len(burials) < len(group)
             if is_woken or (stored and stored[0].id > self._written + 1):
                 replayed = _between(file, self._written, stored[0].id if stored else _LAST_ID)
@@ -359,6 +373,10 @@ class Spool:
                 self._handing_on.notify()
 
 
+def _checksum(signal: str, source: str, packed: bytes) -> int:
+    return checksum_of(signal.encode(), source.encode(), packed)
+
+
 def _between(file: sqlite3.Connection, after: int, before: int) -> tuple[int, int, int]:
     """Return how many requests there are between two ids, their bytes, and the last one's id."""
     requests, size, last = file.execute(
@@ -381,9 +399,19 @@ def _delete(file: sqlite3.Connection, where: str, value: int) -> tuple[int, int]
 
 def _bury(file: sqlite3.Connection, burial: _Burial, now_ms: int) -> tuple[int, int]:
     request = burial.request
+    kept = (request.signal, request.source, request.packed)
+    checksum = _checksum(*kept) if request.checksum is None else request.checksum
     file.execute(
-        "INSERT INTO dead (died_ms, signal, source, reason, blob) VALUES (?, ?, ?, ?, ?)",
-        (now_ms, request.signal, request.source, burial.reason, request.packed),
+        f"INSERT INTO dead (died_ms, reason, {COPIED}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  own text
+        (
+            now_ms,
+            burial.reason,
+            request.signal,
+            request.source,
+            request.packed,
+            request.spans,
+            checksum,
+        ),
     )
     return _delete(file, "id = ?", request.id)
 
@@ -435,8 +463,8 @@ def replay(path: Path, dead_id: int) -> bool:
     try:
         file.execute("BEGIN IMMEDIATE")
         is_there = file.execute(
-            "INSERT INTO requests (received_ms, signal, source, blob)"
-            " SELECT ?, signal, source, blob FROM dead WHERE id = ?",
+            f"INSERT INTO requests (received_ms, {COPIED})"  # noqa: S608  own text
+            f" SELECT ?, {COPIED} FROM dead WHERE id = ?",
             (time.time_ns() // 1_000_000, dead_id),
         ).rowcount
         file.execute("DELETE FROM dead WHERE id = ?", (dead_id,))

@@ -1,6 +1,9 @@
 """A SQLite file whose commits are on disk: WAL, one fsync a transaction; it knows its version."""
 
 import sqlite3
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tallyspan_collector.errors import SpoolError
@@ -22,11 +25,14 @@ Not for a new field of a kept call: fields are kept by name, and one that a file
 """
 
 
-def open_file(path: Path, schema: str, what: str, if_moved: str) -> sqlite3.Connection:
+def open_file(
+    path: Path, schema: str, what: str, if_moved: str, added: Mapping[str, Sequence[str]]
+) -> sqlite3.Connection:
     """Return a connection to the file, created if it is not there; it is for its owner only.
 
-    `what` names it, `if_moved` is what moving it away costs. Raises `SpoolError` if the file cannot
-    be used, or is of another version; it is then left as it is.
+    `added` has columns by table that came later: a file of before gets them, blank. `what` names
+    the file, `if_moved` is what moving it away costs. Raises `SpoolError` if the file
+    cannot be used, or is of another version; it is then left as it is.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +48,8 @@ def open_file(path: Path, schema: str, what: str, if_moved: str) -> sqlite3.Conn
         file.execute("PRAGMA wal_autocheckpoint=1000")
         file.execute("PRAGMA secure_delete=OFF")
         file.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={VERSION}; COMMIT")
+        for table, columns in added.items():
+            _add_columns(file, table, columns)
     except (sqlite3.Error, OSError) as error:
         raise refusal(path, what, if_moved, error) from None
     return file
@@ -52,6 +60,22 @@ def refusal(path: Path, what: str, if_moved: str, error: object) -> SpoolError:
     return SpoolError(
         f"the {what} {path} cannot be used: {error}. It is left as it is; moved away, {if_moved}"
     )
+
+
+def _add_columns(file: sqlite3.Connection, table: str, columns: Sequence[str]) -> None:
+    existing = {row[1] for row in file.execute(f"PRAGMA table_info({table})")}
+    for column in columns:
+        if column.split()[0] not in existing:
+            with suppress(sqlite3.OperationalError):  # another worker has just added it
+                file.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+def checksum_of(*parts: bytes) -> int:
+    """Return the CRC-32 of what is kept beside it: a bit that turns on the disk is noticed."""
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def _check_version(file: sqlite3.Connection) -> None:

@@ -101,7 +101,8 @@ class Intake:
             raise SpoolError(self._refusal)
         if admitted.blob:
             try:
-                await self._spool.put(key.id if key else "", admitted.blob, signal.name)
+                source = key.id if key else ""
+                await self._spool.put(source, admitted.blob, signal.name, admitted.spans)
             except asyncio.CancelledError:  # the sender disconnected; the request is kept
                 self._metrics.received(admitted.spans)
                 raise

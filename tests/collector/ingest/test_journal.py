@@ -9,7 +9,14 @@ import pytest
 
 from tallyspan_collector.dialects import Kind, Reading
 from tallyspan_collector.errors import SpoolError
-from tallyspan_collector.ingest.journal import Batch, Build, Entries, Journal, recall
+from tallyspan_collector.ingest.journal import (
+    Batch,
+    Build,
+    Entries,
+    Journal,
+    recall,
+    refused_batches,
+)
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, columns_of
 from tallyspan_collector.resolution.node import LedgerEntry
@@ -97,6 +104,21 @@ def test_a_spools_batches_are_its_own(journal: Journal) -> None:
 
     assert [batch.batch_id for batch in journal.planned(1)] == [104]
     assert (journal.progress(1), journal.progress(2), journal.progress(3)) == (4, 8, 0)
+
+
+def test_a_batch_in_which_a_bit_turned_is_not_sent_but_kept_with_the_reason(
+    path: Path, journal: Journal
+) -> None:
+    for number in (4, 5):
+        made = builds(number, [], payload=b"rows of a batch")
+        journal.book(1, number, [reading(number, response_id=f"r-{number}")], made)
+    journal._file.execute("UPDATE batches SET payload = x'726f777320' WHERE batch_id = '4'")
+
+    assert [batch.batch_id for batch in journal.planned(1)] == [5]
+    assert [(each.batch_id, each.reason) for each in refused_batches(path)] == [
+        (4, f"the journal {path} has other bytes than it was given")
+    ]
+    assert journal.refused() == 1
 
 
 def test_what_the_store_has_is_forgotten(journal: Journal) -> None:

@@ -1,6 +1,7 @@
 """What is acknowledged is on disk, in order, once, and bounded."""
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -272,6 +273,48 @@ def test_a_request_whose_bytes_are_others_on_disk_is_said_and_the_others_come(
     assert whole.body() == b"two"
 
 
+@pytest.mark.parametrize("bit", range(0, 400, 37))
+def test_a_bit_that_turned_in_a_kept_body_is_noticed_and_the_body_is_not_read_otherwise(
+    path: Path, bit: int
+) -> None:
+    first = Spool(path, LIMIT)
+    asyncio.run(first.put("key", os.urandom(60), spans=3))
+    first.close()
+    with sqlite3.connect(path, isolation_level=None) as file:
+        (blob,) = file.execute("SELECT blob FROM requests").fetchone()
+        turned = bytearray(blob)
+        turned[bit // 8] ^= 1 << bit % 8
+        file.execute("UPDATE requests SET blob = ?", (bytes(turned),))
+    file.close()
+
+    again = Spool(path, LIMIT)
+    (damaged,) = take_all(again)
+    with pytest.raises(DecodeError, match="other bytes than were put there"):
+        damaged.body()
+    again.bury(damaged, "damaged")
+    replay(path, 1)
+    (replayed,) = take_all(again)
+    again.close()
+    with pytest.raises(DecodeError, match="their checksum says so"):
+        replayed.body()
+    assert (damaged.spans, replayed.spans) == (3, 3)
+
+
+def test_a_spool_of_before_there_were_checksums_is_read(path: Path) -> None:
+    first = Spool(path, LIMIT)
+    put(first, b"one")
+    first.close()
+    with sqlite3.connect(path, isolation_level=None) as file:
+        for table, column in itertools.product(("requests", "dead"), ("spans", "checksum")):
+            file.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    file.close()
+
+    again = Spool(path, LIMIT)
+    put(again, b"two")
+    assert [(each.body(), each.spans) for each in take_all(again)] == [(b"one", 1), (b"two", 1)]
+    again.close()
+
+
 def test_a_file_that_cannot_be_read_any_more_is_said(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,11 +414,12 @@ def test_a_sender_that_went_away_does_not_disturb_the_others(spool: Spool) -> No
 
 def test_the_writer_survives_an_error_of_sqlite(spool: Spool) -> None:
     other = sqlite3.connect(spool.path)
-    other.execute("DROP TABLE requests")
+    other.execute("ALTER TABLE requests RENAME TO elsewhere")
     other.commit()
     with pytest.raises(SpoolError, match="no such table"):
         put(spool, b"x")
-    other.executescript(module.SCHEMA)
+    other.execute("ALTER TABLE elsewhere RENAME TO requests")
+    other.commit()
     other.close()
 
     put(spool, b"y")
