@@ -9,13 +9,13 @@ from clickhouse_connect.driver.client import Client
 
 from ledger import Entry, call, empty, price_change, reversal, unpriced
 from ledger import book as insert
-from tallyspan_clickhouse import table_lock
+from tallyspan_clickhouse import repair, table_lock
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import migrate
-from tallyspan_collector.booked import backfill, ledger, move, remainders, reprice, run
+from tallyspan_collector.booked import audit, backfill, ledger, move, remainders, reprice, run
 from tallyspan_collector.directory import stored
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.directory.period import ALWAYS, FURTHER_NOTICE, Period
@@ -205,3 +205,55 @@ def test_a_batch_that_is_sent_twice_is_booked_once(
 
     assert len(sent) >= CALLS
     assert client.query("SELECT count() FROM llm_calls").first_row == (len(entries) + len(sent),)
+
+
+ROLLUPS = ("rollup_users", "rollup_daily", "rollup_models")
+
+
+def costs(client: Client) -> set[Decimal]:
+    """Return the cost of the ledger and that of each rollup: one figure if they are equal."""
+    queries = [f"SELECT sum(cost_usd) FROM {table}" for table in ("llm_calls", *ROLLUPS)]
+    return {client.query(query).result_rows[0][0] for query in queries}
+
+
+def test_rollups_that_a_broken_off_run_left_short_are_right_after_the_next(
+    client: Client, prices: PriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "SETTLED_SECONDS", 0.01)
+    empty(client)
+    client.command("TRUNCATE TABLE price_changes")
+    insert(client, [call(start_time=START, ingested_at=START) for _ in range(CALLS)])
+
+    def dies(self: audit.Audit, totals: object) -> None:
+        raise StoreError(f"the store died before it had {totals} of {self}")
+
+    with monkeypatch.context() as dying:
+        dying.setattr(audit.Audit, "finish", dies)
+        with pytest.raises(StoreError, match="the store died"):
+            change_prices(client, prices)
+    # 3 calls of 100 and 10 tokens, at 3 and 10 USD a million
+    assert costs(client) == {Decimal("0.0012")}
+    client.command(
+        "INSERT INTO rollup_users (tenant, day, user_id, department, cost_usd)"
+        f" VALUES ('', '{START.date()}', 'ada', 'research', -0.0005)"
+    )
+    assert len(costs(client)) == 2
+
+    assert change_prices(client, prices) == 0
+    assert costs(client) == {Decimal("0.0012")}
+
+
+def test_corrections_that_the_store_lost_behind_their_token_are_added_again(
+    client: Client, prices: PriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "SETTLED_SECONDS", 0.01)
+    empty(client)
+    insert(client, [call(start_time=START, ingested_at=START)])
+    assert change_prices(client, prices) == 1
+    # A kill between the log of tokens and the part: the same batch again adds nothing by itself.
+    client.command(
+        "ALTER TABLE llm_calls DELETE WHERE entry_kind = 'price_change' SETTINGS mutations_sync = 2"
+    )
+
+    assert change_prices(client, prices) == 1
+    assert costs(client) == {Decimal("0.0004")}

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import Net
-from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
+from tallyspan_collector.booked.certain import insert_all
 
 COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd", "cache_saved_usd")
 UNPRICED = ("unpriced_calls", "unpriced_tokens")
@@ -163,10 +163,4 @@ def book(client: Client, name: str, changes: Sequence[Change]) -> None:
     digest = hashlib.blake2b(repr(content).encode(), digest_size=16)
     batch_id = int.from_bytes(digest.digest()[:8])
     rows = [row for change in changes for row in change.entries]
-    names = [*rows[0]]
-    client.insert(
-        "llm_calls",
-        [[*(row[name] for name in names), batch_id] for row in rows],
-        column_names=[*names, "batch_id"],
-        settings={**EXACTLY_ONCE, "insert_deduplication_token": f"{name}:{digest.hexdigest()}"},
-    )
+    insert_all(client, batch_id, f"{name}:{digest.hexdigest()}", rows)

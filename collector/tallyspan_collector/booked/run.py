@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.booked.audit import Audit
+from tallyspan_collector.booked.certain import repair_broken_off
 from tallyspan_collector.booked.ledger import Change, Row, book
 
 BATCH_CALLS = 10_000
@@ -60,6 +61,8 @@ def run(
 ) -> Result:
     """Return what the kind changes; only with `is_applied` it is booked and audited.
 
+    First the rollups are put right of a run before it that was broken off.
+
     One run at a time books, over all machines. Raises StoreError if another run still books after
     `patience_seconds` or has taken the lock over, and what the store raises.
     """
@@ -68,6 +71,7 @@ def run(
             kind.entries(call)
         return kind.result
     with ledger_lock(client, kind.name, patience_seconds) as held:
+        repair_broken_off(client, kind.audit_table)
         columns = {"changed_by": changed_by, "reason": reason, **kind.audit_scope()}
         audit = Audit(client, kind.audit_table, columns)
         changes = _changes(client, kind, held)
