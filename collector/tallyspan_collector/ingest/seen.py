@@ -2,7 +2,8 @@
 
 A span is known by its number (`resolution/identity.py`), which has its ids, tenant and ingest key.
 
-A claim is remembered for at least one window of time, and for at most two.
+A claim is remembered for at least one window of time, and until two have begun while spans came: a
+clock that jumps ahead makes one begin, however far it jumps.
 """
 
 import sqlite3
@@ -18,7 +19,7 @@ class SeenSpans:
     def __init__(self, file: sqlite3.Connection, window_seconds: int) -> None:
         self._window = window_seconds
         self._spans = IdRegistry(file, "seen")
-        self._turns = Turns(file, "seen")
+        self._turns = Turns(file, "seen", forgets_one=True)
 
     def find(self, identities: Collection[int]) -> set[int]:
         """Return those that were claimed, without claiming the others."""

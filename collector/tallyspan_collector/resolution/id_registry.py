@@ -30,9 +30,15 @@ def find_rows(
 
 
 class Turns:
-    """Which of two sets of tables is the current one, by the window of time, in one file."""
+    """Which of two sets of tables is the current one, by the window of time, in one file.
 
-    def __init__(self, file: sqlite3.Connection, name: str) -> None:
+    `forgets_one`: however far the clock is ahead of the last look, one set is forgotten and not
+    both. A clock that is days ahead for a moment does not empty the file then; after a long rest a
+    set is kept for longer than two windows.
+    """
+
+    def __init__(self, file: sqlite3.Connection, name: str, *, forgets_one: bool = False) -> None:
+        self._forgets_one = forgets_one
         self._file = file
         self._table = f"{name}_turn"
         file.execute(
@@ -44,11 +50,14 @@ class Turns:
         """Return the turn of that window, and the turns to be forgotten because it begins."""
         row = self._file.execute(f"SELECT epoch FROM {self._table}").fetchone()
         last = row[0] if row else epoch
-        if row is None or epoch > last:
-            self._file.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (1, ?)", (epoch,))
-        if epoch <= last:  # a clock that goes back changes nothing
+        if row is not None and epoch <= last:  # a clock that goes back changes nothing
             return last % 2, []
-        return epoch % 2, [epoch % 2] if epoch == last + 1 else [0, 1]
+        if self._forgets_one and row is not None:
+            epoch += (epoch - last) % 2 == 0  # the parity says that the other set is current now
+        self._file.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (1, ?)", (epoch,))
+        if row is None:
+            return epoch % 2, []
+        return epoch % 2, [epoch % 2] if epoch == last + 1 or self._forgets_one else [0, 1]
 
 
 class IdRegistry:

@@ -32,8 +32,21 @@ def test_a_span_is_known_for_at_least_the_window_and_at_most_two(
 ) -> None:
     start = 1000.5 * DAY
     seen.claim([7], now=start)
+    seen.claim([8], now=start + later / 2 * DAY)
 
     assert (seen.claim([7], now=start + later * DAY) == set()) == is_known
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 4, 365])
+def test_a_clock_that_is_days_ahead_for_a_moment_does_not_make_known_spans_new(
+    seen: SeenSpans, days: int
+) -> None:
+    start = 1000.5 * DAY
+    seen.claim([7], now=start)
+    seen.claim([8], now=start + days * DAY)
+    seen.claim([9], now=start + days * DAY)
+
+    assert seen.claim([7, 8, 9], now=start + 60) == set()
 
 
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=10), max_size=12))
