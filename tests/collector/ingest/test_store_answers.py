@@ -110,7 +110,7 @@ def test_a_batch_that_gets_no_answer_is_a_reason_and_is_verified_on_another_conn
         fronted(empty_store.url) as (front, url),
         running_collector(tmp_path, store=url) as collector,
     ):
-        front.befall(Mode.SWALLOW, b"FORMAT Native", times=1)
+        front.befall(Mode.SWALLOW, b"insert_deduplication_token", times=1)
         with grpc.insecure_channel(collector.ready.otlp_grpc) as channel:
             channel.unary_unary(TRACES)(request(span(1, CHAT)), timeout=20)
         ready = f"{collector.ready.admin}/readyz"
