@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from tallyspan import __version__
 from tallyspan_clickhouse.errors import StoreError
