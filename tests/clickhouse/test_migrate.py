@@ -10,8 +10,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from tallyspan_clickhouse.ddl import baseline
 from tallyspan_clickhouse.answers import rows_of
+from tallyspan_clickhouse.ddl import baseline
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore

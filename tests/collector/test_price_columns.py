@@ -121,7 +121,6 @@ def priced_by(
         np.array([kind for kind, _, _ in calls], np.int64),
         np.array([at for _, at, _ in calls], np.int64),
         counts,
-        np.zeros(len(calls), bool),
     )
     result: list[Priced | Unpriced | None] = []
     for row in range(len(calls)):
@@ -130,11 +129,13 @@ def priced_by(
         elif reason := REASONS[costs.reason[row]]:
             result.append(Unpriced(UnpricedReason(reason)))
         else:
-            amounts = (int(each[row]) for each in (costs.cost, costs.input, costs.output))
+            cost, prompt, answer = (
+                int(each[row]) for each in (costs.cost, costs.input, costs.output)
+            )
             price_id, source, flags = costs.prices[costs.price[row]]
             other = int(costs.other[row]) if costs.has_other[row] else None
             saved = int(costs.saved[row]) if costs.has_saved[row] else None
-            result.append(Priced(*amounts, price_id, source, flags, other, saved))
+            result.append(Priced(cost, prompt, answer, price_id, source, flags, other, saved))
     return result
 
 

@@ -145,7 +145,9 @@ def test_batches_and_requests_of_a_spool_that_is_taken_over_are_the_other_ones(
     journal = Journal(path)
     (call,) = (Reader().read(each) for each in otlp.decode(request(span(1, CHAT))))
     batch = Batch(7, 1, ("a",), b"rows")
-    journal.book(left.id, 1, [call], lambda calls, _: Entries(batch, [Cost()], columns_of(calls)))
+    journal.book(
+        left.id, 1, [call], lambda calls, _, __: Entries(batch, [Cost()], columns_of(calls))
+    )
 
     assert take_over(second, first, path) == 1
     taken = Spool(first, 1 << 20)

@@ -54,6 +54,11 @@ class Key:
     expires_s: int = 0
     revoked_s: int = 0
 
+    @property
+    def source(self) -> str:
+        """The name by which the ledger has the key."""
+        return self.name or self.id
+
     def is_valid(self, now: float) -> bool:
         """Return whether the key may still be used."""
         return not self.revoked_s and not (self.expires_s and self.expires_s <= now)

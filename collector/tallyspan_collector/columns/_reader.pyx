@@ -600,6 +600,11 @@ cdef class Decoder:
         self.refused += refusals({-at: self.outcomes[at] for at in range(1, 32)})
         return leaving
 
+    @property
+    def rows(self):
+        """How many rows there are since the last `take`."""
+        return sum((<Columns>columns).rows for columns in self.opened)
+
     def take(self):
         """Return the columns of every shape that has some, and begin anew."""
         parts = []

@@ -442,6 +442,11 @@ class Decoder:
         self.refused += refusals(outcomes)
         return leaving
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are since the last `take`."""
+        return sum(len(columns.sorts) for columns in self._open.values())
+
     def take(self) -> list[Part]:
         """Return the columns of every shape that has some, and begin anew."""
         parts = [columns.take() for columns in self._open.values() if columns.sorts]

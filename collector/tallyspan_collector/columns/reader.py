@@ -35,6 +35,10 @@ class Decoder(Protocol):
     def refused(self) -> dict[str, int]:
         """Return how many spans left, by reason."""
 
+    @property
+    def rows(self) -> int:
+        """Return how many rows there are since the last `take`."""
+
     def add(self, body: bytes, request: int) -> list[bytes]:
         """Take a request's spans in; return requests of those that are to be read one by one."""
 

@@ -1,4 +1,4 @@
-"""Columns -> the bytes of an INSERT: ClickHouse Native blocks in an LZ4 frame."""
+"""Columns -> the bytes of an INSERT: ClickHouse Native blocks, and the LZ4 frame they go in."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -14,6 +14,12 @@ TIMES = ("start_time", "ingested_at")
 BLOCK_ROWS = 2_048
 """Rows of a Native block; small ones stay in the CPU's cache."""
 _START_OF_DATA = b"FORMAT Native\n"
+
+
+def payload(blocks: bytes) -> bytes:
+    """Return the body of an INSERT of these blocks."""
+    packed: bytes = lz4.frame.compress(blocks)
+    return packed
 
 
 class Encoder:
@@ -37,8 +43,13 @@ class Encoder:
             described = self._client.create_insert_context(self._table, "*")
             self._types = dict(zip(described.column_names, described.column_types, strict=True))
 
+    @property
+    def types(self) -> dict[str, str]:
+        """The column types, by name, as ClickHouse writes them."""
+        return {name: each.name for name, each in self._types.items()}
+
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> bytes:
-        """Return the payload of columns of equal length; `DataError`: a value does not fit."""
+        """Return blocks of columns of equal length; `DataError`: a value does not fit."""
         names = list(columns)
         rows = len(columns[names[0]])
         context = self._context_of(names)
@@ -51,8 +62,7 @@ class Encoder:
             if refused:
                 raise refused[0]
             blocks += insert[insert.index(_START_OF_DATA) + len(_START_OF_DATA) :]
-        packed: bytes = lz4.frame.compress(bytes(blocks))
-        return packed
+        return bytes(blocks)
 
     def _context_of(self, names: list[str]) -> InsertContext:
         # One for all: it refers to itself, so each new one would keep its data until a collection.

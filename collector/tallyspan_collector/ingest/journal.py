@@ -10,16 +10,20 @@ have is refused when it is opened, and never misread.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+
+from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.errors import SpoolError
-from tallyspan_collector.ingest.seen import SeenSpans
+from tallyspan_collector.ingest.column_batch import ColumnBatch
 from tallyspan_collector.ingest.sqlite_file import (
     BUSY_SECONDS,
     RUN_OTHER,
@@ -32,11 +36,12 @@ from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
 from tallyspan_collector.resolution.identity import NOBODY, Identities, owner_of
 from tallyspan_collector.resolution.index import look_up, unknown_fields
-from tallyspan_collector.resolution.node import LedgerEntry, Trace
-from tallyspan_collector.resolution.resolver import Resolver
+from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
+from tallyspan_collector.resolution.older import older_spans
+from tallyspan_collector.resolution.resolver import SEEN_SECONDS, Resolver
+from tallyspan_collector.resolution.runs import NewRun
 
 FILE_NAME = "journal.sqlite"
-SEEN_SECONDS = 86_400
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, spool INTEGER NOT NULL, rows INTEGER NOT NULL,
@@ -63,17 +68,19 @@ class Entries(NamedTuple):
     """What calls and reversals come to: their batch, the cost of each call, and their columns.
 
     `costs` and `columns` have the calls in their order; in `columns` the reversals follow.
-    `granted`: what they were given of allowances.
+    `granted`: what they were given of allowances; `packed`: the rows, to be remembered.
     """
 
     batch: Batch
     costs: Sequence[Cost]
     columns: Columns
     granted: Mapping[Period, float] = MappingProxyType({})
+    packed: tuple[bytes, list[bytes]] | None = None
 
 
-Build = Callable[[Sequence[Call], Sequence[LedgerEntry]], Entries]
-"""Prices calls, and reversals of entries that no longer hold, and makes a batch of both."""
+Build = Callable[[Sequence[Call], Sequence[LedgerEntry], PricedRows | None], Entries]
+"""Prices calls, and reversals of entries that no longer hold, and makes a batch of them and rows.
+"""
 
 
 class Booking(NamedTuple):
@@ -81,7 +88,8 @@ class Booking(NamedTuple):
 
     `duplicates` counts calls that were read and add no entry: sent again, or another's report.
     `granted`: what the calls were given of allowances.
-    `unread` has the provider of each call whose usage was not read whole.
+    `unread` has the provider of each call whose usage was not read whole. `rows` are the calls
+    that were booked as rows.
     """
 
     batch: Batch | None
@@ -89,6 +97,39 @@ class Booking(NamedTuple):
     duplicates: int
     granted: Mapping[Period, float] = MappingProxyType({})
     unread: Sequence[str] = ()
+    rows: PricedRows | None = None
+
+
+@dataclass(slots=True)
+class _Spans:
+    """The readings of a batch, each span once, by its number; `traces` has that of its trace."""
+
+    identities: Identities
+    readings: dict[int, Reading] = field(default_factory=dict)
+    traces: dict[int, int] = field(default_factory=dict)
+    calls: int = 0
+
+    def add(self, reading: Reading) -> None:
+        call = reading.call
+        if call is None:
+            return
+        self.calls += reading.kind is Kind.CALL
+        owner = owner_of(call)
+        number = self.identities.span(owner, call.trace_id, call.span_id)
+        older = self.readings.get(number)
+        # of two versions in one batch the order does not matter: rows have none
+        if older is None or _has_more(reading, older):
+            self.readings[number] = reading
+            self.traces[number] = self.identities.trace(owner.tenant, call.trace_id)
+
+
+def _start(reading: Reading) -> int:
+    return reading.call.start_time_ns if reading.call else 0
+
+
+def _has_more(one: Reading, other: Reading) -> bool:
+    node, older = Node.of(one), Node.of(other)
+    return node is not None and older is not None and node.weight > older.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +144,8 @@ class RefusedBatch:
 
 def _providers_unread(entries: Entries) -> Sequence[str]:
     columns = entries.columns
+    if not columns:
+        return ()
     of_calls = zip(columns["provider_name"], columns["unread"], entries.costs, strict=False)
     return [provider for provider, unread, _ in of_calls if unread]
 
@@ -122,9 +165,10 @@ class Journal:
         if unknown := ", ".join(unknown_fields(self._file)):
             reason = f"it keeps fields that this version does not have ({unknown}); {RUN_OTHER}"
             raise refusal(path, "journal", _IF_MOVED, reason)
-        self._identities = Identities.of(self._file)
-        self._seen = SeenSpans(self._file, seen_seconds)
-        self._resolver = Resolver(self._file, trusted=trusted_keys)
+        self._resolver = Resolver(
+            self._file, folder=path.parent, seen_seconds=seen_seconds, trusted=trusted_keys
+        )
+        self.identities = self._resolver.identities
 
     def book(
         self,
@@ -133,53 +177,77 @@ class Journal:
         readings: Iterable[Reading],
         build: Build,
         give_way: Callable[[], None] = lambda: None,
+        rows: ColumnBatch | None = None,
     ) -> Booking:
         """Book the readings of a spool's requests, up to the request `until`; all or nothing.
 
-        Without readings, and `until` None, it books what waited for its trace to be quiet. `build`
-        is called if an entry changes; its error, and `SpoolError`, undo the whole booking.
-        `give_way` is called between the steps.
+        `rows` are their other calls. Without readings, and `until` None, it books what waited for
+        its trace to be quiet. `build` is called if an entry changes; its error, and `SpoolError`,
+        undo the whole booking. `give_way` is called between the steps.
         """
-        by_identity: dict[int, Reading] = {}
-        calls_read = 0
-        number = self._identities.span
+        spans = _Spans(self.identities)
         for reading in readings:
-            if reading.call is not None:
-                calls_read += reading.kind is Kind.CALL
-                call = reading.call
-                key = number(owner_of(call), call.trace_id, call.span_id)
-                by_identity.setdefault(key, reading)
+            spans.add(reading)
         entries: Entries | None = None
+        now_ms = time.time_ns() // 1_000_000
         with self._change():
-            fresh = self._claim(by_identity) if by_identity else set()
+            runs = self._resolver.runs
+            runs.refresh(now_ms)
+            if rows is not None:
+                rows.leave_company(runs, may_be_older=self.identities.may_be_older)
+                for reading in rows.leaving():
+                    spans.add(reading)
             give_way()
-            arrived = [reading for key, reading in by_identity.items() if key in fresh]
-            resolution = self._resolver.resolve(arrived)
+            arrived = self._arrived(spans)
+            resolution = self._resolver.resolve(arrived.values(), now_ms)
             give_way()
-            if resolution.calls or resolution.reversals:
-                entries = build(resolution.calls, resolution.reversals)
+            kept = None if rows is None else rows.kept
+            if resolution.calls or resolution.reversals or kept:
+                entries = build(resolution.calls, resolution.reversals, kept)
             costs: Sequence[Cost] = entries.costs if entries else ()
             batch = entries.batch if entries else None
-            self._resolver.commit(resolution, costs, entries.columns if entries else None)
+            run = NewRun(runs.next_run())
+            if arrived:
+                numbers = np.fromiter(arrived, np.int64, len(arrived))
+                traces = [spans.traces[number] for number in arrived]
+                run.add(np.array(traces, np.int64), numbers)
+            if rows is not None and kept and entries and entries.packed:
+                rows.remember(run, *entries.packed)
+            columns = (entries.columns or None) if entries else None
+            self._resolver.commit(resolution, costs, columns, now_ms, run)
             give_way()
             self._plan(spool, until, batch)
-        again = calls_read - sum(reading.kind is Kind.CALL for reading in arrived)
+        again = spans.calls - sum(reading.kind is Kind.CALL for reading in arrived.values())
+        again += 0 if rows is None else int(rows.is_again.sum())
         granted = entries.granted if entries else Granted()
         unread = _providers_unread(entries) if entries else ()
-        return Booking(batch, costs, again + resolution.duplicates, granted, unread)
+        return Booking(batch, costs, again + resolution.duplicates, granted, unread, kept)
 
-    def _claim(self, by_identity: Mapping[int, Reading]) -> set[int]:
-        """Return the identities of spans that no batch has."""
-        fresh = self._seen.claim(by_identity)
-        if self._identities.may_be_older:
+    def _arrived(self, spans: "_Spans") -> dict[int, Reading]:
+        """Return the readings of spans that no batch has, by number."""
+        by_number = spans.readings
+        if not by_number:
+            return {}
+        numbers = np.fromiter(by_number, np.int64, len(by_number))
+        traces = np.array([spans.traces[number] for number in by_number], np.int64)
+        is_again = self._resolver.runs.are_known(traces, numbers)
+        fresh = {
+            number: reading
+            for (number, reading), is_known in zip(
+                by_number.items(), is_again.tolist(), strict=True
+            )
+            if not is_known
+        }
+        if self.identities.may_be_older:
             older = {
-                key: self._identities.span(NOBODY, call.trace_id, call.span_id)
-                for key in fresh
-                if (call := by_identity[key].call) is not None and owner_of(call) != NOBODY
+                number: self.identities.span(NOBODY, call.trace_id, call.span_id)
+                for number, reading in fresh.items()
+                if (call := reading.call) is not None
             }
-            claimed = self._seen.find(older.values()) - set(by_identity)
-            fresh -= {key for key, number in older.items() if number in claimed}
-        return fresh
+            known = older_spans(self._file, older.values())
+            fresh = {number: each for number, each in fresh.items() if older[number] not in known}
+        # in an order of their own: how they came is not known of those that were rows
+        return dict(sorted(fresh.items(), key=lambda each: (_start(each[1]), each[0])))
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -188,11 +256,14 @@ class Journal:
             self._file.execute("BEGIN IMMEDIATE")
             yield
             self._file.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise SpoolError(f"the journal {self._path} cannot be written: {error}") from None
-        finally:
+        except BaseException as error:
             if self._file.in_transaction:  # SQLite itself ends it when the disk is full
                 self._file.execute("ROLLBACK")
+            self._resolver.runs.reload()
+            if isinstance(error, sqlite3.Error):
+                reason = f"the journal {self._path} cannot be written: {error}"
+                raise SpoolError(reason) from None
+            raise
 
     def _plan(self, spool: int, until: int | None, batch: Batch | None) -> None:
         if until is not None:

@@ -13,23 +13,29 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector.access.keys import Keys
-from tallyspan_collector.dialects import Kind, Reader, Reading
+from tallyspan_collector.columns import block
+from tallyspan_collector.columns.pieces import pack
+from tallyspan_collector.columns.priced import PricedRows, payers
+from tallyspan_collector.columns.reader import PYTHON, SpanReader
+from tallyspan_collector.columns.table import Table
+from tallyspan_collector.dialects import Kind, Reading
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import DecodeError, SpoolError
-from tallyspan_collector.ingest.block import Encoder
+from tallyspan_collector.ingest.batch_reader import BatchReader
+from tallyspan_collector.ingest.block import Encoder, payload
+from tallyspan_collector.ingest.column_batch import column_batch
 from tallyspan_collector.ingest.generation import match
 from tallyspan_collector.ingest.inserter import MAX_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Entries, Journal
 from tallyspan_collector.ingest.pace import Pace
-from tallyspan_collector.ingest.spool import LOGS, Spool, SpooledRequest
+from tallyspan_collector.ingest.spool import Spool, SpooledRequest
 from tallyspan_collector.ledger import entry
-from tallyspan_collector.ledger.allowances import Allowances
+from tallyspan_collector.ledger.allowances import Allowances, Granted
 from tallyspan_collector.ledger.covered import covered
 from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.read import otlp
+from tallyspan_collector.pricing.price_columns import PriceColumns
 from tallyspan_collector.read.call import BLANK, Call, call_of, columns_of
-from tallyspan_collector.read.received import Receipt
 from tallyspan_collector.resolution.node import LedgerEntry
 
 BATCH_CALLS = 16_384
@@ -62,6 +68,7 @@ class Loader:
         keys: Keys,
         metrics: Metrics,
         directory: Directory,
+        reader: SpanReader = PYTHON,
     ) -> None:
         self._spool = spool
         self._journal = journal
@@ -70,7 +77,9 @@ class Loader:
         self._metrics = metrics
         self._directory = directory
         self.allowances = Allowances(book)
-        self._reader = Reader()
+        self._reader = BatchReader(keys, metrics, reader)
+        self._prices = PriceColumns(book)
+        self._rows: Table | None = None
         self._encoder = Encoder(client, TABLE)
         self._inserter = Inserter(client, metrics)
         self._batches: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
@@ -181,8 +190,12 @@ class Loader:
                     held.append((request, readings))
                     calls += len(readings)
             is_over = self._is_draining.is_set() and not requests
-            if held and (calls >= BATCH_CALLS or time.monotonic() >= due or is_over):
+            if held and (
+                calls + self._reader.rows >= BATCH_CALLS or time.monotonic() >= due or is_over
+            ):
+                self._rows = self._reader.take()
                 self._plan_until_done(held)
+                self._rows = None
                 self._pace.give_way()
                 held, calls = [], 0
             elif not held and time.monotonic() >= look:
@@ -212,20 +225,12 @@ class Loader:
         gc.collect(2 if is_due else 1)
 
     def _read(self, request: SpooledRequest) -> list[Reading] | None:
-        """Return what the request's spans are; None: it cannot be read, and was buried."""
+        """Return the request's spans that are no rows; None: it cannot be read, and was buried."""
         try:
-            is_logs = request.signal == LOGS
-            spans = otlp.decode_logs(request.body()) if is_logs else otlp.decode(request.body())
-            read = self._reader.read_log if is_logs else self._reader.read
-            receipt = Receipt(request.received_ms, self._keys.source(request.source))
-            readings = [read(span, receipt) for span in spans]
+            return self._reader.read(request)
         except Exception as error:  # noqa: BLE001  one request must not stop the others
             self._bury(request, error, request.spans)
             return None
-        kept = [reading for reading in readings if reading.call is not None]
-        calls = sum(reading.kind is Kind.CALL for reading in kept)
-        self._metrics.dropped(Dropped.NOT_A_CALL, len(spans) - calls)
-        return kept
 
     def _bury(self, request: SpooledRequest, error: Exception, spans: int) -> None:
         reason = str(error) if isinstance(error, DecodeError) else repr(error)
@@ -257,13 +262,18 @@ class Loader:
                 return
 
     def _bury_unsound(self, held: list[_Read], error: Exception) -> bool:
-        """Bury the requests that no batch can be made of; return whether there was one.
+        """Bury the requests that no batch can be made of; return whether to try again.
 
-        None is buried where not even a blank call can be written: then the table lacks a column, or
-        the prices cannot be read, and what is held waits until that is mended.
+        Rows are given up first: then all spans are read one by one. No request is buried where not
+        even a blank call can be written: then the table lacks a column, or the prices cannot be
+        read, and what is held waits until that is mended.
         """
         if not self._can_build([_BLANK_CALL]):
             return False
+        if self._rows is not None and self._rows.rows:
+            self._rows = None
+            held[:] = [(request, self._reader.read_alone(request)) for request, _ in held]
+            return True
         unsound = [each for each in held if not self._is_sound(each[1])]
         for each in unsound:
             calls = sum(reading.kind is Kind.CALL for reading in each[1])
@@ -273,17 +283,28 @@ class Loader:
 
     def _plan(self, held: Sequence[_Read]) -> None:
         until = held[-1][0].id if held else None
+        readings = [reading for _, of_request in held for reading in of_request]
+        rows = None
+        if self._rows is not None and self._rows.rows:
+            rows = column_batch(
+                self._rows,
+                self._prices,
+                self._journal.identities,
+                self._reader.remainders,
+                readings,
+            )
+            self._pace.give_way()
         booking = self._journal.book(
-            self._spool.id,
-            until,
-            (reading for _, readings in held for reading in readings),
-            self._build,
-            self._pace.give_way,
+            self._spool.id, until, readings, self._build, self._pace.give_way, rows
         )
         if until is not None:
             self._spool.forget(until)
         for status, calls in Counter(cost.cost_status for cost in booking.costs).items():
             self._metrics.stored(status, calls)
+        if booking.rows is not None:
+            unpriced = int((booking.rows.of(booking.rows.costs.reason) > 0).sum())
+            self._metrics.stored("priced", len(booking.rows.rows) - unpriced)
+            self._metrics.stored("unpriced", unpriced)
         for provider, calls in Counter(booking.unread).items():
             self._metrics.unread_usage(provider, calls)
         self._metrics.dropped(Dropped.DUPLICATE, booking.duplicates)
@@ -302,28 +323,43 @@ class Loader:
             self._last_error = f"batches cannot be made: {one_line(error)}"
             _log.warning("batch.failed", error=one_line(error))
 
-    def _build(self, calls: Sequence[Call], reversals: Sequence[LedgerEntry]) -> Entries:
-        batch_id = int.from_bytes(os.urandom(8))
+    def _build(
+        self,
+        calls: Sequence[Call],
+        reversals: Sequence[LedgerEntry],
+        rows: PricedRows | None = None,
+    ) -> Entries:
+        batch_id, now_ms = int.from_bytes(os.urandom(8)), time.time_ns() // 1_000_000
         self._encoder.open()
         try:
-            calls, granted = self.allowances.grant(covered(calls, self._book))
-            costs = entry.costs(calls, self._book, self._directory)
-            self._pace.give_way()
-            columns = columns_of([*calls, *(each.call for each in reversals)])
-            rows = entry.columns(
-                columns,
-                [*costs, *(each.cost.reversed() for each in reversals)],
-                batch_id,
-                time.time_ns() // 1_000_000,
-                len(reversals),
-            )
-            self._pace.give_way()
-            payload = self._encoder.encode(rows)
-            self._pace.give_way()
+            blocks, costs, columns, granted = b"", [], {}, Granted()
+            if calls or reversals:
+                calls, granted = self.allowances.grant(covered(calls, self._book))
+                costs = entry.costs(calls, self._book, self._directory)
+                self._pace.give_way()
+                columns = columns_of([*calls, *(each.call for each in reversals)])
+                values = entry.columns(
+                    columns,
+                    [*costs, *(each.cost.reversed() for each in reversals)],
+                    batch_id,
+                    now_ms,
+                    len(reversals),
+                )
+                self._pace.give_way()
+                blocks = self._encoder.encode(values)
+                self._pace.give_way()
+            packed = None
+            if rows is not None:
+                payer = payers(rows, self._directory)
+                blocks += block.encode(rows, payer, self._encoder.types, batch_id, now_ms)
+                self._pace.give_way()
+                packed = pack(rows, payer)
+                self._pace.give_way()
+            body = payload(blocks)
         except Exception as error:
             raise _CannotBuildError(repr(error)) from error
-        batch = Batch(batch_id, len(calls) + len(reversals), tuple(rows), payload)
-        return Entries(batch, costs, columns, granted)
+        size = len(calls) + len(reversals) + (0 if rows is None else len(rows.rows))
+        return Entries(Batch(batch_id, size, block.NAMES, body), costs, columns, granted, packed)
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
         calls = [reading.call for reading in readings if reading.call is not None]

@@ -16,7 +16,6 @@ from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import (
     INCONSISTENT_USAGE,
     MAX_COST_PICOUSD,
-    TOTAL_MISMATCH,
     UNKNOWN_USAGE,
     UNPRICED_UNIT,
     Unpriced,
@@ -36,9 +35,8 @@ KindKey = tuple[str, str, str, str, Conditions]
 REASONS = ("", *(each.value for each in UnpricedReason))
 """Why a call has no cost, by number; 0: it has one."""
 _REASON_AT = {reason: number for number, reason in enumerate(REASONS)}
-_UNKNOWN, _INCONSISTENT, _UNIT, _MISMATCH = (
-    _REASON_AT[each.reason.value]
-    for each in (UNKNOWN_USAGE, INCONSISTENT_USAGE, UNPRICED_UNIT, TOTAL_MISMATCH)
+_UNKNOWN, _INCONSISTENT, _UNIT = (
+    _REASON_AT[each.reason.value] for each in (UNKNOWN_USAGE, INCONSISTENT_USAGE, UNPRICED_UNIT)
 )
 _AT = {name: number for number, name in enumerate(TOKEN_FIELDS)}
 _INPUT, _OUTPUT, _READ, _WRITE, _HOUR, _READ_AUDIO, _REASONING = (
@@ -134,12 +132,11 @@ class PriceColumns:
         kind: Integers,
         start_ns: Integers,
         counts: Counts,
-        is_mismatch: Booleans,
     ) -> tuple[CostColumns, Booleans]:
         """Return the costs of calls, and which calls are refused: they are priced by themselves.
 
-        `kind` is the place of each call's kind in `kinds`; `is_mismatch`: nothing explains the
-        call's total. Calls have no meters beside the counts of `Usage`.
+        `kind` is the place of each call's kind in `kinds`. The calls have no meters beside the
+        counts of `Usage`, and their totals are explained.
         """
         if len(self._entries) >= MAX_PRICES:
             self._entries, self._numbers, self._bands = [], {}, []
@@ -155,7 +152,6 @@ class PriceColumns:
             if column is not None:
                 is_refused |= column > most
         amounts = self._amounts(number, counts, matrix)
-        amounts.reason[is_mismatch] = _MISMATCH
         is_priced = amounts.reason == 0
         used = _zero_or(counts[_READ], len(kind)) + _zero_or(counts[_WRITE], len(kind)) > 0
         has_saved = used & is_priced
@@ -257,7 +253,7 @@ class PriceColumns:
             for at, column in enumerate(counts):
                 factors = matrix[:, first + at]
                 if column is not None and factors.any():
-                    amount += np.maximum(column, 0) * factors[band]
+                    np.add(amount, np.maximum(column, 0) * factors[band], out=amount)
         beside, scale, has_input, has_output = matrix[:, 2 * _WIDTH :].T
         reason = np.array([each.reason for each in entries], np.int64)[number]
         lacks = (prompt_tokens > 0) & (has_input[band] == 0)

@@ -42,7 +42,7 @@ def as_received(draft: Draft, receipt: Receipt | None = None) -> Call:
     if receipt is not None:
         _check_clock(draft, receipt.received_ms * NS_PER_MS)
         if receipt.key is not None:
-            draft["source"] = receipt.key.name or receipt.key.id
+            draft["source"] = receipt.key.source
             draft["tenant"] = receipt.key.tenant
             draft["key_department"] = receipt.key.department
     # A background answer is retrieved in a trace of its own and names the call's span. It goes into

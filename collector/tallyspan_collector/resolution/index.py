@@ -19,12 +19,15 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
 import lz4.block
+import numpy as np
 
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
 from tallyspan_collector.resolution import node
+from tallyspan_collector.resolution.booked_rows import look_up_rows, traces_of
 from tallyspan_collector.resolution.id_registry import IdRegistry, Turns, find_rows
 from tallyspan_collector.resolution.node import LAYOUT, Trace, pack_lone, unpack_lone
+from tallyspan_collector.resolution.runs import Runs
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS traces_{n}
@@ -53,7 +56,7 @@ def look_up(file: sqlite3.Connection, key: int) -> Trace | None:
             return trace
     for turn, (_, place) in reversed(find_rows(file, "lone", [key], turns[0])):
         return Trace.of_one(*_lone(file, turn, place // CHUNK, [place % CHUNK])[0])
-    return None
+    return look_up_rows(file, key)
 
 
 def whereabouts(file: sqlite3.Connection, keys: Collection[int]) -> dict[int, int]:
@@ -81,8 +84,9 @@ def whereabouts(file: sqlite3.Connection, keys: Collection[int]) -> dict[int, in
 class TraceIndex:
     """The traces of one file; every method runs inside a transaction of the caller's."""
 
-    def __init__(self, file: sqlite3.Connection, window_seconds: int) -> None:
+    def __init__(self, file: sqlite3.Connection, window_seconds: int, runs: Runs) -> None:
         self._file = file
+        self._runs = runs
         self._window_ms = window_seconds * 1000
         self._recent: dict[int, tuple[Call, Cost]] = {}
         file.executescript(_SCHEMA.format(n=0) + _SCHEMA.format(n=1))
@@ -93,7 +97,6 @@ class TraceIndex:
         ).fetchone()
         self._turn = Turns(file, "trace")
         self._lone = IdRegistry(file, "lone", ("place",))
-        self._places = IdRegistry(file, "places", ("trace", "emitter"))
 
     def find(self, keys: Collection[int], now_ms: int) -> dict[int, Trace]:
         """Return those of the traces that are remembered."""
@@ -103,25 +106,20 @@ class TraceIndex:
         for turn in reversed(turns):  # the current one has the last word
             traces |= _load(self._file, turn, "id IN (SELECT value FROM json_each(?))", ids)
         lone = {key: (turn, place) for turn, (key, place) in self._lone.find(keys, turns[0])}
-        return self._unpack({key: at for key, at in lone.items() if key not in traces}) | traces
+        traces |= self._unpack({key: at for key, at in lone.items() if key not in traces})
+        return traces | traces_of(self._runs, [key for key in keys if key not in traces])
 
     def moved(self, keys: Collection[int]) -> dict[int, int]:
         """Return those traces that moved into others, and where they are now."""
         return whereabouts(self._file, keys)
 
-    def places(self, numbers: Collection[int], now_ms: int) -> dict[int, tuple[int, int]]:
+    def places(self, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
         """Return place -> the trace whose call was the first there, and the call's emitter."""
-        turn, _ = self._turns(now_ms)
-        first = {row[0]: (row[1], row[2]) for _, row in self._places.find(numbers, turn)}
+        first = self._runs.places(np.fromiter(numbers, np.int64, len(numbers)))
         moved = self.moved({trace for trace, _ in first.values()})
         return {
             place: (moved.get(trace, trace), emitter) for place, (trace, emitter) in first.items()
         }
-
-    def take_places(self, taken: Mapping[int, tuple[int, int]], now_ms: int) -> None:
-        """Remember calls that were the first at a place: by trace and emitter."""
-        turn, _ = self._turns(now_ms)
-        self._places.add(((place, *by) for place, by in taken.items()), turn)
 
     def move(self, moved: Mapping[int, int], now_ms: int) -> None:
         """Remember that traces moved into others, which have all of them from now on."""
@@ -210,8 +208,7 @@ class TraceIndex:
             for turn in old:
                 for table in _TABLES:
                     self._file.execute(f"DELETE FROM {table}_{turn}")
-            for rows in (self._lone, self._places):
-                rows.begin(current, old)
+            self._lone.begin(current, old)
             self._file.executemany(f"INSERT INTO traces_{current} VALUES (?, ?, ?, ?, ?)", waiting)
         return current, 1 - current
 

@@ -60,19 +60,20 @@ def meet_elsewhere(calls: Iterable[Call]) -> Iterator[Meeting]:
         if agent := IN_LOGS_AND_SPANS.get(call.dialect):
             for place in _counted(agent, call):
                 yield _meeting(place, call, is_guess=False)
-        elif is_root and _is_random(call.response_id):
+        elif is_root and is_random(call.response_id):
             yield _meeting(call.response_id, call, is_guess=True)
 
 
 def _meeting(place: str, call: Call, *, is_guess: bool) -> Meeting:
     owner = owner_of(call)
-    emitter = _emitter(call.scope_name, call.service_name, owner.source)
+    emitter = emitter_of(call.scope_name, call.service_name, owner.source)
     older = number_of(place)
     number = number_of(place, owner.tenant) if owner.tenant else older
     return Meeting(number, emitter, is_guess, owner, older)
 
 
-def _is_random(answer_id: str) -> bool:
+def is_random(answer_id: str) -> bool:
+    """Return whether an answer's id looks like one that no other answer has."""
     return len(answer_id) >= ID_CHARACTERS and len(set(answer_id[-16:])) >= ID_VARIETY
 
 
@@ -90,5 +91,6 @@ def _counted(agent: str, call: Call) -> Iterator[str]:
 
 
 @lru_cache(maxsize=10_000)
-def _emitter(scope: str, service: str, source: str) -> int:
+def emitter_of(scope: str, service: str, source: str) -> int:
+    """Return the number of who made a span: its scope and service, and the key it came with."""
     return number_of(f"{scope}\n{service}", source)

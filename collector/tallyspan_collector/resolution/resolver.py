@@ -13,19 +13,34 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns, columns_of
 from tallyspan_collector.resolution.charge import charges, may_wait
-from tallyspan_collector.resolution.identity import Identities, Owner, SpanKey, owner_of, span_key
+from tallyspan_collector.resolution.identity import (
+    NO_PARENT,
+    Identities,
+    Owner,
+    SpanKey,
+    owner_of,
+    span_key,
+)
 from tallyspan_collector.resolution.index import TraceIndex
 from tallyspan_collector.resolution.meeting import MAX_NODES, may_meet, meet_elsewhere
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
+from tallyspan_collector.resolution.older import take_over
+from tallyspan_collector.resolution.runs import NewRun, Runs
 
 QUIET_SECONDS = 60
 WINDOW_SECONDS = 6 * 3600
 """A trace is remembered so long after its last span; a later span is a call of its own."""
+SEEN_SECONDS = 86_400
+"""So long a span is known at least: sent again it is a duplicate."""
 
 
 _ByTrace = dict[int, list[Reading]]
@@ -61,19 +76,28 @@ class Resolver:
         *,
         window_seconds: int = WINDOW_SECONDS,
         quiet_seconds: int = QUIET_SECONDS,
+        folder: Path | None = None,
+        seen_seconds: int = SEEN_SECONDS,
         trusted: Collection[str] = (),
     ) -> None:
-        """`trusted` are the names of keys that correct each other's reports (`parties.py`)."""
+        """`trusted` are the names of keys that correct each other's reports (`parties.py`).
+
+        `folder` is where large parts of the index may lie while the process runs.
+        """
         self._trusted = frozenset(trusted)
-        self._identities = Identities.of(file)
-        self._index = TraceIndex(file, window_seconds)
+        self.identities = Identities.of(file)
+        self.runs = Runs(file, folder, max(seen_seconds, window_seconds))
+        """The spans and places that are known."""
+        self._index = TraceIndex(file, window_seconds, self.runs)
         self._quiet_ms = quiet_seconds * 1000
+        take_over(file, self.runs, _now_ms())
 
     def resolve(self, readings: Iterable[Reading], now_ms: int | None = None) -> Resolution:
         """Return what the readings change in the ledger; `commit` remembers it."""
         now = _now_ms() if now_ms is None else now_ms
+        self.runs.refresh(now)
         by_trace: _ByTrace = {}
-        number = self._identities.trace
+        number = self.identities.trace
         for reading in readings:
             call = reading.call
             if call is not None and reading.kind is not Kind.NOTHING:
@@ -103,9 +127,9 @@ class Resolver:
     def _moved(self, by_trace: _ByTrace, now: int) -> dict[int, int]:
         """Return where traces are now that are remembered by another number than their own."""
         moved = self._index.moved(by_trace)
-        if self._identities.may_be_older:
+        if self.identities.may_be_older:
             older = {
-                key: self._identities.trace("", call.trace_id)
+                key: self.identities.trace("", call.trace_id)
                 for key, arrived in by_trace.items()
                 if (call := arrived[0].call) is not None and owner_of(call).tenant
             }
@@ -129,9 +153,9 @@ class Resolver:
         ]
         if not here:
             return
-        first = self._index.places({meeting.place for meeting, _ in here}, now)
-        if self._identities.may_be_older:
-            older = self._index.places({meeting.older for meeting, _ in here}, now)
+        first = self._index.places({meeting.place for meeting, _ in here})
+        if self.identities.may_be_older:
+            older = self._index.places({meeting.older for meeting, _ in here})
             first |= {
                 meeting.place: older[meeting.older]
                 for meeting, _ in here
@@ -168,14 +192,15 @@ class Resolver:
         costs: Sequence[Cost],
         columns: Columns | None = None,
         now_ms: int | None = None,
+        run: NewRun | None = None,
     ) -> None:
         """Remember the batch; `costs` are those of its calls, in their order.
 
         `columns` has the same calls field by field, if the caller has them so (others may follow).
+        `run` has the spans that arrived; what must be known of other traces is added to it.
         """
         now = _now_ms() if now_ms is None else now_ms
-        if resolution.places:
-            self._index.take_places(resolution.places, now)
+        self._remember(resolution, run or NewRun(self.runs.next_run()), now)
         if resolution.moved:
             self._index.move(resolution.moved, now)
         first = len(resolution.lone)
@@ -195,6 +220,18 @@ class Resolver:
             },
             now,
         )
+
+    def _remember(self, resolution: Resolution, run: NewRun, now: int) -> None:
+        """Write the run: with it every trace that the tables have is known, and every place."""
+        elsewhere = {*resolution.touched, *resolution.moved, *resolution.moved.values()}
+        if elsewhere:
+            run.add(np.fromiter(elsewhere, np.int64, len(elsewhere)), _no_spans(len(elsewhere)))
+        if resolution.places:
+            rows = [(place, *by) for place, by in resolution.places.items()]
+            places, traces, emitters = np.array(rows, np.int64).T
+            run.add(places, traces, NO_PARENT, emitters)
+        if run.lines:
+            self.runs.keep(run, now)
 
     def _settle(
         self, resolution: Resolution, key: int, arrived: Sequence[Node], before: Trace | None
@@ -228,6 +265,10 @@ class Resolver:
                 booked_now += 1
         resolution.duplicates += max(0, sum(node.is_call for node in arrived) - max(0, booked_now))
         resolution.touched[key] = trace
+
+
+def _no_spans(rows: int) -> NDArray[np.int64]:
+    return np.zeros(rows, np.int64)
 
 
 def _end(into: Mapping[int, int], key: int) -> int:

@@ -26,6 +26,7 @@ from tallyspan_collector.access.keys import READ_SECONDS, Keys
 from tallyspan_collector.booked import remainders
 from tallyspan_collector.booked.backfill import backfill
 from tallyspan_collector.booked.finished_days import book_finished
+from tallyspan_collector.columns.reader import choose
 from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
@@ -173,7 +174,14 @@ class Worker:
             )
             book = self._prices.book
             self._loader = Loader(
-                client, self._spool, self._journal, book, keys, self.metrics, self._directory
+                client,
+                self._spool,
+                self._journal,
+                book,
+                keys,
+                self.metrics,
+                self._directory,
+                choose(config.reader),
             )
         except SpoolError as error:  # readers are served; requests are refused with the reason
             self._refusal = str(error)

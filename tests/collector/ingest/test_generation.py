@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 from otlp_spans import CHAT, request, span
 from running import running_collector
 from shared_store import SharedStore
+from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.ingest.generation import begin_generation, match
 from tallyspan_collector.ingest.journal import Entries, Journal
 from tallyspan_collector.ingest.spool import Spool, replay
@@ -36,7 +37,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "0.sqlite"
 
 
-def nothing(calls: Sequence[Call], reversals: Sequence[LedgerEntry]) -> Entries:
+def nothing(
+    calls: Sequence[Call], reversals: Sequence[LedgerEntry], _: PricedRows | None
+) -> Entries:
     raise AssertionError((calls, reversals))
 
 

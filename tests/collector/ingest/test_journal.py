@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.dialects import Kind, Reading
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.ingest.journal import (
@@ -46,7 +47,9 @@ def reading(number: int, emitter: str = "a", response_id: str = "r-1") -> Readin
 def builds(batch_id: int, changes: list[int], payload: bytes = b"") -> Build:
     """What the loader does, without prices; the sign of each entry goes to `changes`."""
 
-    def build(calls: Sequence[Call], reversals: Sequence[LedgerEntry]) -> Entries:
+    def build(
+        calls: Sequence[Call], reversals: Sequence[LedgerEntry], rows: PricedRows | None
+    ) -> Entries:
         changes.extend([1] * len(calls) + [-1] * len(reversals))
         batch = Batch(batch_id, len(calls) + len(reversals), ("a",), payload)
         columns = columns_of([*calls, *(each.call for each in reversals)])
@@ -63,7 +66,9 @@ def book(journal: Journal, spool: int, request: int, *readings: Reading) -> list
 
 
 def test_a_booking_that_fails_leaves_everything_as_it_was(journal: Journal) -> None:
-    def fails(calls: Sequence[Call], reversals: Sequence[LedgerEntry]) -> Entries:
+    def fails(
+        calls: Sequence[Call], reversals: Sequence[LedgerEntry], rows: PricedRows | None
+    ) -> Entries:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

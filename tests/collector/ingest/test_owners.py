@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallyspan.usage import Usage
+from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.dialects import Kind, Reading
 from tallyspan_collector.ingest.journal import Batch, Entries, Journal, recall
 from tallyspan_collector.ledger.entry import Cost
@@ -53,7 +54,9 @@ class Books:
     def take(self, readings: Sequence[Reading]) -> None:
         self.journal.book(1, next(self._request), readings, self._build)
 
-    def _build(self, calls: Sequence[Call], reversals: Sequence[LedgerEntry]) -> Entries:
+    def _build(
+        self, calls: Sequence[Call], reversals: Sequence[LedgerEntry], _: PricedRows | None
+    ) -> Entries:
         for each in calls:
             self.rows[hashable(each)] += 1
         for booked in reversals:

@@ -1,0 +1,208 @@
+"""A table of calls and what they cost -> the ledger's columns, as one Native block.
+
+The same columns that `ledger/entry.py` makes of calls one by one, in the same order. A field that
+repeats from call to call is encoded once a sort and taken by row.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallyspan.usage import TOKEN_FIELDS
+from tallyspan_collector.columns import native
+from tallyspan_collector.columns.priced import PAYERS, Payers, PricedRows, claimed_of
+from tallyspan_collector.columns.table import FLAGS
+from tallyspan_collector.ledger import entry
+from tallyspan_collector.ledger.entry import AS_IN_CALL, NS_PER_US, Cost
+from tallyspan_collector.pricing.price_columns import REASONS
+from tallyspan_collector.read.call import BLANK, call_of, columns_of
+
+Integers = NDArray[np.int64]
+NAMES = tuple(
+    entry.columns(columns_of([call_of(BLANK | {"trace_id": "", "span_id": ""})]), [Cost()], 0, 0)
+)
+"""The ledger's columns in the order of an INSERT."""
+_STATUS = ("priced", "unpriced")
+_AMOUNTS = {"cost_usd": "cost", "input_cost_usd": "input", "output_cost_usd": "output"}
+
+
+def encode(
+    rows: PricedRows,
+    payer: Payers,
+    types: dict[str, str],
+    batch_id: int,
+    ingested_ms: int,
+    strings: Callable[[Sequence[str]], bytes] = native.strings,
+) -> bytes:
+    """Return the rows as one Native block.
+
+    `types` are the ledger's, by column. `strings` writes the values of a String column.
+    """
+    return native.block(
+        _Encoding(rows, payer, strings).columns(batch_id, ingested_ms, types),
+        types,
+        len(rows.rows),
+    )
+
+
+class _Encoding:
+    def __init__(
+        self,
+        rows: PricedRows,
+        payer: Payers,
+        strings: Callable[[Sequence[str]], bytes],
+    ) -> None:
+        self.rows, self.payer, self.strings = rows, payer, strings
+        table = rows.table
+        self.size = len(rows.rows)
+        used, self.sort = np.unique(rows.of(table.sort), return_inverse=True)
+        self.sorts = [table.sorts[number] for number in used.tolist()]
+        # requests with one key, or without, say the same of their calls
+        names = [
+            None if each.key is None else (each.key.source, each.key.tenant)
+            for each in table.receipts
+        ]
+        different = list(dict.fromkeys(names))
+        number = np.array([different.index(each) for each in names], np.int64)
+        self.keys, self.key = different, number[rows.of(table.request)]
+
+    def columns(self, batch_id: int, ingested_ms: int, types: dict[str, str]) -> dict[str, bytes]:
+        rows, size = self.rows, self.size
+        table, costs = rows.table, rows.costs
+        start, end = rows.of(table.start), rows.of(table.end)
+        ids = rows.of(table.ids)
+        reason = rows.of(costs.reason)
+        is_unpriced = reason > 0
+        price = rows.of(costs.price)
+        price = np.where(is_unpriced, len(costs.prices), price)
+        prices = [*costs.prices, ("", "", ())]
+        result: dict[str, bytes] = {
+            "start_time": (start // NS_PER_US).tobytes(),
+            "duration_us": ((end - start) // NS_PER_US).tobytes(),
+            "model_name": self._by_sort(
+                [
+                    each.fields["response_model"] or each.fields["request_model"]
+                    for each in self.sorts
+                ]
+            ),
+            "status": native.labels(("ok", "error"), rows.of(table.is_error).view(np.uint8)),
+            "trace_id": native.hexadecimal(ids[:, :16]).tobytes(),
+            "span_id": native.hexadecimal(ids[:, 16:24]).tobytes(),
+            "parent_span_id": _parents(ids),
+            "sign": b"\1" * size,
+            "entry_kind": self._same("call"),
+            "time_to_first_chunk_us": self._nullable(table.first_chunk_us),
+            "claimed_cost_usd": self._nullable(
+                None if table.claimed is None else claimed_of(table.claimed)
+            ),
+            "reported_cost_usd": native.nulls(size),
+            "tags": self._tags(),
+            "quality_flags": self._quality_flags(),
+            "tenant": self._by_key(1, "tenant"),
+            "source": self._by_key(0, "source"),
+            "department": native.labels(self.payer.departments, self.payer.department),
+            "department_source": native.labels(PAYERS, self.payer.source),
+            "cost_status": native.labels(_STATUS, is_unpriced.view(np.uint8)),
+            "unpriced_reason": native.labels(REASONS, reason),
+            "price_flags": native.arrays([each[2] for each in prices], price),
+            "other_cost_usd": native.nullable(rows.of(costs.other), ~rows.of(costs.has_other)),
+            "cache_saved_usd": native.nullable(rows.of(costs.saved), ~rows.of(costs.has_saved)),
+            "batch_id": batch_id.to_bytes(8, "little") * size,
+            "ingested_at": ingested_ms.to_bytes(8, "little") * size,
+        }
+        for at, name in enumerate(("price_id", "price_source")):
+            words, numbers = native.numbered(str(each[at]) for each in prices)
+            result[name] = native.labels(words, numbers[price])
+        for name, amount in _AMOUNTS.items():
+            result[name] = native.nullable(rows.of(getattr(costs, amount)), is_unpriced)
+        for name, counts in zip(TOKEN_FIELDS, table.counts, strict=True):
+            result[name] = self._nullable(counts)
+        for name in (*AS_IN_CALL, "meters"):
+            if name not in result:
+                result[name] = self._of_call(name, types[name])
+        return {name: result[name] for name in NAMES}
+
+    def _of_call(self, name: str, kind: str) -> bytes:
+        """Return a field of calls that is no part of what this module works out."""
+        texts = self.rows.table.texts.get(name)
+        if texts is not None:
+            return self.strings(self.rows.values(texts))
+        values = [each.fields[name] for each in self.sorts]
+        match kind:
+            case "LowCardinality(String)":
+                return self._by_sort(values)
+            case "String":
+                return self.strings([values[at] for at in self.sort.tolist()])
+            case "Bool":
+                return np.array(values, bool)[self.sort].tobytes()
+            case "Array(LowCardinality(String))":
+                return native.arrays(values, self.sort)
+            case "Map(LowCardinality(String), LowCardinality(String))":
+                return native.maps(values, self.sort, has_labels=True)
+            case "Map(LowCardinality(String), Float64)" if not any(values):
+                return native.maps((), np.zeros(0, np.int64), has_labels=False) + bytes(
+                    8 * self.size
+                )
+            case _:
+                raise TypeError(f"no rule encodes {name} ({kind}) by columns")
+
+    def _by_sort(self, values: Sequence[str]) -> bytes:
+        words, number = native.numbered(values)
+        return native.labels(words, number[self.sort])
+
+    def _by_key(self, at: int, name: str) -> bytes:
+        """Return what the ingest key decides; without one the call's own."""
+        of_keys = [None if key is None else key[at] for key in self.keys]
+        if None not in of_keys:
+            words, number = native.numbered(map(str, of_keys))
+            return native.labels(words, number[self.key])
+        own = [each.fields[name] for each in self.sorts]
+        words, number = native.numbered([*own, *(each or "" for each in of_keys)])
+        is_own = np.array([each is None for each in of_keys], bool)[self.key]
+        of_key = number[len(own) :][self.key]
+        return native.labels(words, np.where(is_own, number[: len(own)][self.sort], of_key))
+
+    def _same(self, word: str) -> bytes:
+        return native.labels([word], np.zeros(self.size, np.int64))
+
+    def _nullable(self, column: Integers | None) -> bytes:
+        if column is None:
+            return native.nulls(self.size)
+        column = self.rows.of(column)
+        return native.nullable(column, column < 0)
+
+    def _tags(self) -> bytes:
+        tags = self.rows.table.tags
+        if tags is None:
+            return native.maps([{}], np.zeros(self.size, np.int64), has_labels=False)
+        return native.maps(self.rows.values(tags), np.arange(self.size), has_labels=False)
+
+    def _quality_flags(self) -> bytes:
+        mask = self.rows.of(self.rows.table.flags)
+        values: dict[tuple[str, ...], int] = {}
+        width = 1 << len(FLAGS)
+        both = self.sort * width + mask
+        different, number = np.unique(both, return_inverse=True)
+        numbers = []
+        for each in different.tolist():
+            at, bits = divmod(each, width)
+            more = (flag.value for place, flag in enumerate(FLAGS) if bits >> place & 1)
+            flags = (*self.sorts[at].fields["quality_flags"], *more)
+            numbers.append(values.setdefault(tuple(map(str, flags)), len(values)))
+        return native.arrays(list(values), np.array(numbers, np.int64)[number])
+
+
+def _parents(ids: NDArray[np.uint8]) -> bytes:
+    """Return the parents' ids; the last eight bytes of a row's ids say whether there is one."""
+    has_parent = ids[:, 32] != 0
+    digits = native.hexadecimal(ids[:, 24:32])
+    if has_parent.all():
+        column = np.empty((len(ids), 17), np.uint8)
+        column[:, 0], column[:, 1:] = 16, digits
+        return column.tobytes()
+    raw = digits.tobytes()
+    return b"".join(
+        b"\x10" + raw[16 * row : 16 * row + 16] if there else b"\0"
+        for row, there in enumerate(has_parent.tolist())
+    )

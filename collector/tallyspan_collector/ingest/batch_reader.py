@@ -1,0 +1,68 @@
+"""Spooled requests -> the rows and the readings of a batch."""
+
+from collections.abc import Iterable
+
+from tallyspan_collector.access.keys import Keys
+from tallyspan_collector.columns.reader import SpanReader
+from tallyspan_collector.columns.shapes import Shapes
+from tallyspan_collector.columns.table import Table, table
+from tallyspan_collector.dialects import Kind, Reader, Reading
+from tallyspan_collector.ingest.spool import LOGS, SpooledRequest
+from tallyspan_collector.metrics.counters import Dropped, Metrics
+from tallyspan_collector.read import otlp
+from tallyspan_collector.read.otlp import Span
+from tallyspan_collector.read.received import Receipt
+
+
+class BatchReader:
+    """Reads the requests of one batch; what can be rows is, the other spans are readings."""
+
+    def __init__(self, keys: Keys, metrics: Metrics, reader: SpanReader) -> None:
+        self._keys = keys
+        self._metrics = metrics
+        self._reader = Reader()
+        self._decoder = reader.decoder(Shapes())
+        self.remainders = reader.remainders
+        self._receipts: list[Receipt] = []
+
+    @property
+    def rows(self) -> int:
+        """How many calls are rows since the last `take`."""
+        return self._decoder.rows
+
+    def read(self, request: SpooledRequest) -> list[Reading]:
+        """Return what the spans of a request are that are no rows.
+
+        Raises `DecodeError` if it is no OTLP request; then nothing of it was taken.
+        """
+        if request.signal == LOGS:
+            return self.read_alone(request)
+        receipt = self._receipt(request)
+        not_calls = self._decoder.not_calls
+        leaving = self._decoder.add(request.body(), len(self._receipts))
+        self._receipts.append(receipt)
+        spans = [span for part in leaving for span in otlp.decode(part)]
+        return self._readings(spans, receipt, self._decoder.not_calls - not_calls)
+
+    def read_alone(self, request: SpooledRequest) -> list[Reading]:
+        """Return what the spans of a request are, all one by one."""
+        is_logs = request.signal == LOGS
+        decode = otlp.decode_logs if is_logs else otlp.decode
+        return self._readings(decode(request.body()), self._receipt(request), 0, is_logs=is_logs)
+
+    def take(self) -> Table:
+        """Return the rows since the last time."""
+        receipts, self._receipts = self._receipts, []
+        return table(self._decoder.take(), receipts)
+
+    def _receipt(self, request: SpooledRequest) -> Receipt:
+        return Receipt(request.received_ms, self._keys.source(request.source))
+
+    def _readings(
+        self, spans: Iterable[Span], receipt: Receipt, dropped: int, *, is_logs: bool = False
+    ) -> list[Reading]:
+        read = self._reader.read_log if is_logs else self._reader.read
+        readings = [read(span, receipt) for span in spans]
+        calls = sum(reading.kind is Kind.CALL for reading in readings)
+        self._metrics.dropped(Dropped.NOT_A_CALL, len(readings) - calls + dropped)
+        return [reading for reading in readings if reading.call is not None]

@@ -1,0 +1,256 @@
+"""Calls that are booked as rows of a table: the same ledger as when each span is read by itself."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lz4.block
+import pytest
+from clickhouse_connect.driver.client import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from captured_requests import captured_requests, inside_another
+from otlp_spans import CHAT, START_NS, pairs
+from tallyspan_collector.access.keys import Key, Keys
+from tallyspan_collector.columns.part import Part
+from tallyspan_collector.columns.reader import PYTHON, SpanReader, compiled
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.ingest.journal import Journal
+from tallyspan_collector.ingest.loader import Loader
+from tallyspan_collector.ingest.spool import TRACES, Spool, SpooledRequest
+from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.pricing.book import PriceBook
+
+LEDGER = "ledger_without_rollups"
+RECEIVED_MS = START_NS // 1_000_000 + 60_000
+BOOK = PriceBook()
+KEYS = [
+    Key("1", "ingest", "shop", "digest-1", tenant="acme", department="sales"),
+    Key("2", "ingest", "gateway", "digest-2", tenant="acme"),
+    Key("3", "ingest", "other", "digest-3", tenant="rival"),
+]
+
+
+class AllLeave:
+    """A decoder that takes nothing: each span is read by itself."""
+
+    def __init__(self, _: object) -> None:
+        self.refused: Counter[str] = Counter()
+        self.not_calls = self.rows = 0
+
+    def add(self, body: bytes, request: int) -> list[bytes]:
+        return [body]
+
+    def take(self) -> list[Part]:
+        return []
+
+
+ALONE = SpanReader("alone", AllLeave, PYTHON.remainders)
+READERS = [PYTHON, *([each] if isinstance(each := compiled(), SpanReader) else [])]
+
+
+class Collector:
+    """What the collector does behind the acknowledgement, one batch at a time."""
+
+    def __init__(self, folder: Path, client: Client, reader: SpanReader) -> None:
+        folder.mkdir(parents=True)
+        self.client = client
+        self.spool = Spool(folder / "0.sqlite", 1 << 30)
+        self.journal = Journal(folder / "journal.sqlite")
+        keys = Keys(KEYS)
+        self.loader = Loader(
+            client, self.spool, self.journal, BOOK, keys, Metrics(), Directory(), reader
+        )
+        self.requests = 0
+
+    def book(self, bodies: Iterable[tuple[str, bytes]]) -> None:
+        """Book requests, each after the id of its ingest key, as one batch."""
+        held = []
+        for source, body in bodies:
+            self.requests += 1
+            packed = lz4.block.compress(body)
+            request = SpooledRequest(self.requests, RECEIVED_MS, TRACES, source, packed)
+            readings = self.loader._read(request)
+            assert readings is not None
+            held.append((request, readings))
+        self.loader._rows = self.loader._reader.take()
+        self.loader._plan(held)
+        while not self.loader._batches.empty():
+            batch = self.loader._batches.get()
+            assert batch is not None
+            self.client.raw_insert(
+                LEDGER, batch.columns, batch.payload, fmt="Native", compression="lz4"
+            )
+
+    def close(self) -> None:
+        self.journal.close()
+        self.spool.close()
+
+    def ledger(self) -> Counter[tuple[Any, ...]]:
+        """Return the entries in the store, and empty it."""
+        rows = self.client.query(f"SELECT * EXCEPT (batch_id, ingested_at) FROM {LEDGER}")
+        self.client.command(f"TRUNCATE TABLE {LEDGER}")
+        return Counter(
+            tuple(f"{name} {value!r}" for name, value in zip(rows.column_names, row, strict=True))
+            for row in rows.result_rows
+        )
+
+
+def assert_equal(both: Sequence[Collector], batches: Sequence[Sequence[tuple[str, bytes]]]) -> None:
+    ledgers = []
+    for each in both:
+        for batch in batches:
+            each.book(batch)
+        ledgers.append(each.ledger())
+    one, other = ledgers
+    lines = _differences([*(one - other).elements()], [*(other - one).elements()])
+    assert not lines, "\n".join(lines)
+
+
+def _differences(one: list[Any], other: list[Any]) -> list[str]:
+    """Return what entries of two ledgers differ in, so that a failure can be read."""
+    lines = [f"{len(one)} and {len(other)} entries"] if len(one) != len(other) else []
+    for row, theirs in zip(sorted(one), sorted(other), strict=False):
+        spans = [each for each in (*row, *theirs) if each.startswith(("trace_id", "span_id"))]
+        pairs_of = [f"{a} is not {b}" for a, b in zip(row, theirs, strict=True) if a != b]
+        lines.append(f"{spans}: {pairs_of}")
+    return lines
+
+
+def request(*spans: tuple[str, Span], service: str = "shop") -> bytes:
+    return ExportTraceServiceRequest(
+        resource_spans=[
+            ResourceSpans(
+                resource=Resource(attributes=pairs({"service.name": service})),
+                scope_spans=[
+                    ScopeSpans(scope=InstrumentationScope(name=scope), spans=[span])
+                    for scope, span in spans
+                ],
+            )
+        ]
+    ).SerializeToString()
+
+
+MODELS = ["gpt-5-mini", "gpt-5", "no-such-model"]
+SCOPES = ["", "opentelemetry.instrumentation.openai_v2", "tallyspan"]
+
+
+@st.composite
+def spans(draw: Any) -> tuple[str, Span]:
+    number, parent = draw(st.integers(1, 6)), draw(st.sampled_from([0, 0, 1, 2, 7]))
+    start = START_NS + draw(st.integers(0, 3)) * 1_000_000
+    attributes: dict[str, Any] = {
+        **CHAT,
+        "gen_ai.request.model": draw(st.sampled_from(MODELS)),
+        "gen_ai.usage.input_tokens": draw(st.sampled_from([10, 1000])),
+    }
+    choices: dict[str, list[Any]] = {
+        "gen_ai.response.id": ["chatcmpl-ab12cd34ef56gh78", "chatcmpl-zz98yy76xx54ww32"],
+        "gen_ai.operation.name": ["chat", "embeddings", "invoke_agent"],
+        "gen_ai.usage.cache_read.input_tokens": [5, 800],
+        "user.id": ["ada", "bob"],
+        "tallyspan.tag.team": ["blue", ""],
+        "error.type": ["500", "TimeoutError"],
+        "gen_ai.response.model": ["gpt-5-2025-08-07"],
+        "tallyspan.meter.web_search": [2],
+        "gen_ai.response.time_to_first_chunk": [0.25],
+        "gen_ai.response.finish_reasons": [["stop"], ["length"]],
+    }
+    for key, values in choices.items():
+        choice = draw(st.sampled_from([None, None, *values]))
+        if choice is not None:
+            attributes[key] = choice
+    span = Span(
+        trace_id=draw(st.integers(1, 4)).to_bytes(16),
+        span_id=number.to_bytes(8),
+        parent_span_id=parent.to_bytes(8) if parent and parent != number else b"",
+        name="chat",
+        start_time_unix_nano=start,
+        end_time_unix_nano=start + 5_000_000,
+        attributes=pairs(attributes),
+    )
+    return draw(st.sampled_from(SCOPES)), span
+
+
+BATCHES = st.lists(
+    st.lists(
+        st.tuples(st.sampled_from(["", "1", "2", "3"]), st.lists(spans(), min_size=1, max_size=3)),
+        min_size=1,
+        max_size=3,
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.fixture(scope="module", params=READERS, ids=[each.name for each in READERS])
+def both(
+    request: pytest.FixtureRequest, client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Collector]]:
+    folder = tmp_path_factory.mktemp("rows")
+    client.command(f"CREATE TABLE {LEDGER} AS llm_calls ENGINE = Memory")
+    collectors = [Collector(folder / each.name, client, each) for each in (ALONE, request.param)]
+    yield collectors
+    for each in collectors:
+        each.close()
+    client.command(f"DROP TABLE {LEDGER}")
+
+
+EXAMPLES = itertools.count(1)
+
+
+def of_example(number: int, span: Span) -> Span:
+    """Return the span in a trace, and with an answer, that no other example has."""
+    span = Span.FromString(span.SerializeToString())
+    span.trace_id = (number << 8 | span.trace_id[-1]).to_bytes(16)
+    for attribute in span.attributes:
+        if attribute.key == "gen_ai.response.id":
+            attribute.value.string_value += f"-{number}"
+    return span
+
+
+@given(BATCHES)
+@settings(max_examples=30)
+def test_random_batches_make_the_same_ledger(
+    both: list[Collector], batches: list[list[tuple[str, list[tuple[str, Span]]]]]
+) -> None:
+    number = next(EXAMPLES)
+
+    assert_equal(
+        both,
+        [
+            [
+                (key, request(*((scope, of_example(number, span)) for scope, span in each)))
+                for key, each in batch
+            ]
+            for batch in batches
+        ],
+    )
+
+
+def test_rows_were_booked(both: list[Collector]) -> None:
+    alone, by_rows = (
+        each.journal._file.execute("SELECT count(*) FROM pieces").fetchone()[0] for each in both
+    )
+
+    assert by_rows
+    assert not alone
+
+
+def test_captured_spans_make_the_same_ledger(both: list[Collector]) -> None:
+    batches = [
+        [("1", of_capture.SerializeToString())]
+        for _, capture in captured_requests()
+        for of_capture in (capture, inside_another(capture))
+    ]
+
+    assert_equal(
+        both, [[*itertools.chain(*batches[at : at + 300])] for at in range(0, len(batches), 300)]
+    )
