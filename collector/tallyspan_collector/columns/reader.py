@@ -6,6 +6,7 @@ refused, because it might read differently.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -32,7 +33,7 @@ class Decoder(Protocol):
     not_calls: int
 
     @property
-    def refused(self) -> dict[str, int]:
+    def refused(self) -> Counter[str]:
         """Return how many spans left, by reason."""
 
     @property

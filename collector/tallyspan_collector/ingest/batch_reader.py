@@ -1,5 +1,6 @@
 """Spooled requests -> the rows and the readings of a batch."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from tallyspan_collector.access.keys import Keys
@@ -24,6 +25,7 @@ class BatchReader:
         self._decoder = reader.decoder(Shapes())
         self.remainders = reader.remainders
         self._receipts: list[Receipt] = []
+        self._refused: Counter[str] = Counter()
 
     @property
     def rows(self) -> int:
@@ -53,6 +55,9 @@ class BatchReader:
     def take(self) -> Table:
         """Return the rows since the last time."""
         receipts, self._receipts = self._receipts, []
+        for reason, spans in (self._decoder.refused - self._refused).items():
+            self._metrics.reader_refused(reason, spans)
+        self._refused = self._decoder.refused.copy()
         return table(self._decoder.take(), receipts)
 
     def _receipt(self, request: SpooledRequest) -> Receipt:

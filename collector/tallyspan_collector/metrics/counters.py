@@ -45,6 +45,12 @@ class Metrics:
             ["provider"],
             registry=self.registry,
         )
+        self._read_alone = Counter(
+            "tallyspan_reader_refused",
+            "Spans that are read one by one and not as columns",
+            ["reason"],
+            registry=self.registry,
+        )
         self._dropped = Counter(
             "tallyspan_spans_dropped", "GenAI spans not stored", ["reason"], registry=self.registry
         )
@@ -85,6 +91,10 @@ class Metrics:
     def stored(self, cost_status: str, calls: int) -> None:
         """Count calls that are on their way into the ledger, priced."""
         self._calls.labels(cost_status).inc(calls)
+
+    def reader_refused(self, reason: str, spans: int) -> None:
+        """Count spans that cannot be read as columns."""
+        self._read_alone.labels(reason).inc(spans)
 
     def unread_usage(self, provider: str, calls: int) -> None:
         """Count calls, on their way into the ledger, whose usage was not read whole.
