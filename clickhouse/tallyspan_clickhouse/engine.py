@@ -25,9 +25,9 @@ UNREACHABLE = ("Failed to establish", "Failed to resolve", "Connection refused",
 
 
 def without_data_frames() -> None:
-    """Keep clickhouse-connect from loading pandas, numpy and pyarrow where they are installed.
+    """Keep clickhouse-connect from loading pandas and pyarrow where they are installed.
 
-    It would, to ask whether what it inserts is a data frame: 50 MB in a process that has none.
+    It would, to ask whether what it inserts is a data frame: a process that has none is spared it.
     """
     for name in ("pd", "np", "arrow", "pl"):
         vars(options)[name] = None

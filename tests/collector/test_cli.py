@@ -79,7 +79,11 @@ def test_up_announces_itself_in_a_line_of_json_and_sigterm_ends_it_with_0(tmp_pa
 @pytest.mark.store
 def test_a_locked_data_directory_is_named_with_the_process_that_has_it(tmp_path: Path) -> None:
     with up(tmp_path / "store"):
-        refused(tallyspan("up", "--data-dir", tmp_path / "store", *FREE), "in use", "--data-dir")
+        refused(
+            tallyspan("up", "--data-dir", tmp_path / "store", *FREE),
+            "runs there already",
+            "--data-dir",
+        )
 
 
 @pytest.mark.store

@@ -49,6 +49,10 @@ class Encoder:
         return {name: each.name for name, each in self._types.items()}
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> bytes:
+        """Return the payload of columns of equal length; `DataError`: a value does not fit."""
+        return payload(self.blocks(columns))
+
+    def blocks(self, columns: Mapping[str, Sequence[Any]]) -> bytes:
         """Return blocks of columns of equal length; `DataError`: a value does not fit."""
         names = list(columns)
         rows = len(columns[names[0]])

@@ -230,7 +230,7 @@ class Journal:
             return {}
         numbers = np.fromiter(by_number, np.int64, len(by_number))
         traces = np.array([spans.traces[number] for number in by_number], np.int64)
-        is_again = self._resolver.runs.are_known(traces, numbers)
+        is_again = self._resolver.runs.has_spans(traces, numbers)
         fresh = {
             number: reading
             for (number, reading), is_known in zip(
@@ -244,8 +244,10 @@ class Journal:
                 for number, reading in fresh.items()
                 if (call := reading.call) is not None
             }
-            known = older_spans(self._file, older.values())
-            fresh = {number: each for number, each in fresh.items() if older[number] not in known}
+            taken = older_spans(self._file, older.values())
+            fresh = {
+                number: each for number, each in fresh.items() if older[number] not in of_older
+            }
         # in an order of their own: how they came is not known of those that were rows
         return dict(sorted(fresh.items(), key=lambda each: (_start(each[1]), each[0])))
 

@@ -346,7 +346,7 @@ class Loader:
                     len(reversals),
                 )
                 self._pace.give_way()
-                blocks = self._encoder.encode(values)
+                blocks = self._encoder.blocks(values)
                 self._pace.give_way()
             packed = None
             if rows is not None:

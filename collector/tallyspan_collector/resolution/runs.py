@@ -148,7 +148,7 @@ class Runs:
             matters[at[~is_apart & ~is_same]] = True
         return Company(is_again, matters)
 
-    def are_known(self, traces: Integers, spans: Integers) -> Booleans:
+    def has_spans(self, traces: Integers, spans: Integers) -> Booleans:
         """Return which of the spans are known."""
         return self.company(traces, spans, spans, spans).is_again
 

@@ -104,7 +104,7 @@ def test_a_batch_the_store_will_never_take_is_kept_apart_and_the_next_goes_in(
             1,
             number,
             [reading],
-            lambda calls, _, batch=batch: Entries(batch, [Cost()], columns_of(calls)),  # type: ignore[misc]
+            lambda calls, _, __, batch=batch: Entries(batch, [Cost()], columns_of(calls)),  # type: ignore[misc]
         )
     inserter = Inserter(collector.client, Metrics())
     refusal = inserter.insert(broken)

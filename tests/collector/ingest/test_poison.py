@@ -11,6 +11,8 @@ import pytest
 from otlp_spans import CHAT, request, span
 from running import running_collector
 from shared_store import SharedStore
+from tallyspan_collector.columns import block
+from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.ingest import loader
 from tallyspan_collector.ingest.spool import dead_letters
@@ -24,6 +26,22 @@ from waiting import wait_for
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
+def refuse_rows(
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    applies: Callable[[PricedRows], bool] = lambda rows: "poison" in rows.table.texts["user_id"],
+) -> None:
+    """Let no block of rows be written that has something poisonous in it."""
+    sound = block.encode
+
+    def encode(rows: PricedRows, *rest: Any) -> bytes:
+        if applies(rows):
+            raise error
+        return sound(rows, *rest)
+
+    monkeypatch.setattr(block, "encode", encode)
+
+
 def cannot_be_priced(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = entry.costs
 
@@ -33,6 +51,7 @@ def cannot_be_priced(monkeypatch: pytest.MonkeyPatch) -> None:
         return sound(calls, book, directory)
 
     monkeypatch.setattr(entry, "costs", costs)
+    refuse_rows(monkeypatch, ArithmeticError("cannot be priced"))
 
 
 def cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +64,7 @@ def cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(loader, "columns_of", columns)
+    refuse_rows(monkeypatch, ValueError("time_to_first_chunk_us"))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +113,7 @@ def test_a_batch_that_only_fails_as_a_whole_waits_and_is_booked_when_it_can_be(
         return sound(said, costs, *rest)
 
     monkeypatch.setattr(entry, "columns", columns)
+    refuse_rows(monkeypatch, MemoryError("too many at once"), lambda rows: len(rows.rows) > 1)
     with (
         running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,
@@ -119,6 +140,7 @@ def test_nothing_is_buried_while_no_call_at_all_can_be_written(
         return {**sound(said, costs, *rest), **more}
 
     monkeypatch.setattr(entry, "columns", columns)
+    refuse_rows(monkeypatch, KeyError("tide"), lambda _: is_newer)
     with (
         running_collector(tmp_path, store=empty_store.url) as collector,
         grpc.insecure_channel(collector.ready.otlp_grpc) as channel,

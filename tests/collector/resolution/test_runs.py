@@ -40,7 +40,7 @@ def keep(runs: Runs, spans: dict[int, int], now_ms: int = NOW_MS, *, are_rows: b
 
 
 def known(runs: Runs, spans: dict[int, int]) -> set[int]:
-    is_known = runs.are_known(integers(*spans.values()), integers(*spans))
+    is_known = runs.has_spans(integers(*spans.values()), integers(*spans))
     return {span for span, each in zip(spans, is_known.tolist(), strict=True) if each}
 
 
