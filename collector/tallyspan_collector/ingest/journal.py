@@ -245,9 +245,7 @@ class Journal:
                 if (call := reading.call) is not None
             }
             taken = older_spans(self._file, older.values())
-            fresh = {
-                number: each for number, each in fresh.items() if older[number] not in of_older
-            }
+            fresh = {number: each for number, each in fresh.items() if older[number] not in taken}
         # in an order of their own: how they came is not known of those that were rows
         return dict(sorted(fresh.items(), key=lambda each: (_start(each[1]), each[0])))
 

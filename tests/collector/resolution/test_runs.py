@@ -1,6 +1,7 @@
 """What is known by runs: looked up for many spans at once, kept by slots, the same after a start."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def test_a_trace_the_tables_have_is_not_made_of_rows(runs: Runs) -> None:
 def running_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return what sets the clock that only this process has, to seconds since now."""
     moment = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
 
     def set_to(seconds: float) -> None:
         moment[0] = seconds
