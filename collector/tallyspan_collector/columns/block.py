@@ -33,14 +33,14 @@ def encode(
     types: dict[str, str],
     batch_id: int,
     ingested_ms: int,
-    strings: Callable[[Sequence[str]], bytes] = native.strings,
+    give_way: Callable[[], None] = lambda: None,
 ) -> bytes:
     """Return the rows as one Native block.
 
-    `types` are the ledger's, by column. `strings` writes the values of a String column.
+    `types` are the ledger's, by column. `give_way` is called between the columns.
     """
     return native.block(
-        _Encoding(rows, payer, strings).columns(batch_id, ingested_ms, types),
+        _Encoding(rows, payer, give_way).columns(batch_id, ingested_ms, types),
         types,
         len(rows.rows),
     )
@@ -51,9 +51,9 @@ class _Encoding:
         self,
         rows: PricedRows,
         payer: Payers,
-        strings: Callable[[Sequence[str]], bytes],
+        give_way: Callable[[], None],
     ) -> None:
-        self.rows, self.payer, self.strings = rows, payer, strings
+        self.rows, self.payer, self.give_way = rows, payer, give_way
         table = rows.table
         self.size = len(rows.rows)
         used, self.sort = np.unique(rows.of(table.sort), return_inverse=True)
@@ -111,6 +111,7 @@ class _Encoding:
             "batch_id": batch_id.to_bytes(8, "little") * size,
             "ingested_at": ingested_ms.to_bytes(8, "little") * size,
         }
+        self.give_way()
         for at, name in enumerate(("price_id", "price_source")):
             words, numbers = native.numbered(str(each[at]) for each in prices)
             result[name] = native.labels(words, numbers[price])
@@ -121,19 +122,20 @@ class _Encoding:
         for name in (*AS_IN_CALL, "meters"):
             if name not in result:
                 result[name] = self._of_call(name, types[name])
+                self.give_way()
         return {name: result[name] for name in NAMES}
 
     def _of_call(self, name: str, kind: str) -> bytes:
         """Return a field of calls that is no part of what this module works out."""
         texts = self.rows.table.texts.get(name)
         if texts is not None:
-            return self.strings(self.rows.values(texts))
+            return native.strings(self.rows.values(texts))
         values = [each.fields[name] for each in self.sorts]
         match kind:
             case "LowCardinality(String)":
                 return self._by_sort(values)
             case "String":
-                return self.strings([values[at] for at in self.sort.tolist()])
+                return native.strings([values[at] for at in self.sort.tolist()])
             case "Bool":
                 return np.array(values, bool)[self.sort].tobytes()
             case "Array(LowCardinality(String))":

@@ -5,7 +5,7 @@ ingest keys are written once for all pieces of a batch. Everything is kept by na
 version does not have is refused, and never misread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,13 @@ _SIZE = 4
 _TUPLES = frozenset(name for name, blank in BLANK.items() if blank == ())
 
 
-def pack(rows: PricedRows, payer: Payers) -> tuple[bytes, list[bytes]]:
-    """Return what all the rows have in common, and the rows in pieces."""
+def pack(
+    rows: PricedRows, payer: Payers, give_way: Callable[[], None] = lambda: None
+) -> tuple[bytes, list[bytes]]:
+    """Return what all the rows have in common, and the rows in pieces.
+
+    `give_way` is called between the pieces.
+    """
     table, costs = rows.table, rows.costs
     used, sort = np.unique(rows.of(table.sort), return_inverse=True)
     prices, price = np.unique(rows.of(costs.price), return_inverse=True)
@@ -90,6 +95,7 @@ def pack(rows: PricedRows, payer: Payers) -> tuple[bytes, list[bytes]]:
     tags = None if table.tags is None else rows.values(table.tags)
     ids = np.ascontiguousarray(rows.of(table.ids))
     pieces = []
+    give_way()
     for first in range(0, len(rows.rows), PIECE_ROWS):
         part = slice(first, first + PIECE_ROWS)
         text = orjson.dumps(
@@ -104,6 +110,7 @@ def pack(rows: PricedRows, payer: Payers) -> tuple[bytes, list[bytes]]:
         parts = [len(text).to_bytes(_SIZE, "little"), text, ids[part].tobytes()]
         parts += (column[part].tobytes() for column in columns.values())
         pieces.append(lz4.block.compress(b"".join(parts)))
+        give_way()
     return lz4.block.compress(common), pieces
 
 

@@ -4,7 +4,7 @@ A row that is refused a price by columns, whose clock is far off, or that has co
 (`resolution/company.py`) leaves: it becomes a reading, and takes the way of those.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -125,15 +125,18 @@ def column_batch(
     identities: Identities,
     remainders: Remainders,
     readings: Collection[Reading],
+    give_way: Callable[[], None] = lambda: None,
 ) -> ColumnBatch:
     """Return the rows of a table, priced, and which of them are alone in their batch.
 
-    `readings` are the other spans of the batch.
+    `readings` are the other spans of the batch. `give_way` is called between the steps.
     """
     owners = [Owner.of(receipt.key) for receipt in table.receipts]
     traces, spans, parents = identities.rows(table.ids, owners, table.request, remainders)
+    give_way()
     kinds, kind = _kinds(table)
     costs, is_refused = prices.costs(kinds, kind, table.start, table.counts)
+    give_way()
     emitters = _emitters(table, [owner.source for owner in owners])
     batch = ColumnBatch(
         table,

@@ -194,6 +194,7 @@ class Loader:
                 calls + self._reader.rows >= BATCH_CALLS or time.monotonic() >= due or is_over
             ):
                 self._rows = self._reader.take()
+                self._pace.give_way()
                 self._plan_until_done(held)
                 self._rows = None
                 self._pace.give_way()
@@ -292,6 +293,7 @@ class Loader:
                 self._journal.identities,
                 self._reader.remainders,
                 readings,
+                self._pace.give_way,
             )
             self._pace.give_way()
         booking = self._journal.book(
@@ -351,9 +353,11 @@ class Loader:
             packed = None
             if rows is not None:
                 payer = payers(rows, self._directory)
-                blocks += block.encode(rows, payer, self._encoder.types, batch_id, now_ms)
+                blocks += block.encode(
+                    rows, payer, self._encoder.types, batch_id, now_ms, self._pace.give_way
+                )
                 self._pace.give_way()
-                packed = pack(rows, payer)
+                packed = pack(rows, payer, self._pace.give_way)
                 self._pace.give_way()
             body = payload(blocks)
         except Exception as error:
