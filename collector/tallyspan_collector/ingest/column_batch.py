@@ -85,11 +85,23 @@ class ColumnBatch:
                 if number in taken and taken[number][1] != emitter:
                     self.is_alone[row] = False
         whole_traces(self.is_alone, self.traces, ~(self.is_alone | self.is_again))
+        self._leave_reports()
         # the first at a place is remembered, and no other call
         stays = self.is_alone[self.places.row]
         if taken:
             stays &= ~np.isin(self.places.number, np.fromiter(taken, np.int64, len(taken)))
         self.places = Places(self.places.number[stays], self.places.row[stays])
+
+    def _leave_reports(self) -> None:
+        """Take out of `is_alone` calls whose answer is that of a row which leaves: they may meet."""
+        answers = self.table.texts.get("response_id")
+        if answers is None or not len(self.places.row):
+            return
+        leaving = np.nonzero(~(self.is_alone | self.is_again))[0].tolist()
+        theirs = {answers[row] for row in leaving}
+        for row in self.places.row.tolist():
+            if answers[row] in theirs:
+                self.is_alone[row] = False  # it begins its trace: nothing else of that is a row
 
     def leaving(self) -> list[Reading]:
         """Return the rows that are neither booked as they are nor known."""

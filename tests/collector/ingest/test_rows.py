@@ -235,6 +235,53 @@ def test_random_batches_make_the_same_ledger(
     )
 
 
+ANSWER = "chatcmpl-ab12cd34ef56gh78"
+
+
+def root(trace: int, number: int, parent: int = 0, **more: object) -> Span:
+    """A span of a trace of this example, with the answer that several report."""
+    return Span(
+        trace_id=trace.to_bytes(16),
+        span_id=number.to_bytes(8),
+        parent_span_id=parent.to_bytes(8) if parent else b"",
+        name="chat",
+        start_time_unix_nano=START_NS,
+        end_time_unix_nano=START_NS + 5_000_000,
+        attributes=pairs({**CHAT, "gen_ai.response.id": f"{ANSWER}-{trace >> 8}", **more}),
+    )
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        pytest.param(
+            [[("tallyspan", 1, 1, 0, {}), ("", 2, 2, 0, {"error.type": "TimeoutError"})]],
+            id="one report is read by itself",
+        ),
+        pytest.param(
+            [[("", 1, 1, 0, {"gen_ai.response.id": "another"})],
+             [("tallyspan", 2, 2, 0, {}), ("", 1, 3, 1, {})]],
+            id="one report is in a trace that is known",
+        ),
+    ],
+)  # fmt: skip
+def test_two_reports_of_one_answer_in_one_batch_are_one_charge(
+    both: list[Collector], batches: list[list[tuple[str, int, int, int, dict[str, object]]]]
+) -> None:
+    number = next(EXAMPLES)
+
+    assert_equal(
+        both,
+        [
+            [("1", request(*(
+                (scope, root(number << 8 | trace, span, parent, **more))
+                for scope, trace, span, parent, more in batch
+            )))]
+            for batch in batches
+        ],
+    )  # fmt: skip
+
+
 def test_rows_were_booked(both: list[Collector]) -> None:
     alone, by_rows = (
         each.journal._file.execute("SELECT count(*) FROM pieces").fetchone()[0] for each in both
