@@ -93,7 +93,7 @@ class ColumnBatch:
         self.places = Places(self.places.number[stays], self.places.row[stays])
 
     def _leave_reports(self) -> None:
-        """Take out of `is_alone` calls whose answer is that of a row which leaves: they may meet."""
+        """Take out of `is_alone` calls with the answer of a row which leaves: they may meet."""
         answers = self.table.texts.get("response_id")
         if answers is None or not len(self.places.row):
             return

@@ -73,7 +73,6 @@ class Loader:
         self._spool = spool
         self._journal = journal
         self._book = book
-        self._keys = keys
         self._metrics = metrics
         self._directory = directory
         self.allowances = Allowances(book)

@@ -39,7 +39,7 @@ def alone_in_batch(
         is_alone &= ~(has_others & ((parents == NO_PARENT) | is_nested))
         of_two = is_same & (emitters[order][1:] != emitters[order][:-1])
         is_alone[order[1:][of_two]] = False
-        is_alone &= _is_single(spans)
+        is_alone &= once(spans)
     if company:
         is_alone &= ~np.isin(traces, np.fromiter(company, np.int64, len(company)))
     whole_traces(is_alone, traces, ~is_alone)
@@ -53,10 +53,6 @@ def whole_traces(is_alone: Booleans, traces: Integers, leaves: Booleans) -> None
 
 def once(keys: Integers) -> Booleans:
     """Return which keys no other row has."""
-    return _is_single(keys)
-
-
-def _is_single(keys: Integers) -> Booleans:
     order = np.argsort(keys)
     ordered = keys[order]
     is_same = np.zeros(len(keys) + 1, bool)
