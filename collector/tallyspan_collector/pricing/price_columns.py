@@ -233,6 +233,8 @@ class PriceColumns:
             if price.flags and price.other is not None:
                 other = price.other
                 entry.other = self._number(other) if isinstance(other, Price) else _REFUSED
+                if entry.other != _REFUSED:
+                    entry.most = min(entry.most, self._entries[entry.other].most)
             entry.first = len(self._bands)
             self._bands += rows
         self._entries.append(entry)

@@ -8,7 +8,7 @@ import numpy as np
 from tallyspan_collector.columns.pieces import Piece, read_piece
 from tallyspan_collector.resolution.identity import span_key
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
-from tallyspan_collector.resolution.runs import Runs, place_of, runs_of
+from tallyspan_collector.resolution.runs import PIECE_BITS, Runs, place_of, runs_of
 
 
 def traces_of(runs: Runs, keys: Collection[int]) -> dict[int, Trace]:
@@ -52,6 +52,7 @@ def _trace(
 
 def _piece(file: sqlite3.Connection, number: int) -> Piece | None:
     row = file.execute(
-        "SELECT sorts, calls FROM pieces JOIN runs ON run = piece >> 12 WHERE piece = ?", (number,)
+        "SELECT sorts, calls FROM pieces JOIN runs ON run = piece >> ? WHERE piece = ?",
+        (PIECE_BITS, number),
     ).fetchone()
     return None if row is None else read_piece(*row)

@@ -49,7 +49,7 @@ MAPPED_ROWS = 131_072
 """From so many rows a run lies in a file: 5 MB."""
 RUN_BITS = 20
 """Bits of a row's number that are its place in its run; those above are the run."""
-_PIECE_BITS = 12
+PIECE_BITS = 12
 
 
 def first_row(run: int) -> int:
@@ -60,7 +60,7 @@ def first_row(run: int) -> int:
 def place_of(row: int) -> tuple[int, int]:
     """Return the piece of a row, and the place in it."""
     run, number = row >> RUN_BITS, row & ((1 << RUN_BITS) - 1)
-    return run << _PIECE_BITS | number // PIECE_ROWS, number % PIECE_ROWS
+    return run << PIECE_BITS | number // PIECE_ROWS, number % PIECE_ROWS
 
 
 def runs_of(file: sqlite3.Connection, key: int) -> Iterator[tuple[int, int]]:
@@ -198,7 +198,7 @@ class Runs:
         )
         self.file.executemany(
             "INSERT INTO pieces VALUES (?, ?)",
-            [(new.number << _PIECE_BITS | number, each) for number, each in enumerate(new.pieces)],
+            [(new.number << PIECE_BITS | number, each) for number, each in enumerate(new.pieces)],
         )
         self._take(slot, rows)
         self._last = new.number
@@ -220,7 +220,7 @@ class Runs:
                 "SELECT ifnull(max(run), 0) FROM runs WHERE slot < ?", (slot - SLOTS,)
             ).fetchone()
             self.file.execute("DELETE FROM runs WHERE run <= ?", (first,))
-            self.file.execute("DELETE FROM pieces WHERE piece < ?", ((first + 1) << _PIECE_BITS,))
+            self.file.execute("DELETE FROM pieces WHERE piece < ?", ((first + 1) << PIECE_BITS,))
         if is_over or row is None:
             self.file.execute("INSERT OR REPLACE INTO slot VALUES (1, ?, ?)", (slot, began_ms))
         if slot != self._slot:
