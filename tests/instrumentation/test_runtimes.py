@@ -152,10 +152,11 @@ estimator.flush()
 exporter.clear()
 pid = os.fork()
 call(True)
+if pid:
+    os.waitpid(pid, 0)  # one after the other, or their lines could run into each other
 tell()
 if pid == 0:
     os._exit(0)
-os.waitpid(pid, 0)
 """
     )
     lines = child(program, server).splitlines()
