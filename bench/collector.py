@@ -116,10 +116,10 @@ def rotel(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         sink.shutdown()
 
 
-def bodies(spans: int, share: float, requests: int = 16) -> Bodies:
-    """Return requests of so many spans, of which that share are LLM calls; and that number."""
+def bodies(load: str, spans: int = SPANS, requests: int = 16) -> Bodies:
+    """Return requests of a load (`otlp_load.LOADS`) of so many spans each; and that number."""
     now = time.time_ns()
-    return [otlp_load.prepare(spans, share, seed, now) for seed in range(requests)], spans
+    return [otlp_load.LOADS[load](spans, seed, now) for seed in range(requests)], spans
 
 
 def settle(admin: str) -> None:
@@ -207,7 +207,6 @@ def visible(ready: dict[str, str], data_dir: Path) -> float:
         return time.perf_counter() - started
 
 
-SHARES = {"genai": 1.0, "mixed": 0.5}
 figures: dict[str, list[float]] = {}
 
 
@@ -220,19 +219,19 @@ def note(name: str, value: float) -> None:
 def rounds(folder: Path, ready: dict[str, str], pid: int, options: argparse.Namespace) -> None:
     """Measure CPU, Rotel's in turns with ours."""
     for _ in range(options.rounds):
-        for name, share in SHARES.items():
-            spent = cost(ready, pid, bodies(SPANS, share), IN_FLIGHT, options.seconds)
+        for name in otlp_load.LOADS:
+            spent = cost(ready, pid, bodies(name), IN_FLIGHT, options.seconds)
             note(name, spent.collector)
             note(f"{name}.store", spent.store)
             note(f"{name}.ledger", spent.ledger)
         if not options.without_rotel:
             with rotel(folder) as (other, address):
                 time.sleep(1)
-                cost_of_rotel(other.pid, address, bodies(SPANS, 0.5), 1)  # warm
-                for name, share in SHARES.items():
-                    spans = bodies(SPANS, share)
-                    note(f"rotel.{name}", cost_of_rotel(other.pid, address, spans, options.seconds))
-    for name in SHARES:
+                cost_of_rotel(other.pid, address, bodies("mixed"), 1)  # warm
+                for name in otlp_load.LOADS:
+                    took = cost_of_rotel(other.pid, address, bodies(name), options.seconds)
+                    note(f"rotel.{name}", took)
+    for name in otlp_load.LOADS:
         ours_now = statistics.median(figures[name])
         figure(f"collector.cpu.{name}", ours_now, "us/span")
         figure(
@@ -247,7 +246,7 @@ def rounds(folder: Path, ready: dict[str, str], pid: int, options: argparse.Name
 
 def acknowledged(name: str, ready: dict[str, str], pid: int, seconds: float) -> None:
     """Measure what senders see, flat out."""
-    spent = cost(ready, pid, bodies(SPANS_OF_64_KB, 1.0, SENDERS), SENDERS, seconds)
+    spent = cost(ready, pid, bodies("genai", SPANS_OF_64_KB, SENDERS), SENDERS, seconds)
     figure(f"{name}.ack.p50", spent.sent.percentile(0.5), "ms")
     figure(f"{name}.ack.p99", spent.sent.percentile(0.99), "ms")
     figure(f"{name}.rate", spent.sent.spans / seconds, "spans/s")
@@ -269,7 +268,7 @@ def main() -> None:
         with ours(folder / "ours") as (process, ready):
             time.sleep(1)
             figure("collector.memory.idle", usage(process.pid)[2], "MB")
-            cost(ready, process.pid, bodies(SPANS, 0.5), IN_FLIGHT, 2)  # warm
+            cost(ready, process.pid, bodies("mixed"), IN_FLIGHT, 2)  # warm
             delays = [visible(ready, folder / "ours") for _ in range(10)]
             figure("collector.visible.p50", statistics.median(delays), "s")
             figure("collector.visible.max", max(delays), "s")
@@ -277,7 +276,7 @@ def main() -> None:
             acknowledged("collector", ready, process.pid, options.seconds)
         if options.workers > 1:
             with ours(folder / "workers", options.workers) as (process, ready):
-                cost(ready, process.pid, bodies(SPANS, 0.5), IN_FLIGHT, 2)  # warm
+                cost(ready, process.pid, bodies("mixed"), IN_FLIGHT, 2)  # warm
                 acknowledged(f"workers_{options.workers}", ready, process.pid, options.seconds)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,56 @@ def prepare(spans: int, genai_share: float, seed: int, start_ns: int) -> bytes:
         for key, value in attributes.items():
             _put(span.attributes, key, value)
     return request.SerializeToString()
+
+
+CALLS_A_TRACE = 4
+
+
+def five_a_trace(spans: int, seed: int, start_ns: int) -> bytes:
+    """Return a request of LLM calls of which five are beside each other in a trace."""
+    request = ExportTraceServiceRequest.FromString(prepare(spans, 1.0, seed, start_ns))
+    calls = request.resource_spans[0].scope_spans[0].spans
+    for number, call in enumerate(calls):
+        first = calls[number - number % (CALLS_A_TRACE + 1)]
+        call.trace_id, call.parent_span_id = first.trace_id, first.parent_span_id
+    return request.SerializeToString()
+
+
+def agents(spans: int, seed: int, start_ns: int) -> bytes:
+    """Return a request of agents' traces: a wrapper, and four LLM calls that have its user."""
+    request = ExportTraceServiceRequest.FromString(prepare(spans, 1.0, seed, start_ns))
+    of_calls, others = request.resource_spans[0].scope_spans
+    calls = of_calls.spans
+    for first in range(0, spans, CALLS_A_TRACE + 1):
+        agent, inside = calls[first], calls[first + 1 : first + 1 + CALLS_A_TRACE]
+        agent.kind, agent.parent_span_id = 1, b""  # type: ignore[assignment]  # the enum is an int
+        agent.name = "invoke_agent"
+        named = {pair.key: pair for pair in agent.attributes}
+        del agent.attributes[:]
+        agent.attributes.extend(named[key] for key in _OF_AGENTS)
+        _put(agent.attributes, "gen_ai.operation.name", "invoke_agent")
+        for call in inside:
+            call.trace_id, call.parent_span_id = agent.trace_id, agent.span_id
+            own = [pair for pair in call.attributes if pair.key not in _OF_AGENTS]
+            del call.attributes[:]
+            call.attributes.extend(own)
+    others.scope.name = "agents"
+    others.spans.extend(calls[:: CALLS_A_TRACE + 1])
+    for place in range(
+        (spans - 1) // (CALLS_A_TRACE + 1) * (CALLS_A_TRACE + 1), -1, -CALLS_A_TRACE - 1
+    ):
+        del calls[place]
+    return request.SerializeToString()
+
+
+_OF_AGENTS = ("gen_ai.agent.name", "gen_ai.conversation.id", "user.id")
+LOADS: dict[str, Callable[[int, int, int], bytes]] = {
+    "genai": lambda spans, seed, start_ns: prepare(spans, 1.0, seed, start_ns),
+    "mixed": lambda spans, seed, start_ns: prepare(spans, 0.5, seed, start_ns),
+    "five_a_trace": five_a_trace,
+    "agents": agents,
+}
+"""By name: a request of so many spans, by a seed and the time of its first."""
 
 
 def _call(chance: random.Random) -> dict[str, object]:

@@ -3,7 +3,8 @@
     python bench/readers.py [--rounds 6]
 
 A batch of 32 requests with 512 spans each, as the spool has them: the load of `bench/collector.py`,
-all of it LLM calls or half of it, and calls of which five are one trace. `one_by_one` is how spans
+all of it LLM calls or half of it, calls of which five are one trace, and agents with four calls
+in each. `one_by_one` is how spans
 are read that cannot be said in columns. Rounds alternate; the median of the rounds is printed.
 """
 
@@ -19,7 +20,6 @@ import lz4.block
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import otlp_load
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tallyspan_collector.columns.reader import PYTHON, SpanReader, compiled
 from tallyspan_collector.columns.shapes import Shapes
@@ -29,27 +29,8 @@ from tallyspan_collector.ingest.door import admit
 from tallyspan_collector.read import otlp
 from tallyspan_collector.read.received import Receipt
 
-REQUESTS, SPANS, CALLS_A_TRACE = 32, 512, 5
+REQUESTS, SPANS = 32, 512
 Way = Callable[[list[bytes]], None]
-
-
-def requests(share: float) -> list[bytes]:
-    """Return requests of which that share are LLM calls."""
-    now = time.time_ns()
-    return [otlp_load.prepare(SPANS, share, seed, now) for seed in range(REQUESTS)]
-
-
-def five_a_trace() -> list[bytes]:
-    """Return requests of calls of which five are beside each other in a trace."""
-    bodies = []
-    for body in requests(1.0):
-        request = ExportTraceServiceRequest.FromString(body)
-        spans = request.resource_spans[0].scope_spans[0].spans
-        for number, span in enumerate(spans):
-            first = spans[number // CALLS_A_TRACE * CALLS_A_TRACE]
-            span.trace_id, span.parent_span_id = first.trace_id, first.parent_span_id
-        bodies.append(request.SerializeToString())
-    return bodies
 
 
 def spooled(bodies: list[bytes]) -> list[bytes]:
@@ -102,8 +83,8 @@ def main() -> None:
         ways["compiled"] = in_columns(fastest)
     else:
         print(f"no compiled reader: {fastest}; run python hatch_build.py", file=sys.stderr)
-    loads = {"genai": requests(1.0), "mixed": requests(0.5), "five_a_trace": five_a_trace()}
-    for name, bodies in loads.items():
+    for name, load in otlp_load.LOADS.items():
+        bodies = [load(SPANS, seed, time.time_ns()) for seed in range(REQUESTS)]
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(options.rounds):
             batch = spooled(bodies)
