@@ -19,6 +19,7 @@ from tallyspan.semconv import ERROR_TYPE
 from tallyspan_collector.columns import shapes as of_shapes
 from tallyspan_collector.columns.part import Part
 from tallyspan_collector.columns.shapes import Outcome, Role, Shape, error_attribute, refusals
+from tallyspan_collector.dialects.interpreter import CLIENT as KIND_OF_CLIENT
 from tallyspan_collector.dialects.values import text as text_of
 from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.read import wire
@@ -73,6 +74,7 @@ cdef int SKIP = Role.SKIP, REPEAT = Role.REPEAT, TEXT = Role.TEXT, COUNT = Role.
 cdef int CONTENT = Role.CONTENT, SECONDS = Role.SECONDS, AMOUNT = Role.AMOUNT
 cdef int NOT_A_CALL = Outcome.NOT_A_CALL, ATTRIBUTE = Outcome.ATTRIBUTE, IDS = Outcome.IDS
 cdef int VALUE = Outcome.VALUE, SORTS = Outcome.SORTS, LAYOUT = Outcome.LAYOUT
+cdef int AGENT = Outcome.AGENT, CLIENT = KIND_OF_CLIENT
 cdef uint64_t MAX_COUNT = of_shapes.MAX_COUNT
 cdef bytes ERROR_PREFIX = b"\x0a%c%b\x12" % (len(ERROR_TYPE), ERROR_TYPE.encode())
 
@@ -295,6 +297,7 @@ cdef struct Span:
     Bytes name
     Py_ssize_t name_size
     int32_t status
+    uint64_t kind
     int places
     Bytes start[PLACES + 1]
     Bytes end[PLACES + 1]
@@ -313,6 +316,7 @@ cdef class Columns:
     cdef bint has_name, is_touched, is_open
     cdef Buffer ids, times, errors, sorts, requests, seconds
     cdef list counts, texts, amounts
+    cdef set agents
     # sorts by their bytes: hash, place and size in `arena`, number; place -1: the slot is free
     cdef uint64_t* hashes
     cdef int64_t* starts
@@ -325,6 +329,7 @@ cdef class Columns:
         cdef int at
         layout = shape.layout
         self.shape = shape
+        self.agents = shape.agents
         self.prefixes = layout.prefixes
         self.places = <int>len(layout.prefixes)
         for at in range(self.places):
@@ -700,6 +705,7 @@ cdef class Decoder:
         cdef int number
         span.places = 0
         span.status = 0
+        span.kind = 0
         _fill(&span, at, end, &message, &message_size)
         if span.places > PLACES:
             return ATTRIBUTE
@@ -733,6 +739,8 @@ cdef class Decoder:
         number = columns.sort_of(&span)
         if number < 0:
             return number
+        if <int32_t>span.kind == CLIENT and columns.agents and number in columns.agents:
+            return AGENT
         if (
             span.id_size[0] != TRACE_ID
             or span.id_size[1] != SPAN_ID
@@ -792,6 +800,8 @@ cdef int _fill(
             span.name = at
             span.name_size = length
             at += length
+        elif tag == 0x30:
+            varint(&at, end, &span.kind)
         elif tag == 0x7A:
             length_of(&at, end, &length)
             place = at

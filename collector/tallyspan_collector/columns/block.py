@@ -129,7 +129,9 @@ class _Encoding:
         """Return a field of calls that is no part of what this module works out."""
         texts = self.rows.table.texts.get(name)
         if texts is not None:
-            return native.strings(self.rows.values(texts))
+            own = self.rows.values(texts)
+            has_labels = kind == "LowCardinality(String)"
+            return native.labels(*native.numbered(own)) if has_labels else native.strings(own)
         values = [each.fields[name] for each in self.sorts]
         match kind:
             case "LowCardinality(String)":

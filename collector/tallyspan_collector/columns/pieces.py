@@ -1,12 +1,14 @@
 """Rows that are booked, kept in pieces: enough to make the call and its cost of any of them again.
 
+So are the spans around them, which cost nothing.
+
 A piece is the rows' own values, compressed; what their sorts have in common, the prices and the
 ingest keys are written once for all pieces of a batch. Everything is kept by name: a name that this
 version does not have is refused, and never misread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lz4.block
@@ -20,6 +22,7 @@ from tallyspan_collector.columns.part import ID_BYTES
 from tallyspan_collector.columns.priced import PAYERS, Payers, PricedRows, claimed_of
 from tallyspan_collector.columns.shapes import Sort
 from tallyspan_collector.columns.table import FLAGS
+from tallyspan_collector.dialects.reading import Kind
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.price_columns import REASONS
 from tallyspan_collector.read.call import BLANK, Call, call_of
@@ -38,6 +41,8 @@ def pack(
 
     `give_way` is called between the pieces.
     """
+    payer = _of_remembered(rows, payer)
+    rows = replace(rows, rows=rows.remembered)
     table, costs = rows.table, rows.costs
     used, sort = np.unique(rows.of(table.sort), return_inverse=True)
     prices, price = np.unique(rows.of(costs.price), return_inverse=True)
@@ -52,6 +57,12 @@ def pack(
             "flags": [str(flag) for flag in FLAGS],
             "departments": payer.departments,
             "reasons": REASONS,
+            "wrappers": [
+                at
+                for at, number in enumerate(used.tolist())
+                if table.sorts[number].kind is not Kind.CALL
+            ],
+            "inherited": [*rows.is_inherited],
         }
     )
     numbers: dict[str, NDArray[Any] | None] = {
@@ -66,6 +77,7 @@ def pack(
         "price": price,
         "department": payer.department,
         "department_source": payer.source,
+        "inherited": _inherited(rows),
         **{
             name: rows.of(getattr(costs, name))
             for name in (
@@ -114,6 +126,22 @@ def pack(
     return lz4.block.compress(common), pieces
 
 
+def _of_remembered(rows: PricedRows, payer: Payers) -> Payers:
+    """Return who pays, for the rows that are remembered; nobody does for a span around calls."""
+    is_call = rows.table.is_call[rows.remembered]
+    department, source = (np.zeros(len(is_call), np.int64) for _ in range(2))
+    department[is_call], source[is_call] = payer.department, payer.source
+    return Payers(payer.departments, department, source)
+
+
+def _inherited(rows: PricedRows) -> NDArray[np.int64]:
+    """Return a bit for each of the fields that may be inherited: whether they are."""
+    bits = np.zeros(len(rows.rows), np.int64)
+    for at, is_inherited in enumerate(rows.is_inherited.values()):
+        bits |= rows.of(is_inherited).astype(np.int64) << at
+    return bits
+
+
 def _sort(sort: Sort) -> Mapping[str, object]:
     return {name: value for name, value in sort.fields.items() if value != BLANK[name]}
 
@@ -141,6 +169,20 @@ class Piece:
         Raises `TypeError`, with its name, for a field that does not exist (any more).
         """
         return self._call(row), self._cost(row)
+
+    def is_call(self, row: int) -> bool:
+        """Whether the span at a place is a call; else it has no entry."""
+        return self._of("sort", row) not in self.common.get("wrappers", ())
+
+    def reported(self, row: int) -> Call:
+        """Return the call at a place without what it has from the spans around it."""
+        call = self._call(row)
+        mask = self._of("inherited", row)
+        if not mask:
+            return call
+        fields = (names for at, names in enumerate(self.common["inherited"]) if mask >> at & 1)
+        blank: dict[str, Any] = {name: "" for names in fields for name in names}
+        return call._replace(**blank)
 
     def _number(self, name: str, row: int) -> int | None:
         """Return a number of the row; None: it is not known."""

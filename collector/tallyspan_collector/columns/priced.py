@@ -1,6 +1,6 @@
 """Rows of a table with what they cost and who pays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,17 @@ class Payers:
 
 @dataclass(slots=True)
 class PricedRows:
-    """The rows of a table that are written together, and what they cost; costs are of all rows."""
+    """The rows of a table that are written together, and what they cost; costs are of all rows.
+
+    `remembered` are the same rows, in the same order, and between them those of spans that are no
+    calls. `is_inherited`: fields -> which rows of the table have them from another span.
+    """
 
     table: Table
     costs: CostColumns
     rows: Integers
+    remembered: Integers
+    is_inherited: Mapping[tuple[str, ...], NDArray[np.bool_]]
 
     def of(self, column: NDArray[Any]) -> NDArray[Any]:
         """Return a column's values of these rows."""
@@ -50,14 +56,18 @@ def payers(rows: PricedRows, directory: Directory) -> Payers:
     table = rows.table
     keys = [each.key for each in table.receipts]
     sort = rows.of(table.sort)
-    by_sort = [each.fields["department"] for each in table.sorts]
-    departments, numbers = numbered(by_sort)
-    department = numbers[sort]
+    if "department" in table.texts:
+        departments, department = numbered(rows.values(table.texts["department"]))
+    else:
+        departments, numbers = numbered(each.fields["department"] for each in table.sorts)
+        department = numbers[sort]
     source = np.zeros(len(sort), np.int64)
-    lacking = np.nonzero(np.array([not each for each in by_sort], bool)[sort])[0]
+    is_open = np.array([not each for each in departments], bool)
+    lacking = np.nonzero(is_open[department])[0]
     if len(lacking):
         at = {name: number for number, name in enumerate(departments)}
-        users = rows.values(table.texts.get("user_id") or ())
+        texts = table.texts.get("user_id")
+        users = None if texts is None else rows.values(texts)
         request, start = rows.of(table.request), rows.of(table.start)
         for row in lacking.tolist():
             key = keys[request[row]]

@@ -26,6 +26,7 @@ from tallyspan_collector.columns.shapes import (
     error_attribute,
     refusals,
 )
+from tallyspan_collector.dialects.interpreter import CLIENT
 from tallyspan_collector.dialects.values import text
 from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.read import wire
@@ -377,6 +378,11 @@ class _Columns:
                 if number != Outcome.SORTS:
                     self.numbers[raws] = number
             numbers.append(number)
+        if agents := self.shape.agents:
+            return [
+                Outcome.AGENT if number in agents and span.kind == CLIENT else number
+                for span, number in zip(spans, numbers, strict=True)
+            ]
         return numbers
 
 

@@ -63,7 +63,8 @@ class Outcome(IntEnum):
     VALUE = -5
     # The dialect has rules for single spans.
     DIALECT = -6
-    WRAPPER = -7
+    # A remote agent that reports usage: it may be charged itself.
+    AGENT = -7
     # A refusal costs by what was answered.
     REFUSAL = -8
     # More combinations of repeating values, or shapes, than are remembered.
@@ -100,7 +101,8 @@ class Sort:
     """What rows have in common whose repeating attributes agree.
 
     `fields` has every field of `Call`; those with columns of their own are blank. `is_inferred`:
-    that the span is a call is only a conclusion.
+    that the span is a call is only a conclusion. `is_agent`: in a client span it is an agent that
+    may be charged itself.
     """
 
     kind: Kind
@@ -109,6 +111,7 @@ class Sort:
     rule: Rule
     is_settled: bool
     is_inferred: bool
+    is_agent: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -144,17 +147,21 @@ class Layout(NamedTuple):
 class Shape:
     """A layout with an origin, and the sorts of its spans; belongs to one reader.
 
-    `rules` is the token rule of each sort as `rule_bits` has it; `reader` is whatever the reader
-    keeps with the shape. `is_full`: no further sort is remembered.
+    `rules` is the token rule of each sort as `rule_bits` has it; `agents` are the sorts whose
+    client spans leave, as `Outcome.AGENT`; `reader` is whatever the reader keeps with the shape.
+    `is_full`: no further sort is remembered.
     """
 
-    __slots__ = ("_met", "_owner", "is_full", "layout", "origin", "reader", "rules", "sorts")
+    __slots__ = (
+        "_met", "_owner", "agents", "is_full", "layout", "origin", "reader", "rules", "sorts",
+    )  # fmt: skip
 
     def __init__(self, origin: Origin, layout: Layout, owner: "Shapes") -> None:
         self.origin = origin
         self.layout = layout
         self.sorts: list[Sort] = []
         self.rules = array("i")
+        self.agents: set[int] = set()
         self.reader: Any = None
         self.is_full = False
         self._met = 0
@@ -177,6 +184,8 @@ class Shape:
         sort = self._sort(raws, name)
         if not isinstance(sort, Sort):
             return sort
+        if sort.is_agent:
+            self.agents.add(len(self.sorts))
         self.sorts.append(sort)
         self.rules.append(rule_bits(sort))
         return len(self.sorts) - 1
@@ -198,21 +207,26 @@ class Shape:
         common = interpreter.conclude(span, attributes, layout.plan)
         if common.kind is Kind.NOTHING:
             return Outcome.NOT_A_CALL
-        if common.kind is Kind.WRAPPER:
-            return Outcome.WRAPPER
         fields = common.fields
         has_counts = any(at != TOTAL for at in layout.counts)
         has_model = bool(fields["response_model"] or fields["request_model"])
-        if not has_model and (common.is_inferred or not fields["provider_name"]):
-            return Outcome.NOT_A_CALL
-        if common.is_inferred and not has_counts:
-            return Outcome.NOT_A_CALL
+        if common.kind is Kind.CALL:
+            if not has_model and (common.is_inferred or not fields["provider_name"]):
+                return Outcome.NOT_A_CALL
+            if common.is_inferred and not has_counts:
+                return Outcome.NOT_A_CALL
         fields["finish_reason"] = interpreter.finish_reason(attributes, layout.plan)
         fields["usage_source"] = interpreter.usage_source(fields, has_counts=has_counts)
         if _may_be_refused(fields):
             return Outcome.REFUSAL
         return Sort(
-            common.kind, common.reason, fields, common.rule, common.is_settled, common.is_inferred
+            common.kind,
+            common.reason,
+            fields,
+            common.rule,
+            common.is_settled,
+            common.is_inferred,
+            is_agent=common.is_agent and has_counts,
         )
 
 
@@ -318,10 +332,7 @@ def _new_layout(scope: str, service: str, keys: tuple[bytes, ...]) -> Layout | O
     dialect = recognise(scope, service, names)
     if dialect is None:
         return Outcome.NOT_A_CALL
-    plan_of_keys = plan(dialect, frozenset(names))
-    if plan_of_keys.wrapper_key:
-        return Outcome.WRAPPER
-    return layout_of(plan_of_keys, keys)
+    return layout_of(plan(dialect, frozenset(names)), keys)
 
 
 def layout_of(how: Plan, keys: tuple[bytes, ...], own: Names = ()) -> Layout | Outcome:

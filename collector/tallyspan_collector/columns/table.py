@@ -1,12 +1,12 @@
-"""The calls of a batch as one table: columns of all parts, brought into the one token convention.
+"""The spans of a batch as one table: columns of all parts, brought into the one token convention.
 
 What `convention.settle` does with the counts of one call is done here for all of them, as far as
 the emitter's rule explains them; a row that needs another explanation is `odd`. `Table.call` is the
 plain form of a row: whatever the columns say of a row that is not odd, it says too.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -18,7 +18,7 @@ from tallyspan_collector.columns.part import ID_BYTES, Part
 from tallyspan_collector.columns.shapes import RULE_BITS, TOTAL, Sort
 from tallyspan_collector.dialects import interpreter, values
 from tallyspan_collector.dialects.convention import PARTS, settle
-from tallyspan_collector.dialects.reading import Reading
+from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.read.call import Call, Flag
 from tallyspan_collector.read.received import (
     AHEAD_NS,
@@ -64,7 +64,7 @@ class Settled:
 
 @dataclass(slots=True)
 class Table:
-    """Calls, a row each, in the order of the parts.
+    """Calls, and the spans around them, a row each, in the order of the parts.
 
     `sort` is the number of a row's sort in `sorts`; a sort has all that is not here. `ids` has
     ID_BYTES columns. Times are nanoseconds since 1970, `request` numbers `receipts`. `counts` are
@@ -77,6 +77,7 @@ class Table:
     rows: int
     sorts: list[Sort]
     sort: NDArray[np.int32]
+    is_call: Booleans
     ids: Bytes
     start: Integers
     end: Integers
@@ -119,6 +120,26 @@ class Table:
         draft["quality_flags"] = (*draft["quality_flags"], *flags)
         return as_received(draft, self.receipts[self.request[row]])
 
+    def text(self, name: str, row: int) -> str:
+        """Return a text of a row by the name of the field."""
+        column = self.texts.get(name)
+        text: str = self.sorts[self.sort[row]].fields[name] if column is None else column[row]
+        return text
+
+    def inheriting(self, sources: Mapping[tuple[str, ...], Integers]) -> "Table":
+        """Return the table with texts of rows taken from other rows; -1: from none."""
+        texts = dict(self.texts)
+        for names, source in sources.items():
+            rows = np.nonzero(source >= 0)[0]
+            pairs = [*zip(rows.tolist(), source[rows].tolist(), strict=True)]
+            for name in names:
+                of_sorts = [sort.fields[name] for sort in self.sorts]
+                own = self.texts.get(name) or [of_sorts[number] for number in self.sort.tolist()]
+                column = texts[name] = [*own]
+                for row, of in pairs:
+                    column[row] = own[of]
+        return replace(self, texts=texts)
+
     def reading(self, row: int) -> Reading:
         """Return a row as what is read of its span alone."""
         sort = self.sorts[self.sort[row]]
@@ -143,6 +164,7 @@ def table(parts: Sequence[Part], receipts: Sequence[Receipt]) -> Table:
     counts: Counts = [_counts(parts, at) for at in range(len(TOKEN_FIELDS))]
     total = _counts(parts, TOTAL)
     settled = settle_columns(counts, total, rules[sort])
+    is_call = np.fromiter((each.kind is Kind.CALL for each in sorts), bool, len(sorts))
     is_inferred = np.fromiter((each.is_inferred for each in sorts), bool, len(sorts))
     settled.flags[is_inferred[sort]] |= _INFERRED
     texts = _texts(parts)
@@ -155,6 +177,7 @@ def table(parts: Sequence[Part], receipts: Sequence[Receipt]) -> Table:
         rows=sum(sizes),
         sorts=sorts,
         sort=sort,
+        is_call=is_call[sort],
         ids=_joined((part.ids for part in parts), np.uint8).reshape(-1, ID_BYTES),
         start=start,
         end=end,

@@ -58,7 +58,9 @@ class BatchReader:
         for reason, spans in (self._decoder.refused - self._refused).items():
             self._metrics.reader_refused(reason, spans)
         self._refused = self._decoder.refused.copy()
-        return table(self._decoder.take(), receipts)
+        rows = table(self._decoder.take(), receipts)
+        self._metrics.dropped(Dropped.NOT_A_CALL, int((~rows.is_call).sum()))
+        return rows
 
     def _receipt(self, request: SpooledRequest) -> Receipt:
         return Receipt(request.received_ms, self._keys.source(request.source))

@@ -218,7 +218,7 @@ class Journal:
             give_way()
             self._plan(spool, until, batch)
         again = spans.calls - sum(reading.kind is Kind.CALL for reading in arrived.values())
-        again += 0 if rows is None else int(rows.is_again.sum())
+        again += 0 if rows is None else rows.calls_again
         granted = entries.granted if entries else Granted()
         unread = _providers_unread(entries) if entries else ()
         return Booking(batch, costs, again + resolution.duplicates, granted, unread, kept)

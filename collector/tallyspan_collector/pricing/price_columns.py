@@ -93,6 +93,9 @@ class CostColumns:
     has_saved: Booleans
 
 
+_NO_BAND = [0] * (2 * _WIDTH) + [0, 1, 0, 0]
+
+
 @dataclass(slots=True)
 class _Entry:
     """A price among the matrices: its first band, and what else its costs go by.
@@ -146,7 +149,7 @@ class PriceColumns:
         if not self._entries:  # every call was refused
             return _nothing(len(kind)), is_refused
         entries = self._entries
-        matrix = np.array(self._bands or [[0] * (2 * _WIDTH + 4)], np.int64)
+        matrix = np.array(self._bands or [_NO_BAND], np.int64)
         most = np.array([each.most for each in entries], np.int64)[number]
         for column in counts:
             if column is not None:

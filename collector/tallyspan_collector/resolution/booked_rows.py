@@ -43,10 +43,13 @@ def _trace(
         piece = pieces[number]
         if piece is None:
             return None
-        call, cost = piece.entry(at)
-        key = span_key(call)
-        trace.nodes[key] = Node(call, is_call=True)
-        trace.booked[key] = LedgerEntry(call, cost)
+        reported = piece.reported(at)
+        key = span_key(reported)
+        trace.nodes[key] = Node(reported, piece.is_call(at))
+        if piece.is_call(at):
+            booked, cost = piece.entry(at)
+            # the very call, unless it has something from the spans around it
+            trace.booked[key] = LedgerEntry(reported if booked == reported else booked, cost)
     return trace
 
 

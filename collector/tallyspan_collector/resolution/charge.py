@@ -12,7 +12,7 @@ from tallyspan_collector.resolution.parties import Charge, parties, settle, toge
 from tallyspan_collector.resolution.same_call import ancestors, groups
 
 _OURS = "tallyspan"
-_IDENTITY = (("user_id",), ("department",), ("conversation_id",), ("agent_id", "agent_name"),
+IDENTITY = (("user_id",), ("department",), ("conversation_id",), ("agent_id", "agent_name"),
              ("tenant",), ("request_model", "response_model"))  # fmt: skip
 _OF_THE_CALL = (
     "provider_name", "response_id", "response_model", "server_address", "endpoint_id",
@@ -181,7 +181,7 @@ def _identify(
     reports = [each for each in others if each not in around]
     for other in reports:
         around += [node.call for node in ancestors(nodes[other.span_id], nodes)]
-    for names in _IDENTITY:
+    for names in IDENTITY:
         if any(draft[name] for name in names):
             continue
         for each in (*reports, *around):
@@ -196,7 +196,7 @@ def _identify(
 def _agreed(nodes: Mapping[str, Node]) -> _Agreed:
     """Return what all wrappers of the trace agree on: a span in between may not have arrived."""
     agreed: _Agreed = {}
-    for names in _IDENTITY:
+    for names in IDENTITY:
         values = {
             tuple(getattr(node.call, name) for name in names)
             for node in nodes.values()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from captured_requests import captured_requests, inside_another
 from otlp_spans import CHAT, request, span
@@ -16,6 +17,7 @@ from spoiled_requests import spoiled
 from tallyspan_collector.columns import shapes as limits
 from tallyspan_collector.columns.shapes import Shapes
 from tallyspan_collector.columns.table import table
+from tallyspan_collector.dialects import Kind
 from tallyspan_collector.errors import DecodeError
 from tallyspan_collector.read import otlp
 
@@ -92,19 +94,38 @@ def test_a_row_has_its_request_and_repeating_attributes_are_concluded_once(reade
 
 def test_what_leaves_is_counted_by_its_reason(reader: Any) -> None:
     decoder = reader(Shapes())
+    remote = span(3, CHAT | {"gen_ai.operation.name": "invoke_agent"})
+    remote.kind = Span.SPAN_KIND_CLIENT
     body = request(
         span(1, CHAT),
         span(2, CHAT | {"gen_ai.usage.input_tokens": "many"}),
-        span(3, CHAT | {"gen_ai.operation.name": "invoke_agent"}),
+        remote,
         span(4, CHAT | {"gen_ai.usage.nobody_reads": 7}),
         span(5, {"http.route": "/"}),
     )
     rows, leaving = rows_of(decoder, body)
 
     assert rows.rows == 1
-    assert decoder.refused == {"value": 1, "wrapper": 1, "dialect": 1}
+    assert decoder.refused == {"value": 1, "agent": 1, "dialect": 1}
     assert decoder.not_calls == 1
     assert [each.span_id[-1] for raw in leaving for each in otlp.decode(raw)] == ["2", "3", "4"]
+
+
+def test_an_agent_is_a_row_unless_it_is_remote_and_reports_usage(reader: Any) -> None:
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "router"}
+    local, remote = span(1, CHAT | agent), span(2, CHAT | agent)
+    without_usage = span(3, agent)
+    remote.kind = without_usage.kind = Span.SPAN_KIND_CLIENT
+    rows, leaving = rows_of(reader(Shapes()), request(local, remote, without_usage, span(4, CHAT)))
+
+    by_span = {reading.call.span_id[-1]: reading for reading in map(rows.reading, range(3))}
+    assert {each: by_span[each].kind for each in by_span} == {
+        "1": Kind.WRAPPER,
+        "3": Kind.WRAPPER,
+        "4": Kind.CALL,
+    }
+    assert by_span["1"].call.agent_name == "router"
+    assert [each.span_id[-1] for raw in leaving for each in otlp.decode(raw)] == ["2"]
 
 
 def test_an_attribute_that_cannot_be_read_is_as_if_it_were_not_there(reader: Any) -> None:

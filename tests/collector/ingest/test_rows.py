@@ -1,6 +1,7 @@
 """Calls that are booked as rows of a table: the same ledger as when each span is read by itself."""
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from captured_requests import captured_requests, inside_another
 from otlp_spans import CHAT, START_NS, pairs
 from tallyspan_collector.access.keys import Key, Keys
+from tallyspan_collector.columns import shapes as limits
 from tallyspan_collector.columns.part import Part
 from tallyspan_collector.columns.reader import PYTHON, SpanReader, compiled
 from tallyspan_collector.directory.lookup import Directory
@@ -64,6 +66,8 @@ class Collector:
         self.client = client
         self.spool = Spool(folder / "0.sqlite", 1 << 30)
         self.journal = Journal(folder / "journal.sqlite")
+        # agents that wait must be charged by neither of two collectors, or at one moment
+        self.journal._resolver._quiet_ms = 86_400_000
         keys = Keys(KEYS)
         self.loader = Loader(
             client, self.spool, self.journal, BOOK, keys, Metrics(), Directory(), reader
@@ -153,7 +157,10 @@ def spans(draw: Any) -> tuple[str, Span]:
     }
     choices: dict[str, list[Any]] = {
         "gen_ai.response.id": ["chatcmpl-ab12cd34ef56gh78", "chatcmpl-zz98yy76xx54ww32"],
-        "gen_ai.operation.name": ["chat", "embeddings", "invoke_agent"],
+        "gen_ai.operation.name": ["chat", "embeddings", "invoke_agent", "execute_tool"],
+        "gen_ai.agent.name": ["router", "writer"],
+        "gen_ai.conversation.id": ["c-1", "c-2"],
+        "tallyspan.department": ["Sales", "Support"],
         "gen_ai.usage.cache_read.input_tokens": [5, 800],
         "user.id": ["ada", "bob"],
         "tallyspan.tag.team": ["blue", ""],
@@ -172,6 +179,7 @@ def spans(draw: Any) -> tuple[str, Span]:
         span_id=number.to_bytes(8),
         parent_span_id=parent.to_bytes(8) if parent and parent != number else b"",
         name="chat",
+        kind=draw(st.sampled_from([Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_CLIENT])),
         start_time_unix_nano=start,
         end_time_unix_nano=start + 5_000_000,
         attributes=pairs(attributes),
@@ -235,6 +243,73 @@ def test_random_batches_make_the_same_ledger(
     )
 
 
+WRAPPERS: list[dict[str, Any]] = [
+    {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "router", "user.id": "ada"},
+    {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "writer",
+     "gen_ai.conversation.id": "c-1", "gen_ai.usage.input_tokens": 2000},
+    {"gen_ai.operation.name": "execute_tool", "tallyspan.department": "Sales"},
+    {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.id": "a-1", "user.id": "bob",
+     "gen_ai.request.model": "gpt-5"},
+]  # fmt: skip
+
+
+@st.composite
+def agents(draw: Any) -> list[tuple[int, str, str, Span]]:
+    """The spans of an agent's trace with batch, key and scope: wrappers in wrappers, with calls.
+
+    Mostly all of it comes at once from one emitter, and each call is in a wrapper.
+    """
+
+    def rarely(of: int = 20) -> bool:
+        return bool(draw(st.integers(0, of - 1)) == of - 1)
+
+    trace, number_of_wrappers = draw(st.integers(1, 40)), draw(st.integers(1, 4))
+    comes_apart, batch = rarely(3), draw(st.integers(0, 2))
+    # beside them one that has not arrived
+    wrappers = [*range(1, number_of_wrappers + 1), 9]
+    spans = []
+    for number in range(1, number_of_wrappers + 1 + draw(st.integers(1, 4))):
+        is_call = number > number_of_wrappers
+        if is_call:
+            attributes = {key: CHAT[key] for key in CHAT if key != "user.id"}
+            for key in ("gen_ai.response.id", "user.id", "gen_ai.agent.name"):
+                if rarely(3):
+                    attributes[key] = f"{key[-4:]}-{number}"
+            if rarely():
+                del attributes["gen_ai.request.model"]
+        else:
+            attributes = {**draw(st.sampled_from(WRAPPERS))}
+        outer = draw(st.sampled_from([each for each in [0, *wrappers] if not is_call or each]))
+        if rarely(6):
+            outer = draw(st.integers(0, 8))
+        span = Span(
+            trace_id=trace.to_bytes(16),
+            span_id=number.to_bytes(8),
+            parent_span_id=outer.to_bytes(8) if outer else b"",
+            kind=Span.SPAN_KIND_CLIENT if is_call or rarely() else Span.SPAN_KIND_INTERNAL,
+            start_time_unix_nano=START_NS,
+            end_time_unix_nano=START_NS + 5_000_000,
+            attributes=pairs(attributes),
+        )
+        scope = "opentelemetry.instrumentation.openai_v2" if rarely() else ""
+        key = "2" if rarely() else "1"
+        spans.append((draw(st.integers(0, 2)) if comes_apart else batch, key, scope, span))
+    return spans
+
+
+@given(st.lists(agents(), min_size=1, max_size=4))
+@settings(max_examples=40)
+def test_traces_of_agents_make_the_same_ledger(
+    both: list[Collector], traces: list[list[tuple[int, str, str, Span]]]
+) -> None:
+    number = next(EXAMPLES)
+    batches: list[list[tuple[str, bytes]]] = [[], [], []]
+    for batch, key, scope, span in itertools.chain(*traces):
+        batches[batch].append((key, request((scope, of_example(number, span)))))
+
+    assert_equal(both, [batch for batch in batches if batch])
+
+
 ANSWER = "chatcmpl-ab12cd34ef56gh78"
 
 
@@ -280,6 +355,29 @@ def test_two_reports_of_one_answer_in_one_batch_are_one_charge(
             for batch in batches
         ],
     )  # fmt: skip
+
+
+def test_agents_named_anew_in_every_call_make_the_same_ledger(
+    both: list[Collector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_SORTS", 10)
+    number = next(EXAMPLES)
+    calls = [
+        root(number << 8 | each, each, 0, **{"gen_ai.agent.name": f"agent-{each}"})
+        for each in range(1, 31)
+    ]
+    calls = [of_example(number, call) for call in calls]
+    batches = [[("1", request(("", call))) for call in calls[at : at + 15]] for at in (0, 15)]
+
+    assert_equal(both, batches)
+    assert any("agent_name" in each["texts"] for each in pieces(both[1]))
+
+
+def pieces(collector: Collector) -> Iterator[Any]:
+    """What the texts of the collector's pieces say, newest first."""
+    for (blob,) in collector.journal._file.execute("SELECT calls FROM pieces ORDER BY piece DESC"):
+        raw = lz4.block.decompress(blob)
+        yield json.loads(raw[4 : 4 + int.from_bytes(raw[:4], "little")])
 
 
 def test_rows_were_booked(both: list[Collector]) -> None:
