@@ -38,10 +38,9 @@ def corpus() -> list[ExportTraceServiceRequest]:
     """Return the captures, alone and inside another span, and requests of the load."""
     captured = [request for _, request in captured_requests()]
     loads = [
-        ExportTraceServiceRequest.FromString(
-            otlp_load.prepare(SPANS_A_LOAD, 0.9, seed, time.time_ns())
-        )
-        for seed in range(12)
+        ExportTraceServiceRequest.FromString(load(SPANS_A_LOAD, seed, time.time_ns()))
+        for load in otlp_load.LOADS.values()
+        for seed in range(3)
     ]
     return [*captured, *map(inside_another, captured), *(loads * 40)]
 

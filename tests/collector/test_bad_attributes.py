@@ -9,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otlp_spans import START_NS, request
+from otlp_spans import CHAT, START_NS, request
 from otlp_spans import span as protobuf_span
 from tallyspan import semconv
 from tallyspan.answer import MAX_TOKENS
@@ -272,3 +272,17 @@ def test_a_span_of_ten_thousand_attributes_is_a_call_like_any_other() -> None:
     assert reading.call.usage.input_tokens == 7
     assert len(reading.call.tags) <= 32
     assert booked([reading])
+
+
+@pytest.mark.parametrize("key", ["gen_ai.operation.name", "gen_ai.request.model"])
+def test_what_a_span_says_does_not_depend_on_an_equal_value_that_was_read_before(key: str) -> None:
+    values: list[Any] = [0, False, 0.0, -0.0, "0", 1, True, 1.0]
+    spans = [otlp_span({**CHAT, key: value}) for value in values]
+    one_reader = Reader()
+
+    assert [one_reader.read(span) for span in spans] == [Reader().read(span) for span in spans]
+
+
+def otlp_span(attributes: dict[str, Any]) -> otlp.Span:
+    (span,) = otlp.decode(request(protobuf_span(1, attributes)))
+    return span

@@ -85,15 +85,17 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
 def _common(span: Span, attributes: Attributes, plan: Plan) -> Common:
     """Return what follows from the repeating attributes, from memory if they were met before."""
     resource = span.resource
-    service, owner = resource.get("service.name"), resource.get(semconv.DEPARTMENT)
-    key = (
-        service,
-        owner,
+    repeating = (
+        resource.get("service.name"),
+        resource.get(semconv.DEPARTMENT),
         resource.get("department"),
-        span.scope_name,
-        span.name if plan.dialect.span_names else "",
-        plan.repeating(attributes),
+        *plan.repeating(attributes),
     )
+    types = tuple(map(type, repeating))
+    if float in types:  # 0.0 equals -0.0, and is another text
+        return conclude(span, attributes, plan)
+    name = span.name if plan.dialect.span_names else ""
+    key = (repeating, types, span.scope_name, name)  # True equals 1, and is another text
     try:
         common = plan.memo.get(key)
     except TypeError:  # a list or a table where a text should be
