@@ -4,7 +4,8 @@ The same columns that `ledger/entry.py` makes of calls one by one, in the same o
 repeats from call to call is encoded once a sort and taken by row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.columns import native
 from tallyspan_collector.columns.priced import PAYERS, Payers, PricedRows, claimed_of
-from tallyspan_collector.columns.table import FLAGS
+from tallyspan_collector.columns.table import FLAGS, in_use
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.entry import AS_IN_CALL, NS_PER_US, Cost
 from tallyspan_collector.pricing.price_columns import REASONS
@@ -56,8 +57,7 @@ class _Encoding:
         self.rows, self.payer, self.give_way = rows, payer, give_way
         table = rows.table
         self.size = len(rows.rows)
-        used, self.sort = np.unique(rows.of(table.sort), return_inverse=True)
-        self.sorts = [table.sorts[number] for number in used.tolist()]
+        self.sorts, self.sort = table.sorts, rows.of(table.sort)
         # requests with one key, or without, say the same of their calls
         names = [
             None if each.key is None else (each.key.source, each.key.tenant)
@@ -68,62 +68,65 @@ class _Encoding:
         self.keys, self.key = different, number[rows.of(table.request)]
 
     def columns(self, batch_id: int, ingested_ms: int, types: dict[str, str]) -> dict[str, bytes]:
-        rows, size = self.rows, self.size
-        table, costs = rows.table, rows.costs
-        start, end = rows.of(table.start), rows.of(table.end)
-        ids = rows.of(table.ids)
-        reason = rows.of(costs.reason)
-        is_unpriced = reason > 0
-        price = rows.of(costs.price)
-        price = np.where(is_unpriced, len(costs.prices), price)
-        prices = [*costs.prices, ("", "", ())]
         result: dict[str, bytes] = {
-            "start_time": (start // NS_PER_US).tobytes(),
-            "duration_us": ((end - start) // NS_PER_US).tobytes(),
-            "model_name": self._by_sort(
-                [
-                    each.fields["response_model"] or each.fields["request_model"]
-                    for each in self.sorts
-                ]
-            ),
-            "status": native.labels(("ok", "error"), rows.of(table.is_error).view(np.uint8)),
-            "trace_id": native.hexadecimal(ids[:, :16]).tobytes(),
-            "span_id": native.hexadecimal(ids[:, 16:24]).tobytes(),
-            "parent_span_id": _parents(ids),
-            "sign": b"\1" * size,
             "entry_kind": self._same("call"),
-            "time_to_first_chunk_us": self._nullable(table.first_chunk_us),
-            "claimed_cost_usd": self._nullable(
-                None if table.claimed is None else claimed_of(table.claimed)
-            ),
-            "reported_cost_usd": native.nulls(size),
-            "tags": self._tags(),
-            "quality_flags": self._quality_flags(),
-            "tenant": self._by_key(1, "tenant"),
-            "source": self._by_key(0, "source"),
-            "department": native.labels(self.payer.departments, self.payer.department),
-            "department_source": native.labels(PAYERS, self.payer.source),
-            "cost_status": native.labels(_STATUS, is_unpriced.view(np.uint8)),
-            "unpriced_reason": native.labels(REASONS, reason),
-            "price_flags": native.arrays([each[2] for each in prices], price),
-            "other_cost_usd": native.nullable(rows.of(costs.other), ~rows.of(costs.has_other)),
-            "cache_saved_usd": native.nullable(rows.of(costs.saved), ~rows.of(costs.has_saved)),
-            "batch_id": batch_id.to_bytes(8, "little") * size,
-            "ingested_at": ingested_ms.to_bytes(8, "little") * size,
+            "sign": b"\1" * self.size,
+            "reported_cost_usd": native.nulls(self.size),
+            "batch_id": batch_id.to_bytes(8, "little") * self.size,
+            "ingested_at": ingested_ms.to_bytes(8, "little") * self.size,
         }
-        self.give_way()
-        for at, name in enumerate(("price_id", "price_source")):
-            words, numbers = native.numbered(str(each[at]) for each in prices)
-            result[name] = native.labels(words, numbers[price])
-        for name, amount in _AMOUNTS.items():
-            result[name] = native.nullable(rows.of(getattr(costs, amount)), is_unpriced)
-        for name, counts in zip(TOKEN_FIELDS, table.counts, strict=True):
-            result[name] = self._nullable(counts)
+        for name, column in chain(self._of_spans(), self._of_payers(), self._of_costs()):
+            result[name] = column
+            self.give_way()
         for name in (*AS_IN_CALL, "meters"):
             if name not in result:
                 result[name] = self._of_call(name, types[name])
                 self.give_way()
         return {name: result[name] for name in NAMES}
+
+    def _of_spans(self) -> Iterator[tuple[str, bytes]]:
+        rows, table = self.rows, self.rows.table
+        start, end, ids = rows.of(table.start), rows.of(table.end), rows.of(table.ids)
+        models = [
+            each.fields["response_model"] or each.fields["request_model"] for each in self.sorts
+        ]
+        yield "start_time", (start // NS_PER_US).tobytes()
+        yield "duration_us", ((end - start) // NS_PER_US).tobytes()
+        yield "model_name", self._by_sort(models)
+        yield "status", native.labels(("ok", "error"), rows.of(table.is_error).view(np.uint8))
+        yield "trace_id", native.hexadecimal(ids[:, :16]).tobytes()
+        yield "span_id", native.hexadecimal(ids[:, 16:24]).tobytes()
+        yield "parent_span_id", _parents(ids)
+        yield "time_to_first_chunk_us", self._nullable(table.first_chunk_us)
+        claimed = None if table.claimed is None else claimed_of(table.claimed)
+        yield "claimed_cost_usd", self._nullable(claimed)
+        yield "tags", self._tags()
+        yield "quality_flags", self._quality_flags()
+        for name, counts in zip(TOKEN_FIELDS, table.counts, strict=True):
+            yield name, self._nullable(counts)
+
+    def _of_payers(self) -> Iterator[tuple[str, bytes]]:
+        yield "tenant", self._by_key(1, "tenant")
+        yield "source", self._by_key(0, "source")
+        yield "department", native.labels(self.payer.departments, self.payer.department)
+        yield "department_source", native.labels(PAYERS, self.payer.source)
+
+    def _of_costs(self) -> Iterator[tuple[str, bytes]]:
+        rows, costs = self.rows, self.rows.costs
+        reason = rows.of(costs.reason)
+        is_unpriced = reason > 0
+        price = np.where(is_unpriced, len(costs.prices), rows.of(costs.price))
+        prices = [*costs.prices, ("", "", ())]
+        yield "cost_status", native.labels(_STATUS, is_unpriced.view(np.uint8))
+        yield "unpriced_reason", native.labels(REASONS, reason)
+        yield "price_flags", native.arrays([each[2] for each in prices], price)
+        yield "other_cost_usd", native.nullable(rows.of(costs.other), ~rows.of(costs.has_other))
+        yield "cache_saved_usd", native.nullable(rows.of(costs.saved), ~rows.of(costs.has_saved))
+        for at, name in enumerate(("price_id", "price_source")):
+            words, numbers = native.numbered(str(each[at]) for each in prices)
+            yield name, native.labels(words, numbers[price])
+        for name, amount in _AMOUNTS.items():
+            yield name, native.nullable(rows.of(getattr(costs, amount)), is_unpriced)
 
     def _of_call(self, name: str, kind: str) -> bytes:
         """Return a field of calls that is no part of what this module works out."""
@@ -139,7 +142,7 @@ class _Encoding:
             case "String":
                 return native.strings([values[at] for at in self.sort.tolist()])
             case "Bool":
-                return np.array(values, bool)[self.sort].tobytes()
+                return bytes(np.array(values, bool)[self.sort])
             case "Array(LowCardinality(String))":
                 return native.arrays(values, self.sort)
             case "Map(LowCardinality(String), LowCardinality(String))":
@@ -186,8 +189,7 @@ class _Encoding:
         mask = self.rows.of(self.rows.table.flags)
         values: dict[tuple[str, ...], int] = {}
         width = 1 << len(FLAGS)
-        both = self.sort * width + mask
-        different, number = np.unique(both, return_inverse=True)
+        different, number = in_use(self.sort * width + mask, len(self.sorts) * width)
         numbers = []
         for each in different.tolist():
             at, bits = divmod(each, width)

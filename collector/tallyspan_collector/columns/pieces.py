@@ -21,7 +21,7 @@ from tallyspan_collector.access.keys import Key
 from tallyspan_collector.columns.part import ID_BYTES
 from tallyspan_collector.columns.priced import PAYERS, Payers, PricedRows, claimed_of
 from tallyspan_collector.columns.shapes import Sort
-from tallyspan_collector.columns.table import FLAGS
+from tallyspan_collector.columns.table import FLAGS, in_use
 from tallyspan_collector.dialects.reading import Kind
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.price_columns import REASONS
@@ -39,28 +39,25 @@ def pack(
 ) -> tuple[bytes, list[bytes]]:
     """Return what all the rows have in common, and the rows in pieces.
 
-    `give_way` is called between the pieces.
+    `give_way` is called between the steps.
     """
     payer = _of_remembered(rows, payer)
     rows = replace(rows, rows=rows.remembered)
     table, costs = rows.table, rows.costs
-    used, sort = np.unique(rows.of(table.sort), return_inverse=True)
-    prices, price = np.unique(rows.of(costs.price), return_inverse=True)
+    prices, price = in_use(rows.of(costs.price), len(costs.prices))
     keys = [each.key for each in table.receipts]
     different = list(dict.fromkeys(keys))
     key = np.array([different.index(each) for each in keys], np.int64)[rows.of(table.request)]
     common = orjson.dumps(
         {
-            "sorts": [_sort(table.sorts[number]) for number in used.tolist()],
+            "sorts": [_sort(sort) for sort in table.sorts],
             "prices": [costs.prices[number] for number in prices.tolist()],
             "keys": [_fields_of_key(each) for each in different],
             "flags": [str(flag) for flag in FLAGS],
             "departments": payer.departments,
             "reasons": REASONS,
             "wrappers": [
-                at
-                for at, number in enumerate(used.tolist())
-                if table.sorts[number].kind is not Kind.CALL
+                number for number, sort in enumerate(table.sorts) if sort.kind is not Kind.CALL
             ],
             "inherited": [*rows.is_inherited],
         }
@@ -68,7 +65,7 @@ def pack(
     numbers: dict[str, NDArray[Any] | None] = {
         "start": rows.of(table.start),
         "end": rows.of(table.end),
-        "sort": sort,
+        "sort": rows.of(table.sort),
         "is_error": rows.of(table.is_error),
         "flags": rows.of(table.flags),
         "key": key,
@@ -96,6 +93,7 @@ def pack(
             for name, column in zip(TOKEN_FIELDS, table.counts, strict=True)
         },
     }
+    give_way()
     columns = {name: column for name, column in numbers.items() if column is not None}
     zeros = [name for name, column in columns.items() if not column.any()]
     columns = {
@@ -103,6 +101,7 @@ def pack(
         for name, column in columns.items()
         if name not in zeros
     }
+    give_way()
     texts = {name: rows.values(values) for name, values in table.texts.items()}
     tags = None if table.tags is None else rows.values(table.tags)
     ids = np.ascontiguousarray(rows.of(table.ids))

@@ -76,7 +76,7 @@ class Table:
 
     rows: int
     sorts: list[Sort]
-    sort: NDArray[np.int32]
+    sort: Integers
     is_call: Booleans
     ids: Bytes
     start: Integers
@@ -156,8 +156,9 @@ def table(parts: Sequence[Part], receipts: Sequence[Receipt]) -> Table:
     sorts = [sort for part in parts for sort in part.shape.sorts]
     starts = np.cumsum([0, *(len(part.shape.sorts) for part in parts)])
     sort = _joined((part.sorts for part in parts), np.int32)
-    sort = sort + np.repeat(starts[:-1], sizes).astype(np.int32)
-    rules = _joined((part.shape.rules.tobytes() for part in parts), np.int32)
+    used, sort = in_use(sort + np.repeat(starts[:-1], sizes), len(sorts))
+    sorts = [sorts[number] for number in used.tolist()]
+    rules = _joined((part.shape.rules.tobytes() for part in parts), np.int32)[used]
     times = _joined((part.times for part in parts), np.int64).reshape(-1, 2)
     start, end = times[:, 0].copy(), times[:, 1].copy()
     request = _joined((part.requests for part in parts), np.int32)
@@ -194,6 +195,14 @@ def table(parts: Sequence[Part], receipts: Sequence[Receipt]) -> Table:
         claimed=_claimed(parts),
         odd=odd,
     )
+
+
+def in_use(numbers: NDArray[np.integer[Any]], size: int) -> tuple[Integers, Integers]:
+    """Return which numbers below `size` are among those given, and those by their place there."""
+    used = np.nonzero(np.bincount(numbers, minlength=size))[0]
+    places = np.zeros(size, np.int64)
+    places[used] = np.arange(len(used))
+    return used, places[numbers]
 
 
 def _joined(columns: Iterable[bytes], kind: Any) -> Any:

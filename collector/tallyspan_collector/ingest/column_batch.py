@@ -181,7 +181,7 @@ def column_batch(
     traces, spans, parents = identities.rows(table.ids, owners, table.request, remainders)
     give_way()
     kinds, kind = _kinds(table)
-    costs, is_refused = prices.costs(kinds, kind, table.start, table.counts)
+    costs, is_refused = prices.costs(kinds, kind, table.start, table.counts, give_way)
     give_way()
     emitters = _emitters(table, [owner.source for owner in owners])
     emitters[~table.is_call] = WRAPPER
@@ -194,7 +194,9 @@ def column_batch(
         for reading in readings
         if (call := reading.call) is not None
     }
+    give_way()
     alone_in_batch(is_alone, of_rows, company)
+    give_way()
     inherited = _inherited(table, of_rows, is_alone)
     batch = ColumnBatch(table, costs, of_rows, is_alone, np.zeros(table.rows, bool), inherited)
     _find_places(batch, [owner.tenant for owner in owners], readings)

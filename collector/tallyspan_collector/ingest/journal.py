@@ -211,6 +211,7 @@ class Journal:
                 numbers = np.fromiter(arrived, np.int64, len(arrived))
                 traces = [spans.traces[number] for number in arrived]
                 run.add(np.array(traces, np.int64), numbers)
+            give_way()
             if rows is not None and kept and entries and entries.packed:
                 rows.remember(run, *entries.packed)
             columns = (entries.columns or None) if entries else None

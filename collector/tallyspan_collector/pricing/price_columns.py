@@ -5,7 +5,7 @@ a band, that the counts of all calls are multiplied with. The rule of whoever us
 refuse a call, which is then priced by itself, and never differs from `Price.cost`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -135,11 +135,12 @@ class PriceColumns:
         kind: Integers,
         start_ns: Integers,
         counts: Counts,
+        give_way: Callable[[], None] = lambda: None,
     ) -> tuple[CostColumns, Booleans]:
         """Return the costs of calls, and which calls are refused: they are priced by themselves.
 
         `kind` is the place of each call's kind in `kinds`. The calls have no meters beside the
-        counts of `Usage`, and their totals are explained.
+        counts of `Usage`, and their totals are explained. `give_way` is called between the steps.
         """
         if len(self._entries) >= MAX_PRICES:
             self._entries, self._numbers, self._bands = [], {}, []
@@ -154,7 +155,9 @@ class PriceColumns:
         for column in counts:
             if column is not None:
                 is_refused |= column > most
+        give_way()
         amounts = self._amounts(number, counts, matrix)
+        give_way()
         is_priced = amounts.reason == 0
         used = _zero_or(counts[_READ], len(kind)) + _zero_or(counts[_WRITE], len(kind)) > 0
         has_saved = used & is_priced
@@ -167,6 +170,7 @@ class PriceColumns:
             without = self._amounts(number, plain, matrix)
             has_saved &= without.reason == 0
             saved = np.where(has_saved, without.cost - amounts.cost, 0)
+        give_way()
         others = np.array([each.other for each in entries], np.int64)[number]
         has_other = is_priced & (others != _OPEN)
         other = np.zeros(len(kind), np.int64)
