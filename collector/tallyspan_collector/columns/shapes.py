@@ -9,7 +9,7 @@ differs from what is read one by one.
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -102,7 +102,7 @@ class Sort:
 
     `fields` has every field of `Call`; those with columns of their own are blank. `is_inferred`:
     that the span is a call is only a conclusion. `is_agent`: in a client span it is an agent that
-    may be charged itself.
+    may be charged itself. `fails_with_zeros`: see `Dialect`.
     """
 
     kind: Kind
@@ -112,6 +112,7 @@ class Sort:
     is_settled: bool
     is_inferred: bool
     is_agent: bool
+    fails_with_zeros: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -215,6 +216,9 @@ class Shape:
                 return Outcome.NOT_A_CALL
             if common.is_inferred and not has_counts:
                 return Outcome.NOT_A_CALL
+        fails_with_zeros = layout.plan.dialect.fails_with_zeros
+        if common.is_inferred and fails_with_zeros:  # without usage it is no call
+            return Outcome.DIALECT
         fields["finish_reason"] = interpreter.finish_reason(attributes, layout.plan)
         fields["usage_source"] = interpreter.usage_source(fields, has_counts=has_counts)
         if _may_be_refused(fields):
@@ -227,6 +231,7 @@ class Shape:
             common.is_settled,
             common.is_inferred,
             is_agent=common.is_agent and has_counts,
+            fails_with_zeros=fails_with_zeros,
         )
 
 
@@ -307,7 +312,7 @@ class Shapes:
         )
         if own:
             self._layouts[origin.scope_name, origin.own_service, keys] = layout_of(
-                layout.plan, keys, own
+                layout.plan, origin.scope_name, keys, own
             )
         if origin.shapes is not None:
             origin.shapes.pop(keys, None)
@@ -332,16 +337,17 @@ def _new_layout(scope: str, service: str, keys: tuple[bytes, ...]) -> Layout | O
     dialect = recognise(scope, service, names)
     if dialect is None:
         return Outcome.NOT_A_CALL
-    return layout_of(plan(dialect, frozenset(names)), keys)
+    return layout_of(plan(dialect, frozenset(names)), scope, keys)
 
 
-def layout_of(how: Plan, keys: tuple[bytes, ...], own: Names = ()) -> Layout | Outcome:
-    """Return how attributes with these keys are read by a plan.
+def layout_of(how: Plan, scope: str, keys: tuple[bytes, ...], own: Names = ()) -> Layout | Outcome:
+    """Return how attributes with these keys are read by a plan, in spans of a scope.
 
     `own` are repeating fields that get columns of their own. DIALECT: the plan cannot be said in
     columns, or an attribute has several roles.
     """
-    if not _is_columnar(how):
+    names = [otlp.key_of(key) for key in keys]
+    if not _is_columnar(how, scope, names):
         return Outcome.DIALECT
     roles: dict[str, tuple[Role, int]] = {}
     texts: list[str] = []
@@ -368,7 +374,6 @@ def layout_of(how: Plan, keys: tuple[bytes, ...], own: Names = ()) -> Layout | O
     for key, role, column in columns:
         if roles.setdefault(key, (role, column)) != (role, column):
             return Outcome.DIALECT
-    names = [otlp.key_of(key) for key in keys]
     by_place = [roles.get(name, (Role.SKIP, 0)) if name else (Role.CONTENT, 0) for name in names]
     return Layout(
         plan=how,
@@ -382,12 +387,12 @@ def layout_of(how: Plan, keys: tuple[bytes, ...], own: Names = ()) -> Layout | O
     )
 
 
-def _is_columnar(how: Plan) -> bool:
+def _is_columnar(how: Plan, scope: str, names: Collection[str]) -> bool:
     """Whether nothing of the plan is about single spans."""
     dialect = how.dialect
     return not (
         dialect.count
-        or dialect.refine
+        or (dialect.refine and (dialect.refines is None or dialect.refines(scope, names)))
         or how.blobs
         or how.quoted
         or how.added

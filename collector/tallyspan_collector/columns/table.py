@@ -115,6 +115,8 @@ class Table:
         total = _count(self.total, row)
         flags = settle(counts, total, sort.rule, is_settled=sort.is_settled)
         draft["usage"] = Usage(*counts)
+        if sort.fails_with_zeros:
+            interpreter.forget_zeros(draft)
         if sort.is_inferred:
             flags = (*flags, Flag.INFERRED)
         draft["quality_flags"] = (*draft["quality_flags"], *flags)
@@ -173,7 +175,11 @@ def table(parts: Sequence[Part], receipts: Sequence[Receipt]) -> Table:
     odd = settled.is_odd | _is_clock_off(start, end, received[request] * NS_PER_MS)
     if "same_call_id" in texts:
         odd |= np.fromiter(map(bool, texts["same_call_id"]), bool, len(odd))
+    is_error = _joined((part.errors for part in parts), np.bool_)
     has_error_type = np.fromiter((bool(each.fields["error_type"]) for each in sorts), bool)
+    is_error = is_error | has_error_type[sort]
+    may_be_zeros = np.fromiter((each.fails_with_zeros for each in sorts), bool, len(sorts))
+    odd |= is_error & may_be_zeros[sort]
     return Table(
         rows=sum(sizes),
         sorts=sorts,
@@ -182,7 +188,7 @@ def table(parts: Sequence[Part], receipts: Sequence[Receipt]) -> Table:
         ids=_joined((part.ids for part in parts), np.uint8).reshape(-1, ID_BYTES),
         start=start,
         end=end,
-        is_error=_joined((part.errors for part in parts), np.bool_) | has_error_type[sort],
+        is_error=is_error,
         request=request,
         receipts=receipts,
         counts=settled.counts,

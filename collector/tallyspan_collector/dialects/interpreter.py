@@ -67,6 +67,8 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
         draft["quality_flags"] = (*draft["quality_flags"], *flags)
     if dialect.refine is not None:
         dialect.refine(draft, attributes)
+    if dialect.fails_with_zeros:
+        forget_zeros(draft)
     note_refusal(draft)
     usage: Usage = draft["usage"]
     has_model = bool(draft["response_model"] or draft["request_model"])
@@ -80,6 +82,13 @@ def interpret(span: Span, plan: Plan, receipt: Receipt | None = None) -> Reading
         return Reading(kind, dialect.name, reason, as_received(draft, receipt))
     may_be_charged = common.is_agent and span.kind == CLIENT and bool(usage)
     return Reading(kind, dialect.name, reason, as_received(draft, receipt), may_be_charged)
+
+
+def forget_zeros(draft: Draft) -> None:
+    """Make a failed call's usage unknown if it has no tokens, see `Dialect.fails_with_zeros`."""
+    usage: Usage = draft["usage"]
+    if draft["is_error"] and not (usage.input_tokens or usage.output_tokens):
+        draft["usage"], draft["usage_source"] = Usage(), "unknown"
 
 
 def _common(span: Span, attributes: Attributes, plan: Plan) -> Common:

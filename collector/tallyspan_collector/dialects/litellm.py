@@ -4,7 +4,8 @@ Version 1 puts the call's attributes on the proxy's own span where there is one;
 has none of the usage. Costs are after margins and discounts.
 """
 
-from tallyspan.usage import Usage
+from collections.abc import Collection
+
 from tallyspan_collector.dialects import usage_object
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes
@@ -24,11 +25,11 @@ _METERS = {
 
 
 def _refine(draft: Draft, attributes: Attributes) -> None:
-    """Take a bill; make the usage of a failed call unknown: version 2 reports zeros for it."""
     usage_object.refine(draft, attributes, _USAGE)
-    usage: Usage = draft["usage"]
-    if draft["is_error"] and not (usage.input_tokens or usage.output_tokens):
-        draft["usage"], draft["usage_source"] = Usage(), "unknown"
+
+
+def _has_usage_object(_: str, names: Collection[str]) -> bool:
+    return _USAGE.removesuffix("#") in names
 
 
 DIALECT = extend(
@@ -84,5 +85,7 @@ DIALECT = extend(
         f"{_WRITTEN}ephemeral_30m_input_tokens": "OpenAI's usual lifetime, and so its price",
     },
     refine=_refine,
+    refines=_has_usage_object,
+    fails_with_zeros=True,  # version 2
     trust=4,
 )  # fmt: skip

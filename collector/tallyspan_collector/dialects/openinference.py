@@ -4,6 +4,7 @@ Older versions have Google's thoughts in the total alone. Source: Arize-ai/openi
 spec/semantic_conventions.md.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tallyspan_collector.dialects.otel_genai import extend
@@ -14,15 +15,19 @@ _THOUGHTS = frozenset({Loss.THOUGHTS})
 _ANTHROPIC = "openinference.instrumentation.anthropic"
 
 
-def _unfinished(draft: Draft, attributes: Attributes) -> None:
-    """Leave out the output of an Anthropic stream that was left early: a placeholder, 1 or so.
+def _is_unfinished(scope: str, names: Collection[str]) -> bool:
+    """Whether a span is of an Anthropic stream that was left early.
 
     Whole answers have a finish reason. Older versions never report one; they lack the request
     model too, and are recognised by that. Run with 3.1.0 and 0.1.18.
     """
-    is_newer = "llm.request.model_name" in attributes
-    is_whole = "llm.finish_reason" in attributes
-    if draft["scope_name"] == _ANTHROPIC and is_newer and not is_whole:
+    is_newer = "llm.request.model_name" in names
+    return scope == _ANTHROPIC and is_newer and "llm.finish_reason" not in names
+
+
+def _unfinished(draft: Draft, attributes: Attributes) -> None:
+    """Leave out the output of such a stream: a placeholder, 1 or so."""
+    if _is_unfinished(draft["scope_name"], attributes):
         draft["usage"] = replace(draft["usage"], output_tokens=None)
 
 
@@ -58,5 +63,6 @@ DIALECT = extend(
     usage=("llm.token_count.*",),
     losses={"gcp.gemini": _THOUGHTS, "gcp.vertex_ai": _THOUGHTS},
     refine=_unfinished,
+    refines=_is_unfinished,
     trust=4,
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """What a dialect is: a table of attribute names, which spans are calls, and a token rule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -114,7 +114,9 @@ class Dialect:
     input has not.
 
     `count` replaces `tokens` where usage is no flat list; `refine` changes a call's draft where no
-    table can describe it; both read the patterns of `counted`. `runs_its_agents`: an agent's
+    table can describe it; both read the patterns of `counted`. `refines` tells by the scope and the
+    attributes' names whether `refine` can change anything; without it, it can. `fails_with_zeros`:
+    of a failed call it reports counts of 0, and knows nothing. `runs_its_agents`: an agent's
     calls are always reported, so its sum is never charged. `trust` orders reports of one call: the
     tokens of the lowest are taken.
     Raises `ValueError` for a field that `Call` or `Usage` does not have.
@@ -154,6 +156,8 @@ class Dialect:
     count: Callable[[Attributes], Counted] | None = None
     counted: Names = ()
     refine: Callable[[Draft, Attributes], None] | None = None
+    refines: Callable[[str, Collection[str]], bool] | None = None
+    fails_with_zeros: bool = False
     trust: int = 5
 
     def __post_init__(self) -> None:

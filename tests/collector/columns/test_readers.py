@@ -217,3 +217,17 @@ def test_shapes_are_bounded(reader: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert (rows.rows, again.rows) == (5, 8)
     assert decoder.refused == {"shapes": 3}
+
+
+@pytest.mark.parametrize("tokens", [0, 7])
+def test_zeros_that_litellm_reports_of_a_failed_call_are_no_usage(reader: Any, tokens: int) -> None:
+    both = BothWays(reader)
+    failed = span(1, {**CHAT, "litellm.call_type": "completion",
+                      "gen_ai.usage.input_tokens": tokens,
+                      "gen_ai.usage.output_tokens": 0})  # fmt: skip
+    failed.status.code = 2  # type: ignore[assignment]  # the enum is an int
+    rows, _ = rows_of(reader(Shapes()), request(failed))
+
+    assert both.differences(request(failed)) == []
+    assert rows.call(0).dialect == "litellm"
+    assert rows.call(0).usage.input_tokens == (tokens or None)

@@ -59,7 +59,7 @@ def test_columns_are_settled_as_each_row_is_or_the_row_is_odd(rows: list[Any]) -
     ]
     bits = np.array(
         [
-            rule_bits(Sort(Kind.CALL, "", {}, rule, is_settled, False, False))
+            rule_bits(Sort(Kind.CALL, "", {}, rule, is_settled, False, False, False))
             for rule, is_settled, *_ in rows
         ],
         np.int32,
@@ -84,7 +84,7 @@ def test_a_total_that_the_rule_explains_is_not_odd() -> None:
     inclusive, exclusive = Rule(), Rule(basis=Basis.EXCLUSIVE)
     bits = np.array(
         [
-            rule_bits(Sort(Kind.CALL, "", {}, each, False, False, False))
+            rule_bits(Sort(Kind.CALL, "", {}, each, False, False, False, False))
             for each in (inclusive, exclusive, exclusive, replace(exclusive, is_total_whole=True))
         ],
         np.int32,
