@@ -17,8 +17,10 @@ test: $(VENV)/.dev  ## the whole test suite, offline
 quick: $(VENV)/.dev  ## the tests that need no engine, no other process, no browser: under a minute
 	$(BIN)/pytest -n auto --dist worksteal -q -m fast $(ARGS)
 
-check: $(VENV)/.dev  ## format, lint, types, layers
+check: $(VENV)/.dev  ## format, lint, types, layers, workflows
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 fuzz: $(VENV)/.dev  ## a minute of inputs nobody has seen, for the decoders and the usage readers
 	@$(BIN)/pytest -q -p no:xdist --hypothesis-profile=fuzz tests/collector/test_fuzz.py
