@@ -68,6 +68,7 @@ cdef enum:
     ROW_OF_IDS = 40  # ID_BYTES
     KEPT_BYTES = 65_536
     RECENT = 8
+    MAX_NEEDLES = 32
 if (PLACES, KEY_BYTES) != (of_shapes.MAX_ATTRIBUTES, of_shapes.MAX_KEY_BYTES):
     raise ImportError("the reader was compiled for other bounds")
 cdef int SKIP = Role.SKIP, REPEAT = Role.REPEAT, TEXT = Role.TEXT, COUNT = Role.COUNT
@@ -904,3 +905,60 @@ def remainders(bytes ids not None, uint64_t prime):
         parents[row] = shifted_remainder(traces[row], big_endian(at + 24), prime)
         at += ROW_OF_IDS
     return tuple(columns)
+
+
+cdef class Needles:
+    """Texts that are looked for, each with its size, and the next one with the same last byte."""
+
+    cdef int first[256]
+    cdef int following[MAX_NEEDLES]
+    cdef Bytes text[MAX_NEEDLES]
+    cdef Py_ssize_t size[MAX_NEEDLES]
+    cdef int count
+    cdef tuple texts
+
+    def __cinit__(self, tuple texts):
+        cdef int at
+        cdef uint8_t last
+        if len(texts) > MAX_NEEDLES or min(map(len, texts)) == 0:
+            raise ValueError(f"more than {MAX_NEEDLES} texts, or an empty one")
+        self.texts = texts
+        self.count = <int>len(texts)
+        for at in range(256):
+            self.first[at] = -1
+        for at in range(self.count):
+            self.text[at] = <Bytes>PyBytes_AS_STRING(texts[at])
+            self.size[at] = PyBytes_GET_SIZE(texts[at])
+            last = self.text[at][self.size[at] - 1]
+            self.following[at] = self.first[last]
+            self.first[last] = at
+
+    cdef bint are_in(self, Bytes start, Bytes end) noexcept nogil:
+        cdef Bytes at = start
+        cdef Py_ssize_t size
+        cdef int which
+        while at < end:
+            which = self.first[at[0]]
+            while which >= 0:
+                size = self.size[which]
+                if at - start >= size - 1 and not memcmp(at - size + 1, self.text[which], size):
+                    return True
+                which = self.following[which]
+            at += 1
+        return False
+
+
+cdef dict needles_of = {}
+
+
+def has_any(bytes body not None, Py_ssize_t start, Py_ssize_t end, tuple texts not None):
+    """Whether the part of a body has one of these texts; others go on meanwhile."""
+    cdef Needles needles = needles_of.get(texts)
+    cdef bint are_in
+    cdef Bytes at = <Bytes>PyBytes_AS_STRING(body)
+    if needles is None:
+        needles = needles_of[texts] = Needles(texts)
+    start, end = max(start, 0), min(end, PyBytes_GET_SIZE(body))
+    with nogil:
+        are_in = needles.are_in(at + start, at + end)
+    return are_in

@@ -17,6 +17,7 @@ from tallyspan_collector.columns import python_reader
 from tallyspan_collector.columns.part import Part
 from tallyspan_collector.columns.shapes import Shapes
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.read.envelope import Search, has_any
 
 SOURCE = Path(__file__).with_name("_reader.pyx")
 MISSING, VERSION = "missing", "version"
@@ -50,17 +51,19 @@ class Decoder(Protocol):
 class SpanReader(NamedTuple):
     """A reader by its name, python or compiled.
 
-    `remainders` are those of rows' ids by a prime (see `identities.py`). `refusal` is why the
+    `remainders` are those of rows' ids by a prime (see `identities.py`), `has_any` is that of
+    `envelope.py`: whether a part of a body may have calls. `refusal` is why the
     compiled one is not used: MISSING, VERSION, or empty.
     """
 
     name: str
     decoder: Callable[[Shapes], Decoder]
     remainders: Callable[[bytes, int], tuple[bytes, bytes, bytes]]
+    has_any: Search
     refusal: str = ""
 
 
-PYTHON = SpanReader("python", python_reader.Decoder, python_reader.remainders)
+PYTHON = SpanReader("python", python_reader.Decoder, python_reader.remainders, has_any)
 
 
 @cache
@@ -72,7 +75,7 @@ def compiled() -> SpanReader | str:
         return MISSING
     if not SOURCE.exists() or hashlib.sha256(SOURCE.read_bytes()).hexdigest() != module.SOURCE:
         return VERSION
-    return SpanReader("compiled", module.Decoder, module.remainders)
+    return SpanReader("compiled", module.Decoder, module.remainders, module.has_any)
 
 
 def choose(wanted: str) -> SpanReader:

@@ -11,6 +11,7 @@ from tallyspan_collector.read import otlp, wire
 from tallyspan_collector.read.envelope import (
     Part,
     Resource,
+    Search,
     check_items,
     has_any,
     items,
@@ -21,18 +22,18 @@ from tallyspan_collector.read.envelope import (
 from tallyspan_collector.read.glance import Admitted, glance
 
 
-def admit(body: bytes) -> Admitted:
-    """Return the part of an ExportTraceServiceRequest that may be calls.
+def admit(body: bytes, search: Search = has_any) -> Admitted:
+    """Return the part of an ExportTraceServiceRequest that may be calls; `search` finds it.
 
     Raises `DecodeError` if the bytes are no such request, or of more than a request may hold.
     """
     try:
-        return glance(body, NEEDLES)
+        return glance(body, NEEDLES, search)
     except DecodeError as error:
         raise _unusable("Trace", error) from None
 
 
-def admit_logs(body: bytes) -> Admitted:
+def admit_logs(body: bytes, search: Search = has_any) -> Admitted:
     """Return the records of an ExportLogsServiceRequest that are calls of coding agents.
 
     Prompts and tools' answers are records of their own: they never reach the disk. Raises
@@ -44,7 +45,7 @@ def admit_logs(body: bytes) -> Admitted:
         for resource in resources(body):
             scopes = []
             for scope in resource.scopes:
-                if not has_any(body, scope.content, scope.end, RECORD_NEEDLES):
+                if not search(body, scope.content, scope.end, RECORD_NEEDLES):
                     continue
                 left_out: list[Part] = []
                 before = records
@@ -77,7 +78,7 @@ def _is_timed_call(record: Any) -> bool | None:
     return bool(record.time_unix_nano or record.observed_time_unix_nano)
 
 
-def admit_metrics(body: bytes) -> Admitted:
+def admit_metrics(body: bytes, _: Search = has_any) -> Admitted:
     """Return nothing: the logs and spans of agents have each call that their metrics count."""
     try:
         resources(body)

@@ -6,7 +6,7 @@ kilobytes of compressed empty messages would be gigabytes of objects. Source: pr
 "Encoding", and opentelemetry-proto.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tallyspan_collector.errors import DecodeError
@@ -115,7 +115,11 @@ def check_items(count: int, walked_bytes: int, name: str) -> None:
         raise DecodeError(f"more than {MAX_ITEMS} {name} in a request: send smaller batches")
 
 
-def has_any(body: bytes, start: int, end: int, needles: Sequence[bytes]) -> bool:
+Search = Callable[[bytes, int, int, tuple[bytes, ...]], bool]
+"""`has_any`, or what does the same."""
+
+
+def has_any(body: bytes, start: int, end: int, needles: tuple[bytes, ...]) -> bool:
     """Whether the part of a body has one of these texts, of at most 64 bytes."""
     # By windows: a search holds the interpreter, and other senders wait for as long.
     for window in range(start, end, _WINDOW_BYTES):

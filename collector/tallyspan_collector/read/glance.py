@@ -3,7 +3,6 @@
 One function of bytes: a compiled one with the same results can take its place.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from tallyspan_collector.read import wire
 from tallyspan_collector.read.envelope import (
     Part,
     Resource,
+    Search,
     check_items,
     has_any,
     items,
@@ -42,7 +42,7 @@ class Admitted(NamedTuple):
     untimed: int = 0
 
 
-def glance(body: bytes, needles: Sequence[bytes]) -> Admitted:
+def glance(body: bytes, needles: tuple[bytes, ...], search: Search = has_any) -> Admitted:
     """Return the part of an ExportTraceServiceRequest that may be calls.
 
     A scope none of whose bytes are one of the `needles` is left out. A span has no time if its
@@ -56,7 +56,7 @@ def glance(body: bytes, needles: Sequence[bytes]) -> Admitted:
     for resource in resources(body):
         scopes = []
         for scope in resource.scopes:
-            if not has_any(body, scope.content, scope.end, needles):
+            if not search(body, scope.content, scope.end, needles):
                 is_whole = False
                 continue
             left_out: list[Part] = []

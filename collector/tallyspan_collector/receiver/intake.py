@@ -10,6 +10,7 @@ from tallyspan_collector.access.keys import Key, Keys
 from tallyspan_collector.errors import OverloadedError, SpoolError, TallyspanError
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Dropped, Metrics
+from tallyspan_collector.read.envelope import Search, has_any
 from tallyspan_collector.receiver.budget import Budget
 from tallyspan_collector.receiver.signals import Signal
 
@@ -39,17 +40,26 @@ class Rejected:
 class Intake:
     """Puts requests into the spool; without a spool each is refused with `refusal`.
 
-    No key is needed if `is_local` and there never was an ingest key.
+    No key is needed if `is_local` and there never was an ingest key. `search` finds the parts of a
+    request that may be calls.
     """
 
     def __init__(
-        self, spool: Spool | None, refusal: str, keys: Keys, metrics: Metrics, *, is_local: bool
+        self,
+        spool: Spool | None,
+        refusal: str,
+        keys: Keys,
+        metrics: Metrics,
+        *,
+        is_local: bool,
+        search: Search = has_any,
     ) -> None:
         self._spool = spool
         self._refusal = refusal
         self._keys = keys
         self._metrics = metrics
         self._is_local = is_local
+        self._search = search
         self.budget = Budget()
         self._threads = ThreadPoolExecutor(4, "admit")
         self._threads_of_large = ThreadPoolExecutor(2, "admit-large")
@@ -90,12 +100,12 @@ class Intake:
         if max_loop_bytes is None:
             max_loop_bytes = signal.max_loop_bytes
         if len(body) <= max_loop_bytes:
-            admitted = signal.admit(unpack(body) if unpack else body)
+            admitted = signal.admit(unpack(body) if unpack else body, self._search)
         else:
             is_large = len(body) > (LARGE_PACKED_BYTES if unpack else LARGE_BYTES)
             admitted = await asyncio.get_running_loop().run_in_executor(
                 self._threads_of_large if is_large else self._threads,
-                lambda: signal.admit(unpack(body) if unpack else body),
+                lambda: signal.admit(unpack(body) if unpack else body, self._search),
             )
         if self._spool is None:
             raise SpoolError(self._refusal)

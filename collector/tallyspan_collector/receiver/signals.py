@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from tallyspan_collector.ingest.door import admit, admit_logs, admit_metrics
 from tallyspan_collector.ingest.spool import LOGS, TRACES
+from tallyspan_collector.read.envelope import Search
 from tallyspan_collector.read.glance import Admitted
 
 
@@ -36,7 +37,7 @@ class Signal:
     request: type[Message]
     response: type[Message]
     rejected_field: str
-    admit: Callable[[bytes], Admitted]
+    admit: Callable[[bytes, Search], Admitted]
     max_loop_bytes: int
 
     def answer(self, rejected: int = 0, reason: str = "") -> Message:

@@ -161,6 +161,7 @@ class Worker:
         self._journal: Journal | None = None
         self._loader: Loader | None = None
         self._lock = ExitStack()
+        self._reader = choose(config.reader)
         try:
             lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)
             self._lock.enter_context(lock)
@@ -181,7 +182,7 @@ class Worker:
                 keys,
                 self.metrics,
                 self._directory,
-                choose(config.reader),
+                self._reader,
             )
         except SpoolError as error:  # readers are served; requests are refused with the reason
             self._refusal = str(error)
@@ -233,7 +234,14 @@ class Worker:
     async def start(self) -> Listening:
         """Listen and load. Raises `ConfigError`."""
         is_local = is_loopback(self._config.otlp_grpc) and is_loopback(self._config.otlp_http)
-        intake = Intake(self._spool, self._refusal, self._keys, self.metrics, is_local=is_local)
+        intake = Intake(
+            self._spool,
+            self._refusal,
+            self._keys,
+            self.metrics,
+            is_local=is_local,
+            search=self._reader.has_any,
+        )
         self._intake = intake
         self.metrics.watch(
             "tallyspan_bodies_bytes",

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from span_readers import reader_named
 from tallyspan_collector.columns import reader as readers
@@ -37,3 +39,16 @@ def test_a_compiled_reader_of_another_version_is_left_alone() -> None:
     assert choose("auto") == PYTHON._replace(refusal=VERSION)
     with pytest.raises(ConfigError, match="another version's source; install Tallyspan again"):
         choose("compiled")
+
+
+TEXTS = (b"ab.", b"b.c", b"aab.", b"c")
+
+
+@given(st.binary(max_size=12) | st.text("ab.c", max_size=12).map(str.encode), st.data())
+def test_both_readers_find_the_same_texts(body: bytes, data: st.DataObject) -> None:
+    start, end = data.draw(st.integers(0, 14)), data.draw(st.integers(0, 14))
+    texts = data.draw(st.sampled_from([TEXTS, TEXTS[:3], TEXTS[2:3]]))
+
+    found = reader_named("compiled").has_any(body, start, end, texts)
+    assert found == PYTHON.has_any(body, start, end, texts)
+    assert found == any(text in body[start:end] for text in texts)

@@ -54,7 +54,7 @@ class AllLeave:
         return []
 
 
-ALONE = SpanReader("alone", AllLeave, PYTHON.remainders)
+ALONE = PYTHON._replace(name="alone", decoder=AllLeave)
 READERS = [PYTHON, *([each] if isinstance(each := compiled(), SpanReader) else [])]
 
 
