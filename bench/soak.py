@@ -45,7 +45,7 @@ DRAIN_SECONDS = 600
 """How long what waits at the end may take to get into the store on a busy machine."""
 FIGURES = {
     "llm_calls": "sum(sign), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
-    "rollup_daily": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
+    "rollup_users": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
     "rollup_hourly": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
 }
 

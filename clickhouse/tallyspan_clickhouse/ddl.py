@@ -9,16 +9,22 @@ from importlib import resources
 
 from tallyspan_clickhouse.schema import LEDGER, SCHEMA
 from tallyspan_clickhouse.schema_types import (
+    CONVERSATION_HASH,
+    PART,
     CallColumn,
     Column,
     Measure,
     Net,
     Rollup,
+    RollupTable,
     Schema,
     SchemaError,
 )
 
 ONCE = "non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000"
+# Columns are merged one by one where parts are large. The parts that inserts make have all columns
+# in one file, and to read that once for each column takes three times the CPU.
+MERGES = "vertical_merge_algorithm_min_rows_to_activate = 1000000"
 OWNER = "DEFINER = CURRENT_USER SQL SECURITY DEFINER"
 _ABOUT_ROLLUPS = """-- Rollups follow the entries by construction: each measure is a sum over signed entries, so
 -- a reversal or a price change that reaches the ledger reaches them in the same insert."""
@@ -26,10 +32,17 @@ _TOTAL_TOKENS = (
     "if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0"
     " AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens)"
 )
-_TIMES = {
+_WORKED_OUT = {
     "day": ("Date", "Day of start_time (UTC)", "toDate(l.start_time)"),
     "hour": ("DateTime('UTC')", "Hour of start_time (UTC)", "toStartOfHour(l.start_time)"),
+    CONVERSATION_HASH: (
+        "UInt64",
+        "cityHash64 of conversation_id: conversations are counted by it",
+        "cityHash64(l.conversation_id)",
+    ),
+    PART: ("LowCardinality(String)", "Rollup that the row is of", ""),
 }
+"""What rollups group by beside columns of the ledger: type, comment, and SQL over an entry `l`."""
 _INDICES = """    INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
@@ -54,7 +67,8 @@ def baseline(schema: Schema = SCHEMA) -> str:
         objects("corrected_calls"),
         _calls(schema),
         _ABOUT_ROLLUPS,
-        *(text for rollup in schema.rollups for text in _rollup(schema, rollup)),
+        *(text for table in schema.tables for text in _sums(schema, table)),
+        *(_rollup(schema, rollup) for rollup in schema.rollups),
         _usage_entries(schema),
         _call_meters(schema),
         objects("call_doubts"),
@@ -95,7 +109,7 @@ def _ledger(schema: Schema) -> str:
         + ",\n".join((*columns, _INDICES))
         + "\n)\nENGINE = {engine}\nPARTITION BY toYYYYMM(start_time)\n"
         "ORDER BY (tenant, toStartOfHour(start_time), model_name, user_id, start_time)\n"
-        f"SETTINGS {ONCE},\n    ttl_only_drop_parts = 1\n"
+        f"SETTINGS {ONCE},\n    {MERGES}, ttl_only_drop_parts = 1\n"
         "COMMENT 'Ledger of LLM calls: signed, append-only entries; every total is a sum()';"
     )
 
@@ -147,9 +161,10 @@ def _several(column: Column | CallColumn) -> str:
             return _one(column)
 
 
-def _rollup(schema: Schema, rollup: Rollup) -> Iterable[str]:
-    measures = schema.measures_of(rollup)
-    keys = [_key(schema, name) for name in rollup.key]
+def _sums(schema: Schema, table: RollupTable) -> Iterable[str]:
+    """Yield a table of sums and the view that fills it."""
+    measures = schema.measures_of(table)
+    keys = [_key(schema, name) for name in table.columns]
     stored = [
         *(
             f"    {name} {kind}{_codec(schema, name)} {_comment(says)}"
@@ -160,56 +175,87 @@ def _rollup(schema: Schema, rollup: Rollup) -> Iterable[str]:
             for each in measures
         ),
     ]
+    order = ", ".join(name if name in table.columns else "toDate(hour)" for name in table.key)
     yield (
-        f"CREATE TABLE {{database}}.{rollup.table} {{on_cluster}}\n(\n"
-        + ",\n".join(stored)
-        + "\n)\n"
+        f"CREATE TABLE {{database}}.{table.name} {{on_cluster}}\n(\n" + ",\n".join(stored) + "\n)\n"
         f"ENGINE = {{replicated}}SummingMergeTree(({', '.join(each.name for each in measures)}))\n"
-        f"PARTITION BY toYYYYMM({rollup.time})\nORDER BY ({', '.join(rollup.key)})\n"
-        f"SETTINGS {ONCE}\n"
-        f"COMMENT 'Calls, tokens and cost by {rollup.about}; kept when raw entries expire';"
+        f"PARTITION BY toYYYYMM({table.time})\nORDER BY ({order})\n"
+        f"SETTINGS {ONCE},\n    {MERGES}\n"
+        f"COMMENT 'Calls, tokens and cost by {table.about}; kept when raw entries expire';"
     )
+    if table.fed_by:
+        columns = [f"{_of_sums(schema, table, name)} AS {name}" for name in table.columns]
+        columns += [
+            f"{'sumMap' if each.is_histogram else 'sum'}(r.{each.name}) AS {each.name}"
+            for each in measures
+        ]
+        rows = f"{{database}}.{table.fed_by} AS r"
+        if table.parts:
+            names = ", ".join(f"'{name}'" for name in table.parts)
+            rows += f" ARRAY JOIN CAST([{names}], 'Array(LowCardinality(String))') AS {PART}"
+    else:
+        columns = [f"{text} AS {name}" for name, _, _, text in keys]
+        columns += [f"{each.sum} AS {each.name}" for each in measures]
+        rows = f"{{database}}.{LEDGER} AS l"
     yield (
-        f"CREATE MATERIALIZED VIEW {{database}}.{rollup.feed} {{on_cluster}}"
-        f" TO {{database}}.{rollup.table}\n{OWNER}\nAS SELECT\n    "
-        + _sums(keys, measures)
-        + f"\nFROM {{database}}.{LEDGER} AS l\nGROUP BY {', '.join(rollup.key)}\n"
-        f"COMMENT 'Adds every entry of {LEDGER} to {rollup.table}';"
+        f"CREATE MATERIALIZED VIEW {{database}}.{table.feed} {{on_cluster}}"
+        f" TO {{database}}.{table.name}\n{OWNER}\nAS SELECT\n    "
+        + ",\n    ".join(columns)
+        + f"\nFROM {rows}\nGROUP BY {', '.join(table.columns)}\n"
+        f"COMMENT 'Adds every row of {table.fed_by or LEDGER} to {table.name}';"
     )
-    shown = _shown(measures)
-    yield _view(
+
+
+def _of_sums(schema: Schema, table: RollupTable, name: str) -> str:
+    """Return the SQL of a key over a row `r` of the table that feeds another one."""
+    if name == PART:
+        return PART
+    if name == "day":
+        return "toDate(r.hour)"
+    owners = [each.part for each in schema.rollups if each.table == table.name and name in each.key]
+    if set(table.parts) <= set(owners):
+        return f"r.{name}"
+    # The other parts are not by this column.
+    listed = ", ".join(f"'{part}'" for part in owners)
+    empty = f"defaultValueOfTypeName('{_key(schema, name)[1]}')"
+    return f"if({PART} IN ({listed}), r.{name}, {empty})"
+
+
+def _rollup(schema: Schema, rollup: Rollup) -> str:
+    """Return the view of a rollup that people read."""
+    keys = [_key(schema, name) for name in rollup.key]
+    shown = _shown(schema.measures_of(rollup))
+    there = schema.table_of(rollup).columns
+    return _view(
         rollup.view,
         [(name, kind, says) for name, kind, says, _ in keys]
         + [(name, kind, says) for name, kind, says, _ in shown],
         "SELECT\n    "
         + ",\n    ".join(
-            [*(f"r.{name} AS {name}" for name in rollup.key)]
+            [
+                f"{f'r.{name}' if name in there else 'toDate(r.hour)'} AS {name}"
+                for name in rollup.key
+            ]
             + [f"{text} AS {name}" for name, _, _, text in shown]
         )
-        + f"\nFROM {{database}}.{rollup.table}{{all}} AS r",
+        + f"\nFROM {{database}}.{rollup.table}{{all}} AS r"
+        + (f"\nWHERE r.{PART} = '{rollup.part}'" if rollup.part else ""),
         f"Calls, tokens and cost by {rollup.about}; several rows a group, so always sum() them",
     )
 
 
 def _key(schema: Schema, name: str) -> tuple[str, str, str, str]:
     """Return name, type, comment and SQL over an entry of a column that rollups group by."""
-    if name in _TIMES:
-        kind, says, text = _TIMES[name]
+    if name in _WORKED_OUT:
+        kind, says, text = _WORKED_OUT[name]
         return name, kind, says, text
     column = schema.by_name[name]
     return name, column.type, column.usage_comment or column.comment, column.usage_sql
 
 
 def _codec(schema: Schema, name: str) -> str:
-    codec = "" if name in _TIMES else schema.by_name[name].codec
+    codec = "" if name in _WORKED_OUT else schema.by_name[name].codec
     return f" CODEC({codec})" if codec else ""
-
-
-def _sums(keys: Sequence[tuple[str, str, str, str]], measures: Sequence[Measure]) -> str:
-    return ",\n    ".join(
-        [f"{text} AS {name}" for name, _, _, text in keys]
-        + [f"{each.sum} AS {each.name}" for each in measures]
-    )
 
 
 def _shown(measures: Sequence[Measure]) -> list[tuple[str, str, str, str]]:
@@ -234,6 +280,8 @@ def _shown(measures: Sequence[Measure]) -> list[tuple[str, str, str, str]]:
 
 def _usage_entries(schema: Schema) -> str:
     keys = [_key(schema, each.name) for each in schema.usage_columns]
+    if any(CONVERSATION_HASH in rollup.key for rollup in schema.rollups):
+        keys.append(_key(schema, CONVERSATION_HASH))
     time, tags = schema.by_name["start_time"], schema.by_name["tags"]
     columns = [(time.name, time.type, time.comment, "l.start_time"), *keys]
     entry = schema.by_name["entry_kind"]

@@ -62,7 +62,7 @@ def blocks() -> Mapping[str, str]:
                 (
                     f"`{rollup.view}`",
                     f"a UTC {rollup.time}",
-                    ", ".join(f"`{name}`" for name in rollup.key if name != rollup.time),
+                    ", ".join(f"`{name}`" for name in rollup.key if name not in {"day", "hour"}),
                 )
                 for rollup in SCHEMA.rollups
             ],

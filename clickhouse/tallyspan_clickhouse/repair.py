@@ -16,15 +16,15 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.retention import CORRECTED, expired_until
-from tallyspan_clickhouse.schema import FEEDS, TIMES
+from tallyspan_clickhouse.schema import FED_BY_LEDGER, FEEDS, TIMES
 
 SETTLED_SECONDS = 2.0
 """An insert of someone else is for a moment in the ledger and not in the rollup: only differences
 that are still the same after this time are repaired."""
 MAX_TIMES = 2
 """How often an entry may be in a rollup after crashes."""
-_COUNTS = dict.fromkeys(FEEDS, "calls") | {CORRECTED: "corrections"}
-"""Tables that follow the ledger -> their column that counts its entries."""
+_COUNTS = dict.fromkeys(FED_BY_LEDGER, "calls") | {CORRECTED: "corrections"}
+"""Tables that the ledger feeds -> their column that counts its entries."""
 Row = tuple[object, ...]
 
 
@@ -60,8 +60,9 @@ def repair(client: Client, batch_id: int) -> Repair:
     }
     # after the comparison: an archive that began meanwhile was noted before it took anything
     removed |= _not_whole(client, days)
-    for table, rows in stable.items():
-        removed |= _short_days(table, questions[table][0], rows, booked)
+    # What a rollup is fed by another one is compared with that, and follows what is added there.
+    for table in stable.keys() & FED_BY_LEDGER:
+        removed |= _short_days(table, questions[table][0], stable[table], booked)
     repaired = 0
     for table, rows in stable.items():
         columns = questions[table][0]

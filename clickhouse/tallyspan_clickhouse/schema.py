@@ -5,6 +5,8 @@ tables in the documentation are made of these values: `python -m tallyspan_click
 """
 
 from tallyspan_clickhouse.schema_types import (
+    CONVERSATION_HASH,
+    PART,
     CallColumn,
     Column,
     Dimension,
@@ -12,6 +14,7 @@ from tallyspan_clickhouse.schema_types import (
     Measure,
     Net,
     Rollup,
+    RollupTable,
     Schema,
     View,
 )
@@ -21,6 +24,8 @@ KEY, LATEST, SUM = Net.KEY, Net.LATEST, Net.SUM
 TEXT, LABEL = "String", "LowCardinality(String)"
 COUNT, USD = "Nullable(Int64)", "Nullable(Decimal(18, 12))"
 ZSTD, T64 = "ZSTD(1)", "T64, ZSTD(1)"
+# Costs of calls of one model are multiples of the price of a token, and stand beside each other.
+OF_PRICE = "GCD, T64('bit'), ZSTD(1)"
 _UNPRICED = "cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change'"
 
 
@@ -87,12 +92,12 @@ COLUMNS = (
     _count("output_image_tokens", "Part of output_tokens that was images; NULL: not stated"),
     Column("usage_source", LABEL, "Where the token counts come from: provider, estimated, unknown or deferred (another span states them)",
            net=LATEST, dimension=_dimension("usage_source", values=("provider", "estimated", "unknown", "deferred"))),
-    Column("cost_usd", USD, "Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status", codec=T64,
+    Column("cost_usd", USD, "Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status", codec=OF_PRICE,
            net=SUM, is_in_calls=False),
-    Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=T64, net=SUM, is_listed=False),
-    Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=T64, net=SUM, is_listed=False),
+    Column("input_cost_usd", USD, "Part of cost_usd for the prompt, in USD", codec=OF_PRICE, net=SUM, is_listed=False),
+    Column("output_cost_usd", USD, "Part of cost_usd for the answer, in USD", codec=OF_PRICE, net=SUM, is_listed=False),
     Column("cache_saved_usd", USD, "What the provider's cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced",
-           codec=T64, net=SUM, is_in_calls=False),
+           codec=OF_PRICE, net=SUM, is_in_calls=False),
     Column("cost_status", LABEL, "priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client); of a commitment: commitment, plan or unused",
            usage="if(l.is_notional, 'notional', l.cost_status)",
            usage_comment="priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back"),
@@ -103,10 +108,10 @@ COLUMNS = (
     Column("price_flags", "Array(LowCardinality(String))", "What is doubtful about the price: deployment_unknown, unpriced_meter, ...; empty when nothing is",
            codec=ZSTD, net=LATEST),
     Column("other_cost_usd", USD, "What the call costs if what price_flags doubts is decided the other way, in USD; NULL: nothing is in doubt",
-           codec=T64, net=LATEST, is_listed=False),
-    Column("reported_cost_usd", USD, "Cost in USD as the provider itself stated it; NULL: it did not", codec=T64, net=SUM, is_listed=False),
+           codec=OF_PRICE, net=LATEST, is_listed=False),
+    Column("reported_cost_usd", USD, "Cost in USD as the provider itself stated it; NULL: it did not", codec=OF_PRICE, net=SUM, is_listed=False),
     Column("claimed_cost_usd", USD, "Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not",
-           codec=T64, net=SUM, is_listed=False),
+           codec=OF_PRICE, net=SUM, is_listed=False),
     Column("is_notional", "Bool", "Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed", default="false"),
     Column("unpriced_calls", "Int8", "Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()",
            default=f"if({_UNPRICED}, sign, 0)"),
@@ -129,8 +134,8 @@ COLUMNS = (
     Column("parent_span_id", TEXT, "Span id of the parent, hex; empty for a root span", codec=ZSTD, net=LATEST, is_listed=False),
     Column("part", LABEL, "Kind of a model call inside the answer of another, such as advisor; empty for a call of its own",
            net=LATEST, is_listed=False),
-    Column("response_id", TEXT, "Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none",
-           codec=ZSTD, ttl="toDateTime(start_time) + INTERVAL 45 DAY", net=LATEST),
+    Column("response_id", TEXT, "Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none",
+           codec=ZSTD, ttl="toDateTime(start_time) + INTERVAL 40 DAY", net=LATEST),
     Column("scope_name", LABEL, "Instrumentation scope that made the span"),
     Column("batch_id", "UInt64", "Batch the entry was inserted with", codec=ZSTD),
     Column("ingested_at", "DateTime64(3, 'UTC')", "When the collector booked the entry (UTC, milliseconds)", codec="Delta(8), ZSTD(1)"),
@@ -174,9 +179,12 @@ TOKEN_USAGE = (
 """The fields of the view `token_usage`, and the first ones of a call in the API."""
 
 
-def _calls(name: str, comment: str, condition: str, call: str = "") -> Measure:
+def _calls(
+    name: str, comment: str, condition: str, call: str = "", *, is_everywhere: bool = True
+) -> Measure:
     sum_over_calls = f"countIf({call})" if call else ""
-    return Measure(name, "Int64", comment, f"l.sign * ({condition})", call=sum_over_calls)
+    entry = f"l.sign * ({condition})"
+    return Measure(name, "Int64", comment, entry, call=sum_over_calls, is_everywhere=is_everywhere)
 
 
 def _tokens(kind: str, comment: str) -> tuple[Measure, Measure]:
@@ -201,9 +209,19 @@ _ZERO = "toDecimal64(0, 12)"
 _SUM_USD = "Decimal(38, 12)"
 
 
-def _cost(name: str, comment: str, column: str, condition: str, call: str = "") -> Measure:
+def _cost(
+    name: str,
+    comment: str,
+    column: str,
+    condition: str,
+    call: str = "",
+    *,
+    is_everywhere: bool = True,
+) -> Measure:
     entry = f"if({condition}, ifNull(l.{column}, {_ZERO}), {_ZERO})"
-    return Measure(name, _SUM_USD, comment, entry, codec=ZSTD, call=call)
+    return Measure(
+        name, _SUM_USD, comment, entry, codec=ZSTD, call=call, is_everywhere=is_everywhere
+    )
 
 
 def _committed(kind: str, comment: str) -> Measure:
@@ -241,9 +259,9 @@ MEASURES = (
            "notEmpty(l.quality_flags) OR notEmpty(l.price_flags)",
            "notEmpty(c.quality_flags) OR notEmpty(c.price_flags)"),
     _calls("streamed_calls", "Calls with a time to the first chunk",
-           "isNotNull(l.time_to_first_chunk_us)"),
-    Measure("reversals", "Int64", "Duplicates that were taken back", "toInt64(l.entry_kind = 'reversal')"),
-    Measure("price_changes", "Int64", "Entries that changed a price afterwards", "toInt64(l.entry_kind = 'price_change')"),
+           "isNotNull(l.time_to_first_chunk_us)", is_everywhere=False),
+    Measure("reversals", "Int64", "Duplicates that were taken back", "toInt64(l.entry_kind = 'reversal')", is_everywhere=False),
+    Measure("price_changes", "Int64", "Entries that changed a price afterwards", "toInt64(l.entry_kind = 'price_change')", is_everywhere=False),
     *_tokens("input", "Prompt tokens, cache included"),
     *_tokens("output", "Generated tokens, reasoning included"),
     *_tokens("cache_read", "Prompt tokens read from the cache"),
@@ -256,8 +274,8 @@ MEASURES = (
             view_type="Nullable(Decimal(38, 12))",
             view_comment="Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none",
             codec=ZSTD, call="sum(c.cost_usd)"),
-    _cost("input_cost_usd", "Part of the price for prompts, in USD", "input_cost_usd", "NOT l.is_notional"),
-    _cost("output_cost_usd", "Part of the price for answers, in USD", "output_cost_usd", "NOT l.is_notional"),
+    _cost("input_cost_usd", "Part of the price for prompts, in USD", "input_cost_usd", "NOT l.is_notional", is_everywhere=False),
+    _cost("output_cost_usd", "Part of the price for answers, in USD", "output_cost_usd", "NOT l.is_notional", is_everywhere=False),
     _cost("notional_cost_usd", "What calls that a subscription or a commitment pays for would have cost, in USD", "cost_usd", "l.is_notional",
           call="sum(c.notional_cost_usd)"),
     _cost("cache_saved_usd", "What caches saved of cost_usd, in USD, less what their writes cost more", "cache_saved_usd",
@@ -271,7 +289,7 @@ MEASURES = (
             "l.sign * (l.conversation_id = '')", is_everywhere=False),
     Measure("duration_us", "Int64", "Sum of the durations, in microseconds", "l.sign * toInt64(l.duration_us)"),
     Measure("first_chunk_us", "Int64", "Sum of the times to the first chunk, in microseconds, over streamed_calls",
-            "l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))"),
+            "l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))", is_everywhere=False),
     _histogram("durations", "Calls by duration", "l.duration_us"),
     _histogram("first_chunks", "Calls by time to the first chunk of a stream",
                "ifNull(l.time_to_first_chunk_us, 1)", "isNull(l.time_to_first_chunk_us)"),
@@ -279,30 +297,60 @@ MEASURES = (
                "dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us)"),
 )  # fmt: skip
 
+_PRICED = (
+    "operation_name",
+    "service_tier",
+    "error_type",
+    "usage_source",
+    "cost_status",
+    "unpriced_reason",
+    "price_source",
+)
+_TIMED = ("durations", "first_chunks", "lags")
+_RARE = (
+    "streamed_calls",
+    "first_chunk_us",
+    "reversals",
+    "price_changes",
+    "input_cost_usd",
+    "output_cost_usd",
+)
+_LACKING = ("no_user_calls", "no_conversation_calls")
+TABLES = (
+    RollupTable("rollup_hourly",
+                ("tenant", "hour", "model_name", "department", "agent_id", "agent_name", "service_name", "provider_name",
+                 "endpoint_id", "source", *_PRICED),
+                "hour and all that has few values", (*_RARE, *_LACKING, *_TIMED)),
+    RollupTable("rollup_days",
+                ("tenant", PART, "day", "department", "model_name", "provider_name", "endpoint_id", "agent_id", "agent_name",
+                 "service_name", "source", *_PRICED),
+                "day, for each of the rollups by day that have few rows", (*_RARE, *_LACKING, *_TIMED),
+                fed_by="rollup_hourly", parts=("services", "agents", "totals", "models")),
+    RollupTable("rollup_conversations",
+                ("tenant", "day", "user_id", CONVERSATION_HASH, "conversation_id", "department", "model_name", "provider_name",
+                 "endpoint_id", "agent_id", "agent_name", "service_name", "source", "hour"),
+                "hour, user and conversation"),
+    RollupTable("rollup_users", ("tenant", "day", "user_id", "department"), "day and user", fed_by="rollup_conversations"),
+)  # fmt: skip
+"""Tables that follow the ledger; one that others are fed by comes before them."""
+
+_OF_MODEL = ("tenant", "day", "department", "model_name", "provider_name", "endpoint_id")
 ROLLUPS = (
-    Rollup("rollup_services", "usage_by_service", ("tenant", "day", "service_name", "source", "department"),
-           "UTC day, emitting service and ingest key", ("no_user_calls", "no_conversation_calls", "lags")),
-    Rollup("rollup_agents", "usage_by_agent", ("tenant", "day", "agent_id", "agent_name", "department"),
-           "UTC day and agent", ("durations",)),
-    Rollup("rollup_totals", "usage_totals",
-           ("tenant", "day", "department", "model_name", "provider_name", "endpoint_id"),
-           "UTC day, department, model and endpoint", ("durations", "first_chunks")),
-    Rollup("rollup_users", "usage_by_user", ("tenant", "day", "user_id", "department"), "UTC day and user"),
-    Rollup("rollup_daily", "usage_daily",
-           ("tenant", "day", "model_name", "user_id", "department", "provider_name", "endpoint_id", "service_name"),
+    Rollup("usage_by_service", "rollup_days", ("tenant", "day", "service_name", "source", "department"),
+           "UTC day, emitting service and ingest key", (*_RARE, *_LACKING, "lags"), part="services"),
+    Rollup("usage_by_agent", "rollup_days", ("tenant", "day", "agent_id", "agent_name", "department"),
+           "UTC day and agent", (*_RARE, "durations"), part="agents"),
+    Rollup("usage_totals", "rollup_days", _OF_MODEL, "UTC day, department, model and endpoint",
+           (*_RARE, *_TIMED), part="totals"),
+    Rollup("usage_by_user", "rollup_users", ("tenant", "day", "user_id", "department"), "UTC day and user"),
+    Rollup("usage_by_model", "rollup_days", (*_OF_MODEL, *_PRICED),
+           "UTC day, department, model and how they were counted and priced", (*_RARE, *_TIMED), part="models"),
+    Rollup("usage_hourly", "rollup_hourly", TABLES[0].key,
+           "hour, model, department, agent, service, and how they were counted and priced", TABLES[0].more),
+    Rollup("usage_daily", "rollup_conversations",
+           ("tenant", "day", "user_id", "department", "model_name", "provider_name", "endpoint_id", "service_name"),
            "UTC day, user and model"),
-    Rollup("rollup_hourly", "usage_hourly",
-           ("tenant", "hour", "model_name", "department", "agent_id", "service_name", "provider_name", "endpoint_id",
-            "operation_name", "service_tier", "error_type", "source"),
-           "hour, model, department, agent and endpoint"),
-    Rollup("rollup_models", "usage_by_model",
-           ("tenant", "day", "department", "model_name", "provider_name", "endpoint_id", "operation_name",
-            "service_tier", "error_type", "usage_source", "cost_status", "unpriced_reason", "price_source"),
-           "UTC day, department, model and how they were counted and priced", ("durations", "first_chunks", "lags")),
-    Rollup("rollup_conversations", "usage_by_conversation",
-           ("tenant", "user_id", "day", "conversation_id", "department", "model_name", "agent_id", "agent_name",
-            "service_name", "source"),
-           "UTC day, user and conversation", ("durations", "lags"), has_few_rows=False),
+    Rollup("usage_by_conversation", "rollup_conversations", TABLES[2].key, "hour, user and conversation", has_few_rows=False),
 )  # fmt: skip
 """Those of fewer rows first: a question is answered by the first one that can."""
 
@@ -372,11 +420,15 @@ VIEWS = (
 )
 """Every view there is; the reader's account may select from all of them, and from no table."""
 
+SCHEMA = Schema(COLUMNS, CALL_COLUMNS, MEASURES, TABLES, ROLLUPS, FIGURES, VIEWS, TOKEN_USAGE)
 _CORRECTED = "corrected_calls"
-FEEDS = {rollup.table: rollup.feed for rollup in ROLLUPS} | {_CORRECTED: f"{_CORRECTED}_feed"}
-"""Tables that follow the ledger by themselves -> the materialized view that fills each."""
-TIMES = {rollup.table: rollup.time for rollup in ROLLUPS} | {_CORRECTED: "start_time"}
+FEEDS = {each.name: each.feed for each in TABLES} | {_CORRECTED: f"{_CORRECTED}_feed"}
+"""Tables that follow the ledger by themselves -> the materialized view that fills each.
+
+A table that others are filled from comes before them.
+"""
+FED_BY_LEDGER = frozenset({_CORRECTED, *(each.name for each in TABLES if not each.fed_by)})
+"""Those of them that no other of these tables is in between."""
+TIMES = {each.name: each.time for each in TABLES} | {_CORRECTED: "start_time"}
 """The same tables -> their column of time."""
 READABLE_VIEWS = tuple(view.name for view in VIEWS)
-
-SCHEMA = Schema(COLUMNS, CALL_COLUMNS, MEASURES, ROLLUPS, FIGURES, VIEWS, TOKEN_USAGE)

@@ -8,6 +8,10 @@ from enum import StrEnum
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+CONVERSATION_HASH = "conversation_hash"
+"""Key beside the columns of the ledger: conversations are counted by it."""
+PART = "part"
+"""Key of a table that several rollups share: which of them a row is of."""
 
 
 class SchemaError(Exception):
@@ -145,40 +149,75 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollup:
-    """Sums of all measures by `key`, the columns in the order of the table's sorting key.
+class RollupTable:
+    """A table of sums of all measures by `key`, its columns in the order of the sorting key.
 
-    One of them is `day` or `hour`, which is its unit. The table is filled by `feed`, a materialized
-    view; people read `view`. `more` are measures beyond those that every rollup has.
+    `day` or `hour` is one of them; with both, the hour is kept and the day is worked out of it. The
+    table is filled by `feed`, a materialized view, from the ledger or from what is inserted into
+    the table `fed_by`. `more` are measures beyond those that every table has. With `parts` each row
+    fed is added up once for each of the rollups of these names, by the columns that it has: a view
+    costs every insert as much as a thousand rows do, a part of a table hardly anything.
     """
 
-    table: str
-    view: str
+    name: str
     key: tuple[str, ...]
     about: str
     more: tuple[str, ...] = ()
-    has_few_rows: bool = True
-    """False for nearly as many rows as calls: the API then asks the calls, which have indexes."""
+    fed_by: str = ""
+    parts: tuple[str, ...] = ()
 
     @property
     def feed(self) -> str:
         """Return the name of the materialized view that fills the table."""
-        return f"{self.table}_feed"
+        return f"{self.name}_feed"
 
     @property
     def time(self) -> str:
         """Return its column of time: `day` (Date) or `hour` (DateTime), both UTC."""
-        return "day" if "day" in self.key else "hour"
+        return "hour" if "hour" in self.key else "day"
 
     @property
-    def unit(self) -> timedelta:
-        """Return the length of its pieces of time."""
-        return DAY if self.time == "day" else HOUR
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of its key that are stored."""
+        return tuple(name for name in self.key if name != "day" or self.time == "day")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """What people read of a table of sums: `view`, by the columns of `key`, `day` or `hour` in it.
+
+    `more` are the measures it has beyond those that every table has; `part` names the rows that are
+    its own, in a table with parts.
+    """
+
+    view: str
+    table: str
+    key: tuple[str, ...]
+    about: str
+    more: tuple[str, ...] = ()
+    part: str = ""
+    has_few_rows: bool = True
+    """False for nearly as many rows as calls: the API then reads conversations from the calls,
+    which have an index of them."""
+
+    @property
+    def time(self) -> str:
+        """Return its finest column of time: `day` (Date) or `hour` (DateTime), both UTC."""
+        return "hour" if "hour" in self.key else "day"
+
+    def has(self, unit: timedelta) -> bool:
+        """Return whether it has a column of days, or of hours."""
+        return time_of(unit) in self.key
 
     @property
     def columns(self) -> frozenset[str]:
         """Return the columns of the ledger it knows."""
-        return frozenset(self.key) - {self.time}
+        return frozenset(self.key) - {"day", "hour"}
+
+
+def time_of(unit: timedelta) -> str:
+    """Return the column of rollups for pieces of time of this length: days or hours."""
+    return "day" if unit == DAY else "hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +251,7 @@ class Schema:
     columns: tuple[Column, ...]
     call_columns: tuple[CallColumn, ...]
     measures: tuple[Measure, ...]
+    tables: tuple[RollupTable, ...]
     rollups: tuple[Rollup, ...]
     figures: tuple[Figure, ...]
     views: tuple[View, ...]
@@ -225,7 +265,8 @@ class Schema:
         shown = [each.name for each in self.columns if each.is_shown]
         _check_names("column of calls", shown + [each.name for each in self.call_columns])
         _check_names("measure", [each.name for each in self.measures])
-        _check_names("rollup", [name for r in self.rollups for name in (r.table, r.view)])
+        _check_names("table of sums", [each.name for each in self.tables])
+        _check_names("rollup", [each.view for each in self.rollups])
         _check_names("figure", [each.name for each in self.figures])
         _check_names("view", [each.name for each in self.views])
         described: tuple[Column | CallColumn | Measure, ...] = (
@@ -253,33 +294,58 @@ class Schema:
         for name in self.token_usage:
             if name not in {each.field or each.name for each in self.calls_view if each.is_listed}:
                 raise SchemaError(f"token_usage has {name!r}, which is no field of a call")
+        for table in self.tables:
+            self._check_sums(table.name, table.key, table.more)
+            if table.fed_by:
+                columns = tuple(each for each in table.columns if each != PART or not table.parts)
+                self._check_source(table.name, columns, table.more, table.fed_by)
         for rollup in self.rollups:
-            self._check_rollup(rollup)
+            self._check_sums(rollup.view, rollup.key, rollup.more)
+            self._check_source(rollup.view, rollup.key, rollup.more, rollup.table)
 
-    def _check_rollup(self, rollup: Rollup) -> None:
-        if len({"day", "hour"} & set(rollup.key)) != 1:
-            raise SchemaError(f"rollup {rollup.table} must have either day or hour in its key")
+    def _check_sums(self, title: str, key: tuple[str, ...], more: tuple[str, ...]) -> None:
+        if not {"day", "hour"} & set(key):
+            raise SchemaError(f"rollup {title} must have day or hour in its key")
         for name in ("tenant", "department"):
-            if name not in rollup.key:
+            if name not in key:
                 raise SchemaError(
-                    f"rollup {rollup.table} lacks {name}: nobody could be limited to some of it"
+                    f"rollup {title} lacks {name}: nobody could be limited to some of it"
                 )
-        for name in rollup.key:
-            if name not in {"day", "hour"} and name not in self.by_name:
+        for name in key:
+            if name not in {"day", "hour", CONVERSATION_HASH, PART} and name not in self.by_name:
                 raise SchemaError(
-                    f"rollup {rollup.table} groups by {name!r}, which is no column of the ledger"
+                    f"rollup {title} groups by {name!r}, which is no column of the ledger"
                 )
         optional = {each.name for each in self.measures if not each.is_everywhere}
-        for name in rollup.more:
+        for name in more:
             if name not in optional:
                 raise SchemaError(
-                    f"rollup {rollup.table} names {name!r}, which is no measure to choose:"
+                    f"rollup {title} names {name!r}, which is no measure to choose:"
                     f" there are {', '.join(sorted(optional))}"
                 )
 
-    def measures_of(self, rollup: Rollup) -> tuple[Measure, ...]:
-        """Return the measures a rollup has, in the order of the schema."""
+    def _check_source(
+        self, title: str, columns: tuple[str, ...], more: tuple[str, ...], source: str
+    ) -> None:
+        """Raise SchemaError if rows of the table do not say what is made of them."""
+        other = next((each for each in self.tables if each.name == source), None)
+        if other is None:
+            raise SchemaError(f"rollup {title} is made of {source!r}, which is no table of sums")
+        there = {*other.key} | ({"day"} if other.time == "hour" else set())
+        lacking = [name for name in columns if name not in there]
+        lacking += [name for name in more if name not in other.more]
+        if lacking:
+            raise SchemaError(
+                f"rollup {title} is made of {source}, which lacks {', '.join(lacking)}"
+            )
+
+    def measures_of(self, rollup: Rollup | RollupTable) -> tuple[Measure, ...]:
+        """Return the measures a rollup or its table has, in the order of the schema."""
         return tuple(m for m in self.measures if m.is_everywhere or m.name in rollup.more)
+
+    def table_of(self, rollup: Rollup) -> RollupTable:
+        """Return the table whose rows a rollup shows."""
+        return next(each for each in self.tables if each.name == rollup.table)
 
     @property
     def calls_view(self) -> tuple[Column | CallColumn, ...]:

@@ -14,12 +14,15 @@ from tallyspan_clickhouse.errors import StoreError
 
 EQUAL = """
 SELECT (SELECT (sum(sign), sum(input_tokens), sum(cost_usd)) FROM llm_calls) AS base,
-       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_daily) AS daily,
-       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_hourly) AS hourly,
-       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_models
-        HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS models,
-       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_conversations
-        HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS conversations
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_hourly
+        HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS hourly,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_days
+        WHERE part = 'models' HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS models,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_days
+        WHERE part = 'agents') AS agents,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_conversations)
+        AS conversations,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_users) AS users
 """
 
 
@@ -37,11 +40,13 @@ def figures(client: Client) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     "damage",
     [
-        "ALTER TABLE rollup_daily DELETE WHERE user_id = 'u1' SETTINGS mutations_sync = 2",
         "ALTER TABLE rollup_hourly DELETE WHERE toDate(hour) = '2026-03-31' SETTINGS mutations_sync = 2",
-        "INSERT INTO rollup_daily SELECT * FROM rollup_daily WHERE user_id = 'u2'",
-        "INSERT INTO rollup_models SELECT * FROM rollup_models WHERE day = '2026-03-31'",
+        "INSERT INTO rollup_hourly SELECT * FROM rollup_hourly WHERE toDate(hour) = '2026-03-31'",
+        "ALTER TABLE rollup_days DELETE WHERE part = 'agents' AND day = '2026-03-31' SETTINGS mutations_sync = 2",
+        "INSERT INTO rollup_days SELECT * FROM rollup_days WHERE day = '2026-03-31' AND part = 'models'",
         "ALTER TABLE rollup_conversations DELETE WHERE user_id = 'u1' SETTINGS mutations_sync = 2",
+        "INSERT INTO rollup_conversations SELECT * FROM rollup_conversations WHERE user_id = 'u2'",
+        "ALTER TABLE rollup_users DELETE WHERE user_id = 'u1' SETTINGS mutations_sync = 2",
     ],
 )
 def test_what_a_rollup_lost_or_has_twice_is_put_right(
@@ -101,12 +106,12 @@ def test_what_was_archived_stays_in_the_rollups_and_the_batchs_other_days_are_re
     late = [call(start_time=october, batch_id=5, cost_usd=Decimal("0.01")) for _ in range(4)]
     book(client, [*late, call(start_time=september, batch_id=5)])
     client.command(
-        "ALTER TABLE rollup_daily DELETE WHERE day = '2025-09-09' SETTINGS mutations_sync = 2"
+        "ALTER TABLE rollup_users DELETE WHERE day = '2025-09-09' SETTINGS mutations_sync = 2"
     )
 
     assert repair.repair(client, 5) == (1, {october.date()})
     per_month = "SELECT toYYYYMM(day) AS m, sum(calls), sum(cost_usd) FROM {} GROUP BY m ORDER BY m"
-    for rollup in ("rollup_daily", "rollup_users", "rollup_models"):
+    for rollup in ("rollup_users", "rollup_days WHERE part = 'totals'"):
         assert client.query(per_month.format(rollup)).result_rows == [
             (202509, 1, Decimal("0.000123")),
             (202510, 207, Decimal("4.10")),
@@ -138,7 +143,7 @@ def test_what_somebody_took_from_the_ledger_by_hand_stays_in_the_rollups(
     client.command("ALTER TABLE llm_calls DELETE WHERE batch_id = 1 SETTINGS mutations_sync = 2")
 
     assert repair.repair(client, 2) == (0, {NOON.date()})
-    assert client.query("SELECT sum(calls) FROM rollup_daily").result_rows == [(11,)]
+    assert client.query("SELECT sum(calls) FROM rollup_users").result_rows == [(11,)]
 
 
 def test_an_answer_without_the_rows_that_were_counted_is_not_taken_for_no_days(

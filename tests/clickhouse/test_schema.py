@@ -16,6 +16,7 @@ from tallyspan_clickhouse.schema import (
     READABLE_VIEWS,
     ROLLUPS,
     SCHEMA,
+    TABLES,
     VIEWS,
 )
 from tallyspan_clickhouse.schema_types import (
@@ -23,7 +24,7 @@ from tallyspan_clickhouse.schema_types import (
     Dimension,
     Measure,
     Net,
-    Rollup,
+    RollupTable,
     Schema,
     SchemaError,
     View,
@@ -75,19 +76,22 @@ def test_a_marker_that_nothing_fills_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place() -> None:
-    by_model = next(each for each in ROLLUPS if each.view == "usage_by_model")
-    rollups = [
-        replace(each, key=(*each.key, "tide")) if each is by_model else each for each in ROLLUPS
-    ]
+    knowing = {"usage_by_model", "usage_hourly", "rollup_days", "rollup_hourly"}
+    rollups = tuple(
+        replace(each, key=(*each.key, "tide")) if each.view in knowing else each for each in ROLLUPS
+    )
+    stored = tuple(
+        replace(each, key=(*each.key, "tide")) if each.name in knowing else each for each in TABLES
+    )
 
-    schema = replace(SCHEMA, columns=(*COLUMNS, TIDE), rollups=tuple(rollups))
+    schema = replace(SCHEMA, columns=(*COLUMNS, TIDE), tables=stored, rollups=rollups)
     sql = baseline(schema)
 
     tables = {part.split("(", 1)[0].strip(): part for part in sql.split("CREATE ")[1:]}
     has_tide = {name.split(".")[1].split()[0] for name, part in tables.items() if "tide" in part}
     assert has_tide == {
-        "llm_calls", "calls", "usage_entries", "rollup_models", "rollup_models_feed",
-        "usage_by_model",
+        "llm_calls", "calls", "usage_entries", "rollup_hourly", "rollup_hourly_feed",
+        "usage_hourly", "rollup_days", "rollup_days_feed", "usage_by_model",
     }  # fmt: skip
     assert "tide" in schema.call_fields
     assert Dimension("tide", "tide") in schema.dimensions
@@ -122,25 +126,32 @@ def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place(
             r"group: two are called 'user'",
         ),
         (
-            {
-                "rollups": (
-                    *ROLLUPS,
-                    Rollup("r", "v", ("tenant", "day", "department", "tdie"), "x"),
-                )
-            },
+            {"tables": (*TABLES, RollupTable("r", ("tenant", "day", "department", "tdie"), "x"))},
             r"rollup r groups by 'tdie', which is no column of the ledger",
         ),
         (
-            {"rollups": (*ROLLUPS, Rollup("r", "v", ("tenant", "department"), "x"))},
-            r"rollup r must have either day or hour",
+            {"tables": (*TABLES, RollupTable("r", ("tenant", "department"), "x"))},
+            r"rollup r must have day or hour in its key",
         ),
         (
-            {"rollups": (*ROLLUPS, Rollup("r", "v", ("tenant", "day"), "x"))},
+            {"tables": (*TABLES, RollupTable("r", ("tenant", "day"), "x"))},
             r"rollup r lacks department: nobody could be limited",
         ),
         (
-            {"rollups": (*ROLLUPS, replace(ROLLUPS[0], table="r", view="v", more=("lagz",)))},
-            r"rollup r names 'lagz', which is no measure to choose: there are durations,",
+            {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", more=("lagz",)))},
+            r"rollup v names 'lagz', which is no measure to choose: there are durations,",
+        ),
+        (
+            {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", table="rollup_users"))},
+            r"rollup v is made of rollup_users, which lacks service_name, source, streamed_calls",
+        ),
+        (
+            {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", table="rollup_user"))},
+            r"rollup v is made of 'rollup_user', which is no table of sums",
+        ),
+        (
+            {"tables": (*TABLES, replace(TABLES[1], name="r", fed_by="rollup_users"))},
+            r"rollup r is made of rollup_users, which lacks model_name",
         ),
         (
             {"call_columns": (*CALL_COLUMNS, replace(CALL_COLUMNS[0], name="x", after="y"))},
@@ -181,4 +192,4 @@ def test_a_view_is_limited_by_the_tenant_and_the_department_that_its_rows_have()
 
 
 def test_an_empty_schema_is_no_exception() -> None:
-    assert Schema((), (), (), (), (), (), ()).dimensions == {}
+    assert Schema((), (), (), (), (), (), (), ()).dimensions == {}

@@ -207,7 +207,12 @@ def test_a_batch_that_is_sent_twice_is_booked_once(
     assert client.query("SELECT count() FROM llm_calls").first_row == (len(entries) + len(sent),)
 
 
-ROLLUPS = ("rollup_users", "rollup_daily", "rollup_models")
+ROLLUPS = (
+    "rollup_hourly",
+    "rollup_days WHERE part = 'models'",
+    "rollup_conversations",
+    "rollup_users",
+)
 
 
 def costs(client: Client) -> set[Decimal]:

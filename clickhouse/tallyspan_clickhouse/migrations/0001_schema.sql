@@ -40,18 +40,18 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     input_image_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of input_tokens that was images; NULL: not stated',
     output_image_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Part of output_tokens that was images; NULL: not stated',
     usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
-    input_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
-    output_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
-    cache_saved_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the provider\'s cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced',
+    cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
+    input_cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'Part of cost_usd for the prompt, in USD',
+    output_cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'Part of cost_usd for the answer, in USD',
+    cache_saved_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'What the provider\'s cache saved, in USD: the cost with all reads and writes as plain input, less the cost; below 0: writes cost more than reads saved; NULL: no cache used, or not priced',
     cost_status LowCardinality(String) COMMENT 'priced, reported (the provider stated the cost), unpriced (no price or no tokens, see unpriced_reason) or not_billed (the request was refused, or never left the client); of a commitment: commitment, plan or unused',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_id LowCardinality(String) COMMENT 'Price entry that was used',
     price_source LowCardinality(String) COMMENT 'Where that price comes from: models_pricing.yaml, genai-prices <version> or provider',
     price_flags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What is doubtful about the price: deployment_unknown, unpriced_meter, ...; empty when nothing is',
-    other_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'What the call costs if what price_flags doubts is decided the other way, in USD; NULL: nothing is in doubt',
-    reported_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the provider itself stated it; NULL: it did not',
-    claimed_cost_usd Nullable(Decimal(18, 12)) CODEC(T64, ZSTD(1)) COMMENT 'Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not',
+    other_cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'What the call costs if what price_flags doubts is decided the other way, in USD; NULL: nothing is in doubt',
+    reported_cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'Cost in USD as the provider itself stated it; NULL: it did not',
+    claimed_cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'Cost in USD as the software that sent the span computed it, for comparison only; NULL: it did not',
     is_notional Bool DEFAULT false COMMENT 'Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed',
     unpriced_calls Int8 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', sign, 0) COMMENT 'Unpriced calls this entry adds; -1 in the price change that prices one; count with sum()',
     unpriced_tokens Int64 DEFAULT if(cost_status = 'unpriced' AND NOT is_notional AND entry_kind != 'price_change', ifNull(input_tokens, 0) + ifNull(output_tokens, 0), 0) CODEC(T64, ZSTD(1)) COMMENT 'Tokens without a price this entry adds; a price change takes them back',
@@ -66,7 +66,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String CODEC(ZSTD(1)) COMMENT 'Span id of the parent, hex; empty for a root span',
     part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
-    response_id String CODEC(ZSTD(1)) TTL toDateTime(start_time) + INTERVAL 45 DAY COMMENT 'Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none',
+    response_id String CODEC(ZSTD(1)) TTL toDateTime(start_time) + INTERVAL 40 DAY COMMENT 'Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none',
     scope_name LowCardinality(String) COMMENT 'Instrumentation scope that made the span',
     batch_id UInt64 CODEC(ZSTD(1)) COMMENT 'Batch the entry was inserted with',
     ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector booked the entry (UTC, milliseconds)',
@@ -85,7 +85,7 @@ ENGINE = {engine}
 PARTITION BY toYYYYMM(start_time)
 ORDER BY (tenant, toStartOfHour(start_time), model_name, user_id, start_time)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    ttl_only_drop_parts = 1
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, ttl_only_drop_parts = 1
 COMMENT 'Ledger of LLM calls: signed, append-only entries; every total is a sum()';
 
 -- Few calls have more entries than their first: the view `calls` looks here which.
@@ -172,7 +172,7 @@ CREATE VIEW {database}.calls {on_cluster}
     span_id String COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String COMMENT 'Span id of the parent, hex; empty for a root span',
     part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
-    response_id String COMMENT 'Id the provider gave its answer, kept for 45 days: it takes a quarter of a row; empty when it gave none',
+    response_id String COMMENT 'Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none',
     ingested_at DateTime64(3, 'UTC') COMMENT 'When the collector last booked the call (UTC)'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -311,13 +311,25 @@ COMMENT 'One row a call, net of reversals and price changes; no content, nothing
 -- Rollups follow the entries by construction: each measure is a sum over signed entries, so
 -- a reversal or a price change that reaches the ledger reaches them in the same insert.
 
-CREATE TABLE {database}.rollup_services {on_cluster}
+CREATE TABLE {database}.rollup_hourly {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
     errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
     estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
@@ -351,22 +363,37 @@ CREATE TABLE {database}.rollup_services {on_cluster}
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, lags))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, day, service_name, source, department)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day, emitting service and ingest key; kept when raw entries expire';
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+PARTITION BY toYYYYMM(hour)
+ORDER BY (tenant, hour, model_name, department, agent_id, agent_name, service_name, provider_name, endpoint_id, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+    vertical_merge_algorithm_min_rows_to_activate = 1000000
+COMMENT 'Calls, tokens and cost by hour and all that has few values; kept when raw entries expire';
 
-CREATE MATERIALIZED VIEW {database}.rollup_services_feed {on_cluster} TO {database}.rollup_services
+CREATE MATERIALIZED VIEW {database}.rollup_hourly_feed {on_cluster} TO {database}.rollup_hourly
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     l.tenant AS tenant,
-    toDate(l.start_time) AS day,
-    l.service_name AS service_name,
-    l.source AS source,
+    toStartOfHour(l.start_time) AS hour,
+    l.model_name AS model_name,
     l.department AS department,
+    l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
+    l.service_name AS service_name,
+    l.provider_name AS provider_name,
+    l.endpoint_id AS endpoint_id,
+    l.source AS source,
+    l.operation_name AS operation_name,
+    l.service_tier AS service_tier,
+    l.error_type AS error_type,
+    l.usage_source AS usage_source,
+    if(l.is_notional, 'notional', l.cost_status) AS cost_status,
+    l.unpriced_reason AS unpriced_reason,
+    l.price_source AS price_source,
     sum(l.sign) AS calls,
     sum(l.sign * (l.status = 'error')) AS errors,
     sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
@@ -400,10 +427,305 @@ AS SELECT
     sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
     sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
+    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
+    sumMap(CAST(if(isNull(l.time_to_first_chunk_us), map(), map(toInt16(round(20 * log2(greatest(ifNull(l.time_to_first_chunk_us, 1), 1)))), toInt64(l.sign))), 'Map(Int16, Int64)')) AS first_chunks,
     sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
 FROM {database}.llm_calls AS l
-GROUP BY tenant, day, service_name, source, department
-COMMENT 'Adds every entry of llm_calls to rollup_services';
+GROUP BY tenant, hour, model_name, department, agent_id, agent_name, service_name, provider_name, endpoint_id, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source
+COMMENT 'Adds every row of llm_calls to rollup_hourly';
+
+CREATE TABLE {database}.rollup_days {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    part LowCardinality(String) COMMENT 'Rollup that the row is of',
+    day Date COMMENT 'Day of start_time (UTC)',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
+    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
+    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
+    no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
+    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
+    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, part, day, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+    vertical_merge_algorithm_min_rows_to_activate = 1000000
+COMMENT 'Calls, tokens and cost by day, for each of the rollups by day that have few rows; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_days_feed {on_cluster} TO {database}.rollup_days
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    part AS part,
+    toDate(r.hour) AS day,
+    r.department AS department,
+    if(part IN ('totals', 'models'), r.model_name, defaultValueOfTypeName('LowCardinality(String)')) AS model_name,
+    if(part IN ('totals', 'models'), r.provider_name, defaultValueOfTypeName('LowCardinality(String)')) AS provider_name,
+    if(part IN ('totals', 'models'), r.endpoint_id, defaultValueOfTypeName('LowCardinality(String)')) AS endpoint_id,
+    if(part IN ('agents'), r.agent_id, defaultValueOfTypeName('String')) AS agent_id,
+    if(part IN ('agents'), r.agent_name, defaultValueOfTypeName('LowCardinality(String)')) AS agent_name,
+    if(part IN ('services'), r.service_name, defaultValueOfTypeName('LowCardinality(String)')) AS service_name,
+    if(part IN ('services'), r.source, defaultValueOfTypeName('LowCardinality(String)')) AS source,
+    if(part IN ('models'), r.operation_name, defaultValueOfTypeName('LowCardinality(String)')) AS operation_name,
+    if(part IN ('models'), r.service_tier, defaultValueOfTypeName('LowCardinality(String)')) AS service_tier,
+    if(part IN ('models'), r.error_type, defaultValueOfTypeName('LowCardinality(String)')) AS error_type,
+    if(part IN ('models'), r.usage_source, defaultValueOfTypeName('LowCardinality(String)')) AS usage_source,
+    if(part IN ('models'), r.cost_status, defaultValueOfTypeName('LowCardinality(String)')) AS cost_status,
+    if(part IN ('models'), r.unpriced_reason, defaultValueOfTypeName('LowCardinality(String)')) AS unpriced_reason,
+    if(part IN ('models'), r.price_source, defaultValueOfTypeName('LowCardinality(String)')) AS price_source,
+    sum(r.calls) AS calls,
+    sum(r.errors) AS errors,
+    sum(r.estimated_calls) AS estimated_calls,
+    sum(r.unknown_usage_calls) AS unknown_usage_calls,
+    sum(r.unpriced_calls) AS unpriced_calls,
+    sum(r.unpriced_tokens) AS unpriced_tokens,
+    sum(r.notional_calls) AS notional_calls,
+    sum(r.flagged_calls) AS flagged_calls,
+    sum(r.streamed_calls) AS streamed_calls,
+    sum(r.reversals) AS reversals,
+    sum(r.price_changes) AS price_changes,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.input_stated) AS input_stated,
+    sum(r.output_tokens) AS output_tokens,
+    sum(r.output_stated) AS output_stated,
+    sum(r.cache_read_tokens) AS cache_read_tokens,
+    sum(r.cache_read_stated) AS cache_read_stated,
+    sum(r.cache_write_tokens) AS cache_write_tokens,
+    sum(r.cache_write_stated) AS cache_write_stated,
+    sum(r.reasoning_tokens) AS reasoning_tokens,
+    sum(r.reasoning_stated) AS reasoning_stated,
+    sum(r.cost_usd) AS cost_usd,
+    sum(r.input_cost_usd) AS input_cost_usd,
+    sum(r.output_cost_usd) AS output_cost_usd,
+    sum(r.notional_cost_usd) AS notional_cost_usd,
+    sum(r.cache_saved_usd) AS cache_saved_usd,
+    sum(r.commitment_cost_usd) AS commitment_cost_usd,
+    sum(r.plan_cost_usd) AS plan_cost_usd,
+    sum(r.unused_cost_usd) AS unused_cost_usd,
+    sum(r.no_user_calls) AS no_user_calls,
+    sum(r.no_conversation_calls) AS no_conversation_calls,
+    sum(r.duration_us) AS duration_us,
+    sum(r.first_chunk_us) AS first_chunk_us,
+    sumMap(r.durations) AS durations,
+    sumMap(r.first_chunks) AS first_chunks,
+    sumMap(r.lags) AS lags
+FROM {database}.rollup_hourly AS r ARRAY JOIN CAST(['services', 'agents', 'totals', 'models'], 'Array(LowCardinality(String))') AS part
+GROUP BY tenant, part, day, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source
+COMMENT 'Adds every row of rollup_hourly to rollup_days';
+
+CREATE TABLE {database}.rollup_conversations {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    conversation_hash UInt64 COMMENT 'cityHash64 of conversation_id: conversations are counted by it',
+    conversation_id String CODEC(ZSTD(1)) COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us))
+PARTITION BY toYYYYMM(hour)
+ORDER BY (tenant, toDate(hour), user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+    vertical_merge_algorithm_min_rows_to_activate = 1000000
+COMMENT 'Calls, tokens and cost by hour, user and conversation; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_conversations_feed {on_cluster} TO {database}.rollup_conversations
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    l.user_id AS user_id,
+    cityHash64(l.conversation_id) AS conversation_hash,
+    l.conversation_id AS conversation_id,
+    l.department AS department,
+    l.model_name AS model_name,
+    l.provider_name AS provider_name,
+    l.endpoint_id AS endpoint_id,
+    l.agent_id AS agent_id,
+    l.agent_name AS agent_name,
+    l.service_name AS service_name,
+    l.source AS source,
+    toStartOfHour(l.start_time) AS hour,
+    sum(l.sign) AS calls,
+    sum(l.sign * (l.status = 'error')) AS errors,
+    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
+    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
+    sum(l.unpriced_calls) AS unpriced_calls,
+    sum(l.unpriced_tokens) AS unpriced_tokens,
+    sum(l.sign * (l.is_notional)) AS notional_calls,
+    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
+    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
+    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
+    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
+    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
+    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
+    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
+    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
+    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
+    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
+    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
+    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
+    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
+    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
+    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
+    sum(l.sign * toInt64(l.duration_us)) AS duration_us
+FROM {database}.llm_calls AS l
+GROUP BY tenant, user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour
+COMMENT 'Adds every row of llm_calls to rollup_conversations';
+
+CREATE TABLE {database}.rollup_users {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
+    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
+    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
+    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
+    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
+    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
+    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
+    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
+    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds'
+)
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us))
+PARTITION BY toYYYYMM(day)
+ORDER BY (tenant, day, user_id, department)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+    vertical_merge_algorithm_min_rows_to_activate = 1000000
+COMMENT 'Calls, tokens and cost by day and user; kept when raw entries expire';
+
+CREATE MATERIALIZED VIEW {database}.rollup_users_feed {on_cluster} TO {database}.rollup_users
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    toDate(r.hour) AS day,
+    r.user_id AS user_id,
+    r.department AS department,
+    sum(r.calls) AS calls,
+    sum(r.errors) AS errors,
+    sum(r.estimated_calls) AS estimated_calls,
+    sum(r.unknown_usage_calls) AS unknown_usage_calls,
+    sum(r.unpriced_calls) AS unpriced_calls,
+    sum(r.unpriced_tokens) AS unpriced_tokens,
+    sum(r.notional_calls) AS notional_calls,
+    sum(r.flagged_calls) AS flagged_calls,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.input_stated) AS input_stated,
+    sum(r.output_tokens) AS output_tokens,
+    sum(r.output_stated) AS output_stated,
+    sum(r.cache_read_tokens) AS cache_read_tokens,
+    sum(r.cache_read_stated) AS cache_read_stated,
+    sum(r.cache_write_tokens) AS cache_write_tokens,
+    sum(r.cache_write_stated) AS cache_write_stated,
+    sum(r.reasoning_tokens) AS reasoning_tokens,
+    sum(r.reasoning_stated) AS reasoning_stated,
+    sum(r.cost_usd) AS cost_usd,
+    sum(r.notional_cost_usd) AS notional_cost_usd,
+    sum(r.cache_saved_usd) AS cache_saved_usd,
+    sum(r.commitment_cost_usd) AS commitment_cost_usd,
+    sum(r.plan_cost_usd) AS plan_cost_usd,
+    sum(r.unused_cost_usd) AS unused_cost_usd,
+    sum(r.duration_us) AS duration_us
+FROM {database}.rollup_conversations AS r
+GROUP BY tenant, day, user_id, department
+COMMENT 'Adds every row of rollup_conversations to rollup_users';
 
 CREATE VIEW {database}.usage_by_service {on_cluster}
 (
@@ -490,98 +812,9 @@ AS SELECT
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.lags AS lags
-FROM {database}.rollup_services{all} AS r
+FROM {database}.rollup_days{all} AS r
+WHERE r.part = 'services'
 COMMENT 'Calls, tokens and cost by UTC day, emitting service and ingest key; several rows a group, so always sum() them';
-
-CREATE TABLE {database}.rollup_agents {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
-    agent_name LowCardinality(String) COMMENT 'Name of that agent',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
-    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, day, agent_id, agent_name, department)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day and agent; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_agents_feed {on_cluster} TO {database}.rollup_agents
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    toDate(l.start_time) AS day,
-    l.agent_id AS agent_id,
-    l.agent_name AS agent_name,
-    l.department AS department,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
-    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations
-FROM {database}.llm_calls AS l
-GROUP BY tenant, day, agent_id, agent_name, department
-COMMENT 'Adds every entry of llm_calls to rollup_agents';
 
 CREATE VIEW {database}.usage_by_agent {on_cluster}
 (
@@ -664,102 +897,9 @@ AS SELECT
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations
-FROM {database}.rollup_agents{all} AS r
+FROM {database}.rollup_days{all} AS r
+WHERE r.part = 'agents'
 COMMENT 'Calls, tokens and cost by UTC day and agent; several rows a group, so always sum() them';
-
-CREATE TABLE {database}.rollup_totals {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
-    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
-    first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, first_chunks))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day, department, model and endpoint; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_totals_feed {on_cluster} TO {database}.rollup_totals
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    toDate(l.start_time) AS day,
-    l.department AS department,
-    l.model_name AS model_name,
-    l.provider_name AS provider_name,
-    l.endpoint_id AS endpoint_id,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
-    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
-    sumMap(CAST(if(isNull(l.time_to_first_chunk_us), map(), map(toInt16(round(20 * log2(greatest(ifNull(l.time_to_first_chunk_us, 1), 1)))), toInt64(l.sign))), 'Map(Int16, Int64)')) AS first_chunks
-FROM {database}.llm_calls AS l
-GROUP BY tenant, day, department, model_name, provider_name, endpoint_id
-COMMENT 'Adds every entry of llm_calls to rollup_totals';
 
 CREATE VIEW {database}.usage_totals {on_cluster}
 (
@@ -802,7 +942,8 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
-    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
+    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
+    lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
@@ -845,95 +986,11 @@ AS SELECT
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
-    r.first_chunks AS first_chunks
-FROM {database}.rollup_totals{all} AS r
+    r.first_chunks AS first_chunks,
+    r.lags AS lags
+FROM {database}.rollup_days{all} AS r
+WHERE r.part = 'totals'
 COMMENT 'Calls, tokens and cost by UTC day, department, model and endpoint; several rows a group, so always sum() them';
-
-CREATE TABLE {database}.rollup_users {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, day, user_id, department)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day and user; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_users_feed {on_cluster} TO {database}.rollup_users
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    toDate(l.start_time) AS day,
-    l.user_id AS user_id,
-    l.department AS department,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
-FROM {database}.llm_calls AS l
-GROUP BY tenant, day, user_id, department
-COMMENT 'Adds every entry of llm_calls to rollup_users';
 
 CREATE VIEW {database}.usage_by_user {on_cluster}
 (
@@ -949,9 +1006,6 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
     notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 COMMENT 'Duplicates that were taken back',
-    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
     input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
     input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
     output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
@@ -964,15 +1018,12 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
     reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
-    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
     notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
     cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
@@ -988,9 +1039,6 @@ AS SELECT
     r.unpriced_tokens AS unpriced_tokens,
     r.notional_calls AS notional_calls,
     r.flagged_calls AS flagged_calls,
-    r.streamed_calls AS streamed_calls,
-    r.reversals AS reversals,
-    r.price_changes AS price_changes,
     if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
     r.input_stated AS input_stated,
     if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
@@ -1003,507 +1051,14 @@ AS SELECT
     if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
     r.reasoning_stated AS reasoning_stated,
     if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
-    r.input_cost_usd AS input_cost_usd,
-    r.output_cost_usd AS output_cost_usd,
     r.notional_cost_usd AS notional_cost_usd,
     r.cache_saved_usd AS cache_saved_usd,
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
-    r.duration_us AS duration_us,
-    r.first_chunk_us AS first_chunk_us
+    r.duration_us AS duration_us
 FROM {database}.rollup_users{all} AS r
 COMMENT 'Calls, tokens and cost by UTC day and user; several rows a group, so always sum() them';
-
-CREATE TABLE {database}.rollup_daily {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day, user and model; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_daily_feed {on_cluster} TO {database}.rollup_daily
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    toDate(l.start_time) AS day,
-    l.model_name AS model_name,
-    l.user_id AS user_id,
-    l.department AS department,
-    l.provider_name AS provider_name,
-    l.endpoint_id AS endpoint_id,
-    l.service_name AS service_name,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
-FROM {database}.llm_calls AS l
-GROUP BY tenant, day, model_name, user_id, department, provider_name, endpoint_id, service_name
-COMMENT 'Adds every entry of llm_calls to rollup_daily';
-
-CREATE VIEW {database}.usage_daily {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    calls Int64 COMMENT 'Calls, net of reversals',
-    errors Int64 COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 COMMENT 'Duplicates that were taken back',
-    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
-    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
-    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
-    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
-    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
-    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
-    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
-    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
-    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    r.tenant AS tenant,
-    r.day AS day,
-    r.model_name AS model_name,
-    r.user_id AS user_id,
-    r.department AS department,
-    r.provider_name AS provider_name,
-    r.endpoint_id AS endpoint_id,
-    r.service_name AS service_name,
-    r.calls AS calls,
-    r.errors AS errors,
-    r.estimated_calls AS estimated_calls,
-    r.unknown_usage_calls AS unknown_usage_calls,
-    r.unpriced_calls AS unpriced_calls,
-    r.unpriced_tokens AS unpriced_tokens,
-    r.notional_calls AS notional_calls,
-    r.flagged_calls AS flagged_calls,
-    r.streamed_calls AS streamed_calls,
-    r.reversals AS reversals,
-    r.price_changes AS price_changes,
-    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
-    r.input_stated AS input_stated,
-    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
-    r.output_stated AS output_stated,
-    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
-    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
-    r.cache_read_stated AS cache_read_stated,
-    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
-    r.cache_write_stated AS cache_write_stated,
-    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
-    r.reasoning_stated AS reasoning_stated,
-    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
-    r.input_cost_usd AS input_cost_usd,
-    r.output_cost_usd AS output_cost_usd,
-    r.notional_cost_usd AS notional_cost_usd,
-    r.cache_saved_usd AS cache_saved_usd,
-    r.commitment_cost_usd AS commitment_cost_usd,
-    r.plan_cost_usd AS plan_cost_usd,
-    r.unused_cost_usd AS unused_cost_usd,
-    r.duration_us AS duration_us,
-    r.first_chunk_us AS first_chunk_us
-FROM {database}.rollup_daily{all} AS r
-COMMENT 'Calls, tokens and cost by UTC day, user and model; several rows a group, so always sum() them';
-
-CREATE TABLE {database}.rollup_hourly {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
-    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
-    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us))
-PARTITION BY toYYYYMM(hour)
-ORDER BY (tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by hour, model, department, agent and endpoint; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_hourly_feed {on_cluster} TO {database}.rollup_hourly
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    toStartOfHour(l.start_time) AS hour,
-    l.model_name AS model_name,
-    l.department AS department,
-    l.agent_id AS agent_id,
-    l.service_name AS service_name,
-    l.provider_name AS provider_name,
-    l.endpoint_id AS endpoint_id,
-    l.operation_name AS operation_name,
-    l.service_tier AS service_tier,
-    l.error_type AS error_type,
-    l.source AS source,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us
-FROM {database}.llm_calls AS l
-GROUP BY tenant, hour, model_name, department, agent_id, service_name, provider_name, endpoint_id, operation_name, service_tier, error_type, source
-COMMENT 'Adds every entry of llm_calls to rollup_hourly';
-
-CREATE VIEW {database}.usage_hourly {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
-    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
-    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
-    calls Int64 COMMENT 'Calls, net of reversals',
-    errors Int64 COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 COMMENT 'Duplicates that were taken back',
-    price_changes Int64 COMMENT 'Entries that changed a price afterwards',
-    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
-    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
-    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
-    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
-    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
-    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
-    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
-    input_cost_usd Decimal(38, 12) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    r.tenant AS tenant,
-    r.hour AS hour,
-    r.model_name AS model_name,
-    r.department AS department,
-    r.agent_id AS agent_id,
-    r.service_name AS service_name,
-    r.provider_name AS provider_name,
-    r.endpoint_id AS endpoint_id,
-    r.operation_name AS operation_name,
-    r.service_tier AS service_tier,
-    r.error_type AS error_type,
-    r.source AS source,
-    r.calls AS calls,
-    r.errors AS errors,
-    r.estimated_calls AS estimated_calls,
-    r.unknown_usage_calls AS unknown_usage_calls,
-    r.unpriced_calls AS unpriced_calls,
-    r.unpriced_tokens AS unpriced_tokens,
-    r.notional_calls AS notional_calls,
-    r.flagged_calls AS flagged_calls,
-    r.streamed_calls AS streamed_calls,
-    r.reversals AS reversals,
-    r.price_changes AS price_changes,
-    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
-    r.input_stated AS input_stated,
-    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
-    r.output_stated AS output_stated,
-    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
-    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
-    r.cache_read_stated AS cache_read_stated,
-    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
-    r.cache_write_stated AS cache_write_stated,
-    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
-    r.reasoning_stated AS reasoning_stated,
-    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
-    r.input_cost_usd AS input_cost_usd,
-    r.output_cost_usd AS output_cost_usd,
-    r.notional_cost_usd AS notional_cost_usd,
-    r.cache_saved_usd AS cache_saved_usd,
-    r.commitment_cost_usd AS commitment_cost_usd,
-    r.plan_cost_usd AS plan_cost_usd,
-    r.unused_cost_usd AS unused_cost_usd,
-    r.duration_us AS duration_us,
-    r.first_chunk_us AS first_chunk_us
-FROM {database}.rollup_hourly{all} AS r
-COMMENT 'Calls, tokens and cost by hour, model, department, agent and endpoint; several rows a group, so always sum() them';
-
-CREATE TABLE {database}.rollup_models {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    day Date COMMENT 'Day of start_time (UTC)',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
-    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
-    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
-    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
-    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
-    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
-    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
-    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
-    first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
-    lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, first_chunks, lags))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day, department, model and how they were counted and priced; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_models_feed {on_cluster} TO {database}.rollup_models
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    toDate(l.start_time) AS day,
-    l.department AS department,
-    l.model_name AS model_name,
-    l.provider_name AS provider_name,
-    l.endpoint_id AS endpoint_id,
-    l.operation_name AS operation_name,
-    l.service_tier AS service_tier,
-    l.error_type AS error_type,
-    l.usage_source AS usage_source,
-    if(l.is_notional, 'notional', l.cost_status) AS cost_status,
-    l.unpriced_reason AS unpriced_reason,
-    l.price_source AS price_source,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
-    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
-    sumMap(CAST(if(isNull(l.time_to_first_chunk_us), map(), map(toInt16(round(20 * log2(greatest(ifNull(l.time_to_first_chunk_us, 1), 1)))), toInt64(l.sign))), 'Map(Int16, Int64)')) AS first_chunks,
-    sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
-FROM {database}.llm_calls AS l
-GROUP BY tenant, day, department, model_name, provider_name, endpoint_id, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source
-COMMENT 'Adds every entry of llm_calls to rollup_models';
 
 CREATE VIEW {database}.usage_by_model {on_cluster}
 (
@@ -1606,123 +1161,29 @@ AS SELECT
     r.durations AS durations,
     r.first_chunks AS first_chunks,
     r.lags AS lags
-FROM {database}.rollup_models{all} AS r
+FROM {database}.rollup_days{all} AS r
+WHERE r.part = 'models'
 COMMENT 'Calls, tokens and cost by UTC day, department, model and how they were counted and priced; several rows a group, so always sum() them';
 
-CREATE TABLE {database}.rollup_conversations {on_cluster}
+CREATE VIEW {database}.usage_hourly {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
-    day Date COMMENT 'Day of start_time (UTC)',
-    conversation_id String CODEC(ZSTD(1)) COMMENT 'Conversation, chat or session the call belongs to; empty for none',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
-    agent_name LowCardinality(String) COMMENT 'Name of that agent',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
-    calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
-    errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
-    estimated_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens are an estimate',
-    unknown_usage_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls whose tokens nobody stated',
-    unpriced_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls without a price; they are missing in cost_usd',
-    unpriced_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens of the calls without a price',
-    notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
-    flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
-    streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
-    price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
-    input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
-    input_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
-    output_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning included',
-    output_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
-    cache_read_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens read from the cache',
-    cache_read_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
-    cache_write_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens written to the cache',
-    cache_write_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
-    reasoning_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens spent on reasoning',
-    reasoning_stated Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
-    cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Billed cost in USD; unpriced and notional calls add nothing',
-    input_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for prompts, in USD',
-    output_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of the price for answers, in USD',
-    notional_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
-    cache_saved_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
-    commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
-    plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
-    unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
-    duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
-    durations SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
-    lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
-)
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us, first_chunk_us, durations, lags))
-PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000
-COMMENT 'Calls, tokens and cost by UTC day, user and conversation; kept when raw entries expire';
-
-CREATE MATERIALIZED VIEW {database}.rollup_conversations_feed {on_cluster} TO {database}.rollup_conversations
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    l.tenant AS tenant,
-    l.user_id AS user_id,
-    toDate(l.start_time) AS day,
-    l.conversation_id AS conversation_id,
-    l.department AS department,
-    l.model_name AS model_name,
-    l.agent_id AS agent_id,
-    l.agent_name AS agent_name,
-    l.service_name AS service_name,
-    l.source AS source,
-    sum(l.sign) AS calls,
-    sum(l.sign * (l.status = 'error')) AS errors,
-    sum(l.sign * (l.usage_source = 'estimated')) AS estimated_calls,
-    sum(l.sign * (l.usage_source = 'unknown')) AS unknown_usage_calls,
-    sum(l.unpriced_calls) AS unpriced_calls,
-    sum(l.unpriced_tokens) AS unpriced_tokens,
-    sum(l.sign * (l.is_notional)) AS notional_calls,
-    sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
-    sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
-    sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
-    sum(ifNull(l.input_tokens, 0)) AS input_tokens,
-    sum(l.sign * isNotNull(l.input_tokens)) AS input_stated,
-    sum(ifNull(l.output_tokens, 0)) AS output_tokens,
-    sum(l.sign * isNotNull(l.output_tokens)) AS output_stated,
-    sum(ifNull(l.cache_read_tokens, 0)) AS cache_read_tokens,
-    sum(l.sign * isNotNull(l.cache_read_tokens)) AS cache_read_stated,
-    sum(ifNull(l.cache_write_tokens, 0)) AS cache_write_tokens,
-    sum(l.sign * isNotNull(l.cache_write_tokens)) AS cache_write_stated,
-    sum(ifNull(l.reasoning_tokens, 0)) AS reasoning_tokens,
-    sum(l.sign * isNotNull(l.reasoning_tokens)) AS reasoning_stated,
-    sum(if(l.is_notional, toDecimal64(0, 12), ifNull(l.cost_usd, toDecimal64(0, 12)))) AS cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.input_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS input_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.output_cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS output_cost_usd,
-    sum(if(l.is_notional, ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS notional_cost_usd,
-    sum(if(NOT l.is_notional, ifNull(l.cache_saved_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS cache_saved_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
-    sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
-    sum(l.sign * toInt64(l.duration_us)) AS duration_us,
-    sum(l.sign * toInt64(ifNull(l.time_to_first_chunk_us, 0))) AS first_chunk_us,
-    sumMap(CAST(map(toInt16(round(20 * log2(greatest(l.duration_us, 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS durations,
-    sumMap(CAST(map(toInt16(round(20 * log2(greatest(dateDiff('microsecond', l.start_time, l.ingested_at) - toInt64(l.duration_us), 1)))), toInt64(l.sign)), 'Map(Int16, Int64)')) AS lags
-FROM {database}.llm_calls AS l
-GROUP BY tenant, user_id, day, conversation_id, department, model_name, agent_id, agent_name, service_name, source
-COMMENT 'Adds every entry of llm_calls to rollup_conversations';
-
-CREATE VIEW {database}.usage_by_conversation {on_cluster}
-(
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
-    day Date COMMENT 'Day of start_time (UTC)',
-    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
+    usage_source LowCardinality(String) COMMENT 'Where the token counts come from: provider, estimated, unknown or deferred (another span states them)',
+    cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
+    unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
+    price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
     estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
@@ -1753,23 +1214,33 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    no_user_calls Int64 COMMENT 'Calls that name no user',
+    no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     r.tenant AS tenant,
-    r.user_id AS user_id,
-    r.day AS day,
-    r.conversation_id AS conversation_id,
-    r.department AS department,
+    r.hour AS hour,
     r.model_name AS model_name,
+    r.department AS department,
     r.agent_id AS agent_id,
     r.agent_name AS agent_name,
     r.service_name AS service_name,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
     r.source AS source,
+    r.operation_name AS operation_name,
+    r.service_tier AS service_tier,
+    r.error_type AS error_type,
+    r.usage_source AS usage_source,
+    r.cost_status AS cost_status,
+    r.unpriced_reason AS unpriced_reason,
+    r.price_source AS price_source,
     r.calls AS calls,
     r.errors AS errors,
     r.estimated_calls AS estimated_calls,
@@ -1800,12 +1271,179 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.no_user_calls AS no_user_calls,
+    r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
+    r.first_chunks AS first_chunks,
     r.lags AS lags
+FROM {database}.rollup_hourly{all} AS r
+COMMENT 'Calls, tokens and cost by hour, model, department, agent, service, and how they were counted and priced; several rows a group, so always sum() them';
+
+CREATE VIEW {database}.usage_daily {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    toDate(r.hour) AS day,
+    r.user_id AS user_id,
+    r.department AS department,
+    r.model_name AS model_name,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
+    r.service_name AS service_name,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
+    r.duration_us AS duration_us
 FROM {database}.rollup_conversations{all} AS r
-COMMENT 'Calls, tokens and cost by UTC day, user and conversation; several rows a group, so always sum() them';
+COMMENT 'Calls, tokens and cost by UTC day, user and model; several rows a group, so always sum() them';
+
+CREATE VIEW {database}.usage_by_conversation {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    conversation_hash UInt64 COMMENT 'cityHash64 of conversation_id: conversations are counted by it',
+    conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_name LowCardinality(String) COMMENT 'Name of that agent',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    toDate(r.hour) AS day,
+    r.user_id AS user_id,
+    r.conversation_hash AS conversation_hash,
+    r.conversation_id AS conversation_id,
+    r.department AS department,
+    r.model_name AS model_name,
+    r.provider_name AS provider_name,
+    r.endpoint_id AS endpoint_id,
+    r.agent_id AS agent_id,
+    r.agent_name AS agent_name,
+    r.service_name AS service_name,
+    r.source AS source,
+    r.hour AS hour,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
+    r.duration_us AS duration_us
+FROM {database}.rollup_conversations{all} AS r
+COMMENT 'Calls, tokens and cost by hour, user and conversation; several rows a group, so always sum() them';
 
 CREATE VIEW {database}.usage_entries {on_cluster}
 (
@@ -1829,6 +1467,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     cost_status LowCardinality(String) COMMENT 'priced, reported, unpriced, not_billed or notional (of no call: commitment, plan, unused), when the entry was booked: a call that got its price later is unpriced here, and unpriced_calls takes it back',
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
+    conversation_hash UInt64 COMMENT 'cityHash64 of conversation_id: conversations are counted by it',
     entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
     tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
     calls Int64 COMMENT 'Calls, net of reversals',
@@ -1891,6 +1530,7 @@ AS SELECT
     if(l.is_notional, 'notional', l.cost_status) AS cost_status,
     l.unpriced_reason AS unpriced_reason,
     l.price_source AS price_source,
+    cityHash64(l.conversation_id) AS conversation_hash,
     l.entry_kind AS entry_kind,
     l.tags AS tags,
     l.sign AS calls,
@@ -2464,34 +2104,34 @@ CREATE VIEW {database}.budgeted_days {on_cluster}
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT 'total' AS scope, '' AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND 'total' IN (SELECT b.scope FROM {database}.budgets AS b)
 GROUP BY u.day
 UNION ALL
 SELECT 'department' AS scope, u.department AS name, u.department AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.department IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'department')
 GROUP BY u.department, u.day
 UNION ALL
 SELECT 'user' AS scope, u.user_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_by_user AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user')
 GROUP BY u.user_id, u.day
 UNION ALL
 SELECT 'model' AS scope, u.model_name AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.model_name IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'model')
 GROUP BY u.model_name, u.day
 UNION ALL
 SELECT 'endpoint' AS scope, u.endpoint_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.endpoint_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'endpoint')
 GROUP BY u.endpoint_id, u.day
 UNION ALL
-SELECT 'agent' AS scope, h.agent_id AS name, '' AS department, toDate(h.hour) AS day, sum(h.cost_usd) AS spent_usd, sum(h.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_hourly AS h
-WHERE h.hour >= now('UTC') - INTERVAL 800 DAY AND h.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
-GROUP BY h.agent_id, day
+SELECT 'agent' AS scope, u.agent_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_by_agent AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
+GROUP BY u.agent_id, u.day
 COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days';
 
 -- The budget that counts for a period is the one that holds on its last day; for the running period,

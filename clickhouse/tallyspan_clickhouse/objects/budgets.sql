@@ -68,34 +68,34 @@ CREATE VIEW {database}.budgeted_days {on_cluster}
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT 'total' AS scope, '' AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND 'total' IN (SELECT b.scope FROM {database}.budgets AS b)
 GROUP BY u.day
 UNION ALL
 SELECT 'department' AS scope, u.department AS name, u.department AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.department IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'department')
 GROUP BY u.department, u.day
 UNION ALL
 SELECT 'user' AS scope, u.user_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_by_user AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user')
 GROUP BY u.user_id, u.day
 UNION ALL
 SELECT 'model' AS scope, u.model_name AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.model_name IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'model')
 GROUP BY u.model_name, u.day
 UNION ALL
 SELECT 'endpoint' AS scope, u.endpoint_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_daily AS u
+FROM {database}.usage_totals AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.endpoint_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'endpoint')
 GROUP BY u.endpoint_id, u.day
 UNION ALL
-SELECT 'agent' AS scope, h.agent_id AS name, '' AS department, toDate(h.hour) AS day, sum(h.cost_usd) AS spent_usd, sum(h.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_hourly AS h
-WHERE h.hour >= now('UTC') - INTERVAL 800 DAY AND h.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
-GROUP BY h.agent_id, day
+SELECT 'agent' AS scope, u.agent_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
+FROM {database}.usage_by_agent AS u
+WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
+GROUP BY u.agent_id, u.day
 COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days';
 
 -- The budget that counts for a period is the one that holds on its last day; for the running period,

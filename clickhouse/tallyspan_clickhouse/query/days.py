@@ -1,7 +1,9 @@
-"""Sums over a range of time from the fewest rows: whole days of a rollup, both ends from entries.
+"""Sums over a range of time from the fewest rows: whole days, then whole hours, then entries.
 
-Which rollup is read follows from the columns and measures a query needs: `schema.py` has what each
-rollup knows, those of fewer rows first.
+The days in the range are read from a rollup by day, the hours at both of its ends from one by hour,
+and what is left, less than an hour at each end, from the entries. Which rollups are read follows
+from the columns and measures a query needs: `schema.py` has what each rollup knows, those of fewer
+rows first.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from datetime import timedelta
 
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.schema import SCHEMA
-from tallyspan_clickhouse.schema_types import DAY, Rollup
+from tallyspan_clickhouse.schema_types import DAY, HOUR, Rollup, time_of
 
 ENTRIES = "usage_entries"
 SUMS = {
@@ -33,22 +35,61 @@ SUMS = {
 class Span:
     """A range of time as SQL conditions.
 
-    `whole`: on `day` or `hour` of a rollup, the pieces that are read from there. `range` and
-    `ends`: on `start_time` of an entry; it is in the range, and in none of those pieces.
+    `days`, `hours` and `hours_of_end_days`: on these columns of rollups, the pieces that lie in the
+    range whole; the last are on none of those days. `range`, `end_days` and `end_hours`: on
+    `start_time` of an entry; it is in the range, on none of those days, in none of those hours.
     """
 
-    whole: str
+    days: str
+    hours: str
+    hours_of_end_days: str
     range: str
-    ends: str
+    end_days: str
+    end_hours: str
+
+
+def span(first: str, last: str, range_: str, cut: str = "") -> Span:
+    """Return the range between two moments; a day or hour that `cut` lies in is not read whole.
+
+    All moments are SQL. `range_` is the condition that an entry is in the range.
+    """
+    edges = [each for each in (first, cut, last) if each]
+    days = [f"toDate({each}, 'UTC')" for each in edges]
+    hours = [f"toStartOfHour({each}, 'UTC')" for each in edges]
+    whole_hours = _whole("hour", hours)
+    return Span(
+        _whole("day", days),
+        whole_hours,
+        f"{whole_hours} AND toDate(hour) IN ({', '.join(days)})",
+        range_,
+        _outside(days, "DAY"),
+        _outside(hours, "HOUR"),
+    )
+
+
+def _whole(column: str, edges: list[str]) -> str:
+    first, *cuts, last = edges
+    return " AND ".join(
+        (f"{column} > {first}", f"{column} < {last}", *(f"{column} != {each}" for each in cuts))
+    )
+
+
+def _outside(edges: list[str], unit: str) -> str:
+    first, *cuts, last = ((f"toDateTime({each}, 'UTC')", each) for each in edges)
+    ends = [f"toDateTime({each} + INTERVAL 1 {unit}, 'UTC')" for _, each in (first, *cuts)]
+    pieces = [f"start_time < {ends[0]}", f"start_time >= {last[0]}"]
+    for (begin, _), end in zip(cuts, ends[1:], strict=True):
+        pieces.append(f"start_time >= {begin} AND start_time < {end}")
+    return " OR ".join(pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Sums by `columns`, with `measures` beyond SUMS, from the first rollup that knows them all.
+    """Sums by `columns`, with `measures` beyond SUMS, from the first rollups that know them all.
 
-    Where something is chosen by a column that this rollup lacks, another one of the same unit has
-    the whole pieces, and if none knows everything, the entries have them. Raises LookupError if no
-    rollup knows the columns and measures to begin with.
+    Where something is chosen by a column that such a rollup lacks, another one of the same unit has
+    its pieces, and if none knows everything, the entries have them. With the unit HOUR no days are
+    read. Raises LookupError if no rollup of the unit knows the columns and measures to begin with.
     """
 
     columns: tuple[str, ...]
@@ -61,7 +102,7 @@ class Source:
     @property
     def rollup(self) -> Rollup:
         """Return the rollup that is read where nothing else is chosen."""
-        rollup = self._rollup()
+        rollup = self._rollup(self.unit)
         if rollup is None:
             needs = ", ".join((*self.columns, *self.measures))
             raise LookupError(f"no rollup of this unit knows all of {needs}: add one to schema.py")
@@ -69,25 +110,14 @@ class Source:
 
     def in_range(self, binding: Binding) -> Span:
         """Return the range of the page."""
-        time, start, end = self.rollup.time, binding.start, binding.end
-        return Span(
-            f"{time} > {self._piece(start)} AND {time} < {self._piece(end)}",
-            binding.within("start_time"),
-            f"start_time < {self._after(start)} OR start_time >= {self._begin(end)}",
-        )
+        start, end = binding.start, binding.end
+        return span(start, end, binding.within("start_time"))
 
     def with_before(self, binding: Binding) -> Span:
         """Return the range of the page and one of the same length before it."""
-        time, start, end = self.rollup.time, binding.start, binding.end
-        before = f"{start} - ({end} - {start})"
-        return Span(
-            f"{time} > {self._piece(before)} AND {time} < {self._piece(end)} "
-            f"AND {time} != {self._piece(start)}",
-            f"start_time >= {before} AND start_time <= {end}",
-            f"start_time < {self._after(before)} "
-            f"OR start_time >= {self._begin(start)} AND start_time < {self._after(start)} "
-            f"OR start_time >= {self._begin(end)}",
-        )
+        start, end = binding.start, binding.end
+        before = f"({start} - ({end} - {start}))"
+        return span(before, end, f"start_time >= {before} AND start_time <= {end}", start)
 
     def rows(
         self, binding: Binding, span: Span, filters: Mapping[str, str], *conditions: str
@@ -97,51 +127,54 @@ class Source:
         `filters` are variables with several values and the column each is of; `conditions` are on
         the source's own columns.
         """
-        rollup, ends = self.rollup, span.ends
         chosen = {name: binding.some(name, column) for name, column in filters.items()}
-        lacking = [name for name, column in filters.items() if column not in rollup.columns]
-        is_enough = [binding.is_all(name) for name in lacking]
-        here = [condition for name, condition in chosen.items() if name not in lacking]
-        parts = [self._select(binding, rollup, span.whole, *is_enough, *here, *conditions)]
-        if lacking:
-            is_not_enough = f"NOT ({' AND '.join(is_enough)})"
-            finer = self._rollup(*(filters[name] for name in lacking))
-            if finer:
-                both = (is_not_enough, *chosen.values(), *conditions)
-                parts.append(self._select(binding, finer, span.whole, *both))
-            else:
-                ends = f"{ends} OR {is_not_enough}"
-        every = (span.range, f"({ends})", *chosen.values(), *conditions)
-        parts.append(self._select(binding, None, *every))
+        pieces = [(HOUR, span.hours, "1")]
+        if self.unit == DAY:
+            pieces = [
+                (DAY, span.days, f"NOT ({span.end_days})"),
+                (HOUR, span.hours_of_end_days, span.end_days),
+            ]
+        # Entries are in no piece that is read whole, unless no rollup can tell its calls apart.
+        ends = [span.end_hours]
+        parts = []
+        for unit, whole, outside in pieces:
+            rollup = self._rollup(unit)
+            if rollup is None:
+                ends.append(outside)
+                continue
+            lacking = [name for name, column in filters.items() if column not in rollup.columns]
+            is_enough = [binding.is_all(name) for name in lacking]
+            here = [condition for name, condition in chosen.items() if name not in lacking]
+            at = time_of(unit)
+            parts.append(self._select(binding, rollup, at, whole, *is_enough, *here, *conditions))
+            if lacking:
+                is_not_enough = f"NOT ({' AND '.join(is_enough)})"
+                finer = self._rollup(unit, *(filters[name] for name in lacking))
+                if finer:
+                    both = (is_not_enough, *chosen.values(), *conditions)
+                    parts.append(self._select(binding, finer, at, whole, *both))
+                else:
+                    ends.append(f"{is_not_enough} AND ({outside})")
+        every = (span.range, f"({' OR '.join(ends)})", *chosen.values(), *conditions)
+        parts.append(self._select(binding, None, "start_time", *every))
         return f"({' UNION ALL '.join(parts)})"
 
-    def _select(self, binding: Binding, rollup: Rollup | None, *conditions: str) -> str:
-        view, time = (rollup.view, rollup.time) if rollup else (ENTRIES, "start_time")
+    def _select(self, binding: Binding, rollup: Rollup | None, time: str, *conditions: str) -> str:
+        view = rollup.view if rollup else ENTRIES
         sums = [name if name == column else f"{column} AS {name}" for name, column in SUMS.items()]
         columns = ", ".join((*self.columns, *sums, *self.measures))
         rows = f"FROM {binding.view(view)} WHERE {' AND '.join(conditions)}"
         return f"SELECT toDateTime({time}, 'UTC') AS at, {columns} {rows}"
 
-    def _rollup(self, *more_columns: str) -> Rollup | None:
+    def _rollup(self, unit: timedelta, *more_columns: str) -> Rollup | None:
         columns, measures = {*self.columns, *more_columns}, set(self.measures)
         return next(
             (
                 each
                 for each in SCHEMA.rollups
-                if each.unit == self.unit
+                if each.has(unit)
                 and columns <= each.columns
                 and measures <= {measure.name for measure in SCHEMA.measures_of(each)}
             ),
             None,
         )
-
-    def _piece(self, moment: str) -> str:
-        """Return the day or hour a moment is in."""
-        return f"toDate({moment}, 'UTC')" if self.unit == DAY else f"toStartOfHour({moment}, 'UTC')"
-
-    def _begin(self, moment: str) -> str:
-        return f"toDateTime({self._piece(moment)}, 'UTC')"
-
-    def _after(self, moment: str) -> str:
-        unit = "DAY" if self.unit == DAY else "HOUR"
-        return f"toDateTime({self._piece(moment)} + INTERVAL 1 {unit}, 'UTC')"

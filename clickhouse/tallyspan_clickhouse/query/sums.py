@@ -1,4 +1,4 @@
-"""Sums of calls by groups: whole days or hours from a rollup, the rest from entries or calls."""
+"""Sums of calls by groups: whole days and hours from rollups, the rest from entries or calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tallyspan_clickhouse.query.errors import RequestError
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
 from tallyspan_clickhouse.query.zones import MAX_ROLLUP_MOMENT, has_whole_hours
 from tallyspan_clickhouse.schema import SCHEMA
-from tallyspan_clickhouse.schema_types import DAY, Rollup
+from tallyspan_clickhouse.schema_types import DAY, HOUR, Rollup, time_of
 
 GROUP_COLUMNS: Mapping[str, str] = {
     dimension.group: column.name for dimension, column in SCHEMA.dimensions.items()
@@ -120,22 +120,28 @@ def is_tag(group: str) -> bool:
 def can_answer(rollup: Rollup, sums: Sums) -> bool:
     """Return whether the rollup has everything that is wanted."""
     columns = sums.columns()
-    if not rollup.has_few_rows or not columns <= rollup.columns or columns & _WORKED_OUT:
+    if not rollup.has_few_rows and "conversation_id" in columns:
         return False
+    return columns <= rollup.columns and not columns & _WORKED_OUT
+
+
+def _can_split(sums: Sums, unit: timedelta) -> bool:
+    """Return whether pieces of time of this length lie in one bucket each."""
     if not sums.buckets:
         return True
-    if rollup.unit == DAY:
+    if unit == DAY:
         return sums.zone == "UTC" and "hour" not in sums.buckets
     return has_whole_hours(sums.zone, sums.filters.start, sums.filters.end)
 
 
 def parts(sums: Sums) -> tuple[str, Parameters]:
     """Return the query of the sums to add up (groups g0, g1, ..., measures), and its parameters."""
-    for rollup in SCHEMA.rollups:
-        if can_answer(rollup, sums):
-            first, stop = _whole(sums.filters, rollup.unit)
+    by_day, by_hour = (_rollup(sums, unit) for unit in (DAY, HOUR))
+    for rollup, unit in ((by_day, DAY), (by_hour, HOUR)):
+        if rollup is not None:
+            first, stop = _whole(sums.filters, unit)
             if first is None or stop is None or first < stop:
-                return _with_rollup(rollup, sums, first, stop)
+                return _with_rollups(sums, rollup, unit, by_hour)
     measures = {each.name: each.call for each in MEASURES}
     text, parameters = _select(sums, measures, "calls", "start_time", sums.filters)
     # Commitments are of no call, and are read beside them.
@@ -152,36 +158,68 @@ def _whole(filters: Filters, unit: timedelta) -> tuple[datetime | None, datetime
     return first, stop
 
 
-def _with_rollup(
-    rollup: Rollup, sums: Sums, first: datetime | None, stop: datetime | None
+def _rollup(sums: Sums, unit: timedelta) -> Rollup | None:
+    """Return the rollup of the fewest rows that has the sums in pieces of this length."""
+    if not _can_split(sums, unit):
+        return None
+    fitting = (each for each in SCHEMA.rollups if each.has(unit) and can_answer(each, sums))
+    return next(fitting, None)
+
+
+def _with_rollups(
+    sums: Sums, rollup: Rollup, unit: timedelta, by_hour: Rollup | None
 ) -> tuple[str, Parameters]:
-    filters, untimed = sums.filters, sums.filters.between(None, None)
-    whole: list[str] = []
-    ends: list[str] = []
-    bounds: Parameters = {}
-    for name, bound, limit, inside, outside in (
-        ("first", first, filters.start, ">=", "c.start_time >= {at} AND c.start_time < {bound}"),
-        ("stop", stop, filters.end, "<", "c.start_time < {at} AND c.start_time >= {bound}"),
+    """Return the sums from whole pieces of a rollup, whole hours at their ends, and entries."""
+    untimed = sums.filters.between(None, None)
+    first, stop = _whole(sums.filters, unit)
+    texts: list[str] = []
+    parameters: Parameters = {}
+
+    def read(view: str, time: str, *conditions: str) -> None:
+        text, others = _select(sums, _ADDED, view, time, untimed, *conditions, is_timed=False)
+        texts.append(text)
+        parameters.update(others)
+
+    def bound(name: str, moment: datetime, *, is_day: bool = False) -> str:
+        parameters[f"{name}_us"] = microseconds(moment)
+        text = sql_moment(f"{name}_us")
+        return f"toDate({text})" if is_day else text
+
+    time = time_of(unit)
+    whole = [
+        f"c.{time} {operator} {bound(name, moment, is_day=unit == DAY)}"
+        for name, operator, moment in (("first", ">=", first), ("stop", "<", stop))
+        if moment is not None
+    ]
+    read(rollup.view, time, *whole)
+    hours: list[str] = []
+    entries: list[str] = []
+    for name, start, end in (
+        ("first", sums.filters.start, first),
+        ("stop", stop, sums.filters.end),
     ):
-        if bound is None or limit is None:
+        if start is None or end is None or start == end:
             continue
-        bounds[f"{name}_us"] = microseconds(bound)
-        moment = sql_moment(f"{name}_us")
-        as_unit = f"toDate({moment})" if rollup.time == "day" else moment
-        whole.append(f"c.{rollup.time} {inside} {as_unit}")
-        if bound != limit:
-            bounds[f"{name}_end_us"] = microseconds(limit)
-            ends.append(f"({outside.format(at=sql_moment(f'{name}_end_us'), bound=moment)})")
-    text, parameters = _select(
-        sums, _ADDED, rollup.view, rollup.time, untimed, *whole, is_timed=False
-    )
-    if ends:
+        pieces = [(start, end)]
+        if by_hour is not None and unit == DAY:
+            begin, until = _whole(sums.filters.between(start, end), HOUR)
+            if begin is not None and until is not None and begin < until:
+                since = bound(f"{name}_hours", begin)
+                hours.append(
+                    f"(c.hour >= {since} AND c.hour < {bound(f'{name}_hours_end', until)})"
+                )
+                pieces = [(start, begin), (until, end)]
+        for number, (begin, until) in enumerate(pieces):
+            if begin < until:
+                since = bound(f"{name}_{number}", begin)
+                until_sql = bound(f"{name}_{number}_end", until)
+                entries.append(f"(c.start_time >= {since} AND c.start_time < {until_sql})")
+    if by_hour is not None and hours:
+        read(by_hour.view, "hour", f"({' OR '.join(hours)})")
+    if entries:
         # Entries are in the columns of the rollups, and need no netting to be added up.
-        more, others = _select(
-            sums, _ADDED, "usage_entries", "start_time", untimed, f"({' OR '.join(ends)})"
-        )
-        text, parameters = f"{text} UNION ALL {more}", parameters | others
-    return text, parameters | bounds
+        read("usage_entries", "start_time", f"({' OR '.join(entries)})")
+    return " UNION ALL ".join(texts), parameters
 
 
 def _select(

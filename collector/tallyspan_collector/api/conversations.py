@@ -27,7 +27,7 @@ _SUMS = """
 _OF: Mapping[str, str] = {
     "conversation": "c.conversation_id = {id:String}",
     "span": "c.trace_id = {trace_id:String} AND c.span_id = {span_id:String}",
-    # A response id is kept for 45 days; only those parts are read.
+    # A response id is kept for 40 days; only those parts are read.
     "message": "c.response_id = {id:String} AND c.start_time >= now() - INTERVAL 46 DAY",
 }
 LOG_ID = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})", re.ASCII)
@@ -74,7 +74,7 @@ def conversations(client: Client) -> list[Operation]:
         Operation(
             "/messages/{id:path}",
             "message_cost",
-            "What one message cost, by the id the provider gave its answer (kept for 45 days) or by"
+            "What one message cost, by the id the provider gave its answer (kept for 40 days) or by"
             " log_id; 404 if the ledger has no call of it.",
             of_message,
             {"id": Field("text", "the id"), "conversation_id": _CONVERSATION, **_ANSWERED},

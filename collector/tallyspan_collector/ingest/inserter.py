@@ -28,6 +28,7 @@ SETTINGS = {
     "max_insert_block_size": 1_048_576,
     "min_insert_block_size_rows": 1_048_576,
     "input_format_parallel_parsing": 0,
+    "optimize_on_insert": 0,  # what feeds a rollup has added its rows up already
     "max_partitions_per_insert_block": 0,  # a batch may have calls of any month
 }
 """Sent with every insert: the defaults differ between ClickHouse versions."""

@@ -33,7 +33,9 @@ _COUNTED = {
     ("cost_status", "unpriced"): "c.unpriced_calls",
     ("cost_status", "notional"): "c.notional_calls",
 }
-_COLUMNS = {rollup.view: rollup.columns for rollup in SCHEMA.rollups}
+# What calls work out of all their entries, a rollup may have booked otherwise.
+_WORKED_OUT = {column.name for column in SCHEMA.call_columns}
+_COLUMNS = {rollup.view: rollup.columns - _WORKED_OUT for rollup in SCHEMA.rollups}
 
 
 @dataclass(slots=True, frozen=True)

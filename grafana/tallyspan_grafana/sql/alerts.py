@@ -5,6 +5,7 @@ that `tallyspan budgets thresholds` changes them without touching Grafana.
 """
 
 from tallyspan_clickhouse.query.binding import Grafana
+from tallyspan_clickhouse.query.days import Source
 from tallyspan_grafana.sql.common import name
 
 _view = Grafana().view
@@ -48,7 +49,7 @@ def spike(column: str, label: str) -> str:
         f"FROM (SELECT {name(column)} AS {label}, CAST((groupArray(toUInt16(day)), "
         "groupArray(toFloat64(spent_usd))), 'Map(UInt16, Float64)') AS spent, "
         f"arrayJoin([{TODAY} - 1, {TODAY}]) AS on_day FROM (SELECT {column}, day, "
-        f"assumeNotNull(sum(cost_usd)) AS spent_usd FROM {_view('usage_daily')} "
+        f"assumeNotNull(sum(cost_usd)) AS spent_usd FROM {_view(Source((column,)).rollup.view)} "
         f"WHERE day >= {TODAY} - 30 AND cost_usd IS NOT NULL GROUP BY {column}, day) "
         f"GROUP BY {column})) "
         "WHERE amount >= floor_usd AND amount > usual + deviations * deviation "

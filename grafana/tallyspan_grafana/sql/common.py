@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import ENTRIES, Source, Span
 from tallyspan_clickhouse.query.sums import GROUP_COLUMNS
+from tallyspan_clickhouse.schema_types import CONVERSATION_HASH
 
 Query = Callable[[Binding], str]
 """A query of a page, written for whoever asks it."""
@@ -102,7 +103,8 @@ COUNT = "sum(call_count)"
 UNPRICED = "sum(unpriced_count)"
 FAILED = "sum(error_count)"
 SPENT = "if(count() = 0, 0, sum(cost_usd))"
-CONVERSATIONS = "uniqExactIf(cityHash64(conversation_id), conversation_id != '')"
+IN_CONVERSATION = f"{CONVERSATION_HASH} != cityHash64('')"
+CONVERSATIONS = f"uniqExactIf({CONVERSATION_HASH}, {IN_CONVERSATION})"
 IS_NOW = "at >= range_start"
 """Whether a row is of the range, where `compared` reads those before it too."""
 CACHE_HIT = "if(sum(input_tokens) > 0, ifNull(sum(cache_read_tokens), 0) / sum(input_tokens), NULL)"
@@ -118,8 +120,8 @@ MODELS = Source(
      "error_type", "usage_source", "cost_status", "unpriced_reason", "price_source")
 )  # fmt: skip
 TALKS = Source(
-    ("user_id", "conversation_id", "department", "model_name", "agent_id", "agent_name",
-     "service_name", "source")
+    ("user_id", CONVERSATION_HASH, "conversation_id", "department", "model_name", "agent_id",
+     "agent_name", "service_name", "source")
 )  # fmt: skip
 IN_RANGE = Rows(Source(TOTALS.columns, ("unpriced_tokens", "cache_saved_usd")))
 CACHE_SAVED = Figure("if(count() = 0, 0, sum(cache_saved_usd))", "cache_saved", IN_RANGE)

@@ -6,6 +6,7 @@ from tallyspan_clickhouse.schema_types import HOUR
 from tallyspan_grafana.sql.common import (
     COUNT,
     MODELS,
+    TOTALS,
     UNPRICED,
     Figure,
     Rows,
@@ -19,7 +20,7 @@ from tallyspan_grafana.sql.common import (
 from tallyspan_grafana.sql.common import SERVICES as BY_SERVICE
 
 _MISSING = ("no_user_calls", "no_conversation_calls")
-_WITH_LAGS = Rows(Source(MODELS.columns, ("lags",)))
+_WITH_LAGS = Rows(Source(TOTALS.columns, ("lags",)))
 _ATTRIBUTED = Rows(Source(BY_SERVICE.columns, _MISSING))
 _OF_SERVICES = Rows(
     Source(BY_SERVICE.columns, ("lags", "estimated_calls", "unknown_usage_calls", *_MISSING))

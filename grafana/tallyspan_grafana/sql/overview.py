@@ -1,9 +1,10 @@
 """Overview: who spends, on what, is it more than last month, what jumped."""
 
 from tallyspan_clickhouse.query.binding import Binding
-from tallyspan_clickhouse.query.days import ENTRIES, Source, Span
+from tallyspan_clickhouse.query.days import ENTRIES, Source, Span, span
 from tallyspan_grafana.sql.common import (
     COUNT,
+    FILTERS,
     IN_RANGE,
     MODELS,
     SPENT,
@@ -61,27 +62,27 @@ MINUTES_SINCE_LAST = Figure(
 DEVIATIONS, FLOOR_USD = "3 * 1.4826", "1"
 
 
-def _by_day(binding: Binding, zone: str, condition: str, names: str = "") -> str:
-    """Return the spend of each day, and of `names`: of the rollup where its days are the zone's.
+def _by_day(binding: Binding, zone: str, condition: str, source: Source = TOTALS) -> str:
+    """Return the spend of each day, and of what `source` is by where that is not TOTALS.
 
-    `condition` begins with what follows the day.
+    From rollups where their days are the zone's; what is chosen above the page counts. `condition`
+    begins with what follows the day.
     """
-    view, day, also = binding.view("usage_daily"), "day", f"{names}, " if names else ""
-    named = day
-    if zone != "UTC":
-        view, day = binding.view(ENTRIES), f"toDate(start_time, '{zone}')"
-        named = f"{day} AS day"
-    return (
-        f"SELECT {also}{named}, sum(cost_usd) AS amount FROM {view} "
-        f"WHERE {day} {condition} GROUP BY {also}day"
-    )
+    names = "" if source is TOTALS else f"{', '.join(source.columns)}, "
+    if zone == "UTC":
+        days = Span(f"day {condition}", "0", "0", "0", "0", "0")
+        rows, day = source.rows(binding, days, FILTERS), "toDate(at)"
+    else:
+        day = f"toDate(start_time, '{zone}')"
+        rows = f"{binding.view(ENTRIES)} WHERE {day} {condition} AND {choice(binding)}"
+    return f"SELECT {names}{day} AS day, sum(cost_usd) AS amount FROM {rows} GROUP BY {names}day"
 
 
 def spend_this_month(zone: str) -> Figure:
     """Return the spend since the first of the zone's month."""
 
     def days(binding: Binding) -> str:
-        since = f">= toStartOfMonth(now('{zone}')) AND {choice(binding)}"
+        since = f">= toStartOfMonth(now('{zone}'))"
         return f"FROM ({_by_day(binding, zone, since)})"
 
     return Figure("if(count() = 0, 0, sum(amount))", "spend", days)
@@ -93,20 +94,14 @@ def change_to_last_month(zone: str) -> Query:
     last = f"toDateTime(toStartOfMonth(now('{zone}')) - INTERVAL 1 MONTH, '{zone}')"
     # Of March 31st the month before has no counterpart: addMonths stops at its last day.
     until = f"addMonths(now('{zone}'), -1)"
-    today, that_day = "toDate(now('UTC'))", f"toDate({until}, 'UTC')"
-    span = Span("0", f"start_time >= {last}", "1")
+    both = f"start_time >= {last}"
+    months = Span("0", "0", "0", both, "1", "1")
     if zone == "UTC":
-        span = Span(
-            f"day >= toDate({last}) AND day < {today} AND day != {that_day}",
-            span.range,
-            f"start_time >= toDateTime({that_day}, 'UTC') "
-            f"AND start_time < toDateTime({that_day} + 1, 'UTC') "
-            f"OR start_time >= toDateTime({today}, 'UTC')",
-        )
+        months = span(last, "now('UTC')", both, until)
     return lambda binding: (
         f"SELECT {ratio('ifNull(so_far, 0) - then', 'then')} AS change "
         f"FROM (SELECT sumIf(cost_usd, at >= {this}) AS so_far, "
-        f"sumIf(cost_usd, at < {until}) AS then {Rows(TOTALS).of(binding, span)})"
+        f"sumIf(cost_usd, at < {until}) AS then {Rows(TOTALS).of(binding, months)})"
     )
 
 
@@ -117,7 +112,7 @@ def forecast(zone: str) -> Query:
     """
 
     def query(binding: Binding) -> str:
-        recent = f">= least(month, today - 28) AND cost_usd IS NOT NULL AND {choice(binding)}"
+        recent = ">= least(month, today - 28) AND cost_usd IS NOT NULL"
         return (
             f"WITH toDate(now('{zone}'), '{zone}') AS today, toStartOfMonth(today) AS month, "
             "dateDiff('day', today, toLastDayOfMonth(today)) AS days_left, "
@@ -139,14 +134,15 @@ def forecast(zone: str) -> Query:
 
 def unusual(zone: str) -> Query:
     """Return users and models that spent unusually much on the last whole day."""
-    names = "user_id, model_name"
+    source = Source(("user_id", "model_name"))
+    names = ", ".join(source.columns)
 
     def query(binding: Binding) -> str:
-        yesterday = _by_day(binding, zone, "= today - 1", names)
+        yesterday = _by_day(binding, zone, "= today - 1", source)
         # Only who spent enough yesterday can be unusual: the days before are read for few.
         recent = (
             "BETWEEN today - 29 AND today - 1 "
-            f"AND cost_usd IS NOT NULL AND {choice(binding)} "
+            "AND cost_usd IS NOT NULL "
             f"AND ({names}) IN (SELECT {names} FROM ({yesterday}) "
             f"GROUP BY {names} HAVING sum(amount) >= {FLOOR_USD})"
         )
@@ -161,7 +157,7 @@ def unusual(zone: str) -> Query:
             "spend - toDecimal128(usual, 6) AS more, "
             f"usual + {DEVIATIONS} * "
             "arrayReduce('medianExact', arrayMap(d -> abs(d - usual), days)) AS bound "
-            f"FROM ({_by_day(binding, zone, recent, names)}) GROUP BY {names} "
+            f"FROM ({_by_day(binding, zone, recent, source)}) GROUP BY {names} "
             f"HAVING spend >= {FLOOR_USD} AND toFloat64(spend) > bound "
             "ORDER BY more DESC LIMIT 20"
         )

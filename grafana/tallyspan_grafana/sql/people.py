@@ -6,6 +6,7 @@ from tallyspan_grafana.sql.common import AGENTS as BY_AGENT
 from tallyspan_grafana.sql.common import (
     CONVERSATIONS,
     COUNT,
+    IN_CONVERSATION,
     IN_RANGE,
     IS_NOW,
     TALKS,
@@ -23,7 +24,7 @@ from tallyspan_grafana.sql.common import USERS as BY_USER
 _CALLS_NOW = f"sumIf(call_count, {IS_NOW})"
 _TOKENS_NOW = f"sumIf(total_tokens, {IS_NOW})"
 _UNPRICED_NOW = f"sumIf(unpriced_count, {IS_NOW})"
-_IN_CONVERSATIONS = "sumIf(cost_usd, conversation_id != '')"
+_IN_CONVERSATIONS = f"sumIf(cost_usd, {IN_CONVERSATION})"
 _CACHE_HIT_NOW = (
     f"ifNull(sumIf(cache_read_tokens, {IS_NOW}), 0) / nullIf(sumIf(input_tokens, {IS_NOW}), 0)"
 )
