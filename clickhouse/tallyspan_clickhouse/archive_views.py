@@ -12,7 +12,7 @@ from tallyspan_clickhouse.migrate import bundled
 from tallyspan_clickhouse.rendering import Target
 
 VIEWS = (
-    "calls", "token_usage", "call_meters", "call_price_doubts", "call_doubts",
+    "calls", "token_usage", "call_meters", "call_doubts", "call_price_doubts",
     "conversations", "usage_entries",
 )  # fmt: skip
 """Views of the ledger that are made over both; rollups have the archived months anyway."""

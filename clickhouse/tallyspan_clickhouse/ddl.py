@@ -25,6 +25,8 @@ ONCE = "non_replicated_deduplication_window = 10000, replicated_deduplication_wi
 # Columns are merged one by one where parts are large. The parts that inserts make have all columns
 # in one file, and to read that once for each column takes three times the CPU.
 MERGES = "vertical_merge_algorithm_min_rows_to_activate = 1000000"
+# Both ends of each range and each tenant read a granule that is not all theirs.
+FINE = "index_granularity = 2048"
 OWNER = "DEFINER = CURRENT_USER SQL SECURITY DEFINER"
 _ABOUT_ROLLUPS = """-- Rollups follow the entries by construction: each measure is a sum over signed entries, so
 -- a reversal or a price change that reaches the ledger reaches them in the same insert."""
@@ -180,15 +182,12 @@ def _sums(schema: Schema, table: RollupTable) -> Iterable[str]:
         f"CREATE TABLE {{database}}.{table.name} {{on_cluster}}\n(\n" + ",\n".join(stored) + "\n)\n"
         f"ENGINE = {{replicated}}SummingMergeTree(({', '.join(each.name for each in measures)}))\n"
         f"PARTITION BY toYYYYMM({table.time})\nORDER BY ({order})\n"
-        f"SETTINGS {ONCE},\n    {MERGES}\n"
+        f"SETTINGS {ONCE},\n    {MERGES}, {FINE}\n"
         f"COMMENT 'Calls, tokens and cost by {table.about}; kept when raw entries expire';"
     )
     if table.fed_by:
         columns = [f"{_of_sums(schema, table, name)} AS {name}" for name in table.columns]
-        columns += [
-            f"{'sumMap' if each.is_histogram else 'sum'}(r.{each.name}) AS {each.name}"
-            for each in measures
-        ]
+        columns += [f"{_sum_of_sums(schema, table, each)} AS {each.name}" for each in measures]
         rows = f"{{database}}.{table.fed_by} AS r"
         if table.parts:
             names = ", ".join(f"'{name}'" for name in table.parts)
@@ -219,6 +218,20 @@ def _of_sums(schema: Schema, table: RollupTable, name: str) -> str:
     listed = ", ".join(f"'{part}'" for part in owners)
     empty = f"defaultValueOfTypeName('{_key(schema, name)[1]}')"
     return f"if({PART} IN ({listed}), r.{name}, {empty})"
+
+
+def _sum_of_sums(schema: Schema, table: RollupTable, measure: Measure) -> str:
+    """Return the SQL of a measure over rows `r` of the table that feeds another one."""
+    total = "sumMap" if measure.is_histogram else "sum"
+    owners = [
+        each.part
+        for each in schema.rollups
+        if each.table == table.name and (measure.is_everywhere or measure.name in each.more)
+    ]
+    if set(table.parts) <= set(owners):
+        return f"{total}(r.{measure.name})"
+    listed = ", ".join(f"'{part}'" for part in owners)
+    return f"{total}If(r.{measure.name}, {PART} IN ({listed}))"
 
 
 def _rollup(schema: Schema, rollup: Rollup) -> str:

@@ -187,7 +187,7 @@ class Rollup:
     """What people read of a table of sums: `view`, by the columns of `key`, `day` or `hour` in it.
 
     `more` are the measures it has beyond those that every table has; `part` names the rows that are
-    its own, in a table with parts.
+    its own, in a table with parts. One without `department` is not for readers limited to some.
     """
 
     view: str
@@ -296,6 +296,10 @@ class Schema:
                 raise SchemaError(f"token_usage has {name!r}, which is no field of a call")
         for table in self.tables:
             self._check_sums(table.name, table.key, table.more)
+            if "department" not in table.key:
+                raise SchemaError(
+                    f"rollup {table.name} lacks department: nobody could be limited to some"
+                )
             if table.fed_by:
                 columns = tuple(each for each in table.columns if each != PART or not table.parts)
                 self._check_source(table.name, columns, table.more, table.fed_by)
@@ -306,11 +310,8 @@ class Schema:
     def _check_sums(self, title: str, key: tuple[str, ...], more: tuple[str, ...]) -> None:
         if not {"day", "hour"} & set(key):
             raise SchemaError(f"rollup {title} must have day or hour in its key")
-        for name in ("tenant", "department"):
-            if name not in key:
-                raise SchemaError(
-                    f"rollup {title} lacks {name}: nobody could be limited to some of it"
-                )
+        if "tenant" not in key:
+            raise SchemaError(f"rollup {title} lacks tenant: nobody could be limited to some of it")
         for name in key:
             if name not in {"day", "hour", CONVERSATION_HASH, PART} and name not in self.by_name:
                 raise SchemaError(

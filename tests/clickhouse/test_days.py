@@ -31,7 +31,9 @@ def ledger(client: Client) -> Client:
 SOURCES = {
     "usage_totals": Source(("department", "model_name")),
     "usage_by_user": Source(("user_id", "department")),
-    "usage_by_agent": Source(("agent_id",), ("durations",)),
+    "usage_by_agent": Source(("agent_id", "department"), ("durations",)),
+    "usage_by_agent_alone": Source(("agent_id",), ("durations",)),
+    "usage_by_model_alone": Source(("model_name",), ("first_chunks",)),
     "usage_by_service": Source(("service_name",), ("no_user_calls",)),
     "usage_by_model": Source(("usage_source",)),
     "usage_by_conversation": Source(("conversation_id",)),
@@ -81,6 +83,27 @@ def test_a_range_has_its_calls_whatever_is_chosen(
 
     total(source.in_range(binding), hours)
     total(source.with_before(binding), 2 * hours)
+
+
+@pytest.mark.parametrize("hours", [20, 350])
+@pytest.mark.parametrize("view", ["usage_by_agent_alone", "usage_by_model_alone", "usage_totals"])
+def test_who_chooses_departments_or_sees_only_some_reads_no_sums_of_all_of_them(
+    ledger: Client, view: str, hours: float
+) -> None:
+    start, sales = NOW - timedelta(hours=hours), ["sales"]
+    expected = sum(each.hours_ago <= hours and each.department == "sales" for each in FACTS)
+    for is_limited in (False, True):
+        binding = Bound(is_limited=is_limited)
+        source = SOURCES[view]
+        [(calls,)] = ledger.query(
+            f"SELECT sum(call_count) FROM {source.rows(binding, source.in_range(binding), FILTERS)}",
+            parameters={
+                "from_s": int(start.timestamp()), "to_s": int(NOW.timestamp()),
+                "user": [], "model": [], "department": [] if is_limited else sales,
+                "own_department": sales, "own_tenant": [],
+            },
+        ).result_rows  # fmt: skip
+        assert calls == expected > 0
 
 
 def test_a_column_of_all_rollups_by_day_can_be_a_source() -> None:

@@ -17,7 +17,10 @@ SELECT (SELECT (sum(sign), sum(input_tokens), sum(cost_usd)) FROM llm_calls) AS 
        (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_hourly
         HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS hourly,
        (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_days
-        WHERE part = 'models' HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS models,
+        WHERE part = 'totals' HAVING sum(arraySum(mapValues(durations))) = sum(calls)) AS totals,
+       (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_days
+        WHERE part = 'agents_alone' HAVING sum(arraySum(mapValues(durations))) = sum(calls))
+        AS agents_alone,
        (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_days
         WHERE part = 'agents') AS agents,
        (SELECT (sum(calls), sum(input_tokens), sum(cost_usd)) FROM rollup_conversations)
@@ -43,7 +46,7 @@ def figures(client: Client) -> tuple[object, ...]:
         "ALTER TABLE rollup_hourly DELETE WHERE toDate(hour) = '2026-03-31' SETTINGS mutations_sync = 2",
         "INSERT INTO rollup_hourly SELECT * FROM rollup_hourly WHERE toDate(hour) = '2026-03-31'",
         "ALTER TABLE rollup_days DELETE WHERE part = 'agents' AND day = '2026-03-31' SETTINGS mutations_sync = 2",
-        "INSERT INTO rollup_days SELECT * FROM rollup_days WHERE day = '2026-03-31' AND part = 'models'",
+        "INSERT INTO rollup_days SELECT * FROM rollup_days WHERE day = '2026-03-31' AND part = 'totals'",
         "ALTER TABLE rollup_conversations DELETE WHERE user_id = 'u1' SETTINGS mutations_sync = 2",
         "INSERT INTO rollup_conversations SELECT * FROM rollup_conversations WHERE user_id = 'u2'",
         "ALTER TABLE rollup_users DELETE WHERE user_id = 'u1' SETTINGS mutations_sync = 2",

@@ -138,12 +138,16 @@ def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place(
             r"rollup r lacks department: nobody could be limited",
         ),
         (
+            {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", key=("day", "agent_id")))},
+            r"rollup v lacks tenant: nobody could be limited",
+        ),
+        (
             {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", more=("lagz",)))},
-            r"rollup v names 'lagz', which is no measure to choose: there are durations,",
+            r"rollup v names 'lagz', which is no measure to choose: there are doubtful_entries,",
         ),
         (
             {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", table="rollup_users"))},
-            r"rollup v is made of rollup_users, which lacks service_name, source, streamed_calls",
+            r"rollup v is made of rollup_users, which lacks agent_id, durations",
         ),
         (
             {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", table="rollup_user"))},

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from grafana_pages import run
-from ledger import book, call
+from ledger import book, call, price_change, reversal
 from priced import ns, price
 from tallyspan.usage import Usage
 from tallyspan_clickhouse.schema import FEEDS
@@ -46,6 +46,22 @@ def ledger(client: Client) -> Client:
     for name in ("llm_calls", *FEEDS):
         client.command(f"TRUNCATE TABLE {name}")
     book(client, [call(**{"start_time": NOW - DAY, **each}) for each in ENTRIES])
+    # The newest entry says what is doubtful: of one call it came with a later price, of another it
+    # went, and a third was taken back.
+    sound, doubtful, twice = (
+        call(start_time=NOW - DAY, cost_usd=Decimal(8), quality_flags=flags)
+        for flags in ([], ["inferred"], ["inferred"])
+    )
+    book(client, [sound, doubtful, twice])
+    later = {"ingested_at": NOW}
+    book(
+        client,
+        [
+            price_change(sound, Decimal(9), NOW) | later | {"quality_flags": ["total_mismatch"]},
+            price_change(doubtful, Decimal(9), NOW) | later | {"quality_flags": []},
+            reversal(twice) | later,
+        ],
+    )
     return client
 
 
@@ -139,9 +155,9 @@ def test_the_line_decides_the_price_of_the_calls_it_is_shown_for(
 
 
 def test_flags_of_quality_are_counted_with_what_their_calls_cost(api: TestClient) -> None:
-    (only,) = rows(api, "flags")
+    found = [(each["flag"], each["calls"], each["cost_usd"]) for each in rows(api, "flags")]
 
-    assert (only["flag"], only["calls"], only["cost_usd"]) == ("unread_usage", 2, "7")
+    assert found == [("total_mismatch", 1, "9"), ("unread_usage", 2, "7")]
 
 
 def test_a_key_of_some_departments_sees_their_doubts_only(api: TestClient) -> None:
@@ -162,5 +178,7 @@ def test_the_page_shows_the_same_as_the_api(ledger: Client, api: TestClient) -> 
     assert [each["to_set"] for each in undecided] == [
         each["setting"] for each in rows(api, "undecided")
     ]
-    (flag,) = run(ledger, "health", "Quality flags", 30)
-    assert (flag["flag"], flag["calls"]) == ("unread_usage", 2)
+    flags = run(ledger, "health", "Quality flags", 30)
+    assert [(each["flag"], each["calls"], each["spend"]) for each in flags] == [
+        ("unread_usage", 2, Decimal(7)), ("total_mismatch", 1, Decimal(9)),
+    ]  # fmt: skip

@@ -136,6 +136,8 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                 assert read <= {
                     "tallyspan.calls",
                     "tallyspan.usage_daily",
+                    "tallyspan.usage_by_agent_alone",
+                    "tallyspan.usage_by_model_alone",
                     "tallyspan.usage_hourly",
                     "tallyspan.unknown_users",
                     "tallyspan.call_doubts",

@@ -10,7 +10,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     department_source LowCardinality(String) COMMENT 'Who named the department: span, directory or key (of the ingest key); empty when nobody did',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     conversation_id String CODEC(ZSTD(1)) COMMENT 'Conversation, chat or session the call belongs to; empty for none',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
@@ -119,7 +119,7 @@ CREATE VIEW {database}.calls {on_cluster}
     log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
@@ -317,7 +317,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
@@ -339,6 +339,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
+    doubtful_entries Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries with a flag, or with usage nobody reads: in their hours are the calls to look at',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
     price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
     input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
@@ -367,11 +368,11 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, doubtful_entries, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, agent_name, service_name, provider_name, endpoint_id, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    vertical_merge_algorithm_min_rows_to_activate = 1000000
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, index_granularity = 2048
 COMMENT 'Calls, tokens and cost by hour and all that has few values; kept when raw entries expire';
 
 CREATE MATERIALIZED VIEW {database}.rollup_hourly_feed {on_cluster} TO {database}.rollup_hourly
@@ -403,6 +404,7 @@ AS SELECT
     sum(l.sign * (l.is_notional)) AS notional_calls,
     sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
     sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
+    sum(toInt64(notEmpty(l.quality_flags) OR notEmpty(l.price_flags) OR notEmpty(l.unread))) AS doubtful_entries,
     sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
     sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
     sum(ifNull(l.input_tokens, 0)) AS input_tokens,
@@ -443,7 +445,7 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
@@ -495,7 +497,7 @@ ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_u
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, part, day, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    vertical_merge_algorithm_min_rows_to_activate = 1000000
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, index_granularity = 2048
 COMMENT 'Calls, tokens and cost by day, for each of the rollups by day that have few rows; kept when raw entries expire';
 
 CREATE MATERIALIZED VIEW {database}.rollup_days_feed {on_cluster} TO {database}.rollup_days
@@ -504,11 +506,11 @@ AS SELECT
     r.tenant AS tenant,
     part AS part,
     toDate(r.hour) AS day,
-    r.department AS department,
-    if(part IN ('totals', 'models'), r.model_name, defaultValueOfTypeName('LowCardinality(String)')) AS model_name,
+    if(part IN ('services', 'agents', 'totals', 'models'), r.department, defaultValueOfTypeName('LowCardinality(String)')) AS department,
+    if(part IN ('models_alone', 'totals', 'models'), r.model_name, defaultValueOfTypeName('LowCardinality(String)')) AS model_name,
     if(part IN ('totals', 'models'), r.provider_name, defaultValueOfTypeName('LowCardinality(String)')) AS provider_name,
     if(part IN ('totals', 'models'), r.endpoint_id, defaultValueOfTypeName('LowCardinality(String)')) AS endpoint_id,
-    if(part IN ('agents'), r.agent_id, defaultValueOfTypeName('String')) AS agent_id,
+    if(part IN ('agents_alone', 'agents'), r.agent_id, defaultValueOfTypeName('LowCardinality(String)')) AS agent_id,
     if(part IN ('agents'), r.agent_name, defaultValueOfTypeName('LowCardinality(String)')) AS agent_name,
     if(part IN ('services'), r.service_name, defaultValueOfTypeName('LowCardinality(String)')) AS service_name,
     if(part IN ('services'), r.source, defaultValueOfTypeName('LowCardinality(String)')) AS source,
@@ -527,9 +529,9 @@ AS SELECT
     sum(r.unpriced_tokens) AS unpriced_tokens,
     sum(r.notional_calls) AS notional_calls,
     sum(r.flagged_calls) AS flagged_calls,
-    sum(r.streamed_calls) AS streamed_calls,
-    sum(r.reversals) AS reversals,
-    sum(r.price_changes) AS price_changes,
+    sumIf(r.streamed_calls, part IN ('services', 'agents', 'totals', 'models')) AS streamed_calls,
+    sumIf(r.reversals, part IN ('services', 'agents', 'totals', 'models')) AS reversals,
+    sumIf(r.price_changes, part IN ('services', 'agents', 'totals', 'models')) AS price_changes,
     sum(r.input_tokens) AS input_tokens,
     sum(r.input_stated) AS input_stated,
     sum(r.output_tokens) AS output_tokens,
@@ -541,21 +543,21 @@ AS SELECT
     sum(r.reasoning_tokens) AS reasoning_tokens,
     sum(r.reasoning_stated) AS reasoning_stated,
     sum(r.cost_usd) AS cost_usd,
-    sum(r.input_cost_usd) AS input_cost_usd,
-    sum(r.output_cost_usd) AS output_cost_usd,
+    sumIf(r.input_cost_usd, part IN ('services', 'agents', 'totals', 'models')) AS input_cost_usd,
+    sumIf(r.output_cost_usd, part IN ('services', 'agents', 'totals', 'models')) AS output_cost_usd,
     sum(r.notional_cost_usd) AS notional_cost_usd,
     sum(r.cache_saved_usd) AS cache_saved_usd,
     sum(r.commitment_cost_usd) AS commitment_cost_usd,
     sum(r.plan_cost_usd) AS plan_cost_usd,
     sum(r.unused_cost_usd) AS unused_cost_usd,
-    sum(r.no_user_calls) AS no_user_calls,
-    sum(r.no_conversation_calls) AS no_conversation_calls,
+    sumIf(r.no_user_calls, part IN ('services')) AS no_user_calls,
+    sumIf(r.no_conversation_calls, part IN ('services')) AS no_conversation_calls,
     sum(r.duration_us) AS duration_us,
-    sum(r.first_chunk_us) AS first_chunk_us,
-    sumMap(r.durations) AS durations,
-    sumMap(r.first_chunks) AS first_chunks,
-    sumMap(r.lags) AS lags
-FROM {database}.rollup_hourly AS r ARRAY JOIN CAST(['services', 'agents', 'totals', 'models'], 'Array(LowCardinality(String))') AS part
+    sumIf(r.first_chunk_us, part IN ('services', 'agents', 'totals', 'models')) AS first_chunk_us,
+    sumMapIf(r.durations, part IN ('agents_alone', 'models_alone', 'agents', 'totals')) AS durations,
+    sumMapIf(r.first_chunks, part IN ('models_alone', 'totals')) AS first_chunks,
+    sumMapIf(r.lags, part IN ('services', 'totals')) AS lags
+FROM {database}.rollup_hourly AS r ARRAY JOIN CAST(['agents_alone', 'models_alone', 'services', 'agents', 'totals', 'models'], 'Array(LowCardinality(String))') AS part
 GROUP BY tenant, part, day, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source
 COMMENT 'Adds every row of rollup_hourly to rollup_days';
 
@@ -569,7 +571,7 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    agent_id String CODEC(ZSTD(1)) COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
@@ -604,7 +606,7 @@ ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_u
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, toDate(hour), user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    vertical_merge_algorithm_min_rows_to_activate = 1000000
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, index_granularity = 2048
 COMMENT 'Calls, tokens and cost by hour, user and conversation; kept when raw entries expire';
 
 CREATE MATERIALIZED VIEW {database}.rollup_conversations_feed {on_cluster} TO {database}.rollup_conversations
@@ -688,7 +690,7 @@ ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_u
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, user_id, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    vertical_merge_algorithm_min_rows_to_activate = 1000000
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, index_granularity = 2048
 COMMENT 'Calls, tokens and cost by day and user; kept when raw entries expire';
 
 CREATE MATERIALIZED VIEW {database}.rollup_users_feed {on_cluster} TO {database}.rollup_users
@@ -726,6 +728,146 @@ AS SELECT
 FROM {database}.rollup_conversations AS r
 GROUP BY tenant, day, user_id, department
 COMMENT 'Adds every row of rollup_conversations to rollup_users';
+
+CREATE VIEW {database}.usage_by_agent_alone {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.agent_id AS agent_id,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
+    r.duration_us AS duration_us,
+    r.durations AS durations
+FROM {database}.rollup_days{all} AS r
+WHERE r.part = 'agents_alone'
+COMMENT 'Calls, tokens and cost by UTC day and agent, of all departments; several rows a group, so always sum() them';
+
+CREATE VIEW {database}.usage_by_model_alone {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    day Date COMMENT 'Day of start_time (UTC)',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    calls Int64 COMMENT 'Calls, net of reversals',
+    errors Int64 COMMENT 'Calls that ended in an error',
+    estimated_calls Int64 COMMENT 'Calls whose tokens are an estimate',
+    unknown_usage_calls Int64 COMMENT 'Calls whose tokens nobody stated',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
+    unpriced_tokens Int64 COMMENT 'Tokens of the calls without a price',
+    notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
+    flagged_calls Int64 COMMENT 'Calls with a quality flag',
+    input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
+    input_stated Int64 COMMENT 'Calls that state input_tokens; when a group has 0 of them its tokens are unknown',
+    output_tokens Nullable(Int64) COMMENT 'Generated tokens, reasoning included; NULL: unknown',
+    output_stated Int64 COMMENT 'Calls that state output_tokens; when a group has 0 of them its tokens are unknown',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    cache_read_tokens Nullable(Int64) COMMENT 'Prompt tokens read from the cache; NULL: unknown',
+    cache_read_stated Int64 COMMENT 'Calls that state cache_read_tokens; when a group has 0 of them its tokens are unknown',
+    cache_write_tokens Nullable(Int64) COMMENT 'Prompt tokens written to the cache; NULL: unknown',
+    cache_write_stated Int64 COMMENT 'Calls that state cache_write_tokens; when a group has 0 of them its tokens are unknown',
+    reasoning_tokens Nullable(Int64) COMMENT 'Generated tokens spent on reasoning; NULL: unknown',
+    reasoning_stated Int64 COMMENT 'Calls that state reasoning_tokens; when a group has 0 of them its tokens are unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost in USD of the priced calls; a group with as many unpriced_calls as calls has none',
+    notional_cost_usd Decimal(38, 12) COMMENT 'What calls that a subscription or a commitment pays for would have cost, in USD',
+    cache_saved_usd Decimal(38, 12) COMMENT 'What caches saved of cost_usd, in USD, less what their writes cost more',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
+    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
+    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    r.tenant AS tenant,
+    r.day AS day,
+    r.model_name AS model_name,
+    r.calls AS calls,
+    r.errors AS errors,
+    r.estimated_calls AS estimated_calls,
+    r.unknown_usage_calls AS unknown_usage_calls,
+    r.unpriced_calls AS unpriced_calls,
+    r.unpriced_tokens AS unpriced_tokens,
+    r.notional_calls AS notional_calls,
+    r.flagged_calls AS flagged_calls,
+    if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
+    r.input_stated AS input_stated,
+    if(r.output_tokens = 0 AND r.output_stated = 0, NULL, r.output_tokens) AS output_tokens,
+    r.output_stated AS output_stated,
+    if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0 AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens) AS total_tokens,
+    if(r.cache_read_tokens = 0 AND r.cache_read_stated = 0, NULL, r.cache_read_tokens) AS cache_read_tokens,
+    r.cache_read_stated AS cache_read_stated,
+    if(r.cache_write_tokens = 0 AND r.cache_write_stated = 0, NULL, r.cache_write_tokens) AS cache_write_tokens,
+    r.cache_write_stated AS cache_write_stated,
+    if(r.reasoning_tokens = 0 AND r.reasoning_stated = 0, NULL, r.reasoning_tokens) AS reasoning_tokens,
+    r.reasoning_stated AS reasoning_stated,
+    if(r.cost_usd = 0 AND r.calls = r.unpriced_calls, NULL, r.cost_usd) AS cost_usd,
+    r.notional_cost_usd AS notional_cost_usd,
+    r.cache_saved_usd AS cache_saved_usd,
+    r.commitment_cost_usd AS commitment_cost_usd,
+    r.plan_cost_usd AS plan_cost_usd,
+    r.unused_cost_usd AS unused_cost_usd,
+    r.duration_us AS duration_us,
+    r.durations AS durations,
+    r.first_chunks AS first_chunks
+FROM {database}.rollup_days{all} AS r
+WHERE r.part = 'models_alone'
+COMMENT 'Calls, tokens and cost by UTC day and model, of all departments; several rows a group, so always sum() them';
 
 CREATE VIEW {database}.usage_by_service {on_cluster}
 (
@@ -820,7 +962,7 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     day Date COMMENT 'Day of start_time (UTC)',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     calls Int64 COMMENT 'Calls, net of reversals',
@@ -1106,10 +1248,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
-    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
-    durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
-    first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
-    lags Map(Int16, Int64) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
+    first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
@@ -1157,10 +1296,7 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.duration_us AS duration_us,
-    r.first_chunk_us AS first_chunk_us,
-    r.durations AS durations,
-    r.first_chunks AS first_chunks,
-    r.lags AS lags
+    r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_days{all} AS r
 WHERE r.part = 'models'
 COMMENT 'Calls, tokens and cost by UTC day, department, model and how they were counted and priced; several rows a group, so always sum() them';
@@ -1171,7 +1307,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
@@ -1193,6 +1329,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    doubtful_entries Int64 COMMENT 'Entries with a flag, or with usage nobody reads: in their hours are the calls to look at',
     reversals Int64 COMMENT 'Duplicates that were taken back',
     price_changes Int64 COMMENT 'Entries that changed a price afterwards',
     input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
@@ -1250,6 +1387,7 @@ AS SELECT
     r.notional_calls AS notional_calls,
     r.flagged_calls AS flagged_calls,
     r.streamed_calls AS streamed_calls,
+    r.doubtful_entries AS doubtful_entries,
     r.reversals AS reversals,
     r.price_changes AS price_changes,
     if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
@@ -1368,7 +1506,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
@@ -1450,7 +1588,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
@@ -1479,6 +1617,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
+    doubtful_entries Int64 COMMENT 'Entries with a flag, or with usage nobody reads: in their hours are the calls to look at',
     reversals Int64 COMMENT 'Duplicates that were taken back',
     price_changes Int64 COMMENT 'Entries that changed a price afterwards',
     input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
@@ -1542,6 +1681,7 @@ AS SELECT
     l.sign * (l.is_notional) AS notional_calls,
     l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags)) AS flagged_calls,
     l.sign * (isNotNull(l.time_to_first_chunk_us)) AS streamed_calls,
+    toInt64(notEmpty(l.quality_flags) OR notEmpty(l.price_flags) OR notEmpty(l.unread)) AS doubtful_entries,
     toInt64(l.entry_kind = 'reversal') AS reversals,
     toInt64(l.entry_kind = 'price_change') AS price_changes,
     l.input_tokens AS input_tokens,
@@ -1579,7 +1719,7 @@ CREATE VIEW {database}.call_meters {on_cluster}
     log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     conversation_id String COMMENT 'Conversation, chat or session the call belongs to; empty for none',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
@@ -1622,71 +1762,8 @@ ARRAY JOIN arrayZip(
 WHERE m.2 IS NOT NULL
 COMMENT 'One row a call and meter, net: the counts that have a column and those in the map meters; what nobody stated has no row';
 
--- Prices that nobody has decided. The other cost is about the first flag of a call. A flag named
--- x_unknown is about the condition x.
-CREATE VIEW {database}.call_price_doubts {on_cluster}
-(
-    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
-    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
-    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
-    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
-    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
-    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
-    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
-    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
-    span_id String COMMENT 'Span id, 16 lower-case hex digits',
-    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
-    doubt LowCardinality(String) COMMENT 'Price flag: deployment_unknown, tier_assumed, ...',
-    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of the call in USD, as booked; NULL: not priced',
-    other_cost_usd Nullable(Decimal(18, 12)) COMMENT 'What the call costs if the doubt is decided the other way, in USD; NULL: nobody can tell',
-    setting String COMMENT 'Line of models_pricing.yaml that decides it; what to fill in is in capitals; empty: no line can'
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS WITH
-    text -> if(match(text, '^[A-Za-z][A-Za-z0-9._/-]*$'), text, concat('\'', replaceAll(text, '\'', '\'\''), '\'')) AS yaml,
-    concat('{provider: ', yaml(c.provider_name), if(c.endpoint_id = '', '', concat(', endpoint: ', yaml(c.endpoint_id)))) AS place,
-    concat(place, ', model: ', yaml(c.model_name)) AS place_and_model
-SELECT
-    c.start_time AS start_time,
-    c.log_id AS log_id,
-    c.user_id AS user_id,
-    c.department AS department,
-    c.agent_id AS agent_id,
-    c.tenant AS tenant,
-    c.source AS source,
-    c.service_name AS service_name,
-    c.provider_name AS provider_name,
-    c.endpoint_id AS endpoint_id,
-    c.model_name AS model_name,
-    c.service_tier AS service_tier,
-    c.trace_id AS trace_id,
-    c.span_id AS span_id,
-    c.total_tokens AS total_tokens,
-    toString(each) AS doubt,
-    c.cost_usd AS cost_usd,
-    if(each = c.price_flags[1], c.other_cost_usd, NULL) AS other_cost_usd,
-    multiIf(
-        endsWith(doubt, '_unknown'),
-            concat('conditions: [', place, ', set: {', replaceRegexpOne(doubt, '_unknown$', ''), ': VALUE}}]'),
-        doubt = 'tier_assumed',
-            concat('prices: [', place_and_model, ', service_tier: ', yaml(c.service_tier), ', unit: 1M tokens, input: USD, output: USD}]'),
-        doubt = 'condition_assumed',
-            concat('factors: [', place_and_model, ', CONDITION: VALUE, times: FACTOR}]'),
-        doubt = 'unpriced_meter',
-            concat('fees: [', place, ', METER: USD}]'),
-        ''
-    ) AS setting
-FROM {database}.calls AS c
-ARRAY JOIN c.price_flags AS each
-WHERE notEmpty(c.price_flags)
-COMMENT 'One row a call and price flag, net: what is undecided, the money both ways, the line that decides it';
-
--- All that is doubtful about single calls, by kind.
+-- All that is doubtful about single calls, by kind. The other cost is about the first price flag of a
+-- call. A flag named x_unknown is about the condition x.
 CREATE VIEW {database}.call_doubts {on_cluster}
 (
     start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
@@ -1711,31 +1788,10 @@ CREATE VIEW {database}.call_doubts {on_cluster}
     setting String COMMENT 'Line of models_pricing.yaml that decides it, with what to fill in in capitals; empty: no line can'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT
-    c.start_time AS start_time,
-    c.log_id AS log_id,
-    c.user_id AS user_id,
-    c.department AS department,
-    c.agent_id AS agent_id,
-    c.tenant AS tenant,
-    c.source AS source,
-    c.service_name AS service_name,
-    c.provider_name AS provider_name,
-    c.endpoint_id AS endpoint_id,
-    c.model_name AS model_name,
-    c.service_tier AS service_tier,
-    c.trace_id AS trace_id,
-    c.span_id AS span_id,
-    c.total_tokens AS total_tokens,
-    'unread' AS kind,
-    toString(each) AS doubt,
-    c.cost_usd AS cost_usd,
-    CAST(NULL, 'Nullable(Decimal(18, 12))') AS other_cost_usd,
-    '' AS setting
-FROM {database}.calls AS c
-ARRAY JOIN c.unread AS each
-WHERE notEmpty(c.unread)
-UNION ALL
+AS WITH
+    text -> if(match(text, '^[A-Za-z][A-Za-z0-9._/-]*$'), text, concat('\'', replaceAll(text, '\'', '\'\''), '\'')) AS yaml,
+    concat('{provider: ', yaml(c.provider_name), if(c.endpoint_id = '', '', concat(', endpoint: ', yaml(c.endpoint_id)))) AS place,
+    concat(place, ', model: ', yaml(c.model_name)) AS place_and_model
 SELECT
     c.start_time AS start_time,
     c.log_id AS log_id,
@@ -1752,38 +1808,78 @@ SELECT
     c.trace_id AS trace_id,
     c.span_id AS span_id,
     c.total_tokens AS total_tokens,
-    'quality' AS kind,
-    toString(each) AS doubt,
+    toLowCardinality(each.1) AS kind,
+    toLowCardinality(each.2) AS doubt,
     c.cost_usd AS cost_usd,
-    CAST(NULL, 'Nullable(Decimal(18, 12))') AS other_cost_usd,
-    '' AS setting
+    if(kind = 'price' AND doubt = c.price_flags[1], c.other_cost_usd, NULL) AS other_cost_usd,
+    multiIf(
+        kind != 'price', '',
+        endsWith(doubt, '_unknown'),
+            concat('conditions: [', place, ', set: {', replaceRegexpOne(doubt, '_unknown$', ''), ': VALUE}}]'),
+        doubt = 'tier_assumed',
+            concat('prices: [', place_and_model, ', service_tier: ', yaml(c.service_tier), ', unit: 1M tokens, input: USD, output: USD}]'),
+        doubt = 'condition_assumed',
+            concat('factors: [', place_and_model, ', CONDITION: VALUE, times: FACTOR}]'),
+        doubt = 'unpriced_meter',
+            concat('fees: [', place, ', METER: USD}]'),
+        ''
+    ) AS setting
 FROM {database}.calls AS c
-ARRAY JOIN c.quality_flags AS each
-WHERE notEmpty(c.quality_flags)
-UNION ALL
-SELECT
-    p.start_time AS start_time,
-    p.log_id AS log_id,
-    p.user_id AS user_id,
-    p.department AS department,
-    p.agent_id AS agent_id,
-    p.tenant AS tenant,
-    p.source AS source,
-    p.service_name AS service_name,
-    p.provider_name AS provider_name,
-    p.endpoint_id AS endpoint_id,
-    p.model_name AS model_name,
-    p.service_tier AS service_tier,
-    p.trace_id AS trace_id,
-    p.span_id AS span_id,
-    p.total_tokens AS total_tokens,
-    'price' AS kind,
-    p.doubt AS doubt,
-    p.cost_usd AS cost_usd,
-    p.other_cost_usd AS other_cost_usd,
-    p.setting AS setting
-FROM {database}.call_price_doubts AS p
+ARRAY JOIN arrayConcat(
+    arrayMap(path -> ('unread', toString(path)), c.unread),
+    arrayMap(flag -> ('quality', toString(flag)), c.quality_flags),
+    arrayMap(flag -> ('price', toString(flag)), c.price_flags)
+) AS each
+WHERE notEmpty(c.unread) OR notEmpty(c.quality_flags) OR notEmpty(c.price_flags)
 COMMENT 'One row a call and doubt, net; a call with several has its cost in several rows, so add up one doubt at a time';
+
+-- Prices that nobody has decided.
+CREATE VIEW {database}.call_price_doubts {on_cluster}
+(
+    start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
+    log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    user_id String COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
+    doubt LowCardinality(String) COMMENT 'Price flag: deployment_unknown, tier_assumed, ...',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of the call in USD, as booked; NULL: not priced',
+    other_cost_usd Nullable(Decimal(18, 12)) COMMENT 'What the call costs if the doubt is decided the other way, in USD; NULL: nobody can tell',
+    setting String COMMENT 'Line of models_pricing.yaml that decides it; what to fill in is in capitals; empty: no line can'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    d.start_time AS start_time,
+    d.log_id AS log_id,
+    d.user_id AS user_id,
+    d.department AS department,
+    d.agent_id AS agent_id,
+    d.tenant AS tenant,
+    d.source AS source,
+    d.service_name AS service_name,
+    d.provider_name AS provider_name,
+    d.endpoint_id AS endpoint_id,
+    d.model_name AS model_name,
+    d.service_tier AS service_tier,
+    d.trace_id AS trace_id,
+    d.span_id AS span_id,
+    d.total_tokens AS total_tokens,
+    d.doubt AS doubt,
+    d.cost_usd AS cost_usd,
+    d.other_cost_usd AS other_cost_usd,
+    d.setting AS setting
+FROM {database}.call_doubts AS d
+WHERE d.kind = 'price'
+COMMENT 'One row a call and price flag, net: what is undecided, the money both ways, the line that decides it';
 
 CREATE VIEW {database}.conversations {on_cluster}
 (

@@ -22,6 +22,10 @@ class Binding(Protocol):
     def end(self) -> str:
         """Return the last second of the range, a DateTime."""
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the reader may not see all departments and tenants."""
+
     def view(self, name: str) -> str:
         """Return what stands behind FROM or JOIN for a view. Raises KeyError for an unknown one."""
 
@@ -48,6 +52,7 @@ class Grafana:
     the SQL text, and turned back into the name it still finds its rows by the index.
     """
 
+    is_limited = False
     start = "$__fromTime"
     end = "$__toTime"
 

@@ -6,7 +6,7 @@ from the columns and measures a query needs: `schema.py` has what each rollup kn
 rows first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -102,7 +102,7 @@ class Source:
     @property
     def rollup(self) -> Rollup:
         """Return the rollup that is read where nothing else is chosen."""
-        rollup = self._rollup(self.unit)
+        rollup = next(self._rollups(self.unit), None)
         if rollup is None:
             needs = ", ".join((*self.columns, *self.measures))
             raise LookupError(f"no rollup of this unit knows all of {needs}: add one to schema.py")
@@ -138,23 +138,17 @@ class Source:
         ends = [span.end_hours]
         parts = []
         for unit, whole, outside in pieces:
-            rollup = self._rollup(unit)
-            if rollup is None:
-                ends.append(outside)
-                continue
-            lacking = [name for name, column in filters.items() if column not in rollup.columns]
-            is_enough = [binding.is_all(name) for name in lacking]
-            here = [condition for name, condition in chosen.items() if name not in lacking]
-            at = time_of(unit)
-            parts.append(self._select(binding, rollup, at, whole, *is_enough, *here, *conditions))
-            if lacking:
-                is_not_enough = f"NOT ({' AND '.join(is_enough)})"
-                finer = self._rollup(unit, *(filters[name] for name in lacking))
-                if finer:
-                    both = (is_not_enough, *chosen.values(), *conditions)
-                    parts.append(self._select(binding, finer, at, whole, *both))
-                else:
-                    ends.append(f"{is_not_enough} AND ({outside})")
+            not_before: list[str] = []
+            for rollup, lacking in self._chain(unit, binding, filters):
+                is_enough = [binding.is_all(name) for name in lacking]
+                here = [condition for name, condition in chosen.items() if name not in lacking]
+                where = (whole, *not_before, *is_enough, *here, *conditions)
+                parts.append(self._select(binding, rollup, time_of(unit), *where))
+                if not lacking:
+                    break
+                not_before.append(f"NOT ({' AND '.join(is_enough)})")
+            else:
+                ends.append(" AND ".join((*not_before, f"({outside})")))
         every = (span.range, f"({' OR '.join(ends)})", *chosen.values(), *conditions)
         parts.append(self._select(binding, None, "start_time", *every))
         return f"({' UNION ALL '.join(parts)})"
@@ -166,15 +160,24 @@ class Source:
         rows = f"FROM {binding.view(view)} WHERE {' AND '.join(conditions)}"
         return f"SELECT toDateTime({time}, 'UTC') AS at, {columns} {rows}"
 
-    def _rollup(self, unit: timedelta, *more_columns: str) -> Rollup | None:
-        columns, measures = {*self.columns, *more_columns}, set(self.measures)
-        return next(
-            (
-                each
-                for each in SCHEMA.rollups
-                if each.has(unit)
-                and columns <= each.columns
-                and measures <= {measure.name for measure in SCHEMA.measures_of(each)}
-            ),
-            None,
-        )
+    def _chain(
+        self, unit: timedelta, binding: Binding, filters: Mapping[str, str]
+    ) -> Iterator[tuple[Rollup, list[str]]]:
+        """Yield rollups, each with the filters it cannot apply, of which the one before has more.
+
+        Who is limited to some departments reads none that does not know the department.
+        """
+        before = {*filters, ""}
+        for rollup in self._rollups(unit):
+            lacking = [name for name, column in filters.items() if column not in rollup.columns]
+            is_open = "department" in rollup.columns or not binding.is_limited
+            if is_open and set(lacking) < before:
+                yield rollup, lacking
+                before = set(lacking)
+
+    def _rollups(self, unit: timedelta) -> Iterator[Rollup]:
+        columns, measures = set(self.columns), set(self.measures)
+        for rollup in SCHEMA.rollups:
+            names = {measure.name for measure in SCHEMA.measures_of(rollup)}
+            if rollup.has(unit) and columns <= rollup.columns and measures <= names:
+                yield rollup

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.moments import sql_moment
 from tallyspan_clickhouse.query.filters import source
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.filters import OF_CALLS, PERIOD, filters
@@ -45,10 +46,7 @@ _OTHER = {
 
 
 class _Doubts(NamedTuple):
-    """The view that has one kind of doubt, its SQL there, and which rows have any.
-
-    Not `call_doubts`: of its three parts each is a read of calls with its corrections.
-    """
+    """The view that has one kind of doubt, its SQL there, and which rows have any."""
 
     view: str
     doubt: str
@@ -100,7 +98,19 @@ def _operation(
 
     def ask(query: Query) -> Mapping[str, Any]:
         chosen = filters({**query.values}, query.access, DAYS)
-        text, parameters = source(of.view, chosen, "start_time", of.only)
+        # Calls are read of the hours and models alone that have a doubtful entry.
+        hours, _ = source(
+            "usage_hourly",
+            chosen.only(frozenset()),
+            None,
+            f"c.hour >= toStartOfHour({sql_moment('start_us')})",
+            "c.doubtful_entries != 0",
+        )
+        places_in_time = (
+            "(c.tenant, toStartOfHour(c.start_time), c.model_name) GLOBAL IN"
+            f" (SELECT c.tenant, c.hour, c.model_name {hours})"
+        )
+        text, parameters = source(of.view, chosen, "start_time", of.only, places_in_time)
         groups_of_calls = rows(
             client,
             f"SELECT {', '.join(selected)} {text} GROUP BY {', '.join(groups)}"

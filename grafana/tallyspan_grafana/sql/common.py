@@ -1,6 +1,6 @@
 """What the queries of all pages share: which calls are meant, and what is counted of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tallyspan_clickhouse.query.binding import Binding
@@ -215,15 +215,14 @@ def compared(
     source: Source,
     *,
     first: str = "",
-    of_range: str = "",
-    of_source: Source = TALKS,
+    of_range: Sequence[tuple[str, Source]] = (),
     shown: str = "*",
 ) -> Query:
     """Return spend, share of all, and change against the range before, by the column.
 
     `first` and `more` are further figures of the range itself, before and behind the money, each
-    with its alias. `of_range` are those that are dear and not compared: `of_source` is read for the
-    range alone. `shown` is then the order of the columns.
+    with its alias. `of_range` are those that are dear and not compared, each with the source read
+    for the range alone. `shown` is then the order of the columns.
     """
     figures = ", ".join(
         part
@@ -239,7 +238,7 @@ def compared(
         )
         if part
     )
-    both, of_range_alone = Rows(source), Rows(of_source)
+    both = Rows(source)
 
     def query(binding: Binding) -> str:
         text = (
@@ -249,10 +248,11 @@ def compared(
         )
         if not of_range:
             return text
-        return (
-            f"SELECT {shown} FROM ({text}) AS f LEFT JOIN (SELECT {key(column)} AS of_key, "
-            f"{of_range} {of_range_alone(binding)} GROUP BY {column}) AS t ON t.of_key = f.key "
-            "ORDER BY spend DESC NULLS LAST, name"
+        joins = " ".join(
+            f"LEFT JOIN (SELECT {key(column)} AS of_{number}, {dear} {Rows(dear_source)(binding)} "
+            f"GROUP BY {column}) AS r{number} ON r{number}.of_{number} = f.key"
+            for number, (dear, dear_source) in enumerate(of_range)
         )
+        return f"SELECT {shown} FROM ({text}) AS f {joins} ORDER BY spend DESC NULLS LAST, name"
 
     return query

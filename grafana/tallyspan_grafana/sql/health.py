@@ -78,10 +78,13 @@ def services(binding: Binding) -> str:
 
 
 def _doubtful(binding: Binding, view: str, only: str = "true") -> str:
-    # Not from call_doubts: of its three parts each is a read of calls with its corrections.
+    # Calls are read of the hours and models alone that have a doubtful entry.
     return (
         f"FROM {binding.view(view)} WHERE {binding.within('start_time')} "
-        f"AND {choice(binding)} AND {only}"
+        "AND (tenant, toStartOfHour(start_time), model_name) GLOBAL IN ("
+        f"SELECT tenant, hour, model_name FROM {binding.view('usage_hourly')} WHERE "
+        f"hour >= toStartOfHour({binding.start}, 'UTC') AND hour <= {binding.end} "
+        f"AND doubtful_entries != 0) AND {choice(binding)} AND {only}"
     )
 
 

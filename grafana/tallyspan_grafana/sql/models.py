@@ -8,7 +8,6 @@ from tallyspan_grafana.sql.common import (
     FAILED,
     IN_RANGE,
     IS_NOW,
-    TOTALS,
     UNPRICED,
     Figure,
     Query,
@@ -50,9 +49,15 @@ MODELS = compared(
     f"sumIf(output_tokens, {IS_NOW}) AS output, sumIf(reasoning_tokens, {IS_NOW}) AS reasoning, "
     f"sumIf(error_count, {IS_NOW}) AS errors",
     IN_RANGE.source,
-    of_range=f"{quantile(0.5, _DURATIONS)} AS p50, {quantile(0.95, _DURATIONS)} AS p95, "
-    f"{quantile(0.95, _FIRSTS)} AS first_chunk",
-    of_source=Source(TOTALS.columns, ("durations", "first_chunks")),
+    of_range=[
+        (
+            (
+                f"{quantile(0.5, _DURATIONS)} AS p50, {quantile(0.95, _DURATIONS)} AS p95, "
+                f"{quantile(0.95, _FIRSTS)} AS first_chunk"
+            ),
+            Source(("model_name",), ("durations", "first_chunks")),
+        )
+    ],
     shown="name, key, spend, share, before, change, per_million, calls, input, cache_hit, "
     "cache_saved, output, reasoning, errors, p50, p95, first_chunk",
 )

@@ -52,8 +52,16 @@ USERS = compared(
     f"{_CALLS_NOW} AS calls, {_TOKENS_NOW} AS tokens, {_CACHE_HIT_NOW} AS cache_hit, "
     f"{_UNPRICED_NOW} AS unpriced, maxIf(at, {IS_NOW}) AS last_call",
     BY_USER,
-    of_range=f"{CONVERSATIONS} AS conversations, "
-    f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation, {_TOP_MODEL} AS top_model",
+    of_range=[
+        (
+            (
+                f"{CONVERSATIONS} AS conversations, "
+                f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation, "
+                f"{_TOP_MODEL} AS top_model"
+            ),
+            TALKS,
+        )
+    ],
     shown="name, key, spend, share, before, change, conversations, calls, tokens, "
     "per_conversation, cache_hit, top_model, unpriced, last_call",
 )
@@ -115,13 +123,23 @@ def departments_by_model(binding: Binding) -> str:
 
 AGENTS = compared(
     "agent_id",
-    f"{_CALLS_NOW} AS calls, sumIf(error_count, {IS_NOW}) AS errors, "
-    f"{quantile(0.95, f'sumMapIf(durations, {IS_NOW})')} AS p95, {_UNPRICED_NOW} AS unpriced",
-    Source(BY_AGENT.columns, ("durations",)),
+    f"{_CALLS_NOW} AS calls, sumIf(error_count, {IS_NOW}) AS errors, {_UNPRICED_NOW} AS unpriced",
+    BY_AGENT,
     first=f"anyIf(agent_name, {IS_NOW}) AS called",
-    of_range="uniqExactIf(cityHash64(user_id), user_id != '') AS users, "
-    f"{CONVERSATIONS} AS conversations, "
-    f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation",
+    of_range=[
+        (
+            (
+                "uniqExactIf(cityHash64(user_id), user_id != '') AS users, "
+                f"{CONVERSATIONS} AS conversations, "
+                f"{ratio(_IN_CONVERSATIONS, 'conversations')} AS per_conversation"
+            ),
+            TALKS,
+        ),
+        (
+            f"{quantile(0.95, 'sumMap(durations)')} AS p95",
+            Source(("agent_id",), ("durations",)),
+        ),
+    ],
     shown="name, key, called, spend, share, before, change, users, conversations, calls, "
     "per_conversation, errors, p95, unpriced",
 )
