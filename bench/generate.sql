@@ -1,11 +1,12 @@
 -- ROWS calls over 90 days as an organisation of 5,000 people makes them: working hours, conversations
--- of about eight calls by one person with one agent and one model, few heavy users, four tenants.
+-- of about eight calls by one person with one agent and one model, few heavy users, four tenants. One
+-- call in a thousand has a quality flag; of one model usage is not read, of another a price not decided.
 INSERT INTO {database}.llm_calls (
     start_time, entry_kind, sign, tenant, source, service_name, user_id, department, agent_id,
     agent_name, conversation_id, tags, provider_name, endpoint_id, server_address, operation_name,
     request_model, response_model, model_name, service_tier, is_stream, status, error_type,
     finish_reason, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, usage_source, cost_usd, input_cost_usd, output_cost_usd, cost_status,
+    reasoning_tokens, quality_flags, unread, price_flags, usage_source, cost_usd, input_cost_usd, output_cost_usd, cost_status,
     unpriced_reason, price_id, price_source, duration_us, time_to_first_chunk_us, trace_id, span_id,
     parent_span_id, response_id, scope_name, batch_id, ingested_at)
 WITH
@@ -48,6 +49,8 @@ SELECT
     if(failed, NULL, if(g % 3 = 0, intDiv(prompt, 128) * 64, 0)),
     if(failed OR model % 4 != 1, NULL, if(g % 11 = 0, intDiv(prompt, 4), 0)),
     if(failed OR model % 3 != 0, NULL, intDiv(answer, 2)),
+    if(h % 1000 = 7, ['total_mismatch'], []), if(model = 7 AND h % 50 = 1, ['usage.web_fetch_requests'], []),
+    if(model = 11 AND g % 20 = 3, ['deployment_unknown'], []),
     multiIf(failed, 'unknown', h % 100 = 1, 'estimated', 'provider'),
     multiIf(failed, toDecimal64(0, 12), homemade, NULL, reinterpret(toInt64(prompt * rate + answer * rate * 4), 'Decimal(18, 12)')) AS cost,
     if(failed OR homemade, NULL, reinterpret(toInt64(prompt * rate), 'Decimal(18, 12)')),
