@@ -25,6 +25,9 @@ ONCE = "non_replicated_deduplication_window = 10000, replicated_deduplication_wi
 # Columns are merged one by one where parts are large. The parts that inserts make have all columns
 # in one file, and to read that once for each column takes three times the CPU.
 MERGES = "vertical_merge_algorithm_min_rows_to_activate = 1000000"
+# So a part of the ledger below that size is one file: what an insert and a merge write is synced
+# file by file.
+ONE_FILE = "min_rows_for_wide_part = 1000000"
 # Both ends of each range and each tenant read a granule that is not all theirs.
 FINE = "index_granularity = 2048"
 OWNER = "DEFINER = CURRENT_USER SQL SECURITY DEFINER"
@@ -111,7 +114,7 @@ def _ledger(schema: Schema) -> str:
         + ",\n".join((*columns, _INDICES))
         + "\n)\nENGINE = {engine}\nPARTITION BY toYYYYMM(start_time)\n"
         "ORDER BY (tenant, toStartOfHour(start_time), model_name, user_id, start_time)\n"
-        f"SETTINGS {ONCE},\n    {MERGES}, ttl_only_drop_parts = 1\n"
+        f"SETTINGS {ONCE},\n    {MERGES}, {ONE_FILE}, ttl_only_drop_parts = 1\n"
         "COMMENT 'Ledger of LLM calls: signed, append-only entries; every total is a sum()';"
     )
 

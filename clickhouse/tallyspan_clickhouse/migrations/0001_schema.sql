@@ -85,7 +85,7 @@ ENGINE = {engine}
 PARTITION BY toYYYYMM(start_time)
 ORDER BY (tenant, toStartOfHour(start_time), model_name, user_id, start_time)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    vertical_merge_algorithm_min_rows_to_activate = 1000000, ttl_only_drop_parts = 1
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, min_rows_for_wide_part = 1000000, ttl_only_drop_parts = 1
 COMMENT 'Ledger of LLM calls: signed, append-only entries; every total is a sum()';
 
 -- Few calls have more entries than their first: the view `calls` looks here which.
