@@ -9,7 +9,7 @@ from tallyspan_collector.columns.shapes import Shapes
 from tallyspan_collector.columns.table import Table, table
 from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.ingest.spool import LOGS, SpooledRequest
-from tallyspan_collector.metrics.counters import Dropped, Metrics
+from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.read import otlp
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt
@@ -26,11 +26,16 @@ class BatchReader:
         self.remainders = reader.remainders
         self._receipts: list[Receipt] = []
         self._refused: Counter[str] = Counter()
+        self._not_calls: Counter[int] = Counter()
 
     @property
     def rows(self) -> int:
         """How many calls are rows since the last `take`."""
         return self._decoder.rows
+
+    def not_calls(self, requests: Iterable[int]) -> int:
+        """Return how many spans of these requests are no call, and forget the number."""
+        return sum(self._not_calls.pop(request, 0) for request in requests)
 
     def read(self, request: SpooledRequest) -> list[Reading]:
         """Return what the spans of a request are that are no rows.
@@ -44,13 +49,14 @@ class BatchReader:
         leaving = self._decoder.add(request.body(), len(self._receipts))
         self._receipts.append(receipt)
         spans = [span for part in leaving for span in otlp.decode(part)]
-        return self._readings(spans, receipt, self._decoder.not_calls - not_calls)
+        readings = self._readings(spans, receipt, request)
+        self._not_calls[request.id] += self._decoder.not_calls - not_calls
+        return readings
 
     def read_alone(self, request: SpooledRequest) -> list[Reading]:
         """Return what the spans of a request are, all one by one."""
-        is_logs = request.signal == LOGS
-        decode = otlp.decode_logs if is_logs else otlp.decode
-        return self._readings(decode(request.body()), self._receipt(request), 0, is_logs=is_logs)
+        decode = otlp.decode_logs if request.signal == LOGS else otlp.decode
+        return self._readings(decode(request.body()), self._receipt(request), request)
 
     def take(self) -> Table:
         """Return the rows since the last time."""
@@ -66,10 +72,11 @@ class BatchReader:
         return Receipt(request.received_ms, self._keys.source(request.source))
 
     def _readings(
-        self, spans: Iterable[Span], receipt: Receipt, dropped: int, *, is_logs: bool = False
+        self, spans: Iterable[Span], receipt: Receipt, request: SpooledRequest
     ) -> list[Reading]:
-        read = self._reader.read_log if is_logs else self._reader.read
+        read = self._reader.read_log if request.signal == LOGS else self._reader.read
         readings = [read(span, receipt) for span in spans]
         calls = sum(reading.kind is Kind.CALL for reading in readings)
-        self._metrics.dropped(Dropped.NOT_A_CALL, len(readings) - calls + dropped)
+        # not added to what an earlier reading of the request has counted
+        self._not_calls[request.id] = len(readings) - calls
         return [reading for reading in readings if reading.call is not None]

@@ -12,7 +12,7 @@ have is refused when it is opened, and never misread.
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -224,6 +224,14 @@ class Journal:
         unread = _providers_unread(entries) if entries else ()
         return Booking(batch, costs, again + resolution.duplicates, granted, unread, kept)
 
+    def resolve_and_undo(self, reading: Reading) -> None:
+        """Resolve a reading and book nothing. Raises what resolving raises, and `SpoolError`."""
+        spans = _Spans(self.identities)
+        spans.add(reading)
+        with suppress(_UndoError), self._change():
+            self._resolver.resolve(spans.readings.values(), time.time_ns() // 1_000_000)
+            raise _UndoError
+
     def _arrived(self, spans: "_Spans") -> dict[int, Reading]:
         """Return the readings of spans that no batch has, by number."""
         by_number = spans.readings
@@ -344,6 +352,10 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class _UndoError(Exception):
+    """What was tried is not to be booked."""
 
 
 def _checksum(batch: Batch) -> int:

@@ -29,6 +29,7 @@ from tallyspan_collector.ingest.inserter import MAX_PAUSE_SECONDS, TABLE, Insert
 from tallyspan_collector.ingest.journal import Batch, Entries, Journal
 from tallyspan_collector.ingest.pace import Pace
 from tallyspan_collector.ingest.spool import Spool, SpooledRequest
+from tallyspan_collector.ingest.tries import MAX_TRIES, Tries
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.allowances import Allowances, Granted
 from tallyspan_collector.ledger.covered import covered
@@ -54,6 +55,7 @@ QUIET_LOOK_SECONDS = 10
 _log = structlog.get_logger()
 _Read = tuple[SpooledRequest, list[Reading]]
 _BLANK_CALL = call_of(BLANK | {"trace_id": "0" * 32, "span_id": "0" * 16})
+_BLANK_READING = Reading(Kind.CALL, "", "", _BLANK_CALL)
 
 
 class Loader:
@@ -89,6 +91,7 @@ class Loader:
         self._ended: queue.SimpleQueue[tuple[Batch, str]] = queue.SimpleQueue()
         self.warning = match(spool, journal)
         """What is wrong with the files since the start; empty: nothing."""
+        self._tries = Tries(spool.path.with_suffix(".tries"), spool.id, journal.progress(spool.id))
         spool.planned_bytes = sum(len(batch.payload) for batch in self._recovered)
         self._is_draining = threading.Event()
         self._is_stopped = threading.Event()
@@ -123,6 +126,7 @@ class Loader:
         self._making.join(max(0.0, until - time.monotonic()))
         self._inserting.join(max(0.0, until - time.monotonic()))
         self._is_stopped.set()
+        self._tries.close()  # what is cut short by a stop is no sign against a request
         self._inserter.stop()
         for thread in (self._making, self._inserting):
             thread.join(END_SECONDS)
@@ -178,24 +182,25 @@ class Loader:
         while not self._is_stopped.is_set():
             self._settle()
             wait = max(0.0, due - time.monotonic()) if held else BATCH_WAIT_SECONDS
-            requests = self._take(min(wait, BATCH_WAIT_SECONDS))
+            taken = self._take(min(wait, BATCH_WAIT_SECONDS))
+            requests = self._without_suspects(taken)
             self._pace.begin()
             if requests and not held:
                 due = time.monotonic() + BATCH_WAIT_SECONDS
+            if requests:
+                self._tries.begin((held[0][0] if held else requests[0]).id, requests[-1].id)
             for request in requests:
                 readings = self._read(request)
                 self._pace.give_way()
                 if readings is not None:
                     held.append((request, readings))
                     calls += len(readings)
-            is_over = self._is_draining.is_set() and not requests
+            is_over = self._is_draining.is_set() and not taken
             if held and (
                 calls + self._reader.rows >= BATCH_CALLS or time.monotonic() >= due or is_over
             ):
-                self._rows = self._reader.take()
-                self._pace.give_way()
                 self._plan_until_done(held)
-                self._rows = None
+                self._tries.end()
                 self._pace.give_way()
                 held, calls = [], 0
             elif not held and time.monotonic() >= look:
@@ -224,18 +229,40 @@ class Loader:
             self._all_due = time.monotonic() + GC_ALL_SECONDS
         gc.collect(2 if is_due else 1)
 
-    def _read(self, request: SpooledRequest) -> list[Reading] | None:
+    def _without_suspects(self, requests: list[SpooledRequest]) -> list[SpooledRequest]:
+        """Work on each request alone that was in work when a process died; return the others.
+
+        Those are the oldest in the spool, so nothing is held yet.
+        """
+        suspects = dict(self._tries.suspects)
+        for request in requests:
+            if request.id not in suspects:
+                continue
+            if (tries := suspects[request.id]) >= MAX_TRIES:
+                self._bury(request, f"{tries} processes died while this request was in work")
+            else:
+                self._tries.begin(request.id, request.id)
+                self._work_alone(request)
+            self._tries.forget(request.id)
+            self._tries.end()
+        return [request for request in requests if request.id not in suspects]
+
+    def _work_alone(self, request: SpooledRequest) -> None:
+        readings = self._read(request)
+        if readings is not None:
+            self._plan_until_done([(request, readings)])
+
+    def _read(self, request: SpooledRequest, *, is_row_reader: bool = True) -> list[Reading] | None:
         """Return the request's spans that are no rows; None: it cannot be read, and was buried."""
         try:
-            return self._reader.read(request)
+            reader = self._reader
+            return reader.read(request) if is_row_reader else reader.read_alone(request)
         except Exception as error:  # noqa: BLE001  one request must not stop the others
-            self._bury(request, error, request.spans)
+            self._bury(request, str(error) if isinstance(error, DecodeError) else repr(error))
             return None
 
-    def _bury(self, request: SpooledRequest, error: Exception, spans: int) -> None:
-        reason = str(error) if isinstance(error, DecodeError) else repr(error)
+    def _bury(self, request: SpooledRequest, reason: str) -> None:
         _log.error("request.buried", request=request.id, error=reason)
-        self._metrics.dropped(Dropped.BURIED, spans)
         while not self._is_stopped.is_set():
             try:
                 self._spool.bury(request, reason)
@@ -243,43 +270,63 @@ class Loader:
                 self._last_error = str(refused)
                 self._is_stopped.wait(1)
             else:
+                self._reader.not_calls([request.id])  # it counts as buried, whole
+                self._metrics.dropped(Dropped.BURIED, request.spans)
                 return
 
     def _plan_until_done(self, held: list[_Read]) -> None:
-        pause = 0.2
+        """Book what is held, and the rows read with it, without what can never be booked."""
+        self._rows = self._reader.take()
+        self._pace.give_way()
+        pause, failures = 0.2, 0
         while held and not self._is_stopped.is_set():
             try:
                 self._plan(held)
             except Exception as error:  # noqa: BLE001  the disk or the store: what is held stays
-                if isinstance(error, _CannotBuildError) and self._bury_unsound(held, error):
+                failures += 1
+                if self._give_up_some(held, error, failures):
+                    pause, failures = 0.2, 0
                     continue
                 self._last_error = f"batches cannot be made: {one_line(error)}"
                 _log.warning("batch.failed", error=one_line(error))
+                self._tries.end()
                 self._is_stopped.wait(pause)
+                self._tries.begin(held[0][0].id, held[-1][0].id)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
             else:
                 self._last_error = ""
-                return
+                break
+        self._rows = None
 
-    def _bury_unsound(self, held: list[_Read], error: Exception) -> bool:
-        """Bury the requests that no batch can be made of; return whether to try again.
+    def _give_up_some(self, held: list[_Read], error: Exception, failures: int) -> bool:
+        """Give up the rows, then the company, then the request; return whether to try again now.
 
-        Rows are given up first: then all spans are read one by one. No request is buried where not
-        even a blank call can be written: then the table lacks a column, or the prices cannot be
-        read, and what is held waits until that is mended.
+        A batch that cannot be built is taken apart at once, others after `MAX_TRIES`. Nothing is
+        given up where not even a blank call can be booked: then the table lacks a column, or the
+        prices cannot be read, and what is held waits until that is mended.
         """
-        if not self._can_build([_BLANK_CALL]):
+        can_be_built = not isinstance(error, _CannotBuildError)
+        if isinstance(error, SpoolError) or (can_be_built and failures < MAX_TRIES):
+            return False
+        if not self._can_book_blank():
             return False
         if self._rows is not None and self._rows.rows:
             self._rows = None
-            held[:] = [(request, self._reader.read_alone(request)) for request, _ in held]
+            readings = [(each, self._read(each, is_row_reader=False)) for each, _ in held]
+            held[:] = [(each, spans) for each, spans in readings if spans is not None]
             return True
         unsound = [each for each in held if not self._is_sound(each[1])]
-        for each in unsound:
-            calls = sum(reading.kind is Kind.CALL for reading in each[1])
-            self._bury(each[0], error, calls)
+        if not unsound and failures < MAX_TRIES:
+            return False
+        if not unsound and len(held) > 1:
+            for request, _ in held:
+                self._work_alone(request)
+            held.clear()
+            return True
+        for each in unsound or held[:]:
+            self._bury(each[0], repr(error))
             held.remove(each)
-        return bool(unsound)
+        return True
 
     def _plan(self, held: Sequence[_Read]) -> None:
         until = held[-1][0].id if held else None
@@ -309,6 +356,9 @@ class Loader:
         for provider, calls in Counter(booking.unread).items():
             self._metrics.unread_usage(provider, calls)
         self._metrics.dropped(Dropped.DUPLICATE, booking.duplicates)
+        self._metrics.dropped(
+            Dropped.NOT_A_CALL, self._reader.not_calls(each.id for each, _ in held)
+        )
         self.allowances.take(booking.granted)
         if booking.batch is not None:
             self._waiting[booking.batch.batch_id] = booking.batch
@@ -363,6 +413,13 @@ class Loader:
             raise _CannotBuildError(repr(error)) from error
         size = len(calls) + len(reversals) + (0 if rows is None else len(rows.rows))
         return Entries(Batch(batch_id, size, block.NAMES, body), costs, columns, granted, packed)
+
+    def _can_book_blank(self) -> bool:
+        try:
+            self._journal.resolve_and_undo(_BLANK_READING)
+            return self._can_build([_BLANK_CALL])
+        except Exception:  # noqa: BLE001  the store is away, say
+            return False
 
     def _is_sound(self, readings: Sequence[Reading]) -> bool:
         calls = [reading.call for reading in readings if reading.call is not None]

@@ -160,6 +160,9 @@ class Spool:
         self._forget_until = self._forgotten = 0
         self._requests: int
         (self._requests,) = self._file.execute("SELECT count() FROM requests").fetchone()
+        self.dead: int
+        """Requests that were put aside."""
+        (self.dead,) = self._file.execute("SELECT count() FROM dead").fetchone()
         self._awaited_bytes = 0
         self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._writer = threading.Thread(target=self._write, name="spool", daemon=True)
@@ -240,13 +243,15 @@ class Spool:
         return taken
 
     def _has_grown(self) -> bool:
-        """Whether the file has requests that the writer has not handed on.
+        """Whether the file has requests that the writer has not handed on; counts the dead anew.
 
         `tallyspan spool replay` adds some; or the writer is about to hand them on. The writer knows
         which, and counts.
         """
         try:
-            (last,) = self._reading.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
+            last, self.dead = self._reading.execute(
+                "SELECT (SELECT ifnull(max(id), 0) FROM requests), count() FROM dead"
+            ).fetchone()
         except sqlite3.Error as error:
             raise SpoolError(f"the spool {self.path} cannot be read: {error}") from None
         return bool(last > self._committed)

@@ -226,6 +226,7 @@ class Worker:
         watch = self.metrics.watch
         watch("tallyspan_spool_bytes", "Bytes that wait for the store", lambda: spool.waiting_bytes)
         watch("tallyspan_spool_requests", "Requests to be decoded", lambda: spool.waiting)
+        watch("tallyspan_dead_requests", "Requests that were put aside", lambda: spool.dead)
         watch("tallyspan_spool_batches", "Batches to be inserted", lambda: loader.waiting)
         if self._is_first:  # the journal is that of all workers
             about = "Batches that the store will never take"
@@ -300,6 +301,7 @@ class Worker:
             for text in (
                 self._loader.warning if self._loader else "",
                 self._refused(),
+                self._dead(),
                 self._prices.last_error,
                 self._old_prices(),
                 self._commitments,
@@ -313,6 +315,11 @@ class Worker:
         refused = self._loader.refused if self._loader else 0
         what = f"the store refuses {counted(refused, 'batch', 'batches')} for ever"
         return f"{what}: 'tallyspan spool dead' shows why" if refused else ""
+
+    def _dead(self) -> str:
+        dead = self._spool.dead if self._spool else 0
+        what = f"{counted(dead, 'request')} could not be read or booked"
+        return f"{what}: 'tallyspan spool dead' shows why" if dead else ""
 
     async def _read_keys(self) -> None:
         while True:
