@@ -209,6 +209,7 @@ class Loader:
             self._spool.checkpoint()
             if not held and time.monotonic() >= clean:
                 clean = time.monotonic() + GC_SECONDS
+                self._spool.tidy()
                 self._collect()
             if is_over:
                 break

@@ -22,7 +22,7 @@ from pathlib import Path
 import lz4.block
 
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
-from tallyspan_collector.ingest.sqlite_file import checksum_of, open_file, refusal
+from tallyspan_collector.ingest.sqlite_file import PAGE_BYTES, checksum_of, open_file, refusal
 
 GROUP_REQUESTS = 256
 MAX_MEMORY_BYTES = 32 << 20
@@ -30,6 +30,8 @@ MAX_MEMORY_BYTES = 32 << 20
 TAKEN_AT_ONCE = 64
 CHECKPOINT_BYTES = 8 << 20
 """Written between two checkpoints."""
+MAX_KEPT_BYTES = 64 << 20
+"""Of dead requests above which a file is only made smaller if half of it is empty."""
 LOG_PAGES = 8_000
 """Pages of SQLite's log above which the writer itself makes a checkpoint."""
 _LAST_ID = (1 << 63) - 1
@@ -111,7 +113,11 @@ class _Wake:
     """There is something to forget, or another process may have put dead requests back."""
 
 
-_WAKE = _Wake()
+class _Tidy(_Wake):
+    """Nothing is under way: what was deleted can leave the disk."""
+
+
+_WAKE, _TIDY = _Wake(), _Tidy()
 _Command = _Put | _Burial | _Wake
 _IF_MOVED = "an empty one is begun, and the requests in this one do not get into the ledger"
 
@@ -279,6 +285,13 @@ class Spool:
             with suppress(sqlite3.Error):  # the log is as good; the writer reports a full disk
                 self._reading.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
+    def tidy(self) -> None:
+        """Let the bytes of deleted requests leave the files, if nothing waits in them.
+
+        Prompts may be among them, and a file does not get smaller by itself.
+        """
+        self._commands.put(_TIDY)
+
     def bury(self, request: SpooledRequest, reason: str) -> None:
         """Put a request that cannot be read or booked among the dead, with the reason."""
         burial = _Burial(request, reason, Future())
@@ -303,6 +316,8 @@ class Spool:
                     break
             is_last = group[-1] is None
             self._commit([command for command in group if command is not None])
+            if group[-1] is _TIDY and not self._requests:
+                self._empty()
 
     def _commit(self, group: Sequence[_Command]) -> None:
         puts = [command for command in group if isinstance(command, _Put)]
@@ -345,6 +360,16 @@ class Spool:
             burial.done.set_result(None)
         for loop, done in _by_loop(puts):
             _answer(loop, done, None)
+
+    def _empty(self) -> None:
+        """Write the file anew without its free pages, and cut SQLite's log to nothing."""
+        (free,) = self._file.execute("PRAGMA freelist_count").fetchone()
+        (pages,) = self._file.execute("PRAGMA page_count").fetchone()
+        is_small = (pages - free) * PAGE_BYTES <= MAX_KEPT_BYTES
+        with suppress(sqlite3.Error):  # a full disk, say: it is tried again
+            if free and (is_small or 2 * free >= pages):
+                self._file.execute("VACUUM")
+            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _refuse(self, puts: Sequence[_Put], burials: Sequence[_Burial], error: Exception) -> None:
         if self._file.in_transaction:

@@ -424,3 +424,32 @@ def test_the_writer_survives_an_error_of_sqlite(spool: Spool) -> None:
 
     put(spool, b"y")
     assert spool.last_error == ""
+
+
+def test_what_was_deleted_leaves_the_files_once_nothing_waits(path: Path, spool: Spool) -> None:
+    prompt = b"the prompt of a user, " + os.urandom(200_000)
+    put(spool, b"poison", prompt)
+    poison, request = take_all(spool)
+    spool.bury(poison, "it is poisonous")
+    spool.forget(request.id)
+    files = [path, path.with_name(path.name + "-wal")]
+    assert any(b"the prompt of a user" in each.read_bytes() for each in files)
+    spool.tidy()
+    wait_for(lambda: files[1].stat().st_size == 0, "a log without anything")
+
+    assert b"the prompt of a user" not in path.read_bytes()
+    assert path.stat().st_size < len(prompt)
+    assert [each.reason for each in dead_letters(path)] == ["it is poisonous"]
+    put(spool, b"later")
+    assert [each.id for each in take_all(spool)] == [request.id + 1]
+
+
+def test_a_file_in_which_something_waits_is_not_written_anew(path: Path, spool: Spool) -> None:
+    put(spool, b"first", b"second")
+    first, _ = take_all(spool)
+    spool.forget(first.id)
+    spool.tidy()
+    spool.bury(first, "to wait for the writer")
+
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+    assert spool.waiting == 1
