@@ -1,7 +1,8 @@
 """The body of an answer: its bytes are collected as they pass, and read in batches.
 
 A chunk costs the application an append to a list. The bytes are read when there is a batch of them
-and when the body is over: one search through many events instead of one for each.
+and after the body is over: one search through many events instead of one for each. What reading
+needs is not there before.
 """
 
 import time
@@ -18,7 +19,7 @@ from tallyspan.framing.whole import Unread, Whole
 from tallyspan.guard import note
 from tallyspan.stream_usage import HiddenUsage
 from tallyspan.usage_keys import leave_unread
-from tallyspan.wire_format import Format
+from tallyspan.wire_format import Format, Read
 
 # Content types of streams; everything else is one JSON text, or no text.
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
@@ -28,6 +29,13 @@ STREAMS: dict[str, Callable[[Interest], Framing]] = {
     "application/stream+json": json_lines,
     "application/vnd.amazon.eventstream": AwsEventStream,
 }
+
+
+def unread(_interest: Interest) -> Framing:
+    """Return what reads nothing."""
+    return Unread()
+
+
 NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
 # Collected before they are read.
 BATCH_BYTES = 32 << 10
@@ -53,8 +61,9 @@ class Body:
     """
 
     __slots__ = (
-        "_format", "_framing", "_kept", "_kept_bytes", "_read_event", "_room_bytes", "_unpack",
-        "_unpacked_room", "_unread", "answer", "first_chunk_at", "hidden", "is_stream",
+        "_format", "_framing", "_kept", "_kept_bytes", "_open_framing", "_read_bytes",
+        "_read_event", "_room_bytes", "_unpack", "_unpacked_room", "_unread", "answer",
+        "first_chunk_at", "hidden", "is_stream",
     )  # fmt: skip
 
     def __init__(self, read_as: Format) -> None:
@@ -63,12 +72,14 @@ class Body:
         self.hidden: HiddenUsage | None = None
         self.first_chunk_at: float | None = None
         self._format = read_as
-        self._read_event = read_as.open_reader()
-        self._framing: Framing = Whole(read_as.interest)
+        self._open_framing: Callable[[Interest], Framing] = Whole
+        self._framing: Framing | None = None
+        self._read_event: Read | None = None
         self._unpack: Unpack | None = None
         self._unpacked_room = MAX_UNPACKED_BYTES
         self._unread: list[bytes] = []
-        self._room_bytes = -1  # the first chunk is read at once, for its time
+        self._room_bytes = -1  # until the first chunk has come
+        self._read_bytes = 0
         self._kept: list[bytes] = []
         self._kept_bytes = 0
 
@@ -77,10 +88,10 @@ class Body:
         kind = content_type.partition(";")[0].strip().lower()
         framing = STREAMS.get(kind)
         if framing is not None:
-            self._framing = framing(self._format.interest)
+            self._open_framing = framing
             self.is_stream = True
         elif kind.startswith(NOT_TEXT):
-            self._framing = Unread()
+            self._open_framing = unread
         if coding:
             self.unpack(coding)
 
@@ -89,7 +100,7 @@ class Body:
         try:
             self._unpack = unpacker(coding)
         except Exception:
-            self._framing = Unread()
+            self._give_up()
             raise
 
     def feed(self, chunk: bytes) -> bytes:
@@ -117,34 +128,47 @@ class Body:
             self._read_batch()
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read a chunk of an answer", error)
+        framing = self._framing
+        if framing is None:
+            return
         try:
-            for text in self._framing.end():
+            for text in framing.end():
                 self._read(text)
-            if self._framing.is_cut:
+            if framing.is_cut:
                 self._leave_out("a large text, or event of a stream")
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read the end of an answer", error)
 
     def events(self) -> Iterator[Json]:
         """Yield every event of the body from its beginning; of a cut stream the whole ones."""
-        again = self._framing.anew()
+        again = (self._framing or self._open_framing(self._format.interest)).anew()
         for text in [*again.feed(b"".join(self._kept)), *again.end()]:
             with suppress(ValueError, RecursionError):
                 body = parsed(readable(text)[0])
                 yield from items(body) if isinstance(body, list) else items([body])
 
+    @property
+    def passed_bytes(self) -> int:
+        """How many bytes have come so far."""
+        return self._read_bytes + (BATCH_BYTES - self._room_bytes if self._unread else 0)
+
     def _read_up_to(self, data: bytes) -> None:
-        if len(data) > BATCH_BYTES:
-            self._read_batch()  # so that large data are not copied into a batch
+        """Take bytes that begin the body, or for which the batch has no room."""
+        size = len(data)
+        if self.first_chunk_at is None:
+            self.first_chunk_at = time.perf_counter()
+        else:
+            self._read_batch()
         self._unread.append(data)
-        self._read_batch()
+        self._room_bytes = BATCH_BYTES - size
+        if size > BATCH_BYTES:
+            self._read_batch()  # so that large data are not copied into a batch
 
     def _read_batch(self) -> None:
         if not self._unread:
             return
-        if self.first_chunk_at is None:
-            self.first_chunk_at = time.perf_counter()
         batch, self._unread, self._room_bytes = b"".join(self._unread), [], BATCH_BYTES
+        self._read_bytes += len(batch)
         if self._unpack is None and len(batch) <= PART_BYTES:
             self._take(batch)
             return
@@ -155,12 +179,19 @@ class Body:
             else:
                 self._take_unpacked(self._unpack, part)
 
+    def _give_up(self) -> None:
+        """Read nothing of what is to come."""
+        self._framing, self._open_framing, self._unpack = None, unread, None
+
     def _take(self, plain: bytes) -> None:
         if self.answer.usage is None or self._format.opens_with_usage:
             self._kept_bytes += len(plain)
             if self._kept_bytes <= MAX_KEPT_BYTES:
                 self._kept.append(plain)
-        for text in self._framing.feed(plain):
+        framing = self._framing
+        if framing is None:
+            framing = self._framing = self._open_framing(self._format.interest)
+        for text in framing.feed(plain):
             self._read(text)
 
     def _take_unpacked(self, unpack: Unpack, packed: bytes) -> None:
@@ -170,17 +201,19 @@ class Body:
                 self._unpacked_room -= len(plain)
                 if self._unpacked_room < 0:
                     self._leave_out("few packed bytes that become many")
-                    self._framing, self._unpack = Unread(), None
+                    self._give_up()
                     return
                 self._take(plain)
         except Exception:
-            self._framing = Unread()  # nothing after the damage can be read
-            self._unpack = None
+            self._give_up()  # nothing after the damage can be read
             raise
 
     def _read_part(self, event: Json) -> None:
         answer = self.answer
-        self._read_event(event, answer)
+        read = self._read_event
+        if read is None:
+            read = self._read_event = self._format.open_reader()
+        read(event, answer)
         if not (answer.response_id or answer.usage or answer.has_text or answer.finish_reasons):
             # Where the format's events have no id, text shows that a model has begun to answer.
             answer.has_text = self._format.has_text(event)

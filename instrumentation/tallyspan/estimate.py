@@ -92,24 +92,28 @@ class Estimator:
         if self._jobs.qsize() >= MAX_WAITING:
             failures["estimate tokens: too many wait"] += 1
             return False
-        if self._thread is None and self._starting.acquire(blocking=False):
-            try:
-                self._start()
-            except RuntimeError:  # no more threads for this process, or it is about to end
-                failures["estimate tokens: no thread"] += 1
-                return False
-            finally:
-                self._starting.release()
+        if not self.start():
+            failures["estimate tokens: no thread"] += 1
+            return False
         self._jobs.put(job)
         return True
 
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="tallyspan", daemon=True)
-        thread.start()
-        self._thread = thread
-        # Of what is registered the last runs first: before the tracer provider's own shutdown.
-        atexit.unregister(self.flush)
-        atexit.register(self.flush)
+    def start(self) -> bool:
+        """Start the thread, unless it runs; False if this process gets no more threads."""
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
+                thread = threading.Thread(target=self._run, name="tallyspan", daemon=True)
+                thread.start()
+                self._thread = thread
+                # Of what is registered the last runs first: before the tracer provider's own
+                # shutdown.
+                atexit.unregister(self.flush)
+                atexit.register(self.flush)
+            except RuntimeError:  # or it is about to end
+                return False
+            finally:
+                self._starting.release()
+        return True
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait until the jobs of before are done, at most so long."""

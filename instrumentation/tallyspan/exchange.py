@@ -12,10 +12,12 @@ from contextvars import Token
 from functools import partial
 
 from opentelemetry import context, trace
+from opentelemetry.trace import Span
 
 from tallyspan import conditions, counting, ending, estimate, request, semconv, span
 from tallyspan.attribution import attributes_in_force, without_baggage
 from tallyspan.background import background
+from tallyspan.backlog import Backlog
 from tallyspan.body import Body
 from tallyspan.ending import Counting, Facts, Write
 from tallyspan.guard import note, ours
@@ -26,6 +28,13 @@ from tallyspan.wire_format import Read
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 _IN_CALL = context.create_key("tallyspan-in-call")
+backlog = Backlog(estimate.estimator.start)
+
+
+def settle(seconds: float) -> None:
+    """End the spans of the calls that are over; wait at most so long for tokens to be counted."""
+    backlog.read()
+    estimate.estimator.flush(seconds)
 
 
 def begin(
@@ -99,7 +108,8 @@ class Exchange:
         self._span = self._current = None
         self._is_ours = self._is_completed = False
         if not endpoint.is_retrieval:
-            self._span = span.open_call_span(model, scope)
+            if not _is_of_earlier_call(scope):
+                self._span = span.open_call_span(model, scope)
             if self._span is None:
                 self._span, self._current = span.start(tracer, self._attributes, scope)
                 self._is_ours = True
@@ -131,7 +141,7 @@ class Exchange:
 
         An exception inside ends the call, and goes on.
         """
-        return _Sending(self)
+        return _Sending(self, self._current)
 
     def scope(self, sending: "_Sending") -> context.Context:
         """Return the context that the transports below see while the call is being sent."""
@@ -174,13 +184,28 @@ class Exchange:
         if self._is_over:
             return
         self._is_over = True
+        end_ns = time.time_ns()
         try:
-            self.body.end()
-            if self._format.read_request is not None:
-                self._read_request(self._format.read_request)
-            self._conclude(error_type, time.time_ns(), "pending")
+            # Another's span ends when the application wants. An answer that is retrieved waits
+            # behind the call that it is the answer to.
+            if not ((self._is_ours or self._span is None) and self._wait(error_type, end_ns)):
+                self._read(error_type, end_ns)
         except Exception as error:  # noqa: BLE001  ours, not the application's
             note("end a call", error)
+
+    def _wait(self, error_type: str, end_ns: int) -> bool:
+        """Leave the rest to the thread that reads answers; False if it is to be done at once."""
+        if not self._tracer.may_end_later():
+            return False
+        size_bytes = self.body.passed_bytes + len(self._request_body or b"")
+        return backlog.put(partial(self._read, error_type, end_ns), size_bytes)
+
+    def _read(self, error_type: str, end_ns: int) -> None:
+        """Read what is left of the answer, and end the call."""
+        self.body.end()
+        if self._format.read_request is not None:
+            self._read_request(self._format.read_request)
+        self._conclude(error_type, end_ns, "pending")
 
     def _read_request(self, read: Read) -> None:
         """Put what is billed by the request into the answer."""
@@ -257,17 +282,27 @@ class Exchange:
             self.end()
 
 
+def _is_of_earlier_call(scope: context.Context) -> bool:
+    """Whether the context's span is ours, of a call that was being sent when the context was made.
+
+    Such a span may not have ended yet, and is not another instrumentation's.
+    """
+    above = scope.get(_IN_CALL)
+    return isinstance(above, _Sending) and above.current is trace.get_current_span(scope)
+
+
 class _Sending:
     """Sets the context of a call for the time of a `with`.
 
     A task or thread that was started meanwhile keeps the context: then `is_on` is False, and its
-    own calls count.
+    own calls count. `current` is the span that is current meanwhile; None: it is another's.
     """
 
-    __slots__ = ("_exchange", "_token", "is_on")
+    __slots__ = ("_exchange", "_token", "current", "is_on")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, current: Span | None) -> None:
         self._exchange = exchange
+        self.current = current
         self.is_on = True
         self._token: Token[context.Context] | None = None
 

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from tallyspan import __version__, endpoint_rules, recognise, transport
+from tallyspan.exchange import settle
 from tallyspan.sampling import CallTracer
 
 SCOPE = "tallyspan"
@@ -34,10 +35,14 @@ class TallyspanInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
             "false",
             "no",
         }
-        transport.instrument(CallTracer(provider, SCOPE, __version__, is_always_on=is_always_on))
+        self._tracer = CallTracer(
+            provider, SCOPE, __version__, is_always_on=is_always_on, settle=settle
+        )
+        transport.instrument(self._tracer)
 
     def _uninstrument(self, **_: Any) -> None:
         transport.uninstrument()
+        self._tracer.close()
         recognise.use(())
 
 

@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, Tracer
 from opentelemetry.trace import TracerProvider as AnyTracerProvider
 
+from tallyspan.observers import Observers, Settle
+
 _dropped: ContextVar[Span | None] = ContextVar("tallyspan_dropped", default=None)
 
 
@@ -37,12 +39,24 @@ class _IdsOfTheDropped(IdGenerator):
 
 
 class CallTracer:
-    """Starts the spans of calls; with `is_always_on`, also where the sampler drops the trace."""
+    """Starts the spans of calls; with `is_always_on`, also where the sampler drops the trace.
+
+    `settle` ends the spans of the calls that are over; None: every span is ended with its call.
+    """
 
     def __init__(
-        self, provider: AnyTracerProvider, scope: str, version: str, *, is_always_on: bool
+        self,
+        provider: AnyTracerProvider,
+        scope: str,
+        version: str,
+        *,
+        is_always_on: bool,
+        settle: Settle | None = None,
     ) -> None:
         self._tracer = provider.get_tracer(scope, version)
+        self._observers: Observers | None = None
+        if settle is not None and isinstance(provider, TracerProvider):
+            self._observers = Observers(provider, settle)
         self._always_on: Tracer | None = None
         if is_always_on and isinstance(provider, TracerProvider):
             second = TracerProvider(
@@ -66,3 +80,12 @@ class CallTracer:
             return self._always_on.start_span(name, **options), opened
         finally:
             _dropped.reset(token)
+
+    def may_end_later(self) -> bool:
+        """Whether nobody can tell when a span is ended, as long as its time is right."""
+        return self._observers is not None and self._observers.are_absent()
+
+    def close(self) -> None:
+        """End the spans of the calls that are over, and leave the provider as it was."""
+        if self._observers is not None:
+            self._observers.leave()

@@ -307,6 +307,7 @@ def events(wire_format: Format, body: bytes, headers: dict[str, str]) -> list[An
     reader = Body(wire_format)
     reader.open(headers.get("content-type", headers.get("Content-Type", "")), "")
     reader.feed(body)
+    reader.end()
     return list(reader.events())
 
 
