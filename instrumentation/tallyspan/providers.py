@@ -4,7 +4,7 @@ A provider with a format of its own is described in its format's file (`formats/
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,21 @@ class Provider:
     port: int = 0
     has_silent_streams: bool = False
     routes: tuple[tuple[str, str], ...] = ()
+    host_patterns: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.hosts, tuple):
             raise TypeError(f"provider {self.name!r}: hosts must be a tuple, not {self.hosts!r}")
-        for pattern in (*self.hosts, *(path for path, _ in self.routes)):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"provider {self.name!r}: host {pattern!r}: {error}") from None
+        hosts = tuple(self._compiled(host, "$") for host in self.hosts)
+        object.__setattr__(self, "host_patterns", hosts)
+        for path, _ in self.routes:
+            self._compiled(path)
+
+    def _compiled(self, pattern: str, end: str = "") -> re.Pattern[str]:
+        try:
+            return re.compile(pattern + end)
+        except re.error as error:
+            raise ValueError(f"provider {self.name!r}: host {pattern!r}: {error}") from None
 
     def service(self, path: str) -> str:
         """Return whose call it is that goes to the path: its own name, or that of the route."""

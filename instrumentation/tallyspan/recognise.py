@@ -67,9 +67,7 @@ _PATHS = sorted(
     key=lambda pair: (not pair[0].provider, pair[0].rank),
 )
 _HOSTS = [
-    (re.compile(host + r"$"), provider)
-    for provider in PROVIDERS.values()
-    for host in provider.hosts
+    (pattern, provider) for provider in PROVIDERS.values() for pattern in provider.host_patterns
 ]
 _PORTS = {provider.port: provider for provider in PROVIDERS.values() if provider.port}
 

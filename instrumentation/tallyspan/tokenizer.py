@@ -4,17 +4,16 @@ Exact for OpenAI's models. For others `o200k_base` stands in: their own tokenize
 up to 35 % on English prose and code, more on scripts they treat otherwise.
 """
 
-import hashlib
-import lzma
+# tiktoken is imported with the first count, for most processes count nothing. It imports this
+# module, which Python refuses to a process that is about to end.
+import concurrent.futures.thread  # noqa: F401  see above
 import os
-import tempfile
 import threading
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tiktoken
-from tiktoken.model import encoding_name_for_model
+if TYPE_CHECKING:
+    import tiktoken
 
 STAND_IN = "o200k_base"
 SHIPPED = ("o200k_base", "cl100k_base")
@@ -39,6 +38,8 @@ def encoding_name(model: str) -> str:
 
 def own_encoding_name(model: str) -> str | None:
     """Return the vocabulary of the model, None for one that is not OpenAI's."""
+    from tiktoken.model import encoding_name_for_model
+
     try:
         return encoding_name_for_model(model.rpartition("/")[2])
     except KeyError:
@@ -46,7 +47,15 @@ def own_encoding_name(model: str) -> str | None:
 
 
 @lru_cache(maxsize=len(SHIPPED))
-def _encoding(name: str) -> tiktoken.Encoding:
+def _encoding(name: str) -> "tiktoken.Encoding":
+    import hashlib
+    import lzma
+    import tempfile
+    from importlib import resources
+    from pathlib import Path
+
+    import tiktoken
+
     # tiktoken looks for a file named by the SHA-1 of its URL before it would download anything,
     # and checks the content's SHA-256 itself.
     packed = resources.files(__package__).joinpath(f"vocabularies/{name}.tiktoken.xz").read_bytes()
