@@ -20,6 +20,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.answers import one_number
+from tallyspan_clickhouse.durable import sync_folder
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_engine import extension_path
@@ -107,6 +108,7 @@ def _export(
     done = Archived(month, path.name, digest, wanted, is_kept)
     draft.replace(path)
     _note(folder, done)
+    sync_folder(folder)  # both names, before the rows go
     return done
 
 

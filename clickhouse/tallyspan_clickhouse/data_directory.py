@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from tallyspan_clickhouse.accounts import READER
+from tallyspan_clickhouse.durable import sync_folder
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_config import WRITER
 
@@ -109,11 +110,7 @@ class DataDirectory:
         """Put the names of all tables on the disk: the engine syncs files, not where they are."""
         for folder in (self.path, self.data, *self.data.glob("*/"), *self.data.glob("*/*/"),
                        *self.data.glob("store/*/*/")):  # fmt: skip
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(folder)
 
     def announce(self, url: str) -> None:
         """Tell other processes of this user where the store is; without passwords."""

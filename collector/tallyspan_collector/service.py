@@ -16,6 +16,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 
+from tallyspan_clickhouse.durable import make_folder
 from tallyspan_clickhouse.engine import connect, shown
 from tallyspan_clickhouse.late import late
 from tallyspan_collector.access.audit import AuditLog
@@ -25,6 +26,7 @@ from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.store_settings import with_settings
 from tallyspan_collector.columns.reader import choose
 from tallyspan_collector.config import Config
+from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.files.lock import held
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.pricing.watch import PriceWatch
@@ -56,15 +58,15 @@ def open_keys(config: Config, client: Client) -> tuple[Keys, Path | None]:
 
     A local store without an admin key gets one at the first start, in a file of mode 600.
     """
-    config.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(config.data_dir)
     keys = Keys.of_environment(os.environ, config.data_dir / COPY)
     keys.read_or_remember(client)
     path = config.data_dir / "admin.key"
     if os.environ.get("TALLYSPAN_ADMIN_KEY") or config.store != "local":
         return keys, None
-    if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(PREFIXES["admin"] + secrets.token_urlsafe(32))
+    if not path.exists() or not path.read_text().strip():  # an empty key would let anybody in
+        with whole_file(path, PRIVATE) as file:
+            file.write((PREFIXES["admin"] + secrets.token_urlsafe(32)).encode())
     keys.add(Key("file", "admin", "admin", digest(path.read_text().strip().encode())))
     return keys, path
 

@@ -53,6 +53,23 @@ def whole(client: Client, view: str) -> list[Any]:
     return list(client.query(TOTALS.format(view)).result_rows)
 
 
+def test_the_names_of_the_files_are_on_the_disk_before_rows_are_dropped(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    run_statement = archive._run
+
+    def run(client: Client, statement: str) -> None:
+        events.append(statement)
+        run_statement(client, statement)
+
+    monkeypatch.setattr(archive, "_run", run)
+    monkeypatch.setattr(archive, "sync_folder", lambda folder: events.append(str(folder)))
+    archive.archive(client, 202602, tmp_path)
+
+    assert events[-2:] == [str(tmp_path), "ALTER TABLE llm_calls_archiving DROP PARTITION 202602"]
+
+
 def test_a_month_goes_to_a_file_and_both_together_say_what_the_ledger_said(
     store: SharedStore, client: Client, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
@@ -18,6 +19,7 @@ from tallyspan_collector.access.keys import ENVIRONMENT, Key, Keys, make
 from tallyspan_collector.config import Config
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.server.worker import check_exposure, is_loopback
+from tallyspan_collector.service import open_keys
 from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -169,3 +171,16 @@ def test_a_key_of_the_environment_that_can_be_guessed_is_refused(variable: str) 
         Keys.of_environment({variable: "x" * 19})
 
     assert Keys.of_environment({variable: "x" * 20}).has(ENVIRONMENT[variable])
+
+
+def test_an_admin_key_that_a_loss_of_power_left_empty_is_made_anew(
+    client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "admin.key").touch()  # an earlier version wrote the name before the key
+    config = Config("local", tmp_path, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0")
+
+    keys, path = open_keys(config, client)
+
+    assert keys.find(b"", "admin") is None
+    assert path is not None
+    assert keys.find(path.read_bytes(), "admin") is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 from tallyspan_clickhouse import archive, archive_views
 from tallyspan_clickhouse.answers import one_number
+from tallyspan_clickhouse.durable import make_folder
 from tallyspan_collector import config
 from tallyspan_collector.commands.store import let_read, writing
 from tallyspan_collector.commands.table import write_table
@@ -44,7 +45,7 @@ def _archive(options: argparse.Namespace) -> int:
     before = _closed(options.before)
     folder: Path = options.to
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise ConfigError(f"--to {folder}: {error.strerror}") from None
     with writing(options) as client:

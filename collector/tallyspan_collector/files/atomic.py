@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from tallyspan_clickhouse.durable import sync_folder
+
 PRIVATE = 0o600
 
 
@@ -14,8 +16,8 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Yield a file to write, which replaces `path` when the block ends without an error.
 
     Until then, and after an error, `path` is as before. The content is on the disk before the
-    name is, so a crash leaves no half file. `mode` is that of the new file, less the umask.
-    Raises `OSError`.
+    name is, so a crash leaves no half file, and both are there at the end of the block. `mode` is
+    that of the new file, less the umask. Raises `OSError`.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     draft.unlink(missing_ok=True)
@@ -26,5 +28,6 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tallyspan_clickhouse.durable import make_folder
 from tallyspan_collector.errors import ConfigError
 
 
@@ -17,7 +18,7 @@ def held(path: Path, what: str, patience_seconds: float) -> Iterator[None]:
     Raises `ConfigError` if another process holds it for longer than the patience.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tallyspan_clickhouse.durable import make_folder
 from tallyspan_collector.errors import SpoolError
 
 PAGE_BYTES = 16_384
@@ -35,7 +36,7 @@ def open_file(
     cannot be used, or is of another version; it is then left as it is.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )

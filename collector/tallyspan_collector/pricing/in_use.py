@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from tallyspan_clickhouse.durable import make_folder
 from tallyspan_collector.access.account import account
 from tallyspan_collector.errors import PriceError
 from tallyspan_collector.files.atomic import whole_file
@@ -83,7 +84,7 @@ def put_in_use(data_dir: Path, release: Release) -> None:
     before = read(data_dir).version
     folder = _folder(data_dir, release.version)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _write(folder / "data.py", content)
     except OSError as error:
         raise PriceError(f"{folder}: cannot be written: {error.strerror}") from None
@@ -125,7 +126,7 @@ def _use(data_dir: Path, current: Current) -> None:
     }
     path = data_dir / "prices" / _CURRENT
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _write(path, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise PriceError(f"{path}: cannot be written: {error.strerror}") from None
