@@ -50,6 +50,14 @@ LEFT_OUT = pytest.StashKey[Counter[str]]()
 fast_test = ""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-point",
+        action="store_true",
+        help="faults at every point where there could be one, not at a sample of them",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
@@ -137,6 +145,13 @@ def in_memory() -> Path | None:
     less work."""
     folder = Path("/dev/shm")
     return folder if folder.is_dir() and disk_usage(folder).free > 4 << 30 else None
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """An empty folder without a disk if there is one, for tests that sync thousands of times."""
+    with TemporaryDirectory(prefix="tallyspan-tests-", dir=in_memory()) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
