@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tallyspan_clickhouse.durable import make_folder
 from tallyspan_collector.errors import SpoolError
+from tallyspan_collector.ingest.damaged_log import rescue
 
 PAGE_BYTES = 16_384
 CACHE_KIB = 16_384
@@ -32,11 +33,13 @@ def open_file(
     """Return a connection to the file, created if it is not there; it is for its owner only.
 
     `added` has columns by table that came later: a file of before gets them, blank. `what` names
-    the file, `if_moved` is what moving it away costs. Raises `SpoolError` if the file
+    the file, `if_moved` is what moving it away costs. If its log is damaged, a copy of both is kept
+    beside it (`damaged_log.py`). Raises `SpoolError` if the file
     cannot be used, or is of another version; it is then left as it is.
     """
     try:
         make_folder(path.parent)
+        rescue(path)
         file = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )

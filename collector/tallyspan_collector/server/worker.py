@@ -31,6 +31,7 @@ from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
 from tallyspan_collector.files.lock import held
+from tallyspan_collector.ingest.damaged_log import kept
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.left_spools import left_spools, take_over
 from tallyspan_collector.ingest.loader import Loader
@@ -160,6 +161,7 @@ class Worker:
         self._spool: Spool | None = None
         self._journal: Journal | None = None
         self._loader: Loader | None = None
+        self._damaged: list[str] = []
         self._lock = ExitStack()
         self._reader = choose(config.reader)
         try:
@@ -188,9 +190,12 @@ class Worker:
             self._refusal = str(error)
             _log.error("spool.unusable", error=str(error))
         else:
+            self._damaged = list(kept(folder)) if self._is_first else []
             self._watch(self._spool, self._loader)
             if self._loader.warning:
                 _log.warning("spool.older", warning=self._loader.warning)
+            for warning in self._damaged:
+                _log.warning("spool.damaged", warning=warning)
         self._reading: asyncio.Task[None] | None = None
         self._pricing: asyncio.Task[None] | None = None
         if self._is_first:  # all workers read the same prices, and what they report is added up
@@ -300,6 +305,7 @@ class Worker:
             text
             for text in (
                 self._loader.warning if self._loader else "",
+                *self._damaged,
                 self._refused(),
                 self._dead(),
                 self._prices.last_error,

@@ -153,7 +153,12 @@ def test_calls_sent_after_a_restored_spool_are_booked_and_those_in_it_once(
     backup = shutil.copy(file, tmp_path / "backup")
     assert send(2, 3) == []
     shutil.copy(backup, file)
+    kept = file.with_name("damaged-0.sqlite-1")  # what `damaged_log.py` leaves
+    kept.mkdir()
+    (kept / "reason.txt").write_text("the log has other bytes\n")
 
-    assert "is older than the journal" in " ".join(send(4, 5, 6))
+    older, damaged = send(4, 5, 6)
+    assert "is older than the journal" in older
+    assert f"the log has other bytes. Copies of that moment are in {kept}" in damaged
     counted = "SELECT count(), uniqExact(span_id) FROM llm_calls"
     assert client.query(counted).result_rows == [(6, 6)]

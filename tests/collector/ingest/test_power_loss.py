@@ -10,6 +10,7 @@ import pytest
 from disk import Disk, can_record, recorded
 from small_collector import POISON, UNREADABLE, SmallCollector, Store, started
 from tallyspan_collector.ingest import spool as spools
+from tallyspan_collector.ingest.damaged_log import kept
 from tallyspan_collector.ingest.left_spools import take_over
 from tallyspan_collector.ingest.spool import replay
 
@@ -96,7 +97,7 @@ def _damage(run: Run, folder: Path, cut: int) -> list[str]:
     if (folder / "1.sqlite").exists():
         take_over(folder / "1.sqlite", folder / "0.sqlite", folder / "journal.sqlite")
     with started(folder, store) as collector:
-        damage = [collector.warning] if collector.warning else []
+        damage = [each for each in (collector.warning, *kept(folder)) if each]
         collector.load()
         charged, dead = store.calls(), collector.dead()
         damage += [

@@ -1,0 +1,126 @@
+"""A log that lost a bit, its end, or all of it is noticed: SQLite itself takes it for the end."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from small_collector import SmallCollector, Store, started
+from tallyspan_collector.ingest.damaged_log import kept
+from tallyspan_collector.ingest.sqlite_file import PAGE_BYTES
+
+FRAME_BYTES = PAGE_BYTES + 24
+BODIES = [b"%d" % number for number in range(1, 9)]
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The folder of a collector that was killed: eight requests are acknowledged, none is booked."""
+    collector = SmallCollector(tmp_path / "running", Store())
+    for body in BODIES:
+        collector.receive(body)
+    shutil.copytree(tmp_path / "running", tmp_path / "killed")
+    collector.close()
+    return tmp_path / "killed"
+
+
+def flip(file: Path, at: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[at] ^= 4
+    file.write_bytes(data)
+
+
+def start(folder: Path) -> tuple[set[str], list[str]]:
+    """Return the calls that get into the store, and what is said."""
+    with started(folder, Store()) as collector:
+        collector.load()
+        return set(collector.store.calls()), list(kept(folder))
+
+
+def test_of_a_sound_log_nothing_is_said(killed: Path) -> None:
+    assert start(killed) == ({body.decode() for body in BODIES}, [])
+    assert start(killed) == (set(), [])
+
+
+@pytest.mark.parametrize("part", [0, 5, 9, 20, 23, 24, 4_000, PAGE_BYTES + 20])
+@pytest.mark.parametrize("behind", [1, 5, 6])
+def test_a_bit_that_turned_in_a_page_is_said_and_both_files_are_kept(
+    killed: Path, behind: int, part: int
+) -> None:
+    log = killed / "0.sqlite-wal"
+    pages = (log.stat().st_size - 32) // FRAME_BYTES
+    flip(log, 32 + (pages - behind) * FRAME_BYTES + part)
+    damaged = log.read_bytes(), (killed / "0.sqlite").read_bytes()
+
+    calls, said = start(killed)
+
+    assert {b"%d" % number for number in range(1, 6)} <= {each.encode() for each in calls}
+    assert len(calls) < len(BODIES)
+    assert len(said) == 1
+    assert f"from page {pages - behind + 1} of {pages} on" in said[0]
+    [folder] = killed.glob("damaged-*")
+    assert ((folder / "0.sqlite-wal").read_bytes(), (folder / "0.sqlite").read_bytes()) == damaged
+    assert start(killed)[1] == said  # until the folder is gone
+    shutil.rmtree(folder)
+    assert start(killed)[1] == []
+
+
+def test_a_log_whose_header_is_damaged_is_no_empty_log(killed: Path) -> None:
+    flip(killed / "0.sqlite-wal", 17)
+
+    calls, said = start(killed)
+
+    assert calls == set()
+    assert "from page 1 of" in said[0]
+
+
+@pytest.mark.parametrize("size", [None, 0, 32, 32 + 3 * FRAME_BYTES, 32 + 3 * FRAME_BYTES + 7])
+def test_a_log_that_is_gone_or_shorter_than_what_was_committed_is_said(
+    killed: Path, size: int | None
+) -> None:
+    log = killed / "0.sqlite-wal"
+    if size is None:
+        log.unlink()
+    else:
+        log.write_bytes(log.read_bytes()[:size])
+
+    assert "other bytes than were written" in start(killed)[1][0]
+
+
+def test_the_journals_log_is_looked_at_too(killed: Path) -> None:
+    flip(killed / "journal.sqlite-wal", 32 + 24)
+
+    assert "journal.sqlite-wal" in start(killed)[1][0]
+
+
+def test_pages_of_a_damaged_log_do_not_go_over_newer_ones_of_the_file(tmp_path: Path) -> None:
+    collector = SmallCollector(tmp_path / "running", Store())
+    for body in BODIES:
+        collector.receive(body)
+    collector.spool._reading.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    shutil.copytree(tmp_path / "running", tmp_path / "killed")
+    collector.close()
+    log = tmp_path / "killed/0.sqlite-wal"
+    flip(log, log.stat().st_size - 3 * FRAME_BYTES + 24)
+
+    calls, said = start(tmp_path / "killed")
+
+    assert calls == {body.decode() for body in BODIES}
+    assert "nothing is missing" in said[0]
+
+
+def test_without_an_index_two_commits_behind_the_damage_are_a_sign(killed: Path) -> None:
+    (killed / "0.sqlite-shm").unlink()
+    flip(killed / "0.sqlite-wal", 32 + 5 * FRAME_BYTES + 24)
+
+    assert "all but the last of them acknowledged" in start(killed)[1][0]
+
+
+def test_a_file_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
+    with started(tmp_path, Store()) as collector:
+        collector.receive(*BODIES)
+        flip(tmp_path / "0.sqlite-wal", 32 + 24)  # not even if it looks damaged
+
+        assert list(kept(tmp_path)) == []
+        SmallCollector(tmp_path, Store()).close()
+        assert list(kept(tmp_path)) == []
