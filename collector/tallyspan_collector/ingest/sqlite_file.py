@@ -3,7 +3,6 @@
 import sqlite3
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from tallyspan_clickhouse.durable import make_folder
@@ -43,6 +42,9 @@ def open_file(
         file = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )
+    except (sqlite3.Error, OSError) as error:
+        raise refusal(path, what, if_moved, error) from None
+    try:
         _check_version(file)
         path.chmod(0o600)  # what waits may hold prompts
         file.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -51,10 +53,12 @@ def open_file(
         file.execute("PRAGMA synchronous=FULL")
         file.execute("PRAGMA wal_autocheckpoint=1000")
         file.execute("PRAGMA secure_delete=OFF")
-        file.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={VERSION}; COMMIT")
+        file.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={VERSION};")
         for table, columns in added.items():
             _add_columns(file, table, columns)
+        file.execute("COMMIT")
     except (sqlite3.Error, OSError) as error:
+        file.close()
         raise refusal(path, what, if_moved, error) from None
     return file
 
@@ -70,8 +74,7 @@ def _add_columns(file: sqlite3.Connection, table: str, columns: Sequence[str]) -
     existing = {row[1] for row in file.execute(f"PRAGMA table_info({table})")}
     for column in columns:
         if column.split()[0] not in existing:
-            with suppress(sqlite3.OperationalError):  # another worker has just added it
-                file.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+            file.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
 
 def checksum_of(*parts: bytes) -> int:
