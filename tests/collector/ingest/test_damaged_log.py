@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from small_collector import SmallCollector, Store, started
+from tallyspan_collector.ingest import damaged_log
 from tallyspan_collector.ingest.damaged_log import kept
 from tallyspan_collector.ingest.sqlite_file import PAGE_BYTES
 
@@ -116,11 +117,14 @@ def test_without_an_index_two_commits_behind_the_damage_are_a_sign(killed: Path)
     assert "all but the last of them acknowledged" in start(killed)[1][0]
 
 
-def test_a_file_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
-    with started(tmp_path, Store()) as collector:
-        collector.receive(*BODIES)
-        flip(tmp_path / "0.sqlite-wal", 32 + 24)  # not even if it looks damaged
-
-        assert list(kept(tmp_path)) == []
+def test_the_log_of_a_file_that_is_in_use_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+    monkeypatch.setattr(damaged_log, "_damage", lambda path, log: looks.append(path))
+    with started(tmp_path, Store()):
+        looks.clear()
         SmallCollector(tmp_path, Store()).close()
-        assert list(kept(tmp_path)) == []
+        assert looks == []
+    SmallCollector(tmp_path, Store()).close()
+    assert looks == [tmp_path / "0.sqlite", tmp_path / "journal.sqlite"]

@@ -7,65 +7,17 @@ from shutil import rmtree
 
 import pytest
 
-from disk import Disk, can_record, recorded
-from small_collector import POISON, UNREADABLE, SmallCollector, Store, started
+from disk import can_record, recorded
+from small_collector import BODIES, POISON, UNPRICED, UNREADABLE, Run, Store, life, started
 from tallyspan_collector.ingest import spool as spools
 from tallyspan_collector.ingest.damaged_log import kept
 from tallyspan_collector.ingest.left_spools import take_over
-from tallyspan_collector.ingest.spool import replay
 
 pytestmark = pytest.mark.skipif(not can_record(), reason="SQLite is a part of this Python")
 
 
-class Run(Store):
-    """What a collector did, each with how many operations the disk had seen by then."""
-
-    def __init__(self, disk: Disk) -> None:
-        super().__init__()
-        self.disk = disk
-        self.acknowledged: list[tuple[int, bytes]] = []
-        self.inserted: list[tuple[int, int]] = []
-
-    def __setitem__(self, batch_id: int, payload: bytes) -> None:
-        super().__setitem__(batch_id, payload)
-        self.inserted.append((len(self.disk.operations), batch_id))
-
-    def receive(self, collector: SmallCollector, *bodies: bytes) -> None:
-        assert collector.receive(*bodies) == [None] * len(bodies)
-        self.acknowledged += [(len(self.disk.operations), body) for body in bodies]
-
-
 SAMPLE = 7
 """One of so many points is tried, without `--every-point`."""
-UNPRICED = "it has no price"
-BODIES = [b"%d" % number for number in range(1, 12)]
-
-
-def life(folder: Path, run: Run) -> None:
-    """Begin, receive, book, insert, bury, stop, begin again, take over, replay, move the log."""
-    one, two, three, four, five, six, seven, eight, nine, ten, eleven = BODIES
-    with started(folder, run) as collector:
-        run.receive(collector, one, two)
-        collector.load()
-        run.receive(collector, POISON, three)
-        collector.load()
-        run.receive(collector, four)
-        collector.spool.bury(collector.spool.take(0)[0], UNPRICED)
-        run.receive(collector, five)
-        for batch in collector.book():
-            run[batch.batch_id] = batch.payload  # and then it was killed
-    left = SmallCollector(folder, run, "1.sqlite")
-    run.receive(left, six, seven)
-    left.close()
-    take_over(folder / "1.sqlite", folder / "0.sqlite", folder / "journal.sqlite")
-    with started(folder, run) as collector:
-        run.receive(collector, eight)
-        collector.load()
-        replay(folder / "0.sqlite", 2)
-        run.receive(collector, nine, ten)
-        collector.load()
-        run.receive(collector, eleven)
-        collector.book()
 
 
 def test_what_was_acknowledged_is_charged_once_wherever_power_is_lost(
