@@ -25,6 +25,7 @@ class BatchReader:
         self._decoder = reader.decoder(Shapes())
         self.remainders = reader.remainders
         self._receipts: list[Receipt] = []
+        self._requests: list[int] = []
         self._refused: Counter[str] = Counter()
         self._not_calls: Counter[int] = Counter()
 
@@ -48,6 +49,7 @@ class BatchReader:
         not_calls = self._decoder.not_calls
         leaving = self._decoder.add(request.body(), len(self._receipts))
         self._receipts.append(receipt)
+        self._requests.append(request.id)
         spans = [span for part in leaving for span in otlp.decode(part)]
         readings = self._readings(spans, receipt, request)
         self._not_calls[request.id] += self._decoder.not_calls - not_calls
@@ -61,11 +63,13 @@ class BatchReader:
     def take(self) -> Table:
         """Return the rows since the last time."""
         receipts, self._receipts = self._receipts, []
+        requests, self._requests = self._requests, []
         for reason, spans in (self._decoder.refused - self._refused).items():
             self._metrics.reader_refused(reason, spans)
         self._refused = self._decoder.refused.copy()
         rows = table(self._decoder.take(), receipts)
-        self._metrics.dropped(Dropped.NOT_A_CALL, int((~rows.is_call).sum()))
+        for number in rows.request[~rows.is_call].tolist():
+            self._not_calls[requests[number]] += 1
         return rows
 
     def _receipt(self, request: SpooledRequest) -> Receipt:

@@ -175,12 +175,11 @@ class Worker:
                 seen_seconds=config.seen_window,
                 trusted_keys=config.trusted_keys,
             )
-            book = self._prices.book
             self._loader = Loader(
                 client,
                 self._spool,
                 self._journal,
-                book,
+                self._prices.book,
                 keys,
                 self.metrics,
                 self._directory,
