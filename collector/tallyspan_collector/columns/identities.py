@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from tallyspan_collector.columns.part import ID_BYTES
 
 Integers = NDArray[np.int64]
+Remainders = Callable[[bytes, int], tuple[bytes, bytes, bytes]]
+"""Ids of rows and a prime -> the remainders of trace, span and parent, see `SpanReader`."""
 
 
-class Identities(NamedTuple):
+class Numbers(NamedTuple):
     """Numbers of 63 bits, a row each; `parent` is -1 where a row has none."""
 
     trace: Integers
@@ -19,14 +21,14 @@ class Identities(NamedTuple):
     parent: Integers
 
 
-def identities(
+def numbers_of(
     ids: NDArray[np.uint8],
     request: NDArray[np.int32],
     prime: int,
     trace_shifts: Sequence[int],
     span_shifts: Sequence[int],
-    remainders: Callable[[bytes, int], tuple[bytes, bytes, bytes]],
-) -> Identities:
+    remainders: Remainders,
+) -> Numbers:
     """Return the numbers of rows: the id plus the shift of the row's request, modulo the prime.
 
     `ids` as `Table` has them. The shifts go by the number of the request and say whose it is: one
@@ -41,7 +43,7 @@ def identities(
     modulus = np.uint64(prime)
     has_parent = ids.reshape(-1, ID_BYTES)[:, 32] != 0
     parents = ((parent + of_spans) % modulus).astype(np.int64)
-    return Identities(
+    return Numbers(
         ((trace + of_traces) % modulus).astype(np.int64),
         ((span + of_spans) % modulus).astype(np.int64),
         np.where(has_parent, parents, -1),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tallyspan_collector.columns import python_reader
+from tallyspan_collector.columns.identities import Remainders
 from tallyspan_collector.columns.part import Part
 from tallyspan_collector.columns.shapes import Shapes
 from tallyspan_collector.errors import ConfigError
@@ -58,7 +59,7 @@ class SpanReader(NamedTuple):
 
     name: str
     decoder: Callable[[Shapes], Decoder]
-    remainders: Callable[[bytes, int], tuple[bytes, bytes, bytes]]
+    remainders: Remainders
     has_any: Search
     refusal: str = ""
 

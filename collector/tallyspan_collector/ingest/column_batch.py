@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallyspan_collector.columns.identities import Remainders
 from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.columns.table import Table
 from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
@@ -34,7 +35,6 @@ from tallyspan_collector.resolution.identity import (
     NO_PARENT,
     Identities,
     Owner,
-    Remainders,
     number_of,
     owner_of,
 )

@@ -12,7 +12,7 @@ cannot make others with the same number then; that two spans of a day share one 
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -21,14 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallyspan_collector.access.keys import Key
-from tallyspan_collector.columns.identities import Identities as Numbers
-from tallyspan_collector.columns.identities import identities
+from tallyspan_collector.columns.identities import Numbers, Remainders, numbers_of
 from tallyspan_collector.read.call import Call
 
 FIRST_PRIME = 0x6A09E667F3BCC91D
 """Between 2^62 and 2^63. Files of earlier versions have it, and keep it: they have its numbers."""
-Remainders = Callable[[bytes, int], tuple[bytes, bytes, bytes]]
-"""`SpanReader.remainders`."""
 NO_PARENT = -1
 """Instead of the number of a parent, where there is none."""
 _ID_BITS = 192
@@ -148,7 +145,7 @@ class Identities:
         """Return the numbers of rows (`Table.ids`), of which `owners` are by number of request."""
         of_traces = [self.shift(owner.tenant) for owner in owners]
         of_spans = [self.shift(*owner) for owner in owners]
-        return identities(ids, request, self.prime, of_traces, of_spans, remainders)
+        return numbers_of(ids, request, self.prime, of_traces, of_spans, remainders)
 
     def shift(self, tenant: str, source: str = "") -> int:
         """Return what is added to an id, as a number, before the remainder; 0 without keys."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_readers import NAMES, reader_named
-from tallyspan_collector.columns.identities import identities
+from tallyspan_collector.columns.identities import numbers_of
 
 PRIMES = st.sampled_from([0x6A09E667F3BCC91D, (1 << 62) + 135, (1 << 63) - 25])
 ROWS = st.lists(
@@ -34,7 +34,7 @@ def test_a_number_is_the_id_and_the_shift_of_its_request_modulo_the_prime(
         trace + span + (parent or bytes(8)) + (parent is not None).to_bytes(8, "little")
         for trace, span, parent, _ in rows
     )
-    numbers = identities(
+    numbers = numbers_of(
         np.frombuffer(ids, np.uint8).reshape(-1, 40),
         np.array([row[3] for row in rows], np.int32),
         prime,
