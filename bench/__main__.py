@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("instrumentation", "collector", "readers", "pricing", "what_if", "store", "console")
+BENCHES = ("instrumentation", "collector", "readers", "pricing", "what_if", "inserts", "store",
+           "console")  # fmt: skip
 FOLDER = Path(__file__).resolve().parent
 
 
