@@ -39,9 +39,11 @@ from tallyspan_collector.pricing.price_columns import PriceColumns
 from tallyspan_collector.read.call import BLANK, Call, call_of, columns_of
 from tallyspan_collector.resolution.node import LedgerEntry
 
-BATCH_CALLS = 16_384
+BATCH_CALLS = 65_536
 """Calls in one insert, about; the more, the less each costs the store."""
 BATCH_WAIT_SECONDS = 0.25
+BUSY_CALLS, BUSY_WAIT_SECONDS = 4_096, 1.0
+"""A batch that has so many calls by then waits for more: a part, a view cost the store the same."""
 BATCHES_AHEAD = 2
 END_SECONDS = 0.5
 """How long a thread may take to end once nothing more is to be done."""
@@ -178,7 +180,7 @@ class Loader:
 
     def _make(self) -> None:
         held: list[_Read] = []
-        calls, due, look, clean = 0, 0.0, 0.0, 0.0
+        calls, since, due, look, clean = 0, 0.0, 0.0, 0.0, 0.0
         while not self._is_stopped.is_set():
             self._settle()
             wait = max(0.0, due - time.monotonic()) if held else BATCH_WAIT_SECONDS
@@ -186,7 +188,8 @@ class Loader:
             requests = self._without_suspects(taken)
             self._pace.begin()
             if requests and not held:
-                due = time.monotonic() + BATCH_WAIT_SECONDS
+                since = time.monotonic()
+                due = since + BATCH_WAIT_SECONDS
             if requests:
                 self._tries.begin((held[0][0] if held else requests[0]).id, requests[-1].id)
             for request in requests:
@@ -196,9 +199,10 @@ class Loader:
                     held.append((request, readings))
                     calls += len(readings)
             is_over = self._is_draining.is_set() and not taken
-            if held and (
-                calls + self._reader.rows >= BATCH_CALLS or time.monotonic() >= due or is_over
-            ):
+            in_batch = calls + self._reader.rows
+            if in_batch >= BUSY_CALLS:
+                due = since + BUSY_WAIT_SECONDS
+            if held and (in_batch >= BATCH_CALLS or time.monotonic() >= due or is_over):
                 self._plan_until_done(held)
                 self._tries.end()
                 self._pace.give_way()
