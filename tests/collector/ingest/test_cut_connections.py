@@ -18,7 +18,7 @@ INSERT, COUNT = b"insert_deduplication_token", b"select_sequential_consistency"
 """What the requests of a batch contain: the rows, and the question how many are there."""
 CALLS = 3
 LEDGER = "SELECT batch_id, count(), uniqExact(span_id) FROM llm_calls GROUP BY 1 ORDER BY 1"
-ROLLUPS = "SELECT (SELECT sum(calls) FROM rollup_daily), (SELECT sum(calls) FROM rollup_hourly)"
+ROLLUPS = "SELECT (SELECT sum(calls) FROM rollup_users), (SELECT sum(calls) FROM rollup_hourly)"
 
 
 class Sizes(NamedTuple):

@@ -57,7 +57,7 @@ SUMS = "sum({}), sum(input_tokens), sum(cost_usd)"
 TABLES = {
     "llm_calls": SUMS.format("sign") + ", sum(claimed_cost_usd)",
     "rollup_hourly": SUMS.format("calls"),
-    "rollup_daily": SUMS.format("calls"),
+    "rollup_users": SUMS.format("calls"),
 }
 lives = itertools.count(1)
 
@@ -288,7 +288,7 @@ class Collector(RuleBasedStateMachine):
         move = Move(self.directory, Days((), day, day), in_a_day)
         run(self.client, move, is_applied=True, changed_by="test", reason="test")
         rows = self.client.query(
-            "SELECT department, sum(input_tokens) FROM rollup_daily"
+            "SELECT department, sum(input_tokens) FROM rollup_users"
             " WHERE tenant = {tenant:String} GROUP BY 1 HAVING sum(calls) != 0",
             parameters={"tenant": self.tenant},
         ).result_rows
