@@ -8,8 +8,9 @@ longer than its bare one is one difference. Processes are started anew for every
 a process lies in memory makes two of the same kind differ by 2 %, which is 2 us a chunk with the
 openai SDK. So a generation counts once, with the median of its rounds. Printed is the median over
 the generations, and half the width of its 95 % interval (`.spread`); `.cpu` is of the calling
-thread, which neighbours on the machine disturb less than the time on the clock. A chunk's figure is
-a stream's divided by its chunks: what opening and closing the span costs is in it.
+thread, which neighbours on the machine disturb less than the time on the clock; `.later` is CPU
+time of other threads and of exporting the spans. A chunk's figure is a stream's divided by its
+chunks: what opening and closing the span costs is in it.
 
 The others' packages live in a virtual environment of their own, build/bench, made at the first run.
 """
@@ -122,6 +123,7 @@ def generation(python: Path, url: str, rounds: int, chunks: int) -> dict[str, li
                     more = _difference(took[client_name, package], took[client_name, BARE])
                     added[name].append(more["wall"] / parts)
                     added[name + ".cpu"].append(more["cpu"] / parts)
+                    added[name + ".later"].append(more["later"] / parts)
     return added
 
 

@@ -1,8 +1,9 @@
 """One client under measurement: `instrumentation_client.py CLIENT PACKAGE URL`, led through stdin.
 
 Each line `call N` or `stream N` makes N of them and is answered by one line of JSON: the median
-time of one and the CPU time of the calling thread per one, both in microseconds. Spans are exported
-between the measurements, never during them.
+time of one, the CPU time of the calling thread per one, and the CPU time per one that is spent
+later and elsewhere (`later`: other threads, exporting the spans), all in microseconds. Spans are
+exported between the measurements, never during them.
 """
 
 import asyncio
@@ -112,7 +113,6 @@ CLIENTS = {"httpx": httpx_client, "openai": openai_client, "aiohttp": aiohttp_cl
 
 def measure(make: Callable[[], object], times: int) -> dict[str, float]:
     """Return the median wall time and the calling thread's CPU time of one, in microseconds."""
-    gc.collect()
     took = []
     cpu = time.thread_time()
     for _ in range(times):
@@ -129,8 +129,12 @@ def main(client: str, package: str, url: str) -> None:
     call, stream = CLIENTS[client](url)
     for line in sys.stdin:
         kind, _, times = line.partition(" ")
-        print(json.dumps(measure(call if kind == "call" else stream, int(times))), flush=True)
+        gc.collect()
+        cpu = time.process_time()
+        sample = measure(call if kind == "call" else stream, int(times))
         flush()
+        sample["later"] = (time.process_time() - cpu) / int(times) * 1e6 - sample["cpu"]
+        print(json.dumps(sample), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,10 @@ def unread(_interest: Interest) -> Framing:
 
 
 NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
-# Collected before they are read.
-BATCH_BYTES = 32 << 10
-# Read at once, of a batch that one large chunk makes larger.
+# Collected before they are read, each chunk with so many bytes for itself.
+BATCH_BYTES = 256 << 10
+CHUNK_BYTES = 64
+# Read at once, of a chunk that is larger.
 PART_BYTES = 256 << 10
 # Of the plain body, kept by reference to count its tokens if it ends without usage.
 MAX_KEPT_BYTES = 4 << 20
@@ -58,12 +59,15 @@ class Body:
     `answer`: what was read so far. `is_stream`: the content type is that of a stream of events.
     `first_chunk_at`: when the first bytes came, by `time.perf_counter`; None: none came.
     `hidden`: takes off the stream what the application did not want; None: it gets all bytes.
+    `unread`: chunks to be read. A transport that has `bytes` may append them itself as long as they
+    are no more than `room_bytes` together, with `CHUNK_BYTES` for each; the next one it feeds, and
+    sets `room_bytes` to -1 before.
     """
 
     __slots__ = (
         "_format", "_framing", "_kept", "_kept_bytes", "_open_framing", "_read_bytes",
-        "_read_event", "_room_bytes", "_unpack", "_unpacked_room", "_unread", "answer",
-        "first_chunk_at", "hidden", "is_stream",
+        "_read_event", "_unpack", "_unpacked_room", "answer", "first_chunk_at", "hidden",
+        "is_stream", "room_bytes", "unread",
     )  # fmt: skip
 
     def __init__(self, read_as: Format) -> None:
@@ -77,8 +81,8 @@ class Body:
         self._read_event: Read | None = None
         self._unpack: Unpack | None = None
         self._unpacked_room = MAX_UNPACKED_BYTES
-        self._unread: list[bytes] = []
-        self._room_bytes = -1  # until the first chunk has come
+        self.unread: list[bytes] = []
+        self.room_bytes = -1  # until the first chunk has come
         self._read_bytes = 0
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -108,12 +112,12 @@ class Body:
         try:
             # A buffer may be written over before it is read, so it is copied; bytes cannot be.
             data = chunk if chunk.__class__ is bytes else bytes(chunk)
-            room = self._room_bytes - len(data)
+            room = self.room_bytes - len(data) - CHUNK_BYTES
             if room < 0:
                 self._read_up_to(data)
             else:
-                self._room_bytes = room
-                self._unread.append(data)
+                self.room_bytes = room
+                self.unread.append(data)
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours and not the application's
             note("read a chunk of an answer", error)
         return chunk if self.hidden is None else self.hidden.feed(chunk)
@@ -150,24 +154,25 @@ class Body:
     @property
     def passed_bytes(self) -> int:
         """How many bytes have come so far."""
-        return self._read_bytes + (BATCH_BYTES - self._room_bytes if self._unread else 0)
+        return self._read_bytes + sum(map(len, self.unread))
 
     def _read_up_to(self, data: bytes) -> None:
         """Take bytes that begin the body, or for which the batch has no room."""
-        size = len(data)
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
         else:
             self._read_batch()
-        self._unread.append(data)
-        self._room_bytes = BATCH_BYTES - size
-        if size > BATCH_BYTES:
+        self.unread.append(data)
+        self.room_bytes = BATCH_BYTES - len(data) - CHUNK_BYTES
+        if self.room_bytes < 0:
             self._read_batch()  # so that large data are not copied into a batch
 
     def _read_batch(self) -> None:
-        if not self._unread:
+        if not self.unread:
             return
-        batch, self._unread, self._room_bytes = b"".join(self._unread), [], BATCH_BYTES
+        batch = b"".join(self.unread)
+        self.unread.clear()
+        self.room_bytes = BATCH_BYTES
         self._read_bytes += len(batch)
         if self._unpack is None and len(batch) <= PART_BYTES:
             self._take(batch)

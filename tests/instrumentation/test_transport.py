@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tallyspan
 from tallyspan import exchange, guard, semconv
+from tallyspan.body import BATCH_BYTES, CHUNK_BYTES
 from tallyspan.estimate import estimator
 from tallyspan.sampling import CallTracer
 from tallyspan_collector.demo import provider, traffic
@@ -83,6 +84,26 @@ def test_a_stream_passes_unchanged_and_its_span_ends_with_it(
     assert chunks == STREAM
     assert only(spans)["gen_ai.usage.output_tokens"] == 4
     assert only(spans)[semconv.TIME_TO_FIRST_CHUNK] >= 0
+
+
+@LIBRARIES
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_of_a_long_stream_no_more_than_a_batch_waits_to_be_read(
+    library: ModuleType, kind: type[bytes] | type[bytearray], spans: InMemorySpanExporter
+) -> None:
+    chunks: list[Any] = [STREAM[0], *[kind(b'data: {"choices":[]}\n\n')] * 9000, *STREAM[1:]]
+    waiting = []
+    with (
+        library.Client(transport=answering(library, chunks)) as client,
+        client.stream("POST", URL, json=BODY) as response,
+    ):
+        body = response.stream._exchange.body
+        for number, _ in enumerate(response.iter_raw()):
+            if not number % 100:
+                waiting.append(sum(len(each) + CHUNK_BYTES for each in body.unread))
+
+    assert BATCH_BYTES * 0.9 < max(waiting) <= BATCH_BYTES
+    assert only(spans)["gen_ai.usage.input_tokens"] == 9
 
 
 @LIBRARIES

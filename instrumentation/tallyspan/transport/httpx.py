@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from tallyspan.body import CHUNK_BYTES
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import note, ours
 from tallyspan.request import form
@@ -111,10 +112,20 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         def __iter__(self) -> Iterator[bytes]:
-            feed = self._exchange.body.feed
+            body = self._exchange.body
+            append, feed, room = body.unread.append, body.feed, -1
+            is_whole = body.hidden is None
             try:
                 for chunk in self._stream:
+                    if is_whole and chunk.__class__ is bytes:
+                        room -= len(chunk) + CHUNK_BYTES
+                        if room >= 0:
+                            append(chunk)
+                            yield chunk
+                            continue
+                        body.room_bytes = -1
                     passed = feed(chunk)
+                    room = body.room_bytes
                     if passed or not chunk:
                         yield passed
             except Exception as error:
@@ -137,10 +148,20 @@ def _taps(module: ModuleType) -> tuple[type, type]:
             self._exchange = exchange
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            feed = self._exchange.body.feed
+            body = self._exchange.body
+            append, feed, room = body.unread.append, body.feed, -1
+            is_whole = body.hidden is None
             try:
                 async for chunk in self._stream:
+                    if is_whole and chunk.__class__ is bytes:
+                        room -= len(chunk) + CHUNK_BYTES
+                        if room >= 0:
+                            append(chunk)
+                            yield chunk
+                            continue
+                        body.room_bytes = -1
                     passed = feed(chunk)
+                    room = body.room_bytes
                     if passed or not chunk:
                         yield passed
             except Exception as error:
