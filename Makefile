@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test quick check fuzz dashboards schema formats lock bench bench-store soak clean
+.PHONY: install demo test quick check fuzz dashboards schema formats lock bench bench-store soak faults mutants clean
 
 install: $(VENV)/.dev
 
@@ -46,6 +46,14 @@ bench-store: $(VENV)/.created  ## the store with ROWS calls (default a million):
 
 soak: $(VENV)/.dev  ## kills and outages under load for MINUTES (default 10): nothing lost, nothing twice
 	@$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),10)
+
+faults: $(VENV)/.dev  ## power loss, failing disk calls, cut connections at every point, and many lives; an hour
+	@$(BIN)/pytest -q -n 0 --every-point $(addprefix tests/collector/ingest/test_,power_loss.py io_faults.py \
+		cut_connections.py machine.py) $(ARGS)
+
+mutants: $(VENV)/.dev  ## changes in the code that a test must notice; ARGS="--part pricing --mutants 60"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	@PATH="$(BIN):$$PATH" $(BIN)/python bench/mutants.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
