@@ -1,6 +1,7 @@
 """Changes the code in one place at a time, and counts the changes that no test notices.
 
     python bench/mutants.py [--part resolution] [--mutants 60] [--seed 1]
+    python bench/mutants.py --part ingest --modules FILE --tests FILE  # one file against its tests
 
 Parts, their tests and the threshold are in `mutants.toml`. The changes are those of cosmic-ray
 (`pip install 'tallyspan[mutants]'`), one at each of the places that the seed draws, in a copy of
@@ -87,9 +88,10 @@ def draw(session: Path, mutants: int, seed: int) -> None:
         file.commit()
 
 
-def killed(part: str, tree: Path, mutants: int, seed: int) -> tuple[int, int]:
+def killed(
+    part: str, about: dict[str, Any], tree: Path, mutants: int, seed: int
+) -> tuple[int, int]:
     """Return how many changes of a part its tests noticed, and how many there were."""
-    about = CONFIG["parts"][part]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(tree / each) for each in FOLDERS)}
     command = [*PYTEST, *about["tests"]]
     timeout = 30 + PATIENCE * seconds_of(command, tree, environment)
@@ -115,7 +117,11 @@ def main() -> int:
     parser.add_argument("--part", choices=CONFIG["parts"], action="append")
     parser.add_argument("--mutants", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--modules")
+    parser.add_argument("--tests", action="append")
     options = parser.parse_args()
+    given = {"modules": options.modules, "tests": options.tests}
+    instead = {name: value for name, value in given.items() if value}
     if shutil.which("cosmic-ray") is None:
         parser.error("cosmic-ray is not installed: pip install 'tallyspan[mutants]'")
     print(f"seed {options.seed}")
@@ -123,7 +129,8 @@ def main() -> int:
     with TemporaryDirectory(prefix="tallyspan-mutants-") as folder:
         copy_tree(Path(folder))
         for part in options.part or CONFIG["parts"]:
-            noticed, tried = killed(part, Path(folder), options.mutants, options.seed)
+            about = CONFIG["parts"][part] | instead
+            noticed, tried = killed(part, about, Path(folder), options.mutants, options.seed)
             print(
                 f"mutants_killed_{part} {100 * noticed / tried:.0f} percent ({noticed} of {tried})"
             )
