@@ -10,6 +10,7 @@ from batches import a_batch
 from front import Front, Mode, fronted
 from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.schema import ROLLUPS
 from tallyspan_collector.ingest import inserter
 from tallyspan_collector.ingest.inserter import Inserter
 from tallyspan_collector.metrics.counters import Metrics
@@ -18,7 +19,7 @@ INSERT, COUNT = b"insert_deduplication_token", b"select_sequential_consistency"
 """What the requests of a batch contain: the rows, and the question how many are there."""
 CALLS = 3
 LEDGER = "SELECT batch_id, count(), uniqExact(span_id) FROM llm_calls GROUP BY 1 ORDER BY 1"
-ROLLUPS = "SELECT (SELECT sum(calls) FROM rollup_users), (SELECT sum(calls) FROM rollup_hourly)"
+SUMS = "SELECT " + ", ".join(f"(SELECT sum(calls) FROM {each.view})" for each in ROLLUPS)
 
 
 class Sizes(NamedTuple):
@@ -81,4 +82,4 @@ def test_a_batch_is_in_ledger_and_rollups_once_wherever_its_connection_was_cut(
     there = client.query(LEDGER).result_rows
     assert {tuple(row[1:]) for row in there} == {(CALLS, CALLS)}
     assert len(there) == batches > 5
-    assert client.query(ROLLUPS).result_rows == [(batches * CALLS, batches * CALLS)]
+    assert client.query(SUMS).result_rows == [(batches * CALLS,) * len(ROLLUPS)]

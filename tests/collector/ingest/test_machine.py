@@ -29,6 +29,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from otlp_spans import CHAT, START_NS, pairs
+from tallyspan_clickhouse.schema import ROLLUPS
 from tallyspan_collector.access.keys import Key, Keys
 from tallyspan_collector.booked.move import Move
 from tallyspan_collector.booked.move import Scope as Days
@@ -54,11 +55,14 @@ HOUR_NS = 3_600_000_000_000
 CLAIM = Decimal("0.25")
 PRICES = "prices:\n  - {{model: gpt-5-mini, unit: 1M tokens, input: {usd}, output: 0}}\n"
 SUMS = "sum({}), sum(input_tokens), sum(cost_usd)"
-TABLES = {
-    "llm_calls": SUMS.format("sign") + ", sum(claimed_cost_usd)",
-    "rollup_hourly": SUMS.format("calls"),
-    "rollup_users": SUMS.format("calls"),
-}
+CLAIMED = "SELECT sum(claimed_cost_usd) FROM llm_calls WHERE tenant = {tenant:String}"
+QUERY = " UNION ALL ".join(
+    f"SELECT '{table}' AS name, {sums} FROM {table} WHERE tenant = {{tenant:String}}"
+    for table, sums in {
+        "llm_calls": SUMS.format("sign"),
+        **{each.view: SUMS.format("calls") for each in ROLLUPS},
+    }.items()
+)
 lives = itertools.count(1)
 
 
@@ -87,11 +91,13 @@ class Model:
             for key, emitter in reports
         )
 
-    def sums(self) -> tuple[int, int, Decimal, Decimal]:
-        """Return calls, input tokens, USD at today's price, and USD that gateways claim."""
+    def claimed(self) -> Decimal:
+        return CLAIM * sum(self.has_claim(call) for call in self.reported)
+
+    def sums(self) -> tuple[int, int, Decimal]:
+        """Return calls, input tokens, and USD at today's price."""
         used = sum(tokens(call) for call in self.reported)
-        claims = sum(self.has_claim(call) for call in self.reported)
-        return len(self.reported), used, Decimal(used * self.usd) / 10**6, CLAIM * claims
+        return len(self.reported), used, Decimal(used * self.usd) / 10**6
 
     def departments(self) -> dict[str, int]:
         """Return the tokens of each department: an application says who a call is for."""
@@ -265,11 +271,14 @@ class Collector(RuleBasedStateMachine):
         self.insert(is_told=True)
         self.reprice()
         book_away(self.client)
-        for table, sums in TABLES.items():
-            query = f"SELECT {sums} FROM {table} WHERE tenant = {{tenant:String}}"
-            [row] = self.client.query(query, parameters={"tenant": self.tenant}).result_rows
-            there = tuple(value or 0 for value in row)
-            assert there == self.model.sums()[: len(row)], table
+        parameters = {"tenant": self.tenant}
+        there = {
+            str(name): tuple(value or 0 for value in sums)
+            for name, *sums in self.client.query(QUERY, parameters=parameters).result_rows
+        }
+        assert there == dict.fromkeys(there, self.model.sums())
+        [(claimed,)] = self.client.query(CLAIMED, parameters=parameters).result_rows
+        assert (claimed or 0) == self.model.claimed()
 
     def teardown(self) -> None:
         if not hasattr(self, "files"):
@@ -288,7 +297,7 @@ class Collector(RuleBasedStateMachine):
         move = Move(self.directory, Days((), day, day), in_a_day)
         run(self.client, move, is_applied=True, changed_by="test", reason="test")
         rows = self.client.query(
-            "SELECT department, sum(input_tokens) FROM rollup_users"
+            "SELECT department, sum(input_tokens) FROM rollup_hourly"
             " WHERE tenant = {tenant:String} GROUP BY 1 HAVING sum(calls) != 0",
             parameters={"tenant": self.tenant},
         ).result_rows
