@@ -50,6 +50,19 @@ def test_what_the_provider_says_it_billed_is_the_cost() -> None:
     )  # fmt: skip
 
 
+def test_a_reported_cost_far_below_the_price_is_the_cost_and_flagged() -> None:
+    """A sender can report its own bill at nothing; what the price says stands beside it."""
+    price = cost().cost_picousd
+    assert price
+
+    assert cost(reported_cost_picousd=price // 10 + 1).price_flags == ()
+    for reported in (0, price // 11):
+        found = cost(reported_cost_picousd=reported, http_status=200)
+        assert (found.cost_picousd, found.cost_status) == (reported, "reported")
+        assert found.price_flags == ("reported_far_below_price",)
+        assert found.other_cost_picousd == price
+
+
 def test_a_gateways_cache_costs_nothing() -> None:
     assert cost(is_cache_hit=True).cost_picousd == 0
 

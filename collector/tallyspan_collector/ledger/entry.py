@@ -9,11 +9,20 @@ from tallyspan_clickhouse.schema import COLUMNS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.ledger.failures import costs_nothing
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import INCONSISTENT_USAGE, MAX_COST_PICOUSD, Unpriced, refusal
+from tallyspan_collector.pricing.cost import (
+    INCONSISTENT_USAGE,
+    MAX_COST_PICOUSD,
+    Priced,
+    Unpriced,
+    refusal,
+)
 from tallyspan_collector.read.call import Call, Columns
 
 NS_PER_US = 1_000
 _PICOUSD = Decimal("1e-12")
+FAR_BELOW = 10
+"""A reported cost below this part of the book's price is doubtful."""
+REPORTED_FAR_BELOW_PRICE = "reported_far_below_price"
 
 
 class Cost(NamedTuple):
@@ -79,7 +88,10 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
         ):
             add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer))
         elif reported is not None:
-            add(Cost(reported, None, None, "reported", "", "", "provider", reported, *payer))
+            doubt = _below_price(reported, priced)
+            add(
+                Cost(reported, None, None, "reported", "", "", "provider", reported, *payer, *doubt)
+            )
         elif isinstance(priced, Unpriced) or priced[0] >= MAX_COST_PICOUSD:
             reason = (priced if isinstance(priced, Unpriced) else INCONSISTENT_USAGE).reason.value
             add(Cost(None, None, None, "unpriced", reason, "", "", None, *payer))
@@ -88,6 +100,16 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             cost = (amount, prompt, answer, "priced", "", price_id, source, None)
             add(Cost(*cost, *payer, flags, other, saved))
     return result
+
+
+def _below_price(reported: int, priced: Priced | Unpriced) -> tuple[tuple[str, ...], int | None]:
+    """Return the flag and the book's price of a cost that is reported far below that price.
+
+    The sender of a span can report anything, its own bill at nothing too.
+    """
+    if isinstance(priced, Unpriced) or reported * FAR_BELOW >= priced[0]:
+        return (), None
+    return (REPORTED_FAR_BELOW_PRICE,), min(priced[0], MAX_COST_PICOUSD - 1)
 
 
 def _payer(call: Call, directory: Directory) -> tuple[str, str]:
