@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test quick check fuzz dashboards schema formats lock bench bench-store soak faults mutants clean
+.PHONY: install demo test quick check fuzz dashboards schema formats lock sbom bench bench-store soak faults mutants clean
 
 install: $(VENV)/.dev
 
@@ -37,6 +37,9 @@ formats: $(VENV)/.dev  ## write anew what is made of formats, providers and reco
 lock:  ## the versions and hashes that the image installs; needs uv
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade pyproject.toml --extra collector \
 		--extra oidc --generate-hashes --python-version 3.12 --python-platform linux -o deploy/requirements.txt
+
+sbom:  ## what the collector's image is made of: CycloneDX, on stdout
+	@$(PYTHON) scripts/sbom.py
 
 bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumentation runs that one
 	@$(BIN)/python bench $(ARGS)

@@ -1,9 +1,12 @@
 """The versions that the image installs are those that the package asks for, each with hashes."""
 
+import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -26,3 +29,18 @@ def test_every_locked_package_has_a_hash() -> None:
 
     assert len(packages) == len(VERSIONS)
     assert [each.split()[0] for each in packages if "--hash=sha256:" not in each] == []
+
+
+def test_the_bill_of_materials_names_what_the_image_is_made_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runpy.run_path(str(ROOT / "scripts/sbom.py"), run_name="__main__")
+    bill = json.loads(capsys.readouterr().out)
+    packages = [each for each in bill["components"] if each["type"] == "library"]
+
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "tallyspan")
+    assert re.fullmatch(r"\d+\.\d+\.\S+", bill["metadata"]["component"]["version"])
+    assert {each["name"]: each["version"] for each in packages} == VERSIONS
+    assert all(each["hashes"] for each in packages)
+    (base,) = [each for each in bill["components"] if each["type"] == "container"]
+    assert f"FROM {base['name']}:{base['version']}" in (ROOT / "Dockerfile").read_text()
