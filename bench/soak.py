@@ -1,12 +1,15 @@
 """Load with kills and outages; at the end every acknowledged call is in the ledger exactly once.
 
-    python bench/soak.py [--minutes 10] [--seed 1]
+    python bench/soak.py [--minutes 10] [--seed 1] [--collectors 2]
 
 Senders give requests until they are acknowledged and send some of them twice. At random moments the
 collector is killed with SIGKILL and started again, the store's engine is killed (the collector
 starts it again), and the store is taken away for a while (its engine is stopped). At the end the
 tokens and the pico-dollars of what was acknowledged are compared with `llm_calls` and with each
 rollup, and the counts are printed. Exit code 1 if anything differs.
+
+With several collectors, which share a store, each try goes to any of them: a request whose answer
+was missed, or that is sent twice, comes to another one.
 """
 
 import argparse
@@ -20,7 +23,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,7 +37,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tallyspan.usage import Usage
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.local import running_url
+from tallyspan_clickhouse.local import LocalStore, running_url
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
 
@@ -53,8 +57,9 @@ FIGURES = {
 class Collector:
     """A collector that is killed and started again on the same ports and folder."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, store: str = "local") -> None:
         self._data_dir = data_dir
+        self._store = store
         self._ports = ["127.0.0.1:0"] * 3
         self.kills: Counter[str] = Counter()
         self.start()
@@ -64,7 +69,8 @@ class Collector:
         grpc_port, http_port, admin = self._ports
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tallyspan", "up", "--data-dir", str(self._data_dir),
-             "--otlp-grpc", grpc_port, "--otlp-http", http_port, "--admin", admin],
+             "--store", self._store, "--otlp-grpc", grpc_port, "--otlp-http", http_port,
+             "--admin", admin],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -88,8 +94,21 @@ class Collector:
         time.sleep(0.5)
         self.start()
 
-    def kill_store(self) -> None:
-        """Kill the engine; the collector starts it again."""
+    def stop(self) -> int:
+        """End it in good order; return its exit code."""
+        self._process.terminate()
+        return self._process.wait(120)
+
+
+class Store:
+    """The engine that runs in a folder; who started it starts it again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.kills: Counter[str] = Counter()
+
+    def kill(self) -> None:
+        """Kill the engine."""
         for pid in self._engines():
             self.kills["store"] += 1
             os.kill(pid, signal.SIGKILL)
@@ -104,14 +123,9 @@ class Collector:
         for pid in engines:
             os.kill(pid, signal.SIGCONT)
 
-    def stop(self) -> int:
-        """End it in good order; return its exit code."""
-        self._process.terminate()
-        return self._process.wait(120)
-
     def client(self) -> Client:
-        """Return a client of its store."""
-        url = running_url(self._data_dir)
+        """Return a client."""
+        url = running_url(self._folder)
         assert url is not None
         return connect(url)
 
@@ -122,7 +136,7 @@ class Collector:
                 command = (entry / "cmdline").read_bytes().decode()
             except (OSError, ValueError):
                 continue
-            if "local_engine" in command and str(self._data_dir) in command:
+            if "local_engine" in command and str(self._folder) in command:
                 pids.append(int(entry.name))
         return pids
 
@@ -130,8 +144,8 @@ class Collector:
 class Load:
     """Senders that remember what was acknowledged."""
 
-    def __init__(self, collector: Collector, seed: int) -> None:
-        self._collector = collector
+    def __init__(self, collectors: Sequence[Collector], seed: int) -> None:
+        self._collectors = collectors
         self._seed = seed
         self._stopping = threading.Event()
         self._adding = threading.Lock()
@@ -156,17 +170,18 @@ class Load:
             body, tokens = _request(chance)
             times = 2 if chance.random() < 0.1 else 1
             for _ in range(times):
-                self._until_acknowledged(body)
+                self._until_acknowledged(body, chance)
             with self._adding:
                 self.requests += 1
                 self.again += times - 1
                 self.tokens += tokens
             time.sleep(0.01)
 
-    def _until_acknowledged(self, body: bytes) -> None:
+    def _until_acknowledged(self, body: bytes, chance: random.Random) -> None:
         while True:
             options = [("grpc.use_local_subchannel_pool", 1)]
-            with grpc.insecure_channel(self._collector.address, options=options) as channel:
+            address = chance.choice(self._collectors).address
+            with grpc.insecure_channel(address, options=options) as channel:
                 try:
                     channel.unary_unary(EXPORT)(body, timeout=10)
                 except grpc.RpcError:
@@ -229,28 +244,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--collectors", type=int, default=1)
+    parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help="seconds")
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        collector = Collector(Path(folder))
-        load = Load(collector, options.seed)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folders = [Path(name) / f"collector-{number}" for number in range(options.collectors)]
+        store_folder, url = folders[0], "local"
+        if options.collectors > 1:
+            store_folder = Path(name) / "store"
+            url = stack.enter_context(LocalStore(store_folder)).url
+        store = Store(store_folder)
+        collectors = [Collector(each, url) for each in folders]
+        load = Load(collectors, options.seed)
         load.start()
         until = time.monotonic() + options.minutes * 60
         while time.monotonic() < until:
             time.sleep(chance.uniform(2, 8))
             match chance.choice(("collector", "store", "store", "outage")):
                 case "collector":
-                    collector.kill()
+                    chance.choice(collectors).kill()
                 case "store":
-                    collector.kill_store()
+                    store.kill()
                 case _:
-                    collector.away(chance.uniform(1, 6))
+                    store.away(chance.uniform(1, 6))
         load.stop()
         wanted = expected(load.tokens)
         last: dict[str, tuple[Any, ...]] = {}
-        until = time.monotonic() + DRAIN_SECONDS
+        until = time.monotonic() + options.drain
         while time.monotonic() < until:
-            with suppress(StoreError, ClickHouseError), collector.client() as client:
+            with suppress(StoreError, ClickHouseError), store.client() as client:
                 last = {
                     table: tuple(client.query(f"SELECT {sums} FROM {table}").result_rows[0])
                     for table, sums in FIGURES.items()
@@ -258,8 +281,8 @@ def main() -> int:
             if last and all(figures == wanted for figures in last.values()):
                 break
             time.sleep(1)
-        code = collector.stop()
-    for what, times in sorted(collector.kills.items()):
+        code = max(collector.stop() for collector in collectors)
+    for what, times in sorted(sum((each.kills for each in collectors), store.kills).items()):
         print(f"soak.{what} {times} times")
     print(f"soak.requests {load.requests} requests")
     print(f"soak.sent_again {load.again} requests")

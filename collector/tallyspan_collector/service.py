@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -29,6 +28,7 @@ from tallyspan_collector.config import Config
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.files.lock import held
 from tallyspan_collector.metrics.log import MetricsLog
+from tallyspan_collector.metrics.others import name_of
 from tallyspan_collector.pricing.watch import PriceWatch
 from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.server.opening import open_store
@@ -102,8 +102,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
             tls(config),
             config.trusted_proxies or "",
         )
-        name = f"{socket.gethostname()}:{config.data_dir.resolve()}"
-        metrics_log = MetricsLog(client, name, metrics.collect)
+        metrics_log = MetricsLog(client, name_of(config.data_dir), metrics.collect)
         try:
             listening = await workers.start()
             metrics_log.start()

@@ -9,7 +9,7 @@ from tallyspan_collector.units.counts import counted
 _MEANINGS = {
     ("reversal", -1): ", taken back: another report of it, or none, is what counts",
     ("price_change", 0): ", the difference to its new price",
-    ("correction", -1): ", taken from where it was booked",
+    ("correction", -1): ", taken from where it was booked, or booked by another collector too",
     ("correction", 1): ", and booked where it belongs",
 }
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -50,7 +51,7 @@ CREATE INDEX IF NOT EXISTS refused ON batches (batch_id) WHERE refused_because !
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS generations (spool INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 """
-_ADDED = {"batches": ("checksum INTEGER",)}
+_ADDED = {"batches": ("checksum INTEGER", "planned_ms INTEGER")}
 _IF_MOVED = "batches in it are not in the ledger, and spans that are sent again are charged again"
 
 
@@ -217,7 +218,7 @@ class Journal:
             columns = (entries.columns or None) if entries else None
             self._resolver.commit(resolution, costs, columns, now_ms, run)
             give_way()
-            self._plan(spool, until, batch)
+            self._plan(spool, until, batch, now_ms)
         again = spans.calls - sum(reading.kind is Kind.CALL for reading in arrived.values())
         again += 0 if rows is None else rows.calls_again
         granted = entries.granted if entries else Granted()
@@ -274,15 +275,19 @@ class Journal:
                 raise SpoolError(reason) from None
             raise
 
-    def _plan(self, spool: int, until: int | None, batch: Batch | None) -> None:
+    def _plan(self, spool: int, until: int | None, batch: Batch | None, now_ms: int) -> None:
         if until is not None:
             self._file.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (spool, until))
         if batch is not None:
             names = ",".join(batch.columns)
             self._file.execute(
-                "INSERT INTO batches (batch_id, spool, rows, columns, payload, checksum)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (*(str(batch.batch_id), spool, batch.rows, names, batch.payload), _checksum(batch)),
+                "INSERT INTO batches"
+                " (batch_id, spool, rows, columns, payload, checksum, planned_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(str(batch.batch_id), spool, batch.rows, names, batch.payload),
+                    *(_checksum(batch), now_ms),
+                ),
             )
 
     def progress(self, spool: int) -> int:
@@ -391,6 +396,22 @@ def recall(path: Path, trace_id: str, tenants: Collection[str] = ("",)) -> list[
         # another trace may have the same number
         if trace and any(node.call.trace_id == trace_id for node in trace.nodes.values())
     ]
+
+
+def oldest_batch(path: Path) -> datetime | None:
+    """Return when the oldest batch was made that the store is not known to have; None: none is.
+
+    Those that it will never take do not count. Raises `SpoolError`.
+    """
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
+            (oldest_ms,) = file.execute(
+                "SELECT min(ifnull(planned_ms, 0)) FROM batches WHERE refused_because = ''"
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise SpoolError(f"the journal {path} cannot be read: {error}") from None
+    return None if oldest_ms is None else datetime.fromtimestamp(oldest_ms / 1000, UTC)
 
 
 def refused_batches(path: Path) -> list[RefusedBatch]:

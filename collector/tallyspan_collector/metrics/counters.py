@@ -75,6 +75,11 @@ class Metrics:
             "Calls taken back after a price change, what it left booked away",
             registry=self.registry,
         )
+        self._sent_twice = Counter(
+            "tallyspan_calls_sent_twice",
+            "Calls that several collectors booked, all bookings but one taken back",
+            registry=self.registry,
+        )
 
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Add a gauge; `value` is called each time the metrics are collected."""
@@ -123,3 +128,7 @@ class Metrics:
     def insert_failed(self) -> None:
         """Count a failed attempt to insert."""
         self._insert_failures.inc()
+
+    def sent_twice(self, calls: int) -> None:
+        """Count calls that several collectors booked and that are charged once now."""
+        self._sent_twice.inc(calls)

@@ -77,9 +77,9 @@ class MetricsLog:
                 yield (now, self._collector, sample.name, labels, family.type, value)
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_SECONDS)
+        while True:  # at once: other collectors of the store are to know of this one
             await self._try()
+            await asyncio.sleep(WRITE_SECONDS)
 
     async def _try(self, *, is_last: bool = False) -> None:
         try:

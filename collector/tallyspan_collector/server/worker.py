@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +37,7 @@ from tallyspan_collector.ingest.left_spools import left_spools, take_over
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.metrics.others import name_of
 from tallyspan_collector.pricing.second import differences
 from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
 from tallyspan_collector.receiver import http
@@ -45,6 +46,7 @@ from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
 from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
+from tallyspan_collector.server.several import LOOK_SECONDS, Several
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.threads import in_thread
 
@@ -157,6 +159,13 @@ class Worker:
             self._store_error = str(error)
         self._tls = tls(config)
         folder = config.data_dir / "spool"
+        self._several = Several(
+            client,
+            name_of(config.data_dir),
+            folder / FILE_NAME,
+            timedelta(seconds=config.seen_window),
+            self.metrics,
+        )
         self._refusal = ""
         self._spool: Spool | None = None
         self._journal: Journal | None = None
@@ -197,6 +206,7 @@ class Worker:
                 _log.warning("spool.damaged", warning=warning)
         self._reading: asyncio.Task[None] | None = None
         self._pricing: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         if self._is_first:  # all workers read the same prices, and what they report is added up
             self._watch_price_data()
             self._watch_confinement()
@@ -264,13 +274,15 @@ class Worker:
         )
         self._reading = asyncio.create_task(self._read_keys())
         self._pricing = asyncio.create_task(self._watch_prices())
+        if self._is_first:  # all workers have one journal
+            self._looking = asyncio.create_task(self._look_at_others())
         gc.collect()
         gc.freeze()  # prices, tables and modules are never freed
         return listening
 
     async def stop(self) -> None:
         """Accept no more requests; load the spool for at most `DRAIN_SECONDS`; the rest is kept."""
-        for task in (self._reading, self._pricing):
+        for task in (self._reading, self._pricing, self._looking):
             if task is not None:
                 task.cancel()
         until = time.monotonic() + DRAIN_SECONDS
@@ -307,6 +319,7 @@ class Worker:
                 *self._damaged,
                 self._refused(),
                 self._dead(),
+                self._several.warning,
                 self._prices.last_error,
                 self._old_prices(),
                 self._commitments,
@@ -339,6 +352,14 @@ class Worker:
             except Exception as error:  # noqa: BLE001  keys and directory stay as they were read last
                 self._store_error = f"the store does not answer: {one_line(error)}"
                 _log.warning("keys.not_read", error=one_line(error))
+
+    async def _look_at_others(self) -> None:
+        while True:
+            try:
+                await in_thread(self._several.look)
+            except Exception as error:  # noqa: BLE001  the store is away, or others book: later
+                _log.warning("others.not_looked_at", error=one_line(error))
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _watch_prices(self) -> None:
         is_new, due, commitments_due = True, 0.0, 0.0

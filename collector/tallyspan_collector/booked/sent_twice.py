@@ -1,0 +1,197 @@
+"""Calls that several collectors booked, because their span was sent to each, are charged once.
+
+A collector knows what it has booked itself. An exporter that misses the answer of one collector
+sends its spans again, and a load balancer gives them to another, which books them too. Only the
+ledger has both, and it is additive: all bookings of a span but the first are taken back.
+
+What is taken back is counted by the entries of the collectors alone, so two runs that did not see
+each other, or collectors that take their bookings back later, are put right by the next run.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
+from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_collector.booked.ledger import AMOUNTS, COUNT, KEY, Row
+from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run
+
+MAX_WINDOW = timedelta(minutes=10)
+"""So much of what was booked is looked at at a time: its spans are in the store's memory."""
+_MILLISECOND = timedelta(milliseconds=1)
+_COLUMNS = [each.name for each in SCHEMA.columns]
+_OF_COLLECTORS = ("call", "reversal")
+_IDENTITY = "tenant, source, trace_id, span_id"
+_SINCE, _UNTIL = (sql_moment(name) for name in ("since", "until"))
+_IS_RECENT = f"entry_kind != 'commitment' AND ingested_at >= {_SINCE} AND ingested_at < {_UNTIL}"
+_BOUNDS = f"SELECT count(), min(start_time), max(start_time) FROM llm_calls WHERE {_IS_RECENT}"  # noqa: S608  own text
+_IN_BOUNDS = f"start_time >= {sql_moment('first')} AND start_time <= {sql_moment('last')}"
+_BOOKED = "sumIf(sign, entry_kind IN ('call', 'reversal'))"
+_TWICE = f"""
+SELECT {_IDENTITY} FROM llm_calls
+WHERE {_IN_BOUNDS} AND (trace_id, span_id) IN (
+    SELECT trace_id, span_id FROM llm_calls WHERE {_IN_BOUNDS} AND {_IS_RECENT})
+GROUP BY {_IDENTITY}
+HAVING {_BOOKED} > 1 OR countIf(entry_kind = 'correction') > 0
+"""  # noqa: S608  own text
+_ENTRIES = f"""
+SELECT {", ".join(_COLUMNS)} FROM llm_calls
+WHERE {_IN_BOUNDS} AND sign != 0 AND ({_IDENTITY}) IN ({_TWICE})
+ORDER BY ingested_at, batch_id
+SETTINGS select_sequential_consistency = 1
+"""  # noqa: S608  own text
+
+Identity = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Result:
+    """How many calls were booked more than once, and their cost before and after, in USD."""
+
+    calls: int = 0
+    old_cost_usd: Decimal = Decimal(0)
+    new_cost_usd: Decimal = Decimal(0)
+
+
+class SentTwice:
+    """The calls with entries booked in a window whose bookings do not come to one."""
+
+    name = "sent_twice"
+    audit_table = "price_changes"
+
+    def __init__(self, since: datetime, until: datetime) -> None:
+        self._since, self._until = since, until
+        self.result = Result()
+
+    def audit_scope(self) -> Mapping[str, Any]:
+        """Return the columns of the audit that say which calls."""
+        return {
+            "kind": self.name,
+            "calls_from": self._since,
+            "calls_to": self._until,
+            "scope": '{"by": "ingested_at"}',
+        }
+
+    def audit_totals(self) -> Mapping[str, Any]:
+        """Return the columns of the audit that say what changed."""
+        return asdict(self.result)
+
+    def calls(self, client: Client) -> Iterator[Row]:
+        """Yield the entries of each such span, in the order they were booked."""
+        parameters = {"since": microseconds(self._since), "until": microseconds(self._until)}
+        rows = client.query(_BOUNDS, parameters=parameters).result_rows
+        count, first, last = rows[0]
+        if not count:
+            return
+        parameters |= {"first": microseconds(utc(first)), "last": microseconds(utc(last))}
+        spans: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+        for row in client.query(_ENTRIES, parameters=parameters).named_results():
+            for name in ("start_time", "ingested_at"):
+                row[name] = utc(row[name])
+            spans[tuple(row[name] for name in _IDENTITY.split(", "))].append(row)
+        for entries in spans.values():
+            yield {"entries": entries, COUNT: len(entries)}
+
+    def entries(self, call: Row) -> Sequence[Row]:
+        """Return the entries that leave one booking of the span, or none where none is left."""
+        entries: list[Row] = call["entries"]
+        due = changes(entries)
+        if due:
+            result = self.result
+            result.calls += 1
+            result.old_cost_usd += sum(each["cost_usd"] or 0 for each in entries)
+            result.new_cost_usd += sum(each["cost_usd"] or 0 for each in [*entries, *due])
+        return due
+
+
+def changes(entries: Sequence[Row]) -> list[Row]:
+    """Return the corrections that leave one booking of a span, given all its entries in order.
+
+    None for a call that was moved to another department since: what is taken back of it, and from
+    where, is not to be told from the move.
+    """
+    bookings = _standing([each for each in entries if each["entry_kind"] in _OF_COLLECTORS])
+    corrections = [each for each in entries if each["entry_kind"] not in _OF_COLLECTORS]
+    booked_away: Counter[Identity] = Counter()
+    for each in corrections:
+        booked_away[_identity(each)] -= each["sign"]
+    if any(count < 0 for count in booked_away.values()):
+        return []
+    kept = _kept(bookings, booked_away)
+    due = Counter(_identity(each) for each in bookings if each is not kept)
+    now = max(datetime.now(UTC), entries[-1]["ingested_at"] + _MILLISECOND)
+    examples = {_identity(each): each for each in [*corrections, *bookings]}
+    return [
+        _entry(examples[identity], sign, now)
+        for sign, identities in ((-1, due - booked_away), (1, booked_away - due))
+        for identity in identities.elements()
+    ]
+
+
+def _standing(entries: Sequence[Row]) -> list[Row]:
+    """Return the bookings that their collector did not take back."""
+    left: Counter[Identity] = Counter()
+    for each in entries:
+        left[_identity(each)] += each["sign"]
+    result = []
+    for each in entries:
+        if each["sign"] > 0 and left[_identity(each)] > 0:
+            left[_identity(each)] -= 1
+            result.append(each)
+    return result
+
+
+def _kept(bookings: Sequence[Row], booked_away: Counter[Identity]) -> Row | None:
+    """Return the first booking that is not booked away, else the first."""
+    left = booked_away.copy()
+    for each in bookings:
+        if not left[_identity(each)]:
+            return each
+        left[_identity(each)] -= 1
+    return bookings[0] if bookings else None
+
+
+def _identity(entry: Row) -> Identity:
+    """Return what a booking and the entry that takes it back have in common."""
+    amounts = (None if entry[name] is None else entry["sign"] * entry[name] for name in AMOUNTS)
+    return (*(entry[name] for name in KEY), *amounts)
+
+
+def _entry(example: Row, sign: int, now: datetime) -> Row:
+    """Return the correction of that sign with the amounts and all else of another entry."""
+    factor = sign * example["sign"]
+    amounts = {name: None if example[name] is None else factor * example[name] for name in AMOUNTS}
+    meters = {name: factor * count for name, count in example["meters"].items()}
+    row = {**example, **amounts, "meters": meters, "sign": sign}
+    del row["batch_id"]
+    return row | {"entry_kind": "correction", "ingested_at": now}
+
+
+def take_back(client: Client, since: datetime, until: datetime) -> int:
+    """Take back what was booked more than once between two moments; return of how many calls.
+
+    Raises StoreError if other changes are being booked at the moment, and what the store raises.
+    """
+    calls = 0
+    while since < until:
+        end = min(since + MAX_WINDOW, until)
+        preview = SentTwice(since, end)
+        # without the lock: most of the time there is nothing to do
+        if any(preview.entries(call) for call in preview.calls(client)):
+            result = run(
+                client,
+                SentTwice(since, end),
+                is_applied=True,
+                changed_by="tallyspan",
+                reason="several collectors booked the same spans",
+                patience_seconds=BRIEF_PATIENCE_SECONDS,
+            )
+            calls += result.calls
+        since = end
+    return calls

@@ -1,0 +1,124 @@
+"""Two collectors on one store: what was sent to both is charged once."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otlp_spans import CHAT, request, span
+from running import Running, running_collector
+from shared_store import SharedStore
+from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
+from tallyspan_collector.booked.ledger import AMOUNTS
+from tallyspan_collector.booked.sent_twice import changes
+from tallyspan_collector.server import worker
+from waiting import wait_for
+
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+def send(collector: Running, body: bytes) -> None:
+    with grpc.insecure_channel(collector.ready.otlp_grpc) as channel:
+        channel.unary_unary(TRACES)(body, timeout=20)
+    collector.settle()
+
+
+def figures(collector: Running) -> set[tuple[Any, ...]]:
+    """Return calls and input tokens of ledger and rollups: one value, if they agree."""
+    sums = [f"SELECT sum(calls), sum(input_tokens) FROM {each.table}" for each in ROLLUPS]
+    sums += ["SELECT sum(sign), sum(input_tokens) FROM llm_calls"]
+    return {tuple(collector.client.query(sql).result_rows[0]) for sql in sums}
+
+
+@pytest.fixture
+def two(tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.1)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(running_collector(tmp_path / name, store=empty_store.url))
+            for name in ("one", "other")
+        ]
+
+
+def test_what_was_sent_to_both_is_charged_once_and_rollups_and_audit_say_so(
+    two: list[Running], tmp_path: Path, empty_store: SharedStore
+) -> None:
+    one, other = two
+    send(one, request(span(1, CHAT), span(2, CHAT)))
+    send(other, request(span(2, CHAT), span(3, CHAT)))  # cut otherwise by a queue in between
+    wait_for(lambda: figures(one) == {(3, 3000)}, "three calls of 1000 tokens")
+
+    sql = "SELECT sum(sign), count() FROM llm_calls GROUP BY span_id ORDER BY span_id"
+    assert one.rows(sql) == [
+        {"sum(sign)": 1, "count()": 1},
+        {"sum(sign)": 1, "count()": 3},
+        {"sum(sign)": 1, "count()": 1},
+    ]
+    assert len(one.rows("SELECT log_id FROM calls")) == 3
+    audit = "SELECT kind, calls FROM price_changes WHERE state = 'finished'"
+    assert one.rows(audit) == [{"kind": "sent_twice", "calls": 1}]
+    twice = "tallyspan_calls_sent_twice_total"
+    assert one.metric(twice) + other.metric(twice) == 1
+    ready = httpx.get(f"{one.ready.admin}/readyz")
+    assert ready.status_code == 200
+    assert str(tmp_path / "other") in ready.text
+    assert "send each trace to one of them" in ready.text
+
+
+def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "other"]
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 3600)
+    booked: set[tuple[Any, ...]] = set()
+    for folder in folders:
+        with running_collector(folder, store=empty_store.url) as collector:
+            send(collector, request(span(1, CHAT)))
+            booked = figures(collector)
+    assert booked == {(2, 2000)}
+
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.1)
+    with running_collector(folders[0], store=empty_store.url) as collector:
+        wait_for(lambda: figures(collector) == {(1, 1000)}, "one call")
+
+
+COLUMNS: dict[str, Any] = {each.name: "" for each in SCHEMA.columns} | dict.fromkeys(AMOUNTS, 0)
+STEPS = st.sampled_from(["one", "other", "a third", "look"])
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(STEPS, st.integers(1, 3)), max_size=12))
+def test_one_booking_of_a_span_is_left_as_long_as_a_collector_has_one(
+    steps: list[tuple[str, int]],
+) -> None:
+    """A collector books the span, takes that back, books it with other amounts, and so on."""
+    entries: list[dict[str, Any]] = []
+    live: dict[str, int] = {}
+
+    def add(entry_kind: str, sign: int, tokens: int) -> None:
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=len(entries))
+        what = {"entry_kind": entry_kind, "sign": sign, "input_tokens": sign * tokens}
+        entries.append(COLUMNS | what | {"meters": {}, "ingested_at": at})
+
+    def look() -> None:
+        entries.extend({**each, "batch_id": 0} for each in (changes(entries) if entries else ()))
+
+    for collector, tokens in steps:
+        if collector == "look":
+            look()
+        elif collector in live:
+            add("reversal", -1, live.pop(collector))
+        else:
+            live[collector] = tokens
+            add("call", 1, tokens)
+    look()
+
+    assert sum(each["sign"] for each in entries) == min(1, len(live))
+    assert sum(each["input_tokens"] for each in entries) in (set(live.values()) or {0})
+    assert not entries or not changes(entries)
