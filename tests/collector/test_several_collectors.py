@@ -31,7 +31,7 @@ def send(collector: Running, body: bytes) -> None:
 
 def figures(collector: Running) -> set[tuple[Any, ...]]:
     """Return calls and input tokens of ledger and rollups: one value, if they agree."""
-    sums = [f"SELECT sum(calls), sum(input_tokens) FROM {each.table}" for each in ROLLUPS]
+    sums = [f"SELECT sum(calls), sum(input_tokens) FROM {each.view}" for each in ROLLUPS]
     sums += ["SELECT sum(sign), sum(input_tokens) FROM llm_calls"]
     return {tuple(collector.client.query(sql).result_rows[0]) for sql in sums}
 

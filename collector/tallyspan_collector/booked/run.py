@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
+from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, STALE_SECONDS, ledger_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.booked.audit import Audit
 from tallyspan_collector.booked.certain import repair_broken_off
@@ -58,19 +58,21 @@ def run(
     changed_by: str = "",
     reason: str = "",
     patience_seconds: float = PATIENCE_SECONDS,
+    stale_seconds: int = STALE_SECONDS,
 ) -> Result:
     """Return what the kind changes; only with `is_applied` it is booked and audited.
 
     First the rollups are put right of a run before it that was broken off.
 
     One run at a time books, over all machines. Raises StoreError if another run still books after
-    `patience_seconds` or has taken the lock over, and what the store raises.
+    `patience_seconds` or has taken the lock over, and what the store raises. A run that said
+    nothing for `stale_seconds` is taken for dead.
     """
     if not is_applied:
         for call in kind.calls(client):
             kind.entries(call)
         return kind.result
-    with ledger_lock(client, kind.name, patience_seconds) as held:
+    with ledger_lock(client, kind.name, patience_seconds, stale_seconds) as held:
         repair_broken_off(client, kind.audit_table)
         columns = {"changed_by": changed_by, "reason": reason, **kind.audit_scope()}
         audit = Audit(client, kind.audit_table, columns)

@@ -24,6 +24,8 @@ from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run
 
 MAX_WINDOW = timedelta(minutes=10)
 """So much of what was booked is looked at at a time: its spans are in the store's memory."""
+STALE_SECONDS = 180
+"""Less than for a person's run: totals are too high until what a killed collector began is done."""
 _MILLISECOND = timedelta(milliseconds=1)
 _COLUMNS = [each.name for each in SCHEMA.columns]
 _OF_COLLECTORS = ("call", "reversal")
@@ -191,6 +193,7 @@ def take_back(client: Client, since: datetime, until: datetime) -> int:
                 changed_by="tallyspan",
                 reason="several collectors booked the same spans",
                 patience_seconds=BRIEF_PATIENCE_SECONDS,
+                stale_seconds=STALE_SECONDS,
             )
             calls += result.calls
         since = end

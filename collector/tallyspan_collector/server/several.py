@@ -44,13 +44,13 @@ class Several:
         Raises what the store raises; the next time looks at the same again.
         """
         now = datetime.now(UTC)
-        known = others(self._client, self._name, self._within)
-        self._warn([each.name for each in known if each.is_alive])
+        present = others(self._client, self._name, self._within)
+        self._warn([each.name for each in present if each.is_alive])
         # a batch that waits is in the ledger later, with the time at which it was made
         until = min(now, journal.oldest_batch(self._journal) or now)
         if self._since is None:  # what they booked while nobody looked
-            self._since = min([until, *(each.last_seen for each in known)])
-        if known:
+            self._since = min([until, *(each.last_seen for each in present)])
+        if present:
             since = max(self._since, now - self._within) - CLOCKS_APART
             calls = take_back(self._client, since, now + CLOCKS_APART)
             if calls:

@@ -204,9 +204,7 @@ class Worker:
                 _log.warning("spool.older", warning=self._loader.warning)
             for warning in self._damaged:
                 _log.warning("spool.damaged", warning=warning)
-        self._reading: asyncio.Task[None] | None = None
-        self._pricing: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         if self._is_first:  # all workers read the same prices, and what they report is added up
             self._watch_price_data()
             self._watch_confinement()
@@ -272,19 +270,18 @@ class Worker:
             await self._grpc.start(self._config.otlp_grpc),
             await self._http.start("--otlp-http", self._config.otlp_http, is_shared=is_shared),
         )
-        self._reading = asyncio.create_task(self._read_keys())
-        self._pricing = asyncio.create_task(self._watch_prices())
+        running = [self._read_keys(), self._watch_prices()]
         if self._is_first:  # all workers have one journal
-            self._looking = asyncio.create_task(self._look_at_others())
+            running.append(self._look_at_others())
+        self._tasks = [asyncio.create_task(each) for each in running]
         gc.collect()
         gc.freeze()  # prices, tables and modules are never freed
         return listening
 
     async def stop(self) -> None:
         """Accept no more requests; load the spool for at most `DRAIN_SECONDS`; the rest is kept."""
-        for task in (self._reading, self._pricing, self._looking):
-            if task is not None:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
         until = time.monotonic() + DRAIN_SECONDS
         stopping = [part.stop(DRAIN_SECONDS) for part in (self._grpc, self._http) if part]
         await asyncio.gather(*stopping)
