@@ -260,7 +260,6 @@ def test_a_process_that_gets_no_more_threads_reads_at_once(
 
 
 def test_a_stream_that_is_collected_while_another_is_put_there_holds_up_nobody() -> None:
-    waiting = Backlog(lambda: None)
     done: list[str] = []
 
     class Abandoned:
