@@ -117,6 +117,30 @@ def test_without_an_index_two_commits_behind_the_damage_are_a_sign(killed: Path)
     assert "all but the last of them acknowledged" in start(killed)[1][0]
 
 
+def test_an_index_of_another_log_or_with_other_bytes_is_not_believed(killed: Path) -> None:
+    index, log = killed / "0.sqlite-shm", killed / "0.sqlite-wal"
+    log.write_bytes(log.read_bytes()[: 32 + 3 * FRAME_BYTES])  # less than the index has
+    begun_anew = index.read_bytes()
+    for at in (16, 36, 41):  # count, salts, checksum, in both copies of the header
+        other = bytearray(begun_anew)
+        other[at] ^= 1
+        other[48 + at] ^= 1
+        index.write_bytes(other)
+
+        assert start(killed)[1] == []
+
+
+def test_an_index_is_of_its_log_by_its_salts(killed: Path, tmp_path: Path) -> None:
+    collector = SmallCollector(tmp_path / "other", Store())
+    collector.receive(*BODIES)
+    shutil.copy(killed / "0.sqlite-shm", tmp_path / "index")  # of more pages than the other log
+    shutil.copytree(tmp_path / "other", tmp_path / "copy")
+    collector.close()
+    shutil.copy(tmp_path / "index", tmp_path / "copy/0.sqlite-shm")
+
+    assert start(tmp_path / "copy") == ({body.decode() for body in BODIES}, [])
+
+
 def test_the_log_of_a_file_that_is_in_use_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
