@@ -120,8 +120,8 @@ def main() -> int:
     parser.add_argument("--modules")
     parser.add_argument("--tests", action="append")
     options = parser.parse_args()
-    given = {"modules": options.modules, "tests": options.tests}
-    instead = {name: value for name, value in given.items() if value}
+    arguments = {"modules": options.modules, "tests": options.tests}
+    instead = {name: value for name, value in arguments.items() if value}
     if shutil.which("cosmic-ray") is None:
         parser.error("cosmic-ray is not installed: pip install 'tallyspan[mutants]'")
     print(f"seed {options.seed}")
