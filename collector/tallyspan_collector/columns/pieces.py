@@ -167,15 +167,14 @@ class Piece:
 
         Raises `TypeError`, with its name, for a field that does not exist (any more).
         """
-        return self._call(row), self._cost(row)
+        return self.call(row), self._cost(row)
 
     def is_call(self, row: int) -> bool:
         """Whether the span at a place is a call; else it has no entry."""
         return self._of("sort", row) not in self.common.get("wrappers", ())
 
-    def reported(self, row: int) -> Call:
-        """Return the call at a place without what it has from the spans around it."""
-        call = self._call(row)
+    def reported(self, row: int, call: Call) -> Call:
+        """Return the call at a place without what it has from the spans around it; often itself."""
         mask = self._of("inherited", row)
         if not mask:
             return call
@@ -198,7 +197,8 @@ class Piece:
     def _of(self, name: str, row: int) -> int:
         return self._number(name, row) or 0
 
-    def _call(self, row: int) -> Call:
+    def call(self, row: int) -> Call:
+        """Return the span at a place, a call as it was booked."""
         common = self.common
         draft = BLANK | _with_tuples(common["sorts"][self._of("sort", row)])
         ids = self.ids[ID_BYTES * row : ID_BYTES * (row + 1)]

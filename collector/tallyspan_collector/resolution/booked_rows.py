@@ -43,13 +43,14 @@ def _trace(
         piece = pieces[number]
         if piece is None:
             return None
-        reported = piece.reported(at)
-        key = span_key(reported)
-        trace.nodes[key] = Node(reported, piece.is_call(at))
         if piece.is_call(at):
             booked, cost = piece.entry(at)
-            # the very call, unless it has something from the spans around it
-            trace.booked[key] = LedgerEntry(reported if booked == reported else booked, cost)
+            key = span_key(booked)
+            trace.nodes[key] = Node(piece.reported(at, booked), is_call=True)
+            trace.booked[key] = LedgerEntry(booked, cost)
+        else:
+            around = piece.call(at)
+            trace.nodes[span_key(around)] = Node(around, is_call=False)
     return trace
 
 
