@@ -20,7 +20,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COSTS, UNPRICED, Row
-from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run
+from tallyspan_collector.booked.run import run_if_due
 
 RECENT = timedelta(days=7)
 """A call is taken back within hours of its booking, a day at most after an outage."""
@@ -116,18 +116,9 @@ def book_away(client: Client, since: datetime | None = None) -> int:
     bounds = _bounds(client, since or datetime.now(UTC) - RECENT)
     if bounds is None:
         return 0
-    preview = Remainders(bounds)
-    if not any(preview.entries(call) for call in preview.calls(client)):
-        return 0  # without the lock: most of the time there is nothing to do
-    result = run(
-        client,
-        Remainders(bounds),
-        is_applied=True,
-        changed_by="tallyspan",
-        reason="calls were taken back after a price change",
-        patience_seconds=BRIEF_PATIENCE_SECONDS,
-    )
-    return result.calls
+    reason = "calls were taken back after a price change"
+    result = run_if_due(client, lambda: Remainders(bounds), reason=reason)
+    return result.calls if result else 0
 
 
 def _bounds(client: Client, since: datetime) -> dict[str, int] | None:

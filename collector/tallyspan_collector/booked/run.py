@@ -1,6 +1,6 @@
 """A kind of change is carried out: calls are selected, changed and audited under one lock."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -48,6 +48,31 @@ class Kind(Protocol[Result]):
 
     def entries(self, call: Row) -> Sequence[Row]:
         """Return the entries that change the call, and add it to the result; empty: it stays."""
+
+
+def run_if_due(
+    client: Client,
+    kind: Callable[[], Kind[Result]],
+    *,
+    reason: str,
+    stale_seconds: int = STALE_SECONDS,
+) -> Result | None:
+    """Book what a kind of a collector's own changes leaves to do; None: there is nothing.
+
+    Raises what `run` raises. It looks without the lock first: most of the time there is nothing.
+    """
+    preview = kind()
+    if not any(preview.entries(call) for call in preview.calls(client)):
+        return None
+    return run(
+        client,
+        kind(),
+        is_applied=True,
+        changed_by="tallyspan",
+        reason=reason,
+        patience_seconds=BRIEF_PATIENCE_SECONDS,
+        stale_seconds=stale_seconds,
+    )
 
 
 def run(

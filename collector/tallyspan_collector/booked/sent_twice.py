@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -20,7 +21,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_collector.booked.ledger import AMOUNTS, COUNT, KEY, Row
-from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run
+from tallyspan_collector.booked.run import run_if_due
 
 MAX_WINDOW = timedelta(minutes=10)
 """So much of what was booked is looked at at a time: its spans are in the store's memory."""
@@ -183,18 +184,12 @@ def take_back(client: Client, since: datetime, until: datetime) -> int:
     calls = 0
     while since < until:
         end = min(since + MAX_WINDOW, until)
-        preview = SentTwice(since, end)
-        # without the lock: most of the time there is nothing to do
-        if any(preview.entries(call) for call in preview.calls(client)):
-            result = run(
-                client,
-                SentTwice(since, end),
-                is_applied=True,
-                changed_by="tallyspan",
-                reason="several collectors booked the same spans",
-                patience_seconds=BRIEF_PATIENCE_SECONDS,
-                stale_seconds=STALE_SECONDS,
-            )
-            calls += result.calls
+        result = run_if_due(
+            client,
+            partial(SentTwice, since, end),
+            reason="several collectors booked the same spans",
+            stale_seconds=STALE_SECONDS,
+        )
+        calls += result.calls if result else 0
         since = end
     return calls
