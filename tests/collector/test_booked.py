@@ -73,7 +73,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def client(store: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(table_lock, "KEEP_SECONDS", 0.0)
     monkeypatch.setattr(run, "BATCH_CALLS", 1)
-    for module in (backfill, remainders):
+    for module in (backfill, run):
         monkeypatch.setattr(module, "BRIEF_PATIENCE_SECONDS", 0.0)
     return store
 
