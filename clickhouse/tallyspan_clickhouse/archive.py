@@ -24,8 +24,9 @@ from tallyspan_clickhouse.durable import sync_folder
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_engine import extension_path
+from tallyspan_clickhouse.schema import DOUBTFUL, LEDGER
 
-LEDGER, MOVED = "llm_calls", "llm_calls_archiving"
+MOVED = "llm_calls_archiving"
 MANIFEST = "archive.jsonl"
 """In the archive's folder, a line of JSON for each file: month, file, SHA-256, count and sums."""
 _FIGURES = (
@@ -91,8 +92,18 @@ def archive(client: Client, month: int, folder: Path, *, is_kept: bool = False) 
             _run(client, f"ALTER TABLE {MOVED} MOVE PARTITION {month} TO TABLE {LEDGER}")
         raise
     if not is_kept:
+        _forget_doubts(client, month)
         _run(client, f"ALTER TABLE {MOVED} DROP PARTITION {month}")
     return done
+
+
+def _forget_doubts(client: Client, month: int) -> None:
+    """Take away the doubtful entries of a month that the ledger does not have any more."""
+    of_month = f"toYYYYMM(start_time) = {month}"
+    ids = "start_time, trace_id, span_id"
+    there = f"SELECT {ids} FROM {LEDGER} WHERE {of_month}"  # noqa: S608  own names and a number
+    gone = f"{of_month} AND ({ids}) NOT IN ({there})"
+    _run(client, f"DELETE FROM {DOUBTFUL} WHERE {gone}")  # noqa: S608  own names
 
 
 def _export(

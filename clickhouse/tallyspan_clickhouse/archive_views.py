@@ -10,6 +10,7 @@ from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.migrate import bundled
 from tallyspan_clickhouse.rendering import Target
+from tallyspan_clickhouse.schema import CORRECTED, DOUBTFUL, FEEDS, LEDGER
 
 VIEWS = (
     "calls", "token_usage", "call_meters", "call_doubts", "call_price_doubts",
@@ -51,13 +52,15 @@ def make(client: Client, files: str, database: str) -> str:
         f" UNION ALL SELECT {cast} FROM file('{_quoted(files)}', 'Parquet') AS f"
         " COMMENT 'Entries of the ledger and of its archive'",
     )
-    _run(
-        client,
-        f"CREATE OR REPLACE VIEW {other}.corrected_calls AS SELECT start_time,"  # noqa: S608
-        f" cityHash64(trace_id, span_id) AS call_hash FROM {other}.llm_calls"
-        " WHERE entry_kind NOT IN ('call', 'commitment')"
-        " COMMENT 'Calls that have more entries than their first'",
-    )
+    for table in (CORRECTED, DOUBTFUL):
+        entries = _fed_with(client, table, database).replace(
+            f"{database}.{LEDGER} ", f"{other}.{LEDGER} "
+        )
+        _run(
+            client,
+            f"CREATE OR REPLACE VIEW {other}.{table} AS {entries}"
+            f" COMMENT 'What {database}.{table} has, of the archive too'",
+        )
     for statement in _statements(database, other):
         _run(client, statement)
     return other
@@ -81,6 +84,16 @@ def _statements(database: str, other: str) -> list[str]:
         for name in VIEWS
     )  # fmt: skip
     return list(replaced)
+
+
+def _fed_with(client: Client, table: str, database: str) -> str:
+    """Return the SELECT over the ledger that fills the table."""
+    [(select,)] = client.query(
+        "SELECT as_select FROM system.tables WHERE database = {database:String}"
+        " AND name = {feed:String}",
+        parameters={"database": database, "feed": FEEDS[table]},
+    ).result_rows
+    return str(select)
 
 
 def _columns_of(client: Client, files: str) -> set[str]:

@@ -7,12 +7,24 @@ placeholders of `rendering.py`.
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
+from tallyspan_clickhouse.ddl_doubts import doubts
+from tallyspan_clickhouse.ddl_parts import (
+    FINE,
+    MERGES,
+    ONCE,
+    ONE_FILE,
+    OWNER,
+    codec_of,
+    comment_of,
+    create_view,
+    group_key,
+    of_one_entry,
+    of_several_entries,
+)
 from tallyspan_clickhouse.schema import LEDGER, SCHEMA
 from tallyspan_clickhouse.schema_types import (
     CONVERSATION_HASH,
     PART,
-    CallColumn,
-    Column,
     Measure,
     Net,
     Rollup,
@@ -21,33 +33,12 @@ from tallyspan_clickhouse.schema_types import (
     SchemaError,
 )
 
-ONCE = "non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000"
-# Columns are merged one by one where parts are large. The parts that inserts make have all columns
-# in one file, and to read that once for each column takes three times the CPU.
-MERGES = "vertical_merge_algorithm_min_rows_to_activate = 1000000"
-# So a part of the ledger below that size is one file: what an insert and a merge write is synced
-# file by file.
-ONE_FILE = "min_rows_for_wide_part = 1000000"
-# Both ends of each range and each tenant read a granule that is not all theirs.
-FINE = "index_granularity = 2048"
-OWNER = "DEFINER = CURRENT_USER SQL SECURITY DEFINER"
 _ABOUT_ROLLUPS = """-- Rollups follow the entries by construction: each measure is a sum over signed entries, so
 -- a reversal or a price change that reaches the ledger reaches them in the same insert."""
 _TOTAL_TOKENS = (
     "if(r.input_tokens = 0 AND r.input_stated = 0 AND r.output_tokens = 0"
     " AND r.output_stated = 0, NULL, r.input_tokens + r.output_tokens)"
 )
-_WORKED_OUT = {
-    "day": ("Date", "Day of start_time (UTC)", "toDate(l.start_time)"),
-    "hour": ("DateTime('UTC')", "Hour of start_time (UTC)", "toStartOfHour(l.start_time)"),
-    CONVERSATION_HASH: (
-        "UInt64",
-        "cityHash64 of conversation_id: conversations are counted by it",
-        "cityHash64(l.conversation_id)",
-    ),
-    PART: ("LowCardinality(String)", "Rollup that the row is of", ""),
-}
-"""What rollups group by beside columns of the ledger: type, comment, and SQL over an entry `l`."""
 _INDICES = """    INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_trace toString(trace_id) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_batch batch_id TYPE minmax GRANULARITY 1,
@@ -76,7 +67,7 @@ def baseline(schema: Schema = SCHEMA) -> str:
         *(_rollup(schema, rollup) for rollup in schema.rollups),
         _usage_entries(schema),
         _call_meters(schema),
-        objects("call_doubts"),
+        *doubts(schema),
         _conversations(schema),
         _data_health(schema),
         *(
@@ -106,7 +97,7 @@ def _ledger(schema: Schema) -> str:
         f"    {each.name} {each.type}"
         f"{f' DEFAULT {each.default}' if each.default else ''}"
         f"{f' CODEC({each.codec})' if each.codec else ''}"
-        f"{f' TTL {each.ttl}' if each.ttl else ''} {_comment(each.comment)}"
+        f"{f' TTL {each.ttl}' if each.ttl else ''} {comment_of(each.comment)}"
         for each in schema.columns
     )
     return (
@@ -122,13 +113,13 @@ def _ledger(schema: Schema) -> str:
 def _calls(schema: Schema) -> str:
     columns = schema.calls_view
     keys = ", ".join(f"l.{each.name}" for each in schema.columns if each.net is Net.KEY)
-    one = ",\n    ".join(f"{_one(each)} AS {each.name}" for each in columns)
-    several = ",\n    ".join(f"{_several(each)} AS {each.name}" for each in columns)
+    one = ",\n    ".join(f"{of_one_entry(each)} AS {each.name}" for each in columns)
+    several = ",\n    ".join(f"{of_several_entries(each)} AS {each.name}" for each in columns)
     join = (
         "JOIN {database}.corrected_calls{all} AS x\n"
         "    ON x.start_time = l.start_time AND x.call_hash = cityHash64(l.trace_id, l.span_id)"
     )
-    return _view(
+    return create_view(
         "calls",
         [(each.name, each.call_type, each.comment) for each in columns],
         f"SELECT\n    {one}\nFROM {{database}}.{LEDGER}{{all}} AS l\n"
@@ -143,40 +134,17 @@ def _calls(schema: Schema) -> str:
     )
 
 
-def _one(column: Column | CallColumn) -> str:
-    if isinstance(column, CallColumn):
-        return column.one
-    return f"toString(l.{column.name})" if column.type.startswith("Fixed") else f"l.{column.name}"
-
-
-def _several(column: Column | CallColumn) -> str:
-    """Return the SQL over all entries of a call, of the very type that the other half has."""
-    if isinstance(column, CallColumn):
-        text = column.several
-        return f"toLowCardinality({text})" if column.type.startswith("LowCard") else text
-    match column.net:
-        case Net.LATEST:
-            text = f"argMaxIf(l.{column.name}, l.ingested_at, l.sign >= 0)"
-            if column.type.startswith("LowCardinality"):
-                return f"toLowCardinality({text})"
-            return f"CAST({text}, '{column.type}')" if "LowCardinality" in column.type else text
-        case Net.SUM:
-            return f"sum(l.{column.name})"
-        case _:
-            return _one(column)
-
-
 def _sums(schema: Schema, table: RollupTable) -> Iterable[str]:
     """Yield a table of sums and the view that fills it."""
     measures = schema.measures_of(table)
-    keys = [_key(schema, name) for name in table.columns]
+    keys = [group_key(schema, name) for name in table.columns]
     stored = [
         *(
-            f"    {name} {kind}{_codec(schema, name)} {_comment(says)}"
+            f"    {name} {kind}{codec_of(schema, name)} {comment_of(says)}"
             for name, kind, says, _ in keys
         ),
         *(
-            f"    {each.name} {each.stored_type} CODEC({each.codec}) {_comment(each.comment)}"
+            f"    {each.name} {each.stored_type} CODEC({each.codec}) {comment_of(each.comment)}"
             for each in measures
         ),
     ]
@@ -219,7 +187,7 @@ def _of_sums(schema: Schema, table: RollupTable, name: str) -> str:
         return f"r.{name}"
     # The other parts are not by this column.
     listed = ", ".join(f"'{part}'" for part in owners)
-    empty = f"defaultValueOfTypeName('{_key(schema, name)[1]}')"
+    empty = f"defaultValueOfTypeName('{group_key(schema, name)[1]}')"
     return f"if({PART} IN ({listed}), r.{name}, {empty})"
 
 
@@ -239,10 +207,10 @@ def _sum_of_sums(schema: Schema, table: RollupTable, measure: Measure) -> str:
 
 def _rollup(schema: Schema, rollup: Rollup) -> str:
     """Return the view of a rollup that people read."""
-    keys = [_key(schema, name) for name in rollup.key]
+    keys = [group_key(schema, name) for name in rollup.key]
     shown = _shown(schema.measures_of(rollup))
     there = schema.table_of(rollup).columns
-    return _view(
+    return create_view(
         rollup.view,
         [(name, kind, says) for name, kind, says, _ in keys]
         + [(name, kind, says) for name, kind, says, _ in shown],
@@ -258,20 +226,6 @@ def _rollup(schema: Schema, rollup: Rollup) -> str:
         + (f"\nWHERE r.{PART} = '{rollup.part}'" if rollup.part else ""),
         f"Calls, tokens and cost by {rollup.about}; several rows a group, so always sum() them",
     )
-
-
-def _key(schema: Schema, name: str) -> tuple[str, str, str, str]:
-    """Return name, type, comment and SQL over an entry of a column that rollups group by."""
-    if name in _WORKED_OUT:
-        kind, says, text = _WORKED_OUT[name]
-        return name, kind, says, text
-    column = schema.by_name[name]
-    return name, column.type, column.usage_comment or column.comment, column.usage_sql
-
-
-def _codec(schema: Schema, name: str) -> str:
-    codec = "" if name in _WORKED_OUT else schema.by_name[name].codec
-    return f" CODEC({codec})" if codec else ""
 
 
 def _shown(measures: Sequence[Measure]) -> list[tuple[str, str, str, str]]:
@@ -295,9 +249,9 @@ def _shown(measures: Sequence[Measure]) -> list[tuple[str, str, str, str]]:
 
 
 def _usage_entries(schema: Schema) -> str:
-    keys = [_key(schema, each.name) for each in schema.usage_columns]
+    keys = [group_key(schema, each.name) for each in schema.usage_columns]
     if any(CONVERSATION_HASH in rollup.key for rollup in schema.rollups):
-        keys.append(_key(schema, CONVERSATION_HASH))
+        keys.append(group_key(schema, CONVERSATION_HASH))
     time, tags = schema.by_name["start_time"], schema.by_name["tags"]
     columns = [(time.name, time.type, time.comment, "l.start_time"), *keys]
     entry = schema.by_name["entry_kind"]
@@ -311,7 +265,7 @@ def _usage_entries(schema: Schema) -> str:
             [measure] = [each for each in schema.measures if each.name == name]
             text = measure.entry_or_null or measure.entry
         columns.append((name, kind, says, text))
-    return _view(
+    return create_view(
         "usage_entries",
         [(name, kind, says) for name, kind, says, _ in columns],
         "SELECT\n    "
@@ -330,7 +284,7 @@ def _call_meters(schema: Schema) -> str:
     ]
     names = ", ".join(f"'{name}'" for name in counts)
     amounts = ", ".join(f"toFloat64(c.{name})" for name in counts)
-    return _view(
+    return create_view(
         "call_meters",
         [
             *_of_calls(schema, _WHOSE),
@@ -401,7 +355,7 @@ def _conversations(schema: Schema) -> str:
         ]
     )
     plain = ["conversation_id", "tenant", *(name for name, *_ in lists), "first_call", "last_call"]
-    return _view(
+    return create_view(
         "conversations",
         [
             ("conversation_id", "String", "Conversation, chat or session"),
@@ -425,7 +379,7 @@ def _conversations(schema: Schema) -> str:
 
 def _data_health(schema: Schema) -> str:
     keys = [
-        _key(schema, name)
+        group_key(schema, name)
         for name in ("hour", "tenant", "source", "service_name", "provider_name", "model_name")
     ]
     names = (
@@ -434,7 +388,7 @@ def _data_health(schema: Schema) -> str:
     )  # fmt: skip
     measures = [each for each in schema.measures if each.name in names]
     grouped = ", ".join(f"r.{name}" for name, *_ in keys)
-    return _view(
+    return create_view(
         "data_health",
         [(name, kind, says) for name, kind, says, _ in keys]
         + [(each.name, each.type, each.comment) for each in measures],
@@ -458,7 +412,7 @@ def _token_usage(schema: Schema) -> str:
         if name == "user_id":
             says = "Name people know the user by, from the directory; empty: it has none"
             columns.append(("display_name", "String", says, "n.display_name"))
-    return _view(
+    return create_view(
         "token_usage",
         [(name, kind, says) for name, kind, says, _ in columns],
         "SELECT\n    "
@@ -467,19 +421,3 @@ def _token_usage(schema: Schema) -> str:
         "ANY LEFT JOIN {database}.user_names AS n ON n.tenant = c.tenant AND n.user_id = c.user_id",
         "One row a call, net: who, which model, how many tokens, what it cost",
     )
-
-
-def _view(
-    name: str, columns: Iterable[tuple[str, str, str]], select: str, says: str, why: str = ""
-) -> str:
-    described = ",\n".join(
-        f"    {column} {kind} {_comment(text)}" for column, kind, text in columns
-    )
-    return (
-        f"{why}CREATE VIEW {{database}}.{name} {{on_cluster}}\n(\n{described}\n)\n{OWNER}\n"
-        f"AS {select}\n{_comment(says)};"
-    )
-
-
-def _comment(text: str) -> str:
-    return "COMMENT '" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -15,15 +15,18 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.retention import CORRECTED, expired_until
-from tallyspan_clickhouse.schema import FED_BY_LEDGER, FEEDS, TIMES
+from tallyspan_clickhouse.retention import expired_until
+from tallyspan_clickhouse.schema import CORRECTED, DOUBTFUL, FED_BY_LEDGER, FEEDS, TIMES
 
 SETTLED_SECONDS = 2.0
 """An insert of someone else is for a moment in the ledger and not in the rollup: only differences
 that are still the same after this time are repaired."""
 MAX_TIMES = 2
 """How often an entry may be in a rollup after crashes."""
-_COUNTS = dict.fromkeys(FED_BY_LEDGER, "calls") | {CORRECTED: "corrections"}
+_COUNTS = dict.fromkeys(FED_BY_LEDGER, "calls") | {
+    CORRECTED: "corrections",
+    DOUBTFUL: "entries",
+}
 """Tables that the ledger feeds -> their column that counts its entries."""
 Row = tuple[object, ...]
 

@@ -9,9 +9,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.schema import LEDGER, TIMES
+from tallyspan_clickhouse.schema import CORRECTED, DOUBTFUL, LEDGER, TIMES
 
-ENTRIES, CORRECTED = LEDGER, "corrected_calls"
+ENTRIES = LEDGER
 TABLES = {ENTRIES: "start_time", **TIMES}
 """Tables with a retention, and the column of their time."""
 SEEN_DAYS = 7
@@ -53,6 +53,7 @@ def changes(client: Client, entries_days: int, rollup_days: int) -> dict[str, in
         )
     wanted = dict.fromkeys(TABLES, rollup_days) | {
         ENTRIES: entries_days,
+        DOUBTFUL: entries_days,
         CORRECTED: entries_days and entries_days + LONGER_DAYS,
     }
     now = kept_days(client)
@@ -71,7 +72,7 @@ def keep(client: Client, table: str, days: int, cluster: str = "") -> None:
     if days:
         # A time beyond 2106 has no DateTime: it would count as long ago and be gone at once.
         at = TABLES[table]
-        if table in {ENTRIES, CORRECTED}:
+        if TABLES[table] == "start_time":
             at = f"toDateTime(least({at}, toDateTime64('2100-01-01 00:00:00', 6, 'UTC')))"
         until = f"{at} + toIntervalDay({days})"
         if table == ENTRIES:

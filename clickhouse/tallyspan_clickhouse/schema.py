@@ -260,8 +260,6 @@ MEASURES = (
            "notEmpty(c.quality_flags) OR notEmpty(c.price_flags)"),
     _calls("streamed_calls", "Calls with a time to the first chunk",
            "isNotNull(l.time_to_first_chunk_us)", is_everywhere=False),
-    Measure("doubtful_entries", "Int64", "Entries with a flag, or with usage nobody reads: in their hours are the calls to look at",
-            "toInt64(notEmpty(l.quality_flags) OR notEmpty(l.price_flags) OR notEmpty(l.unread))", is_everywhere=False),
     Measure("reversals", "Int64", "Duplicates that were taken back", "toInt64(l.entry_kind = 'reversal')", is_everywhere=False),
     Measure("price_changes", "Int64", "Entries that changed a price afterwards", "toInt64(l.entry_kind = 'price_change')", is_everywhere=False),
     *_tokens("input", "Prompt tokens, cache included"),
@@ -322,7 +320,7 @@ TABLES = (
     RollupTable("rollup_hourly",
                 ("tenant", "hour", "model_name", "department", "agent_id", "agent_name", "service_name", "provider_name",
                  "endpoint_id", "source", *_PRICED),
-                "hour and all that has few values", (*_RARE, *_LACKING, *_TIMED, "doubtful_entries")),
+                "hour and all that has few values", (*_RARE, *_LACKING, *_TIMED)),
     RollupTable("rollup_days",
                 ("tenant", PART, "day", "department", "model_name", "provider_name", "endpoint_id", "agent_id", "agent_name",
                  "service_name", "source", *_PRICED),
@@ -428,14 +426,15 @@ VIEWS = (
 """Every view there is; the reader's account may select from all of them, and from no table."""
 
 SCHEMA = Schema(COLUMNS, CALL_COLUMNS, MEASURES, TABLES, ROLLUPS, FIGURES, VIEWS, TOKEN_USAGE)
-_CORRECTED = "corrected_calls"
-FEEDS = {each.name: each.feed for each in TABLES} | {_CORRECTED: f"{_CORRECTED}_feed"}
+CORRECTED, DOUBTFUL = "corrected_calls", "doubtful_entries"
+_OF_CALLS = (CORRECTED, DOUBTFUL)
+FEEDS = {each.name: each.feed for each in TABLES} | {each: f"{each}_feed" for each in _OF_CALLS}
 """Tables that follow the ledger by themselves -> the materialized view that fills each.
 
 A table that others are filled from comes before them.
 """
-FED_BY_LEDGER = frozenset({_CORRECTED, *(each.name for each in TABLES if not each.fed_by)})
+FED_BY_LEDGER = frozenset({*_OF_CALLS, *(each.name for each in TABLES if not each.fed_by)})
 """Those of them that no other of these tables is in between."""
-TIMES = {each.name: each.time for each in TABLES} | {_CORRECTED: "start_time"}
+TIMES = {each.name: each.time for each in TABLES} | dict.fromkeys(_OF_CALLS, "start_time")
 """The same tables -> their column of time."""
 READABLE_VIEWS = tuple(view.name for view in VIEWS)

@@ -67,7 +67,8 @@ def test_the_names_of_the_files_are_on_the_disk_before_rows_are_dropped(
     monkeypatch.setattr(archive, "sync_folder", lambda folder: events.append(str(folder)))
     archive.archive(client, 202602, tmp_path)
 
-    assert events[-2:] == [str(tmp_path), "ALTER TABLE llm_calls_archiving DROP PARTITION 202602"]
+    drop = "ALTER TABLE llm_calls_archiving DROP PARTITION 202602"
+    assert events.index(str(tmp_path)) < events.index(drop)
 
 
 def test_a_month_goes_to_a_file_and_both_together_say_what_the_ledger_said(
@@ -76,6 +77,10 @@ def test_a_month_goes_to_a_file_and_both_together_say_what_the_ledger_said(
     before = whole(client, "calls")
     daily = client.query("SELECT sum(calls), sum(cost_usd) FROM usage_daily").result_rows
     names = client.query("SELECT user_id, tags FROM calls ORDER BY user_id").result_rows
+    doubts = "SELECT user_id, doubt, cost_usd FROM {}call_doubts"
+    assert client.query(doubts.format("")).result_rows == [
+        (NASTY["user_id"], "inferred", Decimal("1.000000000001"))
+    ]
     to = str(tmp_path)
     assert run(store, "archive", "--before", "2026-03-15", "--to", to, "--dry-run") == 0
     assert rows(client) == 5
@@ -88,6 +93,8 @@ def test_a_month_goes_to_a_file_and_both_together_say_what_the_ledger_said(
     assert whole(client, "tallyspan_with_archive.calls") == before
     over_both = "SELECT user_id, tags FROM tallyspan_with_archive.calls ORDER BY user_id"
     assert client.query(over_both).result_rows == names
+    assert client.query(doubts.format("")).result_rows == []
+    assert len(client.query(doubts.format("tallyspan_with_archive.")).result_rows) == 1
     assert client.query("SELECT sum(calls), sum(cost_usd) FROM usage_daily").result_rows == daily
     assert client.command("EXISTS TABLE llm_calls_archiving") == 0
     with (
@@ -104,7 +111,9 @@ def test_what_comes_late_for_an_archived_month_gets_a_file_of_its_own(
 ) -> None:
     before = ["--before", "2026-03-15", "--to", str(tmp_path)]
     assert run(store, "archive", *before) == 0
-    book(client, [call(start_time=FEBRUARY), call(start_time=FEBRUARY)])
+    late = call(start_time=FEBRUARY, quality_flags=["inferred"])
+    book(client, [late, call(start_time=FEBRUARY)])
+    assert client.query("SELECT count() FROM call_doubts").result_rows == [(1,)]
     assert run(store, "archive", *before) == 0
 
     found = {each.file: each.figures.calls for each in archive.manifest(tmp_path)}
@@ -208,7 +217,7 @@ def test_retention_is_set_by_command_changed_and_taken_away(
     assert main(["store", "retention", "--store", store.url, *days, "--apply"]) == 0
 
     kept = retention.kept_days(client)
-    assert kept.pop("llm_calls") == 90
+    assert kept.pop("llm_calls") == kept.pop("doubtful_entries") == 90
     # Longer than the last entry of its month: it must be known as long that a call was reversed.
     assert kept.pop("corrected_calls") == 90 + 62
     assert set(kept.values()) == {3650}

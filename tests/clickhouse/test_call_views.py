@@ -28,7 +28,7 @@ def meters(client: Client, where: str = "true") -> dict[str, float]:
 
 
 def doubts(client: Client) -> list[tuple[Any, ...]]:
-    query = "SELECT kind, doubt, cost_usd, other_cost_usd FROM call_doubts ORDER BY kind, doubt"
+    query = "SELECT kind, doubt, cost_usd, other_cost_usd FROM call_doubts ORDER BY ALL"
     return [tuple(row) for row in client.query(query).result_rows]
 
 
@@ -98,6 +98,27 @@ def test_each_doubt_of_a_call_is_a_row_with_both_of_its_costs(client: Client) ->
         ("unread", "usage.hologram_tokens", Decimal("2.00"), None),
         ("unread", "usage.tier", Decimal("2.00"), None),
     ]
+
+
+def test_a_call_of_the_same_moment_as_a_corrected_one_is_doubted_once(client: Client) -> None:
+    at_once = [call(cost_usd=Decimal(cost), price_flags=["x_unknown"]) for cost in (1, 2, 4)]
+    book(client, at_once)
+    book(client, [price_change(at_once[0], Decimal(8), LATER), reversal(at_once[1])])
+
+    assert doubts(client) == [
+        ("price", "x_unknown", Decimal(4), None),
+        ("price", "x_unknown", Decimal(8), None),
+    ]
+
+
+def test_a_doubt_that_comes_with_a_later_price_is_about_all_of_the_call(client: Client) -> None:
+    sound = call(cost_usd=Decimal(1), input_tokens=70, output_tokens=7)
+    book(client, [sound])
+    change = price_change(sound, Decimal(3), LATER)
+    book(client, [change | {"price_flags": ["x_unknown"], "other_cost_usd": Decimal(5)}])
+
+    assert doubts(client) == [("price", "x_unknown", Decimal(3), Decimal(5))]
+    assert client.query("SELECT total_tokens FROM call_doubts").result_rows == [(77,)]
 
 
 def test_a_doubt_that_a_new_price_decides_is_gone(client: Client) -> None:

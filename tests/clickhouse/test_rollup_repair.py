@@ -82,6 +82,32 @@ def test_a_correction_that_was_lost_is_found_again(
     assert repair.repair(client, 9) == (0, set())
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "TRUNCATE TABLE doubtful_entries",
+        "INSERT INTO doubtful_entries SELECT * FROM doubtful_entries SETTINGS insert_deduplicate = 0",
+    ],
+)
+def test_a_doubtful_entry_that_was_lost_or_is_there_twice_is_put_right(
+    client: Client, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(repair, "SETTLED_SECONDS", 0.01)
+    book(client, [call(batch_id=3, unread=["usage.tier"], price_flags=[flag]) for flag in "xy"])
+    asked = (
+        "SELECT count(), sum(input_tokens), sum(cost_usd), sum(entries) FROM"
+        " (SELECT * FROM doubtful_entries FINAL)"
+    )
+    right = client.query(asked).result_rows
+    assert right == [(2, 200, Decimal("0.000246"), 2)]
+    client.command(damage)
+    assert client.query(asked).result_rows != right
+
+    assert repair.repair(client, 3).rows == 2
+    assert client.query(asked).result_rows == right
+    assert repair.repair(client, 3) == (0, set())
+
+
 def test_the_oldest_day_of_the_ledger_is_repaired_as_any_other(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

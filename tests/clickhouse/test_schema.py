@@ -91,7 +91,7 @@ def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place(
     has_tide = {name.split(".")[1].split()[0] for name, part in tables.items() if "tide" in part}
     assert has_tide == {
         "llm_calls", "calls", "usage_entries", "rollup_hourly", "rollup_hourly_feed",
-        "usage_hourly", "rollup_days", "rollup_days_feed", "usage_by_model",
+        "usage_hourly", "rollup_days", "rollup_days_feed", "usage_by_model", "call_doubts",
     }  # fmt: skip
     assert "tide" in schema.call_fields
     assert Dimension("tide", "tide") in schema.dimensions
@@ -143,7 +143,7 @@ def test_a_new_column_reaches_ledger_views_rollup_and_dimensions_from_one_place(
         ),
         (
             {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", more=("lagz",)))},
-            r"rollup v names 'lagz', which is no measure to choose: there are doubtful_entries,",
+            r"rollup v names 'lagz', which is no measure to choose: there are durations, first_chunk_us,",
         ),
         (
             {"rollups": (*ROLLUPS, replace(ROLLUPS[0], view="v", table="rollup_users"))},

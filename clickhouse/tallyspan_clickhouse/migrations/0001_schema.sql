@@ -339,7 +339,6 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     notional_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a quality flag',
     streamed_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls with a time to the first chunk',
-    doubtful_entries Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries with a flag, or with usage nobody reads: in their hours are the calls to look at',
     reversals Int64 CODEC(T64, ZSTD(1)) COMMENT 'Duplicates that were taken back',
     price_changes Int64 CODEC(T64, ZSTD(1)) COMMENT 'Entries that changed a price afterwards',
     input_tokens Int64 CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache included',
@@ -368,7 +367,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, doubtful_entries, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, agent_name, service_name, provider_name, endpoint_id, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -404,7 +403,6 @@ AS SELECT
     sum(l.sign * (l.is_notional)) AS notional_calls,
     sum(l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags))) AS flagged_calls,
     sum(l.sign * (isNotNull(l.time_to_first_chunk_us))) AS streamed_calls,
-    sum(toInt64(notEmpty(l.quality_flags) OR notEmpty(l.price_flags) OR notEmpty(l.unread))) AS doubtful_entries,
     sum(toInt64(l.entry_kind = 'reversal')) AS reversals,
     sum(toInt64(l.entry_kind = 'price_change')) AS price_changes,
     sum(ifNull(l.input_tokens, 0)) AS input_tokens,
@@ -1329,7 +1327,6 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
-    doubtful_entries Int64 COMMENT 'Entries with a flag, or with usage nobody reads: in their hours are the calls to look at',
     reversals Int64 COMMENT 'Duplicates that were taken back',
     price_changes Int64 COMMENT 'Entries that changed a price afterwards',
     input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
@@ -1387,7 +1384,6 @@ AS SELECT
     r.notional_calls AS notional_calls,
     r.flagged_calls AS flagged_calls,
     r.streamed_calls AS streamed_calls,
-    r.doubtful_entries AS doubtful_entries,
     r.reversals AS reversals,
     r.price_changes AS price_changes,
     if(r.input_tokens = 0 AND r.input_stated = 0, NULL, r.input_tokens) AS input_tokens,
@@ -1617,7 +1613,6 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     notional_calls Int64 COMMENT 'Calls that a subscription or a commitment pays for',
     flagged_calls Int64 COMMENT 'Calls with a quality flag',
     streamed_calls Int64 COMMENT 'Calls with a time to the first chunk',
-    doubtful_entries Int64 COMMENT 'Entries with a flag, or with usage nobody reads: in their hours are the calls to look at',
     reversals Int64 COMMENT 'Duplicates that were taken back',
     price_changes Int64 COMMENT 'Entries that changed a price afterwards',
     input_tokens Nullable(Int64) COMMENT 'Prompt tokens, cache included; NULL: unknown',
@@ -1681,7 +1676,6 @@ AS SELECT
     l.sign * (l.is_notional) AS notional_calls,
     l.sign * (notEmpty(l.quality_flags) OR notEmpty(l.price_flags)) AS flagged_calls,
     l.sign * (isNotNull(l.time_to_first_chunk_us)) AS streamed_calls,
-    toInt64(notEmpty(l.quality_flags) OR notEmpty(l.price_flags) OR notEmpty(l.unread)) AS doubtful_entries,
     toInt64(l.entry_kind = 'reversal') AS reversals,
     toInt64(l.entry_kind = 'price_change') AS price_changes,
     l.input_tokens AS input_tokens,
@@ -1762,24 +1756,99 @@ ARRAY JOIN arrayZip(
 WHERE m.2 IS NOT NULL
 COMMENT 'One row a call and meter, net: the counts that have a column and those in the map meters; what nobody stated has no row';
 
--- All that is doubtful about single calls, by kind. The other cost is about the first price flag of a
--- call. A flag named x_unknown is about the condition x.
+CREATE TABLE {database}.doubtful_entries {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
+    start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
+    call_hash UInt64 CODEC(ZSTD(1)) COMMENT 'cityHash64(trace_id, span_id) of the call',
+    trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
+    user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
+    department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
+    conversation_id String CODEC(ZSTD(1)) COMMENT 'Conversation, chat or session the call belongs to; empty for none',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
+    provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
+    service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)',
+    is_notional Bool COMMENT 'Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed',
+    ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector booked the entry (UTC, milliseconds)',
+    unread Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
+    quality_flags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What is doubtful about the call: inferred, total_mismatch, ...; empty when nothing is',
+    price_flags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'What is doubtful about the price: deployment_unknown, unpriced_meter, ...; empty when nothing is',
+    input_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Prompt tokens, cache reads and writes, audio and images included; NULL: unknown',
+    output_tokens Nullable(Int64) CODEC(T64, ZSTD(1)) COMMENT 'Generated tokens, reasoning and audio included; NULL: unknown',
+    cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status',
+    other_cost_usd Nullable(Decimal(18, 12)) CODEC(GCD, T64('bit'), ZSTD(1)) COMMENT 'What the call costs if what price_flags doubts is decided the other way, in USD; NULL: nothing is in doubt',
+    entries Int64 CODEC(ZSTD(1)) COMMENT 'Entries of the ledger that are so'
+)
+ENGINE = {replicated}SummingMergeTree((input_tokens, output_tokens, cost_usd, other_cost_usd, entries))
+PARTITION BY toYYYYMM(start_time)
+PRIMARY KEY (tenant, entry_kind, start_time)
+ORDER BY (tenant, entry_kind, start_time, call_hash, trace_id, span_id, user_id, department, agent_id, conversation_id, model_name, endpoint_id, provider_name, service_name, source, operation_name, service_tier, sign, is_notional, ingested_at, unread, quality_flags, price_flags)
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+    vertical_merge_algorithm_min_rows_to_activate = 1000000, index_granularity = 2048, ttl_only_drop_parts = 1
+COMMENT 'Entries with a flag, or with usage that no rule reads, and all corrections';
+
+CREATE MATERIALIZED VIEW {database}.doubtful_entries_feed {on_cluster} TO {database}.doubtful_entries
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.tenant AS tenant,
+    l.entry_kind AS entry_kind,
+    l.start_time AS start_time,
+    l.trace_id AS trace_id,
+    l.span_id AS span_id,
+    l.user_id AS user_id,
+    l.department AS department,
+    l.agent_id AS agent_id,
+    l.conversation_id AS conversation_id,
+    l.model_name AS model_name,
+    l.endpoint_id AS endpoint_id,
+    l.provider_name AS provider_name,
+    l.service_name AS service_name,
+    l.source AS source,
+    l.operation_name AS operation_name,
+    l.service_tier AS service_tier,
+    l.sign AS sign,
+    l.is_notional AS is_notional,
+    l.ingested_at AS ingested_at,
+    l.unread AS unread,
+    l.quality_flags AS quality_flags,
+    l.price_flags AS price_flags,
+    l.input_tokens AS input_tokens,
+    l.output_tokens AS output_tokens,
+    l.cost_usd AS cost_usd,
+    l.other_cost_usd AS other_cost_usd,
+    cityHash64(l.trace_id, l.span_id) AS call_hash,
+    toInt64(1) AS entries
+FROM {database}.llm_calls AS l
+WHERE l.entry_kind NOT IN ('call', 'commitment') OR (notEmpty(l.unread) OR notEmpty(l.quality_flags) OR notEmpty(l.price_flags))
+COMMENT 'Adds every doubtful entry of llm_calls, and every correction, to doubtful_entries';
+
+-- All that is doubtful about single calls, by kind. The other cost is about the first price
+-- flag of a call. A flag named x_unknown is about the condition x. A call that got its first
+-- flag with a later price has its first entry in the ledger alone.
 CREATE VIEW {database}.call_doubts {on_cluster}
 (
     start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
     log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
-    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
-    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
-    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     kind LowCardinality(String) COMMENT 'unread: a place in the usage that no rule reads; price: a price flag; quality: a quality flag',
     doubt LowCardinality(String) COMMENT 'The path of what is unread, or the name of the flag',
@@ -1795,42 +1864,81 @@ AS WITH
 SELECT
     c.start_time AS start_time,
     c.log_id AS log_id,
+    c.tenant AS tenant,
+    c.trace_id AS trace_id,
+    c.span_id AS span_id,
     c.user_id AS user_id,
     c.department AS department,
     c.agent_id AS agent_id,
-    c.tenant AS tenant,
     c.source AS source,
     c.service_name AS service_name,
     c.provider_name AS provider_name,
     c.endpoint_id AS endpoint_id,
     c.model_name AS model_name,
     c.service_tier AS service_tier,
-    c.trace_id AS trace_id,
-    c.span_id AS span_id,
     c.total_tokens AS total_tokens,
     toLowCardinality(each.1) AS kind,
     toLowCardinality(each.2) AS doubt,
     c.cost_usd AS cost_usd,
-    if(kind = 'price' AND doubt = c.price_flags[1], c.other_cost_usd, NULL) AS other_cost_usd,
+    if(each.1 = 'price' AND each.2 = c.price_flags[1], c.other_cost_usd, NULL) AS other_cost_usd,
     multiIf(
-        kind != 'price', '',
-        endsWith(doubt, '_unknown'),
-            concat('conditions: [', place, ', set: {', replaceRegexpOne(doubt, '_unknown$', ''), ': VALUE}}]'),
-        doubt = 'tier_assumed',
+        each.1 != 'price', '',
+        endsWith(each.2, '_unknown'),
+            concat('conditions: [', place, ', set: {', replaceRegexpOne(each.2, '_unknown$', ''), ': VALUE}}]'),
+        each.2 = 'tier_assumed',
             concat('prices: [', place_and_model, ', service_tier: ', yaml(c.service_tier), ', unit: 1M tokens, input: USD, output: USD}]'),
-        doubt = 'condition_assumed',
+        each.2 = 'condition_assumed',
             concat('factors: [', place_and_model, ', CONDITION: VALUE, times: FACTOR}]'),
-        doubt = 'unpriced_meter',
+        each.2 = 'unpriced_meter',
             concat('fees: [', place, ', METER: USD}]'),
         ''
     ) AS setting
-FROM {database}.calls AS c
+FROM (
+    SELECT
+        l.start_time AS start_time,
+        concat(toString(l.trace_id), '-', toString(l.span_id)) AS log_id,
+        l.tenant AS tenant,
+        toString(l.trace_id) AS trace_id,
+        toString(l.span_id) AS span_id,
+        l.user_id AS user_id,
+        l.department AS department,
+        l.agent_id AS agent_id,
+        toLowCardinality(argMaxIf(l.source, l.ingested_at, l.sign >= 0)) AS source,
+        l.service_name AS service_name,
+        l.provider_name AS provider_name,
+        l.endpoint_id AS endpoint_id,
+        l.model_name AS model_name,
+        toLowCardinality(argMaxIf(l.service_tier, l.ingested_at, l.sign >= 0)) AS service_tier,
+        if(sum(l.input_tokens) IS NULL AND sum(l.output_tokens) IS NULL, NULL, ifNull(sum(l.input_tokens), 0) + ifNull(sum(l.output_tokens), 0)) AS total_tokens,
+        if(argMaxIf(l.is_notional, l.ingested_at, l.sign >= 0), 0, sum(l.cost_usd)) AS cost_usd,
+        argMaxIf(l.other_cost_usd, l.ingested_at, l.sign >= 0) AS other_cost_usd,
+        CAST(argMaxIf(l.unread, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS unread,
+        CAST(argMaxIf(l.quality_flags, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS quality_flags,
+        CAST(argMaxIf(l.price_flags, l.ingested_at, l.sign >= 0), 'Array(LowCardinality(String))') AS price_flags
+    FROM (
+        SELECT d.tenant AS tenant, d.entry_kind AS entry_kind, d.start_time AS start_time, d.trace_id AS trace_id, d.span_id AS span_id, d.user_id AS user_id, d.department AS department, d.agent_id AS agent_id, d.conversation_id AS conversation_id, d.model_name AS model_name, d.endpoint_id AS endpoint_id, d.provider_name AS provider_name, d.service_name AS service_name, d.source AS source, d.operation_name AS operation_name, d.service_tier AS service_tier, d.sign AS sign, d.is_notional AS is_notional, d.ingested_at AS ingested_at, d.unread AS unread, d.quality_flags AS quality_flags, d.price_flags AS price_flags, d.input_tokens AS input_tokens, d.output_tokens AS output_tokens, d.cost_usd AS cost_usd, d.other_cost_usd AS other_cost_usd
+        FROM {database}.doubtful_entries{all} AS d
+        WHERE d.entries > 0 AND d.call_hash GLOBAL IN (
+            SELECT f.call_hash FROM {database}.doubtful_entries{all} AS f WHERE (notEmpty(f.unread) OR notEmpty(f.quality_flags) OR notEmpty(f.price_flags))
+        )
+        UNION ALL
+        SELECT e.tenant AS tenant, e.entry_kind AS entry_kind, e.start_time AS start_time, e.trace_id AS trace_id, e.span_id AS span_id, e.user_id AS user_id, e.department AS department, e.agent_id AS agent_id, e.conversation_id AS conversation_id, e.model_name AS model_name, e.endpoint_id AS endpoint_id, e.provider_name AS provider_name, e.service_name AS service_name, e.source AS source, e.operation_name AS operation_name, e.service_tier AS service_tier, e.sign AS sign, e.is_notional AS is_notional, e.ingested_at AS ingested_at, e.unread AS unread, e.quality_flags AS quality_flags, e.price_flags AS price_flags, e.input_tokens AS input_tokens, e.output_tokens AS output_tokens, e.cost_usd AS cost_usd, e.other_cost_usd AS other_cost_usd
+        FROM {database}.llm_calls{all} AS e
+        WHERE e.entry_kind = 'call' AND NOT (notEmpty(e.unread) OR notEmpty(e.quality_flags) OR notEmpty(e.price_flags)) AND (e.tenant, toStartOfHour(e.start_time), e.model_name, e.user_id, e.start_time, cityHash64(e.trace_id, e.span_id)) GLOBAL IN (
+            SELECT p.tenant, toStartOfHour(p.start_time), p.model_name, p.user_id, p.start_time, cityHash64(p.trace_id, p.span_id) FROM {database}.doubtful_entries{all} AS p
+            WHERE p.entry_kind = 'price_change' AND (notEmpty(p.unread) OR notEmpty(p.quality_flags) OR notEmpty(p.price_flags)) AND (p.start_time, p.call_hash) GLOBAL NOT IN (
+                SELECT f.start_time, f.call_hash FROM {database}.doubtful_entries{all} AS f WHERE f.entry_kind = 'call'
+            )
+        )
+    ) AS l
+    GROUP BY l.start_time, l.user_id, l.department, l.agent_id, l.conversation_id, l.model_name, l.endpoint_id, l.provider_name, l.service_name, l.tenant, l.operation_name, l.trace_id, l.span_id
+    HAVING sum(l.sign) > 0
+) AS c
 ARRAY JOIN arrayConcat(
     arrayMap(path -> ('unread', toString(path)), c.unread),
     arrayMap(flag -> ('quality', toString(flag)), c.quality_flags),
     arrayMap(flag -> ('price', toString(flag)), c.price_flags)
 ) AS each
-WHERE notEmpty(c.unread) OR notEmpty(c.quality_flags) OR notEmpty(c.price_flags)
 COMMENT 'One row a call and doubt, net; a call with several has its cost in several rows, so add up one doubt at a time';
 
 -- Prices that nobody has decided.
@@ -1838,40 +1946,40 @@ CREATE VIEW {database}.call_price_doubts {on_cluster}
 (
     start_time DateTime64(6, 'UTC') COMMENT 'When the request left the application (UTC, microseconds)',
     log_id String COMMENT 'Identity of the call: <trace id>-<span id>',
+    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
+    span_id String COMMENT 'Span id, 16 lower-case hex digits',
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
-    agent_id String COMMENT 'Agent or assistant that made the call; empty for none',
-    tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    model_name LowCardinality(String) COMMENT 'Model for reports and prices',
-    service_tier LowCardinality(String) COMMENT 'Tier the provider served; empty: not stated',
-    trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
-    span_id String COMMENT 'Span id, 16 lower-case hex digits',
+    model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
+    service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     total_tokens Nullable(Int64) COMMENT 'input_tokens + output_tokens; NULL: unknown',
     doubt LowCardinality(String) COMMENT 'Price flag: deployment_unknown, tier_assumed, ...',
     cost_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of the call in USD, as booked; NULL: not priced',
     other_cost_usd Nullable(Decimal(18, 12)) COMMENT 'What the call costs if the doubt is decided the other way, in USD; NULL: nobody can tell',
-    setting String COMMENT 'Line of models_pricing.yaml that decides it; what to fill in is in capitals; empty: no line can'
+    setting String COMMENT 'Line of models_pricing.yaml that decides it, with what to fill in in capitals; empty: no line can'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     d.start_time AS start_time,
     d.log_id AS log_id,
+    d.tenant AS tenant,
+    d.trace_id AS trace_id,
+    d.span_id AS span_id,
     d.user_id AS user_id,
     d.department AS department,
     d.agent_id AS agent_id,
-    d.tenant AS tenant,
     d.source AS source,
     d.service_name AS service_name,
     d.provider_name AS provider_name,
     d.endpoint_id AS endpoint_id,
     d.model_name AS model_name,
     d.service_tier AS service_tier,
-    d.trace_id AS trace_id,
-    d.span_id AS span_id,
     d.total_tokens AS total_tokens,
     d.doubt AS doubt,
     d.cost_usd AS cost_usd,

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import UTC
-from typing import Any, NamedTuple
+from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.moments import sql_moment
 from tallyspan_clickhouse.query.filters import source
 from tallyspan_collector.api.fields import Field, Fields, rows_of
 from tallyspan_collector.api.filters import OF_CALLS, PERIOD, filters
@@ -45,30 +44,21 @@ _OTHER = {
 }
 
 
-class _Doubts(NamedTuple):
-    """The view that has one kind of doubt, its SQL there, and which rows have any."""
-
-    view: str
-    doubt: str
-    only: str = "true"
-
-
 def doubts(client: Client) -> list[Operation]:
     """Return the operations."""
     return [
         _operation(
-            client, "unread", _Doubts("calls", "arrayJoin(c.unread)", "notEmpty(c.unread)"), "path",
+            client, "unread", "unread", "path",
             "Usage that no rule reads, by its path, and the calls whose cost may lack it.",
             ("provider", "model"),
         ),
         _operation(
-            client, "undecided", _Doubts("call_price_doubts", "c.doubt"), "flag",
+            client, "undecided", "price", "flag",
             "Prices that nobody has decided, with the money at stake both ways and what to set.",
             ("provider", "endpoint", "model"), _OTHER,
         ),
         _operation(
-            client, "flags",
-            _Doubts("calls", "arrayJoin(c.quality_flags)", "notEmpty(c.quality_flags)"), "flag",
+            client, "flags", "quality", "flag",
             "Quality flags of calls: what was inferred, repaired, or contradicts itself.",
             ("provider", "model"),
         ),
@@ -78,7 +68,7 @@ def doubts(client: Client) -> list[Operation]:
 def _operation(
     client: Client,
     name: str,
-    of: _Doubts,
+    kind: str,
     doubt: str,
     says: str,
     places: tuple[str, ...],
@@ -86,7 +76,7 @@ def _operation(
 ) -> Operation:
     """Return the operation of one kind of doubt, by the doubt and `places`."""
     sums = {**_SUMS, **(more or {})}
-    groups = {doubt: of.doubt, **{each: _PLACES[each][0] for each in places}}
+    groups = {doubt: "c.doubt", **{each: _PLACES[each][0] for each in places}}
     selected = [f"toString({text}) AS {group}" for group, text in groups.items()]
     selected += [f"{text} AS {group}" for group, (text, _) in sums.items()]
     fields: Fields = {
@@ -98,19 +88,7 @@ def _operation(
 
     def ask(query: Query) -> Mapping[str, Any]:
         chosen = filters({**query.values}, query.access, DAYS)
-        # Calls are read of the hours and models alone that have a doubtful entry.
-        hours, _ = source(
-            "usage_hourly",
-            chosen.only(frozenset()),
-            None,
-            f"c.hour >= toStartOfHour({sql_moment('start_us')})",
-            "c.doubtful_entries != 0",
-        )
-        places_in_time = (
-            "(c.tenant, toStartOfHour(c.start_time), c.model_name) GLOBAL IN"
-            f" (SELECT c.tenant, c.hour, c.model_name {hours})"
-        )
-        text, parameters = source(of.view, chosen, "start_time", of.only, places_in_time)
+        text, parameters = source("call_doubts", chosen, "start_time", f"c.kind = '{kind}'")
         groups_of_calls = rows(
             client,
             f"SELECT {', '.join(selected)} {text} GROUP BY {', '.join(groups)}"

@@ -77,14 +77,10 @@ def services(binding: Binding) -> str:
     )
 
 
-def _doubtful(binding: Binding, view: str, only: str = "true") -> str:
-    # Calls are read of the hours and models alone that have a doubtful entry.
+def _doubts(binding: Binding, kind: str) -> str:
     return (
-        f"FROM {binding.view(view)} WHERE {binding.within('start_time')} "
-        "AND (tenant, toStartOfHour(start_time), model_name) GLOBAL IN ("
-        f"SELECT tenant, hour, model_name FROM {binding.view('usage_hourly')} WHERE "
-        f"hour >= toStartOfHour({binding.start}, 'UTC') AND hour <= {binding.end} "
-        f"AND doubtful_entries != 0) AND {choice(binding)} AND {only}"
+        f"FROM {binding.view('call_doubts')} WHERE {binding.within('start_time')} "
+        f"AND {choice(binding)} AND kind = '{kind}'"
     )
 
 
@@ -97,9 +93,9 @@ def unread(binding: Binding) -> str:
     """Return places in the usage that no rule reads, and the calls whose cost may lack them."""
     return (
         f"SELECT {name('provider_name')} AS provider, {name('model_name')} AS name, "
-        "toString(arrayJoin(unread)) AS path, "
+        "toString(doubt) AS path, "
         "min(start_time) AS first_seen, count() AS calls, sum(total_tokens) AS tokens, "
-        f"sum(cost_usd) AS spend, {_A_CALL} {_doubtful(binding, 'calls', 'notEmpty(unread)')} "
+        f"sum(cost_usd) AS spend, {_A_CALL} {_doubts(binding, 'unread')} "
         f"GROUP BY provider, name, path {_BY_MONEY}"
     )
 
@@ -111,18 +107,17 @@ def undecided(binding: Binding) -> str:
         f"endpoint, {name('model_name')} AS name, count() AS calls, sum(cost_usd) AS spend, "
         "if(countIf(other_cost_usd IS NOT NULL) = 0, NULL, "
         "sum(ifNull(other_cost_usd, cost_usd))) AS other_way, other_way - spend AS difference, "
-        f"any(setting) AS to_set, {_A_CALL} {_doubtful(binding, 'call_price_doubts')} "
+        f"any(setting) AS to_set, {_A_CALL} {_doubts(binding, 'price')} "
         f"GROUP BY flag, provider, endpoint, name {_BY_MONEY}"
     )
 
 
 def flags(binding: Binding) -> str:
     """Return the quality flags of calls, and what those calls cost."""
-    rows = _doubtful(binding, "calls", "notEmpty(quality_flags)")
     return (
-        "SELECT toString(arrayJoin(quality_flags)) AS flag, count() AS calls, "
-        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {_A_CALL} {rows} "
-        "GROUP BY flag ORDER BY calls DESC, flag LIMIT 100"
+        "SELECT toString(doubt) AS flag, count() AS calls, "
+        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {_A_CALL} "
+        f"{_doubts(binding, 'quality')} GROUP BY flag ORDER BY calls DESC, flag LIMIT 100"
     )
 
 
