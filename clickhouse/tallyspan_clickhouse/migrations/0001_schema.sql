@@ -2307,30 +2307,22 @@ CREATE VIEW {database}.budgeted_days {on_cluster}
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in spent_usd'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT 'total' AS scope, '' AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_totals AS u
-WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND 'total' IN (SELECT b.scope FROM {database}.budgets AS b)
-GROUP BY u.day
-UNION ALL
-SELECT 'department' AS scope, u.department AS name, u.department AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_totals AS u
-WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.department IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'department')
-GROUP BY u.department, u.day
+AS SELECT t.scope AS scope, t.name AS name, if(t.scope = 'department', t.name, '') AS department, t.day AS day,
+    sum(t.cost_usd) AS spent_usd, sum(t.unpriced_calls) AS unpriced_calls
+FROM (
+    SELECT u.day AS day, u.cost_usd AS cost_usd, u.unpriced_calls AS unpriced_calls, part.1 AS scope, part.2 AS name
+    FROM {database}.usage_totals AS u
+    ARRAY JOIN [('total', ''), ('department', u.department), ('model', u.model_name), ('endpoint', u.endpoint_id)] AS part
+    WHERE u.day >= toDate(now('UTC'), 'UTC') - 800
+        AND (SELECT count() > 0 FROM {database}.budgets AS b WHERE b.scope IN ('total', 'department', 'model', 'endpoint'))
+) AS t
+WHERE (t.scope, t.name) IN (SELECT b.scope, b.name FROM {database}.budgets AS b)
+GROUP BY t.scope, t.name, t.day
 UNION ALL
 SELECT 'user' AS scope, u.user_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_by_user AS u
 WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user')
 GROUP BY u.user_id, u.day
-UNION ALL
-SELECT 'model' AS scope, u.model_name AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_totals AS u
-WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.model_name IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'model')
-GROUP BY u.model_name, u.day
-UNION ALL
-SELECT 'endpoint' AS scope, u.endpoint_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_totals AS u
-WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.endpoint_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'endpoint')
-GROUP BY u.endpoint_id, u.day
 UNION ALL
 SELECT 'agent' AS scope, u.agent_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
 FROM {database}.usage_by_agent AS u
@@ -2339,24 +2331,9 @@ GROUP BY u.agent_id, u.day
 COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days';
 
 -- The budget that counts for a period is the one that holds on its last day; for the running period,
--- the one that holds today.
-CREATE VIEW {database}.budget_periods {on_cluster}
-(
-    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
-    name String COMMENT 'Which one of them; empty for total',
-    department String COMMENT 'The department, for a budget of one; else empty',
-    period LowCardinality(String) COMMENT 'month, quarter or year',
-    period_start Date COMMENT 'First UTC day of the period',
-    period_end Date COMMENT 'First UTC day after it',
-    is_current Bool COMMENT 'Whether today (UTC) is in it',
-    amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
-    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
-    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
-    owner String COMMENT 'Who answers for it',
-    spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
-    used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
-    unpriced_calls Int64 COMMENT 'Calls in it without a price'
-)
+-- the one that holds today. What was spent is read once for all that is said of budgets: `recent` has
+-- the days of the last four weeks, as numbers since 1970, each with what was spent on it.
+CREATE VIEW {database}.budget_sums {on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS WITH
     toDate(now('UTC'), 'UTC') AS today,
@@ -2379,17 +2356,47 @@ AS WITH
         WHERE held.valid_from <= least(period_end - 1, today) AND held.held_to > least(period_end - 1, today)
     ),
     months AS (
-        SELECT d.scope, d.name, toStartOfMonth(d.day) AS month, sum(d.spent_usd) AS spent, sum(d.unpriced_calls) AS unpriced
+        SELECT d.scope, d.name, toStartOfMonth(d.day) AS month, sum(d.spent_usd) AS spent, sum(d.unpriced_calls) AS unpriced,
+            groupArrayIf((toUInt16(d.day), toFloat64(assumeNotNull(d.spent_usd))), d.day >= today - 28 AND d.spent_usd IS NOT NULL) AS days
         FROM {database}.budgeted_days AS d GROUP BY d.scope, d.name, month
+    ),
+    sums AS (
+        SELECT m.scope, m.name, groupArray((m.month, ifNull(m.spent, toDecimal128(0, 12)), m.unpriced)) AS months,
+            arrayFlatten(groupArray(m.days)) AS recent
+        FROM months AS m GROUP BY m.scope, m.name
     )
 SELECT p.scope AS scope, p.name AS name, if(p.scope = 'department', p.name, '') AS department, p.period AS period,
     p.period_start AS period_start, p.period_end AS period_end, p.period_end > today AS is_current,
     p.amount_usd AS amount_usd, p.warn_percent AS warn_percent, p.critical_percent AS critical_percent, p.owner AS owner,
-    sumIf(ifNull(m.spent, toDecimal128(0, 12)), m.month >= p.period_start AND m.month < p.period_end) AS spent_usd,
+    arrayFilter(m -> m.1 >= p.period_start AND m.1 < p.period_end, s.months) AS of_period,
+    arraySum(m -> m.2, of_period) AS spent_usd,
     toFloat64(spent_usd) / toFloat64(p.amount_usd) AS used,
-    sumIf(m.unpriced, m.month >= p.period_start AND m.month < p.period_end) AS unpriced_calls
-FROM periods AS p LEFT JOIN months AS m ON p.scope = m.scope AND p.name = m.name
-GROUP BY p.scope, p.name, p.period, p.period_start, p.period_end, p.amount_usd, p.warn_percent, p.critical_percent, p.owner
+    arraySum(m -> m.3, of_period) AS unpriced_calls,
+    s.recent AS recent
+FROM periods AS p LEFT JOIN sums AS s ON p.scope = s.scope AND p.name = s.name
+COMMENT 'What budget_periods and budget_status are made of';
+
+CREATE VIEW {database}.budget_periods {on_cluster}
+(
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
+    name String COMMENT 'Which one of them; empty for total',
+    department String COMMENT 'The department, for a budget of one; else empty',
+    period LowCardinality(String) COMMENT 'month, quarter or year',
+    period_start Date COMMENT 'First UTC day of the period',
+    period_end Date COMMENT 'First UTC day after it',
+    is_current Bool COMMENT 'Whether today (UTC) is in it',
+    amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
+    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
+    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
+    owner String COMMENT 'Who answers for it',
+    spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
+    used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
+    unpriced_calls Int64 COMMENT 'Calls in it without a price'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT s.scope, s.name, s.department, s.period, s.period_start, s.period_end, s.is_current, s.amount_usd, s.warn_percent,
+    s.critical_percent, s.owner, s.spent_usd, s.used, s.unpriced_calls
+FROM {database}.budget_sums AS s
 COMMENT 'Every budget and its periods: 13 months, 5 quarters, 2 years, the running one included';
 
 -- Forecast: what is spent, and for each whole day to come the mean of its weekday in the last 28 days.
@@ -2418,17 +2425,7 @@ CREATE VIEW {database}.budget_status {on_cluster}
     state LowCardinality(String) COMMENT 'over (at critical_percent), warning (at warn_percent), forecast over (the forecast is above the amount) or ok'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS WITH
-    toDate(now('UTC'), 'UTC') AS today,
-    recent AS (
-        SELECT d.scope, d.name, min(d.day) AS first_day,
-            CAST((groupArray(toUInt16(d.day)), groupArray(toFloat64(d.spent_usd))), 'Map(UInt16, Float64)') AS spent_on
-        FROM (
-            SELECT scope, name, day, assumeNotNull(spent_usd) AS spent_usd FROM {database}.budgeted_days
-            WHERE day >= today - 28 AND spent_usd IS NOT NULL
-        ) AS d
-        GROUP BY d.scope, d.name
-    )
+AS WITH toDate(now('UTC'), 'UTC') AS today
 SELECT
     p.scope AS scope, p.name AS name, p.department AS department, p.period AS period,
     p.period_start AS period_start, p.period_end AS period_end,
@@ -2446,15 +2443,16 @@ SELECT
         ifNull(forecast_used > 1, false), 'forecast over', 'ok') AS state
 FROM (
     SELECT b.*,
-        if(r.first_day = toDate(0), 0, toUInt16(least(28, today - r.first_day))) AS days_known,
-        arrayMap(i -> r.spent_on[toUInt16(today - i)], range(1, days_known + 1)) AS past,
+        mapFromArrays(b.recent.1, b.recent.2) AS spent_on,
+        if(empty(b.recent), 0, toUInt16(least(28, today - toDate(arrayMin(b.recent.1))))) AS days_known,
+        arrayMap(i -> spent_on[toUInt16(today - i)], range(1, days_known + 1)) AS past,
         arrayMap(w -> if(days_known < 7, arraySum(past) / greatest(days_known, 1),
             arrayAvg(arrayFilter((a, i) -> toDayOfWeek(today - i) = w, past, range(1, days_known + 1)))), range(1, 8)) AS means,
         arrayMap(d -> means[toDayOfWeek(today + d)], range(1, toUInt16(b.period_end - today))) AS to_come,
         -- 1.2816 standard deviations leave a tenth on either side.
         1.2816 * sqrt(length(to_come) * arraySum(arrayMap((a, i) -> pow(a - means[toDayOfWeek(today - i)], 2), past, range(1, days_known + 1)))
             / greatest(days_known - if(days_known < 7, 1, 7), 1)) AS band
-    FROM {database}.budget_periods AS b LEFT JOIN recent AS r ON b.scope = r.scope AND b.name = r.name
+    FROM {database}.budget_sums AS b
     WHERE b.is_current
 ) AS p
 COMMENT 'Every budget that holds today: spent, left, forecast, state';
