@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 MAX_TRIES = 3
@@ -27,6 +27,19 @@ class _State:
     first: int = 0
     last: int = -1
 
+    def suspects(self, booked: int) -> dict[int, int]:
+        """Return the tries of requests above `booked`, given that a process died in this state."""
+        suspects = {number: tries for number, tries in self.tries.items() if number > booked}
+        for number in range(max(self.first, booked + 1), self.last + 1):
+            suspects[number] = suspects.get(number, 0) + 1
+        return suspects
+
+    def line(self) -> bytes:
+        """Return the line of the file."""
+        tries = {str(number): tries for number, tries in self.tries.items()}
+        fields = {"spool": self.spool, "first": self.first, "last": self.last, "tries": tries}
+        return json.dumps(fields).encode() + b"\n"
+
 
 class Tries:
     """The file of one spool, by path and the spool's id; `booked` is the last request booked.
@@ -37,12 +50,8 @@ class Tries:
     def __init__(self, path: Path, spool: int, booked: int) -> None:
         self._path = path
         self._spool = spool
-        state = _read(path, spool)
-        in_work = range(max(state.first, booked + 1), state.last + 1)
-        self.suspects = {number: tries for number, tries in state.tries.items() if number > booked}
+        self.suspects = _read(path, spool).suspects(booked)
         """How often each request was in work when a process died."""
-        for number in in_work:
-            self.suspects[number] = self.suspects.get(number, 0) + 1
         self._writing = threading.Lock()
         self._file: int | None = None
         with suppress(OSError):
@@ -71,12 +80,23 @@ class Tries:
                 self._file = None
 
     def _write(self, state: _State) -> None:
-        tries = {str(number): tries for number, tries in state.tries.items()}
-        fields = {"spool": state.spool, "first": state.first, "last": state.last, "tries": tries}
-        line = json.dumps(fields).encode() + b"\n"
         with self._writing, suppress(OSError):  # a full disk: then a death is not counted
             if self._file is not None:
-                os.pwrite(self._file, line, 0)
+                os.pwrite(self._file, state.line(), 0)
+
+
+def hand_over(left: tuple[Path, int], to: tuple[Path, int], numbers: Mapping[int, int]) -> None:
+    """Move what is counted of requests from one file to another; both by path and spool's id.
+
+    `numbers` maps the requests to what they are in the other spool. Nobody may use either file.
+    """
+    suspects = _read(*left).suspects(0)
+    state = _read(*to)
+    moved = {new: suspects[old] for old, new in numbers.items() if old in suspects}
+    with suppress(OSError):  # a full disk: then they are not counted
+        if moved:
+            to[0].write_bytes(replace(state, tries={**state.tries, **moved}).line())
+        left[0].unlink(missing_ok=True)
 
 
 def _read(path: Path, spool: int) -> _State:

@@ -12,9 +12,19 @@ _PARTS = ("0", "1", "young")
 
 
 def take_over(file: sqlite3.Connection, runs: Runs, now_ms: int) -> None:
-    """Make the traces and places of such a file known to its runs; a second time does nothing."""
+    """Make the traces and places of such a file known to its runs; a second time does nothing.
+
+    In one transaction: a process that dies on the way leaves the file as it was.
+    """
     if not _has(file, "places_0"):
         return
+    file.execute("BEGIN IMMEDIATE")
+    with file:
+        if _has(file, "places_0"):  # else another worker did meanwhile
+            _take_over(file, runs, now_ms)
+
+
+def _take_over(file: sqlite3.Connection, runs: Runs, now_ms: int) -> None:
     new = NewRun(runs.next_run())
     tables = [f"lone_{part}" for part in _PARTS] + ["traces_0", "traces_1"]
     traces = [number for table in tables for (number,) in file.execute(f"SELECT id FROM {table}")]

@@ -15,9 +15,14 @@ from otlp_spans import CHAT, request, span
 from running import running_collector
 from shared_store import SharedStore
 from tallyspan_clickhouse.engine import connect
+from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.dialects import Reading
-from tallyspan_collector.ingest.spool import Spool, dead_letters
+from tallyspan_collector.ingest.journal import Entries, Journal
+from tallyspan_collector.ingest.left_spools import take_over
+from tallyspan_collector.ingest.spool import Spool, dead_letters, status
 from tallyspan_collector.ingest.tries import Tries
+from tallyspan_collector.read.call import Call
+from tallyspan_collector.resolution.node import LedgerEntry
 from tallyspan_collector.resolution.resolver import Resolver
 from waiting import wait_for
 
@@ -77,6 +82,12 @@ def spooled(path: Path, users: Sequence[str]) -> None:
     spool.close()
 
 
+def nothing(
+    calls: Sequence[Call], reversals: Sequence[LedgerEntry], _: PricedRows | None
+) -> Entries:
+    raise AssertionError((calls, reversals))
+
+
 @pytest.mark.process
 def test_a_request_that_kills_the_process_is_buried_after_three_and_takes_no_other_along(
     tmp_path: Path, empty_store: SharedStore
@@ -119,11 +130,14 @@ def test_a_request_that_cannot_be_resolved_is_buried_and_those_of_its_batch_are_
         collector.settle()
         wait_for(lambda: dead_letters(tmp_path / "spool/0.sqlite"), "its burial")
         rows = collector.rows("SELECT user_id FROM calls ORDER BY user_id")
+        wait_for(
+            lambda: httpx.get(f"{collector.ready.admin}/readyz").status_code == 200,
+            "a collector that is ready",
+        )
         ready = httpx.get(f"{collector.ready.admin}/readyz")
 
         assert [row["user_id"] for row in rows] == ["a", "b"]
         assert collector.metric("tallyspan_dead_requests") == 1
-        assert ready.status_code == 200
         assert "1 request could not be read or booked" in ready.text
 
 
@@ -136,6 +150,26 @@ def test_only_requests_in_work_when_a_process_died_are_suspects(tmp_path: Path) 
     assert again.suspects == {4: 1, 5: 1}
     assert Tries(path, spool=7, booked=3).suspects == {4: 2, 5: 1}
     assert Tries(path, spool=8, booked=0).suspects == {}  # another file of requests
+
+
+def test_what_is_counted_of_a_request_goes_with_it_into_another_spool(tmp_path: Path) -> None:
+    first, left = tmp_path / "0.sqlite", tmp_path / "1.sqlite"
+    spooled(first, ["a"])
+    spooled(left, ["booked", "b", "poison", "c"])
+    journal = Journal(tmp_path / "journal.sqlite")
+    ids = [status(path)["id"] for path in (first, left)]
+    journal.book(ids[1], 1, [], nothing)
+    Tries(left.with_suffix(".tries"), ids[1], 1).begin(3, 3)  # and then the process died
+    Tries(left.with_suffix(".tries"), ids[1], 1).begin(3, 4)  # once more
+    Tries(first.with_suffix(".tries"), ids[0], 0).begin(1, 1)  # the first worker's, too
+
+    for _ in range(2):
+        take_over(left, first, tmp_path / "journal.sqlite")
+    journal.close()
+
+    # request 1 is the first worker's own; 2, 3 and 4 are b, poison and c
+    assert Tries(first.with_suffix(".tries"), ids[0], 0).suspects == {1: 1, 3: 2, 4: 1}
+    assert not left.with_suffix(".tries").exists()
 
 
 def test_a_stop_in_good_order_is_no_sign_against_what_it_cut_short(tmp_path: Path) -> None:
