@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
+from full_disk import full_disk
 from ledger import NOON, Entry, book, call, price_change, reversal, unpriced
 from otlp_spans import CHAT, request, span
 from running import ADMIN_KEY, Running, running_collector
@@ -75,8 +76,11 @@ def test_a_file_is_imported_once_and_looked_up_by_the_day_of_the_call(
     assert run(store, "import", str(path)) == 0
     assert run(store, "import", str(path)) == 0
     directory = Directory(tmp_path / "copy.json")
-    assert directory.read(client)
+    with full_disk():
+        assert directory.read(client)
+    assert "copy.json cannot be written" in directory.copy.last_error
     assert not directory.read(client)
+    assert directory.copy.last_error == ""
 
     next_day = DAY_NS + 86_400 * 10**9
     assert "0 periods changed" in capsys.readouterr().err

@@ -4,13 +4,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import httpx
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from full_disk import full_disk
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from shared_store import SharedStore
@@ -148,6 +149,28 @@ def test_a_copy_of_the_keys_serves_a_start_without_the_store(tmp_path: Path) -> 
     assert copy.stat().st_mode & 0o077 == 0
     copy.write_text("{")
     assert not Keys(copy=copy).has("ingest")
+
+
+def test_a_disk_that_does_not_take_the_copy_is_said_and_the_keys_of_the_store_count(
+    tmp_path: Path,
+) -> None:
+    class Store:
+        result_rows: ClassVar[list[tuple[Any, ...]]] = [
+            ("1", "ingest", "a", keys.digest(b"t"), "", "", [], 0, 0, 0)
+        ]
+
+        def query(self, _: str) -> Any:
+            return self
+
+    copy = tmp_path / "keys.json"
+    found = Keys(copy=copy)
+    with full_disk():
+        found.read_or_remember(Store())  # type: ignore[arg-type]  # what it reads is all that counts
+
+    assert found.find(b"t", "ingest") is not None
+    assert f"{copy} cannot be written (File too large)" in found.copy.last_error
+    found.read(Store())  # type: ignore[arg-type]
+    assert (found.copy.last_error, Keys(copy=copy).has("ingest")) == ("", True)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.files.atomic import PRIVATE, whole_file
+from tallyspan_collector.files.store_copy import StoreCopy
 
 PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
 """Roles: ingest sends calls; admin reads costs; app reads the cost of a conversation by its id."""
@@ -80,14 +80,14 @@ class Keys:
 
     def __init__(self, fixed: Iterable[Key] = (), copy: Path | None = None) -> None:
         self._fixed = tuple(fixed)
-        self._copy = copy
+        self.copy = StoreCopy(copy)
         self._by_digest: dict[str, Key] = {}
         self._by_id: dict[str, Key] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
         self._rate_lock = threading.Lock()
         self._take(())
-        if copy is not None and copy.is_file():
-            self._take(_from_json(copy))
+        if self.copy.is_there:
+            self._take(_from_json(self.copy))
 
     @classmethod
     def of(cls, tokens: Mapping[str, str], role: str = "admin") -> "Keys":
@@ -165,11 +165,7 @@ class Keys:
         """Read the keys of the store. If the store raises, the keys stay as they were."""
         keys = list(stored(client))
         self._take(keys)
-        if self._copy is not None:
-            text = json.dumps([asdict(key) for key in keys])
-            if not self._copy.is_file() or self._copy.read_text() != text:
-                with whole_file(self._copy, PRIVATE) as file:
-                    file.write(text.encode())
+        self.copy.keep(json.dumps([asdict(key) for key in keys]))
 
     def read_or_remember(self, client: Client) -> None:
         """Read the keys of the store; if it is away, use those that were read last.
@@ -179,7 +175,7 @@ class Keys:
         try:
             self.read(client)
         except StoreError as error:
-            if not error.retryable or self._copy is None or not self._copy.is_file():
+            if not error.retryable or not self.copy.is_there:
                 raise
 
     def _take(self, keys: Iterable[Key]) -> None:
@@ -214,11 +210,11 @@ def revoke(client: Client, key_id: str) -> Key:
     return revoked
 
 
-def _from_json(path: Path) -> list[Key]:
+def _from_json(copy: StoreCopy) -> list[Key]:
     try:
         return [
             Key(**each | {"departments": tuple(each["departments"])})
-            for each in json.loads(path.read_text())
+            for each in json.loads(copy.read())
         ]
     except (OSError, ValueError, TypeError, KeyError):
         return []  # only a copy: the store is read next

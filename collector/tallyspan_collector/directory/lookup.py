@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.files.atomic import PRIVATE, whole_file
+from tallyspan_collector.files.store_copy import StoreCopy
 
 NS_PER_DAY = 86_400 * 10**9
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -21,11 +21,11 @@ class Directory:
     """
 
     def __init__(self, copy: Path | None = None) -> None:
-        self._copy = copy
+        self.copy = StoreCopy(copy)
         self._version: tuple[int, int] | None = None
         self._periods: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
-        if copy is not None and copy.is_file():
-            self._take(_from_json(copy))
+        if self.copy.is_there:
+            self._take(_from_json(self.copy))
 
     @property
     def users(self) -> int:
@@ -49,6 +49,7 @@ class Directory:
         """
         [(count, newest)] = client.query("SELECT count(), max(version) FROM directory").result_rows
         if (count, newest) == self._version:
+            self.copy.try_again()
             return False
         rows: list[_Row] = [
             (
@@ -65,8 +66,7 @@ class Directory:
         ]
         self._take(rows)
         self._version = (count, newest)
-        if self._copy is not None:
-            self._keep(rows)
+        self.copy.keep(json.dumps(rows))
         return True
 
     def _take(self, rows: Iterable[_Row]) -> None:
@@ -75,22 +75,17 @@ class Directory:
             periods.setdefault((tenant, user), []).append((first, last, department))
         self._periods = periods
 
-    def _keep(self, rows: list[_Row]) -> None:
-        assert self._copy is not None  # noqa: S101  checked by the caller
-        with whole_file(self._copy, PRIVATE) as file:
-            file.write(json.dumps(rows).encode())
-
 
 def today() -> date:
     """Return the day it is (UTC)."""
     return datetime.now(UTC).date()
 
 
-def _from_json(path: Path) -> list[_Row]:
+def _from_json(copy: StoreCopy) -> list[_Row]:
     try:
         return [
             (str(tenant), str(user), int(first), int(last), str(department))
-            for tenant, user, first, last, department in json.loads(path.read_text())
+            for tenant, user, first, last, department in json.loads(copy.read())
         ]
     except (OSError, ValueError, TypeError):
         return []  # a copy only: the store is asked next

@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tallyspan_clickhouse.durable import make_folder
@@ -43,6 +43,7 @@ def _take(descriptor: int, path: Path, what: str, patience_seconds: float) -> No
                 f"{path.parent}: {what} runs there already (process {holder or 'unknown'}): "
                 "stop it, or choose another --data-dir"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk: then another one is not told who holds it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return

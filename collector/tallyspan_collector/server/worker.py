@@ -314,6 +314,8 @@ class Worker:
             for text in (
                 self._loader.warning if self._loader else "",
                 *self._damaged,
+                self._keys.copy.last_error,
+                self._directory.copy.last_error,
                 self._refused(),
                 self._dead(),
                 self._several.warning,

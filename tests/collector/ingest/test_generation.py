@@ -1,10 +1,8 @@
 """An id is believed only with its file: a spool file that is older than the journal is noticed."""
 
 import asyncio
-import resource
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -12,6 +10,7 @@ import httpx
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from full_disk import full_disk
 from otlp_spans import CHAT, request, span
 from running import running_collector
 from shared_store import SharedStore
@@ -103,17 +102,6 @@ def test_a_start_that_was_cut_off_between_the_two_files_is_no_older_file(
     begin_generation(path)  # and then the process died
 
     assert run(path, journal, b"two") == ("", [b"two"])
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file of this process grows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_is_full_at_the_start_is_a_reason_until_it_takes_a_request(
