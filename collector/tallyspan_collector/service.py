@@ -25,8 +25,11 @@ from tallyspan_collector.api.app import create_app
 from tallyspan_collector.api.store_settings import with_settings
 from tallyspan_collector.columns.reader import choose
 from tallyspan_collector.config import Config
+from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.files.lock import held
+from tallyspan_collector.ingest.journal import FILE_NAME
+from tallyspan_collector.ingest.lives import begin_life
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.metrics.others import name_of
 from tallyspan_collector.pricing.watch import PriceWatch
@@ -84,6 +87,8 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
         url, client = stack.enter_context(open_store(config))
         keys, key_file = open_keys(config, client)
         check_exposure(config, keys)
+        with suppress(SpoolError):  # a worker says that its journal cannot be used
+            begin_life(config.data_dir / "spool" / FILE_NAME)
         workers = Workers(config, url) if config.workers > 1 else Worker(config, client, keys)
         metrics = CollectorRegistry()
         metrics.register(workers)

@@ -13,12 +13,16 @@ from collections.abc import Sequence
 import lz4.frame
 import structlog
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.external import ExternalData
 
 from tallyspan_clickhouse.answers import one_number
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.repair import repair
+from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.schema_types import Net
 from tallyspan_collector.errors import StoreUnavailableError
 from tallyspan_collector.ingest.journal import Batch
+from tallyspan_collector.ingest.lives import Lives
 from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 from tallyspan_collector.metrics.counters import Metrics
 
@@ -45,16 +49,32 @@ _CANNOT_EVER = ("TYPE_MISMATCH", "CANNOT_CONVERT", "NOT_FOUND_COLUMN_IN_BLOCK", 
 _CANNOT_READ = ("CANNOT_PARSE", "CANNOT_READ", "INCORRECT_DATA", "CANNOT_DECOMPRESS", "LZ4",
                 "TOO_LARGE_ARRAY_SIZE", "TOO_LARGE_STRING_SIZE")  # fmt: skip
 """Error codes for what it cannot read: a request that was cut on its way looks the same."""
+_AMOUNTS = ", ".join(f"sign * {name}" for name in SCHEMA.netted(Net.SUM))
+_SAME = f"sipHash128(toString(tuple(tenant, source, trace_id, span_id, {_AMOUNTS})))"
+"""What the entry of a booking and the one that takes it back have in common."""
+_IN_BOUNDS = "start_time >= (SELECT min(start_time) FROM batch_rows)"
+_IN_BOUNDS += " AND start_time <= (SELECT max(start_time) FROM batch_rows)"
+_STANDING = f"""
+SELECT {_SAME} FROM {TABLE}
+WHERE {_IN_BOUNDS} AND trace_id IN (SELECT trace_id FROM batch_rows)
+    AND entry_kind IN ('call', 'reversal')
+GROUP BY 1 HAVING sum(sign) > 0
+"""  # noqa: S608  own text
+"""Bookings in the ledger of the traces of `batch_rows`."""
 
 _log = structlog.get_logger()
 
 
 class Inserter:
-    """Sends batches in their order, one at a time."""
+    """Sends batches in their order, one at a time.
 
-    def __init__(self, client: Client, metrics: Metrics) -> None:
+    `lives` says whether the ledger may have entries of a batch that the journal does not know.
+    """
+
+    def __init__(self, client: Client, metrics: Metrics, lives: Lives | None = None) -> None:
         self._client = client
         self._metrics = metrics
+        self._lives = lives
         self._stopping = threading.Event()
         self._under_way_since: float | None = None
         self.last_error = ""
@@ -70,7 +90,9 @@ class Inserter:
             started = time.perf_counter()
             self._under_way_since = time.monotonic()
             try:
-                if is_doubtful:
+                if self._lives is not None and self._lives.may_be_booked():
+                    self._add_new(batch)
+                elif is_doubtful:
                     self._complete(batch)
                 else:
                     self._send(batch)
@@ -162,14 +184,40 @@ class Inserter:
             {"batch": batch.batch_id},
         )
 
-    def _add_lost(self, batch: Batch, attempt: int) -> None:
+    def _add_new(self, batch: Batch) -> None:
+        """Add those of its rows that change what stands in the ledger: booked there, or taken back.
+
+        The same batch again adds nothing.
+        """
+        names = ", ".join(batch.columns)
+        rows = ExternalData(
+            file_name="batch_rows",
+            data=lz4.frame.decompress(batch.payload),
+            fmt="Native",
+            structure=self._shape(batch),
+        )
+        self._client.command(
+            f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM batch_rows"  # noqa: S608  own names
+            f" WHERE (sign > 0) != ({_SAME} IN ({_STANDING}))",
+            external_data=rows,
+            settings={**SETTINGS, "insert_deduplication_token": f"{batch.batch_id}:new"},
+        )
+        stored = self._stored(batch)
+        if stored:
+            self._repair_rollups(batch)
+        self._metrics.repaired("booked_before", batch.rows - stored)
+
+    def _shape(self, batch: Batch) -> str:
         structure = self._client.query(
             "SELECT name, type FROM system.columns"
             " WHERE database = currentDatabase() AND table = {table:String}",
             parameters={"table": TABLE},
         ).result_rows
         types = {str(row[0]): str(row[1]) for row in structure}
-        shape = ", ".join(f"{name} {types[name]}" for name in batch.columns).replace("'", "\\'")
+        return ", ".join(f"{name} {types[name]}" for name in batch.columns)
+
+    def _add_lost(self, batch: Batch, attempt: int) -> None:
+        shape = self._shape(batch).replace("'", "\\'")
         names = ", ".join(batch.columns)
         self._client.command(
             f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM input('{shape}')"  # noqa: S608  own names

@@ -50,6 +50,10 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE INDEX IF NOT EXISTS refused ON batches (batch_id) WHERE refused_because != '';
 CREATE TABLE IF NOT EXISTS progress (spool INTEGER PRIMARY KEY, request INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS generations (spool INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS batch_count
+    (one INTEGER PRIMARY KEY, batches INTEGER NOT NULL, restored_ms INTEGER NOT NULL);
+INSERT OR IGNORE INTO batch_count VALUES (1, 0, 0);
+CREATE TABLE IF NOT EXISTS lives (life TEXT PRIMARY KEY, began INTEGER NOT NULL, ended INTEGER);
 """
 _ADDED = {"batches": ("checksum INTEGER", "planned_ms INTEGER")}
 _IF_MOVED = "batches in it are not in the ledger, and spans that are sent again are charged again"
@@ -162,7 +166,7 @@ class Journal:
         trusted_keys: Collection[str] = (),
     ) -> None:
         self._path = path
-        self._file = _open(path)
+        self._file = open_journal(path)
         if unknown := ", ".join(unknown_fields(self._file)):
             reason = f"it keeps fields that this version does not have ({unknown}); {RUN_OTHER}"
             raise refusal(path, "journal", _IF_MOVED, reason)
@@ -280,6 +284,7 @@ class Journal:
             self._file.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (spool, until))
         if batch is not None:
             names = ",".join(batch.columns)
+            self._file.execute("UPDATE batch_count SET batches = batches + 1")
             self._file.execute(
                 "INSERT INTO batches"
                 " (batch_id, spool, rows, columns, payload, checksum, planned_ms)"
@@ -367,7 +372,8 @@ def _checksum(batch: Batch) -> int:
     return checksum_of(f"{batch.batch_id} {batch.rows} {batch.columns}".encode(), batch.payload)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_journal(path: Path) -> sqlite3.Connection:
+    """Return a connection to a journal, made if it is not there. Raises `SpoolError`."""
     return open_file(path, _SCHEMA, "journal", _IF_MOVED, _ADDED)
 
 
@@ -416,7 +422,7 @@ def oldest_batch(path: Path) -> datetime | None:
 
 def refused_batches(path: Path) -> list[RefusedBatch]:
     """Return the batches that the store will never take. Raises `SpoolError`."""
-    file = _open(path)
+    file = open_journal(path)
     try:
         rows = file.execute(
             "SELECT batch_id, rows, length(payload), refused_because FROM batches"
@@ -438,7 +444,7 @@ def drop(path: Path, batch_id: int) -> bool:
 
 
 def _change_refused(path: Path, what: str, batch_id: int) -> bool:
-    file = _open(path)
+    file = open_journal(path)
     try:
         where = " WHERE batch_id = ? AND refused_because != ''"
         return file.execute(what + where, (str(batch_id),)).rowcount > 0
@@ -448,7 +454,7 @@ def _change_refused(path: Path, what: str, batch_id: int) -> bool:
 
 def hand_over(path: Path, of: int, to: int) -> int:
     """Make batches of the spool `of` those of the spool `to`; return the last request booked."""
-    file = _open(path)
+    file = open_journal(path)
     try:
         file.execute("UPDATE batches SET spool = ? WHERE spool = ?", (to, of))
         row = file.execute("SELECT request FROM progress WHERE spool = ?", (of,)).fetchone()
@@ -459,7 +465,7 @@ def hand_over(path: Path, of: int, to: int) -> int:
 
 def status(path: Path, spool: int) -> dict[str, int]:
     """Return how many batches of a spool wait, their rows and bytes. Raises `SpoolError`."""
-    file = _open(path)
+    file = open_journal(path)
     try:
         row = file.execute(
             "SELECT count(), ifnull(sum(rows), 0), ifnull(sum(length(payload)), 0) FROM batches"

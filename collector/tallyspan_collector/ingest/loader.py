@@ -27,6 +27,7 @@ from tallyspan_collector.ingest.column_batch import column_batch
 from tallyspan_collector.ingest.generation import match
 from tallyspan_collector.ingest.inserter import MAX_PAUSE_SECONDS, TABLE, Inserter
 from tallyspan_collector.ingest.journal import Batch, Entries, Journal
+from tallyspan_collector.ingest.lives import Lives
 from tallyspan_collector.ingest.pace import Pace
 from tallyspan_collector.ingest.spool import Spool, SpooledRequest
 from tallyspan_collector.ingest.tries import MAX_TRIES, Tries
@@ -73,6 +74,7 @@ class Loader:
         metrics: Metrics,
         directory: Directory,
         reader: SpanReader = PYTHON,
+        lives: Lives | None = None,
     ) -> None:
         self._spool = spool
         self._journal = journal
@@ -84,7 +86,8 @@ class Loader:
         self._prices = PriceColumns(book)
         self._rows: Table | None = None
         self._encoder = Encoder(client, TABLE)
-        self._inserter = Inserter(client, metrics)
+        self._inserter = Inserter(client, metrics, lives)
+        self._lives = lives
         self._batches: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
         self._recovered = journal.planned(spool.id)
         self._waiting = {batch.batch_id: batch for batch in self._recovered}
@@ -107,6 +110,11 @@ class Loader:
     def last_error(self) -> str:
         """Why calls do not get into the ledger at the moment; empty: they do."""
         return self._last_error or self._inserter.last_error or self._inserter.delay()
+
+    @property
+    def restored(self) -> str:
+        """A warning while the ledger may have what the journal does not know; empty: it has not."""
+        return self._lives.warning if self._lives else ""
 
     @property
     def waiting(self) -> int:
@@ -145,10 +153,21 @@ class Loader:
             try:
                 ready = self._batches.get(timeout=BATCH_WAIT_SECONDS)
             except queue.Empty:
+                self._tell()
                 continue
             if ready is None:
+                self._tell(is_last=True)
                 return
             self._insert_one(ready)
+            self._tell()
+
+    def _tell(self, *, is_last: bool = False) -> None:
+        if self._lives is None:
+            return
+        try:
+            self._lives.tell(is_last=is_last)
+        except Exception as error:  # noqa: BLE001  the store is away, say: the next time
+            _log.warning("journal.not_told", error=one_line(error))
 
     def _insert_one(self, batch: Batch, *, is_doubtful: bool = False) -> None:
         refusal = self._inserter.insert(batch, is_doubtful=is_doubtful)

@@ -65,8 +65,9 @@ class Metrics:
         )
         self._repairs = Counter(
             "tallyspan_rows_repaired",
-            "Ledger entries that the store had lost (added again) or had too many (surplus), rows"
-            " of rollups put right (rollup), days whose rollups were not_compared",
+            "Ledger entries that the store had lost (added again) or had too many (surplus), or had"
+            " from before the spool was restored (booked_before), rows of rollups put right"
+            " (rollup), days whose rollups were not_compared",
             ["kind"],
             registry=self.registry,
         )

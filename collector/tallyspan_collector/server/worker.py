@@ -34,6 +34,7 @@ from tallyspan_collector.files.lock import held
 from tallyspan_collector.ingest.damaged_log import kept
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.left_spools import left_spools, take_over
+from tallyspan_collector.ingest.lives import Lives
 from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
@@ -193,6 +194,7 @@ class Worker:
                 self.metrics,
                 self._directory,
                 self._reader,
+                Lives(client, name_of(config.data_dir), folder / FILE_NAME, config.seen_window),
             )
         except SpoolError as error:  # readers are served; requests are refused with the reason
             self._refusal = str(error)
@@ -313,6 +315,7 @@ class Worker:
             text
             for text in (
                 self._loader.warning if self._loader else "",
+                self._loader.restored if self._loader else "",
                 *self._damaged,
                 self._keys.copy.last_error,
                 self._directory.copy.last_error,
