@@ -9,23 +9,22 @@ process. Formats: https://www.sqlite.org/walformat.html
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tallyspan_collector.ingest.log_mending import FRAME_HEADER, HEADER, ORDERS, mend
+from tallyspan_collector.ingest.wal_checksum import sums as sums_of
 
 KEPT, REASON = "damaged-", "reason.txt"
 """The folder with copies of the files as they were, and what is wrong with them."""
-_HEADER, _FRAME_HEADER = 32, 24
-_LITTLE_ENDIAN, _BIG_ENDIAN = 0x377F0682, 0x377F0683
 _INDEX_HEADER, _BACKFILL = 48, 96
+_BLOCK, _BLOCK_LIST, _FIRST_PAGES = 32_768, 16_384, 4_062
+"""Of the index: bytes of a block and of the list of pages in it, and pages of the first block."""
 _LOCKS = Path("/proc/locks")
-_Words = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +49,39 @@ class _Log:
 def rescue(path: Path) -> None:
     """Keep copies of the file and its log if something committed is not to be had from the log.
 
-    They are in a folder beside it, with the reason. If the file itself has more than what is left
-    of the log, the log is taken away: SQLite would put older pages over newer ones. Raises
-    `OSError`.
+    They are in a folder beside it, with the reason; what can be put right in the log is. If the
+    file itself has more than what is left of the log, the log is taken away: SQLite would put older
+    pages over newer ones. Raises `OSError`.
     """
     log = Path(f"{path}-wal")
     if _is_open(path) or (reason := _damage(path, log)) is None:
         return
-    damage, is_older = reason
+    _, is_older = reason
     salts = log.read_bytes()[16:24].hex() if log.is_file() else "gone"
     folder = path.with_name(f"{KEPT}{path.name}-{salts}")
-    if not folder.exists():  # else another process was first
-        draft = Path(tempfile.mkdtemp(prefix=f".{KEPT}", dir=path.parent))
-        (draft / REASON).write_text(f"{damage}\n")
-        for each in (path, log):
-            if each.is_file():
-                shutil.copy2(each, draft)
-        with suppress(FileExistsError):
-            draft.rename(folder)
+    draft = Path(tempfile.mkdtemp(prefix=f".{KEPT}", dir=path.parent))
+    for each in (path, log):
+        if each.is_file():
+            shutil.copy2(each, draft)
+    if log.is_file() and not is_older:
+        mend(log, _pages(path.with_name(f"{path.name}-shm")))
+    (draft / REASON).write_text(f"{_outcome(path, log, *reason)}\n")
+    try:
+        draft.rename(folder)
+    except OSError:  # another process was first, or an earlier one, which ended before it began
+        shutil.rmtree(draft)
     if is_older:
         log.unlink(missing_ok=True)
+
+
+def _outcome(path: Path, log: Path, damage: str, is_older: bool) -> str:
+    """Return what is wrong, after the log was put right as far as it could be."""
+    if is_older:
+        return damage
+    left = _damage(path, log)
+    if left is None:
+        return f"{damage.partition(':')[0]}: they were put right, and nothing is missing"
+    return left[0]
 
 
 def kept(folder: Path) -> Iterator[str]:
@@ -131,10 +143,23 @@ def _index(path: Path) -> _Index | None:
     if (
         not is_begun
         or in_file > committed
-        or _sums(header[:40]) != struct.unpack("=2I", header[40:])
+        or sums_of(header[:40]) != struct.unpack("=2I", header[40:])
     ):
         return None
     return _Index(committed, in_file, header[32:40])
+
+
+def _pages(path: Path) -> list[int]:
+    """Return the numbers of the committed pages, in the order of the log, that the index has."""
+    if (index := _index(path)) is None:
+        return []
+    data = path.read_bytes()
+    blocks = [data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK)]
+    first = _FIRST_PAGES * 4
+    lists = [block[_BLOCK_LIST - first : _BLOCK_LIST] for block in blocks[:1]]
+    lists += [block[:_BLOCK_LIST] for block in blocks[1:]]
+    pages = np.frombuffer(b"".join(lists), np.uint32)[: index.committed]
+    return [int(page) for page in pages]
 
 
 def _log(path: Path) -> _Log:
@@ -146,55 +171,20 @@ def _log(path: Path) -> _Log:
 
 
 def _read(file: BinaryIO) -> _Log:
-    header = file.read(_HEADER).ljust(_HEADER, b"\0")
+    header = file.read(HEADER).ljust(HEADER, b"\0")
     magic, _, page_bytes, *_ = struct.unpack(">8I", header)
     salts, sums = header[16:24], struct.unpack(">2I", header[24:])
-    order = {_LITTLE_ENDIAN: "<", _BIG_ENDIAN: ">"}.get(magic, "")
-    if not order or _sums(header[:24], order=order) != sums:
+    order = ORDERS.get(magic, "")
+    if not order or sums_of(header[:24], order=order) != sums:
         return _Log(0, 0, salts, is_header_sound=False)
-    frame_bytes, sound, commits_behind, is_behind = _FRAME_HEADER + page_bytes, 0, 0, False
+    frame_bytes, sound, commits_behind, is_behind = FRAME_HEADER + page_bytes, 0, 0, False
     while frame := file.read(frame_bytes):
         is_of_this_log = len(frame) == frame_bytes and frame[8:16] == salts
         if not is_behind and is_of_this_log:
             before, sums = sums, struct.unpack_from(">2I", frame, 16)
-            is_behind = _sums(frame[:8] + frame[_FRAME_HEADER:], before, order) != sums
+            is_behind = sums_of(frame[:8] + frame[FRAME_HEADER:], before, order) != sums
         else:
             is_behind = True
         sound += not is_behind
         commits_behind += is_behind and is_of_this_log and frame[4:8] != bytes(4)
     return _Log(sound, commits_behind, salts, is_header_sound=True)
-
-
-def _sums(data: bytes, before: Sequence[int] = (0, 0), order: str = "=") -> tuple[int, ...]:
-    """Return SQLite's checksum of the bytes, which goes on where another one ended.
-
-    For each pair of words: the first sum grows by the first word and the second sum, then the
-    second sum by the second word and the first sum, all modulo 2**32. What a word adds to the
-    result depends on its place alone.
-    """
-    words = np.frombuffer(data, f"{order}u4").astype(np.uint32).reshape(-1, 2)
-    weights = _weights(len(words))
-    first, second = words[:, 0], words[:, 1]
-    # a pair (x, y) changes both sums from (0, 0) to (x, x + y)
-    sums = _dot(weights[:-1], first, first + second)
-    old = _dot(weights[-1:], *np.array([before], np.uint32).T)
-    return tuple((sums + old).tolist())
-
-
-def _dot(weights: _Words, first: _Words, second: _Words) -> _Words:
-    products = weights[:, :, 0] * first[:, None] + weights[:, :, 1] * second[:, None]
-    total: _Words = products.sum(0, dtype=np.uint32)
-    return total
-
-
-@cache
-def _weights(pairs: int) -> _Words:
-    """Return what both sums after the last pair owe to those after each pair, then to the first.
-
-    A step is the matrix ((1, 1), (1, 2)); its powers, highest first, then that of all steps.
-    """
-    step = np.array([[1, 1], [1, 2]], np.uint32)
-    powers = [np.eye(2, dtype=np.uint32)]
-    for _ in range(pairs):
-        powers.append(step @ powers[-1])
-    return np.array([*reversed(powers[:-1]), powers[-1]])

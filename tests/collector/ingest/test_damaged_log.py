@@ -1,6 +1,7 @@
 """A log that lost a bit, its end, or all of it is noticed: SQLite itself takes it for the end."""
 
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from small_collector import SmallCollector, Store, started
 from tallyspan_collector.ingest import damaged_log
 from tallyspan_collector.ingest.damaged_log import kept
+from tallyspan_collector.ingest.log_mending import mend
 from tallyspan_collector.ingest.sqlite_file import PAGE_BYTES
+from tallyspan_collector.ingest.wal_checksum import sums
 
 FRAME_BYTES = PAGE_BYTES + 24
 BODIES = [b"%d" % number for number in range(1, 9)]
@@ -25,10 +28,16 @@ def killed(tmp_path: Path) -> Path:
     return tmp_path / "killed"
 
 
-def flip(file: Path, at: int) -> None:
+def turn(file: Path, at: int, bits: int) -> None:
+    """Turn bits of a byte, given as a number that has them."""
     data = bytearray(file.read_bytes())
-    data[at] ^= 4
+    data[at] ^= bits
     file.write_bytes(data)
+
+
+def spoil(file: Path, at: int) -> None:
+    """Turn more than one bit."""
+    turn(file, at, 0b10100)
 
 
 def start(folder: Path) -> tuple[set[str], list[str]]:
@@ -43,20 +52,25 @@ def test_of_a_sound_log_nothing_is_said(killed: Path) -> None:
     assert start(killed) == (set(), [])
 
 
+def page_at(log: Path, behind: int) -> int:
+    """Where a page begins in the log: the last one for 1, the one before it for 2."""
+    pages = (log.stat().st_size - 32) // FRAME_BYTES
+    return 32 + (pages - behind) * FRAME_BYTES
+
+
 @pytest.mark.parametrize("part", [0, 5, 9, 20, 23, 24, 4_000, PAGE_BYTES + 20])
-@pytest.mark.parametrize("behind", [1, 5, 6])
-def test_a_bit_that_turned_in_a_page_is_said_and_both_files_are_kept(
+@pytest.mark.parametrize("behind", [1, 2])
+def test_bits_that_turned_in_a_page_are_said_and_both_files_are_kept(
     killed: Path, behind: int, part: int
 ) -> None:
     log = killed / "0.sqlite-wal"
     pages = (log.stat().st_size - 32) // FRAME_BYTES
-    flip(log, 32 + (pages - behind) * FRAME_BYTES + part)
+    spoil(log, page_at(log, behind) + part)
     damaged = log.read_bytes(), (killed / "0.sqlite").read_bytes()
 
     calls, said = start(killed)
 
-    assert {b"%d" % number for number in range(1, 6)} <= {each.encode() for each in calls}
-    assert len(calls) < len(BODIES)
+    assert calls == {body.decode() for body in BODIES[:-1]}
     assert len(said) == 1
     assert f"from page {pages - behind + 1} of {pages} on" in said[0]
     [folder] = killed.glob("damaged-*")
@@ -66,8 +80,81 @@ def test_a_bit_that_turned_in_a_page_is_said_and_both_files_are_kept(
     assert start(killed)[1] == []
 
 
+@pytest.mark.parametrize("part", [24, 4_000, PAGE_BYTES + 20])
+@pytest.mark.parametrize("behind", [3, 6])
+def test_a_page_of_which_the_log_has_a_newer_one_need_not_be_as_it_was(
+    killed: Path, behind: int, part: int
+) -> None:
+    log = killed / "0.sqlite-wal"
+    at = page_at(log, behind) + part
+    data = log.read_bytes()
+    log.write_bytes(data[:at] + bytes(255 - each for each in data[at : at + 4]) + data[at + 4 :])
+
+    calls, said = start(killed)
+
+    assert calls == {body.decode() for body in BODIES}
+    assert "they were put right, and nothing is missing" in said[0]
+
+
+@pytest.mark.parametrize("part", [0, 6, 9, 18, 25, 4_000, PAGE_BYTES + 18])
+@pytest.mark.parametrize("behind", [1, 2, 6])
+def test_one_bit_that_turned_in_a_page_is_put_right_and_said(
+    killed: Path, behind: int, part: int
+) -> None:
+    log = killed / "0.sqlite-wal"
+    turn(log, page_at(log, behind) + part, 0x10)
+    damaged = log.read_bytes()
+
+    calls, said = start(killed)
+
+    assert calls == {body.decode() for body in BODIES}
+    assert "they were put right, and nothing is missing" in said[0]
+    [folder] = killed.glob("damaged-*")
+    assert (folder / "0.sqlite-wal").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(("part", "bit"), [(27, 7), (4_003, 7), (PAGE_BYTES + 19, 7)])
+def test_a_bit_that_others_explain_as_well_is_not_guessed(
+    killed: Path, part: int, bit: int
+) -> None:
+    log = killed / "0.sqlite-wal"
+    turn(log, page_at(log, 1) + part, 1 << bit)
+
+    calls, said = start(killed)
+
+    assert calls == {body.decode() for body in BODIES[:-1]}
+    assert "what was acknowledged after that is not in 0.sqlite" in said[0]
+
+
+def test_bits_of_several_pages_and_of_the_header_are_put_right(killed: Path) -> None:
+    log = killed / "0.sqlite-wal"
+    for at in (9, 32 + 77, 32 + FRAME_BYTES + 18, 32 + 3 * FRAME_BYTES + 12, 32 + 4 * FRAME_BYTES):
+        turn(log, at, 0x80)
+
+    calls, said = start(killed)
+
+    assert calls == {body.decode() for body in BODIES}
+    assert "nothing is missing" in said[0]
+
+
+def test_a_bit_is_put_right_in_a_log_of_the_other_order_of_bytes(tmp_path: Path) -> None:
+    page, log = bytes(range(256)) * 64, tmp_path / "wal"
+    for magic, order in ((0x377F0682, "<"), (0x377F0683, ">")):
+        header = struct.pack(">4I", magic, 3_007_000, PAGE_BYTES, 0) + b"saltsalt"
+        header += struct.pack(">2I", *sums(header, order=order))
+        frame, before, whole = struct.pack(">2I", 1, 1), struct.unpack(">2I", header[24:]), header
+        for _ in range(3):
+            before = sums(frame + page, before, order)
+            whole += frame + b"saltsalt" + struct.pack(">2I", *before) + page
+        for at in (32 + 1, 32 + 24 + 5_001, 32 + FRAME_BYTES + 24 + 4_001):
+            log.write_bytes(whole)
+            turn(log, at, 2)
+            mend(log)
+            assert log.read_bytes() == whole
+
+
 def test_a_log_whose_header_is_damaged_is_no_empty_log(killed: Path) -> None:
-    flip(killed / "0.sqlite-wal", 17)
+    spoil(killed / "0.sqlite-wal", 17)
 
     calls, said = start(killed)
 
@@ -89,7 +176,7 @@ def test_a_log_that_is_gone_or_shorter_than_what_was_committed_is_said(
 
 
 def test_the_journals_log_is_looked_at_too(killed: Path) -> None:
-    flip(killed / "journal.sqlite-wal", 32 + 24)
+    spoil(killed / "journal.sqlite-wal", 32 + 24)
 
     assert "journal.sqlite-wal" in start(killed)[1][0]
 
@@ -102,7 +189,7 @@ def test_pages_of_a_damaged_log_do_not_go_over_newer_ones_of_the_file(tmp_path: 
     shutil.copytree(tmp_path / "running", tmp_path / "killed")
     collector.close()
     log = tmp_path / "killed/0.sqlite-wal"
-    flip(log, log.stat().st_size - 3 * FRAME_BYTES + 24)
+    spoil(log, log.stat().st_size - 3 * FRAME_BYTES + 24)
 
     calls, said = start(tmp_path / "killed")
 
@@ -112,7 +199,7 @@ def test_pages_of_a_damaged_log_do_not_go_over_newer_ones_of_the_file(tmp_path: 
 
 def test_without_an_index_two_commits_behind_the_damage_are_a_sign(killed: Path) -> None:
     (killed / "0.sqlite-shm").unlink()
-    flip(killed / "0.sqlite-wal", 32 + 5 * FRAME_BYTES + 24)
+    spoil(killed / "0.sqlite-wal", 32 + 5 * FRAME_BYTES + 24)
 
     assert "all but the last of them acknowledged" in start(killed)[1][0]
 
