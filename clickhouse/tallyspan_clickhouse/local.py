@@ -20,10 +20,22 @@ from tallyspan_clickhouse.data_directory import (
     read_secrets,
 )
 from tallyspan_clickhouse.definitions import Definitions
+from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local_config import accounts, server_settings
 from tallyspan_clickhouse.local_engine import extension_path
 from tallyspan_clickhouse.supervisor import START_SECONDS, Supervisor
+
+READ_SECONDS = 5
+MIN_LIFE_SECONDS = 60.0
+"""Of an engine that is started again because it cannot read a file, before it is once more."""
+_UNREAD = """
+SELECT last_error_message FROM system.errors
+WHERE name IN ('CANNOT_READ_ALL_DATA', 'CORRUPTED_DATA', 'CHECKSUM_DOESNT_MATCH',
+        'CANNOT_DECOMPRESS', 'ATTEMPT_TO_READ_AFTER_EOF', 'BAD_SIZE_OF_FILE_IN_DATA_PART',
+        'NO_FILE_IN_DATA_PART')
+    AND last_error_message LIKE {data:String}
+"""
 
 
 class LocalStore:
@@ -38,7 +50,8 @@ class LocalStore:
         self._memory_bytes = memory_bytes
         directory = self._directory
         self._definitions = Definitions(directory.data, directory.path / "definitions.json")
-        self._supervisor = Supervisor(directory, http_port, self._configure, self._definitions.keep)
+        self._supervisor = Supervisor(directory, http_port, self._configure, self._tend)
+        self._restart_due = 0.0
         self._secrets = Secrets("", {})
         self._stack = ExitStack()
 
@@ -90,6 +103,24 @@ class LocalStore:
     def engine_pid(self) -> int:
         """Return the process id of the engine that runs now."""
         return self._supervisor.engine_pid
+
+    def _tend(self) -> str:
+        """Keep copies of the definitions; return why the engine is to be started again, if it is.
+
+        On a full disk it may take up a part whose files are not whole. Until its next start, at
+        which it puts the part aside, no query reads the table. What is in the part was never
+        acknowledged, and is sent again.
+        """
+        self._definitions.keep()
+        try:
+            with connect(self.url, read_seconds=READ_SECONDS) as client:
+                rows = client.query(_UNREAD, parameters={"data": f"%{self._directory.data}%"})
+        except (StoreError, ClickHouseError):  # it is starting, or stands still
+            return ""
+        if not rows.result_rows or time.monotonic() < self._restart_due:
+            return ""
+        self._restart_due = time.monotonic() + MIN_LIFE_SECONDS
+        return f"it cannot read a file of its own: {rows.result_rows[0][0][:200]}"
 
     def _configure(self, port: int) -> str:
         """Prepare what the engine reads at its start; return the path of its pings."""

@@ -27,7 +27,7 @@ TERMINATE_SECONDS = 3.0
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_AFTER_SECONDS = 60.0
 POLL_SECONDS = 0.1
-TEND_SECONDS = 60.0
+TEND_SECONDS = 15.0
 # What the engine says when another process has the port, or the one before has not ended yet.
 PORT_TAKEN = "Address already in use"
 STILL_LOCKED = "Cannot lock file"
@@ -40,7 +40,8 @@ class Supervisor:
     """The engine process and the thread that watches it, running inside a `with`.
 
     `configure` is called before each start with the port, and returns the path of the engine's
-    pings; `tend` once a minute while an engine runs.
+    pings; `tend` every TEND_SECONDS while an engine runs, and returns why it is to be started
+    again; empty: it is not.
 
     Every engine is started by that thread: the kernel ends a child when the *thread* that made it
     ends, and the caller's thread may be gone long before the store is.
@@ -51,7 +52,7 @@ class Supervisor:
         directory: DataDirectory,
         http_port: int,
         configure: Callable[[int], str],
-        tend: Callable[[], None],
+        tend: Callable[[], str],
     ) -> None:
         self.port = http_port
         self.restarts = 0
@@ -104,8 +105,10 @@ class Supervisor:
         while not self._stopping.wait(POLL_SECONDS):
             if self._engine is not None and self._engine.poll() is None:
                 if time.monotonic() - tended > TEND_SECONDS:
-                    self._tend()
                     tended = time.monotonic()
+                    if reason := self._tend():
+                        log.warning("the local store is to be started again: %s", reason)
+                        self._end()
                 continue
             if time.monotonic() - since > HEALTHY_AFTER_SECONDS:
                 backoff = 0.0

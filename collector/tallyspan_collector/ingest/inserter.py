@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import lz4.frame
 import structlog
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.external import ExternalData
 
 from tallyspan_clickhouse.answers import one_number
@@ -177,12 +178,17 @@ class Inserter:
             _log.warning("rollups.not_compared", batch_id=batch.batch_id, days=days)
 
     def _stored(self, batch: Batch) -> int:
-        return one_number(
-            self._client,
-            f"SELECT count() FROM {TABLE} WHERE batch_id = {{batch:UInt64}}"  # noqa: S608  own name
-            " SETTINGS select_sequential_consistency = 1",
-            {"batch": batch.batch_id},
-        )
+        try:
+            return one_number(
+                self._client,
+                f"SELECT count() FROM {TABLE} WHERE batch_id = {{batch:UInt64}}"  # noqa: S608  own name
+                " SETTINGS select_sequential_consistency = 1",
+                {"batch": batch.batch_id},
+            )
+        except ClickHouseError as error:  # what is wrong with the store is no verdict on the batch
+            raise StoreUnavailableError(
+                f"the rows of batch {batch.batch_id} cannot be counted: {one_line(error)}"
+            ) from error
 
     def _add_new(self, batch: Batch) -> None:
         """Add those of its rows that change what stands in the ledger: booked there, or taken back.
