@@ -27,6 +27,7 @@ MAX_WINDOW = timedelta(minutes=10)
 """So much of what was booked is looked at at a time: its spans are in the store's memory."""
 STALE_SECONDS = 180
 """Less than for a person's run: totals are too high until what a killed collector began is done."""
+END_OF_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _COLUMNS = [each.name for each in SCHEMA.columns]
 _OF_COLLECTORS = ("call", "reversal")
@@ -177,13 +178,16 @@ def _entry(example: Row, sign: int, now: datetime) -> Row:
 
 
 def take_back(client: Client, since: datetime, until: datetime) -> int:
-    """Take back what was booked more than once between two moments; return of how many calls.
+    """Take back what was booked more than once since a moment; return of how many calls.
 
-    Raises StoreError if other changes are being booked at the moment, and what the store raises.
+    What was booked after `until`, while a clock was ahead, is looked at each time. Raises
+    StoreError if other changes are being booked at the moment, and what the store raises.
     """
     calls = 0
     while since < until:
-        end = min(since + MAX_WINDOW, until)
+        end = since + MAX_WINDOW
+        if end >= until:
+            end = END_OF_TIME
         result = run_if_due(
             client,
             partial(SentTwice, since, end),

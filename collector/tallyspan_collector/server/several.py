@@ -51,7 +51,8 @@ class Several:
         if self._since is None:  # what they booked while nobody looked
             self._since = min([until, *(each.last_seen for each in present)])
         if present:
-            since = max(self._since, now - self._within) - CLOCKS_APART
+            # the clock may have been ahead the last time
+            since = max(min(self._since, now), now - self._within) - CLOCKS_APART
             calls = take_back(self._client, since, now + CLOCKS_APART)
             if calls:
                 self._metrics.sent_twice(calls)
