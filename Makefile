@@ -47,7 +47,8 @@ bench: $(VENV)/.created  ## every benchmark, one figure a line; ARGS=instrumenta
 bench-store: $(VENV)/.created  ## the store with ROWS calls (default a million): latency, bytes
 	@ROWS=$(or $(ROWS),1000000) $(BIN)/python bench store
 
-soak: $(VENV)/.dev  ## kills and outages under load for MINUTES (default 10): nothing lost, nothing twice; ARGS="--collectors 2"
+soak: $(VENV)/.dev  ## every kind of fault under load for MINUTES (default 10): nothing lost, nothing twice; ARGS="--seed 7"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[soak]' || true
 	@$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 faults: $(VENV)/.dev  ## power loss, failing disk calls, cut connections at every point, and many lives; an hour

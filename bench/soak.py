@@ -1,15 +1,20 @@
-"""Load with kills and outages; at the end every acknowledged call is in the ledger exactly once.
+"""Load with every kind of fault; at the end every acknowledged call is in the ledger exactly once.
 
-    python bench/soak.py [--minutes 10] [--seed 1] [--collectors 2]
+    python bench/soak.py [--minutes 10] [--seed N] [--collectors 2] [--workers 2] [--faults NAME]
 
-Senders give requests until they are acknowledged and send some of them twice. At random moments the
-collector is killed with SIGKILL and started again, the store's engine is killed (the collector
-starts it again), and the store is taken away for a while (its engine is stopped). At the end the
-tokens and the pico-dollars of what was acknowledged are compared with `llm_calls` and with each
-rollup, and the counts are printed. Exit code 1 if anything differs.
+Senders give requests until they are acknowledged and send some of them twice, while one fault after
+another happens, in an order that the seed decides: kills, stops, a loss of power (what spool and
+journal did not sync is gone, `soak_disk.py`), full disks (of collectors by a limit of file sizes,
+of the store by filling a small disk that it is on, if one may be mounted), steps of the
+collectors' clock (libfaketime, if it is installed: `pip install 'tallyspan[soak]'`), and a store
+behind a port that cuts, delays, swallows, or answers nonsense. At the end the tokens and the
+pico-dollars of what was acknowledged are compared with the ledger and with each rollup. Printed are
+how often each fault happened, the slowest answer to a sender meanwhile, and the longest it took
+until a request was acknowledged, tries that failed included. Exit code 1 if anything differs.
 
 With several collectors, which share a store, each try goes to any of them: a request whose answer
-was missed, or that is sent twice, comes to another one.
+was missed, or that is sent twice, comes to another one. `--workers` is of all but the first. With
+one collector, the store is its own, and nothing stands in front of it.
 """
 
 import argparse
@@ -22,22 +27,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "fixtures"))
 
 import grpc
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from soak_disk import lose_power
+from soak_faults import FAULTS, Clock, Scene, small_disk
 
+from disk import can_record
+from front import fronted
 from tallyspan.usage import Usage
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore, running_url
+from tallyspan_clickhouse.schema import ROLLUPS
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
 
@@ -47,34 +59,58 @@ SPANS = 20
 SENDERS = 4
 DRAIN_SECONDS = 600
 """How long what waits at the end may take to get into the store on a busy machine."""
-FIGURES = {
-    "llm_calls": "sum(sign), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
-    "rollup_users": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
-    "rollup_hourly": "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)",
-}
+NOTHING = (0, 0, 0, Decimal(0))
+SUMS = "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)"
+FIGURES = {"llm_calls": SUMS.replace("calls", "sign", 1)} | {each.view: SUMS for each in ROLLUPS}
+NOTED = Path(__file__).resolve().with_name("soak_disk.py")
+STARTS = 5
+"""How often a start is tried: workers of a collector that was killed may have its folder still."""
 
 
 class Collector:
-    """A collector that is killed and started again on the same ports and folder."""
+    """A collector that is ended in many ways and started again on the same ports and folder."""
 
-    def __init__(self, data_dir: Path, store: str = "local") -> None:
+    def __init__(self, data_dir: Path, store: str, workers: int, clock: Clock | None) -> None:
         self._data_dir = data_dir
         self._store = store
+        self._workers = workers
+        self._notes = data_dir.with_suffix(".notes")
+        self._notes.mkdir()
+        self._log = data_dir.with_suffix(".log")
+        self._environment = {
+            **os.environ,
+            "SOAK_UNDO": str(self._notes),
+            "SOAK_SPOOL": str(data_dir / "spool"),
+        }
+        if clock is not None:
+            self._environment |= {
+                "LD_PRELOAD": str(libfaketime()),
+                "FAKETIME_TIMESTAMP_FILE": str(clock.path),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
         self._ports = ["127.0.0.1:0"] * 3
-        self.kills: Counter[str] = Counter()
         self.start()
 
     def start(self) -> None:
         """Start it and wait until it listens."""
         grpc_port, http_port, admin = self._ports
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tallyspan", "up", "--data-dir", str(self._data_dir),
-             "--store", self._store, "--otlp-grpc", grpc_port, "--otlp-http", http_port,
-             "--admin", admin],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        ready = json.loads(self._process.stdout.readline())
+        line = ""
+        for _ in range(STARTS):
+            with self._log.open("a") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, str(NOTED), "up", "--data-dir", str(self._data_dir),
+                     "--store", self._store, "--workers", str(self._workers),
+                     "--otlp-grpc", grpc_port, "--otlp-http", http_port, "--admin", admin],
+                    stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment,
+                )  # fmt: skip
+            assert self._process.stdout is not None
+            if line := self._process.stdout.readline():
+                break
+            self._process.wait()
+        if not line:
+            sys.exit(f"a collector does not start: {self._log.read_text()[-2000:]}")
+        ready = json.loads(line)
         self._ports = [
             ready["otlp_grpc"],
             ready["otlp_http"],
@@ -86,18 +122,60 @@ class Collector:
         """Where it takes OTLP over gRPC."""
         return self._ports[0]
 
+    def processes(self) -> list[int]:
+        """Return its process id, and those of its workers."""
+        pid = self._process.pid
+        return [pid, *(child for child in children(pid) if "spawn_main" in command(child))]
+
     def kill(self) -> None:
-        """Kill it, leave it dead for a moment, start it again."""
-        self.kills["collector"] += 1
+        """Kill it, leave it dead for a moment, start it again; its workers notice."""
         self._process.kill()
         self._process.wait()
         time.sleep(0.5)
         self.start()
 
+    def end(self) -> None:
+        """End it in good order and start it again."""
+        self.stop()
+        self.start()
+
+    def lose_power(self, chance: random.Random) -> None:
+        """Kill all of it at once, take away what was not synced, start it again."""
+        processes = [*self.processes(), *children(self._process.pid)]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        self._process.wait()
+        while any("soak_disk" in command(pid) or "spawn_main" in command(pid) for pid in processes):
+            time.sleep(0.01)
+        lose_power(self._notes, self._data_dir / "spool", chance)
+        self.start()
+
     def stop(self) -> int:
         """End it in good order; return its exit code."""
         self._process.terminate()
-        return self._process.wait(120)
+        code = self._process.wait(120)
+        if code:
+            sys.stderr.write(self._log.read_text()[-2000:])
+        return code
+
+
+def command(pid: int) -> str:
+    """Return the command of a process; empty: it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+    except (OSError, ValueError):
+        return ""
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started."""
+    try:
+        tasks = [*Path(f"/proc/{pid}/task").iterdir()]
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
 
 
 class Store:
@@ -105,40 +183,18 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.kills: Counter[str] = Counter()
 
-    def kill(self) -> None:
-        """Kill the engine."""
-        for pid in self._engines():
-            self.kills["store"] += 1
-            os.kill(pid, signal.SIGKILL)
-
-    def away(self, seconds: float) -> None:
-        """Let the engine stand still for so long."""
-        engines = self._engines()
-        self.kills["outage"] += 1
-        for pid in engines:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(seconds)
-        for pid in engines:
-            os.kill(pid, signal.SIGCONT)
+    def processes(self) -> list[int]:
+        """Return the engine's process id."""
+        pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+        folder = str(self._folder)
+        return [p for p in pids if "local_engine" in (line := command(p)) and folder in line]
 
     def client(self) -> Client:
         """Return a client."""
         url = running_url(self._folder)
         assert url is not None
         return connect(url)
-
-    def _engines(self) -> list[int]:
-        pids = []
-        for entry in Path("/proc").iterdir():
-            try:
-                command = (entry / "cmdline").read_bytes().decode()
-            except (OSError, ValueError):
-                continue
-            if "local_engine" in command and str(self._folder) in command:
-                pids.append(int(entry.name))
-        return pids
 
 
 class Load:
@@ -151,6 +207,8 @@ class Load:
         self._adding = threading.Lock()
         self.requests = self.again = 0
         self.tokens: list[tuple[int, int]] = []
+        self.acks: list[tuple[float, float, float]] = []
+        """Of each request: when it was sent first, when acknowledged, when the last try began."""
         self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(SENDERS)]
 
     def start(self) -> None:
@@ -175,10 +233,12 @@ class Load:
                 self.requests += 1
                 self.again += times - 1
                 self.tokens += tokens
-            time.sleep(0.01)
+            time.sleep(0.03)
 
     def _until_acknowledged(self, body: bytes, chance: random.Random) -> None:
+        first = time.monotonic()
         while True:
+            last = time.monotonic()
             options = [("grpc.use_local_subchannel_pool", 1)]
             address = chance.choice(self._collectors).address
             with grpc.insecure_channel(address, options=options) as channel:
@@ -187,6 +247,7 @@ class Load:
                 except grpc.RpcError:
                     time.sleep(0.2)
                 else:
+                    self.acks.append((first, time.monotonic(), last))
                     return
 
 
@@ -239,57 +300,150 @@ def expected(tokens: list[tuple[int, int]]) -> tuple[int, int, int, Decimal]:
     )
 
 
+def libfaketime() -> Path | None:
+    """Return the library that lets a process have another clock; None: it is not installed."""
+    package = find_spec("libfaketime")
+    for folder in (package and package.submodule_search_locations) or ():
+        for path in Path(folder).glob("vendor/libfaketime/src/libfaketime.so.*"):
+            return path
+    return None
+
+
+def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--collectors", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=[*FAULTS])
+    parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help="seconds")
+    parser.add_argument("--keep", type=Path, help="a folder that is left behind, with the logs")
+    return parser.parse_args(arguments)
+
+
+def usable(names: Sequence[str], scene: Scene) -> list[str]:
+    """Return the faults that can happen here; of the others it is said why they cannot."""
+    why: dict[str, str] = {}
+    if scene.clock is None:
+        why["clock_step"] = "libfaketime is not installed: pip install 'tallyspan[soak]'"
+    if scene.store_disk is None:
+        why["store_disk_full"] = "no small disk can be mounted for the store"
+    if not can_record():
+        why["lose_power"] = "this Python's SQLite takes no VFS"
+    if not any(len(each.processes()) > 1 for each in scene.collectors):
+        why["kill_worker"] = "no collector has workers"
+    if not scene.fronts:
+        why |= dict.fromkeys(
+            (
+                name
+                for name in FAULTS
+                if name.startswith(("store_re", "store_an", "store_de", "store_sw"))
+            ),
+            "nothing stands in front of the store of one collector",
+        )
+    for name in names:
+        if name in why:
+            print(f"# {name} is left out: {why[name]}")
+    return [name for name in names if name not in why]
+
+
+def disturb(scene: Scene, names: Sequence[str], until: float) -> list[tuple[str, float, float]]:
+    """Let one fault after another happen; return their names, begins and ends."""
+    happened: list[tuple[str, float, float]] = []
+    deck: list[str] = []
+    while time.monotonic() < until:
+        scene.pause(1, 4)
+        deck = deck or scene.chance.sample(names, len(names))
+        name, began = deck.pop(), time.monotonic()
+        print(f"# {name}", file=sys.stderr, flush=True)
+        FAULTS[name](scene)
+        happened.append((name, began, time.monotonic()))
+    return happened
+
+
+def print_faults(
+    happened: Sequence[tuple[str, float, float]], acks: Sequence[tuple[float, float, float]]
+) -> None:
+    """Print of each fault: how often, the slowest answer, the longest until acknowledged, in ms."""
+    print(f"# {'fault':26} times   answer ms   until acknowledged ms")
+    for name in dict.fromkeys(sorted(each for each, _, _ in happened)):
+        times = [(began, ended + 1) for each, began, ended in happened if each == name]
+        during = [
+            (first, last, done)
+            for first, done, last in acks
+            if any(first < ended and done > began for began, ended in times)
+        ]
+        answer = max((done - last for _, last, done in during), default=0.0)
+        until = max((done - first for first, _, done in during), default=0.0)
+        print(f"soak.{name:26} {len(times):5} {answer * 1e3:11.0f} {until * 1e3:23.0f}")
+
+
+def drained(store: Store, wanted: tuple[Any, ...], until: float) -> dict[str, tuple[Any, ...]]:
+    """Return the figures of ledger and rollups once they are those wanted, or the time is over."""
+    last: dict[str, tuple[Any, ...]] = {}
+    while time.monotonic() < until:
+        with suppress(StoreError, ClickHouseError), store.client() as client:
+            last = {
+                table: tuple(client.query(f"SELECT {sums} FROM {table}").result_rows[0])
+                for table, sums in FIGURES.items()
+            }
+        if last and all(figures == wanted for figures in last.values()):
+            break
+        time.sleep(1)
+    return last
+
+
 def main() -> int:
     """Run, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--collectors", type=int, default=1)
-    parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help="seconds")
-    options = parser.parse_args()
-    chance = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folders = [Path(name) / f"collector-{number}" for number in range(options.collectors)]
-        store_folder, url = folders[0], "local"
+    options = options_of()
+    print(f"# seed {options.seed}", flush=True)
+    with ExitStack() as stack:
+        if options.keep is not None:
+            options.keep.mkdir(parents=True)
+        name = options.keep or stack.enter_context(tempfile.TemporaryDirectory())
+        folder = Path(name)
+        clock = Clock(folder / "clock") if libfaketime() else None
+        folders = [folder / f"collector-{number}" for number in range(options.collectors)]
+        store_folder, urls, fronts, has_disk = folders[0], ["local"], [], False
         if options.collectors > 1:
-            store_folder = Path(name) / "store"
-            url = stack.enter_context(LocalStore(store_folder)).url
+            store_folder, urls = folder / "store", []
+            has_disk = stack.enter_context(small_disk(store_folder))
+            behind = stack.enter_context(LocalStore(store_folder)).url
+            for _ in folders:
+                front, url = stack.enter_context(fronted(behind))
+                fronts.append(front)
+                urls.append(url)
         store = Store(store_folder)
-        collectors = [Collector(each, url) for each in folders]
+        workers = [1, *[options.workers] * (options.collectors - 1)]
+        collectors = [Collector(*each, clock) for each in zip(folders, urls, workers, strict=True)]
+        disk = store_folder if has_disk else None
+        scene = Scene(collectors, store, fronts, clock, disk, random.Random(options.seed))
+        names = usable(options.faults, scene)
         load = Load(collectors, options.seed)
         load.start()
-        until = time.monotonic() + options.minutes * 60
-        while time.monotonic() < until:
-            time.sleep(chance.uniform(2, 8))
-            match chance.choice(("collector", "store", "store", "outage")):
-                case "collector":
-                    chance.choice(collectors).kill()
-                case "store":
-                    store.kill()
-                case _:
-                    store.away(chance.uniform(1, 6))
-        load.stop()
-        wanted = expected(load.tokens)
-        last: dict[str, tuple[Any, ...]] = {}
-        until = time.monotonic() + options.drain
-        while time.monotonic() < until:
-            with suppress(StoreError, ClickHouseError), store.client() as client:
-                last = {
-                    table: tuple(client.query(f"SELECT {sums} FROM {table}").result_rows[0])
-                    for table, sums in FIGURES.items()
-                }
-            if last and all(figures == wanted for figures in last.values()):
-                break
-            time.sleep(1)
+        try:
+            happened = disturb(scene, names, time.monotonic() + options.minutes * 60)
+        finally:
+            load.stop()
+        wanted, stopped_at = expected(load.tokens), time.monotonic()
+        last = drained(store, wanted, stopped_at + options.drain)
+        drained_seconds = time.monotonic() - stopped_at
         code = max(collector.stop() for collector in collectors)
-    for what, times in sorted(sum((each.kills for each in collectors), store.kills).items()):
-        print(f"soak.{what} {times} times")
+    print_faults(happened, load.acks)
     print(f"soak.requests {load.requests} requests")
     print(f"soak.sent_again {load.again} requests")
     print(f"soak.acknowledged {wanted[0]} calls")
-    wrong = {table: figures for table, figures in last.items() if figures != wanted}
+    print(f"soak.drained_after {drained_seconds:.0f} s")
+    wrong = {table: last.get(table, NOTHING) for table in FIGURES if last.get(table) != wanted}
     for table in FIGURES:
-        print(f"soak.{table}.difference {last[table][0] - wanted[0]} calls")
+        calls, tokens, answers, cost = (
+            one - other for one, other in zip(last.get(table, NOTHING), wanted, strict=True)
+        )
+        picousd = int(cost.scaleb(12))
+        print(f"soak.{table}.difference {calls} calls {tokens + answers} tokens {picousd} picousd")
     for table, figures in wrong.items():
         print(f"{table}: {figures}, expected {wanted}", file=sys.stderr)
     print(f"soak.exit_code {code} code")
