@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse import removals
+from tallyspan_clickhouse.answers import rows_of
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.retention import expired_until
 from tallyspan_clickhouse.schema import CORRECTED, DOUBTFUL, FED_BY_LEDGER, FEEDS, TIMES
@@ -52,13 +53,13 @@ def repair(client: Client, batch_id: int) -> Repair:
     removed = _not_whole(client, booked)
     days = sorted(booked.keys() - removed)
     questions = {table: _question(client, table, days) for table in FEEDS} if days else {}
-    first = {table: _rows(client, sql) for table, (_, sql) in questions.items()}
+    first = {table: _rows(client, question) for table, question in questions.items()}
     differing = [table for table, rows in first.items() if rows]
     if not differing:
         return Repair(0, removed)
     time.sleep(SETTLED_SECONDS)
     stable = {
-        table: [row for row in _rows(client, questions[table][1]) if row in first[table]]
+        table: [row for row in _rows(client, questions[table]) if row in first[table]]
         for table in differing
     }
     # after the comparison: an archive that began meanwhile was noted before it took anything
@@ -179,5 +180,11 @@ def _negated(name: str, kind: str) -> str:
     return f"mapApply((k, n) -> (k, -n), {name})" if "Map(" in kind else f"-{name}"
 
 
-def _rows(client: Client, sql: str) -> list[Row]:
-    return [tuple(row) for row in client.query(sql).result_rows]
+def _rows(client: Client, question: tuple[Sequence[str], str]) -> list[Row]:
+    """Return the rows; none is an answer, and an empty answer, as of a full disk, is an error."""
+    columns, sql = question
+    names = ", ".join(columns)
+    return [
+        tuple(row)
+        for row in rows_of(client, f"SELECT groupArray(tuple({names})) FROM ({sql})")  # noqa: S608  own names
+    ]

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from front import Mode, fronted
 from ledger import NOON, book, call, reversal
 from shared_store import SharedStore
 from tallyspan_clickhouse import archive, repair, retention
+from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 
 EQUAL = """
@@ -180,3 +182,13 @@ def test_an_answer_without_the_rows_that_were_counted_is_not_taken_for_no_days(
 ) -> None:
     with pytest.raises(StoreError, match="batch 99 were counted"):
         repair.repair(client, 99)
+
+
+def test_an_empty_answer_is_not_taken_for_no_difference(
+    empty_store: SharedStore, client: Client
+) -> None:
+    book(client, [call(batch_id=1, start_time=NOON)])
+    with fronted(empty_store.url) as (front, url), connect(url) as behind:
+        front.befall(Mode.EMPTY, b"SELECT groupArray(tuple(")
+        with pytest.raises(StoreError, match="the store gave no answer"):
+            repair.repair(behind, 1)
