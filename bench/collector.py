@@ -20,7 +20,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -166,8 +166,12 @@ def usage(pid: int) -> tuple[float, float, float]:
     """Return CPU seconds of the collector and of its store so far, and the collector's MB."""
     collector = store = megabytes = 0.0
     for process in (pid, *children(pid)):
-        cpu, resident = otlp_load.cpu_and_memory(process)
-        if b"local_engine" in Path(f"/proc/{process}/cmdline").read_bytes():
+        try:
+            cpu, resident = otlp_load.cpu_and_memory(process)
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+        if b"local_engine" in command:
             store += cpu
         else:
             collector += cpu
@@ -178,9 +182,10 @@ def usage(pid: int) -> tuple[float, float, float]:
 def children(pid: int) -> Iterator[int]:
     """Return the processes below a process."""
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            yield child
-            yield from children(child)
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            for child in map(int, (task / "children").read_text().split()):
+                yield child
+                yield from children(child)
 
 
 def cost_of_rotel(pid: int, address: str, bodies: Bodies, seconds: float) -> float:

@@ -1,5 +1,6 @@
 """OTLP over HTTP, protobuf and JSON. Source: opentelemetry-proto, "OTLP/HTTP"."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -28,6 +29,8 @@ from tallyspan_collector.receiver.otlp_json import to_protobuf
 from tallyspan_collector.receiver.signals import SIGNALS, Signal
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+JOINED_BYTES = 1 << 20
+"""From so many bytes on Python joins without holding the interpreter: the loop need not wait."""
 LOOP_PACKED_BYTES = 8 << 10
 """Packed bodies up to it are unpacked at once: a thread costs more than that takes."""
 
@@ -130,7 +133,9 @@ async def _body(request: Request, size: BodySize) -> bytes:
         if size.bytes > MAX_MESSAGE_BYTES:
             raise TooLargeError
         parts.append(chunk)
-    return b"".join(parts)
+    if size.bytes < JOINED_BYTES:
+        return b"".join(parts)
+    return await asyncio.to_thread(b"".join, parts)
 
 
 def _unpacked(body: bytes, coding: str, size: BodySize) -> bytes:
