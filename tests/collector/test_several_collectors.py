@@ -8,15 +8,17 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import book, call
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
 from tallyspan_collector.booked.ledger import AMOUNTS
-from tallyspan_collector.booked.sent_twice import changes
+from tallyspan_collector.booked.sent_twice import changes, take_back
 from tallyspan_collector.server import worker
 from waiting import wait_for
 
@@ -86,6 +88,19 @@ def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.1)
     with running_collector(folders[0], store=empty_store.url) as collector:
         wait_for(lambda: figures(collector) == {(1, 1000)}, "one call")
+
+
+def test_what_was_booked_while_a_clock_was_ahead_is_found_too(
+    empty_store: SharedStore, client: Client
+) -> None:
+    now = datetime.now(UTC)
+    twice = call(ingested_at=now + timedelta(days=3))
+    book(client, [twice, call(ingested_at=now + timedelta(days=3))])
+    book(client, [twice | {"batch_id": 2, "ingested_at": now + timedelta(days=3, seconds=1)}])
+
+    assert take_back(client, now - timedelta(minutes=1), now + timedelta(minutes=1)) == 1
+    assert take_back(client, now - timedelta(minutes=1), now + timedelta(minutes=1)) == 0
+    assert client.query("SELECT sum(sign), sum(input_tokens) FROM llm_calls").first_row == (2, 200)
 
 
 COLUMNS: dict[str, Any] = {each.name: "" for each in SCHEMA.columns} | dict.fromkeys(AMOUNTS, 0)
