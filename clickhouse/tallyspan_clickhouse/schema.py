@@ -137,6 +137,7 @@ COLUMNS = (
     Column("response_id", TEXT, "Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none",
            codec=ZSTD, ttl="toDateTime(start_time) + INTERVAL 40 DAY", net=LATEST),
     Column("scope_name", LABEL, "Instrumentation scope that made the span"),
+    Column("collector", LABEL, "Collector that booked the entry: its host and data folder; empty when a command did"),
     Column("batch_id", "UInt64", "Batch the entry was inserted with", codec=ZSTD),
     Column("ingested_at", "DateTime64(3, 'UTC')", "When the collector booked the entry (UTC, milliseconds)", codec="Delta(8), ZSTD(1)"),
 )  # fmt: skip

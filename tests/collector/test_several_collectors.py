@@ -20,6 +20,7 @@ from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
 from tallyspan_collector.booked.ledger import AMOUNTS
 from tallyspan_collector.booked.sent_twice import changes, take_back
 from tallyspan_collector.server import worker
+from tallyspan_collector.server.several import Several
 from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -77,7 +78,8 @@ def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart
     tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = [tmp_path / "one", tmp_path / "other"]
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 3600)
+    with_looks = Several.look
+    monkeypatch.setattr(Several, "look", lambda _: None)
     booked: set[tuple[Any, ...]] = set()
     for folder in folders:
         with running_collector(folder, store=empty_store.url) as collector:
@@ -85,6 +87,7 @@ def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart
             booked = figures(collector)
     assert booked == {(2, 2000)}
 
+    monkeypatch.setattr(Several, "look", with_looks)
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.1)
     with running_collector(folders[0], store=empty_store.url) as collector:
         wait_for(lambda: figures(collector) == {(1, 1000)}, "one call")

@@ -123,7 +123,7 @@ def test_what_waits_in_spools_of_workers_that_are_gone_is_booked_once(
     tmp_path: Path, store: SharedStore
 ) -> None:
     folder = tmp_path / "spool"
-    body = request(span(1, {**CHAT, "user.id": "left"}), span(2, {**CHAT, "user.id": "left"}))
+    body = request(span(71, {**CHAT, "user.id": "left"}), span(72, {**CHAT, "user.id": "left"}))
     folder.mkdir()
     left = Spool(folder / "1.sqlite", 1 << 20)
     asyncio.run(left.put("", body))

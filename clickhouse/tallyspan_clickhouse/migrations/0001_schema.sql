@@ -68,6 +68,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
     response_id String CODEC(ZSTD(1)) TTL toDateTime(start_time) + INTERVAL 40 DAY COMMENT 'Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none',
     scope_name LowCardinality(String) COMMENT 'Instrumentation scope that made the span',
+    collector LowCardinality(String) COMMENT 'Collector that booked the entry: its host and data folder; empty when a command did',
     batch_id UInt64 CODEC(ZSTD(1)) COMMENT 'Batch the entry was inserted with',
     ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector booked the entry (UTC, milliseconds)',
     INDEX ix_conversation conversation_id TYPE bloom_filter(0.01) GRANULARITY 1,
@@ -2614,6 +2615,24 @@ PARTITION BY toYYYYMM(at)
 ORDER BY (at, collector, name, labels)
 TTL at + INTERVAL 30 DAY
 COMMENT 'Metrics of collectors, kept for 30 days; counters that did not move have no row';
+
+-- What each collector has of a trace that others have a part of: the trace is resolved from all parts together.
+CREATE TABLE {database}.split_traces {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation whose ingest keys the spans came with; empty without keys',
+    trace_id FixedString(32) COMMENT 'Trace id, 32 lower-case hex digits',
+    collector LowCardinality(String) COMMENT 'Host and data folder of the collector',
+    at DateTime64(3, 'UTC') COMMENT 'When the collector wrote it (UTC)',
+    first_start DateTime64(6, 'UTC') COMMENT 'When the first of its spans began (UTC)',
+    last_start DateTime64(6, 'UTC') COMMENT 'When the last of its spans began (UTC)',
+    places Array(UInt64) COMMENT 'Numbers of the places where its calls may meet those of other traces',
+    layout LowCardinality(String) COMMENT 'Names of the fields in state, as JSON',
+    state String CODEC(ZSTD(3)) COMMENT 'Its spans, and what the collector booked for them, as JSON'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}at)
+ORDER BY (trace_id, tenant, collector)
+TTL toDateTime(at) + INTERVAL 3 DAY
+COMMENT 'Traces whose spans came to several collectors, kept for 3 days after their last span';
 
 -- A collector that was stopped says so and is no longer looked for; one that died is silent.
 CREATE VIEW {database}.collector_health {on_cluster}

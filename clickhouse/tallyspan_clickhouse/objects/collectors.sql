@@ -14,6 +14,24 @@ ORDER BY (at, collector, name, labels)
 TTL at + INTERVAL 30 DAY
 COMMENT 'Metrics of collectors, kept for 30 days; counters that did not move have no row';
 
+-- What each collector has of a trace that others have a part of: the trace is resolved from all parts together.
+CREATE TABLE {database}.split_traces {on_cluster}
+(
+    tenant LowCardinality(String) COMMENT 'Organisation whose ingest keys the spans came with; empty without keys',
+    trace_id FixedString(32) COMMENT 'Trace id, 32 lower-case hex digits',
+    collector LowCardinality(String) COMMENT 'Host and data folder of the collector',
+    at DateTime64(3, 'UTC') COMMENT 'When the collector wrote it (UTC)',
+    first_start DateTime64(6, 'UTC') COMMENT 'When the first of its spans began (UTC)',
+    last_start DateTime64(6, 'UTC') COMMENT 'When the last of its spans began (UTC)',
+    places Array(UInt64) COMMENT 'Numbers of the places where its calls may meet those of other traces',
+    layout LowCardinality(String) COMMENT 'Names of the fields in state, as JSON',
+    state String CODEC(ZSTD(3)) COMMENT 'Its spans, and what the collector booked for them, as JSON'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}at)
+ORDER BY (trace_id, tenant, collector)
+TTL toDateTime(at) + INTERVAL 3 DAY
+COMMENT 'Traces whose spans came to several collectors, kept for 3 days after their last span';
+
 -- A collector that was stopped says so and is no longer looked for; one that died is silent.
 CREATE VIEW {database}.collector_health {on_cluster}
 (

@@ -23,7 +23,7 @@ LAST = "last_entry_at"
 """When the call's latest entry was booked (UTC)."""
 COUNT = "entry_count"
 """How many entries the call has."""
-_OF_THE_ENTRY = {*KEY, *AMOUNTS, "entry_kind", "sign", "batch_id", "ingested_at"}
+_OF_THE_ENTRY = {*KEY, *AMOUNTS, "entry_kind", "sign", "collector", "batch_id", "ingested_at"}
 _COPIED = [each.name for each in SCHEMA.columns if each.name not in _OF_THE_ENTRY]
 _IDENTITY = (*KEY, *AMOUNTS, "sign", "price_id")
 _NO_AMOUNTS = {**dict.fromkeys(AMOUNTS), **dict.fromkeys(UNPRICED, 0)}

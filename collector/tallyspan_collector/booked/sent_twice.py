@@ -30,7 +30,7 @@ STALE_SECONDS = 180
 END_OF_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _COLUMNS = [each.name for each in SCHEMA.columns]
-_OF_COLLECTORS = ("call", "reversal")
+OF_COLLECTORS = ("call", "reversal")
 _IDENTITY = "tenant, source, trace_id, span_id"
 _SINCE, _UNTIL = (sql_moment(name) for name in ("since", "until"))
 _IS_RECENT = f"entry_kind != 'commitment' AND ingested_at >= {_SINCE} AND ingested_at < {_UNTIL}"
@@ -41,6 +41,7 @@ _TWICE = f"""
 SELECT {_IDENTITY} FROM llm_calls
 WHERE {_IN_BOUNDS} AND (trace_id, span_id) IN (
     SELECT trace_id, span_id FROM llm_calls WHERE {_IN_BOUNDS} AND {_IS_RECENT})
+    AND trace_id NOT IN (SELECT trace_id FROM split_traces)
 GROUP BY {_IDENTITY}
 HAVING {_BOOKED} > 1 OR countIf(entry_kind = 'correction') > 0
 """  # noqa: S608  own text
@@ -120,33 +121,33 @@ def changes(entries: Sequence[Row]) -> list[Row]:
     None for a call that was moved to another department since: what is taken back of it, and from
     where, is not to be told from the move.
     """
-    bookings = _standing([each for each in entries if each["entry_kind"] in _OF_COLLECTORS])
-    corrections = [each for each in entries if each["entry_kind"] not in _OF_COLLECTORS]
+    bookings = standing([each for each in entries if each["entry_kind"] in OF_COLLECTORS])
+    corrections = [each for each in entries if each["entry_kind"] not in OF_COLLECTORS]
     booked_away: Counter[Identity] = Counter()
     for each in corrections:
-        booked_away[_identity(each)] -= each["sign"]
+        booked_away[identity_of(each)] -= each["sign"]
     if any(count < 0 for count in booked_away.values()):
         return []
     kept = _kept(bookings, booked_away)
-    due = Counter(_identity(each) for each in bookings if each is not kept)
+    due = Counter(identity_of(each) for each in bookings if each is not kept)
     now = max(datetime.now(UTC), entries[-1]["ingested_at"] + _MILLISECOND)
-    examples = {_identity(each): each for each in [*corrections, *bookings]}
+    examples = {identity_of(each): each for each in [*corrections, *bookings]}
     return [
-        _entry(examples[identity], sign, now)
+        correction(examples[identity], sign, now)
         for sign, identities in ((-1, due - booked_away), (1, booked_away - due))
         for identity in identities.elements()
     ]
 
 
-def _standing(entries: Sequence[Row]) -> list[Row]:
+def standing(entries: Sequence[Row]) -> list[Row]:
     """Return the bookings that their collector did not take back."""
     left: Counter[Identity] = Counter()
     for each in entries:
-        left[_identity(each)] += each["sign"]
+        left[identity_of(each)] += each["sign"]
     result = []
     for each in entries:
-        if each["sign"] > 0 and left[_identity(each)] > 0:
-            left[_identity(each)] -= 1
+        if each["sign"] > 0 and left[identity_of(each)] > 0:
+            left[identity_of(each)] -= 1
             result.append(each)
     return result
 
@@ -155,19 +156,19 @@ def _kept(bookings: Sequence[Row], booked_away: Counter[Identity]) -> Row | None
     """Return the first booking that is not booked away, else the first."""
     left = booked_away.copy()
     for each in bookings:
-        if not left[_identity(each)]:
+        if not left[identity_of(each)]:
             return each
-        left[_identity(each)] -= 1
+        left[identity_of(each)] -= 1
     return bookings[0] if bookings else None
 
 
-def _identity(entry: Row) -> Identity:
+def identity_of(entry: Row) -> Identity:
     """Return what a booking and the entry that takes it back have in common."""
     amounts = (None if entry[name] is None else entry["sign"] * entry[name] for name in AMOUNTS)
     return (*(entry[name] for name in KEY), *amounts)
 
 
-def _entry(example: Row, sign: int, now: datetime) -> Row:
+def correction(example: Row, sign: int, now: datetime) -> Row:
     """Return the correction of that sign with the amounts and all else of another entry."""
     factor = sign * example["sign"]
     amounts = {name: None if example[name] is None else factor * example[name] for name in AMOUNTS}

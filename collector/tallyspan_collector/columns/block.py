@@ -35,13 +35,15 @@ def encode(
     batch_id: int,
     ingested_ms: int,
     give_way: Callable[[], None] = lambda: None,
+    collector: str = "",
 ) -> bytes:
     """Return the rows as one Native block.
 
-    `types` are the ledger's, by column. `give_way` is called between the columns.
+    `types` are the ledger's, by column. `give_way` is called between the columns. `collector` books
+    them.
     """
     return native.block(
-        _Encoding(rows, payer, give_way).columns(batch_id, ingested_ms, types),
+        _Encoding(rows, payer, give_way).columns(batch_id, ingested_ms, types, collector),
         types,
         len(rows.rows),
     )
@@ -67,9 +69,12 @@ class _Encoding:
         number = np.array([different.index(each) for each in names], np.int64)
         self.keys, self.key = different, number[rows.of(table.request)]
 
-    def columns(self, batch_id: int, ingested_ms: int, types: dict[str, str]) -> dict[str, bytes]:
+    def columns(
+        self, batch_id: int, ingested_ms: int, types: dict[str, str], collector: str
+    ) -> dict[str, bytes]:
         result: dict[str, bytes] = {
             "entry_kind": self._same("call"),
+            "collector": self._same(collector),
             "sign": b"\1" * self.size,
             "reported_cost_usd": native.nulls(self.size),
             "batch_id": batch_id.to_bytes(8, "little") * self.size,

@@ -35,14 +35,17 @@ from tallyspan_collector.ingest.sqlite_file import (
 from tallyspan_collector.ledger.allowances import Granted, Period
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
+from tallyspan_collector.resolution.company import WRAPPER
 from tallyspan_collector.resolution.identity import NOBODY, Identities, owner_of
 from tallyspan_collector.resolution.index import look_up, unknown_fields
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.older import older_spans
 from tallyspan_collector.resolution.resolver import SEEN_SECONDS, Resolver
-from tallyspan_collector.resolution.runs import NewRun
+from tallyspan_collector.resolution.runs import EMITTER, KEY, SPAN, NewRun
 
 FILE_NAME = "journal.sqlite"
+LAST_RUNS = 256
+"""Batches of some minutes at least: what came before a collector was killed and started again."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, spool INTEGER NOT NULL, rows INTEGER NOT NULL,
@@ -215,7 +218,10 @@ class Journal:
             if arrived:
                 numbers = np.fromiter(arrived, np.int64, len(arrived))
                 traces = [spans.traces[number] for number in arrived]
-                run.add(np.array(traces, np.int64), numbers)
+                emitters = [
+                    WRAPPER if reading.kind is Kind.WRAPPER else 0 for reading in arrived.values()
+                ]
+                run.add(np.array(traces, np.int64), numbers, emitters=np.array(emitters, np.int64))
             give_way()
             if rows is not None and kept and entries and entries.packed:
                 rows.remember(run, *entries.packed)
@@ -228,6 +234,11 @@ class Journal:
         granted = entries.granted if entries else Granted()
         unread = _providers_unread(entries) if entries else ()
         return Booking(batch, costs, again + resolution.duplicates, granted, unread, kept)
+
+    def traces(self, numbers: Collection[int]) -> dict[int, Trace]:
+        """Return those of the traces that are remembered, by their numbers. Raises `SpoolError`."""
+        with self._change():
+            return self._resolver.traces(numbers, time.time_ns() // 1_000_000)
 
     def resolve_and_undo(self, reading: Reading) -> None:
         """Resolve a reading and book nothing. Raises what resolving raises, and `SpoolError`."""
@@ -418,6 +429,40 @@ def oldest_batch(path: Path) -> datetime | None:
     except sqlite3.Error as error:
         raise SpoolError(f"the journal {path} cannot be read: {error}") from None
     return None if oldest_ms is None else datetime.fromtimestamp(oldest_ms / 1000, UTC)
+
+
+class Touched(NamedTuple):
+    """The last run that was looked at, and the numbers of the traces that came in those after it.
+
+    `callless` are those of which only spans around calls came.
+    """
+
+    run: int
+    traces: set[int]
+    callless: set[int]
+
+
+def touched(path: Path, after: int | None) -> Touched:
+    """Return which traces got spans in the runs after one; None: in the last `LAST_RUNS`.
+
+    Raises `SpoolError`.
+    """
+    traces: set[int] = set()
+    with_calls: set[int] = set()
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
+            (last,) = file.execute("SELECT ifnull(max(run), 0) FROM runs").fetchone()
+            first = last - LAST_RUNS if after is None else after
+            for run, keys in file.execute("SELECT run, keys FROM runs WHERE run > ?", (first,)):
+                rows = np.frombuffer(keys, np.int64).reshape(5, -1)
+                rows = rows[:, rows[SPAN] != 0]  # else only: the trace is known
+                traces.update(rows[KEY].tolist())
+                with_calls.update(rows[KEY][rows[EMITTER] != WRAPPER].tolist())
+                last = max(last, run)
+    except sqlite3.Error as error:
+        raise SpoolError(f"the journal {path} cannot be read: {error}") from None
+    return Touched(last, traces, traces - with_calls)
 
 
 def refused_batches(path: Path) -> list[RefusedBatch]:

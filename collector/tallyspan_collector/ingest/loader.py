@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -38,7 +39,7 @@ from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.price_columns import PriceColumns
 from tallyspan_collector.read.call import BLANK, Call, call_of, columns_of
-from tallyspan_collector.resolution.node import LedgerEntry
+from tallyspan_collector.resolution.node import LedgerEntry, Trace
 
 BATCH_CALLS = 65_536
 """Calls in one insert, about; the more, the less each costs the store."""
@@ -48,6 +49,8 @@ BUSY_CALLS, BUSY_WAIT_SECONDS = 4_096, 1.0
 BATCHES_AHEAD = 2
 END_SECONDS = 0.5
 """How long a thread may take to end once nothing more is to be done."""
+ANSWER_SECONDS = 30
+"""How long another thread waits for what the journal has."""
 GC_SECONDS, GC_ALL_SECONDS = 10, 600
 """How often cycles are looked for, between two batches (see `worker.run_loop`): among what is new,
 and among all there is, which stops every thread for some 80 ms.
@@ -75,12 +78,15 @@ class Loader:
         directory: Directory,
         reader: SpanReader = PYTHON,
         lives: Lives | None = None,
+        collector: str = "",
     ) -> None:
+        """`collector` is the name of this one, of which every entry is."""
         self._spool = spool
         self._journal = journal
         self._book = book
         self._metrics = metrics
         self._directory = directory
+        self._collector = collector
         self.allowances = Allowances(book)
         self._reader = BatchReader(keys, metrics, reader)
         self._prices = PriceColumns(book)
@@ -94,6 +100,9 @@ class Loader:
         self.refused = journal.refused()
         """Batches that the store will never take."""
         self._ended: queue.SimpleQueue[tuple[Batch, str]] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[tuple[Collection[int], Future[dict[int, Trace]]]] = (
+            queue.SimpleQueue()
+        )
         self.warning = match(spool, journal)
         """What is wrong with the files since the start; empty: nothing."""
         self._tries = Tries(spool.path.with_suffix(".tries"), spool.id, journal.progress(spool.id))
@@ -120,6 +129,26 @@ class Loader:
     def waiting(self) -> int:
         """Batches that the store is not known to have."""
         return len(self._waiting)
+
+    def traces(self, numbers: Collection[int]) -> dict[int, Trace]:
+        """Return those of the traces that are remembered, by their numbers; for other threads.
+
+        The thread that has the journal looks them up between two batches. Raises `SpoolError`, and
+        `TimeoutError` if it has no time for it.
+        """
+        answer: Future[dict[int, Trace]] = Future()
+        self._questions.put((numbers, answer))
+        return answer.result(ANSWER_SECONDS)
+
+    def _answer(self) -> None:
+        if self._questions.empty():
+            return
+        numbers, answer = self._questions.get()
+        try:
+            answer.set_result(self._journal.traces(numbers))
+        except Exception as error:  # noqa: BLE001  who asked raises it
+            answer.set_exception(error)
+        self._pace.give_way()
 
     def start(self) -> None:
         """Start both threads; batches that an earlier process left go first."""
@@ -202,6 +231,7 @@ class Loader:
         calls, since, due, look, clean = 0, 0.0, 0.0, 0.0, 0.0
         while not self._is_stopped.is_set():
             self._settle()
+            self._answer()
             wait = max(0.0, due - time.monotonic()) if held else BATCH_WAIT_SECONDS
             taken = self._take(min(wait, BATCH_WAIT_SECONDS))
             requests = self._without_suspects(taken)
@@ -419,6 +449,7 @@ class Loader:
                     batch_id,
                     now_ms,
                     len(reversals),
+                    self._collector,
                 )
                 self._pace.give_way()
                 blocks = self._encoder.blocks(values)
@@ -427,7 +458,13 @@ class Loader:
             if rows is not None:
                 payer = payers(rows, self._directory)
                 blocks += block.encode(
-                    rows, payer, self._encoder.types, batch_id, now_ms, self._pace.give_way
+                    rows,
+                    payer,
+                    self._encoder.types,
+                    batch_id,
+                    now_ms,
+                    self._pace.give_way,
+                    self._collector,
                 )
                 self._pace.give_way()
                 packed = pack(rows, payer, self._pace.give_way)

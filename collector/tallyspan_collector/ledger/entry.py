@@ -125,11 +125,12 @@ def columns(
     batch_id: int,
     ingested_ms: int,
     reversals: int = 0,
+    collector: str = "",
 ) -> dict[str, Sequence[object]]:
     """Return column name -> values of a batch of calls; `fields` are field name -> their values.
 
     `costs` are in the same order. The last `reversals` of the calls are taken back: their amounts
-    are negated here, except those in `costs`, which already are.
+    are negated here, except those in `costs`, which already are. `collector` books them.
     """
     added = len(costs) - reversals
     result: dict[str, Sequence[object]] = {name: fields[name] for name in AS_IN_CALL}
@@ -162,6 +163,7 @@ def columns(
             result[name.replace("_picousd", "_usd")] = usd(values)
         else:
             result[name] = values
+    result["collector"] = [collector] * len(costs)
     result["batch_id"] = [batch_id] * len(costs)
     result["ingested_at"] = [ingested_ms] * len(costs)
     return result

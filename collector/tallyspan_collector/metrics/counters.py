@@ -82,6 +82,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._split_traces = Counter(
+            "tallyspan_split_trace_corrections",
+            "Bookings taken back or added because spans of a trace came to several collectors",
+            registry=self.registry,
+        )
+
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Add a gauge; `value` is called each time the metrics are collected."""
         Gauge(name, description, registry=self.registry).set_function(value)
@@ -133,3 +139,7 @@ class Metrics:
     def sent_twice(self, calls: int) -> None:
         """Count calls that several collectors booked and that are charged once now."""
         self._sent_twice.inc(calls)
+
+    def split_traces(self, bookings: int) -> None:
+        """Count bookings put right because a trace came to several collectors."""
+        self._split_traces.inc(bookings)

@@ -78,11 +78,17 @@ def together(nodes: Iterable[Node]) -> Iterator[_Spans]:
 
     Another party may have brought more of them together: those stay apart here.
     """
+    for traces in joint_traces(nodes):
+        yield _by_span_id(*traces)
+
+
+def joint_traces(nodes: Iterable[Node]) -> Iterator[list[list[Node]]]:
+    """Yield the spans by trace, the traces that have a call in common together."""
     by_trace: dict[str, list[Node]] = {}
     for node in nodes:
         by_trace.setdefault(node.call.trace_id, []).append(node)
     if len(by_trace) == 1:
-        yield _by_span_id(*by_trace.values())
+        yield [*by_trace.values()]
         return
     at: dict[int, list[tuple[str, Meeting]]] = {}
     for trace_id, own in by_trace.items():
@@ -95,7 +101,7 @@ def together(nodes: Iterable[Node]) -> Iterator[_Spans]:
         joint = set[str]().union(*(group_of[trace_id] for trace_id, _ in met))
         group_of |= dict.fromkeys(joint, joint)
     for joint in {id(group): group for group in group_of.values()}.values():
-        yield _by_span_id(*(by_trace[trace_id] for trace_id in joint))
+        yield [by_trace[trace_id] for trace_id in joint]
 
 
 def _by_span_id(*traces: Sequence[Node]) -> _Spans:

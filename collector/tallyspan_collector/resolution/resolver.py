@@ -92,6 +92,13 @@ class Resolver:
         self._quiet_ms = quiet_seconds * 1000
         take_over(file, self.runs, _now_ms())
 
+    def traces(self, keys: Collection[int], now_ms: int) -> dict[int, Trace]:
+        """Return those of the traces that are remembered: with what moved into them, if any did."""
+        self.runs.refresh(now_ms)
+        moved = self._index.moved(keys)
+        kept = self._index.find({moved.get(key, key) for key in keys}, now_ms)
+        return {key: kept[at] for key in keys if (at := moved.get(key, key)) in kept}
+
     def resolve(self, readings: Iterable[Reading], now_ms: int | None = None) -> Resolution:
         """Return what the readings change in the ledger; `commit` remembers it."""
         now = _now_ms() if now_ms is None else now_ms

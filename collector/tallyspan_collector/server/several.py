@@ -1,45 +1,81 @@
 """What a collector does about others that book into its store.
 
-A span that was sent to two collectors is charged once: what both booked is looked for in the
-ledger, as long as another collector was there within the time in which spans are sent again. What
-only one collector has seen of a call, another cannot know: a trace has to come to one of them, and
-`warning` says so while another one runs.
+A call is charged once, whichever collectors its spans came to: as long as another collector was
+there within the time in which spans are sent again, each writes what it has of a trace that both
+may know (`several/writer.py`), and the trace is charged by all of it (`several/joint.py`). Spans
+that were sent to two collectors, and of which nobody remembers the trace, are looked for in the
+ledger alone (`booked/sent_twice.py`).
 """
 
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.booked.sent_twice import take_back
+from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
+from tallyspan_collector.booked.run import run_if_due
+from tallyspan_collector.booked.sent_twice import MAX_WINDOW, STALE_SECONDS, take_back
 from tallyspan_collector.ingest import journal
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.metrics.others import others
+from tallyspan_collector.resolution.identity import Identities
+from tallyspan_collector.several.joint import JointTraces, Price, States
+from tallyspan_collector.several.writer import Traces, Writer
 from tallyspan_collector.units.counts import counted
 
 LOOK_SECONDS = 15.0
 CLOCKS_APART = timedelta(minutes=1)
 """How far the clocks of two collectors may be apart."""
+MAX_SETTLED = 100_000
+"""Traces of which it is remembered that nothing is left to do."""
+_RECENT = f"""
+SELECT count(), min(start_time), max(start_time) FROM llm_calls
+WHERE entry_kind != 'commitment' AND ingested_at >= {sql_moment("since")}
+    AND ingested_at < {sql_moment("until")}
+"""  # noqa: S608  own text
 _log = structlog.get_logger()
+
+
+class Resolving(NamedTuple):
+    """What it takes to resolve traces: the collector's own, by number, prices, trusted keys."""
+
+    identities: Identities
+    traces: Traces
+    price: Price
+    trusted: Collection[str]
 
 
 class Several:
     """Looks for what other collectors booked too; `within`: so long a span may be sent again."""
 
     def __init__(
-        self, client: Client, name: str, journal_path: Path, within: timedelta, metrics: Metrics
+        self,
+        client: Client,
+        name: str,
+        journal_path: Path,
+        within: timedelta,
+        metrics: Metrics,
+        resolving: Resolving,
     ) -> None:
         self._client = client
         self._name = name
         self._journal = journal_path
         self._within = within
         self._metrics = metrics
+        self._resolving = resolving
+        self._writer = Writer(client, name, resolving.identities, resolving.traces)
+        self._settled: States = {}
+        self._run: int | None = None
+        """The last run of the journal that was looked at; None: the other ones have just come."""
         self._since: datetime | None = None
         self.warning = ""
 
     def look(self) -> None:
-        """Take back what was booked more than once since the last time.
+        """Put right what several collectors booked of one call since the last time.
 
         Raises what the store raises; the next time looks at the same again.
         """
@@ -53,19 +89,61 @@ class Several:
         if present:
             # the clock may have been ahead the last time
             since = max(min(self._since, now), now - self._within) - CLOCKS_APART
-            calls = take_back(self._client, since, now + CLOCKS_APART)
+            until_now = now + CLOCKS_APART
+            self._resolve(since, until_now)
+            calls = take_back(self._client, since, until_now)
             if calls:
                 self._metrics.sent_twice(calls)
                 _log.info("calls.sent_twice", calls=calls)
+        else:
+            self._run = None
         self._since = until
+
+    def _resolve(self, since: datetime, until: datetime) -> None:
+        """Write this collector's parts of traces that others know too, and charge them whole."""
+        if len(self._settled) > MAX_SETTLED:
+            self._settled.clear()
+        touched = journal.touched(self._journal, self._run)
+        spans = touched.traces, touched.callless
+        for recent in self._windows(since, until):
+            self._writer.write(recent, *spans)
+            spans = set(), set()
+            result = run_if_due(
+                self._client,
+                partial(
+                    JointTraces,
+                    recent,
+                    self._resolving.price,
+                    self._resolving.trusted,
+                    self._settled,
+                ),
+                reason="spans of a trace came to several collectors",
+                stale_seconds=STALE_SECONDS,
+            )
+            if result and result.calls:
+                self._metrics.split_traces(result.calls)
+                _log.info("calls.of_split_traces", calls=result.calls)
+        self._run = touched.run
+
+    def _windows(self, since: datetime, until: datetime) -> Iterator[dict[str, int]]:
+        """Yield the bounds of what was booked between two moments, some minutes at a time."""
+        while since < until:
+            end = min(since + MAX_WINDOW, until)
+            recent = {"since": microseconds(since), "until": microseconds(end)}
+            count, *times = self._client.query(_RECENT, parameters=recent).result_rows[0]
+            if count:
+                first, last = (microseconds(utc(each)) for each in times)
+                recent |= {"first": first, "last": last}
+            yield recent
+            since = end
 
     def _warn(self, alive: list[str]) -> None:
         before, self.warning = self.warning, ""
         if alive:
             self.warning = (
                 f"{counted(len(alive), 'other collector')} ({', '.join(alive)}) book into this"
-                " store: send each trace to one of them, or calls that two spans report are"
-                " charged twice (docs/operations.md, 'Several collectors on one store')"
+                " store: send each trace to one of them, or its calls are charged right only after"
+                " a minute (docs/operations.md, 'Several collectors on one store')"
             )
         if alive and not before:
             _log.warning("collectors.several", warning=self.warning)

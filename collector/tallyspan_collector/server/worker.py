@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,7 +48,8 @@ from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
 from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
-from tallyspan_collector.server.several import LOOK_SECONDS, Several
+from tallyspan_collector.server.several import LOOK_SECONDS, Resolving, Several
+from tallyspan_collector.several.price import entries_of
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.threads import in_thread
 
@@ -160,13 +162,7 @@ class Worker:
             self._store_error = str(error)
         self._tls = tls(config)
         folder = config.data_dir / "spool"
-        self._several = Several(
-            client,
-            name_of(config.data_dir),
-            folder / FILE_NAME,
-            timedelta(seconds=config.seen_window),
-            self.metrics,
-        )
+        self._several: Several | None = None
         self._refusal = ""
         self._spool: Spool | None = None
         self._journal: Journal | None = None
@@ -195,17 +191,16 @@ class Worker:
                 self._directory,
                 self._reader,
                 Lives(client, name_of(config.data_dir), folder / FILE_NAME, config.seen_window),
+                name_of(config.data_dir),
             )
+            self._several = self._looking(self._journal, self._loader)
         except SpoolError as error:  # readers are served; requests are refused with the reason
             self._refusal = str(error)
             _log.error("spool.unusable", error=str(error))
         else:
             self._damaged = list(kept(folder)) if self._is_first else []
             self._watch(self._spool, self._loader)
-            if self._loader.warning:
-                _log.warning("spool.older", warning=self._loader.warning)
-            for warning in self._damaged:
-                _log.warning("spool.damaged", warning=warning)
+            self._log_damage(self._loader)
         self._tasks: list[asyncio.Task[None]] = []
         if self._is_first:  # all workers read the same prices, and what they report is added up
             self._watch_price_data()
@@ -213,6 +208,26 @@ class Worker:
         self._intake: Intake | None = None
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
+
+    def _log_damage(self, loader: Loader) -> None:
+        if loader.warning:
+            _log.warning("spool.older", warning=loader.warning)
+        for warning in self._damaged:
+            _log.warning("spool.damaged", warning=warning)
+
+    def _looking(self, journal: Journal, loader: Loader) -> Several:
+        """Return what looks at the calls of other collectors."""
+        config, name = self._config, name_of(self._config.data_dir)
+        book, directory = self._prices.book, self._directory
+        price = partial(entries_of, book=book, directory=directory, collector=name)
+        return Several(
+            self._client,
+            name,
+            config.data_dir / "spool" / FILE_NAME,
+            timedelta(seconds=config.seen_window),
+            self.metrics,
+            Resolving(journal.identities, loader.traces, price, config.trusted_keys),
+        )
 
     def _watch_confinement(self) -> None:
         if self._config.store == "local":
@@ -321,7 +336,7 @@ class Worker:
                 self._directory.copy.last_error,
                 self._refused(),
                 self._dead(),
-                self._several.warning,
+                self._several.warning if self._several else "",
                 self._prices.last_error,
                 self._old_prices(),
                 self._commitments,
@@ -356,7 +371,7 @@ class Worker:
                 _log.warning("keys.not_read", error=one_line(error))
 
     async def _look_at_others(self) -> None:
-        while True:
+        while self._several is not None:
             try:
                 await in_thread(self._several.look)
             except Exception as error:  # noqa: BLE001  the store is away, or others book: later
