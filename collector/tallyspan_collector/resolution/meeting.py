@@ -28,6 +28,8 @@ MAX_NODES = 64
 
 An id of so many answers is no id.
 """
+MAX_AGENT_NODES = 1_024
+"""The same for coding agents' calls, by their counts: each costs as much as all before it."""
 
 
 class Meeting(NamedTuple):

@@ -11,6 +11,7 @@ The file is shared by the workers of a data folder; it changes in one transactio
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +27,16 @@ from tallyspan_collector.resolution.identity import (
     NO_PARENT,
     Identities,
     Owner,
-    SpanKey,
     owner_of,
     span_key,
 )
 from tallyspan_collector.resolution.index import TraceIndex
-from tallyspan_collector.resolution.meeting import MAX_NODES, may_meet, meet_elsewhere
+from tallyspan_collector.resolution.meeting import (
+    MAX_AGENT_NODES,
+    MAX_NODES,
+    may_meet,
+    meet_elsewhere,
+)
 from tallyspan_collector.resolution.node import LedgerEntry, Node, Trace
 from tallyspan_collector.resolution.older import take_over
 from tallyspan_collector.resolution.runs import NewRun, Runs
@@ -172,6 +177,13 @@ class Resolver:
             {trace for trace, _ in first.values()} - by_trace.keys(), now
         )
         into: dict[int, int] = {}
+        sizes_of: dict[int, Counter[Owner]] = {}
+
+        def spans_of(trace: int) -> Counter[Owner]:
+            if trace not in sizes_of:
+                sizes_of[trace] = _sizes(by_trace.get(trace, ()), remembered.get(trace))
+            return sizes_of[trace]
+
         for (place, emitter, is_guess, owner, _), key in here:
             if place not in first:
                 first[place] = resolution.places[place] = key, emitter
@@ -179,13 +191,13 @@ class Resolver:
             theirs, mine = _end(into, first[place][0]), _end(into, key)
             if theirs == mine or (is_guess and first[place][1] == emitter):
                 continue
-            if is_guess and any(
-                _size(by_trace, remembered, each, owner) >= MAX_NODES for each in (mine, theirs)
-            ):
+            limit = MAX_NODES if is_guess else MAX_AGENT_NODES
+            sizes = [spans_of(each) for each in (mine, theirs)]
+            if any(each[owner] >= limit for each in sizes):
                 continue
-            sizes = [_size(by_trace, remembered, each) for each in (mine, theirs)]
-            if sizes[0] > sizes[1]:  # the one with less in it moves, so that few move often
+            if sizes[0].total() > sizes[1].total():  # the one with less moves, so that few do often
                 mine, theirs = theirs, mine
+            spans_of(theirs).update(spans_of(mine))
             into[mine] = theirs
         for key in into:
             end = resolution.moved[key] = _end(into, key)
@@ -293,17 +305,11 @@ def _gathered(by_trace: _ByTrace, moved: Mapping[int, int]) -> _ByTrace:
     return gathered
 
 
-def _size(
-    by_trace: _ByTrace, remembered: Mapping[int, Trace], key: int, owner: Owner | None = None
-) -> int:
-    """Return how many spans a trace has, of all keys or of one."""
-    arrived = by_trace.get(key, ())
-    kept: Collection[SpanKey] = remembered[key].nodes if key in remembered else ()
-    if owner is None:
-        return len(arrived) + len(kept)
-    return sum(each.call is not None and owner_of(each.call) == owner for each in arrived) + sum(
-        of == owner for of, *_ in kept
-    )
+def _sizes(arrived: Iterable[Reading], kept: Trace | None) -> Counter[Owner]:
+    """Return how many spans of a trace each owner has."""
+    sizes = Counter(owner_of(each.call) for each in arrived if each.call is not None)
+    sizes.update(owner for owner, *_ in (kept.nodes if kept else ()))
+    return sizes
 
 
 def _calls(arrived: Iterable[Reading], before: Trace | None) -> Iterator[Call]:

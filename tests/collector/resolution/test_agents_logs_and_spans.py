@@ -14,6 +14,8 @@ from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.read.otlp import Span
+from tallyspan_collector.resolution import resolver
+from tallyspan_collector.resolution.node import LAYOUT, Trace
 from tallyspan_collector.resolution.resolver import Resolver
 
 pytestmark = pytest.mark.slow
@@ -68,10 +70,10 @@ def codex(number: int, session: str, counts: tuple[int, int, int], at: int) -> l
 def net(path: Path, batches: list[list[Reading]], restarts: list[bool]) -> list[Call]:
     standing: list[Call] = []
     file = sqlite3.connect(path)
-    resolver = Resolver(file)
+    one = Resolver(file)
     for number, batch in enumerate(batches):
-        made = resolver.resolve(batch)
-        resolver.commit(made, [Cost() for _ in made.calls])
+        made = one.resolve(batch)
+        one.commit(made, [Cost() for _ in made.calls])
         file.commit()
         for booked in made.reversals:
             standing.remove(booked.call)
@@ -79,7 +81,7 @@ def net(path: Path, batches: list[list[Reading]], restarts: list[bool]) -> list[
         if restarts[number % len(restarts)]:
             file.close()
             file = sqlite3.connect(path)
-            resolver = Resolver(file)
+            one = Resolver(file)
     with closing(file):
         return standing
 
@@ -122,3 +124,21 @@ def test_a_request_that_failed_is_no_call_of_its_span() -> None:
     reading = Reader().read(item(1, "com.anthropic.claude_code.tracing", said, (0, 9), 0))
 
     assert reading.kind == "wrapper"
+
+
+def test_very_many_equal_records_of_a_conversation_do_not_make_one_endless_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would cost as much as all before it; beyond the limit they are charged one by one."""
+    monkeypatch.setattr(resolver, "MAX_AGENT_NODES", 8)
+    records = [claude(number, "a", COUNTS[0], number * 1_000)[0] for number in range(1, 101)]
+    path = tmp_path / "traces.sqlite"
+    charged = net(path, [records[at : at + 10] for at in range(0, 100, 10)], [False])
+
+    with closing(sqlite3.connect(path)) as file:
+        sizes = [
+            len(Trace.load(state, LAYOUT).nodes)
+            for turn in (0, 1)
+            for (state,) in file.execute(f"SELECT state FROM traces_{turn}")
+        ]
+    assert (len(charged), max(sizes)) == (100, 8)
