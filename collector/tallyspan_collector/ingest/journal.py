@@ -44,8 +44,8 @@ from tallyspan_collector.resolution.resolver import SEEN_SECONDS, Resolver
 from tallyspan_collector.resolution.runs import EMITTER, KEY, SPAN, NewRun
 
 FILE_NAME = "journal.sqlite"
-LAST_RUNS = 256
-"""Batches of some minutes at least: what came before a collector was killed and started again."""
+LAST_RUNS = 2_048
+"""Batches of ten minutes at least: what came before a collector was killed and started again."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, spool INTEGER NOT NULL, rows INTEGER NOT NULL,
@@ -448,6 +448,7 @@ def touched(path: Path, after: int | None) -> Touched:
     Raises `SpoolError`.
     """
     traces: set[int] = set()
+    around: set[int] = set()
     with_calls: set[int] = set()
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro"
@@ -456,13 +457,14 @@ def touched(path: Path, after: int | None) -> Touched:
             first = last - LAST_RUNS if after is None else after
             for run, keys in file.execute("SELECT run, keys FROM runs WHERE run > ?", (first,)):
                 rows = np.frombuffer(keys, np.int64).reshape(5, -1)
-                rows = rows[:, rows[SPAN] != 0]  # else only: the trace is known
                 traces.update(rows[KEY].tolist())
+                rows = rows[:, rows[SPAN] != 0]  # else only: the trace is known
+                around.update(rows[KEY][rows[EMITTER] == WRAPPER].tolist())
                 with_calls.update(rows[KEY][rows[EMITTER] != WRAPPER].tolist())
                 last = max(last, run)
     except sqlite3.Error as error:
         raise SpoolError(f"the journal {path} cannot be read: {error}") from None
-    return Touched(last, traces, traces - with_calls)
+    return Touched(last, traces, around - with_calls)
 
 
 def refused_batches(path: Path) -> list[RefusedBatch]:

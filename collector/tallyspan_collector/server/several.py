@@ -107,7 +107,7 @@ class Several:
         spans = touched.traces, touched.callless
         for recent in self._windows(since, until):
             self._writer.write(recent, *spans)
-            spans = set(), set()
+            spans, self._run = (set(), set()), touched.run
             result = run_if_due(
                 self._client,
                 partial(
@@ -123,7 +123,6 @@ class Several:
             if result and result.calls:
                 self._metrics.split_traces(result.calls)
                 _log.info("calls.of_split_traces", calls=result.calls)
-        self._run = touched.run
 
     def _windows(self, since: datetime, until: datetime) -> Iterator[dict[str, int]]:
         """Yield the bounds of what was booked between two moments, some minutes at a time."""

@@ -86,7 +86,8 @@ class Writer:
         if self._written is None:
             own = self._client.query(_OWN, parameters={"name": self._name}).result_rows
             self._written = dict.fromkeys((self._number(*row) for row in own), b"")
-        numbers = {self._number(*each) for each in self._shared(recent)}
+        # what is written changes only with more spans
+        numbers = {self._number(*each) for each in self._shared(recent)} - self._written.keys()
         numbers |= touched & self._written.keys()
         # a call mostly follows what is around it within seconds: that waits for the next time
         wanted = sorted(numbers | self._callless)
