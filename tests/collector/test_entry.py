@@ -63,8 +63,15 @@ def test_a_reported_cost_far_below_the_price_is_the_cost_and_flagged() -> None:
         assert found.other_cost_picousd == price
 
 
-def test_a_gateways_cache_costs_nothing() -> None:
-    assert cost(is_cache_hit=True).cost_picousd == 0
+def test_a_gateways_cache_costs_nothing_and_is_flagged_where_the_call_states_usage() -> None:
+    """A sender can call any call so; what it would have cost stands beside it."""
+    price = cost().cost_picousd
+    assert price
+
+    hit = cost(is_cache_hit=True)
+    assert (hit.cost_picousd, hit.cost_status) == (0, "not_billed")
+    assert (hit.price_flags, hit.other_cost_picousd) == (("cache_hit_with_usage",), price)
+    assert cost(Usage(), is_cache_hit=True).price_flags == ()
 
 
 def test_counts_that_nothing_explains_have_no_price_unless_the_provider_billed_them() -> None:

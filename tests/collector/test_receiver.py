@@ -176,6 +176,22 @@ def test_spans_that_are_no_calls_are_acknowledged_and_counted(collector: Running
 
     assert users(collector, "wrapper") == 0
     assert 'tallyspan_spans_dropped_total{reason="not_a_call"}' in metrics
+    assert collector.metric("tallyspan_usage_on_wrappers_total") >= 1
+
+
+def test_metrics_and_readiness_need_no_key_and_say_nothing_of_anybodys_calls(
+    collector: Running,
+) -> None:
+    """Counts, ages and states; no user, department, model, key or amount."""
+    names = {"user.id": "mallory", "tallyspan.department": "legal", "gen_ai.agent.id": "scribe"}
+    send(collector, request(span(31, CHAT | names)))
+    assert users(collector, "mallory") == 1
+
+    for path in ("/metrics", "/readyz"):
+        answer = httpx.get(f"{collector.ready.admin}{path}")
+        assert answer.status_code == 200
+        for word in ("mallory", "legal", "scribe", CHAT["gen_ai.request.model"], "usd"):
+            assert word not in answer.text.lower(), (path, word)
 
 
 def test_what_arrives_while_the_store_refuses_is_kept_and_booked_later(

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.columns.reader import SpanReader
 from tallyspan_collector.columns.shapes import Shapes
@@ -70,6 +72,11 @@ class BatchReader:
         rows = table(self._decoder.take(), receipts)
         for number in rows.request[~rows.is_call].tolist():
             self._not_calls[requests[number]] += 1
+        has_usage = np.zeros(rows.rows, bool)
+        for column in rows.counts:
+            if column is not None:
+                has_usage |= column >= 0
+        self._metrics.usage_on_wrappers(int((has_usage & ~rows.is_call).sum()))
         return rows
 
     def _receipt(self, request: SpooledRequest) -> Receipt:
@@ -83,4 +90,11 @@ class BatchReader:
         calls = sum(reading.kind is Kind.CALL for reading in readings)
         # not added to what an earlier reading of the request has counted
         self._not_calls[request.id] = len(readings) - calls
-        return [reading for reading in readings if reading.call is not None]
+        with_call = [reading for reading in readings if reading.call is not None]
+        self._metrics.usage_on_wrappers(
+            sum(
+                each.kind is Kind.WRAPPER and bool(each.call and each.call.usage)
+                for each in with_call
+            )
+        )
+        return with_call

@@ -23,6 +23,7 @@ _PICOUSD = Decimal("1e-12")
 FAR_BELOW = 10
 """A reported cost below this part of the book's price is doubtful."""
 REPORTED_FAR_BELOW_PRICE = "reported_far_below_price"
+CACHE_HIT_WITH_USAGE = "cache_hit_with_usage"
 
 
 class Cost(NamedTuple):
@@ -86,7 +87,8 @@ def costs(calls: Sequence[Call], book: PriceBook, directory: Directory) -> list[
             or (not reported and costs_nothing(call))
             or (call.operation_name == "moderation" and not call.usage)
         ):
-            add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer))
+            doubt = _cache_doubt(priced) if call.is_cache_hit else ((), None)
+            add(Cost(0, None, None, "not_billed", "", "", "", reported, *payer, *doubt))
         elif reported is not None:
             doubt = _below_price(reported, priced)
             add(
@@ -110,6 +112,16 @@ def _below_price(reported: int, priced: Priced | Unpriced) -> tuple[tuple[str, .
     if isinstance(priced, Unpriced) or reported * FAR_BELOW >= priced[0]:
         return (), None
     return (REPORTED_FAR_BELOW_PRICE,), min(priced[0], MAX_COST_PICOUSD - 1)
+
+
+def _cache_doubt(priced: Priced | Unpriced) -> tuple[tuple[str, ...], int | None]:
+    """Return the flag and the book's price of a call with usage that a gateway's cache answered.
+
+    The sender of a span can name any call so.
+    """
+    if isinstance(priced, Unpriced) or not priced[0]:
+        return (), None
+    return (CACHE_HIT_WITH_USAGE,), min(priced[0], MAX_COST_PICOUSD - 1)
 
 
 def _payer(call: Call, directory: Directory) -> tuple[str, str]:

@@ -88,6 +88,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._wrapper_usage = Counter(
+            "tallyspan_usage_on_wrappers",
+            "Spans around calls that state tokens: those are not charged, the calls inside are",
+            registry=self.registry,
+        )
+
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Add a gauge; `value` is called each time the metrics are collected."""
         Gauge(name, description, registry=self.registry).set_function(value)
@@ -143,3 +149,7 @@ class Metrics:
     def split_traces(self, bookings: int) -> None:
         """Count bookings put right because a trace came to several collectors."""
         self._split_traces.inc(bookings)
+
+    def usage_on_wrappers(self, spans: int) -> None:
+        """Count spans around calls that state tokens, which are not charged."""
+        self._wrapper_usage.inc(spans)
