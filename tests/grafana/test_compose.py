@@ -101,6 +101,14 @@ def test_what_can_run_without_writing_and_without_rights_does() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
+def test_the_store_keeps_only_the_rights_that_its_start_needs() -> None:
+    store = services()["clickhouse"]
+
+    assert store["cap_drop"] == ["ALL"]
+    assert {*store["cap_add"]} == {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+    assert store["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_what_starts_without_being_asked_for_is_the_product() -> None:
     by_profile = {name: service.get("profiles") for name, service in services().items()}
 
