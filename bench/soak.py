@@ -39,9 +39,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "fixtu
 import grpc
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from soak_disk import lose_power
 from soak_faults import FAULTS, Clock, Scene, small_disk
+from soak_load import MODEL, PROVIDER, requests
 
 from disk import can_record
 from front import fronted
@@ -50,18 +50,22 @@ from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import LocalStore, running_url
 from tallyspan_clickhouse.schema import ROLLUPS
+from tallyspan_collector.ingest import journal, spool
 from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.pricing.cost import Priced
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-MODEL, PROVIDER = "gpt-4o-2024-08-06", "openai"
-SPANS = 20
 SENDERS = 4
 DRAIN_SECONDS = 600
 """How long what waits at the end may take to get into the store on a busy machine."""
 NOTHING = (0, 0, 0, Decimal(0))
 SUMS = "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_usd)"
-FIGURES = {"llm_calls": SUMS.replace("calls", "sign", 1)} | {each.view: SUMS for each in ROLLUPS}
+WITH_USER = "llm_calls WHERE user_id != ''"
+FIGURES = {
+    "llm_calls": SUMS.replace("calls", "sign", 1),
+    WITH_USER: SUMS.replace("calls", "sign", 1),
+    **{each.view: SUMS for each in ROLLUPS},
+}
 NOTED = Path(__file__).resolve().with_name("soak_disk.py")
 STARTS = 5
 """How often a start is tried: workers of a collector that was killed may have its folder still."""
@@ -225,9 +229,9 @@ class Load:
     def _send(self, number: int) -> None:
         chance = random.Random(self._seed * 100 + number)
         while not self._stopping.is_set():
-            body, tokens = _request(chance)
+            bodies, tokens = requests(chance)
             times = 2 if chance.random() < 0.1 else 1
-            for _ in range(times):
+            for body in chance.sample(bodies * times, len(bodies) * times):
                 self._until_acknowledged(body, chance)
             with self._adding:
                 self.requests += 1
@@ -249,34 +253,6 @@ class Load:
                 else:
                     self.acks.append((first, time.monotonic(), last))
                     return
-
-
-def _request(chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
-    request = ExportTraceServiceRequest()
-    scope = request.resource_spans.add().scope_spans.add()
-    scope.scope.name = "tallyspan"
-    tokens = []
-    for _ in range(SPANS):
-        span = scope.spans.add()
-        span.trace_id, span.span_id = chance.randbytes(16), chance.randbytes(8)
-        span.start_time_unix_nano = time.time_ns() - chance.randrange(3 * 86_400) * 10**9
-        span.end_time_unix_nano = span.start_time_unix_nano + 10**9
-        input_tokens, output_tokens = chance.randrange(1, 5000), chance.randrange(1, 900)
-        tokens.append((input_tokens, output_tokens))
-        attributes: dict[str, Any] = {
-            "gen_ai.operation.name": "chat", "gen_ai.provider.name": PROVIDER,
-            "gen_ai.request.model": MODEL, "gen_ai.response.model": MODEL,
-            "gen_ai.usage.input_tokens": input_tokens, "gen_ai.usage.output_tokens": output_tokens,
-            "tallyspan.usage.source": "provider", "user.id": f"u{chance.randrange(200)}",
-        }  # fmt: skip
-        for key, value in attributes.items():
-            pair = span.attributes.add()
-            pair.key = key
-            if isinstance(value, int):
-                pair.value.int_value = value
-            else:
-                pair.value.string_value = value
-    return request.SerializeToString(), tokens
 
 
 def expected(tokens: list[tuple[int, int]]) -> tuple[int, int, int, Decimal]:
@@ -396,6 +372,18 @@ def drained(store: Store, wanted: tuple[Any, ...], until: float) -> dict[str, tu
     return last
 
 
+def print_waiting(folders: Sequence[Path]) -> None:
+    """Print what is on disk and not known to be in the ledger."""
+    waiting = batches = 0
+    for folder in (each / "spool" for each in folders):
+        for path in folder.glob("[0-9]*.sqlite"):
+            state = spool.status(path)
+            waiting += state["requests"]
+            batches += journal.status(folder / journal.FILE_NAME, state["id"])["batches"]
+    print(f"soak.waiting.requests {waiting} requests")
+    print(f"soak.waiting.batches {batches} batches")
+
+
 def main() -> int:
     """Run, compare, print."""
     options = options_of()
@@ -431,6 +419,7 @@ def main() -> int:
         wanted, stopped_at = expected(load.tokens), time.monotonic()
         last = drained(store, wanted, stopped_at + options.drain)
         drained_seconds = time.monotonic() - stopped_at
+        print_waiting(folders)
         code = max(collector.stop() for collector in collectors)
     print_faults(happened, load.acks)
     print(f"soak.requests {load.requests} requests")
@@ -443,7 +432,8 @@ def main() -> int:
             one - other for one, other in zip(last.get(table, NOTHING), wanted, strict=True)
         )
         picousd = int(cost.scaleb(12))
-        print(f"soak.{table}.difference {calls} calls {tokens + answers} tokens {picousd} picousd")
+        name = table.replace(" WHERE user_id != ''", ".with_user")
+        print(f"soak.{name}.difference {calls} calls {tokens + answers} tokens {picousd} picousd")
     for table, figures in wrong.items():
         print(f"{table}: {figures}, expected {wanted}", file=sys.stderr)
     print(f"soak.exit_code {code} code")
