@@ -32,9 +32,11 @@ from tallyspan_collector.resolution.identity import NOBODY, Owner, SpanKey, span
 from tallyspan_collector.resolution.node import LedgerEntry, Node
 from tallyspan_collector.resolution.parties import WHO, joint_traces
 from tallyspan_collector.several import parts
-from tallyspan_collector.several.parts import AT_ONCE, Part, Summary, TraceId
+from tallyspan_collector.several.parts import Part, Summary, TraceId
 
-_CLOCKS_APART = timedelta(days=1)
+GROUPS_AT_ONCE = 1_000
+"""Traces that are read together: so many are in memory."""
+_CLOCKS_APART = timedelta(hours=1)
 """How far from the spans of one collector those of another may begin, by another clock."""
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST, _LAST = sql_moment("first"), sql_moment("last")
@@ -109,8 +111,10 @@ class JointTraces:
     def calls(self, client: Client) -> Iterator[Row]:
         """Yield the entries and the parts of each group of traces that are not settled."""
         joint = parts.groups(self._summaries(client))
-        for start in range(0, len(joint), AT_ONCE):
-            yield from self._unsettled(client, joint[start : start + AT_ONCE])
+        # neighbours in time are neighbours in the ledger
+        joint.sort(key=lambda group: min(each.first_start for each in group))
+        for start in range(0, len(joint), GROUPS_AT_ONCE):
+            yield from self._unsettled(client, joint[start : start + GROUPS_AT_ONCE])
 
     def _summaries(self, client: Client) -> Collection[Summary]:
         """Return the parts of the window, and those that have a place in common with them."""
@@ -175,13 +179,13 @@ class JointTraces:
 
     def entries(self, call: Row) -> Sequence[Row]:
         """Return the corrections of a group of traces; none where it is charged as it should be."""
-        due = changes(call["entries"], call["parts"], self._price, self._trusted)
+        # thousands wait to be booked together: what they were concluded from is not kept
+        entries, of_collectors = call.pop("entries"), call.pop("parts")
+        due = changes(entries, of_collectors, self._price, self._trusted)
         if due:
             self.result.calls += len(due)
-            self.result.old_cost_usd += sum(each["cost_usd"] or 0 for each in call["entries"])
-            self.result.new_cost_usd += sum(
-                each["cost_usd"] or 0 for each in [*call["entries"], *due]
-            )
+            self.result.old_cost_usd += sum(each["cost_usd"] or 0 for each in entries)
+            self.result.new_cost_usd += sum(each["cost_usd"] or 0 for each in [*entries, *due])
         else:
             self._settled |= dict.fromkeys(call["traces"], call["state"])
         return due

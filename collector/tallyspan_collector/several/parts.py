@@ -17,8 +17,6 @@ from tallyspan_collector.resolution.meeting import meet_elsewhere
 from tallyspan_collector.resolution.node import LAYOUT, Trace
 
 TABLE = "split_traces"
-AT_ONCE = 256
-"""Traces that are read, written or resolved together: so many are in memory."""
 _COLUMNS = (
     "tenant", "trace_id", "collector", "at", "first_start", "last_start", "places", "layout",
     "state",

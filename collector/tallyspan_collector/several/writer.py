@@ -18,8 +18,10 @@ from tallyspan_collector.resolution.identity import Identities
 from tallyspan_collector.resolution.meeting import ID_CHARACTERS, MAX_NODES
 from tallyspan_collector.resolution.node import LAYOUT, Trace
 from tallyspan_collector.several import parts
-from tallyspan_collector.several.parts import AT_ONCE, TABLE, TraceId
+from tallyspan_collector.several.parts import TABLE, TraceId
 
+AT_ONCE = 256
+"""Traces that are looked up and written together; the thread that books calls waits for it."""
 _IN_BOUNDS = f"start_time >= {sql_moment('first')} AND start_time <= {sql_moment('last')}"
 _IS_RECENT = (
     f"ingested_at >= {sql_moment('since')} AND ingested_at < {sql_moment('until')}"
