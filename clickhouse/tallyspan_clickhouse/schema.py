@@ -418,6 +418,7 @@ VIEWS = (
     View("budgeted_days", ("department",)),
     View("alert_thresholds"),
     View("collector_health"),
+    View("requests_not_understood"),
     View("people", _BOTH),
     View("user_names", ("tenant",)),
     View("unknown_users", _BOTH),

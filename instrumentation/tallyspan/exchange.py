@@ -21,6 +21,7 @@ from tallyspan.backlog import Backlog
 from tallyspan.body import Body
 from tallyspan.ending import Counting, Facts, Write
 from tallyspan.guard import note, ours
+from tallyspan.not_understood import sightings
 from tallyspan.recognise import Endpoint, recognise
 from tallyspan.sampling import CallTracer
 from tallyspan.stream_usage import HiddenUsage, is_wanted, request_with_usage
@@ -32,8 +33,13 @@ backlog = Backlog(estimate.estimator.start)
 
 
 def settle(seconds: float) -> None:
-    """End the spans of the calls that are over; wait at most so long for tokens to be counted."""
+    """End the spans of the calls that are over; wait at most so long for tokens to be counted.
+
+    What was not understood is told too.
+    """
     backlog.read()
+    with ours("tell which requests were not understood"):
+        sightings.tell()
     estimate.estimator.flush(seconds)
 
 
@@ -52,6 +58,7 @@ def begin(
     scheme, host, port, path = url
     endpoint = recognise(method, host, port, path)
     if endpoint is None:
+        sightings.note(tracer, method, host, path)
         return None
     params = request.read(body, endpoint.format.request) if body else request.Request()
     if not (

@@ -39,6 +39,8 @@ CALL_ID = "tallyspan.call.id"
 CALL_PART = "tallyspan.call.part"
 # Paths of the provider's usage that no rule reads.
 USAGE_UNREAD = "tallyspan.usage.unread"
+# Requests to providers that no format knows, as `<how many> <method> <host><path>`.
+NOT_UNDERSTOOD = "tallyspan.requests.not_understood"
 TAG_PREFIX = "tallyspan.tag."
 
 # Field of `Usage` -> attribute that carries it.

@@ -2665,6 +2665,27 @@ FROM (
 GROUP BY m.collector
 COMMENT 'Collectors of the last day, and what went wrong with each in the last 15 minutes';
 
+-- The labels are `provider=...,request=...`: neither has a comma in it.
+CREATE VIEW {database}.requests_not_understood {on_cluster}
+(
+    provider String COMMENT 'Whose host it is',
+    request String COMMENT 'Method, host and path, where * stands for an id or a name; other: further ones',
+    requests UInt64 COMMENT 'How many services sent in the last 30 days',
+    first_seen DateTime('UTC') COMMENT 'When a collector first counted one in these days (UTC)',
+    last_seen DateTime('UTC') COMMENT 'When a collector last counted one (UTC)'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    replaceOne(splitByChar(',', toString(m.labels))[1], 'provider=', '') AS provider,
+    replaceOne(splitByChar(',', toString(m.labels))[2], 'request=', '') AS request,
+    toUInt64(sum(m.value)) AS requests,
+    min(m.at) AS first_seen,
+    max(m.at) AS last_seen
+FROM {database}.collector_metrics AS m
+WHERE m.name = 'tallyspan_requests_not_understood_total'
+GROUP BY m.labels
+COMMENT 'Requests to providers of the last 30 days that no format knows: no call is booked for them';
+
 -- Keys of collectors: digests only. The newest version of an id counts.
 CREATE TABLE {database}.api_keys {on_cluster}
 (

@@ -334,6 +334,8 @@ def _new_layout(scope: str, service: str, keys: tuple[bytes, ...]) -> Layout | O
         names = [name for key in keys if (name := otlp.key_of(key))]
     except UnicodeDecodeError:
         return Outcome.ATTRIBUTE
+    if semconv.NOT_UNDERSTOOD in names:
+        return Outcome.DIALECT
     dialect = recognise(scope, service, names)
     if dialect is None:
         return Outcome.NOT_A_CALL

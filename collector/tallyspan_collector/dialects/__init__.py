@@ -19,6 +19,7 @@ __all__ = ["NEEDLES", "RECORD_NEEDLES", "Kind", "Reader", "Reading", "is_call_re
 NEEDLES = (
     b"gen_ai.", b"llm.", b"openinference.", b"langfuse.", b"traceloop.", b"ai.model.",
     b"ai.operationId", b"langsmith.", b"genkit:", b"gcp.vertex.agent", b"codex.turn.",
+    b"tallyspan.requests.",
 )  # fmt: skip
 """A scope without any of these bytes holds no LLM call and is not parsed."""
 RECORD_NEEDLES = tuple(event.encode() for event in EVENTS)

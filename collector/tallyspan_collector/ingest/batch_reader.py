@@ -13,6 +13,7 @@ from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.ingest.spool import LOGS, SpooledRequest
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.read import otlp
+from tallyspan_collector.read.not_understood import not_understood
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.read.received import Receipt
 
@@ -86,7 +87,11 @@ class BatchReader:
         self, spans: Iterable[Span], receipt: Receipt, request: SpooledRequest
     ) -> list[Reading]:
         read = self._reader.read_log if request.signal == LOGS else self._reader.read
-        readings = [read(span, receipt) for span in spans]
+        readings = []
+        for span in spans:
+            readings.append(read(span, receipt))
+            for provider, pattern, requests in not_understood(span.attributes):
+                self._metrics.not_understood(provider, pattern, requests)
         calls = sum(reading.kind is Kind.CALL for reading in readings)
         # not added to what an earlier reading of the request has counted
         self._not_calls[request.id] = len(readings) - calls

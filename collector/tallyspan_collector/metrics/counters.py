@@ -19,6 +19,10 @@ class Dropped(StrEnum):
     DUPLICATE = "duplicate"
 
 
+MAX_PATTERNS = 300
+"""Requests that are not understood and counted apart: a sender can invent any number."""
+
+
 class Metrics:
     """The counters of one process; `registry` collects their families."""
 
@@ -45,6 +49,13 @@ class Metrics:
             ["provider"],
             registry=self.registry,
         )
+        self._not_understood = Counter(
+            "tallyspan_requests_not_understood",
+            "Requests to providers that no format knows: perhaps a new API",
+            ["provider", "request"],
+            registry=self.registry,
+        )
+        self._patterns: set[tuple[str, str]] = set()
         self._read_alone = Counter(
             "tallyspan_reader_refused",
             "Spans that are read one by one and not as columns",
@@ -120,6 +131,16 @@ class Metrics:
         A provider that is not ours by name counts as `other`: senders can invent any number.
         """
         self._unread.labels(provider if provider in PROVIDERS else "other").inc(calls)
+
+    def not_understood(self, provider: str, request: str, requests: int) -> None:
+        """Count requests that no format knows, by method, host and path.
+
+        Those after the first MAX_PATTERNS different ones count as `other`.
+        """
+        if len(self._patterns) >= MAX_PATTERNS and (provider, request) not in self._patterns:
+            request = "other"
+        self._patterns.add((provider, request))
+        self._not_understood.labels(provider, request).inc(requests)
 
     def dropped(self, reason: Dropped, spans: int = 1) -> None:
         """Count spans that did not become a call."""

@@ -246,6 +246,28 @@ def build(zone: str = ZONE) -> Page:
             ),
         )
         .row(
+            7,
+            (
+                table(
+                    "Seen but not understood",
+                    health.not_understood,
+                    "Requests of the last 30 days to providers whose path no format knows, "
+                    "whatever is chosen above: perhaps a new API, of which nothing is booked. "
+                    "* is an id or a name. From "
+                    f"tallyspan.requests_not_understood; times in {zone}.",
+                    [
+                        Column("provider", "Provider", TEXT),
+                        Column("name", "Request", TEXT),
+                        Column("requests", "Requests"),
+                        Column("first_seen", "First seen", TIME, width=190),
+                        Column("last_seen", "Last seen", TIME, width=190),
+                    ],
+                    if_null="every request to a provider was understood",
+                ),
+                24,
+            ),
+        )
+        .row(
             6,
             (
                 table(

@@ -161,6 +161,15 @@ def drift_per_day(binding: Binding) -> str:
     )
 
 
+def not_understood(binding: Binding) -> str:
+    """Return requests to providers that no format knows, the newest kinds first."""
+    return (
+        "SELECT provider, request AS name, requests, first_seen, last_seen "
+        f"FROM {binding.view('requests_not_understood')} "
+        "ORDER BY first_seen DESC, requests DESC, provider, name LIMIT 200"
+    )
+
+
 def collectors(binding: Binding) -> str:
     """Return every collector of the last day and its state, those in trouble first."""
     return (

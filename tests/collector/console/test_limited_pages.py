@@ -44,8 +44,10 @@ BUDGETS = [
     Budget("model", "gpt-5", "quarter", LONG_AGO, Decimal(5)),
 ]
 PEOPLE = [("ada", "sales"), ("zoe", "platform")]
+NOT_UNDERSTOOD = "tallyspan_requests_not_understood_total"
 OF_ALL = {
     "Recorded against billed", "Drift per day of the bill", "Collectors",
+    "Seen but not understood",
     "Used of the budget of all calls",
 }  # fmt: skip
 """Panels about the whole organisation: nothing in them is of a department."""
@@ -88,7 +90,10 @@ def everything(client: Client, departments: Sequence[str] | None = None) -> None
         )  # fmt: skip
         client.insert(
             "collector_metrics",
-            [(NOW, "one", "tallyspan_calls_stored_total", "", "counter", 5.0)],
+            [
+                (NOW, "one", "tallyspan_calls_stored_total", "", "counter", 5.0),
+                (NOW, "one", NOT_UNDERSTOOD, "provider=openai,request=POST x/v1/y", "counter", 2.0),
+            ],
         )
 
 
