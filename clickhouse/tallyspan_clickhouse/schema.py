@@ -132,7 +132,7 @@ COLUMNS = (
     Column("trace_id", "FixedString(32)", "Trace id, 32 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("span_id", "FixedString(16)", "Span id, 16 lower-case hex digits", codec=ZSTD, net=KEY, is_listed=False),
     Column("parent_span_id", TEXT, "Span id of the parent, hex; empty for a root span", codec=ZSTD, net=LATEST, is_listed=False),
-    Column("part", LABEL, "Kind of a model call inside the answer of another, such as advisor; empty for a call of its own",
+    Column("part", LABEL, "Kind of a model call inside the answer of another, such as advisor; or what of a batch it is: batch_item, batch_total (its sum, no result was read), batch_rest (what its results leave of the sum); empty for a call of its own",
            net=LATEST, is_listed=False),
     Column("response_id", TEXT, "Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none",
            codec=ZSTD, ttl="toDateTime(start_time) + INTERVAL 40 DAY", net=LATEST),

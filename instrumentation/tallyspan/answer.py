@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallyspan.batch import Batch, Item, Kind, amounts_of, key_of
 from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_NAME
 from tallyspan.usage import Usage
@@ -14,6 +15,8 @@ MAX_TOKENS = 1 << 53
 """Above this a count is absurd: JSON numbers stop being exact integers."""
 
 Json = dict[str, Any]
+_Call = tuple[str, Mapping[str, int | float], Mapping[str, str]]
+"""Model, amounts and conditions."""
 _decoder = json.JSONDecoder()
 MAX_CONDITION_CHARACTERS = 64
 _DIGITS = re.compile(r"[0-9]{1,16}")
@@ -57,6 +60,8 @@ class Answer:
     unread: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     is_background: bool = False
+    batch: Batch | None = None
+    """What the answer says of a batch; None: nothing."""
     has_text: bool = False
     """Whether generated text was read before anything else that only an answer has."""
 
@@ -88,6 +93,27 @@ class Answer:
         name = CONDITIONS[condition].name
         if isinstance(value, str) and value:
             self.conditions[name] = value.lower()[:MAX_CONDITION_CHARACTERS]
+
+    def add_result(
+        self, name: str, result: "Answer", operation: str, created_s: int | None = None
+    ) -> None:
+        """Add the answer to one request of a batch, by the name of the request, and calls in it.
+
+        One without usage bills nothing, and is left out.
+        """
+        batch = self.batch = self.batch or Batch()
+        whole = amounts_of(result.usage, result.meters)
+        calls: list[_Call] = [(result.model, whole, result.conditions)]
+        for part in result.parts:
+            under = part.conditions or result.conditions
+            calls.append((part.model or result.model, amounts_of(part.usage, part.meters), under))
+        for number, (model, amounts, conditions) in enumerate(calls):
+            if not amounts:
+                continue
+            key = key_of(f"{name}\0{number}" if number else name)
+            item = Item(key, created_s or 0, result.response_id, amounts)
+            kind = Kind(operation, model, tuple(sorted(conditions.items())))
+            batch.add(kind, item, result.unread)
 
 
 def parsed(text: bytes) -> Any:

@@ -19,7 +19,7 @@ from tallyspan.framing.whole import Unread, Whole
 from tallyspan.guard import note
 from tallyspan.stream_usage import HiddenUsage
 from tallyspan.usage_keys import leave_unread
-from tallyspan.wire_format import Format, Read
+from tallyspan.wire_format import Estimate, Format, Read
 
 # Content types of streams; everything else is one JSON text, or no text.
 STREAMS: dict[str, Callable[[Interest], Framing]] = {
@@ -61,13 +61,14 @@ class Body:
     `hidden`: takes off the stream what the application did not want; None: it gets all bytes.
     `unread`: chunks to be read. A transport that has `bytes` may append them itself as long as they
     are no more than `room_bytes` together, with `CHUNK_BYTES` for each; the next one it feeds, and
-    sets `room_bytes` to -1 before.
+    sets `room_bytes` to -1 before. `on_results` is called when there are results of a batch that
+    need not wait for the others.
     """
 
     __slots__ = (
         "_format", "_framing", "_kept", "_kept_bytes", "_open_framing", "_read_bytes",
         "_read_event", "_unpack", "_unpacked_room", "answer", "first_chunk_at", "hidden",
-        "is_stream", "room_bytes", "unread",
+        "is_stream", "on_results", "room_bytes", "unread",
     )  # fmt: skip
 
     def __init__(self, read_as: Format) -> None:
@@ -76,7 +77,8 @@ class Body:
         self.hidden: HiddenUsage | None = None
         self.first_chunk_at: float | None = None
         self._format = read_as
-        self._open_framing: Callable[[Interest], Framing] = Whole
+        self._open_framing: Callable[[Interest], Framing] = read_as.framing or Whole
+        self.on_results: Callable[[], None] | None = None
         self._framing: Framing | None = None
         self._read_event: Read | None = None
         self._unpack: Unpack | None = None
@@ -91,7 +93,9 @@ class Body:
         """Take the headers' values. Raises `UnreadableCodingError`: then nothing is read."""
         kind = content_type.partition(";")[0].strip().lower()
         framing = STREAMS.get(kind)
-        if framing is not None:
+        if self._format.framing is not None:
+            pass
+        elif framing is not None:
             self._open_framing = framing
             self.is_stream = True
         elif kind.startswith(NOT_TEXT):
@@ -189,7 +193,8 @@ class Body:
         self._framing, self._open_framing, self._unpack = None, unread, None
 
     def _take(self, plain: bytes) -> None:
-        if self.answer.usage is None or self._format.opens_with_usage:
+        is_counted = isinstance(self._format.estimate, Estimate)
+        if is_counted and (self.answer.usage is None or self._format.opens_with_usage):
             self._kept_bytes += len(plain)
             if self._kept_bytes <= MAX_KEPT_BYTES:
                 self._kept.append(plain)
@@ -198,6 +203,9 @@ class Body:
             framing = self._framing = self._open_framing(self._format.interest)
         for text in framing.feed(plain):
             self._read(text)
+        batch = self.answer.batch
+        if batch is not None and batch.has_full and self.on_results is not None:
+            self.on_results()
 
     def _take_unpacked(self, unpack: Unpack, packed: bytes) -> None:
         self._unpacked_room += MAX_UNPACKED_A_BYTE * len(packed)

@@ -69,6 +69,8 @@ class Ending(NamedTuple):
 def decide(facts: Facts) -> Ending:
     """Return which spans to write, and what is to be remembered or counted."""
     answer = facts.answer
+    if facts.endpoint.is_batch:
+        return Ending(_of_batch(facts, is_over=True))
     refused = str(facts.status) if facts.status >= _REFUSED else ""
     error_type = refused or facts.error_type or answer.error_type
     if not (facts.endpoint.is_certain or error_type or _is_of_a_model(facts) or answer.unread):
@@ -89,6 +91,26 @@ def decide(facts: Facts) -> Ending:
     if facts.counting == "done":
         source = "estimated"
     return Ending(_writes(facts, source, error_type))
+
+
+def results(facts: Facts) -> tuple[Write, ...]:
+    """Return spans of those results of a batch that need not wait for the end of the answer."""
+    return _of_batch(facts, is_over=False)
+
+
+def _of_batch(facts: Facts, *, is_over: bool) -> tuple[Write, ...]:
+    batch = facts.answer.batch
+    if batch is None or not is_accepted(facts.status):
+        return ()
+    call = {**facts.attributes, semconv.BATCH_ID: batch.id or facts.endpoint.response_id}
+    if facts.endpoint.file_id:
+        call[semconv.BATCH_FILE] = facts.endpoint.file_id
+    written = [span.of_results(group, call) for group in batch.take(is_over=is_over)]
+    if is_over and batch.id and not facts.endpoint.is_retrieval:
+        written.append(span.of_batch(batch, call, "created"))
+    elif is_over and batch.id and (batch.files or batch.total):
+        written.append(span.of_batch(batch, call, "state"))
+    return tuple(Write("new", attributes) for attributes in written)
 
 
 def is_accepted(status: int) -> bool:

@@ -7,6 +7,7 @@ end means is decided in `ending`; the spans are opened and closed here.
 
 import json
 import time
+import weakref
 from collections.abc import Mapping
 from contextvars import Token
 from functools import partial
@@ -64,6 +65,7 @@ def begin(
     if not (
         endpoint.is_certain
         or endpoint.is_retrieval  # its answer decides: the request has no body
+        or endpoint.is_batch
         or body is None
         or params.looks_like_a_call
     ):
@@ -114,7 +116,10 @@ class Exchange:
         # The span that stands for the call, ours or another's, and what is current while it is sent
         self._span = self._current = None
         self._is_ours = self._is_completed = False
-        if not endpoint.is_retrieval:
+        if endpoint.is_batch:
+            # No reference back: an exchange that nobody holds any more ends at once.
+            self.body.on_results = partial(_write_results, weakref.ref(self))
+        elif not endpoint.is_retrieval:
             if not _is_of_earlier_call(scope):
                 self._span = span.open_call_span(model, scope)
             if self._span is None:
@@ -220,6 +225,11 @@ class Exchange:
             if self._request_body and ending.is_accepted(self._status):
                 read(json.loads(self._request_body), self.body.answer)
 
+    def write_results(self) -> None:
+        """Write what is there of a batch's results while the others still come."""
+        for write in ending.results(self._facts("", "pending", None)):
+            self._write(write, time.time_ns())
+
     def _conclude(self, error_type: str, end_ns: int, progress: Counting) -> None:
         """Do what the end of the call means."""
         answer = self.body.answer
@@ -231,11 +241,24 @@ class Exchange:
         if decision.deferred is not None:
             background.defer(response_id, decision.deferred)
         for write in decision.writes:
-            self._write(write, end_ns)
+            if not self._is_told(write.attributes):
+                self._write(write, end_ns)
         if decision.needs_counting:
             is_taken = estimate.estimator.submit(partial(self._count, error_type, end_ns))
             if not is_taken:
                 self._conclude(error_type, end_ns, "skipped")
+
+    def _is_told(self, attributes: span.Attributes) -> bool:
+        """Whether it is the state of a batch, and this process has told it before.
+
+        Who waits for a batch asks for its state over and over.
+        """
+        if attributes.get(semconv.BATCH_EVENT) != "state":
+            return False
+        batch_id, content = (attributes.get(key) for key in (semconv.BATCH_ID, semconv.BATCH_ITEMS))
+        return (
+            background.book(f"{batch_id} {attributes.get(semconv.BATCH_FILES)} {content}") is None
+        )
 
     def _facts(
         self, error_type: str, progress: Counting, deferred: span.Attributes | None
@@ -287,6 +310,12 @@ class Exchange:
         """End the call of a stream that nobody read or closed."""
         if not getattr(self, "_is_over", True):
             self.end()
+
+
+def _write_results(of: "weakref.ref[Exchange]") -> None:
+    exchange = of()
+    if exchange is not None:  # else it is ending, and writes them all
+        exchange.write_results()
 
 
 def _is_of_earlier_call(scope: context.Context) -> bool:

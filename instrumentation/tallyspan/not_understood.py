@@ -33,7 +33,8 @@ _WORD = re.compile(r"[a-z][A-Za-z_-]{1,31}|v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{0,2
 _FREE = re.compile(
     r"/models(?:/[^/:]+)*/?$"  # lists and descriptions of models
     r"|/files(?:/.*)?$|/uploads(?:/.*)?$"  # files are stored, not generated
-    r"|/(?:count_tokens|input_tokens|tokenize|detokenize|batches)/?$|:countTokens$"
+    r"|/(?:count_tokens|input_tokens|tokenize|detokenize)/?$|:countTokens$"
+    r"|/batch(?:es|/jobs)(?:/[^/]+(?:/cancel)?)?/?$"  # their state
     r"|^/?$"
 )
 """Paths of requests that bill nothing."""

@@ -23,7 +23,8 @@ class Endpoint:
     False for hosts we do not know: then the bodies must look like a call as well. `is_retrieval`:
     it asks for the answer of an earlier call, and counts only if that one had no usage yet.
     `region`: the location in the path (Vertex), which may differ from the host's.
-    `response_id`: of what a retrieval asks for, where the path says it.
+    `response_id`: of what a retrieval asks for, where the path says it; `file_id`: of the file
+    whose content it asks for. `is_batch`: the answer says something of a batch.
     """
 
     format: Format
@@ -36,6 +37,8 @@ class Endpoint:
     is_retrieval: bool = False
     region: str = ""
     response_id: str = ""
+    file_id: str = ""
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ def _endpoint(
         is_certain=owner is not None,
         is_retrieval=path.is_retrieval,
         response_id=groups.get("id") or "",
+        file_id=groups.get("file") or "",
+        is_batch=path.is_batch,
     )
 
 

@@ -39,6 +39,20 @@ CALL_ID = "tallyspan.call.id"
 CALL_PART = "tallyspan.call.part"
 # Paths of the provider's usage that no rule reads.
 USAGE_UNREAD = "tallyspan.usage.unread"
+# Id of a batch, or of the file that its results were read from.
+BATCH_ID = "tallyspan.batch.id"
+BATCH_FILE = "tallyspan.batch.file"
+# Files that the batch names: its results are in them.
+BATCH_FILES = "tallyspan.batch.files"
+# What the span says of the batch: created, state, results.
+BATCH_EVENT = "tallyspan.batch.event"
+# Operation of the calls in it: chat, embeddings, ...
+BATCH_OPERATION = "tallyspan.batch.operation"
+# How many results the sum is of.
+BATCH_REQUESTS = "tallyspan.batch.requests"
+# Names of the amounts of each item, and the items: key, time, id, amounts, with spaces in between.
+BATCH_COLUMNS = "tallyspan.batch.columns"
+BATCH_ITEMS = "tallyspan.batch.items"
 # Requests to providers that no format knows, as `<how many> <method> <host><path>`.
 NOT_UNDERSTOOD = "tallyspan.requests.not_understood"
 TAG_PREFIX = "tallyspan.tag."

@@ -8,6 +8,7 @@ from opentelemetry.util.types import AttributeValue
 
 from tallyspan import conditions, meters, semconv
 from tallyspan.answer import Answer, Part
+from tallyspan.batch import Batch, Group
 from tallyspan.sampling import CallTracer
 from tallyspan.usage import TOKEN_FIELDS, Usage, counts_of
 
@@ -40,6 +41,8 @@ _SHARED_WITH_PARTS = {
     semconv.DEPARTMENT,
 }
 
+BATCH_OPERATION = "batch"
+"""What is no call of a model, but says of some."""
 Attributes = dict[str, AttributeValue]
 _COUNT_NAMES = tuple(semconv.USAGE_ATTRIBUTES[field] for field in TOKEN_FIELDS)
 
@@ -160,6 +163,41 @@ def of_part(part: Part, call: Attributes) -> Attributes:
         attributes[meters.PREFIX + meter] = amount
     for condition, value in part.conditions.items():
         attributes[conditions.PREFIX + condition] = value
+    return attributes
+
+
+def of_results(group: Group, call: Attributes) -> Attributes:
+    """Return the attributes of a span with results of a batch, of the call that read them."""
+    names, items = group.packed()
+    attributes: Attributes = {
+        **call,
+        semconv.OPERATION: BATCH_OPERATION,
+        semconv.BATCH_EVENT: "results",
+        semconv.BATCH_OPERATION: group.kind.operation,
+        semconv.RESPONSE_MODEL: group.kind.model,
+        semconv.SERVICE_TIER: "batch",
+        semconv.BATCH_COLUMNS: names,
+        semconv.BATCH_ITEMS: items,
+    }
+    for condition, value in group.kind.conditions:
+        attributes[conditions.PREFIX + condition] = value
+    if group.unread:
+        attributes[semconv.USAGE_UNREAD] = group.unread
+    return attributes
+
+
+def of_batch(batch: Batch, call: Attributes, event: str) -> Attributes:
+    """Return the attributes of a span that says of a batch that it was created, or its state."""
+    attributes: Attributes = {
+        **(call if batch.total is None else of_results(batch.total, call)),
+        semconv.OPERATION: BATCH_OPERATION,
+        semconv.BATCH_EVENT: event,
+        semconv.BATCH_ID: batch.id,
+    }
+    if batch.files:
+        attributes[semconv.BATCH_FILES] = batch.files
+    if batch.requests:
+        attributes[semconv.BATCH_REQUESTS] = batch.requests
     return attributes
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tallyspan.answer import Answer, Json
-from tallyspan.framing import Interest
+from tallyspan.framing import Framing, Interest
 from tallyspan.providers import Provider
 from tallyspan.usage_keys import UsageKeys
 
@@ -45,12 +45,13 @@ class Path:
     """A path that a format is spoken at.
 
     `pattern`: a regular expression, matched at the end of the path, for proxies and self-hosted
-    servers put anything before it; its groups `model`, `stream` and `id` (of what is retrieved) say
-    what their names say.
+    servers put anything before it; its groups `model`, `stream`, `id` (of what is retrieved) and
+    `file` (whose content is retrieved) say what their names say.
     `provider`: the only provider that gives the path this meaning; such paths are tried first.
     Among the others the lower `rank` is tried first, and within one format what stands first.
     `example`: a path it is for, with which overlaps are looked for; may be left out if the pattern
     is plain text. `is_retrieval`: a GET that asks for the answer of an earlier call.
+    `is_batch`: the answer says something of a batch, and is no call itself.
     """
 
     pattern: str
@@ -59,6 +60,7 @@ class Path:
     rank: int = 0
     example: str = ""
     is_retrieval: bool = False
+    is_batch: bool = False
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +153,8 @@ class Format:
     something. `reader` returns what reads one answer, whole or event by event; it may remember.
     `usage`: the keys of its usage, so that one that nobody reads is named.
     `read_headers` takes what the answer's headers say, `read_request` what is billed by the
-    request; None: nothing.
+    request; None: nothing. `framing`: how a body is cut into JSON texts whatever its content type;
+    None: as that says.
     """
 
     name: str
@@ -166,6 +169,7 @@ class Format:
     usage: UsageKeys
     read_headers: ReadHeaders | None
     read_request: Read | None
+    framing: Callable[[Interest], Framing] | None = None
 
     def __post_init__(self) -> None:
         for part, kind in _PARTS:

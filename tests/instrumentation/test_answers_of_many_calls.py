@@ -302,8 +302,6 @@ def test_a_large_answer_is_read_without_parsing_its_vectors(spans: InMemorySpanE
     assert call[semconv.RESPONSE_MODEL] == "text-embedding-3-large"
 
 
-BATCH = {"id": "batch_1", "object": "batch", "model": "gpt-5", "status": "in_progress",
-         "usage": {"input_tokens": 0, "output_tokens": 0}}  # fmt: skip
 SESSION = {"id": "sesn_1", "type": "session", "status": "idle", "agent": {"model": {"id": "claude"}},
            "usage": {"input_tokens": 5, "output_tokens": 6}}  # fmt: skip
 USED = {"usage": {"input_tokens": 14, "output_tokens": 12}}
@@ -312,10 +310,6 @@ USED = {"usage": {"input_tokens": 14, "output_tokens": 12}}
 @pytest.mark.parametrize(
     ("url", "unfinished", "over"),
     [
-        ("https://api.openai.com/v1/batches/batch_1", BATCH, BATCH | USED | {"status": "completed"}),
-        ("https://api.openai.com/v1/batches/batch_1", BATCH, BATCH | USED | {"status": "expired"}),
-        ("https://acme.openai.azure.com/openai/batches/batch_1", BATCH,
-         BATCH | USED | {"status": "completed"}),
         ("https://api.anthropic.com/v1/sessions/sesn_1", SESSION,
          SESSION | USED | {"status": "terminated"}),
     ],
@@ -330,23 +324,3 @@ def test_what_ends_later_is_booked_once_when_it_is_over(
     (call,) = said(spans)
     assert tokens(call) == (14, 12)
     assert call[semconv.RESPONSE_ID] == over["id"]
-
-
-def test_the_results_of_a_batch_are_booked_once_however_often_they_are_read(
-    spans: InMemorySpanExporter,
-) -> None:
-    def result(model: str, given: int, made: int) -> str:
-        usage = {"input_tokens": given, "output_tokens": made}
-        message = {"id": "m", "type": "message", "model": model, "usage": usage,
-                   "content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn"}  # fmt: skip
-        return json.dumps({"result": {"type": "succeeded", "message": message}}) + "\n"
-
-    lines = result("a", 1, 2) + result("b", 10, 20) + result("a", 100, 200)
-    answer = httpx.Response(200, text=lines, headers={"content-type": "application/x-jsonl"})
-    with httpx.Client(transport=httpx.MockTransport(lambda _: answer)) as client:
-        for number in (1, 1, 2):
-            client.get(f"{MESSAGES}/batches/batch_{number}/results")
-
-    found = [(each.get(semconv.RESPONSE_ID), *tokens(each)) for each in said(spans)]
-    assert found == [("batch_1", 101, 202), (None, 10, 20), ("batch_2", 101, 202), (None, 10, 20)]
-    assert {each[semconv.SERVICE_TIER] for each in said(spans)} == {"batch"}

@@ -139,15 +139,32 @@ def test_a_stream_that_is_refused_after_a_tool_call_or_hidden_thinking_had_outpu
 
 
 def test_a_batch_tells_the_geos_of_its_messages_apart() -> None:
-    answer = read("anthropic_batch", *(
-        {"result": {"message": message(OPUS, **usage)}}
-        for usage in ({"inference_geo": "us"}, {}, {"inference_geo": "us"})
+    answer = read("anthropic_batch_results", *(
+        {"custom_id": str(number), "result": {"message": message(OPUS, **usage)}}
+        for number, usage in enumerate(({"inference_geo": "us"}, {}, {"inference_geo": "us"}))
     ))  # fmt: skip
 
-    assert (answer.usage, answer.conditions) == (Usage(200, 18), {"geo": "us"})
-    assert [(each.usage, each.conditions) for each in answer.parts] == [
-        (Usage(100, 9), {"geo": "not_available"})
+    assert answer.batch is not None
+    groups = [
+        (group.kind.conditions, [item.amounts for item in group.items])
+        for group in answer.batch.take(is_over=True)
     ]
+    amounts = {"input_tokens": 100, "output_tokens": 9}
+    assert groups == [((("geo", "us"),), [amounts, amounts]), ((), [amounts])]
+
+
+def test_of_a_message_of_a_batch_that_was_declined_only_the_attempts_are_billed() -> None:
+    tried = {**message(OPUS, iterations=[attempt("message", FABLE, 40)])}
+    declined = {"stop_reason": "refusal", "content": []}
+    answer = read(
+        "anthropic_batch_results",
+        {"custom_id": "a", "result": {"message": {**message(OPUS), **declined}}},
+        {"custom_id": "b", "result": {"message": tried}},
+        {"custom_id": "c", "result": {"type": "errored", "error": {"type": "error"}}},
+    )
+
+    assert answer.batch is not None
+    assert [len(group.items) for group in answer.batch.take(is_over=True)] == [1]
 
 
 @pytest.mark.parametrize(("total_tokens", "input_tokens"), [(None, 600), (700, 600), (200, 100)])
@@ -210,7 +227,13 @@ def test_a_batch_has_the_lifetimes_of_what_it_wrote_to_the_cache() -> None:
                 "cache_write_tokens": 80, "cache_write_tokens_details": {"ttl_12h_tokens": 60}}},
     })  # fmt: skip
 
-    assert answer.meters == {"cache_write_12h_tokens": 60}
+    assert answer.batch is not None
+    assert answer.batch.total is not None
+    (item,) = answer.batch.total.items
+    assert item.amounts == {
+        "input_tokens": 100, "output_tokens": 0, "cache_write_tokens": 80,
+        "cache_write_12h_tokens": 60,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

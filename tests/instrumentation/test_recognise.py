@@ -284,7 +284,8 @@ def test_every_route_leads_to_a_provider() -> None:
     [
         ("GET", "/v1/responses"),
         ("POST", "/v1/messages/count_tokens"),
-        ("POST", "/v1/messages/batches"),
+        ("GET", "/v1/messages/batches"),
+        ("POST", "/v1/batches/batch_1/cancel"),
         ("POST", "/v1/responses/input_tokens"),
         ("POST", "/v1beta/models/gemini-2.5-pro:countTokens"),
         ("POST", "/v1/projects/p/publishers/anthropic/models/count-tokens:rawPredict"),

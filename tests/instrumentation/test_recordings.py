@@ -25,9 +25,16 @@ TEXTS = {
     "error_type": semconv.ERROR_TYPE,
     "reported_cost_usd": semconv.REPORTED_COST_USD,
 }
-EACH = pytest.mark.parametrize(
-    "recording", RECORDINGS, ids=lambda each: f"{each.format}/{each.name}"
-)
+CALLS = [each for each in RECORDINGS if "batch" not in each.expected]
+BATCHES = [each for each in RECORDINGS if "batch" in each.expected]
+
+
+def name_of(recording: recording_files.Exchange) -> str:
+    return f"{recording.format}/{recording.name}"
+
+
+EACH = pytest.mark.parametrize("recording", CALLS, ids=name_of)
+EACH_BATCH = pytest.mark.parametrize("recording", BATCHES, ids=name_of)
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +159,56 @@ def test_a_recording_is_the_same_call_behind_an_unknown_host(
     assert {call[semconv.PROVIDER] for call in calls} == {own.provider.name}
     assert parts_of(calls[1:]) == expected.get("parts", [])
     assert wrong(recording, calls[0]) == []
+
+
+def batch_of(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what spans say of a batch as recordings have it: one entry a span, items in full."""
+    entries = []
+    for each in spans:
+        names = each.get(semconv.BATCH_COLUMNS, ())
+        items = [item.split(" ") for item in each.get(semconv.BATCH_ITEMS, ())]
+        facts = {
+            "event": each[semconv.BATCH_EVENT],
+            "id": each.get(semconv.BATCH_ID),
+            "file": each.get(semconv.BATCH_FILE),
+            "files": list(each.get(semconv.BATCH_FILES, ())),
+            "operation": each.get(semconv.BATCH_OPERATION),
+            "model": each.get(semconv.RESPONSE_MODEL),
+            "service_tier": each.get(semconv.SERVICE_TIER),
+            "requests": each.get(semconv.BATCH_REQUESTS),
+            "conditions": named(conditions.PREFIX, each),
+            "items": [
+                {
+                    "created": created,
+                    "response_id": response_id,
+                    **{
+                        name: int(amount)
+                        for name, amount in zip(names, amounts, strict=True)
+                        if amount != "-"
+                    },
+                }
+                for _, created, response_id, *amounts in items
+            ],
+        }
+        entries.append({name: value for name, value in facts.items() if value})
+    return entries
+
+
+@EACH_BATCH
+def test_a_recording_of_a_batch_becomes_what_it_says_of_it(
+    recording: recording_files.Exchange, spans: InMemorySpanExporter
+) -> None:
+    at = endpoint(recording)
+    assert at is not None
+    assert at.format.name == recording.format
+    assert at.is_batch
+
+    told = played(recording, recording.url, spans)
+
+    assert batch_of(told) == recording.expected["batch"]
+    assert {each[semconv.PROVIDER] for each in told} == {recording.expected["provider"]}
+    assert {each[semconv.OPERATION] for each in told} == {"batch"}
+    assert not any(semconv.USAGE_UNREAD in each for each in told)
 
 
 def test_every_format_has_a_recording() -> None:

@@ -65,7 +65,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
     span_id FixedString(16) CODEC(ZSTD(1)) COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String CODEC(ZSTD(1)) COMMENT 'Span id of the parent, hex; empty for a root span',
-    part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
+    part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; or what of a batch it is: batch_item, batch_total (its sum, no result was read), batch_rest (what its results leave of the sum); empty for a call of its own',
     response_id String CODEC(ZSTD(1)) TTL toDateTime(start_time) + INTERVAL 40 DAY COMMENT 'Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none',
     scope_name LowCardinality(String) COMMENT 'Instrumentation scope that made the span',
     collector LowCardinality(String) COMMENT 'Collector that booked the entry: its host and data folder; empty when a command did',
@@ -172,7 +172,7 @@ CREATE VIEW {database}.calls {on_cluster}
     trace_id String COMMENT 'Trace id, 32 lower-case hex digits',
     span_id String COMMENT 'Span id, 16 lower-case hex digits',
     parent_span_id String COMMENT 'Span id of the parent, hex; empty for a root span',
-    part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; empty for a call of its own',
+    part LowCardinality(String) COMMENT 'Kind of a model call inside the answer of another, such as advisor; or what of a batch it is: batch_item, batch_total (its sum, no result was read), batch_rest (what its results leave of the sum); empty for a call of its own',
     response_id String COMMENT 'Id the provider gave its answer, kept for 40 days: it takes a quarter of a row; empty when it gave none',
     ingested_at DateTime64(3, 'UTC') COMMENT 'When the collector last booked the call (UTC)'
 )

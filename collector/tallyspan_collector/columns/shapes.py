@@ -92,6 +92,8 @@ MAX_ORIGINS = 2_000
 MAX_COUNT = 1 << 53
 TOTAL = len(TOKEN_FIELDS)
 """The number of the emitter's total among the columns of counts."""
+_OF_SEVERAL = frozenset({semconv.NOT_UNDERSTOOD, semconv.BATCH_EVENT})
+"""Attributes of spans that are not of one call: a row could not hold them."""
 _FREE = ("agent_name",)
 """Repeating texts that nothing else is concluded from: they may have a column of their own."""
 
@@ -334,7 +336,7 @@ def _new_layout(scope: str, service: str, keys: tuple[bytes, ...]) -> Layout | O
         names = [name for key in keys if (name := otlp.key_of(key))]
     except UnicodeDecodeError:
         return Outcome.ATTRIBUTE
-    if semconv.NOT_UNDERSTOOD in names:
+    if not _OF_SEVERAL.isdisjoint(names):
         return Outcome.DIALECT
     dialect = recognise(scope, service, names)
     if dialect is None:

@@ -1,7 +1,7 @@
 """Spooled requests -> the rows and the readings of a batch."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from tallyspan_collector.columns.reader import SpanReader
 from tallyspan_collector.columns.shapes import Shapes
 from tallyspan_collector.columns.table import Table, table
 from tallyspan_collector.dialects import Kind, Reader, Reading
+from tallyspan_collector.dialects.batches import is_of_batch, items_in, read_batch
 from tallyspan_collector.ingest.spool import LOGS, SpooledRequest
-from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.metrics.counters import Dropped, Metrics
 from tallyspan_collector.read import otlp
 from tallyspan_collector.read.not_understood import not_understood
 from tallyspan_collector.read.otlp import Span
@@ -87,9 +88,14 @@ class BatchReader:
         self, spans: Iterable[Span], receipt: Receipt, request: SpooledRequest
     ) -> list[Reading]:
         read = self._reader.read_log if request.signal == LOGS else self._reader.read
-        readings = []
+        readings: list[Reading] = []
         for span in spans:
-            readings.append(read(span, receipt))
+            if is_of_batch(span):
+                of_batch = read_batch(span, lambda each: read(each, receipt))
+                self._count(span, of_batch)
+                readings += of_batch
+            else:
+                readings.append(read(span, receipt))
             for provider, pattern, requests in not_understood(span.attributes):
                 self._metrics.not_understood(provider, pattern, requests)
         calls = sum(reading.kind is Kind.CALL for reading in readings)
@@ -103,3 +109,11 @@ class BatchReader:
             )
         )
         return with_call
+
+    def _count(self, span: Span, readings: Sequence[Reading]) -> None:
+        """Count what a span of a batch holds as if each result had come in one of its own."""
+        items = items_in(span)
+        self._metrics.received(max(items, 1) - 1)
+        unreadable = items - sum(reading.kind is Kind.CALL for reading in readings)
+        if unreadable > 0:
+            self._metrics.dropped(Dropped.MALFORMED, unreadable)

@@ -35,6 +35,7 @@ from tallyspan_collector.ingest.sqlite_file import (
 from tallyspan_collector.ledger.allowances import Granted, Period
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns
+from tallyspan_collector.resolution.batches import Batches
 from tallyspan_collector.resolution.company import WRAPPER
 from tallyspan_collector.resolution.identity import NOBODY, Identities, owner_of
 from tallyspan_collector.resolution.index import look_up, unknown_fields
@@ -176,6 +177,7 @@ class Journal:
         self._resolver = Resolver(
             self._file, folder=path.parent, seen_seconds=seen_seconds, trusted=trusted_keys
         )
+        self._batches = Batches(self._file, frozenset(trusted_keys))
         self.identities = self._resolver.identities
 
     def book(
@@ -194,8 +196,12 @@ class Journal:
         undo the whole booking. `give_way` is called between the steps.
         """
         spans = _Spans(self.identities)
+        of_batches: list[Reading] = []
         for reading in readings:
-            spans.add(reading)
+            if reading.batch is None:
+                spans.add(reading)
+            else:
+                of_batches.append(reading)
         entries: Entries | None = None
         now_ms = time.time_ns() // 1_000_000
         with self._change():
@@ -209,9 +215,13 @@ class Journal:
             arrived = self._arrived(spans)
             resolution = self._resolver.resolve(arrived.values(), now_ms)
             give_way()
+            of_batch = self._batches.resolve(of_batches, now_ms)
+            give_way()
             kept = None if rows is None else rows.kept
-            if resolution.calls or resolution.reversals or kept:
-                entries = build(resolution.calls, resolution.reversals, kept)
+            calls = [*resolution.calls, *of_batch.calls]
+            reversals = [*resolution.reversals, *of_batch.reversals]
+            if calls or reversals or kept:
+                entries = build(calls, reversals, kept)
             costs: Sequence[Cost] = entries.costs if entries else ()
             batch = entries.batch if entries else None
             run = NewRun(runs.next_run())
@@ -226,14 +236,17 @@ class Journal:
             if rows is not None and kept and entries and entries.packed:
                 rows.remember(run, *entries.packed)
             columns = (entries.columns or None) if entries else None
-            self._resolver.commit(resolution, costs, columns, now_ms, run)
+            alone = len(resolution.calls)
+            self._resolver.commit(resolution, costs[:alone], columns, now_ms, run)
+            self._batches.commit(of_batch, costs[alone:], now_ms)
             give_way()
             self._plan(spool, until, batch, now_ms)
         again = spans.calls - sum(reading.kind is Kind.CALL for reading in arrived.values())
         again += 0 if rows is None else rows.calls_again
         granted = entries.granted if entries else Granted()
         unread = _providers_unread(entries) if entries else ()
-        return Booking(batch, costs, again + resolution.duplicates, granted, unread, kept)
+        again += resolution.duplicates + of_batch.duplicates
+        return Booking(batch, costs, again, granted, unread, kept)
 
     def traces(self, numbers: Collection[int]) -> dict[int, Trace]:
         """Return those of the traces that are remembered, by their numbers. Raises `SpoolError`."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tallyspan.meters import BY_NAME
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.pricing.cost import Unpriced
-from tallyspan_collector.pricing.price import PICO, REQUESTS, Price, rounded
+from tallyspan_collector.pricing.price import PICO, REQUESTS, Price, requests_of, rounded
 from tallyspan_collector.pricing.timeline import Compiled
 
 
@@ -33,8 +33,8 @@ def terms(price: Compiled, usage: Usage, meters: Mapping[str, float]) -> list[Te
         return []
     counts = {name: Fraction(getattr(usage, name) or 0) for name in TOKEN_FIELDS}
     counts |= {name: Fraction(repr(meters[name])) for name in meters if name in price.meters}
-    counts[REQUESTS] = Fraction(1)
-    band = price.band(counts["input_tokens"])
+    counts[REQUESTS] = requests = requests_of(meters)
+    band = price.band(counts["input_tokens"] / requests)
     factors = dict((*band.input_factors, *band.output_factors, *band.other_factors))
     left = _leaves({name: counts.get(name, Fraction(0)) for name in factors})
     result = [

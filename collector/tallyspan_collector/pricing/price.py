@@ -40,6 +40,11 @@ Factors = tuple[tuple[str, int | Fraction], ...]
 """A sum of meters, each with its factor; those of tokens are whole."""
 
 
+def requests_of(meters: Meters) -> Fraction:
+    """Return how many requests a call is the sum of (a batch's): the average has the context."""
+    return Fraction(repr(meters.get(REQUESTS) or 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """The price of one of a meter. `bands` are (above how many input tokens, USD for one).
@@ -190,7 +195,7 @@ class Price:
                 billed = max(Fraction(repr(value)), Fraction(self.minimum.get(name, 0)))
                 amounts[name] = min(billed, Fraction(self.maximum.get(name, billed)))
         counts: dict[str, int | Fraction] = {name: value or 0 for name, value in amounts.items()}
-        counts[REQUESTS] = 1
+        counts[REQUESTS] = requests = requests_of(meters or _NOTHING)
         if any(
             amounts.get(need.meter) is None and _all(counts, need.others) for need in self.needs
         ) or any(_sum(form, counts) < 0 for form in self.limits):
@@ -202,7 +207,7 @@ class Price:
                 usage.output_tokens and not self.has_output
             ):
                 return UNPRICED_UNIT
-        band = self.band(counts[INPUT])
+        band = self.band(counts[INPUT] / requests)
         prompt, answer = _sum(band.input_factors, counts), _sum(band.output_factors, counts)
         cost = self._rounded(prompt + answer + _sum(band.other_factors, counts), prompt, answer)
         if usage.cache_read_tokens or usage.cache_write_tokens:

@@ -43,6 +43,8 @@ class Flag(StrEnum):
     CLOCK_OFF = "clock_off"
     # The usage has a key that no rule reads: what it is billed by may be missing in the cost.
     UNREAD_USAGE = "unread_usage"
+    # The sum of a batch, or what is left of it: priced as so many calls of the average length.
+    BATCH_SUM = "batch_sum"
 
 
 MAX_UNREAD = 16
@@ -58,7 +60,9 @@ class Call(NamedTuple):
 
     `meters` is what was used in meters that are no field of `Usage` (web_search, seconds, ...),
     `conditions` what the price depends on beside model and tier (geo, region, ...). `part` names
-    the kind of a model call inside another's answer; `same_call_id` (`<trace id>-<span id>`) is
+    the kind of a model call inside another's answer, or what of a batch the call is (batch_item,
+    batch_total: the sum of a batch of which no result was read, batch_rest: what its results leave
+    of that sum); `same_call_id` (`<trace id>-<span id>`) is
     another span of this very call. `usage_source` is provider, estimated, unknown, or deferred: a
     background answer whose usage another span will report. `error_type` is an HTTP status or an
     exception's name; `http_status` is 0 when unknown.

@@ -1,0 +1,239 @@
+"""Batches by the real SDKs, before a local provider: created in one process, read in others."""
+
+import gc
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import anthropic
+import httpx2
+import openai
+import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import tallyspan
+from running import Running, running_collector
+from shared_store import SharedStore
+from tallyspan import semconv
+from tallyspan.background import Background
+from tallyspan.batch import MAX_ITEMS
+from tallyspan.guard import failures
+
+Answers = dict[str, tuple[str, bytes]]
+"""Method and path -> content type and body."""
+PRICES = """
+prices:
+  - {provider: openai, model: gpt-5-mini, service_tier: batch, unit: 1M tokens, input: 0.125,
+     output: 1, cache_read: 0.0125}
+  - {provider: anthropic, model: claude-opus-5, service_tier: batch, unit: 1M tokens, input: 2.5,
+     output: 12.5}
+"""
+
+
+@contextmanager
+def process(collector: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a process of the application would be: it remembers nothing of the others."""
+    monkeypatch.setattr("tallyspan.exchange.background", Background())
+    provider = TracerProvider()
+    exporter = OTLPSpanExporter(endpoint=f"http://{collector.ready.otlp_http}/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    tallyspan.instrument(tracer_provider=provider)
+    try:
+        yield
+    finally:
+        tallyspan.uninstrument()
+        provider.shutdown()
+    assert not failures
+
+
+def provider_of(answers: Mapping[str, Any]) -> httpx2.Client:
+    """A client of which each answer is the one for its method and path, in pieces of 1000 bytes."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        content = answers[f"{request.method} {request.url.path}"]
+        is_file = isinstance(content, str)
+        kind = "application/octet-stream" if is_file else "application/json"
+        body = content.encode() if is_file else json.dumps(content).encode()
+        pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+        return httpx2.Response(200, headers={"content-type": kind}, content=iter(pieces))
+
+    return httpx2.Client(transport=httpx2.MockTransport(answer))
+
+
+def batch(status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "status": status,
+        "input_file_id": "file-1", "completion_window": "24h", "created_at": 1, "model": "gpt-5-mini",
+        **more,
+    }  # fmt: skip
+
+
+def line(number: int, input_tokens: int, output_tokens: int) -> str:
+    body = {
+        "id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1, "model": "gpt-5-mini",
+        "service_tier": "default", "choices": [],
+        "usage": {"prompt_tokens": input_tokens, "completion_tokens": output_tokens,
+                  "total_tokens": input_tokens + output_tokens},
+    }  # fmt: skip
+    response = {"status_code": 200, "request_id": "r", "body": body}
+    return json.dumps({"id": "b", "custom_id": f"q{number}", "response": response, "error": None})
+
+
+REFUSED = json.dumps(
+    {"id": "b", "custom_id": "bad", "response": {"status_code": 400, "body": {"error": {}}}}
+)
+RESULTS = 450
+LINES = [line(number, 1000, 100) for number in range(RESULTS)]
+USAGE = {"input_tokens": 500_000, "output_tokens": 50_000, "total_tokens": 550_000}
+OPENAI = {
+    "POST /v1/batches": batch("validating"),
+    "GET /v1/batches/batch_1": batch(
+        "completed", output_file_id="file-2", error_file_id="file-3", usage=USAGE,
+        request_counts={"total": 501, "completed": 500, "failed": 1},
+    ),
+    "GET /v1/files/file-2/content": "\n".join([LINES[0], REFUSED, *LINES[1:]]) + "\n",
+    "GET /v1/files/file-3/content": REFUSED + "\n",
+    "GET /v1/files/file-1/content": json.dumps({"custom_id": "q0", "body": {"model": "gpt-5-mini"}}),
+}  # fmt: skip
+SUMS = (
+    "SELECT user_id, department, toString(part) AS part, toString(service_tier) AS tier, count() AS"
+    " calls, sum(input_tokens) AS given, sum(cost_usd) AS cost FROM calls GROUP BY ALL ORDER BY part"
+)
+
+
+def client(answers: Mapping[str, Any]) -> openai.OpenAI:
+    return openai.OpenAI(api_key="k", http_client=provider_of(answers), max_retries=0)
+
+
+def test_an_openai_batch_is_its_results_of_whoever_created_it(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "models_pricing.yaml"
+    prices.write_text(PRICES)
+    data, store = tmp_path / "data", empty_store.url
+    with running_collector(data, prices, store=store) as collector:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="ada", department="r"):
+            client(OPENAI).batches.create(
+                input_file_id="file-1", endpoint="/v1/chat/completions", completion_window="24h"
+            )
+        with process(collector, monkeypatch):
+            waiting = client({"GET /v1/batches/batch_1": batch("in_progress")})
+            waiting.batches.retrieve("batch_1")
+            client(OPENAI).batches.retrieve("batch_1")
+        whole = collector.rows(SUMS)
+    with running_collector(data, prices, store=store) as collector:  # after a restart
+        for _ in range(2):
+            with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+                reader = client(OPENAI)
+                reader.batches.retrieve("batch_1")
+                for file in ("file-1", "file-2", "file-3"):
+                    reader.files.content(file).read()
+        rows = collector.rows(SUMS)
+        received, dropped = (
+            collector.metric(f"tallyspan_{name}_total")
+            for name in ("genai_spans_received", "spans_dropped")
+        )
+        [net] = collector.rows("SELECT sum(sign) AS calls FROM llm_calls")
+
+    of = {"user_id": "ada", "department": "r", "tier": "batch"}
+    # 500,000 * 0.125 / 1M + 50,000 * 1 / 1M
+    total = {"part": "batch_total", "calls": 1, "given": 500_000, "cost": Decimal("0.1125")}
+    # 450 * (1,000 * 0.125 + 100 * 1) / 1M, and 50,000 and 5,000 tokens that no line has
+    items = {"part": "batch_item", "calls": 450, "given": 450_000, "cost": Decimal("0.10125")}
+    rest = {"part": "batch_rest", "calls": 1, "given": 50_000, "cost": Decimal("0.01125")}
+    assert whole == [of | total]
+    assert rows == [of | items, of | rest]
+    assert net == {"calls": 451}
+    # two states that are known, and the results twice: 450 of them are calls, 450 are known
+    assert (received, dropped) == (2 + 2 * 450, 2 + 450)
+
+
+def result(number: int, kind: str = "succeeded") -> str:
+    message = {
+        "id": f"msg_{number}", "type": "message", "role": "assistant", "model": "claude-opus-5",
+        "content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 400, "output_tokens": 40, "service_tier": "batch"},
+    }  # fmt: skip
+    content = {"type": kind} | ({"message": message} if kind == "succeeded" else {})
+    return json.dumps({"custom_id": f"q{number}", "result": content}).ljust(1000)
+
+
+MESSAGE_BATCH = {
+    "id": "msgbatch_1", "type": "message_batch", "processing_status": "ended",
+    "request_counts": {"processing": 0, "succeeded": 3, "errored": 1, "canceled": 1, "expired": 0},
+    "created_at": "2026-11-01T10:00:00Z", "expires_at": "2026-11-02T10:00:00Z",
+    "ended_at": "2026-11-01T11:00:00Z", "archived_at": None, "cancel_initiated_at": None,
+    "results_url": "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results",
+}  # fmt: skip
+ANTHROPIC_PATH = "/v1/messages/batches"
+ANTHROPIC = {
+    f"POST {ANTHROPIC_PATH}": MESSAGE_BATCH,
+    f"GET {ANTHROPIC_PATH}/msgbatch_1": MESSAGE_BATCH,
+    f"GET {ANTHROPIC_PATH}/msgbatch_1/results": "\n".join(
+        [result(1), result(2, "errored"), result(3), result(4, "canceled"), result(5)]
+    ),
+}
+
+
+def test_an_anthropic_batch_is_its_results_though_they_are_read_first_and_half(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "models_pricing.yaml"
+    prices.write_text(PRICES)
+
+    def sdk(answers: Mapping[str, Any]) -> anthropic.Anthropic:
+        return anthropic.Anthropic(api_key="k", http_client=provider_of(answers), max_retries=0)
+
+    with running_collector(tmp_path / "data", prices, store=empty_store.url) as collector:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+            next(iter(sdk(ANTHROPIC).messages.batches.results("msgbatch_1")))
+            gc.collect()  # the others of a file that is left after the first
+        before = collector.rows(SUMS)
+        before = collector.rows(SUMS)
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="ada", department="r"):
+            sdk(ANTHROPIC).messages.batches.create(
+                requests=[{"custom_id": "q1", "params": {"model": "claude-opus-5", "max_tokens": 9,
+                           "messages": [{"role": "user", "content": "?"}]}}]
+            )  # fmt: skip
+        read: list[object] = []
+        for _ in range(2):
+            with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+                read += list(sdk(ANTHROPIC).messages.batches.results("msgbatch_1"))
+        rows = collector.rows(SUMS)
+
+    assert len(read) == 10
+    item = {"part": "batch_item", "tier": "batch"}
+    # 400 * 2.5 / 1M + 40 * 12.5 / 1M
+    one = {"calls": 1, "given": 400, "cost": Decimal("0.0015")}
+    assert before == [{"user_id": "cron", "department": "", **item, **one}]
+    three = {"calls": 3, "given": 1200, "cost": Decimal("0.0045")}
+    assert rows == [{"user_id": "ada", "department": "r", **item, **three}]
+
+
+def test_results_leave_in_a_few_spans_while_the_file_is_read(
+    spans: InMemorySpanExporter,
+) -> None:
+    # 1,200 lines of some 330 bytes: read 256 kB at a time
+    lines = "\n".join(line(number, 1000, 100) for number in range(1200))
+    answer = client({"GET /v1/files/file-2/content": lines})
+    with answer.files.with_streaming_response.content("file-2") as response:
+        pieces = response.iter_bytes(1000)
+        for _ in range(300):
+            next(pieces)
+        before = spans.get_finished_spans()
+        for _ in pieces:
+            pass
+
+    sizes = [
+        len(cast("tuple[str, ...]", (each.attributes or {})[semconv.BATCH_ITEMS]))
+        for each in spans.get_finished_spans()
+    ]
+    assert sizes == [MAX_ITEMS] * 6
+    assert 1 < len(before) < len(sizes)
