@@ -82,16 +82,15 @@ class Batch:
     """What one answer says of a batch.
 
     `id` is the batch's; empty: only the file is known that the results are in. `files` are those
-    that it names. `is_over`: nothing is to come. `total` is what all its results used, where the
-    provider states it; `requests` how many there are in it.
+    that it names. `total` is what all its results used, where the provider states it and nothing
+    is to come; `requests` how many there are in it.
     """
 
-    __slots__ = ("_full", "_groups", "files", "id", "is_over", "requests", "total")
+    __slots__ = ("_full", "_groups", "files", "id", "requests", "total")
 
     def __init__(self, batch_id: str = "") -> None:
         self.id = batch_id
         self.files: tuple[str, ...] = ()
-        self.is_over = False
         self.total: Group | None = None
         self.requests = 0
         self._groups: dict[Kind, Group] = {}

@@ -12,6 +12,7 @@ import anthropic
 import httpx2
 import openai
 import pytest
+from google import genai
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -33,6 +34,8 @@ prices:
      output: 1, cache_read: 0.0125}
   - {provider: anthropic, model: claude-opus-5, service_tier: batch, unit: 1M tokens, input: 2.5,
      output: 12.5}
+  - {provider: gcp.gemini, model: gemini-2.5-flash, service_tier: batch, unit: 1M tokens,
+     input: 0.15, output: 1.25}
 """
 
 
@@ -215,6 +218,55 @@ def test_an_anthropic_batch_is_its_results_though_they_are_read_first_and_half(
     assert before == [{"user_id": "cron", "department": "", **item, **one}]
     three = {"calls": 3, "given": 1200, "cost": Decimal("0.0045")}
     assert rows == [{"user_id": "ada", "department": "r", **item, **three}]
+
+
+def answer_of_gemini(number: int) -> dict[str, Any]:
+    return {
+        "candidates": [{"content": {"parts": [{"text": "Yes."}], "role": "model"},
+                        "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 1000, "candidatesTokenCount": 10,
+                          "totalTokenCount": 1010},
+        "modelVersion": "gemini-2.5-flash", "responseId": f"r{number}",
+    }  # fmt: skip
+
+
+def operation(state: str, **response: Any) -> dict[str, Any]:
+    metadata = {"model": "models/gemini-2.5-flash", "state": state, "output": response}
+    done = {"done": True, "response": response} if response else {}
+    return {"name": "batches/b1", "metadata": metadata, **done}
+
+
+GEMINI_LINES = [json.dumps({"key": f"q{n}", "response": answer_of_gemini(n)}) for n in range(3)]
+GEMINI = {
+    "POST /v1beta/models/gemini-2.5-flash:batchGenerateContent": operation("BATCH_STATE_PENDING"),
+    "GET /v1beta/batches/b1": operation("BATCH_STATE_SUCCEEDED", responsesFile="files/batch-b1"),
+    "GET /v1beta/files/batch-b1:download": "\n".join(GEMINI_LINES) + "\n",
+}
+
+
+def test_a_gemini_batch_is_the_results_in_the_file_that_its_state_names(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "models_pricing.yaml"
+    prices.write_text(PRICES)
+
+    def sdk() -> genai.Client:
+        options = genai.types.HttpOptions(httpx_client=provider_of(GEMINI), api_version="v1beta")
+        return genai.Client(api_key="k", http_options=options)
+
+    with running_collector(tmp_path / "data", prices, store=empty_store.url) as collector:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="ada", department="r"):
+            sdk().batches.create(model="gemini-2.5-flash", src="files/input")
+        for _ in range(2):
+            with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+                job = sdk().batches.get(name="batches/b1")
+                assert job.dest is not None
+                sdk().files.download(file=str(job.dest.file_name))
+        rows = collector.rows(SUMS)
+
+    # 3 * (1,000 * 0.15 + 10 * 1.25) / 1M
+    of = {"user_id": "ada", "department": "r", "part": "batch_item", "tier": "batch"}
+    assert rows == [{**of, "calls": 3, "given": 3000, "cost": Decimal("0.0004875")}]
 
 
 def test_results_leave_in_a_few_spans_while_the_file_is_read(

@@ -30,10 +30,10 @@ def read(body: Json, answer: Answer) -> None:
         return
     batch = answer.batch = Batch(batch_id)
     batch.files = tuple(filter(None, (text(body.get(key)) for key in _FILES)))
-    batch.is_over = text(body.get("status")).lower() in _OVER
+    is_over = text(body.get("status")).lower() in _OVER
     usage = mapping(body.get("usage"))
     counts = openai_responses.read_usage(usage) or openai_chat.read_usage(usage)
-    if batch.is_over and counts is not None and (counts.input_tokens or counts.output_tokens):
+    if is_over and counts is not None and (counts.input_tokens or counts.output_tokens):
         one = Answer()
         openai_responses.read_meters(usage, one)
         operation = _EMBEDDINGS if _EMBEDDINGS in text(body.get("endpoint")) else "chat"
@@ -60,6 +60,14 @@ FORMAT = Format(
     provider=OPENAI,
     paths=(
         Path("(?<!/messages)/batches", "chat", example="/v1/batches", is_batch=True),
+        Path("/batch/jobs", "chat", is_batch=True),
+        Path(
+            "/batch/jobs/(?P<id>[^/]+)",
+            "chat",
+            example="/v1/batch/jobs/b1",
+            is_retrieval=True,
+            is_batch=True,
+        ),
         Path(
             "(?<!/messages)/batches/(?P<id>[^/]+)",
             "chat",
