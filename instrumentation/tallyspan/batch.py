@@ -82,14 +82,16 @@ class Batch:
     """What one answer says of a batch.
 
     `id` is the batch's; empty: only the file is known that the results are in. `files` are those
-    that it names. `total` is what all its results used, where the provider states it and nothing
-    is to come; `requests` how many there are in it.
+    that it names; `model` is that of all its results, where these name none. `total` is what all
+    its results used, where the provider states it and nothing is to come; `requests` how many
+    there are in it.
     """
 
-    __slots__ = ("_full", "_groups", "files", "id", "requests", "total")
+    __slots__ = ("_full", "_groups", "files", "id", "model", "requests", "total")
 
     def __init__(self, batch_id: str = "") -> None:
         self.id = batch_id
+        self.model = ""
         self.files: tuple[str, ...] = ()
         self.total: Group | None = None
         self.requests = 0

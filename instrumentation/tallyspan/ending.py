@@ -108,7 +108,7 @@ def _of_batch(facts: Facts, *, is_over: bool) -> tuple[Write, ...]:
     written = [span.of_results(group, call) for group in batch.take(is_over=is_over)]
     if is_over and batch.id and not facts.endpoint.is_retrieval:
         written.append(span.of_batch(batch, call, "created"))
-    elif is_over and batch.id and (batch.files or batch.total):
+    elif is_over and batch.id and (batch.files or batch.total or batch.model):
         written.append(span.of_batch(batch, call, "state"))
     return tuple(Write("new", attributes) for attributes in written)
 

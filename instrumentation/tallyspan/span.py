@@ -194,6 +194,8 @@ def of_batch(batch: Batch, call: Attributes, event: str) -> Attributes:
         semconv.BATCH_EVENT: event,
         semconv.BATCH_ID: batch.id,
     }
+    if batch.model:
+        attributes[semconv.REQUEST_MODEL] = batch.model
     if batch.files:
         attributes[semconv.BATCH_FILES] = batch.files
     if batch.requests:

@@ -2,16 +2,20 @@
 
 import gc
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import anthropic
+import boto3
 import httpx2
 import openai
 import pytest
+from botocore.config import Config
 from google import genai
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
@@ -36,7 +40,10 @@ prices:
      output: 12.5}
   - {provider: gcp.gemini, model: gemini-2.5-flash, service_tier: batch, unit: 1M tokens,
      input: 0.15, output: 1.25}
+  - {provider: aws.bedrock, model: "amazon.nova-lite-v1:0", service_tier: batch, unit: 1M tokens,
+     input: 0.03, output: 0.12}
 """
+NOVA_LITE = "amazon.nova-lite-v1:0"
 
 
 @contextmanager
@@ -267,6 +274,80 @@ def test_a_gemini_batch_is_the_results_in_the_file_that_its_state_names(
     # 3 * (1,000 * 0.15 + 10 * 1.25) / 1M
     of = {"user_id": "ada", "department": "r", "part": "batch_item", "tier": "batch"}
     assert rows == [{**of, "calls": 3, "given": 3000, "cost": Decimal("0.0004875")}]
+
+
+JOB = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefgh1234"
+NOVA = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "Yes."}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 1000, "outputTokens": 10, "totalTokens": 1010},
+}
+RECORDS = "".join(
+    json.dumps({"recordId": f"r{number}", "modelInput": {}, "modelOutput": NOVA}) + "\n"
+    for number in range(2)
+)
+
+
+class Aws(BaseHTTPRequestHandler):
+    """Bedrock's control plane and S3, as far as a job and its results."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self._answer("application/json", json.dumps({"jobArn": JOB}))
+
+    def do_GET(self) -> None:
+        self._answer("binary/octet-stream", RECORDS)
+
+    def _answer(self, kind: str, body: str) -> None:
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@pytest.fixture
+def aws() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Aws)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_bedrock_batch_is_the_records_that_are_read_from_s3(
+    aws: str, tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "models_pricing.yaml"
+    prices.write_text(PRICES)
+
+    def sdk(service: str) -> Any:
+        return boto3.client(
+            service, region_name="us-east-1", endpoint_url=aws, aws_access_key_id="k",
+            aws_secret_access_key="s", config=Config(s3={"addressing_style": "path"}),
+        )  # fmt: skip
+
+    with running_collector(tmp_path / "data", prices, store=empty_store.url) as collector:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="ada", department="r"):
+            sdk("bedrock").create_model_invocation_job(
+                jobName="j", roleArn="arn:aws:iam::123456789012:role/r", modelId=NOVA_LITE,
+                inputDataConfig={"s3InputDataConfig": {"s3Uri": "s3://bucket/in.jsonl"}},
+                outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}},
+            )  # fmt: skip
+        for _ in range(2):
+            with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+                key = "out/abcdefgh1234/in.jsonl.out"
+                sdk("s3").get_object(Bucket="bucket", Key=key)["Body"].read()
+        rows = collector.rows(SUMS)
+        [model] = collector.rows("SELECT DISTINCT model_name FROM calls")
+
+    # 2 * (1,000 * 0.03 + 10 * 0.12) / 1M
+    of = {"user_id": "ada", "department": "r", "part": "batch_item", "tier": "batch"}
+    assert rows == [{**of, "calls": 2, "given": 2000, "cost": Decimal("0.0000624")}]
+    assert model == {"model_name": NOVA_LITE}
 
 
 def test_results_leave_in_a_few_spans_while_the_file_is_read(

@@ -4,8 +4,8 @@ A batch is created by one process and its results are read by another, hours or 
 and over, whole or in part. So what is known of batches is kept longer than traces are, in the same
 file and the same transaction:
 
-- who created a batch: its results are theirs, not of whoever reads the file. Results that came
-  before are booked anew when it is known;
+- who created a batch, and for which model: its results are theirs, not of whoever reads the file.
+  Results that came before are booked anew when it is known;
 - which results are booked, by tenant, provider, batch or file, and the hash of the request's name:
   read again, by whatever process or key, a result is the same call;
 - what a batch used in all, where the provider states it. Booked is what its results leave of it,
@@ -58,7 +58,7 @@ _PARTS = {
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batch_object
     (id INTEGER PRIMARY KEY, seen_ms INTEGER NOT NULL, who TEXT NOT NULL DEFAULT '{}',
-     total BLOB, booked BLOB);
+     model TEXT NOT NULL DEFAULT '', total BLOB, booked BLOB);
 CREATE TABLE IF NOT EXISTS batch_source
     (id INTEGER PRIMARY KEY, seen_ms INTEGER NOT NULL, covered TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batch_alias
@@ -169,6 +169,11 @@ class Batches:
                 self._file.execute(
                     "UPDATE batch_object SET who = ? WHERE id = ?", (json.dumps(who), number)
                 )
+        if call.request_model:
+            self._file.execute(
+                "UPDATE batch_object SET model = ? WHERE id = ? AND model = ''",
+                (call.request_model, number),
+            )
         if call.part == TOTAL:
             _, total, _ = self._object(number)
             if total is None or _weight(call) > _weight(total):
@@ -216,6 +221,15 @@ class Batches:
             who = {**self._object(number)[0], **who}
         return who
 
+    def _model(self, source: int) -> str:
+        """Return the model of the batch whose results are there; empty: nobody has said it."""
+        (model,) = self._file.execute(
+            "SELECT ifnull(max(model), '') FROM batch_object WHERE id IN"
+            " (SELECT object FROM batch_alias WHERE source = ?)",
+            (source,),
+        ).fetchone()
+        return str(model)
+
     def _party(self, call: Call) -> str:
         party = party_of(owner_of(call), self._trusted)
         return f"{party.source} " if party.is_other else ""
@@ -229,14 +243,15 @@ class Batches:
         if not fresh:
             return
         covered = self._covered([source])
-        who = self._who(source)
+        who, model = self._who(source), self._model(source)
         for call in fresh:
             if Flag.REPORTS_DISAGREE not in call.quality_flags:
                 _add(covered, call)
             party = self._party(call)
-            if not any(who.get(party, {}).values()):
+            theirs = _of_model(_attributed(call, who, party), model)
+            if not _is_settled(theirs, who, party):
                 booking.waiting.setdefault(source, []).append(len(booking.calls))
-            booking.calls.append(_attributed(call, who, party))
+            booking.calls.append(theirs)
         self._file.execute(
             "INSERT OR REPLACE INTO batch_source VALUES (?, ?, ?)",
             (source, now_ms, json.dumps(covered)),
@@ -286,13 +301,13 @@ class Batches:
         rows = self._file.execute(
             "SELECT number, seen_ms, calls FROM batch_waiting WHERE source = ?", (source,)
         ).fetchall()
-        who = self._who(source) if rows else {}
+        who, model = (self._who(source), self._model(source)) if rows else ({}, "")
         for number, seen_ms, packed in rows:
             kept: list[tuple[Call, Cost]] = []
             for entry in _unpacked(packed):
                 call, party = entry.call, self._party(entry.call)
-                theirs = _attributed(call, who, party)
-                is_known = any(who.get(party, {}).values())
+                theirs = _of_model(_attributed(call, who, party), model)
+                is_known = _is_settled(theirs, who, party)
                 if theirs == call:
                     kept += [] if is_known else [entry]
                     continue
@@ -360,6 +375,16 @@ def _attributed(call: Call, who: _Who, party: str) -> Call:
             if not any(getattr(call, name) for name in names):
                 call = call._replace(**{name: other[name] for name in names})
     return call
+
+
+def _of_model(call: Call, model: str) -> Call:
+    """Return the call as one of the batch's model, if it names none."""
+    return call if call.model_name or not model else call._replace(request_model=model)
+
+
+def _is_settled(call: Call, who: _Who, party: str) -> bool:
+    """Whether nothing that becomes known of its batch changes the call."""
+    return bool(call.model_name) and any(who.get(party, {}).values())
 
 
 def _add(covered: _Amounts, call: Call) -> None:

@@ -240,6 +240,27 @@ def test_another_key_cannot_take_a_result_away_or_its_user_over(tmp_path: Path) 
     assert disputed == {("other",), ("app", "reports_disagree")}
 
 
+def test_results_that_name_no_model_are_of_the_one_the_batch_was_created_for(
+    tmp_path: Path,
+) -> None:
+    unnamed = {semconv.RESPONSE_MODEL: "", semconv.BATCH_ID: "job"}
+    one = readings({
+        **unnamed,
+        semconv.BATCH_EVENT: "results",
+        semconv.BATCH_COLUMNS: COLUMNS,
+        semconv.BATCH_ITEMS: [f"{key_of('q1')} - r 100 10 64"],
+    })  # fmt: skip
+    job = {**unnamed, semconv.BATCH_EVENT: "created", semconv.REQUEST_MODEL: "nova"}
+    for number, steps in enumerate(([one, readings(job, "ada")], [readings(job, "ada"), one])):
+        ledger = book(tmp_path / f"j{number}", steps)
+        models: Counter[str] = Counter()
+        for sign, call in ledger.entries:
+            models[call.model_name] += sign
+
+        assert ledger.net() == items("ada", "q1")
+        assert +models == {"nova": 1}
+
+
 def test_trusted_keys_are_one_party(tmp_path: Path) -> None:
     steps = [results("q1", key="one"), results("q1", key="other", more=1), created(key="other")]
     steps += [state(has_total=False, key="one")]

@@ -1,0 +1,46 @@
+"""Bedrock batches: who created a job, and its model, which its results do not name.
+
+A job is created and asked for at Bedrock's control plane; its results are written to S3, below the
+last part of its ARN. Source: AWS's API reference (CreateModelInvocationJob).
+"""
+
+from tallyspan.answer import Answer, Json, text
+from tallyspan.batch import Batch
+from tallyspan.framing import EVERYTHING
+from tallyspan.providers import AWS_BEDROCK
+from tallyspan.usage_keys import UsageKeys
+from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
+
+
+def read(body: Json, answer: Answer) -> None:
+    """Take what a job says of itself."""
+    job_id = text(body.get("jobArn")).rpartition("/")[2]
+    if job_id:
+        answer.batch = Batch(job_id)
+        answer.batch.model = text(body.get("modelId")).rpartition("/")[2]
+
+
+REQUEST = RequestKeys(model="modelId", stream="", user=(), call=frozenset())
+FORMAT = Format(
+    name="bedrock_batch",
+    provider=AWS_BEDROCK,
+    paths=(
+        Path("/model-invocation-job", "chat", is_batch=True),
+        Path(
+            "/model-invocation-job/(?:arn:[^/]+/)?(?P<id>[a-z0-9]{12})",
+            "chat",
+            example="/model-invocation-job/arn:aws:bedrock:r:1:model-invocation-job/abcdefgh1234",
+            is_retrieval=True,
+            is_batch=True,
+        ),
+    ),
+    request=REQUEST,
+    estimate=NoEstimate("what a job used is in its results"),
+    usage_option=None,
+    opens_with_usage=False,
+    interest=EVERYTHING,
+    reader=lambda: read,
+    usage=UsageKeys(at=(), read=()),
+    read_headers=None,
+    read_request=None,
+)
