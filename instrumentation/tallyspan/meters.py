@@ -88,7 +88,7 @@ def _units(
         comment,
         frozenset(dimensions.items()),
         is_extra=is_extra,
-        is_of_collector="allowance" in dimensions,
+        is_of_collector="allowance" in dimensions or name == "requests",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the collector works out itself is not taken from a sender: it would make calls free."""
+"""What the collector works out itself is not taken from a sender: it would make calls cheap."""
 
 import pytest
 
@@ -14,11 +14,12 @@ OURS = [
 ]
 
 
-def test_an_allowance_and_a_commitment_are_the_collectors() -> None:
+def test_an_allowance_a_commitment_and_a_number_of_requests_are_the_collectors() -> None:
     assert {each.rpartition(".")[2] for each in OURS} == {
         "web_search_free",
         "allowance",
         "commitment",
+        "requests",  # a call that is the sum of many has the context tier of the average one
     }
 
 

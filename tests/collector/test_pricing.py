@@ -168,6 +168,24 @@ def test_a_web_search_is_billed_beside_the_tokens() -> None:
     assert with_.cost_picousd - without.cost_picousd == 3 * 10**10  # 10 USD for 1,000
 
 
+def test_a_sum_of_calls_is_priced_by_the_length_of_the_average_one(tmp_path: Path) -> None:
+    file = tmp_path / "models_pricing.yaml"
+    file.write_text("""
+prices:
+  - {provider: openai, model: gpt-5-mini, unit: 1M tokens, input: 1, output: 2,
+     context_tiers: [{above_input_tokens: 200000, input: 3, output: 4}]}
+""")
+    book = PriceBook.load(file)
+    costs = [
+        price(book, "gpt-5-mini", Usage(500_000, 1000), meters=meters)
+        for meters in ({}, {"requests": 2.0}, {"requests": 5.0})
+    ]
+
+    # 500,000 * 3 + 1,000 * 4; 250,000 each: the same; 100,000 each: 500,000 * 1 + 1,000 * 2
+    amounts = [each.cost_picousd for each in costs if isinstance(each, Priced)]
+    assert amounts == [1_504_000 * 10**6, 1_504_000 * 10**6, 502_000 * 10**6]
+
+
 @pytest.mark.parametrize(("seconds", "billed"), [(0.5, 10), (10, 10), (61.25, 61.25)])
 def test_groq_bills_ten_seconds_of_speech_at_least(seconds: float, billed: float) -> None:
     found = price(BOOK, "whisper-large-v3", Usage(), provider="groq", meters={"seconds": seconds})

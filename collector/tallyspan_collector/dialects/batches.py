@@ -94,7 +94,7 @@ def _calls(
     template: Call, names: Sequence[str], items: Sequence[str], *, is_total: bool
 ) -> Iterator[Call]:
     counts = [name if name in TOKEN_FIELDS else "" for name in names]
-    are_meters = [name in TOKEN_FIELDS or name in BY_NAME for name in names]
+    are_meters = [name in BY_NAME and not BY_NAME[name].is_of_collector for name in names]
     for packed in items:
         key, *rest = packed.split(" ")
         if len(rest) != len(names) + 2 or not (is_total or _KEY.fullmatch(key)):

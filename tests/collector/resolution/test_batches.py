@@ -312,10 +312,11 @@ def test_an_amount_that_no_meter_knows_is_named_as_unread() -> None:
     (only,) = readings({
         semconv.BATCH_EVENT: "results",
         semconv.BATCH_ID: "batch_1",
-        semconv.BATCH_COLUMNS: ["input_tokens", "hologram_tokens", "web_search"],
-        semconv.BATCH_ITEMS: [f"{key_of('q1')} - r 1 2 3"],
+        semconv.BATCH_COLUMNS: ["input_tokens", "hologram_tokens", "web_search", "requests"],
+        semconv.BATCH_ITEMS: [f"{key_of('q1')} - r 1 2 3 9"],
     })  # fmt: skip
 
     assert only.call is not None
-    assert (only.call.unread, only.call.meters) == (("hologram_tokens",), {"web_search": 3.0})
+    assert only.call.unread == ("hologram_tokens", "requests")
+    assert only.call.meters == {"web_search": 3.0}
     assert only.call.quality_flags == ("unread_usage",)
