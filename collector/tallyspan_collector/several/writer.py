@@ -2,7 +2,7 @@
 
 - traces of which the ledger has calls that it booked and calls that another one booked;
 - calls of several collectors with one answer's id, or of a coding agent with the same counts;
-- traces that another one tells of, if it has spans of them;
+- traces that another one tells of, or told of before the calls came, if it has spans of them;
 - traces of which it has only spans around calls: their calls may have come to another one;
 - traces that it has told of before, when more spans of them come.
 """
@@ -61,6 +61,11 @@ _OF_OTHERS = f"""
 SELECT DISTINCT tenant, toString(trace_id) FROM {TABLE}
 WHERE collector != {{name:String}} AND at >= {sql_moment("since")} AND at < {sql_moment("until")}
 """  # noqa: S608  own text
+_BEFORE_THEIR_CALLS = f"""
+SELECT DISTINCT tenant, toString(trace_id) FROM {TABLE}
+WHERE collector != {{name:String}} AND trace_id IN (
+    SELECT trace_id FROM llm_calls WHERE {_IS_RECENT} AND collector = {{name:String}})
+"""  # noqa: S608  own text
 _OWN = f"SELECT tenant, toString(trace_id) FROM {TABLE} WHERE collector = {{name:String}}"  # noqa: S608
 Traces = Callable[[Collection[int]], Mapping[int, Trace]]
 """Returns those of the traces, by their numbers, that the collector remembers."""
@@ -118,7 +123,7 @@ class Writer:
         parameters = {**recent, "name": self._name}
         queries = [_OF_OTHERS]
         if "first" in recent:
-            queries += [_BY_TRACE, _BY_ANSWER, _BY_COUNTS]
+            queries += [_BEFORE_THEIR_CALLS, _BY_TRACE, _BY_ANSWER, _BY_COUNTS]
         for query in queries:
             for tenant, trace_id in self._client.query(query, parameters=parameters).result_rows:
                 yield TraceId(str(tenant), str(trace_id))
