@@ -1,6 +1,6 @@
 """Two collectors on one store: what was sent to both is charged once."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from shared_store import SharedStore
 from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
 from tallyspan_collector.booked.ledger import AMOUNTS
 from tallyspan_collector.booked.sent_twice import changes, take_back
+from tallyspan_collector.ingest.journal import FILE_NAME, Journal
+from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.server import worker
-from tallyspan_collector.server.several import Several
+from tallyspan_collector.server.several import Resolving, Several
 from waiting import wait_for
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -91,6 +93,30 @@ def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.1)
     with running_collector(folders[0], store=empty_store.url) as collector:
         wait_for(lambda: figures(collector) == {(1, 1000)}, "one call")
+
+
+def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
+    empty_store: SharedStore, client: Client, tmp_path: Path
+) -> None:
+    """The lock is held, say, while both are killed and started again, more than once."""
+    within, metrics = timedelta(days=1), Metrics()
+    with closing(Journal(tmp_path / FILE_NAME)) as journal:
+        own = Resolving(journal.identities, lambda _: {}, lambda *_: [], ())
+    client.insert(
+        "collector_metrics",
+        [[datetime.now(UTC), "other", "tallyspan_collector_stopped", "", "gauge", 0.0]],
+        column_names=["at", "collector", "name", "labels", "kind", "value"],
+    )
+    looked = datetime.now(UTC) - timedelta(minutes=30)
+    (tmp_path / "looked_until").write_text(looked.isoformat())
+    twice = call(ingested_at=looked + timedelta(minutes=5))
+    book(client, [twice])
+    book(client, [twice | {"batch_id": 2}])
+
+    Several(client, "one", tmp_path / FILE_NAME, within, metrics, own).look()
+
+    assert client.query("SELECT sum(sign) FROM llm_calls").first_row == (1,)
+    assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) > looked + within / 48
 
 
 def test_what_was_booked_while_a_clock_was_ahead_is_found_too(

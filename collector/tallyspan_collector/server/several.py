@@ -7,7 +7,8 @@ that were sent to two collectors, and of which nobody remembers the trace, are l
 ledger alone (`booked/sent_twice.py`).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,10 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.booked.run import run_if_due
 from tallyspan_collector.booked.sent_twice import MAX_WINDOW, STALE_SECONDS, take_back
+from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.ingest import journal
 from tallyspan_collector.metrics.counters import Metrics
-from tallyspan_collector.metrics.others import others
+from tallyspan_collector.metrics.others import Other, others
 from tallyspan_collector.resolution.identity import Identities
 from tallyspan_collector.several.joint import JointTraces, Price, States
 from tallyspan_collector.several.writer import Traces, Writer
@@ -72,6 +74,7 @@ class Several:
         self._run: int | None = None
         """The last run of the journal that was looked at; None: the other ones have just come."""
         self._since: datetime | None = None
+        self._position = journal_path.with_name("looked_until")
         self.warning = ""
 
     def look(self) -> None:
@@ -84,8 +87,8 @@ class Several:
         self._warn([each.name for each in present if each.is_alive])
         # a batch that waits is in the ledger later, with the time at which it was made
         until = min(now, journal.oldest_batch(self._journal) or now)
-        if self._since is None:  # what they booked while nobody looked
-            self._since = min([until, *(each.last_seen for each in present)])
+        if self._since is None:  # what was booked while nobody looked
+            self._since = min(until, self._looked_until() or self._seen_first(present, until))
         if present:
             # the clock may have been ahead the last time
             since = max(min(self._since, now), now - self._within) - CLOCKS_APART
@@ -98,6 +101,20 @@ class Several:
         else:
             self._run = None
         self._since = until
+        # a full disk: after a start more is looked at than need be
+        with suppress(OSError), whole_file(self._position, PRIVATE) as file:
+            file.write(until.isoformat().encode())
+
+    def _looked_until(self) -> datetime | None:
+        """Return up to when an earlier process of this collector looked; None: nobody knows."""
+        try:
+            return datetime.fromisoformat(self._position.read_text())
+        except (OSError, ValueError):
+            return None
+
+    @staticmethod
+    def _seen_first(present: Sequence[Other], until: datetime) -> datetime:
+        return min([until, *(each.last_seen for each in present)])
 
     def _resolve(self, since: datetime, until: datetime) -> None:
         """Write this collector's parts of traces that others know too, and charge them whole."""
