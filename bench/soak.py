@@ -153,7 +153,7 @@ class Collector:
         self._process.wait()
         while any("soak_disk" in command(pid) or "spawn_main" in command(pid) for pid in processes):
             time.sleep(0.01)
-        lose_power(self._notes, self._data_dir / "spool", chance)
+        lose_power(self._notes, self._data_dir / "spool", processes, chance)
         self.start()
 
     def stop(self) -> int:

@@ -14,7 +14,7 @@ import random
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,14 +120,17 @@ class NotingDisk(Disk):
         return 0
 
 
-def lose_power(notes: Path, spool: Path, chance: random.Random) -> int:
-    """Undo what dead processes wrote to files of the spool folder and did not sync.
+def lose_power(notes: Path, spool: Path, processes: Collection[int], chance: random.Random) -> int:
+    """Undo what these processes, now dead, wrote to files of the spool folder and did not sync.
 
-    Of each process nothing of that is left, or the first part, or some of it. Returns how many
-    bytes are gone.
+    What others wrote that died before is synced by now, or the kernel's. Of what each wrote nothing
+    is left, or the first part, or some. Returns how many bytes are gone.
     """
     gone = 0
     for path in sorted(notes.glob("*.notes")):
+        if int(path.stem) not in processes:
+            path.unlink()
+            continue
         unsynced = [*_read(path)]
         match chance.choice(("nothing", "first", "some")):
             case "first":
