@@ -18,7 +18,7 @@ from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
 from tallyspan_collector.booked.ledger import AMOUNTS
-from tallyspan_collector.booked.sent_twice import changes, take_back
+from tallyspan_collector.booked.sent_twice import changes, take_back, windows
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.server import worker
@@ -130,6 +130,15 @@ def test_what_was_booked_while_a_clock_was_ahead_is_found_too(
     assert take_back(client, now - timedelta(minutes=1), now + timedelta(minutes=1)) == 1
     assert take_back(client, now - timedelta(minutes=1), now + timedelta(minutes=1)) == 0
     assert client.query("SELECT sum(sign), sum(input_tokens) FROM llm_calls").first_row == (2, 200)
+
+
+def test_the_time_that_is_looked_at_is_cut_in_pieces_and_has_no_end() -> None:
+    start = datetime(2026, 11, 28, 9, tzinfo=UTC)
+    minutes = [
+        ((begin - start) / timedelta(minutes=1), min(90.0, (end - start) / timedelta(minutes=1)))
+        for begin, end in windows(start, start + timedelta(minutes=25))
+    ]
+    assert minutes == [(0, 10), (10, 20), (20, 90)]
 
 
 COLUMNS: dict[str, Any] = {each.name: "" for each in SCHEMA.columns} | dict.fromkeys(AMOUNTS, 0)

@@ -181,20 +181,26 @@ def correction(example: Row, sign: int, now: datetime) -> Row:
 def take_back(client: Client, since: datetime, until: datetime) -> int:
     """Take back what was booked more than once since a moment; return of how many calls.
 
-    What was booked after `until`, while a clock was ahead, is looked at each time. Raises
-    StoreError if other changes are being booked at the moment, and what the store raises.
+    Raises StoreError if other changes are being booked at the moment, and what the store raises.
     """
     calls = 0
-    while since < until:
-        end = since + MAX_WINDOW
-        if end >= until:
-            end = END_OF_TIME
+    for begin, end in windows(since, until):
         result = run_if_due(
             client,
-            partial(SentTwice, since, end),
+            partial(SentTwice, begin, end),
             reason="several collectors booked the same spans",
             stale_seconds=STALE_SECONDS,
         )
         calls += result.calls if result else 0
-        since = end
     return calls
+
+
+def windows(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the time between two moments in pieces of some minutes.
+
+    The last one has no end: what was booked while a clock was ahead is looked at each time.
+    """
+    while since < until:
+        end = since + MAX_WINDOW
+        yield since, END_OF_TIME if end >= until else end
+        since = end

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_collector.booked.run import run_if_due
-from tallyspan_collector.booked.sent_twice import MAX_WINDOW, STALE_SECONDS, take_back
+from tallyspan_collector.booked.sent_twice import STALE_SECONDS, take_back, windows
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.ingest import journal
 from tallyspan_collector.metrics.counters import Metrics
@@ -142,16 +142,14 @@ class Several:
                 _log.info("calls.of_split_traces", calls=result.calls)
 
     def _windows(self, since: datetime, until: datetime) -> Iterator[dict[str, int]]:
-        """Yield the bounds of what was booked between two moments, some minutes at a time."""
-        while since < until:
-            end = min(since + MAX_WINDOW, until)
-            recent = {"since": microseconds(since), "until": microseconds(end)}
+        """Yield the bounds of what was booked since a moment, some minutes at a time."""
+        for begin, end in windows(since, until):
+            recent = {"since": microseconds(begin), "until": microseconds(end)}
             count, *times = self._client.query(_RECENT, parameters=recent).result_rows[0]
             if count:
                 first, last = (microseconds(utc(each)) for each in times)
                 recent |= {"first": first, "last": last}
             yield recent
-            since = end
 
     def _warn(self, alive: list[str]) -> None:
         before, self.warning = self.warning, ""
