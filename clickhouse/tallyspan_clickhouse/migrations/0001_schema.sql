@@ -2335,6 +2335,24 @@ COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days
 -- the one that holds today. What was spent is read once for all that is said of budgets: `recent` has
 -- the days of the last four weeks, as numbers since 1970, each with what was spent on it.
 CREATE VIEW {database}.budget_sums {on_cluster}
+(
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
+    name String COMMENT 'Which one of them; empty for total',
+    department String COMMENT 'The department, for a budget of one; else empty',
+    period LowCardinality(String) COMMENT 'month, quarter or year',
+    period_start Date COMMENT 'First UTC day of the period',
+    period_end Date COMMENT 'First UTC day after it',
+    is_current Bool COMMENT 'Whether today (UTC) is in it',
+    amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
+    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
+    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
+    owner String COMMENT 'Who answers for it',
+    of_period Array(Tuple(Date, Decimal(38, 12), Int64)) COMMENT 'Its months: the first day, what was spent in USD, calls without a price',
+    spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
+    used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
+    unpriced_calls Int64 COMMENT 'Calls in it without a price',
+    recent Array(Tuple(UInt16, Float64)) COMMENT 'Days of the last four weeks, since 1970, each with what was spent in USD'
+)
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS WITH
     toDate(now('UTC'), 'UTC') AS today,
