@@ -16,12 +16,15 @@ from ledger import book, call
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from shared_store import SharedStore
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.moments import of_microseconds
 from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
 from tallyspan_collector.booked.ledger import AMOUNTS
+from tallyspan_collector.booked.run import run_if_due
 from tallyspan_collector.booked.sent_twice import changes, take_back, windows
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.metrics.counters import Metrics
-from tallyspan_collector.server import worker
+from tallyspan_collector.server import several, worker
 from tallyspan_collector.server.several import Resolving, Several
 from waiting import wait_for
 
@@ -117,6 +120,40 @@ def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
 
     assert client.query("SELECT sum(sign) FROM llm_calls").first_row == (1,)
     assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) > looked + within / 48
+
+
+def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
+    empty_store: SharedStore, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Journal(tmp_path / FILE_NAME)) as journal:
+        own = Resolving(journal.identities, lambda _: {}, lambda *_: [], ())
+    client.insert(
+        "collector_metrics",
+        [[datetime.now(UTC), "other", "tallyspan_collector_stopped", "", "gauge", 0.0]],
+        column_names=["at", "collector", "name", "labels", "kind", "value"],
+    )
+    looked = datetime.now(UTC) - timedelta(minutes=25)
+    (tmp_path / "looked_until").write_text(looked.isoformat())
+    minutes: list[int] = []
+    run = run_if_due
+
+    def with_lock_held_at(client: Client, make: Any, **options: Any) -> Any:
+        begin = of_microseconds(make.args[0]["since"]) + several.CLOCKS_APART
+        minutes.append(round((begin - looked) / timedelta(minutes=1)))
+        if len(minutes) == 2:
+            raise StoreError("booked calls are being changed")
+        return run(client, make, **options)
+
+    monkeypatch.setattr(several, "run_if_due", with_lock_held_at)
+    look = Several(client, "one", tmp_path / FILE_NAME, timedelta(days=1), Metrics(), own).look
+    with pytest.raises(StoreError, match="are being changed"):
+        look()
+    assert (tmp_path / "looked_until").read_text() == looked.isoformat()
+    given_up = datetime.now(UTC)
+    look()
+
+    assert minutes == [0, 10, 10, 20]
+    assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) <= given_up
 
 
 def test_what_was_booked_while_a_clock_was_ahead_is_found_too(

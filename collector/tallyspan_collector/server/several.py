@@ -17,7 +17,7 @@ from typing import NamedTuple
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
+from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
 from tallyspan_collector.booked.run import run_if_due
 from tallyspan_collector.booked.sent_twice import STALE_SECONDS, take_back, windows
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
@@ -74,13 +74,16 @@ class Several:
         self._run: int | None = None
         """The last run of the journal that was looked at; None: the other ones have just come."""
         self._since: datetime | None = None
+        self._left_off: tuple[datetime, datetime] | None = None
+        """Where the look before was given up, and up to when it was to look."""
         self._position = journal_path.with_name("looked_until")
         self.warning = ""
 
     def look(self) -> None:
         """Put right what several collectors booked of one call since the last time.
 
-        Raises what the store raises; the next time looks at the same again.
+        Raises what the store raises, and StoreError while others book changes; the next time goes
+        on from there.
         """
         now = datetime.now(UTC)
         present = others(self._client, self._name, self._within)
@@ -93,14 +96,16 @@ class Several:
             # the clock may have been ahead the last time
             since = max(min(self._since, now), now - self._within) - CLOCKS_APART
             until_now = now + CLOCKS_APART
-            self._resolve(since, until_now)
+            # entries of a batch that waited then are in the ledger now, with a time before this one
+            begin, until = self._left_off or (since, until)
+            self._resolve(begin, until_now, until)
             calls = take_back(self._client, since, until_now)
             if calls:
                 self._metrics.sent_twice(calls)
                 _log.info("calls.sent_twice", calls=calls)
         else:
             self._run = None
-        self._since = until
+        self._since, self._left_off = until, None
         # a full disk: after a start more is looked at than need be
         with suppress(OSError), whole_file(self._position, PRIVATE) as file:
             file.write(until.isoformat().encode())
@@ -116,13 +121,17 @@ class Several:
     def _seen_first(present: Sequence[Other], until: datetime) -> datetime:
         return min([until, *(each.last_seen for each in present)])
 
-    def _resolve(self, since: datetime, until: datetime) -> None:
-        """Write this collector's parts of traces that others know too, and charge them whole."""
+    def _resolve(self, since: datetime, until: datetime, looked: datetime) -> None:
+        """Write this collector's parts of traces that others know too, and charge them whole.
+
+        `looked`: up to then everything was looked at once this is done.
+        """
         if len(self._settled) > MAX_SETTLED:
             self._settled.clear()
         touched = journal.touched(self._journal, self._run)
         spans = touched.traces, touched.callless
         for recent in self._windows(since, until):
+            self._left_off = of_microseconds(recent["since"]), looked
             self._writer.write(recent, *spans)
             spans, self._run = (set(), set()), touched.run
             result = run_if_due(
