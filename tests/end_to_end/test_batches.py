@@ -49,6 +49,7 @@ NOVA_LITE = "amazon.nova-lite-v1:0"
 @contextmanager
 def process(collector: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a process of the application would be: it remembers nothing of the others."""
+    failures.clear()
     monkeypatch.setattr("tallyspan.exchange.background", Background())
     provider = TracerProvider()
     exporter = OTLPSpanExporter(endpoint=f"http://{collector.ready.otlp_http}/v1/traces")
