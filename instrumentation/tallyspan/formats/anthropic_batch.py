@@ -5,10 +5,9 @@ Source: Anthropic's API types.
 
 from tallyspan.answer import Answer, Json, text
 from tallyspan.batch import Batch
+from tallyspan.batch_format import of_state
 from tallyspan.formats.anthropic_messages import ANTHROPIC
-from tallyspan.framing import EVERYTHING
-from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
+from tallyspan.wire_format import Path
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -17,18 +16,10 @@ def read(body: Json, answer: Answer) -> None:
         answer.batch = Batch(text(body.get("id")))
 
 
-REQUEST = RequestKeys(model="", stream="", user=(), call=frozenset())
-FORMAT = Format(
-    name="anthropic_batch",
-    provider=ANTHROPIC,
-    paths=(Path("/v1/messages/batches", "chat", is_batch=True),),
-    request=REQUEST,
-    estimate=NoEstimate("what a batch used is in its results"),
-    usage_option=None,
-    opens_with_usage=False,
-    interest=EVERYTHING,
-    reader=lambda: read,
-    usage=UsageKeys(at=(), read=()),
-    read_headers=None,
-    read_request=None,
+FORMAT = of_state(
+    "anthropic_batch",
+    ANTHROPIC,
+    (Path("/v1/messages/batches", "chat", is_batch=True),),
+    read,
+    no_estimate="what a batch used is in its results",
 )

@@ -6,10 +6,9 @@ last part of its ARN. Source: AWS's API reference (CreateModelInvocationJob).
 
 from tallyspan.answer import Answer, Json, text
 from tallyspan.batch import Batch
-from tallyspan.framing import EVERYTHING
+from tallyspan.batch_format import of_state
 from tallyspan.providers import AWS_BEDROCK
-from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
+from tallyspan.wire_format import Path, RequestKeys
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -20,11 +19,10 @@ def read(body: Json, answer: Answer) -> None:
         answer.batch.model = text(body.get("modelId")).rpartition("/")[2]
 
 
-REQUEST = RequestKeys(model="modelId", stream="", user=(), call=frozenset())
-FORMAT = Format(
-    name="bedrock_batch",
-    provider=AWS_BEDROCK,
-    paths=(
+FORMAT = of_state(
+    "bedrock_batch",
+    AWS_BEDROCK,
+    (
         Path("/model-invocation-job", "chat", is_batch=True),
         Path(
             "/model-invocation-job/(?:arn:[^/]+/)?(?P<id>[a-z0-9]{12})",
@@ -34,13 +32,7 @@ FORMAT = Format(
             is_batch=True,
         ),
     ),
-    request=REQUEST,
-    estimate=NoEstimate("what a job used is in its results"),
-    usage_option=None,
-    opens_with_usage=False,
-    interest=EVERYTHING,
-    reader=lambda: read,
-    usage=UsageKeys(at=(), read=()),
-    read_headers=None,
-    read_request=None,
+    read,
+    no_estimate="what a job used is in its results",
+    request=RequestKeys(model="modelId", stream="", user=(), call=frozenset()),
 )

@@ -7,11 +7,10 @@ reference (batch mode), and the types of google-genai 3.6.
 
 from tallyspan.answer import Answer, Json, items, mapping, text
 from tallyspan.batch import Batch
+from tallyspan.batch_format import of_state
 from tallyspan.formats import gemini
-from tallyspan.framing import EVERYTHING
 from tallyspan.providers import GEMINI
-from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
+from tallyspan.wire_format import Path
 
 _RESULTS = ("inlinedResponses", "inlinedEmbedContentResponses")
 
@@ -43,11 +42,10 @@ def read_result(name: str, response: Json, model: str, answer: Answer) -> None:
     answer.add_result(name, one, "embeddings" if is_vectors else "generate_content")
 
 
-REQUEST = RequestKeys(model="", stream="", user=(), call=frozenset())
-FORMAT = Format(
-    name="gemini_batch",
-    provider=GEMINI,
-    paths=(
+FORMAT = of_state(
+    "gemini_batch",
+    GEMINI,
+    (
         Path(
             r"/(?:models|tunedModels)/(?P<model>[^/:]+)"
             r":(?:batchGenerateContent|asyncBatchEmbedContent)",
@@ -64,14 +62,6 @@ FORMAT = Format(
             is_batch=True,
         ),
     ),
-    request=REQUEST,
-    estimate=NoEstimate("every result has its counts"),
-    usage_option=None,
-    opens_with_usage=False,
-    interest=EVERYTHING,
-    reader=lambda: read,
-    # The reader looks at the answers inside the results itself.
-    usage=UsageKeys(at=(), read=()),
-    read_headers=None,
-    read_request=None,
+    read,
+    no_estimate="every result has its counts",
 )

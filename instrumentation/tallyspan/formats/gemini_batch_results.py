@@ -4,12 +4,10 @@ Source: Gemini's API reference (batch mode).
 """
 
 from tallyspan.answer import Answer, Json, mapping, text
+from tallyspan.batch_format import of_results
 from tallyspan.formats import gemini_batch
-from tallyspan.framing import Interest
-from tallyspan.framing.batch_lines import BatchLines
 from tallyspan.providers import GEMINI
-from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import Format, NoEstimate, Path
+from tallyspan.wire_format import Path
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -19,27 +17,16 @@ def read(body: Json, answer: Answer) -> None:
         gemini_batch.read_result(text(body.get("key")), response, "", answer)
 
 
-FORMAT = Format(
-    name="gemini_batch_results",
-    provider=GEMINI,
-    paths=(
-        Path(
-            "/files/(?P<file>[^/:]+):download",
-            "generate_content",
-            example="/v1beta/files/batch-b1:download",
-            is_retrieval=True,
-            is_batch=True,
-        ),
+FORMAT = of_results(
+    "gemini_batch_results",
+    GEMINI,
+    Path(
+        "/files/(?P<file>[^/:]+):download",
+        "generate_content",
+        example="/v1beta/files/batch-b1:download",
+        is_retrieval=True,
+        is_batch=True,
     ),
-    request=gemini_batch.REQUEST,
-    estimate=NoEstimate("every result has its counts"),
-    usage_option=None,
-    opens_with_usage=False,
-    interest=Interest((b'"usageMetadata"',)),
-    reader=lambda: read,
-    # The reader looks at the answer inside a line itself.
-    usage=UsageKeys(at=(), read=()),
-    read_headers=None,
-    read_request=None,
-    framing=BatchLines,
+    read,
+    b'"usageMetadata"',
 )

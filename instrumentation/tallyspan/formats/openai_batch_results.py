@@ -4,42 +4,36 @@ Files of any kind are read at this path: what is no list of results is not looke
 and Together have such files too.
 """
 
-from tallyspan.answer import Answer, Json
-from tallyspan.formats import openai_batch
-from tallyspan.framing import Interest
-from tallyspan.framing.batch_lines import BatchLines
+from tallyspan.answer import Answer, Json, count, mapping, text
+from tallyspan.batch_format import of_results
+from tallyspan.formats import openai_chat, openai_responses
 from tallyspan.providers import OPENAI
-from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import Format, NoEstimate, Path
+from tallyspan.wire_format import Path
 
 
-def read(body: Json, answer: Answer) -> None:
-    """Take one line."""
-    if "custom_id" in body and "response" in body:
-        openai_batch.read_result(body, answer)
+def read(line: Json, answer: Answer) -> None:
+    """Take a line: the answer to one request, if it was answered."""
+    if "custom_id" not in line or "response" not in line:
+        return
+    body = mapping(mapping(line.get("response")).get("body"))
+    one = Answer()
+    spoken = openai_responses if body.get("object") == "response" else openai_chat
+    spoken.FORMAT.open_reader()(body, one)
+    operation = "embeddings" if body.get("object") == "list" else "chat"
+    created_s = count(body.get("created")) or count(body.get("created_at"))
+    answer.add_result(text(line.get("custom_id")), one, operation, created_s)
 
 
-FORMAT = Format(
-    name="openai_batch_results",
-    provider=OPENAI,
-    paths=(
-        Path(
-            "/files/(?P<file>[^/]+)/content",
-            "chat",
-            example="/v1/files/file-1/content",
-            is_retrieval=True,
-            is_batch=True,
-        ),
+FORMAT = of_results(
+    "openai_batch_results",
+    OPENAI,
+    Path(
+        "/files/(?P<file>[^/]+)/content",
+        "chat",
+        example="/v1/files/file-1/content",
+        is_retrieval=True,
+        is_batch=True,
     ),
-    request=openai_batch.REQUEST,
-    estimate=NoEstimate("every result has its counts"),
-    usage_option=None,
-    opens_with_usage=False,
-    interest=Interest((b'"custom_id"',)),
-    reader=lambda: read,
-    # The formats of the answers in the lines look at them themselves.
-    usage=UsageKeys(at=(), read=()),
-    read_headers=None,
-    read_request=None,
-    framing=BatchLines,
+    read,
+    b'"custom_id"',
 )

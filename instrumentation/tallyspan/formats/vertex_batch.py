@@ -5,10 +5,9 @@ Source: Vertex AI's API reference (batchPredictionJobs), and the types of google
 
 from tallyspan.answer import Answer, Json, mapping, text
 from tallyspan.batch import Batch
-from tallyspan.framing import EVERYTHING
+from tallyspan.batch_format import of_state
 from tallyspan.providers import VERTEX_AI
-from tallyspan.usage_keys import UsageKeys
-from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
+from tallyspan.wire_format import Path
 
 
 def read(body: Json, answer: Answer) -> None:
@@ -24,11 +23,10 @@ def read(body: Json, answer: Answer) -> None:
     batch.files = (f"{bucket}/o/{path}",) if path else ()
 
 
-REQUEST = RequestKeys(model="", stream="", user=(), call=frozenset())
-FORMAT = Format(
-    name="vertex_batch",
-    provider=VERTEX_AI,
-    paths=(
+FORMAT = of_state(
+    "vertex_batch",
+    VERTEX_AI,
+    (
         Path("/batchPredictionJobs", "generate_content", is_batch=True),
         Path(
             "/batchPredictionJobs/(?P<id>[^/:]+)",
@@ -38,13 +36,6 @@ FORMAT = Format(
             is_batch=True,
         ),
     ),
-    request=REQUEST,
-    estimate=NoEstimate("what a job used is in its results"),
-    usage_option=None,
-    opens_with_usage=False,
-    interest=EVERYTHING,
-    reader=lambda: read,
-    usage=UsageKeys(at=(), read=()),
-    read_headers=None,
-    read_request=None,
+    read,
+    no_estimate="what a job used is in its results",
 )
