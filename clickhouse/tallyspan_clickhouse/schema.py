@@ -425,9 +425,7 @@ VIEWS = (
     View("reconciliations"),
     View("second_prices"),
 )
-"""Every view that people read; the reader's account may select from all of them, and from no table."""
-INNER_VIEWS = frozenset({"budget_sums"})
-"""Views that some of those are made of, and nobody reads."""
+"""Every view there is; the reader's account may select from all of them, and from no table."""
 
 SCHEMA = Schema(COLUMNS, CALL_COLUMNS, MEASURES, TABLES, ROLLUPS, FIGURES, VIEWS, TOKEN_USAGE)
 CORRECTED, DOUBTFUL = "corrected_calls", "doubtful_entries"

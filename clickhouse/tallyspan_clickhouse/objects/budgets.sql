@@ -91,9 +91,8 @@ GROUP BY u.agent_id, u.day
 COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days';
 
 -- The budget that counts for a period is the one that holds on its last day; for the running period,
--- the one that holds today. What was spent is read once for all that is said of budgets: `recent` has
--- the days of the last four weeks, as numbers since 1970, each with what was spent on it.
-CREATE VIEW {database}.budget_sums {on_cluster}
+-- the one that holds today. What was spent is read once, also for `budget_status`.
+CREATE VIEW {database}.budget_periods {on_cluster}
 (
     scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
     name String COMMENT 'Which one of them; empty for total',
@@ -106,15 +105,15 @@ CREATE VIEW {database}.budget_sums {on_cluster}
     warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
     critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
     owner String COMMENT 'Who answers for it',
-    of_period Array(Tuple(Date, Decimal(38, 12), Int64)) COMMENT 'Its months: the first day, what was spent in USD, calls without a price',
     spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
     used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
     unpriced_calls Int64 COMMENT 'Calls in it without a price',
-    recent Array(Tuple(UInt16, Float64)) COMMENT 'Days of the last four weeks, since 1970, each with what was spent in USD'
+    recent Array(Tuple(UInt16, Float64)) COMMENT 'The last four weeks: days since 1970, each with what was spent on it in USD'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS WITH
     toDate(now('UTC'), 'UTC') AS today,
+    arrayFilter(m -> m.1 >= p.period_start AND m.1 < p.period_end, s.months) AS of_period,
     held AS (
         SELECT b.scope, b.name, b.period, b.valid_from, b.amount_usd, b.warn_percent, b.critical_percent, b.owner,
             least(b.valid_to, leadInFrame(b.valid_from, 1, toDate('2149-06-06')) OVER (
@@ -146,35 +145,11 @@ AS WITH
 SELECT p.scope AS scope, p.name AS name, if(p.scope = 'department', p.name, '') AS department, p.period AS period,
     p.period_start AS period_start, p.period_end AS period_end, p.period_end > today AS is_current,
     p.amount_usd AS amount_usd, p.warn_percent AS warn_percent, p.critical_percent AS critical_percent, p.owner AS owner,
-    arrayFilter(m -> m.1 >= p.period_start AND m.1 < p.period_end, s.months) AS of_period,
     arraySum(m -> m.2, of_period) AS spent_usd,
     toFloat64(spent_usd) / toFloat64(p.amount_usd) AS used,
     arraySum(m -> m.3, of_period) AS unpriced_calls,
     s.recent AS recent
 FROM periods AS p LEFT JOIN sums AS s ON p.scope = s.scope AND p.name = s.name
-COMMENT 'What budget_periods and budget_status are made of';
-
-CREATE VIEW {database}.budget_periods {on_cluster}
-(
-    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
-    name String COMMENT 'Which one of them; empty for total',
-    department String COMMENT 'The department, for a budget of one; else empty',
-    period LowCardinality(String) COMMENT 'month, quarter or year',
-    period_start Date COMMENT 'First UTC day of the period',
-    period_end Date COMMENT 'First UTC day after it',
-    is_current Bool COMMENT 'Whether today (UTC) is in it',
-    amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
-    warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
-    critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
-    owner String COMMENT 'Who answers for it',
-    spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
-    used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
-    unpriced_calls Int64 COMMENT 'Calls in it without a price'
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT s.scope, s.name, s.department, s.period, s.period_start, s.period_end, s.is_current, s.amount_usd, s.warn_percent,
-    s.critical_percent, s.owner, s.spent_usd, s.used, s.unpriced_calls
-FROM {database}.budget_sums AS s
 COMMENT 'Every budget and its periods: 13 months, 5 quarters, 2 years, the running one included';
 
 -- Forecast: what is spent, and for each whole day to come the mean of its weekday in the last 28 days.
@@ -230,7 +205,7 @@ FROM (
         -- 1.2816 standard deviations leave a tenth on either side.
         1.2816 * sqrt(length(to_come) * arraySum(arrayMap((a, i) -> pow(a - means[toDayOfWeek(today - i)], 2), past, range(1, days_known + 1)))
             / greatest(days_known - if(days_known < 7, 1, 7), 1)) AS band
-    FROM {database}.budget_sums AS b
+    FROM {database}.budget_periods AS b
     WHERE b.is_current
 ) AS p
 COMMENT 'Every budget that holds today: spent, left, forecast, state';
