@@ -2,10 +2,24 @@
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+
+
+@dataclass(slots=True)
+class Changed:
+    """How many calls, or bookings of calls, a run changed, and their cost before and after, in USD.
+
+    The fields are columns of `price_changes`.
+    """
+
+    calls: int = 0
+    old_cost_usd: Decimal = Decimal(0)
+    new_cost_usd: Decimal = Decimal(0)
 
 
 class Audit:

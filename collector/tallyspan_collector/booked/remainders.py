@@ -10,15 +10,15 @@ change came first:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
+from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
 from tallyspan_collector.booked import ledger
+from tallyspan_collector.booked.audit import Changed
 from tallyspan_collector.booked.ledger import COSTS, UNPRICED, Row
 from tallyspan_collector.booked.run import run_if_due
 
@@ -52,15 +52,6 @@ _MORE = {
 }
 
 
-@dataclass(slots=True)
-class Result:
-    """How many calls had a remainder, and their cost with and without it, in USD."""
-
-    calls: int = 0
-    old_cost_usd: Decimal = Decimal(0)
-    new_cost_usd: Decimal = Decimal(0)
-
-
 class Remainders:
     """The remainders of calls that were taken back; `bounds` are those of `_bounds`."""
 
@@ -69,13 +60,11 @@ class Remainders:
 
     def __init__(self, bounds: Mapping[str, int]) -> None:
         self._bounds = bounds
-        self.result = Result()
+        self.result = Changed()
 
     def audit_scope(self) -> Mapping[str, Any]:
         """Return the columns of the audit that say which calls."""
-        first, last = (
-            datetime.fromtimestamp(self._bounds[name] / 10**6, UTC) for name in ("first", "last")
-        )
+        first, last = (of_microseconds(self._bounds[name]) for name in ("first", "last"))
         return {"kind": self.name, "calls_from": first, "calls_to": last, "scope": "{}"}
 
     def audit_totals(self) -> Mapping[str, Any]:

@@ -10,9 +10,8 @@ each other, or collectors that take their bookings back later, are put right by 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_collector.booked.audit import Changed
 from tallyspan_collector.booked.ledger import AMOUNTS, COUNT, KEY, Row
 from tallyspan_collector.booked.run import run_if_due
 
@@ -55,15 +55,6 @@ SETTINGS select_sequential_consistency = 1
 Identity = tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class Result:
-    """How many calls were booked more than once, and their cost before and after, in USD."""
-
-    calls: int = 0
-    old_cost_usd: Decimal = Decimal(0)
-    new_cost_usd: Decimal = Decimal(0)
-
-
 class SentTwice:
     """The calls with entries booked in a window whose bookings do not come to one."""
 
@@ -72,7 +63,7 @@ class SentTwice:
 
     def __init__(self, since: datetime, until: datetime) -> None:
         self._since, self._until = since, until
-        self.result = Result()
+        self.result = Changed()
 
     def audit_scope(self) -> Mapping[str, Any]:
         """Return the columns of the audit that say which calls."""

@@ -9,15 +9,15 @@ so a run may be repeated, and one that came too early is put right by the next.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
+from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_collector.booked.audit import Changed
 from tallyspan_collector.booked.ledger import AMOUNTS, COSTS, COUNT, KEY, Row
 from tallyspan_collector.booked.sent_twice import (
     OF_COLLECTORS,
@@ -69,15 +69,6 @@ States = dict[TraceId, object]
 """Trace -> what parts and ledger had of it when nothing was left to be done."""
 
 
-@dataclass(slots=True)
-class Result:
-    """How many bookings were taken back or added, and the cost before and after, in USD."""
-
-    calls: int = 0
-    old_cost_usd: Decimal = Decimal(0)
-    new_cost_usd: Decimal = Decimal(0)
-
-
 class JointTraces:
     """The traces of several collectors that were booked, or written of, in a window."""
 
@@ -94,13 +85,11 @@ class JointTraces:
         """`recent` is that of `writer.Writer.write`; `settled` is kept from run to run."""
         self._recent, self._price, self._trusted = recent, price, trusted
         self._settled = settled
-        self.result = Result()
+        self.result = Changed()
 
     def audit_scope(self) -> Mapping[str, Any]:
         """Return the columns of the audit that say which calls."""
-        since, until = (
-            datetime.fromtimestamp(self._recent[name] / 10**6, UTC) for name in ("since", "until")
-        )
+        since, until = (of_microseconds(self._recent[name]) for name in ("since", "until"))
         scope = '{"by": "ingested_at"}'
         return {"kind": self.name, "calls_from": since, "calls_to": until, "scope": scope}
 
