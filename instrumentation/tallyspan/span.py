@@ -1,5 +1,6 @@
 """An exchange as one CLIENT span: opened with the request, closed when the body is over."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from opentelemetry import context, trace
@@ -127,17 +128,22 @@ def describe(answer: Answer, usage_source: str) -> Attributes:
     if answer.usage is not None:
         _add_counts(attributes, answer.usage)
     if answer.meters or answer.conditions or answer.unread:
-        _add_rarer(attributes, answer)
+        _add_rarer(attributes, answer.meters, answer.conditions, answer.unread)
     return attributes
 
 
-def _add_rarer(attributes: Attributes, answer: Answer) -> None:
-    for meter, amount in answer.meters.items():
+def _add_rarer(
+    attributes: Attributes,
+    amounts: Mapping[str, int | float],
+    of_price: Mapping[str, str],
+    unread: list[str],
+) -> None:
+    for meter, amount in amounts.items():
         attributes[meters.PREFIX + meter] = amount
-    for condition, value in answer.conditions.items():
+    for condition, value in of_price.items():
         attributes[conditions.PREFIX + condition] = value
-    if answer.unread:
-        attributes[semconv.USAGE_UNREAD] = answer.unread
+    if unread:
+        attributes[semconv.USAGE_UNREAD] = unread
 
 
 def _add_counts(attributes: Attributes, usage: Usage) -> None:
@@ -159,10 +165,7 @@ def of_part(part: Part, call: Attributes) -> Attributes:
     attributes[semconv.CALL_PART] = part.kind
     attributes[semconv.USAGE_SOURCE] = "provider"
     _add_counts(attributes, part.usage)
-    for meter, amount in part.meters.items():
-        attributes[meters.PREFIX + meter] = amount
-    for condition, value in part.conditions.items():
-        attributes[conditions.PREFIX + condition] = value
+    _add_rarer(attributes, part.meters, part.conditions, [])
     return attributes
 
 
@@ -179,10 +182,7 @@ def of_results(group: Group, call: Attributes) -> Attributes:
         semconv.BATCH_COLUMNS: names,
         semconv.BATCH_ITEMS: items,
     }
-    for condition, value in group.kind.conditions:
-        attributes[conditions.PREFIX + condition] = value
-    if group.unread:
-        attributes[semconv.USAGE_UNREAD] = group.unread
+    _add_rarer(attributes, {}, dict(group.kind.conditions), group.unread)
     return attributes
 
 
