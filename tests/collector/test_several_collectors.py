@@ -98,42 +98,42 @@ def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart
         wait_for(lambda: figures(collector) == {(1, 1000)}, "one call")
 
 
-def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
-    empty_store: SharedStore, client: Client, tmp_path: Path
-) -> None:
-    """The lock is held, say, while both are killed and started again, more than once."""
-    within, metrics = timedelta(days=1), Metrics()
-    with closing(Journal(tmp_path / FILE_NAME)) as journal:
+def beside_another(client: Client, folder: Path, looked: datetime) -> Several:
+    """Return what a collector that looked up to then does beside one that has stopped."""
+    with closing(Journal(folder / FILE_NAME)) as journal:
         own = Resolving(journal.identities, lambda _: {}, lambda *_: [], ())
     client.insert(
         "collector_metrics",
         [[datetime.now(UTC), "other", "tallyspan_collector_stopped", "", "gauge", 0.0]],
         column_names=["at", "collector", "name", "labels", "kind", "value"],
     )
+    (folder / "looked_until").write_text(looked.isoformat())
+    return Several(client, "one", folder / FILE_NAME, timedelta(days=1), Metrics(), own)
+
+
+def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
+    empty_store: SharedStore, client: Client, tmp_path: Path
+) -> None:
+    """The lock is held, say, while both are killed and started again, more than once."""
     looked = datetime.now(UTC) - timedelta(minutes=30)
-    (tmp_path / "looked_until").write_text(looked.isoformat())
+    collector = beside_another(client, tmp_path, looked)
     twice = call(ingested_at=looked + timedelta(minutes=5))
     book(client, [twice])
     book(client, [twice | {"batch_id": 2}])
 
-    Several(client, "one", tmp_path / FILE_NAME, within, metrics, own).look()
+    collector.look()
 
     assert client.query("SELECT sum(sign) FROM llm_calls").first_row == (1,)
-    assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) > looked + within / 48
+    assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) > looked + timedelta(
+        minutes=30
+    )
 
 
 def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
     empty_store: SharedStore, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(Journal(tmp_path / FILE_NAME)) as journal:
-        own = Resolving(journal.identities, lambda _: {}, lambda *_: [], ())
-    client.insert(
-        "collector_metrics",
-        [[datetime.now(UTC), "other", "tallyspan_collector_stopped", "", "gauge", 0.0]],
-        column_names=["at", "collector", "name", "labels", "kind", "value"],
-    )
     looked = datetime.now(UTC) - timedelta(minutes=25)
-    (tmp_path / "looked_until").write_text(looked.isoformat())
+    look = beside_another(client, tmp_path, looked).look
     minutes: list[int] = []
     run = run_if_due
 
@@ -145,7 +145,6 @@ def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
         return run(client, make, **options)
 
     monkeypatch.setattr(several, "run_if_due", with_lock_held_at)
-    look = Several(client, "one", tmp_path / FILE_NAME, timedelta(days=1), Metrics(), own).look
     with pytest.raises(StoreError, match="are being changed"):
         look()
     assert (tmp_path / "looked_until").read_text() == looked.isoformat()
