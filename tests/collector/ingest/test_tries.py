@@ -130,6 +130,7 @@ def test_a_request_that_cannot_be_resolved_is_buried_and_those_of_its_batch_are_
         collector.settle()
         wait_for(lambda: dead_letters(tmp_path / "spool/0.sqlite"), "its burial")
         rows = collector.rows("SELECT user_id FROM calls ORDER BY user_id")
+        wait_for(lambda: collector.metric("tallyspan_dead_requests"), "its count")
         wait_for(
             lambda: httpx.get(f"{collector.ready.admin}/readyz").status_code == 200,
             "a collector that is ready",
