@@ -9,6 +9,7 @@ from uuid import uuid4
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse import lock_holder
 from tallyspan_clickhouse.answers import rows_of
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
@@ -62,9 +63,11 @@ def table_lock(
 ) -> Iterator[Held]:
     """Hold the lock `database.name`; wait for another holder.
 
-    `about` is the comment of the table. After the patience raises StoreError with the sentence
-    that `refusal` makes of the holder's comment.
+    `about` is the comment of the table, with the holder's mark behind it. One that is seen to have
+    died has lost it; one that is not seen, when it was silent for `stale_seconds`. After the
+    patience raises StoreError with the sentence that `refusal` makes of the holder's `about`.
     """
+    about = f"{about} {lock_holder.mark()}"
     create = (
         f"CREATE TABLE {lock} {on_cluster} (held UInt8 COMMENT 'Always empty') ENGINE = Memory"
         f" COMMENT '{about}'"
@@ -73,7 +76,7 @@ def table_lock(
     while not run(client, create, TAKEN):
         _break_if_stale(client, lock, on_cluster, stale_seconds)
         if time.monotonic() > deadline:
-            raise StoreError(refusal(_comment(client, lock)), retryable=True)
+            raise StoreError(refusal(_comment(client, lock).rpartition(" ")[0]), retryable=True)
         time.sleep(0.05)
     try:
         yield Held(client, lock, on_cluster, about)
@@ -125,13 +128,16 @@ def _comment(client: Client, lock: str) -> str:
 
 def _break_if_stale(client: Client, lock: str, on_cluster: str, stale_seconds: int) -> None:
     database, _, name = lock.partition(".")
-    ages = rows_of(
+    found = rows_of(
         client,
-        "SELECT groupArray(dateDiff('second', metadata_modification_time, now()))"
+        "SELECT groupArray((dateDiff('second', metadata_modification_time, now()), comment))"
         " FROM system.tables WHERE database = {database:String} AND name = {name:String}",
         {"database": database, "name": name},
     )
-    if ages and ages[0] >= stale_seconds:
+    if not found:
+        return
+    silent_seconds, about = found[0]
+    if silent_seconds >= stale_seconds or lock_holder.is_gone(about.rpartition(" ")[2]):
         # Of several that find it stale one can rename it; the others find it gone.
         grave = f"{lock}_{uuid4().hex}"
         if run(client, f"RENAME TABLE {lock} TO {grave} {on_cluster}", _GONE):

@@ -1,19 +1,24 @@
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from tallyspan_clickhouse import lock_holder
 from tallyspan_clickhouse.answers import rows_of
 from tallyspan_clickhouse.ddl import baseline
 from tallyspan_clickhouse.engine import connect, database_name
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.ledger_lock import ledger_lock
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import Migration, apply, bundled, migrate, pending
 from tallyspan_clickhouse.rendering import DISTRIBUTED, Target, statements
@@ -153,6 +158,45 @@ def test_the_lock_of_a_collector_that_died_is_taken_over(client: Client) -> None
         pass
 
     assert client.query("SHOW TABLES FROM tallyspan LIKE '%lock%'").result_rows == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_the_lock_of_a_process_that_was_killed_on_this_machine_is_free_at_once(
+    store: LocalStore, client: Client
+) -> None:
+    program = (
+        "import sys; from tallyspan_clickhouse.engine import connect;"
+        "from tallyspan_clickhouse.ledger_lock import ledger_lock\n"
+        "with ledger_lock(connect(sys.argv[1]), 'a run'): print('held', flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, store.url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StoreError, match=rf"\(a run by process {holder.pid} on \S+ \w+\)"),
+            ledger_lock(client, "another", patience_seconds=0.2),
+        ):
+            pass
+        holder.kill()
+        holder.wait()
+
+    with ledger_lock(client, "another", patience_seconds=0.2):
+        pass
+
+
+def test_a_holder_that_cannot_be_seen_from_here_is_not_taken_for_dead() -> None:
+    here = lock_holder.mark()
+    place, _, process = here.rpartition("-")
+    pid, _, started = process.partition("_")
+
+    assert not lock_holder.is_gone(here)
+    assert lock_holder.is_gone(f"{place}-{pid}_{int(started) - 1}")
+    for elsewhere in ("", "4f2a91c0", f"{place}1-{pid}_1", f"x{place}-{pid}_1", f"{place}-x_1"):
+        assert not lock_holder.is_gone(elsewhere)
 
 
 def test_only_one_holds_the_lock_at_a_time(store: LocalStore, client: Client) -> None:
