@@ -83,10 +83,22 @@ def rows_of(client: Client, sql: str, parameters: Mapping[str, Any] | None = Non
 
     No match is an empty array; no answer at all is a StoreError.
     """
+    return cast("Sequence[Any]", row_of(client, sql, parameters)[0])
+
+
+def tuples_of(
+    client: Client, query: str, parameters: Mapping[str, Any] | None = None
+) -> Sequence[tuple[Any, ...]]:
+    """Return the rows of a query, in any order; no answer at all, unlike none, is a StoreError."""
+    return rows_of(client, f"SELECT groupArray(tuple(*)) FROM ({query})", parameters)  # noqa: S608
+
+
+def row_of(client: Client, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+    """Return the row of a query that always has one; no answer at all is a StoreError."""
     rows = client.query(sql, parameters=dict(parameters or {})).result_rows
     if len(rows) != 1:
         raise StoreError(
             f"the store gave no answer to {sql!r}: its disk may be full, see its log",
             retryable=True,
         )
-    return cast("Sequence[Any]", rows[0][0])
+    return rows[0]

@@ -1,5 +1,6 @@
 """Two collectors on one store: what was sent to both is charged once."""
 
+import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,12 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from front import Mode, fronted
 from ledger import book, call
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector
 from shared_store import SharedStore
+from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.moments import of_microseconds
 from tallyspan_clickhouse.schema import ROLLUPS, SCHEMA
@@ -98,8 +101,18 @@ def test_what_was_sent_to_both_while_neither_looked_is_found_after_their_restart
         wait_for(lambda: figures(collector) == {(1, 1000)}, "one call")
 
 
-def beside_another(client: Client, folder: Path, looked: datetime) -> Several:
-    """Return what a collector that looked up to then does beside one that has stopped."""
+def looked_until(folder: Path) -> datetime:
+    """Return up to when a collector says that it looked."""
+    return datetime.fromisoformat((folder / "looked_until").read_text().split()[0])
+
+
+def beside_another(
+    client: Client, folder: Path, looked: datetime, through: Client | None = None
+) -> Several:
+    """Return what a collector that looked up to then does beside one that has stopped.
+
+    It looks `through` a client of its own, if there is one.
+    """
     with closing(Journal(folder / FILE_NAME)) as journal:
         own = Resolving(journal.identities, lambda _: {}, lambda *_: [], ())
     client.insert(
@@ -108,7 +121,7 @@ def beside_another(client: Client, folder: Path, looked: datetime) -> Several:
         column_names=["at", "collector", "name", "labels", "kind", "value"],
     )
     (folder / "looked_until").write_text(looked.isoformat())
-    return Several(client, "one", folder / FILE_NAME, timedelta(days=1), Metrics(), own)
+    return Several(through or client, "one", folder / FILE_NAME, timedelta(days=1), Metrics(), own)
 
 
 def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
@@ -124,9 +137,7 @@ def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
     collector.look()
 
     assert client.query("SELECT sum(sign) FROM llm_calls").first_row == (1,)
-    assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) > looked + timedelta(
-        minutes=30
-    )
+    assert looked_until(tmp_path) > looked + timedelta(minutes=30)
 
 
 def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
@@ -147,12 +158,74 @@ def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
     monkeypatch.setattr(several, "run_if_due", with_lock_held_at)
     with pytest.raises(StoreError, match="are being changed"):
         look()
-    assert (tmp_path / "looked_until").read_text() == looked.isoformat()
+    assert looked_until(tmp_path) == looked
     given_up = datetime.now(UTC)
     look()
 
     assert minutes == [0, 10, 10, 20]
-    assert datetime.fromisoformat((tmp_path / "looked_until").read_text()) <= given_up
+    assert looked_until(tmp_path) <= given_up
+
+
+@pytest.mark.parametrize("hours", [-26, 72])
+def test_what_was_sent_to_both_while_a_clock_was_wrong_is_charged_once(
+    two: list[Running], monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    real = time.time_ns
+    for number, (collector, wrong) in enumerate(zip(two, (hours, 0), strict=True)):
+        wait_for(lambda: "book into this" in httpx.get(f"{two[0].ready.admin}/readyz").text, "two")
+        monkeypatch.setattr(time, "time_ns", lambda wrong=wrong: real() + wrong * 3_600 * 10**9)
+        send(collector, request(span(1, CHAT), span(2 + number, CHAT)))
+    wait_for(lambda: figures(two[0]) == {(3, 3000)}, "three calls of 1000 tokens")
+
+    late = "SELECT count() FROM llm_calls WHERE abs(dateDiff('minute', ingested_at, now())) > 5"
+    assert two[0].rows(late) == [{"count()": 0}]
+
+
+def test_a_collector_that_is_stopped_leaves_what_it_looks_at_and_the_lock(
+    empty_store: SharedStore, client: Client, tmp_path: Path
+) -> None:
+    looked = datetime.now(UTC) - timedelta(minutes=5)
+    collector = beside_another(client, tmp_path, looked)
+    twice = call(ingested_at=looked + timedelta(minutes=1))
+    book(client, [twice])
+    book(client, [twice | {"batch_id": 2}])
+
+    collector.stop(5)
+    with pytest.raises(StoreError, match="the process ends"):
+        collector.look()
+
+    assert looked_until(tmp_path) == looked
+    assert client.query("SHOW TABLES LIKE 'ledger_lock'").result_rows == []
+    beside_another(client, tmp_path, looked).look()
+    assert client.query("SELECT sum(sign) FROM llm_calls").first_row == (1,)
+
+
+def test_a_look_that_gets_no_answer_is_not_over(
+    empty_store: SharedStore, client: Client, tmp_path: Path
+) -> None:
+    """A store with a full disk answers some queries with nothing, as if nothing were there."""
+    looked = datetime.now(UTC) - timedelta(minutes=5)
+    twice = call(ingested_at=looked + timedelta(minutes=1))
+    book(client, [twice])
+    book(client, [twice | {"batch_id": 2}])
+    with fronted(empty_store.url) as (front, url), connect(url) as through:
+        query, left = through.query, 0
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            front.befall(Mode.PASS if left >= 0 else Mode.EMPTY)
+            return query(*arguments, **options)
+
+        through.query = counted  # type: ignore[method-assign]
+        for answers in range(9):
+            left = answers
+            with pytest.raises(StoreError):
+                beside_another(client, tmp_path, looked, through).look()
+            assert looked_until(tmp_path) == looked
+
+    beside_another(client, tmp_path, looked).look()
+    assert client.query("SELECT sum(sign) FROM llm_calls").first_row == (1,)
 
 
 def test_what_was_booked_while_a_clock_was_ahead_is_found_too(

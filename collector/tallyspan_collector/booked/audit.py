@@ -3,11 +3,12 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.clock import STORE_CLOCK
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Audit:
         self._table = table
         self._row = {
             "run_id": secrets.token_hex(8),
-            "started_at": datetime.now(UTC),
+            "started_at": STORE_CLOCK.now(),
             **columns,
         }
         self.has_begun = False
@@ -50,7 +51,7 @@ class Audit:
         self._write("finished", totals)
 
     def _write(self, state: str, totals: Mapping[str, Any]) -> None:
-        row = {**self._row, "written_at": datetime.now(UTC), "state": state, **totals}
+        row = {**self._row, "written_at": STORE_CLOCK.now(), "state": state, **totals}
         self._client.insert(
             self._table, [[*row.values()]], column_names=[*row], settings={"async_insert": 0}
         )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import Net
@@ -127,7 +128,7 @@ def entry(call: Row, entry_kind: str, sign: int) -> Row:
     row = call.copy()
     del row[COUNT]
     # The latest entry says what a call is now, so this one must not be before those it follows.
-    row["ingested_at"] = max(datetime.now(UTC), row.pop(LAST) + _MILLISECOND)
+    row["ingested_at"] = max(STORE_CLOCK.now(), row.pop(LAST) + _MILLISECOND)
     row["entry_kind"], row["sign"] = entry_kind, sign
     if sign == 0:
         row |= _NO_AMOUNTS
@@ -145,7 +146,7 @@ def entry_of_no_call(entry_kind: str, columns: Row) -> Row:
         "entry_kind": entry_kind,
         "sign": 0,
         "status": "ok",
-        "ingested_at": datetime.now(UTC),
+        "ingested_at": STORE_CLOCK.now(),
         **columns,
     }
 

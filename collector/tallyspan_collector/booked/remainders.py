@@ -11,11 +11,12 @@ change came first:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.audit import Changed
@@ -102,7 +103,7 @@ def book_away(client: Client, since: datetime | None = None) -> int:
     Looks at calls that were taken back since a moment (default: `RECENT` ago). Raises StoreError
     if other changes are being booked at the moment, and what the store raises.
     """
-    bounds = _bounds(client, since or datetime.now(UTC) - RECENT)
+    bounds = _bounds(client, since or STORE_CLOCK.now() - RECENT)
     if bounds is None:
         return 0
     reason = "calls were taken back after a price change"

@@ -6,6 +6,8 @@ from typing import Any, Protocol, TypeVar
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, STALE_SECONDS, ledger_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.booked.audit import Audit
@@ -56,13 +58,18 @@ def run_if_due(
     *,
     reason: str,
     stale_seconds: int = STALE_SECONDS,
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> Result | None:
     """Book what a kind of a collector's own changes leaves to do; None: there is nothing.
 
     Raises what `run` raises. It looks without the lock first: most of the time there is nothing.
     """
     preview = kind()
-    if not any(preview.entries(call) for call in preview.calls(client)):
+    for call in preview.calls(client):
+        _check(is_ending)
+        if preview.entries(call):
+            break
+    else:
         return None
     return run(
         client,
@@ -72,6 +79,7 @@ def run_if_due(
         reason=reason,
         patience_seconds=BRIEF_PATIENCE_SECONDS,
         stale_seconds=stale_seconds,
+        is_ending=is_ending,
     )
 
 
@@ -84,6 +92,7 @@ def run(
     reason: str = "",
     patience_seconds: float = PATIENCE_SECONDS,
     stale_seconds: int = STALE_SECONDS,
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Return what the kind changes; only with `is_applied` it is booked and audited.
 
@@ -91,17 +100,19 @@ def run(
 
     One run at a time books, over all machines. Raises StoreError if another run still books after
     `patience_seconds` or has taken the lock over, and what the store raises. A run that said
-    nothing for `stale_seconds` is taken for dead.
+    nothing for `stale_seconds` is taken for dead. Once the process `is_ending`, it is broken off
+    with StoreError: the lock is free at once, and the next run does the rest.
     """
     if not is_applied:
         for call in kind.calls(client):
             kind.entries(call)
         return kind.result
     with ledger_lock(client, kind.name, patience_seconds, stale_seconds) as held:
+        STORE_CLOCK.set_by(client)
         repair_broken_off(client, kind.audit_table)
         columns = {"changed_by": changed_by, "reason": reason, **kind.audit_scope()}
         audit = Audit(client, kind.audit_table, columns)
-        changes = _changes(client, kind, held)
+        changes = _changes(client, kind, held, is_ending)
         while batch := list(islice(changes, BATCH_CALLS)):
             held.keep()
             audit.begin()
@@ -111,8 +122,16 @@ def run(
     return kind.result
 
 
-def _changes(client: Client, kind: Kind[Any], held: Held) -> Iterator[Change]:
+def _check(is_ending: Callable[[], bool]) -> None:
+    if is_ending():
+        raise StoreError("broken off: the process ends; the next run does the rest", retryable=True)
+
+
+def _changes(
+    client: Client, kind: Kind[Any], held: Held, is_ending: Callable[[], bool]
+) -> Iterator[Change]:
     for call in kind.calls(client):
+        _check(is_ending)
         held.keep()  # also while there is nothing to book for long
         if entries := kind.entries(call):
             yield Change(call, entries)

@@ -9,14 +9,17 @@ each other, or collectors that take their bookings back later, are put right by 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import row_of, tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_collector.booked.audit import Changed
@@ -25,7 +28,7 @@ from tallyspan_collector.booked.run import run_if_due
 
 MAX_WINDOW = timedelta(minutes=10)
 """So much of what was booked is looked at at a time: its spans are in the store's memory."""
-STALE_SECONDS = 180
+STALE_SECONDS = 90
 """Less than for a person's run: totals are too high until what a killed collector began is done."""
 END_OF_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -48,7 +51,6 @@ HAVING {_BOOKED} > 1 OR countIf(entry_kind = 'correction') > 0
 _ENTRIES = f"""
 SELECT {", ".join(_COLUMNS)} FROM llm_calls
 WHERE {_IN_BOUNDS} AND sign != 0 AND ({_IDENTITY}) IN ({_TWICE})
-ORDER BY ingested_at, batch_id
 SETTINGS select_sequential_consistency = 1
 """  # noqa: S608  own text
 
@@ -81,17 +83,18 @@ class SentTwice:
     def calls(self, client: Client) -> Iterator[Row]:
         """Yield the entries of each such span, in the order they were booked."""
         parameters = {"since": microseconds(self._since), "until": microseconds(self._until)}
-        rows = client.query(_BOUNDS, parameters=parameters).result_rows
-        count, first, last = rows[0]
+        count, first, last = row_of(client, _BOUNDS, parameters)
         if not count:
             return
         parameters |= {"first": microseconds(utc(first)), "last": microseconds(utc(last))}
         spans: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
-        for row in client.query(_ENTRIES, parameters=parameters).named_results():
+        for values in tuples_of(client, _ENTRIES, parameters):
+            row = dict(zip(_COLUMNS, values, strict=True))
             for name in ("start_time", "ingested_at"):
                 row[name] = utc(row[name])
             spans[tuple(row[name] for name in _IDENTITY.split(", "))].append(row)
         for entries in spans.values():
+            entries.sort(key=itemgetter("ingested_at", "batch_id"))
             yield {"entries": entries, COUNT: len(entries)}
 
     def entries(self, call: Row) -> Sequence[Row]:
@@ -121,7 +124,7 @@ def changes(entries: Sequence[Row]) -> list[Row]:
         return []
     kept = _kept(bookings, booked_away)
     due = Counter(identity_of(each) for each in bookings if each is not kept)
-    now = max(datetime.now(UTC), entries[-1]["ingested_at"] + _MILLISECOND)
+    now = max(STORE_CLOCK.now(), entries[-1]["ingested_at"] + _MILLISECOND)
     examples = {identity_of(each): each for each in [*corrections, *bookings]}
     return [
         correction(examples[identity], sign, now)
@@ -169,10 +172,16 @@ def correction(example: Row, sign: int, now: datetime) -> Row:
     return row | {"entry_kind": "correction", "ingested_at": now}
 
 
-def take_back(client: Client, since: datetime, until: datetime) -> int:
+def take_back(
+    client: Client,
+    since: datetime,
+    until: datetime,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> int:
     """Take back what was booked more than once since a moment; return of how many calls.
 
-    Raises StoreError if other changes are being booked at the moment, and what the store raises.
+    Raises StoreError if other changes are being booked at the moment, or the process `is_ending`,
+    and what the store raises.
     """
     calls = 0
     for begin, end in windows(since, until):
@@ -181,6 +190,7 @@ def take_back(client: Client, since: datetime, until: datetime) -> int:
             partial(SentTwice, begin, end),
             reason="several collectors booked the same spans",
             stale_seconds=STALE_SECONDS,
+            is_ending=is_ending,
         )
         calls += result.calls if result else 0
     return calls

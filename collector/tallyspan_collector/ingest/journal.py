@@ -10,7 +10,6 @@ have is refused when it is opened, and never misread.
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_collector.columns.priced import PricedRows
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.errors import SpoolError
@@ -203,7 +203,7 @@ class Journal:
             else:
                 of_batches.append(reading)
         entries: Entries | None = None
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = STORE_CLOCK.now_ms()
         with self._change():
             runs = self._resolver.runs
             runs.refresh(now_ms)
@@ -251,14 +251,14 @@ class Journal:
     def traces(self, numbers: Collection[int]) -> dict[int, Trace]:
         """Return those of the traces that are remembered, by their numbers. Raises `SpoolError`."""
         with self._change():
-            return self._resolver.traces(numbers, time.time_ns() // 1_000_000)
+            return self._resolver.traces(numbers, STORE_CLOCK.now_ms())
 
     def resolve_and_undo(self, reading: Reading) -> None:
         """Resolve a reading and book nothing. Raises what resolving raises, and `SpoolError`."""
         spans = _Spans(self.identities)
         spans.add(reading)
         with suppress(_UndoError), self._change():
-            self._resolver.resolve(spans.readings.values(), time.time_ns() // 1_000_000)
+            self._resolver.resolve(spans.readings.values(), STORE_CLOCK.now_ms())
             raise _UndoError
 
     def _arrived(self, spans: "_Spans") -> dict[int, Reading]:
@@ -458,7 +458,7 @@ class Touched(NamedTuple):
 def touched(path: Path, after: int | None) -> Touched:
     """Return which traces got spans in the runs after one; None: in the last `LAST_RUNS`.
 
-    Raises `SpoolError`.
+    Those too if there is no such run: the file is an older copy. Raises `SpoolError`.
     """
     traces: set[int] = set()
     around: set[int] = set()
@@ -467,7 +467,7 @@ def touched(path: Path, after: int | None) -> Touched:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
             (last,) = file.execute("SELECT ifnull(max(run), 0) FROM runs").fetchone()
-            first = last - LAST_RUNS if after is None else after
+            first = last - LAST_RUNS if after is None or after > last else after
             for run, keys in file.execute("SELECT run, keys FROM runs WHERE run > ?", (first,)):
                 rows = np.frombuffer(keys, np.int64).reshape(5, -1)
                 traces.update(rows[KEY].tolist())

@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection, Error, connect
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.ingest.journal import open_journal
 from tallyspan_collector.ingest.sqlite_file import BUSY_SECONDS
@@ -87,14 +87,14 @@ class Lives:
                 "SELECT life, began, batches FROM lives, batch_count WHERE ended IS NULL"
             ).fetchone()
         if batches not in {self._last_batches, began}:
-            row = (datetime.now(UTC), self._name, METRIC, f"life={life}", "gauge", float(batches))
+            row = (STORE_CLOCK.now(), self._name, METRIC, f"life={life}", "gauge", float(batches))
             self._client.insert("collector_metrics", [row], column_names=_COLUMNS)
             self._last_batches = batches
         self._last_at = time.monotonic()
 
     def _is_within(self) -> bool:
         restored_ms = self._restored_ms
-        return bool(restored_ms) and time.time() * 1000 < (restored_ms or 0) + self._within_ms
+        return bool(restored_ms) and STORE_CLOCK.now_ms() < (restored_ms or 0) + self._within_ms
 
     def _compare(self) -> int:
         """Return when the journal was found restored, since 1970 in ms; 0: it never was."""
@@ -114,7 +114,7 @@ class Lives:
         ]
         if not later:
             return int(restored_ms)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = STORE_CLOCK.now_ms()
         with _changed(self._journal) as file:
             file.executemany("INSERT OR REPLACE INTO lives VALUES (?, ?, ?)", later)
             file.execute("UPDATE batch_count SET restored_ms = ?", (now_ms,))

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector.access.keys import Keys
 from tallyspan_collector.columns import block
@@ -434,7 +435,7 @@ class Loader:
         reversals: Sequence[LedgerEntry],
         rows: PricedRows | None = None,
     ) -> Entries:
-        batch_id, now_ms = int.from_bytes(os.urandom(8)), time.time_ns() // 1_000_000
+        batch_id, now_ms = int.from_bytes(os.urandom(8)), STORE_CLOCK.now_ms()
         self._encoder.open()
         try:
             blocks, costs, columns, granted = b"", [], {}, Granted()

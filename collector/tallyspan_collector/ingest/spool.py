@@ -11,7 +11,6 @@ import os
 import queue
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import lz4.block
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_collector.errors import DecodeError, OverloadedError, SpoolError
 from tallyspan_collector.ingest.sqlite_file import PAGE_BYTES, checksum_of, open_file, refusal
 
@@ -322,7 +322,7 @@ class Spool:
     def _commit(self, group: Sequence[_Command]) -> None:
         puts = [command for command in group if isinstance(command, _Put)]
         burials = [command for command in group if isinstance(command, _Burial)]
-        now = time.time_ns() // 1_000_000
+        now = STORE_CLOCK.now_ms()
         stored: list[SpooledRequest] = []
         replayed = (0, 0, self._written)
         file = self._file
@@ -495,7 +495,7 @@ def replay(path: Path, dead_id: int) -> bool:
         is_there = file.execute(
             f"INSERT INTO requests (received_ms, {COPIED})"  # noqa: S608  own text
             f" SELECT ?, {COPIED} FROM dead WHERE id = ?",
-            (time.time_ns() // 1_000_000, dead_id),
+            (STORE_CLOCK.now_ms(), dead_id),
         ).rowcount
         file.execute("DELETE FROM dead WHERE id = ?", (dead_id,))
         file.execute("COMMIT")

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from clickhouse_connect.driver.client import Client
 from prometheus_client import Metric
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_collector.units.threads import in_thread
 
@@ -47,7 +48,8 @@ class MetricsLog:
 
     def write(self, *, is_last: bool = False) -> None:
         """Write the increase since the last time. If the store raises, the next write has it."""
-        now = datetime.now(UTC)
+        STORE_CLOCK.set_by(self._client)
+        now = STORE_CLOCK.now()
         counts = dict(self._written)
         rows = list(self._rows(now, counts))
         if is_last:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import utc
 
 _OTHERS = """
@@ -15,7 +16,7 @@ SELECT toString(collector), max(at),
         AND max(at) > now() - INTERVAL {alive:UInt32} SECOND
 FROM collector_metrics
 WHERE at > now() - INTERVAL {seconds:UInt32} SECOND AND collector != {name:String}
-GROUP BY collector ORDER BY collector
+GROUP BY collector
 """
 ALIVE = timedelta(minutes=3)
 """One that was silent for longer does not run any more."""
@@ -35,7 +36,10 @@ def name_of(data_dir: Path) -> str:
 
 
 def others(client: Client, name: str, within: timedelta) -> list[Other]:
-    """Return the collectors that wrote to the store within a time, without the one of that name."""
+    """Return the collectors that wrote to the store within a time, without the one of that name.
+
+    Sorted by name. Raises what the store raises.
+    """
     parameters = {"name": name, "seconds": round(within.total_seconds()), "alive": ALIVE.seconds}
-    rows = client.query(_OTHERS, parameters=parameters).result_rows
-    return [Other(str(other), utc(seen), bool(is_alive)) for other, seen, is_alive in rows]
+    rows = tuples_of(client, _OTHERS, parameters)
+    return sorted(Other(str(other), utc(seen), bool(is_alive)) for other, seen, is_alive in rows)

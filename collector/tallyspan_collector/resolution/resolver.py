@@ -10,7 +10,6 @@ The file is shared by the workers of a data folder; it changes in one transactio
 """
 
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_collector.dialects.reading import Kind, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Columns, columns_of
@@ -95,7 +95,7 @@ class Resolver:
         """The spans and places that are known."""
         self._index = TraceIndex(file, window_seconds, self.runs)
         self._quiet_ms = quiet_seconds * 1000
-        take_over(file, self.runs, _now_ms())
+        take_over(file, self.runs, STORE_CLOCK.now_ms())
 
     def traces(self, keys: Collection[int], now_ms: int) -> dict[int, Trace]:
         """Return those of the traces that are remembered: with what moved into them, if any did."""
@@ -106,7 +106,7 @@ class Resolver:
 
     def resolve(self, readings: Iterable[Reading], now_ms: int | None = None) -> Resolution:
         """Return what the readings change in the ledger; `commit` remembers it."""
-        now = _now_ms() if now_ms is None else now_ms
+        now = STORE_CLOCK.now_ms() if now_ms is None else now_ms
         self.runs.refresh(now)
         by_trace: _ByTrace = {}
         number = self.identities.trace
@@ -218,7 +218,7 @@ class Resolver:
         `columns` has the same calls field by field, if the caller has them so (others may follow).
         `run` has the spans that arrived; what must be known of other traces is added to it.
         """
-        now = _now_ms() if now_ms is None else now_ms
+        now = STORE_CLOCK.now_ms() if now_ms is None else now_ms
         self._remember(resolution, run or NewRun(self.runs.next_run()), now)
         if resolution.moved:
             self._index.move(resolution.moved, now)
@@ -326,7 +326,3 @@ def _is_charged(trace: Trace) -> bool:
     return any(
         (node := trace.nodes.get(span)) is not None and node.may_be_charged for span in trace.booked
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

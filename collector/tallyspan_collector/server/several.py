@@ -7,9 +7,10 @@ that were sent to two collectors, and of which nobody remembers the trace, are l
 ledger alone (`booked/sent_twice.py`).
 """
 
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from typing import NamedTuple
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import row_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
 from tallyspan_collector.booked.run import run_if_due
 from tallyspan_collector.booked.sent_twice import STALE_SECONDS, take_back, windows
@@ -77,21 +80,35 @@ class Several:
         self._left_off: tuple[datetime, datetime] | None = None
         """Where the look before was given up, and up to when it was to look."""
         self._position = journal_path.with_name("looked_until")
+        self._looking = threading.Lock()
+        self._ending = threading.Event()
         self.warning = ""
+
+    def stop(self, seconds: float) -> None:
+        """Break off a look that goes on, so that it holds no lock when the process has ended."""
+        self._ending.set()
+        if self._looking.acquire(timeout=seconds):
+            self._looking.release()
 
     def look(self) -> None:
         """Put right what several collectors booked of one call since the last time.
 
-        Raises what the store raises, and StoreError while others book changes; the next time goes
-        on from there.
+        Raises what the store raises, and StoreError while others book changes, and once it is to
+        stop; the next time goes on from there.
         """
-        now = datetime.now(UTC)
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
+        now = STORE_CLOCK.now()
         present = others(self._client, self._name, self._within)
         self._warn([each.name for each in present if each.is_alive])
         # a batch that waits is in the ledger later, with the time at which it was made
         until = min(now, journal.oldest_batch(self._journal) or now)
         if self._since is None:  # what was booked while nobody looked
-            self._since = min(until, self._looked_until() or self._seen_first(present, until))
+            looked_until, self._run = self._read_position()
+            self._since = min(until, looked_until or self._seen_first(present, until))
+        run = self._run
         if present:
             # the clock may have been ahead the last time
             since = max(min(self._since, now), now - self._within) - CLOCKS_APART
@@ -99,23 +116,26 @@ class Several:
             # entries of a batch that waited then are in the ledger now, with a time before this one
             begin, until = self._left_off or (since, until)
             self._resolve(begin, until_now, until)
-            calls = take_back(self._client, since, until_now)
+            calls = take_back(self._client, since, until_now, self._ending.is_set)
             if calls:
                 self._metrics.sent_twice(calls)
                 _log.info("calls.sent_twice", calls=calls)
         else:
-            self._run = None
+            run = self._run = None
         self._since, self._left_off = until, None
+        # of the traces of the runs since then some wait for the next time (`writer.py`)
+        position = until.isoformat() if run is None else f"{until.isoformat()} {run}"
         # a full disk: after a start more is looked at than need be
         with suppress(OSError), whole_file(self._position, PRIVATE) as file:
-            file.write(until.isoformat().encode())
+            file.write(position.encode())
 
-    def _looked_until(self) -> datetime | None:
-        """Return up to when an earlier process of this collector looked; None: nobody knows."""
+    def _read_position(self) -> tuple[datetime | None, int | None]:
+        """Return up to when and to which run an earlier process looked; None: nobody knows."""
         try:
-            return datetime.fromisoformat(self._position.read_text())
+            moment, _, run = self._position.read_text().partition(" ")
+            return datetime.fromisoformat(moment), int(run) if run else None
         except (OSError, ValueError):
-            return None
+            return None, None
 
     @staticmethod
     def _seen_first(present: Sequence[Other], until: datetime) -> datetime:
@@ -145,6 +165,7 @@ class Several:
                 ),
                 reason="spans of a trace came to several collectors",
                 stale_seconds=STALE_SECONDS,
+                is_ending=self._ending.is_set,
             )
             if result and result.calls:
                 self._metrics.split_traces(result.calls)
@@ -154,7 +175,7 @@ class Several:
         """Yield the bounds of what was booked since a moment, some minutes at a time."""
         for begin, end in windows(since, until):
             recent = {"since": microseconds(begin), "until": microseconds(end)}
-            count, *times = self._client.query(_RECENT, parameters=recent).result_rows[0]
+            count, *times = row_of(self._client, _RECENT, recent)
             if count:
                 first, last = (microseconds(utc(each)) for each in times)
                 recent |= {"first": first, "last": last}

@@ -20,6 +20,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from prometheus_client import Metric
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.confinement import missing
 from tallyspan_clickhouse.engine import one_line, without_data_frames
 from tallyspan_clickhouse.errors import StoreError
@@ -155,6 +156,7 @@ class Worker:
         self._directory = Directory(config.data_dir / f"directory-{index}.json")
         self._store_error = ""
         try:
+            STORE_CLOCK.set_by(client)
             self._directory.read(client)
         except StoreError as error:
             if not error.retryable:
@@ -300,6 +302,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         until = time.monotonic() + DRAIN_SECONDS
+        if self._several is not None:
+            await in_thread(self._several.stop, DRAIN_SECONDS)
         stopping = [part.stop(DRAIN_SECONDS) for part in (self._grpc, self._http) if part]
         await asyncio.gather(*stopping)
         if self._intake is not None:
@@ -360,6 +364,7 @@ class Worker:
         while True:
             await asyncio.sleep(AGAIN_SECONDS if self._store_error else READ_SECONDS)
             try:
+                await in_thread(STORE_CLOCK.set_by, self._client)
                 await in_thread(self._keys.read, self._client)
                 if await in_thread(self._directory.read, self._client):
                     _log.info("directory.read", users=self._directory.users)

@@ -10,11 +10,13 @@ so a run may be repeated, and one that came too early is put right by the next.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_collector.booked.audit import Changed
@@ -52,9 +54,10 @@ SELECT if(source = '', '', tenant) AS owner, toString(trace_id), count(), max(in
     groupUniqArray(toString(collector))
 FROM llm_calls WHERE {_OF_TRACES} GROUP BY owner, trace_id
 """  # noqa: S608  own text
+_COLUMNS = [each.name for each in SCHEMA.columns]
 _ENTRIES = f"""
-SELECT {", ".join(each.name for each in SCHEMA.columns)} FROM llm_calls WHERE {_OF_TRACES}
-ORDER BY ingested_at, batch_id SETTINGS select_sequential_consistency = 1
+SELECT {", ".join(_COLUMNS)} FROM llm_calls WHERE {_OF_TRACES}
+SETTINGS select_sequential_consistency = 1
 """  # noqa: S608  own text
 _OF_A_PRICE = (
     *COSTS, "unpriced_calls", "unpriced_tokens", "reported_cost_usd", "cost_status",
@@ -132,9 +135,7 @@ class JointTraces:
         }
         ledger = {
             TraceId(str(owner), str(trace_id)): (count, last, {*collectors})
-            for owner, trace_id, count, last, collectors in client.query(
-                _STATE, parameters=parameters
-            ).result_rows
+            for owner, trace_id, count, last, collectors in tuples_of(client, _STATE, parameters)
         }
         due: list[tuple[set[TraceId], object]] = []
         for group, traces in zip(joint, of_group, strict=True):
@@ -182,7 +183,8 @@ class JointTraces:
 
 def _entries(client: Client, parameters: Mapping[str, Any]) -> dict[TraceId, list[Row]]:
     rows: defaultdict[TraceId, list[Row]] = defaultdict(list)
-    for row in client.query(_ENTRIES, parameters=dict(parameters)).named_results():
+    for values in tuples_of(client, _ENTRIES, parameters):
+        row = dict(zip(_COLUMNS, values, strict=True))
         for name in ("start_time", "ingested_at"):
             row[name] = utc(row[name])
         owner, trace_id, _ = _span_of(row)
@@ -224,7 +226,7 @@ def changes(
         wanted[_identity(row)] += 1
     for row in corrections:
         wanted[_identity(row)] -= row["sign"]
-    now = datetime.now(UTC)
+    now = STORE_CLOCK.now()
     if entries:
         now = max(now, entries[-1]["ingested_at"] + _MILLISECOND)
     return [

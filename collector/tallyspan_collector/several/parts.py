@@ -5,12 +5,15 @@ what it booked for them. It replaces the part that the collector wrote before.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import of_nanoseconds, utc
 from tallyspan_collector.ledger.exactly_once import EXACTLY_ONCE
 from tallyspan_collector.resolution.meeting import meet_elsewhere
@@ -71,7 +74,7 @@ def write(client: Client, collector: str, parts: Mapping[TraceId, Trace]) -> Non
 
     Raises what the store raises. A second time with the same content changes nothing.
     """
-    now = datetime.now(UTC)
+    now = STORE_CLOCK.now()
     rows = [
         [*id_, collector, now, *_starts(trace), _places(trace), LAYOUT, trace.dump().decode()]
         for id_, trace in parts.items()
@@ -95,9 +98,9 @@ def _places(trace: Trace) -> list[int]:
 def summaries(client: Client, where: str, parameters: Mapping[str, Any]) -> Iterator[Summary]:
     """Yield what is known of the parts for which the SQL `where` holds."""
     query = f"SELECT {_SUMMARY} FROM {TABLE} FINAL WHERE {where}"  # noqa: S608  own text
-    for tenant, trace_id, collector, at, first, last, places in client.query(
-        query, parameters=dict(parameters)
-    ).result_rows:
+    for tenant, trace_id, collector, at, first, last, places in tuples_of(
+        client, query, parameters
+    ):
         yield Summary(
             TraceId(str(tenant), str(trace_id)),
             str(collector),
@@ -111,13 +114,14 @@ def summaries(client: Client, where: str, parameters: Mapping[str, Any]) -> Iter
 def read(client: Client, wanted: Collection[TraceId]) -> list[Part]:
     """Return all parts of these traces; without those that another version wrote in its own way."""
     ids = {each.trace_id for each in wanted}
-    rows = client.query(
+    rows = tuples_of(
+        client,
         "SELECT tenant, toString(trace_id), toString(collector), layout, state"  # noqa: S608
-        f" FROM {TABLE} FINAL WHERE trace_id IN {{ids:Array(String)}} ORDER BY collector",
-        parameters={"ids": sorted(ids)},
-    ).result_rows
+        f" FROM {TABLE} FINAL WHERE trace_id IN {{ids:Array(String)}}",
+        {"ids": sorted(ids)},
+    )
     parts = []
-    for tenant, trace_id, collector, layout, state in rows:
+    for tenant, trace_id, collector, layout, state in sorted(rows, key=itemgetter(2)):
         id_ = TraceId(str(tenant), str(trace_id))
         if id_ not in wanted:
             continue

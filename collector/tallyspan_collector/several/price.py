@@ -1,8 +1,8 @@
 """Calls -> the entries of the ledger that book them, by name, as the store gives them back."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import milliseconds, of_microseconds
 from tallyspan_collector.booked.ledger import Row
 from tallyspan_collector.directory.lookup import Directory
@@ -16,7 +16,7 @@ def entries_of(
     calls: Sequence[Call], book: PriceBook, directory: Directory, collector: str
 ) -> list[Row]:
     """Return an entry for each of the calls, at today's prices, without anything free."""
-    now = datetime.now(UTC)
+    now = STORE_CLOCK.now()
     calls = covered(calls, book)
     costs = entry.costs(calls, book, directory)
     columns = entry.columns(columns_of(calls), costs, 0, milliseconds(now), collector=collector)

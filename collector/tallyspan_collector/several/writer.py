@@ -13,6 +13,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import sql_moment
 from tallyspan_collector.resolution.identity import Identities
 from tallyspan_collector.resolution.meeting import ID_CHARACTERS, MAX_NODES
@@ -91,7 +92,7 @@ class Writer:
         new spans are of, and of those that only spans around calls are of.
         """
         if self._written is None:
-            own = self._client.query(_OWN, parameters={"name": self._name}).result_rows
+            own = tuples_of(self._client, _OWN, {"name": self._name})
             self._written = dict.fromkeys((self._number(*row) for row in own), b"")
         # what is written changes only with more spans
         numbers = {self._number(*each) for each in self._shared(recent)} - self._written.keys()
@@ -125,5 +126,5 @@ class Writer:
         if "first" in recent:
             queries += [_BEFORE_THEIR_CALLS, _BY_TRACE, _BY_ANSWER, _BY_COUNTS]
         for query in queries:
-            for tenant, trace_id in self._client.query(query, parameters=parameters).result_rows:
+            for tenant, trace_id in tuples_of(self._client, query, parameters):
                 yield TraceId(str(tenant), str(trace_id))
