@@ -134,12 +134,18 @@ class Loader:
     def traces(self, numbers: Collection[int]) -> dict[int, Trace]:
         """Return those of the traces that are remembered, by their numbers; for other threads.
 
-        The thread that has the journal looks them up between two batches. Raises `SpoolError`, and
-        `TimeoutError` if it has no time for it.
+        The thread that has the journal looks them up between two batches. Raises `SpoolError`, also
+        if it does not come to it.
         """
         answer: Future[dict[int, Trace]] = Future()
         self._questions.put((numbers, answer))
-        return answer.result(ANSWER_SECONDS)
+        try:
+            return answer.result(ANSWER_SECONDS)
+        except TimeoutError:
+            reason = self._last_error or "it waits for the disk or the store"
+            raise SpoolError(
+                f"the loader looked up no traces within {ANSWER_SECONDS} s: {reason}"
+            ) from None
 
     def _answer(self) -> None:
         if self._questions.empty():
