@@ -7,6 +7,7 @@ reads it, whichever of the response's reading methods it calls.
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
@@ -49,9 +50,10 @@ def _begin(tracer: CallTracer, pool: Any, args: Any, kwargs: Any) -> Exchange | 
         if isinstance(body, str):
             body = body.encode()
         path = str(named["url"]).partition("?")[0]
-        if "://" in path:  # through a proxy the whole address is sent
-            path = "/" + path.split("/", 3)[3]
         address = (pool.scheme, pool.host, pool.port, path)
+        if "://" in path:  # through a proxy, which the pool is of, the whole address is sent
+            url = urlsplit(path)
+            address = (url.scheme, url.hostname, url.port, url.path)
         return begin(
             tracer, named["method"].upper(), address, bytes(body) if _is_bytes(body) else None
         )
