@@ -296,7 +296,11 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=[*FAULTS])
     parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help="seconds")
-    parser.add_argument("--keep", type=Path, help="a folder that is left behind, with the logs")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="a folder that is left behind, with the logs, and what is wrong at the end",
+    )
     return parser.parse_args(arguments)
 
 
@@ -372,6 +376,15 @@ def drained(store: Store, wanted: tuple[Any, ...], until: float) -> dict[str, tu
     return last
 
 
+def keep_wrong(store: Store, folder: Path) -> None:
+    """Leave the entries and parts of the traces that are not charged once: each has one call."""
+    wrong = "trace_id IN (SELECT trace_id FROM llm_calls GROUP BY trace_id HAVING sum(sign) != 1)"
+    for table, order in (("llm_calls", "trace_id, ingested_at"), ("split_traces", "trace_id, at")):
+        query = f"SELECT * FROM {table} WHERE {wrong} ORDER BY {order} FORMAT JSONEachRow"
+        with store.client() as client:
+            (folder / f"wrong_{table}.jsonl").write_bytes(client.raw_query(query))
+
+
 def print_waiting(folders: Sequence[Path]) -> None:
     """Print what is on disk and not known to be in the ledger."""
     waiting = batches = 0
@@ -420,6 +433,8 @@ def main() -> int:
         last = drained(store, wanted, stopped_at + options.drain)
         drained_seconds = time.monotonic() - stopped_at
         print_waiting(folders)
+        if options.keep is not None:
+            keep_wrong(store, options.keep)
         code = max(collector.stop() for collector in collectors)
     print_faults(happened, load.acks)
     print(f"soak.requests {load.requests} requests")
