@@ -15,11 +15,11 @@ from billing_server import KEY, BillingServer, Used, billing_server
 from grafana_pages import run
 from ledger import Entry, book, call, unpriced
 from shared_store import SharedStore
+from tallyspan_collector.bills import pages
+from tallyspan_collector.bills.billed import model_key
+from tallyspan_collector.bills.openai import model_of
 from tallyspan_collector.cli import main
-from tallyspan_collector.reconcile import pages
-from tallyspan_collector.reconcile.billed import model_key
 from tallyspan_collector.reconcile.compare import Reason
-from tallyspan_collector.reconcile.openai import model_of
 
 DAY = date(2026, 3, 31)
 PERIOD = ["--from", "2026-03-30", "--to", "2026-04-02"]
@@ -62,7 +62,7 @@ def bench(
 ) -> Bench:
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", KEY)
-    monkeypatch.setattr(pages.Api.__init__, "__defaults__", (lambda _: None,))
+    monkeypatch.setattr(pages.Api.__init__, "__defaults__", (pages.ADMIN_KEY, lambda _: None))
     return Bench(empty_store.data_dir, client, capsys)
 
 
@@ -313,7 +313,7 @@ def test_a_limit_is_waited_for_as_long_as_the_provider_says(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(pages.Api.__init__, "__defaults__", (waits.append,))
+    monkeypatch.setattr(pages.Api.__init__, "__defaults__", (pages.ADMIN_KEY, waits.append))
     calls(bench.client, 4)
     faults = [LIMITED, TRUNCATED, (503, {}, b"")]
     with billing_server(BillingServer(MISSING, faults=faults)) as server:
@@ -329,7 +329,7 @@ def test_a_limit_is_waited_for_as_long_as_the_provider_says(
         ([LIMITED] * 5, 1, ("answered 429 (slow down)", "5 attempts", "try again later")),
         ([TRUNCATED] * 5, 1, ("45 bytes that is no whole JSON", "try again later")),
         ([(400, {}, b'{"error": {"message": "bad start"}}')], 1, ("answered 400 (bad start)",)),
-        ([(200, {}, b'{"hello": 1}')], 1, ("is no page of buckets", "is the address right?")),
+        ([(200, {}, b'{"hello": 1}')], 1, ("is no page of data", "is the address right?")),
         ([(302, {"Location": "http://elsewhere/"}, b"")], 1, ("answered 302",)),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tallyspan_collector import config
+from tallyspan_collector.bills import anthropic, bill_file, openai
+from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.pages import Api, check_base
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.reconcile import anthropic, bill_file, openai, recorded
-from tallyspan_collector.reconcile.billed import Billed
+from tallyspan_collector.reconcile import recorded
 from tallyspan_collector.reconcile.compare import compare
 from tallyspan_collector.reconcile.outcome import Outcome
-from tallyspan_collector.reconcile.pages import Api, check_base
 from tallyspan_collector.reconcile.reasons import explained
 from tallyspan_collector.units.counts import counted
 
@@ -86,10 +87,7 @@ def _reconcile(options: argparse.Namespace) -> int:
     first, last = _period(options, now.astimezone(zone).date())
     _check(options)
     names = dict(_pair(text, "--name") for text in options.name)
-    bill = [
-        replace(line, project=names.get(line.project, line.project))
-        for line in _bill(options, first, last)
-    ]
+    bill = [_by(line, options.by, names) for line in _bill(options, first, last)]
     inside = [line for line in bill if first <= line.day <= last]
     providers = options.ledger_provider or list(
         APIS[options.provider].PROVIDERS if options.provider in APIS else ()
@@ -122,12 +120,26 @@ def _reconcile(options: argparse.Namespace) -> int:
 def _bill(options: argparse.Namespace, first: date, last: date) -> Sequence[Billed]:
     if options.file:
         columns = dict(_pair(text, "--column") for text in options.column)
-        return list(bill_file.read(Path(options.file), columns, options.by))
+        return list(bill_file.read(Path(options.file), columns))
     provider = APIS[options.provider]
     base = options.url or provider.BASE
     check_base(base)
     key, key_name = _key(options, provider.KEY)
-    return list(provider.bill(Api(base, provider.headers(key), key_name), first, last, options.by))
+    lines = provider.bill(
+        Api(base, provider.headers(key), key_name),
+        first,
+        last,
+        [options.by] if options.by else [],
+    )
+    if options.provider == "anthropic" and options.by == "api_key":  # costs are of no key
+        return [line for line in lines if line.cost_usd is None]
+    return list(lines)
+
+
+def _by(line: Billed, by: str, names: Mapping[str, str]) -> Billed:
+    """Return the line under what the ledger calls its project or key; without `by` under none."""
+    owner = getattr(line, by) if by else ""
+    return replace(line, project=names.get(owner, owner))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -8,8 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from tallyspan_collector.bills.billed import Billed, added, model_key, model_label
 from tallyspan_collector.pricing.tier import tier_name
-from tallyspan_collector.reconcile.billed import Billed, added, model_key, model_label
 from tallyspan_collector.reconcile.recorded import MARGIN, Recorded
 
 CENT = Decimal("0.01")

@@ -17,6 +17,7 @@ ATTEMPTS = 5
 MAX_WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 60.0
 MAX_PAGES = 10_000
+ADMIN_KEY = "an organisation's admin key, not one for calls"
 _REFUSED = (401, 403)
 _NOT_THERE = 404
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
@@ -31,16 +32,28 @@ class NotThereError(BillError):
 class Api:
     """Where a provider answers, and how it is told who asks.
 
-    `key_name` says in errors where the key came from. `sleep` is replaced by tests.
+    `key_name` says in errors where the key came from, `wanted_key` which one is needed. `sleep` is
+    replaced by tests.
     """
 
     base: str
     headers: Mapping[str, str]
     key_name: str
+    wanted_key: str = ADMIN_KEY
     sleep: Callable[[float], object] = time.sleep
 
     def buckets(self, path: str, parameters: Parameters) -> Iterator[dict[str, Any]]:
-        """Yield the time buckets of all pages; numbers come as `Decimal` or `int`.
+        """Yield the time buckets of all pages, each with a list `results`; raises as `items`."""
+        for bucket in self.items(path, parameters):
+            results = bucket.get("results")
+            if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
+                raise self._no_page(path, "buckets with results")
+            yield bucket
+
+    def items(
+        self, path: str, parameters: Parameters, name: str = "data"
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what lists called `name` of all pages have; numbers come as `Decimal` or `int`.
 
         Waits as long as the provider asks for, within bounds. Raises `ConfigError` if the key is
         refused, `BillError` if the answer cannot be had or is no such page.
@@ -53,7 +66,10 @@ class Api:
             for _ in range(MAX_PAGES):
                 page_parameters = [*parameters, *([("page", page)] if page else [])]
                 answer = self._page(connections, path, page_parameters)
-                yield from answer["data"]
+                listed = answer.get(name)
+                if not isinstance(listed, list) or not all(isinstance(x, dict) for x in listed):
+                    raise self._no_page(path, name)
+                yield from listed
                 page = answer.get("next_page") or ""
                 if not answer.get("has_more"):
                     return
@@ -80,7 +96,7 @@ class Api:
             else:
                 if answer.status == 200:  # noqa: PLR2004
                     try:
-                        return self._checked(path, answer.data)
+                        return self._object(path, answer.data)
                     except ValueError:
                         problem = f"an answer of {len(answer.data):,} bytes that is no whole JSON"
                 else:
@@ -96,7 +112,7 @@ class Api:
         if answer.status in _REFUSED:
             raise ConfigError(
                 f"{self._where(path)}: {answer.status}, the key of {self.key_name} is refused"
-                f"{message}: it needs an organisation's admin key, not one for calls"
+                f"{message}: it needs {self.wanted_key}"
             )
         if answer.status == _NOT_THERE:
             raise NotThereError(f"{self._where(path)}: 404{message}")
@@ -104,16 +120,14 @@ class Api:
             raise BillError(f"{self._where(path)}: answered {answer.status}{message}")
         return f"answered {answer.status}{message}"
 
-    def _checked(self, path: str, body: bytes) -> dict[str, Any]:
+    def _object(self, path: str, body: bytes) -> dict[str, Any]:
         content = json.loads(body, parse_float=Decimal)
-        data = content.get("data") if isinstance(content, dict) else None
-        if not isinstance(data, list) or not all(
-            isinstance(bucket, dict) and isinstance(bucket.get("results"), list) for bucket in data
-        ):
-            raise BillError(
-                f"{self._where(path)}: is no page of buckets with results; is the address right?"
-            )
-        return dict(content)
+        if not isinstance(content, dict):
+            raise self._no_page(path, "JSON")
+        return content
+
+    def _no_page(self, path: str, of: str) -> BillError:
+        return BillError(f"{self._where(path)}: is no page of {of}; is the address right?")
 
     def _where(self, path: str) -> str:
         return f"{urlsplit(self.base).netloc}{path}"

@@ -1,8 +1,8 @@
-"""A line of a bill, whoever sent it, in the convention of the ledger."""
+"""A line of a bill or of a usage report, whoever sent it, in the convention of the ledger."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
@@ -10,14 +10,27 @@ from tallyspan_collector.pricing.match import names
 
 _SNAPSHOT_OF_VERTEX = re.compile(r"@.*$")
 _VERSION = re.compile(r"\d+")
+COUNTS = (
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cost_usd",
+)
+"""Amounts of a line that are compared one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What a provider billed for a day. None: the line does not say; 0: it says zero.
+    """What a provider reports for a day. None: the line does not say; 0: it says zero.
 
     `input_tokens` includes cache reads and writes, as in the ledger. `model` is empty for what is
-    billed beside models; `item` then names it. `project` is a project, workspace or API key.
+    billed beside models; `item` then names it. `project` is a project, workspace or account,
+    `api_key` the id or name of a key, `user` an e-mail address, or an id where there is none.
+    `provider` is the ledger's name where a report is of several; `service` the product that was
+    used, as spans name their service. `meters` are further parts and units, by their names in the
+    registry of meters. `is_long_context`: of calls above the context that costs more.
     """
 
     day: date
@@ -31,6 +44,14 @@ class Billed:
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     cost_usd: Decimal | None = None
+    api_key: str = ""
+    user: str = ""
+    provider: str = ""
+    service: str = ""
+    operation: str = ""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    meters: Mapping[str, int] = field(default_factory=dict)
+    is_long_context: bool = False
 
     @property
     def tokens(self) -> int | None:
@@ -40,15 +61,8 @@ class Billed:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was billed: a provider lists such lines for any model ever used."""
-        return not any((self.requests, self.tokens, self.cost_usd))
-
-
-COUNTS = tuple(
-    field.name
-    for field in fields(Billed)
-    if field.name not in {"day", "model", "project", "tier", "item"}
-)
+        """Whether nothing was used: a provider lists such lines for any model ever used."""
+        return not any((self.requests, self.tokens, self.cost_usd, *self.meters.values()))
 
 
 def added(lines: Iterable[Billed], name: str) -> "int | Decimal | None":

@@ -6,14 +6,14 @@ include cached and cache-write tokens. Costs say the model in the name of the li
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.pages import Api, NotThereError
 from tallyspan_collector.errors import BillError
-from tallyspan_collector.reconcile.billed import Billed
-from tallyspan_collector.reconcile.pages import Api, NotThereError
 
 BASE = "https://api.openai.com"
 KEY = "OPENAI_ADMIN_KEY"
@@ -28,7 +28,19 @@ USAGE = (
 )
 """What has a model and is billed; moderations are free. An organisation may not have the last."""
 _LINE = re.compile(r"(?:(?P<tier>[\w-]+) \| )?(?P<model>[\w.:@/-]+)(?: \w+)?, \w.*")
-_GROUPS = {"project": "project_id", "api_key": "api_key_id"}
+_GROUPS = {"project": "project_id", "api_key": "api_key_id", "user": "user_id"}
+_OPERATIONS = {"completions": "chat", "embeddings": "embeddings", "images": "image_generation"}
+_UNITS = {"images": "images", "audio_speeches": "characters", "audio_transcriptions": "seconds"}
+_PARTS = {
+    "input_audio_tokens": "input_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+    "input_image_tokens": "input_image_tokens",
+    "output_image_tokens": "output_image_tokens",
+    "input_cached_audio_tokens": "cache_read_audio_tokens",
+    "input_cached_image_tokens": "cache_read_image_tokens",
+    "input_cache_write_12h_tokens": "cache_write_12h_tokens",
+}
+"""Parts of the tokens as the API names them -> the meters."""
 
 
 def headers(key: str) -> dict[str, str]:
@@ -36,24 +48,24 @@ def headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}", "Accept": "application/json"}
 
 
-def bill(api: Api, first: date, last: date, group: str = "") -> Iterator[Billed]:
-    """Yield usage and costs of the days; `group` is empty, `project` or `api_key`.
+def bill(api: Api, first: date, last: date, groups: Collection[str] = ()) -> Iterator[Billed]:
+    """Yield usage and costs of the days; `groups` are some of project, api_key and user.
 
     Raises `ConfigError` and `BillError`.
     """
-    grouped = [_GROUPS[group]] if group else []
+    grouped = [_GROUPS[name] for name in groups]
     for kind in USAGE:
         by = ["model", *(["service_tier", "batch"] if kind == "completions" else []), *grouped]
         try:
             for bucket in api.buckets(f"/v1/organization/usage/{kind}", _ask(first, last, 31, by)):
-                yield from (_usage(bucket, result, grouped) for result in bucket["results"])
+                yield from (_usage(kind, bucket, result) for result in bucket["results"])
         except NotThereError:
             if kind == "completions":
                 raise
     for bucket in api.buckets(
         "/v1/organization/costs", _ask(first, last, 180, ["line_item", *grouped])
     ):
-        yield from (_cost(bucket, result, grouped) for result in bucket["results"])
+        yield from (_cost(bucket, result) for result in bucket["results"])
 
 
 def _ask(first: date, last: date, limit: int, by: list[str]) -> list[tuple[str, str]]:
@@ -70,13 +82,20 @@ def _second(day: date) -> int:
     return int(datetime.combine(day, time(), UTC).timestamp())
 
 
-def _usage(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -> Billed:
+def _usage(kind: str, bucket: dict[str, Any], result: dict[str, Any]) -> Billed:
+    parts = {meter: result.get(name) for name, meter in _PARTS.items()}
+    if kind in _UNITS:
+        parts[_UNITS[kind]] = result.get(_UNITS[kind])
     tier = "batch" if result.get("batch") else result.get("service_tier") or ""
     return Billed(
         day=_day(bucket),
         model=result.get("model") or "",
-        project=_project(result, grouped),
+        project=result.get("project_id") or "",
+        api_key=result.get("api_key_id") or "",
+        user=result.get("user_id") or "",
         tier=tier,
+        operation=_OPERATIONS.get(kind, ""),
+        meters={meter: int(count) for meter, count in parts.items() if count},
         item="" if result.get("model") else "(usage without a model)",
         requests=result.get("num_model_requests"),
         input_tokens=result.get("input_tokens"),
@@ -86,7 +105,7 @@ def _usage(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -
     )
 
 
-def _cost(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) -> Billed:
+def _cost(bucket: dict[str, Any], result: dict[str, Any]) -> Billed:
     amount = result.get("amount") or {}
     currency = amount.get("currency") or "usd"
     if currency.lower() != "usd":
@@ -96,7 +115,9 @@ def _cost(bucket: dict[str, Any], result: dict[str, Any], grouped: list[str]) ->
     return Billed(
         day=_day(bucket),
         model=model,
-        project=_project(result, grouped),
+        project=result.get("project_id") or "",
+        api_key=result.get("api_key_id") or "",
+        user=result.get("user_id") or "",
         tier=tier,
         item=item or "(costs without a line)",
         cost_usd=Decimal(str(amount.get("value") or 0)),
@@ -107,10 +128,6 @@ def model_of(line: str) -> tuple[str, str]:
     """Return model and tier that a line of the costs names; empty where it names none."""
     match = _LINE.fullmatch(line)
     return (match["model"], (match["tier"] or "").lower()) if match else ("", "")
-
-
-def _project(result: dict[str, Any], grouped: list[str]) -> str:
-    return result.get(grouped[0]) or "" if grouped else ""
 
 
 def _day(bucket: dict[str, Any]) -> date:

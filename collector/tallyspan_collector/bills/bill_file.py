@@ -6,20 +6,19 @@ Columns of our own: `day`, and any of `model`, `project`, `tier`, `item`, `reque
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from tallyspan_collector.bills import openai
+from tallyspan_collector.bills.billed import COUNTS, Billed
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.reconcile import openai
-from tallyspan_collector.reconcile.billed import COUNTS, Billed
 
 Row = Mapping[str, str]
-COLUMNS = tuple(field.name for field in fields(Billed))
+COLUMNS = ("day", "model", "project", "tier", "item", *COUNTS, "api_key", "user")
 
 
-def read(path: Path, columns: Mapping[str, str], group: str = "") -> Iterator[Billed]:
+def read(path: Path, columns: Mapping[str, str]) -> Iterator[Billed]:
     """Yield the lines of the file; `columns` maps names of ours to those of the file.
 
     Raises `ConfigError` by file, line and column.
@@ -30,7 +29,7 @@ def read(path: Path, columns: Mapping[str, str], group: str = "") -> Iterator[Bi
             file.seek(0)
             names = [name.strip() for name in lines.fieldnames or []]
             lines.fieldnames = names
-            make = _maker(path, names, columns, group)
+            make = _maker(path, names, columns)
             for row in lines:
                 where = f"{path}:{lines.line_num}"
                 if None in row or None in row.values():
@@ -100,17 +99,17 @@ class _Values:
 Maker = Callable[[Row, _Values], Billed | None]
 
 
-def _maker(path: Path, names: list[str], columns: Mapping[str, str], group: str) -> Maker:
+def _maker(path: Path, names: list[str], columns: Mapping[str, str]) -> Maker:
     here = set(names)
     if not columns:
         if {"usage_date_utc", "usage_output_tokens", "model_version"} <= here:
-            return lambda row, values: _anthropic_usage(row, values, group)
+            return _anthropic_usage
         if {"usage_date_utc", "cost_usd", "token_type"} <= here:
-            return lambda row, values: _anthropic_cost(row, values, group)
+            return _anthropic_cost
         if {"start_time", "amount_value", "line_item"} <= here:
-            return lambda row, values: _openai_cost(row, values, group)
+            return _openai_cost
         if {"start_time", "input_tokens", "num_model_requests"} <= here:
-            return lambda row, values: _openai_usage(row, values, group)
+            return _openai_usage
     chosen = {name: name for name in COLUMNS if name in here} | dict(columns)
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown:
@@ -148,16 +147,19 @@ def _own(row: Row, values: _Values, chosen: Mapping[str, str]) -> Billed:
         cache_read_tokens=count("cache_read_tokens"),
         cache_write_tokens=count("cache_write_tokens"),
         cost_usd=values.amount(chosen["cost_usd"]) if "cost_usd" in chosen else None,
+        api_key=text("api_key"),
+        user=text("user"),
     )
 
 
-def _anthropic_usage(row: Row, values: _Values, group: str) -> Billed:
+def _anthropic_usage(row: Row, values: _Values) -> Billed:
     write = values.total("usage_input_tokens_cache_write_5m", "usage_input_tokens_cache_write_1h")
     read = values.total("usage_input_tokens_cache_read")
     return Billed(
         day=values.day("usage_date_utc"),
         model=row["model_version"],
-        project=_project(row, group, "workspace", "api_key"),
+        project=_text(row, "workspace"),
+        api_key=_text(row, "api_key"),
         tier=row.get("usage_type", ""),
         input_tokens=values.total("usage_input_tokens_no_cache") + read + write,
         output_tokens=values.total("usage_output_tokens"),
@@ -166,25 +168,28 @@ def _anthropic_usage(row: Row, values: _Values, group: str) -> Billed:
     )
 
 
-def _anthropic_cost(row: Row, values: _Values, group: str) -> Billed:
+def _anthropic_cost(row: Row, values: _Values) -> Billed:
     model = row.get("model", "")
     return Billed(
         day=values.day("usage_date_utc"),
         model="-".join(model.lower().split()),
-        project=_project(row, group, "workspace", "api_key"),
+        project=_text(row, "workspace"),
+        api_key=_text(row, "api_key"),
         item=row["token_type"] or row.get("cost_type", ""),
         cost_usd=values.amount("cost_usd") or Decimal(0),
     )
 
 
-def _openai_usage(row: Row, values: _Values, group: str) -> Billed | None:
+def _openai_usage(row: Row, values: _Values) -> Billed | None:
     if not row["input_tokens"].strip() and not row["num_model_requests"].strip():
         return None  # a day without usage
     is_batch = row.get("batch", "").strip().lower() in {"true", "1"}
     return Billed(
         day=values.day("start_time"),
         model=row.get("model", ""),
-        project=_project(row, group, "project_id", "api_key_id"),
+        project=_text(row, "project_id"),
+        api_key=_text(row, "api_key_id"),
+        user=_text(row, "user_id"),
         tier="batch" if is_batch else row.get("service_tier", ""),
         item="" if row.get("model") else "(usage without a model)",
         requests=values.count("num_model_requests"),
@@ -195,7 +200,7 @@ def _openai_usage(row: Row, values: _Values, group: str) -> Billed | None:
     )
 
 
-def _openai_cost(row: Row, values: _Values, group: str) -> Billed | None:
+def _openai_cost(row: Row, values: _Values) -> Billed | None:
     if not row["amount_value"].strip():
         return None  # a day without costs
     if row.get("amount_currency", "usd").strip().lower() not in {"", "usd"}:
@@ -204,7 +209,9 @@ def _openai_cost(row: Row, values: _Values, group: str) -> Billed | None:
     return Billed(
         day=values.day("start_time"),
         model=model,
-        project=_project(row, group, "project_id", "api_key_id"),
+        project=_text(row, "project_id"),
+        api_key=_text(row, "api_key_id"),
+        user=_text(row, "user_id"),
         tier=tier,
         item=row["line_item"] or "(costs without a line)",
         cost_usd=values.amount("amount_value"),
@@ -215,5 +222,5 @@ def _if_there(row: Row, values: _Values, name: str) -> int | None:
     return values.count(name) if name in row else None
 
 
-def _project(row: Row, group: str, project: str, api_key: str) -> str:
-    return row.get({"project": project, "api_key": api_key}.get(group, ""), "").strip()
+def _text(row: Row, name: str) -> str:
+    return row.get(name, "").strip()

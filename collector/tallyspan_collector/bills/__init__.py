@@ -1,0 +1,1 @@
+"""What providers report as used and billed, in the convention of the ledger."""
