@@ -15,8 +15,8 @@ from functools import partial
 from opentelemetry import context, trace
 from opentelemetry.trace import Span
 
-from tallyspan import conditions, counting, ending, estimate, request, semconv, span
-from tallyspan.attribution import attributes_in_force, without_baggage
+from tallyspan import counting, ending, estimate, opening, request, semconv, span
+from tallyspan.attribution import without_baggage
 from tallyspan.background import background
 from tallyspan.backlog import Backlog
 from tallyspan.body import Body
@@ -28,7 +28,7 @@ from tallyspan.sampling import CallTracer
 from tallyspan.stream_usage import HiddenUsage, is_wanted, request_with_usage
 from tallyspan.wire_format import Read
 
-DEFAULT_PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 _IN_CALL = context.create_key("tallyspan-in-call")
 backlog = Backlog(estimate.estimator.start)
 
@@ -112,7 +112,14 @@ class Exchange:
         self._is_stream = params.is_stream if endpoint.is_stream is None else endpoint.is_stream
         self._is_over = False
         model = params.model or endpoint.model
-        self._attributes = self._describe_request(params, model, server)
+        self._attributes = opening.describe(
+            endpoint,
+            server,
+            scope,
+            model=model,
+            user_id=params.user_id,
+            is_stream=self._is_stream,
+        )
         # The span that stands for the call, ours or another's, and what is current while it is sent
         self._span = self._current = None
         self._is_ours = self._is_completed = False
@@ -125,28 +132,6 @@ class Exchange:
             if self._span is None:
                 self._span, self._current = span.start(tracer, self._attributes, scope)
                 self._is_ours = True
-
-    def _describe_request(
-        self, params: request.Request, model: str, server: tuple[str, int | None]
-    ) -> span.Attributes:
-        attributes: span.Attributes = {
-            semconv.OPERATION: self._endpoint.operation,
-            semconv.PROVIDER: self._endpoint.provider,
-            semconv.ENDPOINT_ID: self._endpoint.endpoint_id,
-            semconv.SERVER_ADDRESS: server[0],
-        }
-        if model:
-            attributes[semconv.REQUEST_MODEL] = model
-        if server[1] is not None:
-            attributes[semconv.SERVER_PORT] = server[1]
-        if self._endpoint.region:
-            attributes[conditions.REGION.attribute] = self._endpoint.region
-        if self._is_stream:
-            attributes[semconv.REQUEST_STREAM] = True
-        if params.user_id:
-            attributes[semconv.USER_ID] = params.user_id
-        attributes.update(attributes_in_force(self._context))
-        return attributes
 
     def sending(self) -> "_Sending":
         """Return the scope to send in: this call's span is current, and no user leaks out.

@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 
 from tallyspan import semconv
 from tallyspan.formats import FORMATS
-from tallyspan.recognise import provider_at
+from tallyspan.recognise import SOCKET, provider_at, recognise
 from tallyspan.sampling import CallTracer
 
 SECONDS_BETWEEN_SPANS = 60.0
@@ -100,6 +100,8 @@ class Sightings:
         """Count a request that no format knows, if it goes to a provider's own host."""
         if not _is_of_a_provider(host) or _FREE.search(path):
             return
+        if method == "GET" and recognise(SOCKET, host, None, path) is not None:
+            return  # it becomes a WebSocket, whose messages are read
         with self._lock:
             self._tracer = tracer
             request = f"{method} {host}{pattern_of(path)}"

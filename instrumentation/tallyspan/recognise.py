@@ -74,6 +74,9 @@ _HOSTS = [
 ]
 _PORTS = {provider.port: provider for provider in PROVIDERS.values() if provider.port}
 
+SOCKET = "SOCKET"
+"""What stands for the method of a request that opens a WebSocket."""
+
 _LOCATION = re.compile(r"/locations/([a-z0-9-]{1,40})/")
 
 own_rules: list[OwnRule] = []
@@ -93,8 +96,11 @@ def provider_at(host: str) -> Provider | None:
 
 @lru_cache(maxsize=2048)
 def recognise(method: str, host: str, port: int | None, path: str) -> Endpoint | None:
-    """Return what the request is, or None if it is no LLM call."""
-    if method not in {"POST", "GET"}:
+    """Return what the request is, or None if it is no LLM call.
+
+    `method` is `SOCKET` for one that opens a WebSocket.
+    """
+    if method not in {"POST", "GET", SOCKET}:
         return None
     plain = re.sub(r"//+", "/", unquote(path))
     own = next((rule for rule in own_rules if rule.applies(host, port, plain)), None)
@@ -108,7 +114,8 @@ def recognise(method: str, host: str, port: int | None, path: str) -> Endpoint |
         )
     for each, wire_format in _PATHS:
         match = each.regex.search(plain)
-        if match is not None and each.is_retrieval == (method == "GET"):
+        is_such = each.is_retrieval == (method == "GET") and each.is_socket == (method == SOCKET)
+        if match is not None and is_such:
             endpoint = _endpoint(each, wire_format, match, host, port)
             if endpoint is not None:
                 location = _LOCATION.search(plain)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tallyspan.answer import Answer, Json
 from tallyspan.framing import Framing, Interest
 from tallyspan.providers import Provider
+from tallyspan.socket_format import Socket
 from tallyspan.usage_keys import UsageKeys
 
 Read = Callable[[Json, Answer], None]
@@ -51,7 +52,8 @@ class Path:
     Among the others the lower `rank` is tried first, and within one format what stands first.
     `example`: a path it is for, with which overlaps are looked for; may be left out if the pattern
     is plain text. `is_retrieval`: a GET that asks for the answer of an earlier call.
-    `is_batch`: the answer says something of a batch, and is no call itself.
+    `is_batch`: the answer says something of a batch, and is no call itself. `is_socket`: a
+    WebSocket is opened there.
     """
 
     pattern: str
@@ -61,6 +63,7 @@ class Path:
     example: str = ""
     is_retrieval: bool = False
     is_batch: bool = False
+    is_socket: bool = False
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class Path:
             self.rank == other.rank
             and self.provider == other.provider
             and self.is_retrieval == other.is_retrieval
+            and self.is_socket == other.is_socket
             and self.regex.search(other.example) is not None
         )
 
@@ -154,7 +158,7 @@ class Format:
     `usage`: the keys of its usage, so that one that nobody reads is named.
     `read_headers` takes what the answer's headers say, `read_request` what is billed by the
     request; None: nothing. `framing`: how a body is cut into JSON texts whatever its content type;
-    None: as that says.
+    None: as that says. `socket`: how it is spoken over a WebSocket; None: it is not.
     """
 
     name: str
@@ -170,6 +174,7 @@ class Format:
     read_headers: ReadHeaders | None
     read_request: Read | None
     framing: Callable[[Interest], Framing] | None = None
+    socket: Socket | None = None
 
     def __post_init__(self) -> None:
         for part, kind in _PARTS:
@@ -180,6 +185,10 @@ class Format:
                 raise FormatError(f"format {self.name!r}: {part!r} is empty")
         if not all(isinstance(path, Path) for path in self.paths):
             raise FormatError(f"format {self.name!r}: 'paths' must be a tuple of Path")
+        if any(path.is_socket for path in self.paths) != (self.socket is not None):
+            raise FormatError(
+                f"format {self.name!r}: a path with 'is_socket' and 'socket' need each other"
+            )
         needles: object = self.interest.needles
         if not (isinstance(needles, tuple) and needles and all(map(_is_needle, needles))):
             raise FormatError(

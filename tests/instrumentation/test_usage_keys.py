@@ -293,6 +293,10 @@ def exchanges() -> Iterator[tuple[Format, list[Any]]]:
             FORMATS[each.format],
             events(FORMATS[each.format], each.response_body, each.response_headers),
         )
+    for conversation in recording_files.conversations():
+        for who, message in conversation.messages:
+            if who == "received":
+                yield FORMATS[conversation.format], [message]
     if not CORPUS.is_file():
         return
     with gzip.open(CORPUS, "rt") as lines:

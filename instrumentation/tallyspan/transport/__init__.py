@@ -1,8 +1,9 @@
-"""Where calls leave the process: an adapter for each HTTP library, wrapped when it is imported.
+"""Where calls leave the process: an adapter for each library, wrapped when it is imported.
 
 httpx and httpx2 have one adapter; requests and botocore send through urllib3, which has the second;
-aiohttp has the third. A call that passes two of them (an httpx client over aiohttp) is recorded by
-the upper one: those below leave alone what an adapter sends.
+aiohttp has the third. Sockets of websockets have one of their own. A call that passes two of them
+(an httpx client over aiohttp) is recorded by the upper one: those below leave alone what an adapter
+sends.
 """
 
 import sys
@@ -14,7 +15,7 @@ import wrapt
 
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
-from tallyspan.transport import aiohttp, httpx, redaction, urllib3
+from tallyspan.transport import aiohttp, httpx, redaction, urllib3, websockets
 
 
 class Adapter(Protocol):
@@ -34,6 +35,8 @@ ADAPTERS: dict[str, Adapter] = {
     "httpx2": httpx,
     "urllib3": urllib3,
     "aiohttp": aiohttp,
+    "websockets.sync.client": websockets,
+    "websockets.asyncio.client": websockets,
 }
 # Library to wrap -> where its calls go; empty: switched off.
 _tracers: dict[str, CallTracer] = {}
@@ -66,5 +69,5 @@ def uninstrument() -> None:
 def _wrap(name: str, module: ModuleType) -> None:
     tracer = _tracers.get(name)
     if tracer is not None:
-        with ours("wrap an HTTP library"):
+        with ours("wrap a library"):
             ADAPTERS[name].wrap(module, tracer)

@@ -1,0 +1,129 @@
+"""What the messages of a socket mean: which calls they open, and which they end. No I/O.
+
+On a socket one connection carries many calls, some of them at the same time. A format that is
+spoken over sockets says which messages are worth reading (`Socket`), and has what tells the calls
+in them apart (`Turns`).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from opentelemetry.context import Context
+
+from tallyspan.answer import Answer, Json
+
+END_CHARACTERS = 4 << 10
+"""Of each end of a message that are searched: there a message has its type, and its usage."""
+
+ReadEvent = Callable[[Json, Answer], None]
+"""Reads one event of one answer."""
+
+
+class Moment(NamedTuple):
+    """When a message passed: wall clock in nanoseconds, and `time.perf_counter`.
+
+    `scope`: the context of the last message that the application sent before, or sent then.
+    """
+
+    time_ns: int
+    seconds: float
+    scope: Context
+
+
+@dataclass(slots=True)
+class Turn:
+    """One call of a socket.
+
+    `start`: what asked for it, or else the provider's first word of it. `is_timed`: `start` is a
+    moment from which the wait for an answer can be measured. `operation` and `request_model`: None:
+    those of the connection. `first_output`: by `time.perf_counter`; None: there was no output.
+    """
+
+    start: Moment
+    answer: Answer
+    is_timed: bool = True
+    operation: str | None = None
+    request_model: str | None = None
+    region: str = ""
+    first_output: float | None = None
+
+    def has_output(self, moment: Moment) -> None:
+        """Note that a part of the answer came."""
+        if self.first_output is None:
+            self.first_output = moment.seconds
+
+    @property
+    def seconds_to_output(self) -> float | None:
+        """From the start to the first part of the answer, in seconds; None: not known."""
+        if self.first_output is None or not self.is_timed:
+            return None
+        return max(0.0, self.first_output - self.start.seconds)
+
+
+class Turns(Protocol):
+    """Tells the calls of one socket apart; takes its messages in their order."""
+
+    @property
+    def awaits_output(self) -> bool:
+        """Whether the next part of an answer says something: it may be the first of a call."""
+        ...
+
+    def sent(self, message: Json, moment: Moment) -> Iterable[Turn]:
+        """Take what the application sent; return the calls that it ends."""
+        ...
+
+    def received(self, message: Json, moment: Moment) -> Iterable[Turn]:
+        """Take what the provider says; return the calls that it ends."""
+        ...
+
+    def output(self, head: bytes, moment: Moment) -> None:
+        """Take the beginning of a message with a part of an answer."""
+        ...
+
+    def cut(self) -> Iterable[tuple[Turn, bool]]:
+        """Return what is open when the socket ends, each with whether the provider was done."""
+        ...
+
+
+class Needles:
+    """Texts of which a message has at least one if it is of interest."""
+
+    __slots__ = ("_binary", "_text")
+
+    def __init__(self, *needles: str) -> None:
+        self._text = needles
+        self._binary = tuple(needle.encode() for needle in needles)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def are_in(self, message: str | bytes) -> bool:
+        """Whether one of them is in the message; search `ends_of` a large one."""
+        if isinstance(message, str):
+            return any(needle in message for needle in self._text)
+        return any(needle in message for needle in self._binary)
+
+
+def ends_of(message: str | bytes) -> str | bytes:
+    """Return the message, or both ends of a large one: a search of it is bounded."""
+    if len(message) <= 2 * END_CHARACTERS:
+        return message
+    if isinstance(message, str):
+        return message[:END_CHARACTERS] + message[-END_CHARACTERS:]
+    return message[:END_CHARACTERS] + message[-END_CHARACTERS:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Socket:
+    """How a format is spoken over a socket.
+
+    `sent`: what is in messages of the application that are read; `received`: in those of the
+    provider; `output`: in those with a part of an answer, of which only the first of a call is
+    looked at. `turns` is given what opens a reader of one answer.
+    """
+
+    sent: Needles
+    received: Needles
+    output: Needles
+    turns: Callable[[Callable[[], ReadEvent]], Turns]

@@ -1,0 +1,182 @@
+"""Whatever frames a message comes in, the application gets it unchanged, and its usage is read."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import Any
+
+import pytest
+import websockets.asyncio.client
+import websockets.sync.client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+
+import tallyspan
+from tallyspan import __version__, semconv
+from tallyspan.guard import failures
+from tallyspan.sampling import CallTracer
+from tallyspan.session import Frames, open_session
+
+
+def response(number: int) -> list[dict[str, Any]]:
+    """Return the events of a response with so many input tokens."""
+    about = {"id": f"resp_{number}", "status": "completed", "note": "é😀" * number}
+    usage = {"input_tokens": number, "output_tokens": 1}
+    return [
+        {"type": "response.created", "response": about},
+        {"type": "response.output_text.delta", "response_id": about["id"], "delta": "é😀"},
+        {"type": "response.done", "response": about | {"usage": usage}},
+    ]
+
+
+MESSAGES = [
+    json.dumps(event, ensure_ascii=False) for number in (1, 2) for event in response(number)
+]
+CUTS = st.lists(st.lists(st.integers(0, 80), max_size=4), min_size=6, max_size=6)
+"""For each message the places where it is cut into frames."""
+
+
+def cut(message: Any, places: list[int]) -> list[Any]:
+    borders = [0, *sorted({min(place, len(message)) for place in places}), len(message)]
+    return [message[start:end] for start, end in itertools.pairwise(borders)]
+
+
+def told(exporter: InMemorySpanExporter) -> list[tuple[Any, Any]]:
+    """Return id and input tokens of each call; None: they are unknown."""
+    spans = (dict(span.attributes or {}) for span in exporter.get_finished_spans())
+    return [(each[semconv.RESPONSE_ID], each.get("gen_ai.usage.input_tokens")) for each in spans]
+
+
+@contextmanager
+def tracing() -> Iterator[tuple[TracerProvider, InMemorySpanExporter]]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield provider, exporter
+
+
+@given(CUTS, st.integers(0, len(MESSAGES)), st.booleans())
+def test_usage_does_not_depend_on_frames_and_what_has_no_end_is_not_read(
+    cuts: list[list[int]], whole: int, is_view: bool
+) -> None:
+    with tracing() as (provider, exporter):
+        tracer = CallTracer(provider, "test", __version__, is_always_on=True)
+        session = open_session(tracer, ("wss", "api.openai.com", None, "/v1/realtime", ""))
+        assert session is not None
+        frames = Frames(session)
+        for number, (message, places) in enumerate(zip(MESSAGES, cuts, strict=True)):
+            parts = cut(message.encode(), places)
+            for at, part in enumerate(parts):
+                is_last = number < whole and at == len(parts) - 1
+                data = memoryview(part) if is_view else part
+                frames.feed(data, begins=at == 0, ends=is_last)
+        session.end("lost")
+
+    expected: list[tuple[Any, Any]] = []
+    for number in (1, 2):
+        first, last = 3 * number - 3, 3 * number - 1
+        if whole > first:
+            expected.append((f"resp_{number}", number if whole > last else None))
+    assert told(exporter) == expected
+
+
+Receive = Callable[[str], tuple[list[Any], str]]
+"""Reads a socket to its end; returns what came, and with which exception it ended."""
+
+
+def by_threads(address: str) -> tuple[list[Any], str]:
+    got: list[Any] = []
+    with websockets.sync.client.connect(address) as connection:
+        try:
+            while True:
+                got.append(connection.recv(decode=False))
+        except ConnectionClosed as error:
+            return got, type(error).__name__
+
+
+def by_threads_in_parts(address: str) -> tuple[list[Any], str]:
+    got: list[Any] = []
+    with websockets.sync.client.connect(address) as connection:
+        try:
+            while True:
+                got.append(list(connection.recv_streaming()))
+        except ConnectionClosed as error:
+            return got, type(error).__name__
+
+
+def by_asyncio(address: str) -> tuple[list[Any], str]:
+    async def run() -> tuple[list[Any], str]:
+        got: list[Any] = []
+        async with websockets.asyncio.client.connect(address) as connection:
+            try:
+                while True:
+                    got.append(await connection.recv())
+            except ConnectionClosed as error:
+                return got, type(error).__name__
+
+    return asyncio.run(run())
+
+
+class InterruptedMessageError(Exception):
+    """Ends a message in its middle, and with it the socket."""
+
+
+@contextmanager
+def sending(cuts: list[list[int]], whole: int) -> Iterator[str]:
+    """Yield the address of a server that sends so many messages whole, and a part of the next."""
+
+    def answer(connection: ServerConnection) -> None:
+        for message, places in itertools.islice(zip(MESSAGES, cuts, strict=True), whole):
+            connection.send(iter(cut(message, places)))
+            connection.ping()
+        if whole < len(MESSAGES):
+
+            def beginning() -> Iterator[str]:
+                yield MESSAGES[whole][:5]
+                yield MESSAGES[whole][5:9]
+                raise InterruptedMessageError
+
+            with suppress(InterruptedMessageError):
+                connection.send(beginning())
+
+    with serve(answer, "127.0.0.1", 0) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield "ws://{}:{}/v1/realtime".format(*server.socket.getsockname()[:2])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("receive", [by_threads, by_threads_in_parts, by_asyncio])
+@settings(max_examples=6)
+@given(cuts=CUTS, whole=st.sampled_from([1, 2, 3, 5, 6]))
+def test_an_application_gets_what_it_would_get_without_us_and_usage_is_the_same(
+    receive: Receive, cuts: list[list[int]], whole: int
+) -> None:
+    failures.clear()
+    with sending(cuts, whole) as address, tracing() as (provider, exporter):
+        without_us = receive(address)
+        tallyspan.instrument(tracer_provider=provider)
+        try:
+            got = receive(address)
+        finally:
+            tallyspan.uninstrument()
+
+    assert got == without_us
+    assert len(got[0]) == whole
+    calls: list[tuple[Any, Any]] = [
+        (f"resp_{number}", number) for number in (1, 2) if whole >= 3 * number
+    ]
+    if whole % 3:
+        calls.append((f"resp_{whole // 3 + 1}", None))
+    assert told(exporter) == calls
+    assert not failures

@@ -1,0 +1,433 @@
+"""Calls over WebSockets: what recorded conversations become, through the clients SDKs use."""
+
+import asyncio
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+import websockets.asyncio.client
+import websockets.sync.client
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import StatusCode
+
+import recording_files
+import tallyspan
+from socket_server import Script, playing
+from span_facts import wrong
+from tallyspan import __version__, semconv
+from tallyspan.exchange import settle
+from tallyspan.guard import failures
+from tallyspan.response_turns import MAX_ENDED, MAX_OPEN, ResponseTurns
+from tallyspan.sampling import CallTracer
+from tallyspan.session import Session, open_session
+
+pytestmark = pytest.mark.filterwarnings(  # of what openai does
+    r"ignore:connect\(\) must be used as a context manager:DeprecationWarning"
+)
+CONVERSATIONS = recording_files.conversations()
+EACH = pytest.mark.parametrize(
+    "recording", CONVERSATIONS, ids=lambda each: f"{each.format}/{each.name}"
+)
+REALTIME = next(
+    each
+    for each in CONVERSATIONS
+    if (each.format, each.name) == ("openai_realtime", "conversation")
+)
+
+
+def attributes(spans: InMemorySpanExporter) -> list[dict[str, Any]]:
+    return [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+
+
+def session_at(url: str, provider: TracerProvider) -> Session:
+    parts = urlsplit(url)
+    tracer = CallTracer(provider, "test", __version__, is_always_on=True)
+    address = parts.scheme, parts.hostname or "", parts.port, parts.path, parts.query
+    session = open_session(tracer, address)
+    assert session is not None
+    return session
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+@EACH
+def test_a_recorded_conversation_becomes_the_calls_that_it_is(
+    recording: recording_files.Conversation,
+    as_text: bool,
+    tracing: tuple[TracerProvider, InMemorySpanExporter],
+) -> None:
+    session = session_at(recording.url, tracing[0])
+    assert session._endpoint.is_certain
+    assert session._endpoint.format.name == recording.format
+    for who, message in recording.messages:
+        written = json.dumps(message)
+        if who == "sent":
+            session.sent(written if as_text else written.encode())
+        else:
+            session.received(written if as_text else written.encode())
+    session.end("ConnectionClosedOK")
+    calls = attributes(tracing[1])
+
+    assert [call[semconv.PROVIDER] for call in calls] == [
+        each["provider"] for each in recording.calls
+    ]
+    assert [wrong(each, call) for each, call in zip(recording.calls, calls, strict=True)] == [
+        [] for _ in recording.calls
+    ]
+    assert "secret" not in str(calls)
+
+
+# Through the SDKs, against a server that plays the recording.
+
+
+def client(address: str) -> openai.OpenAI:
+    return openai.OpenAI(api_key="sk-secret", base_url=f"http://{address}/v1")
+
+
+def talk(address: str, script: Script) -> list[bytes]:
+    """Play the application's side of the script; return what it receives."""
+    got: list[bytes] = []
+    with client(address).realtime.connect(model="gpt-realtime") as connection:
+        for who, message in script:
+            if who == "sent":
+                connection.send(message)
+            else:
+                got.append(connection.recv_bytes())
+    return got
+
+
+def talk_asynchronously(address: str, script: Script) -> list[bytes]:
+    async def run() -> list[bytes]:
+        got: list[bytes] = []
+        url = f"http://{address}/v1"
+        async with (
+            openai.AsyncOpenAI(api_key="sk-secret", base_url=url) as client,
+            client.realtime.connect(model="gpt-realtime") as connection,
+        ):
+            for who, message in script:
+                if who == "sent":
+                    await connection.send(message)
+                else:
+                    got.append(await connection.recv_bytes())
+        return got
+
+    return asyncio.run(run())
+
+
+BOTH = pytest.mark.parametrize("talking", [talk, talk_asynchronously])
+Talking = Callable[[str, Script], list[bytes]]
+
+
+@BOTH
+def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
+    talking: Talking, spans: InMemorySpanExporter
+) -> None:
+    with playing(REALTIME.messages) as address:
+        got = talking(address, REALTIME.messages)
+    calls = attributes(spans)
+    host, _, port = address.partition(":")
+
+    assert got == [json.dumps(m).encode() for who, m in REALTIME.messages if who == "received"]
+    assert [wrong(each, call) for each, call in zip(REALTIME.calls, calls, strict=True)] == [[]] * 4
+    assert {(call[semconv.SERVER_ADDRESS], call[semconv.SERVER_PORT]) for call in calls} == {
+        (host, int(port))
+    }
+    assert "sk-secret" not in str(calls)
+    assert "Be brief" not in str(calls)
+
+
+def created(response_id: str) -> dict[str, Any]:
+    return {"type": "response.created", "response": {"id": response_id, "status": "in_progress"}}
+
+
+def done(response_id: str, input_tokens: int = 9, output_tokens: int = 4) -> dict[str, Any]:
+    usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    return {
+        "type": "response.done",
+        "response": {"id": response_id, "status": "completed", "usage": usage},
+    }
+
+
+def delta(response_id: str) -> dict[str, Any]:
+    return {"type": "response.output_text.delta", "response_id": response_id, "delta": "x"}
+
+
+ASK = {"type": "response.create"}
+CONFIGURED = {"type": "session.created", "session": {"model": "gpt-realtime"}}
+URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
+Tracing = tuple[TracerProvider, InMemorySpanExporter]
+
+
+def play(session: Session, *messages: dict[str, Any]) -> None:
+    """Play messages; those that an application sends are told by their type."""
+    for message in messages:
+        if message["type"] in {"response.create", "session.update"}:
+            session.sent(json.dumps(message))
+        else:
+            session.received(json.dumps(message).encode())
+
+
+@BOTH
+@pytest.mark.parametrize("end", [[("closed", None)], []])
+def test_a_response_on_a_socket_that_ends_is_a_failed_call_of_unknown_usage(
+    talking: Talking, end: Script, spans: InMemorySpanExporter
+) -> None:
+    messages = [CONFIGURED, created("resp_1"), done("resp_1"), created("resp_2"), delta("resp_2")]
+    script = [("received", message) for message in messages]
+    with playing([*script, *end]) as address:
+        talking(address, script)
+    whole, cut = spans.get_finished_spans()
+    assert whole.attributes is not None
+    assert cut.attributes is not None
+
+    assert whole.status.status_code is StatusCode.UNSET
+    assert cut.status.status_code is StatusCode.ERROR
+    assert str(cut.attributes[semconv.ERROR_TYPE]).startswith("ConnectionClosed")
+    assert cut.attributes[semconv.USAGE_SOURCE] == "unknown"
+    assert cut.attributes[semconv.RESPONSE_ID] == "resp_2"
+
+
+def test_an_event_that_comes_twice_is_one_call(tracing: Tracing) -> None:
+    session = session_at(URL, tracing[0])
+    play(session, CONFIGURED, ASK, created("resp_1"), done("resp_1"), done("resp_1"))
+    play(session, created("resp_1"))
+    session.end("")
+    session.end("")
+
+    assert [call[semconv.RESPONSE_ID] for call in attributes(tracing[1])] == ["resp_1"]
+
+
+def test_responses_at_the_same_time_are_told_apart(tracing: Tracing) -> None:
+    session = session_at(URL, tracing[0])
+    play(session, ASK, ASK, created("a"), created("b"), delta("b"), done("b", 1), done("a", 2))
+    calls = attributes(tracing[1])
+
+    assert [(call[semconv.RESPONSE_ID], call["gen_ai.usage.input_tokens"]) for call in calls] == [
+        ("b", 1), ("a", 2),
+    ]  # fmt: skip
+    assert [semconv.TIME_TO_FIRST_CHUNK in call for call in calls] == [True, False]
+
+
+def test_a_call_begins_with_what_asked_for_it_and_its_first_chunk_is_measured_from_there(
+    tracing: Tracing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1, 20))
+    monkeypatch.setattr("tallyspan.session.time.time_ns", lambda: next(clock) * 10**9)
+    monkeypatch.setattr("tallyspan.session.time.perf_counter", lambda: 100.5 + next(clock))
+    session = session_at(URL, tracing[0])
+    play(session, ASK)  # at 1 s; 102.5 on the other clock
+    play(session, created("a"))  # 3 s, 104.5
+    play(session, delta("a"))  # 5 s, 106.5
+    play(session, delta("a"), done("a"))  # the second is not looked at: 7 s, 108.5
+    (span,) = tracing[1].get_finished_spans()
+    assert span.attributes is not None
+
+    assert (span.start_time, span.end_time) == (1 * 10**9, 7 * 10**9)
+    assert span.attributes[semconv.TIME_TO_FIRST_CHUNK] == 4.0
+
+
+def test_a_call_is_that_of_whoever_sent_what_caused_it_or_of_whoever_connected(
+    tracing: Tracing,
+) -> None:
+    parent = tracing[0].get_tracer("app")
+    with tallyspan.attribution(user_id="connected", conversation_id="c1", tags={"desk": "7"}):
+        session = session_at(URL, tracing[0])
+    play(session, created("by voice"), done("by voice"))
+    with tallyspan.attribution(user_id="ada"), parent.start_as_current_span("turn") as turn:
+        play(session, ASK)
+    with tallyspan.attribution(user_id="bob", agent_id="agent-b"):
+        play(session, ASK)
+    play(session, created("a"), created("b"), done("b"), done("a"))
+    calls = {
+        str((span.attributes or {})[semconv.RESPONSE_ID]): span
+        for span in tracing[1].get_finished_spans()
+        if span.name != "turn"
+    }
+    people = {
+        name: [
+            (span.attributes or {}).get(key)
+            for key in (semconv.USER_ID, semconv.AGENT_ID, semconv.CONVERSATION_ID)
+        ]
+        for name, span in calls.items()
+    }
+
+    assert people == {
+        "by voice": ["connected", None, "c1"],
+        "a": ["ada", None, "c1"],
+        "b": ["bob", "agent-b", "c1"],
+    }
+    assert calls["a"].parent == turn.get_span_context()
+    assert (calls["a"].attributes or {})[semconv.TAG_PREFIX + "desk"] == "7"
+
+
+def test_a_request_that_was_refused_is_no_call_and_does_not_take_the_next_ones_place(
+    tracing: Tracing,
+) -> None:
+    session = session_at(URL, tracing[0])
+    with tallyspan.attribution(user_id="refused"):
+        play(session, ASK | {"event_id": "e1"}, ASK)
+    play(session, {"type": "error", "error": {"type": "invalid", "event_id": "e1"}})
+    busy = {"code": "conversation_already_has_active_response", "event_id": None}
+    play(session, {"type": "error", "error": busy})
+    with tallyspan.attribution(user_id="ada"):
+        play(session, ASK)
+    play(session, created("a"), done("a"))
+    session.end("")
+
+    assert [call[semconv.USER_ID] for call in attributes(tracing[1])] == ["ada"]
+
+
+@pytest.mark.parametrize(
+    "message", ["", "{", "[1]", "null", '{"type": 7}', '{"type": "response.done"}',
+                '{"type": "response.done", "response": []}', "\ud800", '"response.done"',
+                '{"type": "response.created", "response": {"id": 4}}'],
+)  # fmt: skip
+def test_what_is_no_event_is_counted_at_most_and_the_next_one_is_read(
+    message: str, tracing: Tracing
+) -> None:
+    session = session_at(URL, tracing[0])
+    session.sent(message)
+    session.received(message)
+    session.received(message.encode("utf-8", "replace"))
+    play(session, created("a"), done("a"))
+    calls = attributes(tracing[1])
+
+    assert calls[-1][semconv.RESPONSE_ID] == "a"
+    assert all(call[semconv.USAGE_SOURCE] == "unknown" for call in calls[:-1])
+    failures.clear()
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_message_of_100_mb_costs_no_parsing_and_no_memory_and_its_call_is_flagged(
+    as_text: bool, tracing: Tracing
+) -> None:
+    event = json.dumps(done("a"))[:-1].encode()
+    huge = event + b', "padding": [' + b"[]," * (33 << 20) + b"0]}"
+    message = huge.decode() if as_text else huge
+    session = session_at(URL, tracing[0])
+    play(session, ASK, created("a"))
+    tracemalloc.start()
+    session.received(message)
+    session.received(message)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    session.end("")
+    (call,) = attributes(tracing[1])
+
+    assert used < 1 << 20
+    assert call[semconv.USAGE_UNREAD] == ("[more]",)
+    assert call["gen_ai.usage.input_tokens"] == 9  # what stands at one of its ends is read
+    failures.clear()
+
+
+def test_where_nobody_looks_messages_are_read_later_in_their_order_and_all_before_a_flush() -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    tracer = CallTracer(provider, "test", __version__, is_always_on=True, settle=settle)
+    address = "wss", "api.openai.com", None, "/v1/realtime", "model=gpt-realtime"
+    session = open_session(tracer, address)
+    assert session is not None
+    ids = [f"resp_{number}" for number in range(400)]  # more than are noted before they are read
+    for number, each in enumerate(ids):
+        play(session, ASK, created(each), delta(each), done(each, number))
+    session.end("")
+    provider.force_flush()
+    calls = attributes(exporter)
+    provider.shutdown()
+
+    assert [(c[semconv.RESPONSE_ID], c["gen_ai.usage.input_tokens"]) for c in calls] == [
+        (each, number) for number, each in enumerate(ids)
+    ]
+    assert all(semconv.TIME_TO_FIRST_CHUNK in call for call in calls)
+
+
+def test_a_socket_that_nobody_closes_ends_with_its_connection(tracing: Tracing) -> None:
+    play(session_at(URL, tracing[0]), ASK, created("a"))
+    gc.collect()
+    (call,) = attributes(tracing[1])
+
+    assert (call[semconv.RESPONSE_ID], call[semconv.ERROR_TYPE]) == ("a", "abandoned")
+
+
+def test_what_is_open_and_what_is_remembered_is_bounded(tracing: Tracing) -> None:
+    session = session_at(URL, tracing[0])
+    for number in range(1000):
+        play(session, ASK, created(f"resp_{number}"))
+    play(session, done("resp_0"), done("resp_999"))
+    turns = session._turns
+    assert isinstance(turns, ResponseTurns)
+
+    assert len(turns._open) <= MAX_OPEN
+    assert len(turns._requests) <= MAX_OPEN
+    assert len(turns._ended) <= MAX_ENDED
+    assert [call[semconv.RESPONSE_ID] for call in attributes(tracing[1])] == ["resp_0", "resp_999"]
+    assert failures["follow a response of a socket"] == 1000 - MAX_OPEN
+    failures.clear()
+
+
+def test_the_calls_of_a_trace_that_is_not_sampled_are_there(exporter_of_nothing: Tracing) -> None:
+    session = session_at(URL, exporter_of_nothing[0])
+    play(session, ASK, created("a"), done("a"))
+
+    assert [call[semconv.RESPONSE_ID] for call in attributes(exporter_of_nothing[1])] == ["a"]
+
+
+@pytest.fixture
+def exporter_of_nothing() -> Tracing:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(sampler=ALWAYS_OFF)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider, exporter
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["wss://api.openai.com/v1/models", "wss://chat.example/socket", "wss://api.openai.com/"],
+)
+def test_other_sockets_are_left_alone(url: str, tracing: Tracing) -> None:
+    parts = urlsplit(url)
+    tracer = CallTracer(tracing[0], "test", __version__, is_always_on=True)
+
+    assert open_session(tracer, ("wss", parts.hostname or "", None, parts.path, "")) is None
+
+
+def test_a_failure_of_ours_changes_nothing_for_the_application(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ValueError("broken")
+
+    script = [("received", message) for message in (CONFIGURED, created("a"), done("a"))]
+    for place in ("session.ends_of", "session.Frames.feed", "session.ending.decide"):
+        monkeypatch.setattr(f"tallyspan.{place}", fail)
+        with playing(script) as address:
+            got = talk(address, script)
+
+        assert got == [json.dumps(message).encode() for _, message in script]
+        monkeypatch.undo()
+    assert failures
+    failures.clear()
+
+
+def test_what_is_switched_off_is_the_librarys_own_again(
+    tracing: Tracing,
+) -> None:
+    methods = [
+        (owner, name, owner.__dict__[name])
+        for module in (websockets.sync.client, websockets.asyncio.client)
+        for owner in (module.ClientConnection, module.ClientConnection.__mro__[1])
+        for name in ("handshake", "process_event", "send", "recv_events", "connection_lost")
+        if name in owner.__dict__
+    ]
+    tallyspan.instrument(tracer_provider=tracing[0])
+    wrapped = sum(owner.__dict__[name] is not method for owner, name, method in methods)
+    tallyspan.uninstrument()
+
+    assert wrapped == 8
+    assert all(owner.__dict__[name] is method for owner, name, method in methods)
