@@ -128,15 +128,15 @@ def _comment(client: Client, lock: str) -> str:
 
 def _break_if_stale(client: Client, lock: str, on_cluster: str, stale_seconds: int) -> None:
     database, _, name = lock.partition(".")
-    found = rows_of(
+    holders = rows_of(
         client,
         "SELECT groupArray((dateDiff('second', metadata_modification_time, now()), comment))"
         " FROM system.tables WHERE database = {database:String} AND name = {name:String}",
         {"database": database, "name": name},
     )
-    if not found:
+    if not holders:
         return
-    silent_seconds, about = found[0]
+    silent_seconds, about = holders[0]
     if silent_seconds >= stale_seconds or lock_holder.is_gone(about.rpartition(" ")[2]):
         # Of several that find it stale one can rename it; the others find it gone.
         grave = f"{lock}_{uuid4().hex}"

@@ -4,7 +4,7 @@ import gzip
 
 import format_files
 from tallyspan.conditions import CONDITIONS
-from tallyspan.formats import FORMATS
+from tallyspan.formats import FORMATS, PROVIDERS
 from tallyspan.meters import METERS
 
 
@@ -22,6 +22,15 @@ def test_the_page_of_meters_and_conditions_is_up_to_date() -> None:
     names = [*(each.name for each in METERS), *(each.name for each in CONDITIONS)]
     assert [name for name in names if f"| `{name}` |" not in text] == [], "run `make formats`"
     assert format_files.meters_page(text) == text, "run `make formats`"
+
+
+def test_the_page_of_what_is_covered_is_up_to_date_and_has_no_blank() -> None:
+    text = format_files.COVERAGE.read_text(encoding="utf-8")
+
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [name for name in PROVIDERS if f"| `{name}` |" not in text] == [], "run `make formats`"
+    assert [row for row in rows if "|  |" in row] == []
+    assert format_files.coverage(text) == text, "run `make formats`"
 
 
 def test_the_demo_replays_the_recordings_that_are_marked_for_it() -> None:
