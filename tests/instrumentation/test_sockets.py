@@ -1,6 +1,5 @@
 """Calls over WebSockets: what recorded conversations become, through the clients SDKs use."""
 
-import asyncio
 import gc
 import json
 import tracemalloc
@@ -8,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import openai
 import pytest
 import websockets.asyncio.client
 import websockets.sync.client
@@ -20,6 +18,7 @@ from opentelemetry.trace import StatusCode
 
 import recording_files
 import tallyspan
+from socket_clients import talk, talk_asynchronously
 from socket_server import Script, playing
 from span_facts import wrong
 from tallyspan import __version__, semconv
@@ -36,11 +35,13 @@ CONVERSATIONS = recording_files.conversations()
 EACH = pytest.mark.parametrize(
     "recording", CONVERSATIONS, ids=lambda each: f"{each.format}/{each.name}"
 )
-REALTIME = next(
+OF_SDKS = [
     each
     for each in CONVERSATIONS
-    if (each.format, each.name) == ("openai_realtime", "conversation")
-)
+    if (each.format, each.name)
+    in {("openai_realtime", "conversation"), ("openai_responses", "turns")}
+]
+"""Those that are played through the SDK of their provider."""
 
 
 def attributes(spans: InMemorySpanExporter) -> list[dict[str, Any]]:
@@ -86,56 +87,24 @@ def test_a_recorded_conversation_becomes_the_calls_that_it_is(
 
 # Through the SDKs, against a server that plays the recording.
 
-
-def client(address: str) -> openai.OpenAI:
-    return openai.OpenAI(api_key="sk-secret", base_url=f"http://{address}/v1")
-
-
-def talk(address: str, script: Script) -> list[bytes]:
-    """Play the application's side of the script; return what it receives."""
-    got: list[bytes] = []
-    with client(address).realtime.connect(model="gpt-realtime") as connection:
-        for who, message in script:
-            if who == "sent":
-                connection.send(message)
-            else:
-                got.append(connection.recv_bytes())
-    return got
-
-
-def talk_asynchronously(address: str, script: Script) -> list[bytes]:
-    async def run() -> list[bytes]:
-        got: list[bytes] = []
-        url = f"http://{address}/v1"
-        async with (
-            openai.AsyncOpenAI(api_key="sk-secret", base_url=url) as client,
-            client.realtime.connect(model="gpt-realtime") as connection,
-        ):
-            for who, message in script:
-                if who == "sent":
-                    await connection.send(message)
-                else:
-                    got.append(await connection.recv_bytes())
-        return got
-
-    return asyncio.run(run())
-
-
 BOTH = pytest.mark.parametrize("talking", [talk, talk_asynchronously])
-Talking = Callable[[str, Script], list[bytes]]
+Talking = Callable[..., list[bytes]]
 
 
 @BOTH
+@pytest.mark.parametrize("recording", OF_SDKS, ids=lambda each: each.format)
 def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
-    talking: Talking, spans: InMemorySpanExporter
+    recording: recording_files.Conversation, talking: Talking, spans: InMemorySpanExporter
 ) -> None:
-    with playing(REALTIME.messages) as address:
-        got = talking(address, REALTIME.messages)
+    with playing(recording.messages) as address:
+        got = talking(address, recording.messages, recording.format)
     calls = attributes(spans)
     host, _, port = address.partition(":")
 
-    assert got == [json.dumps(m).encode() for who, m in REALTIME.messages if who == "received"]
-    assert [wrong(each, call) for each, call in zip(REALTIME.calls, calls, strict=True)] == [[]] * 4
+    assert got == [json.dumps(m).encode() for who, m in recording.messages if who == "received"]
+    assert [wrong(each, call) for each, call in zip(recording.calls, calls, strict=True)] == [
+        [] for _ in recording.calls
+    ]
     assert {(call[semconv.SERVER_ADDRESS], call[semconv.SERVER_PORT]) for call in calls} == {
         (host, int(port))
     }

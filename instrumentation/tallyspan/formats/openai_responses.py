@@ -8,12 +8,15 @@ tool used stands beside the usage, and is the image model's.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from tallyspan.answer import Answer, Json, Part, count, items, mapping, text
 from tallyspan.formats import openai_chat
 from tallyspan.formats.openai_chat import reported_cost
 from tallyspan.framing import Interest
 from tallyspan.providers import OPENAI
+from tallyspan.response_turns import ENDS, ResponseTurns
+from tallyspan.socket_format import Needles, Socket
 from tallyspan.usage import Usage
 from tallyspan.usage_keys import UsageKeys, leave_unread
 from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys, texts_under
@@ -214,6 +217,7 @@ FORMAT = Format(
         Path("/decisions", "chat", "openai"),
         Path("(?<!/input_tokens)/responses(?:/compact)?", "chat", example="/v1/responses"),
         Path("/responses/[^/]+", "chat", example="/v1/responses/resp_1", is_retrieval=True),
+        Path("/responses", "chat", is_socket=True),
     ),
     request=RequestKeys(
         model="model",
@@ -231,4 +235,10 @@ FORMAT = Format(
     usage=USAGE,
     read_headers=None,
     read_request=None,
+    socket=Socket(
+        sent=Needles('"response.create"'),
+        received=Needles('"response.created"', '"error"', *(f'"{kind}"' for kind in sorted(ENDS))),
+        output=Needles('.delta"'),
+        turns=partial(ResponseTurns, errors_end_calls=True),
+    ),
 )
