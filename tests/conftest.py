@@ -30,7 +30,7 @@ settings.load_profile("steady")
 settings.register_profile(
     "fuzz",
     deadline=None,
-    max_examples=800,
+    max_examples=450,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
