@@ -143,7 +143,7 @@ class Body:
             for text in framing.end():
                 self._read(text)
             if framing.is_cut:
-                self._leave_out("a large text, or event of a stream")
+                self.leave_out("a large text, or event of a stream")
         except Exception as error:  # noqa: BLE001  as in `feed`
             note("read the end of an answer", error)
 
@@ -213,7 +213,7 @@ class Body:
             for plain in unpack(packed):
                 self._unpacked_room -= len(plain)
                 if self._unpacked_room < 0:
-                    self._leave_out("few packed bytes that become many")
+                    self.leave_out("few packed bytes that become many")
                     self._give_up()
                     return
                 self._take(plain)
@@ -231,7 +231,7 @@ class Body:
             # Where the format's events have no id, text shows that a model has begun to answer.
             answer.has_text = self._format.has_text(event)
 
-    def _leave_out(self, what: str) -> None:
+    def leave_out(self, what: str) -> None:
         """Count that something was too large to be read, and name it in the answer."""
         note("read all of an answer", TooLargeError(what))
         leave_unread(self.answer, "[more]")
@@ -240,7 +240,7 @@ class Body:
         try:
             text, is_cut = readable(text)
             if is_cut:
-                self._leave_out("a text of very many values")
+                self.leave_out("a text of very many values")
             body = parsed(text)
             if isinstance(body, list):
                 for part in items(body):

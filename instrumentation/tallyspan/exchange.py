@@ -45,12 +45,18 @@ def settle(seconds: float) -> None:
 
 
 def begin(
-    tracer: CallTracer, method: str, url: tuple[str, str, int | None, str], body: bytes | None
+    tracer: CallTracer,
+    method: str,
+    url: tuple[str, str, int | None, str],
+    body: bytes | None,
+    *,
+    completes: bool = True,
 ) -> "Exchange | None":
     """Return the exchange that the request opens, or None if it is no LLM call.
 
     `url` is scheme, host, port (None: the scheme's own) and path. `body` None: it is not at hand,
-    because it is produced while it is sent.
+    because it is produced while it is sent. `completes`: another instrumentation's open span of the
+    call is completed; else ours is below it, for its owner writes other counts over ours.
     """
     scope = context.get_current()
     above = scope.get(_IN_CALL)
@@ -71,7 +77,7 @@ def begin(
     ):
         return None
     server = host, port or DEFAULT_PORTS.get(scheme)
-    return Exchange(tracer, endpoint, params, server, body, scope)
+    return Exchange(tracer, endpoint, params, server, body, scope, completes=completes)
 
 
 class Exchange:
@@ -96,6 +102,8 @@ class Exchange:
         server: tuple[str, int | None],
         request_body: bytes | None,
         scope: context.Context,
+        *,
+        completes: bool = True,
     ) -> None:
         self._tracer = tracer
         self._endpoint = endpoint
@@ -127,7 +135,7 @@ class Exchange:
             # No reference back: an exchange that nobody holds any more ends at once.
             self.body.on_results = partial(_write_results, weakref.ref(self))
         elif not endpoint.is_retrieval:
-            if not _is_of_earlier_call(scope):
+            if completes and not _is_of_earlier_call(scope):
                 self._span = span.open_call_span(model, scope)
             if self._span is None:
                 self._span, self._current = span.start(tracer, self._attributes, scope)
@@ -168,6 +176,10 @@ class Exchange:
     def fail(self, error: BaseException) -> None:
         """End the call with what was read when the transport or the application gave up."""
         self._finish(type(error).__qualname__)
+
+    def give_up(self, error_type: str) -> None:
+        """End the call with what was read until then, for the reason of that name."""
+        self._finish(error_type)
 
     def end(self) -> bytes:
         """End the call, unless it has ended; return the bytes that were held back so far.
@@ -218,13 +230,15 @@ class Exchange:
     def _conclude(self, error_type: str, end_ns: int, progress: Counting) -> None:
         """Do what the end of the call means."""
         answer = self.body.answer
-        answer.response_id = response_id = answer.response_id or self._endpoint.response_id
+        # Where what is asked for has an id of its own, the call was deferred under that.
+        deferred_id = self._endpoint.response_id or answer.response_id
+        answer.response_id = answer.response_id or self._endpoint.response_id
         deferred = None
         if ending.has_background_usage(self._status, answer):
-            deferred = background.book(response_id)
+            deferred = background.book(deferred_id)
         decision = ending.decide(self._facts(error_type, progress, deferred))
         if decision.deferred is not None:
-            background.defer(response_id, decision.deferred)
+            background.defer(deferred_id, decision.deferred)
         for write in decision.writes:
             if not self._is_told(write.attributes):
                 self._write(write, end_ns)

@@ -63,6 +63,7 @@ VERTEX_AI = Provider(
     (r"aiplatform\.(?:[a-z-]+\.)?(?:rep\.)?(?:mtls\.)?googleapis\.com",),
     "google",
 )
+XAI = Provider("x_ai", (r"(?:^|\.)api\.x\.ai",), "x-ai")
 
 _CLOUDFLARE_SERVICES = {
     "openai": "openai",
@@ -124,7 +125,7 @@ PROVIDERS = (
     Provider("together_ai", (r"^api\.together\.(?:xyz|ai)",), "together"),
     Provider("voyageai", (r"^api\.voyageai\.com",)),
     Provider("writer", (r"^api\.writer\.com",)),
-    Provider("x_ai", (r"(?:^|\.)api\.x\.ai",), "x-ai"),
+    XAI,
     Provider("zai", (r"^api\.z\.ai",)),
     # Gateways: pricing goes by the vendor in the model's name.
     CLOUDFLARE,

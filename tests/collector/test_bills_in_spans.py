@@ -234,3 +234,14 @@ def test_the_ticks_of_xais_sdk_are_the_bill(case: str, cost_usd: str, usage: Usa
 
     assert (cost.cost_status, usd(cost.cost_picousd)) == ("reported", Decimal(cost_usd))
     assert (call.provider_name, call.usage, call.unread) == ("x_ai", usage, ())
+
+
+@pytest.mark.parametrize("case", ["chat_plain", "chat_stream", "chat_deferred", "image_plain"])
+def test_ours_beside_the_span_of_xais_sdk_is_the_same_bill(case: str) -> None:
+    captured = json.loads((XAI.with_name("xai_sdk_grpc") / f"{case}.json").read_text())
+    call, cost = only(*(Span(**each) for each in captured["spans"]))
+
+    paid_usd = Decimal("0.07" if case == "image_plain" else "0.0037756")
+    assert len(captured["spans"]) >= 2
+    assert (cost.cost_status, usd(cost.cost_picousd)) == ("reported", paid_usd)
+    assert (call.scope_name, call.provider_name, call.unread) == ("tallyspan", "x_ai", ())

@@ -1,14 +1,15 @@
 """Captures the spans of xai-sdk, which speaks gRPC: `python capture_xai.py`.
 
-Needs a Python with xai-sdk, opentelemetry-sdk and grpcio (none is a dependency of the project). A
-server on loopback answers; its counts are made: 1,500 tokens of input, 1,024 of them cached, 9 of
-output and 320 of reasoning beside it. Writes xai_sdk/CASE.json beside this file.
+Needs a Python with xai-sdk, opentelemetry-sdk, grpcio and tallyspan (xai-sdk is no dependency of
+the project). A server on loopback answers; its counts are made: 1,500 tokens of input, 1,024 of
+them cached, 9 of output and 320 of reasoning beside it. Writes xai_sdk/CASE.json beside this file,
+and xai_sdk_grpc/CASE.json with the spans of our instrumentation beside those of the SDK.
 """
 
 import json
 from collections.abc import Callable
 from concurrent import futures
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +21,18 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from xai_sdk.chat import user
-from xai_sdk.proto import chat_pb2, chat_pb2_grpc, image_pb2, image_pb2_grpc, sample_pb2, usage_pb2
+from xai_sdk.proto import (
+    chat_pb2,
+    chat_pb2_grpc,
+    deferred_pb2,
+    image_pb2,
+    image_pb2_grpc,
+    sample_pb2,
+    usage_pb2,
+)
+
+import tallyspan
+from tallyspan.exchange import settle
 
 HERE = Path(__file__).parent
 USAGE = usage_pb2.SamplingUsage(
@@ -46,6 +58,17 @@ class Chat(chat_pb2_grpc.ChatServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
         return answer(chat_pb2.GetChatCompletionResponse, "message")
 
+    def StartDeferredCompletion(self, request, context):
+        self.polls = 0
+        return deferred_pb2.StartDeferredResponse(request_id="d-1")
+
+    def GetDeferredCompletion(self, request, context):
+        self.polls += 1
+        if self.polls == 1:
+            return chat_pb2.GetDeferredCompletionResponse(status="PENDING")
+        done = answer(chat_pb2.GetChatCompletionResponse, "message")
+        return chat_pb2.GetDeferredCompletionResponse(status="DONE", response=done)
+
     def GetCompletionChunk(self, request, context):
         yield answer(chat_pb2.GetChatCompletionChunk, "delta")
 
@@ -61,7 +84,7 @@ def written(span: ReadableSpan) -> dict[str, object]:
     return {
         "trace_id": f"{span.context.trace_id:032x}",
         "span_id": f"{span.context.span_id:016x}",
-        "parent_span_id": "",
+        "parent_span_id": f"{span.parent.span_id:016x}" if span.parent else "",
         "name": span.name,
         "kind": {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3}[span.kind.name],
         "start_time_ns": span.start_time,
@@ -88,7 +111,8 @@ def main() -> None:
     image_pb2_grpc.add_ImageServicer_to_server(Image(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    client = xai_sdk.Client(api_key="x", api_host=f"127.0.0.1:{port}", use_insecure_channel=True)
+    address = {"api_key": "x", "api_host": f"127.0.0.1:{port}", "use_insecure_channel": True}
+    client = xai_sdk.Client(**address)
 
     def chat(model: str, **more):
         return client.chat.create(model=model, messages=[user("hello")], **more)
@@ -102,20 +126,27 @@ def main() -> None:
         "chat_error": (unknown, lambda: chat("no-such-model").sample()),
         "image_plain": (none, lambda: client.image.sample("a tree", "grok-2-image")),
     }
-    for name, (expected, act) in cases.items():
-        out.clear()
-        try:
-            act()
-        except grpc.RpcError:
-            assert name == "chat_error"
-        said = {
-            "package": f"xai-sdk {version('xai-sdk')}",
-            "captured": datetime.now(UTC).date().isoformat(),
-            "recording": "made",
-            "expected": [expected],
-            "spans": [written(span) for span in out.get_finished_spans()],
-        }
-        (HERE / "xai_sdk" / f"{name}.json").write_text(json.dumps(said, indent=1) + "\n")
+    deferred = lambda: chat("grok-4").defer(interval=timedelta(milliseconds=1))
+    for folder in ("xai_sdk", "xai_sdk_grpc"):
+        if folder == "xai_sdk_grpc":
+            tallyspan.instrument()
+            client = xai_sdk.Client(**address)
+            cases["chat_deferred"] = (counted, deferred)
+        for name, (expected, act) in cases.items():
+            out.clear()
+            try:
+                act()
+            except grpc.RpcError:
+                assert name == "chat_error"
+            settle(2)
+            said = {
+                "package": f"xai-sdk {version('xai-sdk')}",
+                "captured": datetime.now(UTC).date().isoformat(),
+                "recording": "made",
+                "expected": [expected],
+                "spans": [written(span) for span in out.get_finished_spans()],
+            }
+            (HERE / folder / f"{name}.json").write_text(json.dumps(said, indent=1) + "\n")
 
 
 if __name__ == "__main__":
