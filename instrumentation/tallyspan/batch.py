@@ -84,13 +84,20 @@ class Batch:
     `id` is the batch's; empty: only the file is known that the results are in. `files` are those
     that it names; `model` is that of all its results, where these name none. `total` is what all
     its results used, where the provider states it and nothing is to come; `requests` how many
-    there are in it.
+    there are in it. `each`: what a result bills where it does not say so itself, by meter and
+    condition. `tier` is the one that results are billed at. `is_older`: it was created by another
+    request, whatever this one looks like.
     """
 
-    __slots__ = ("_full", "_groups", "files", "id", "model", "requests", "total")
+    __slots__ = (
+        "_full", "_groups", "each", "files", "id", "is_older", "model", "requests", "tier", "total",
+    )  # fmt: skip
 
-    def __init__(self, batch_id: str = "") -> None:
+    def __init__(self, batch_id: str = "", tier: str = "batch", *, is_older: bool = False) -> None:
         self.id = batch_id
+        self.tier = tier
+        self.is_older = is_older
+        self.each: dict[str, int | float | str] = {}
         self.model = ""
         self.files: tuple[str, ...] = ()
         self.total: Group | None = None

@@ -23,6 +23,7 @@ def of_state(
     no_estimate: str,
     request: RequestKeys = _NO_KEYS,
     usage: UsageKeys = _ELSEWHERE,
+    read_request: Read | None = None,
 ) -> Format:
     """Return the format of what says that a batch was created, or its state.
 
@@ -40,7 +41,7 @@ def of_state(
         reader=lambda: read,
         usage=usage,
         read_headers=None,
-        read_request=None,
+        read_request=read_request,
     )
 
 

@@ -73,6 +73,9 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("fallback_credit", "redeemed: a retry on another model, billed as if it had run there before",
               frozenset({"none", "not_applied", "not_redeemed", "not_available", "not_eligible", "unavailable"}),
               Unknown.FLAGGED, is_of_answer=True),
+    Condition("resolution", "Size of a generated video, as the request has it",
+              frozenset({"720p", "1280x720", "720x1280"}), Unknown.FLAGGED),
+    Condition("sound", "silent: a video was generated without sound", unknown=Unknown.FLAGGED),
     Condition("search_context", "How much a search puts before the model: low, medium or high",
               frozenset({"medium"}), Unknown.FLAGGED),
 )  # fmt: skip

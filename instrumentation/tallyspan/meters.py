@@ -158,6 +158,8 @@ METERS: tuple[Meter, ...] = (
     _units("annotated_pages", "Pages of documents that were annotated as well",
            family="document_pages", direction="input", page_type="annotated"),
     _units("video_seconds", "Seconds of generated video", family="durations", modality="video"),
+    _units("videos", "Videos of which no length is known", is_extra=True,
+           family="videos", direction="output"),
     _units("requests", "The call itself", "per_request", family="requests"),
 )  # fmt: skip
 

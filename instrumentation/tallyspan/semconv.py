@@ -53,6 +53,8 @@ BATCH_REQUESTS = "tallyspan.batch.requests"
 # Names of the amounts of each item, and the items: key, time, id, amounts, with spaces in between.
 BATCH_COLUMNS = "tallyspan.batch.columns"
 BATCH_ITEMS = "tallyspan.batch.items"
+# What each result bills where it does not say so itself: `<meter or condition>=<value>`.
+BATCH_EACH = "tallyspan.batch.each"
 # Requests to providers that no format knows, as `<how many> <method> <host><path>`.
 NOT_UNDERSTOOD = "tallyspan.requests.not_understood"
 TAG_PREFIX = "tallyspan.tag."

@@ -169,7 +169,7 @@ def of_part(part: Part, call: Attributes) -> Attributes:
     return attributes
 
 
-def of_results(group: Group, call: Attributes) -> Attributes:
+def of_results(group: Group, call: Attributes, tier: str) -> Attributes:
     """Return the attributes of a span with results of a batch, of the call that read them."""
     names, items = group.packed()
     attributes: Attributes = {
@@ -178,10 +178,11 @@ def of_results(group: Group, call: Attributes) -> Attributes:
         semconv.BATCH_EVENT: "results",
         semconv.BATCH_OPERATION: group.kind.operation,
         semconv.RESPONSE_MODEL: group.kind.model,
-        semconv.SERVICE_TIER: "batch",
         semconv.BATCH_COLUMNS: names,
         semconv.BATCH_ITEMS: items,
     }
+    if tier:
+        attributes[semconv.SERVICE_TIER] = tier
     _add_rarer(attributes, {}, dict(group.kind.conditions), group.unread)
     return attributes
 
@@ -189,7 +190,7 @@ def of_results(group: Group, call: Attributes) -> Attributes:
 def of_batch(batch: Batch, call: Attributes, event: str) -> Attributes:
     """Return the attributes of a span that says of a batch that it was created, or its state."""
     attributes: Attributes = {
-        **(call if batch.total is None else of_results(batch.total, call)),
+        **(call if batch.total is None else of_results(batch.total, call, batch.tier)),
         semconv.OPERATION: BATCH_OPERATION,
         semconv.BATCH_EVENT: event,
         semconv.BATCH_ID: batch.id,
@@ -200,6 +201,8 @@ def of_batch(batch: Batch, call: Attributes, event: str) -> Attributes:
         attributes[semconv.BATCH_FILES] = batch.files
     if batch.requests:
         attributes[semconv.BATCH_REQUESTS] = batch.requests
+    if batch.each:
+        attributes[semconv.BATCH_EACH] = [f"{name}={value}" for name, value in batch.each.items()]
     return attributes
 
 

@@ -17,6 +17,7 @@ import openai
 import pytest
 from botocore.config import Config
 from google import genai
+from google.oauth2.credentials import Credentials
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -42,6 +43,7 @@ prices:
      input: 0.15, output: 1.25}
   - {provider: aws.bedrock, model: "amazon.nova-lite-v1:0", service_tier: batch, unit: 1M tokens,
      input: 0.03, output: 0.12}
+  - {provider: gcp.vertex_ai, model: veo-3.1-generate-001, tools: {video_seconds: 0.4}}
 """
 NOVA_LITE = "amazon.nova-lite-v1:0"
 
@@ -275,6 +277,53 @@ def test_a_gemini_batch_is_the_results_in_the_file_that_its_state_names(
     # 3 * (1,000 * 0.15 + 10 * 1.25) / 1M
     of = {"user_id": "ada", "department": "r", "part": "batch_item", "tier": "batch"}
     assert rows == [{**of, "calls": 3, "given": 3000, "cost": Decimal("0.0004875")}]
+
+
+VEO = "projects/p/locations/us-central1/publishers/google/models/veo-3.1-generate-001"
+VEO_OPERATION = {"name": f"{VEO}/operations/o1"}
+VIDEO = {"gcsUri": "gs://b/1.mp4", "mimeType": "video/mp4"}
+FILMED = {**VEO_OPERATION, "done": True, "response": {"videos": [VIDEO, VIDEO]}}
+VEO_SUMS = (
+    "SELECT user_id, toString(part) AS part, count() AS calls, sum(meters['video_seconds']) AS"
+    " seconds, sum(cost_usd) AS cost, toString(any(cost_status)) AS status FROM calls GROUP BY ALL"
+)
+
+
+def test_videos_are_billed_once_they_are_done_to_whoever_started_them(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "models_pricing.yaml"
+    prices.write_text(PRICES)
+
+    def sdk(state: dict[str, Any]) -> genai.Client:
+        answers = {
+            f"POST /v1/{VEO}:predictLongRunning": VEO_OPERATION,
+            f"POST /v1/{VEO}:fetchPredictOperation": state,
+        }
+        options = genai.types.HttpOptions(httpx_client=provider_of(answers), api_version="v1")
+        return genai.Client(
+            vertexai=True, project="p", location="us-central1", http_options=options,
+            credentials=Credentials("t"),  # type: ignore[no-untyped-call]  # google-auth is untyped
+        )  # fmt: skip
+
+    with running_collector(tmp_path / "data", prices, store=empty_store.url) as collector:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="ada"):
+            config = genai.types.GenerateVideosConfig(duration_seconds=6, number_of_videos=2)
+            source = genai.types.GenerateVideosSource(prompt="A cat")
+            operation = sdk(VEO_OPERATION).models.generate_videos(
+                model="veo-3.1-generate-001", source=source, config=config
+            )
+        for state in (VEO_OPERATION, FILMED):
+            for _ in range(2):
+                with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+                    sdk(state).operations.get(operation)
+        rows = collector.rows(VEO_SUMS)
+
+    # two videos of 6 seconds at 0.40 USD a second
+    assert rows == [
+        {"user_id": "ada", "part": "batch_item", "calls": 2, "seconds": 12.0,
+         "cost": Decimal("4.8"), "status": "priced"}
+    ]  # fmt: skip
 
 
 JOB = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefgh1234"

@@ -114,6 +114,7 @@ def batch_of(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "model": each.get(semconv.RESPONSE_MODEL),
             "service_tier": each.get(semconv.SERVICE_TIER),
             "requests": each.get(semconv.BATCH_REQUESTS),
+            "each": list(each.get(semconv.BATCH_EACH, ())),
             "conditions": named(conditions.PREFIX, each),
             "items": [
                 {

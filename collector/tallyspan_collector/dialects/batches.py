@@ -11,6 +11,8 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from tallyspan import semconv
+from tallyspan.answer import MAX_CONDITION_CHARACTERS
+from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.meters import BY_NAME
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects.reading import BatchPart, Kind, Reading
@@ -22,6 +24,9 @@ MAX_ITEMS = 2_000
 """Of a span; the instrumentation puts 200 into one."""
 MAX_FILES = 8
 MAX_REQUESTS = 10_000_000
+MAX_EACH = 8
+COUNTED = "videos"
+"""Meter of results that do not say themselves what they bill."""
 ITEM, TOTAL, REST = "batch_item", "batch_total", "batch_rest"
 _SECOND_NS = 1_000_000_000
 _MAX_AGE_NS = 60 * 86_400 * _SECOND_NS
@@ -33,6 +38,7 @@ _NOTHING = "-"
 _OF_BATCHES = frozenset({
     semconv.BATCH_ID, semconv.BATCH_FILE, semconv.BATCH_FILES, semconv.BATCH_EVENT,
     semconv.BATCH_OPERATION, semconv.BATCH_REQUESTS, semconv.BATCH_COLUMNS, semconv.BATCH_ITEMS,
+    semconv.BATCH_EACH,
 })  # fmt: skip
 Read = Callable[[Span], Reading]
 
@@ -61,7 +67,8 @@ def read_batch(span: Span, read: Read) -> list[Reading]:
     if call is None or not (batch_id or (file_id and is_results)):
         return [Reading(Kind.NOTHING, reading.dialect, "of a batch without an id")]
     files = tuple(filter(None, map(_id, _texts(attributes.get(semconv.BATCH_FILES)))))[:MAX_FILES]
-    part = BatchPart(str(event), batch_id, file_id, files)
+    each = tuple(_each(_texts(attributes.get(semconv.BATCH_EACH))))
+    part = BatchPart(str(event), batch_id, file_id, files, each)
     names = _texts(attributes.get(semconv.BATCH_COLUMNS))
     items = _texts(attributes.get(semconv.BATCH_ITEMS))[:MAX_ITEMS]
     total_of = attributes.get(semconv.BATCH_REQUESTS)
@@ -74,6 +81,31 @@ def read_batch(span: Span, read: Read) -> list[Reading]:
     for total in calls[:1]:
         return [Reading(Kind.CALL, reading.dialect, "the sum of a batch", total, batch=part)]
     return [Reading(Kind.WRAPPER, reading.dialect, "says of a batch", call, batch=part)]
+
+
+def _each(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield meters and conditions with their values, as far as they are known and can be."""
+    for text in texts[:MAX_EACH]:
+        name, _, value = text.partition("=")
+        if name in CONDITIONS and not CONDITIONS[name].is_of_collector:
+            yield name, value.lower()[:MAX_CONDITION_CHARACTERS]
+        elif name in BY_NAME and not BY_NAME[name].is_of_collector and _amount(value) is not None:
+            yield name, value
+
+
+def billed_each(call: Call, each: Sequence[tuple[str, str]]) -> Call:
+    """Return a result that is counted only, with what each result of its batch bills instead."""
+    videos = call.meters.get(COUNTED, 0)
+    if not videos or not each:
+        return call
+    meters = {name: amount for name, amount in call.meters.items() if name != COUNTED}
+    conditions = dict(call.conditions)
+    for name, value in each:
+        if name in CONDITIONS:
+            conditions.setdefault(name, value)
+        else:
+            meters[name] = float(value) * videos
+    return call._replace(meters=meters, conditions=conditions)
 
 
 def _of_a_call(attributes: Mapping[str, object]) -> dict[str, object]:

@@ -19,13 +19,15 @@ class BatchPart(NamedTuple):
     """Which batch a reading is of, as the provider names it.
 
     `event`: created, state or results. `batch_id` is empty where only the file is known that
-    results were read from. `files` are those that the batch itself names.
+    results were read from. `files` are those that the batch itself names. `each`: what a result
+    bills where it does not say so itself, as pairs of a meter or condition and its value.
     """
 
     event: str
     batch_id: str
     file_id: str
     files: tuple[str, ...] = ()
+    each: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ file and the same transaction:
   Results that came before are booked anew when it is known;
 - which results are booked, by tenant, provider, batch or file, and the hash of the request's name:
   read again, by whatever process or key, a result is the same call;
+- what each result bills, where it is the request that says so (the seconds of a video);
 - what a batch used in all, where the provider states it. Booked is what its results leave of it,
   count by count and never below 0: all of it while no result was read, nothing once all were. So
   the two sources never count twice, in whatever order they come.
@@ -19,7 +20,7 @@ is taken only where that is open.
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,8 @@ import lz4.block
 
 from tallyspan.batch import amounts_of
 from tallyspan.usage import TOKEN_FIELDS, Usage
-from tallyspan_collector.dialects.batches import REST, TOTAL
-from tallyspan_collector.dialects.reading import Reading
+from tallyspan_collector.dialects.batches import COUNTED, REST, TOTAL, billed_each
+from tallyspan_collector.dialects.reading import BatchPart, Reading
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.read.call import Call, Flag, columns_of
 from tallyspan_collector.resolution.id_registry import IdRegistry, Turns
@@ -59,6 +60,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batch_object
     (id INTEGER PRIMARY KEY, seen_ms INTEGER NOT NULL, who TEXT NOT NULL DEFAULT '{}',
      model TEXT NOT NULL DEFAULT '', total BLOB, booked BLOB);
+CREATE TABLE IF NOT EXISTS batch_each
+    (id INTEGER PRIMARY KEY, seen_ms INTEGER NOT NULL, bills TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batch_source
     (id INTEGER PRIMARY KEY, seen_ms INTEGER NOT NULL, covered TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batch_alias
@@ -123,7 +126,7 @@ class Batches:
                 results.setdefault(source, []).append(call)
                 continue
             number = _object(call, part.batch_id)
-            self._learn(number, call, part.event, now_ms)
+            self._learn(number, call, part, now_ms)
             objects.add(number)
             sums += call.part == TOTAL
             sources = [_source(call, name) for name in (part.batch_id, *part.files)]
@@ -157,12 +160,17 @@ class Batches:
             entry = None if place is None else _packed([(booking.calls[place], costs[place])])
             self._file.execute("UPDATE batch_object SET booked = ? WHERE id = ?", (entry, number))
 
-    def _learn(self, number: int, call: Call, event: str, now_ms: int) -> None:
+    def _learn(self, number: int, call: Call, part: BatchPart, now_ms: int) -> None:
         """Remember who created a batch, or its sum; of several sums the largest."""
         self._file.execute(
             "INSERT OR IGNORE INTO batch_object (id, seen_ms) VALUES (?, ?)", (number, now_ms)
         )
-        if event == "created":
+        if part.each:
+            self._file.execute(
+                "INSERT OR IGNORE INTO batch_each VALUES (?, ?, ?)",
+                (number, now_ms, json.dumps(part.each)),
+            )
+        if part.event == "created":
             who, *_ = self._object(number)
             if (party := self._party(call)) not in who:
                 who[party] = _identity(call)
@@ -230,6 +238,29 @@ class Batches:
         ).fetchone()
         return str(model)
 
+    def _each(self, source: int) -> list[tuple[str, str]]:
+        """Return what each result there bills, where it does not say so itself."""
+        row = self._file.execute(
+            "SELECT bills FROM batch_each WHERE id IN"
+            " (SELECT object FROM batch_alias WHERE source = ?) ORDER BY id",
+            (source,),
+        ).fetchone()
+        return [] if row is None else [(name, value) for name, value in json.loads(row[0])]
+
+    def _completion(self, source: int) -> Callable[[Call], tuple[Call, bool]]:
+        """Return what makes a result there whole by what is known of its batch.
+
+        The flag: nothing that becomes known of the batch changes it any more.
+        """
+        who, model, each = self._who(source), self._model(source), self._each(source)
+
+        def complete(call: Call) -> tuple[Call, bool]:
+            party = self._party(call)
+            whole = billed_each(_of_model(_attributed(call, who, party), model), each)
+            return whole, _is_settled(whole, who, party)
+
+        return complete
+
     def _party(self, call: Call) -> str:
         party = party_of(owner_of(call), self._trusted)
         return f"{party.source} " if party.is_other else ""
@@ -243,13 +274,12 @@ class Batches:
         if not fresh:
             return
         covered = self._covered([source])
-        who, model = self._who(source), self._model(source)
+        complete = self._completion(source)
         for call in fresh:
             if Flag.REPORTS_DISAGREE not in call.quality_flags:
                 _add(covered, call)
-            party = self._party(call)
-            theirs = _of_model(_attributed(call, who, party), model)
-            if not _is_settled(theirs, who, party):
+            theirs, is_settled = complete(call)
+            if not is_settled:
                 booking.waiting.setdefault(source, []).append(len(booking.calls))
             booking.calls.append(theirs)
         self._file.execute(
@@ -301,14 +331,14 @@ class Batches:
         rows = self._file.execute(
             "SELECT number, seen_ms, calls FROM batch_waiting WHERE source = ?", (source,)
         ).fetchall()
-        who, model = (self._who(source), self._model(source)) if rows else ({}, "")
+        if not rows:
+            return
+        complete = self._completion(source)
         for number, seen_ms, packed in rows:
             kept: list[tuple[Call, Cost]] = []
             for entry in _unpacked(packed):
-                call, party = entry.call, self._party(entry.call)
-                theirs = _of_model(_attributed(call, who, party), model)
-                is_known = _is_settled(theirs, who, party)
-                if theirs == call:
+                theirs, is_known = complete(entry.call)
+                if theirs == entry.call:
                     kept += [] if is_known else [entry]
                     continue
                 booking.reversals.append(entry)
@@ -345,6 +375,7 @@ class Batches:
         """Forget batches that are older than what is known of their results."""
         before = (now_ms - 2 * SEEN_MS,)
         self._file.execute("DELETE FROM batch_object WHERE seen_ms < ?", before)
+        self._file.execute("DELETE FROM batch_each WHERE seen_ms < ?", before)
         self._file.execute("DELETE FROM batch_source WHERE seen_ms < ?", before)
         self._file.execute("DELETE FROM batch_alias WHERE seen_ms < ?", before)
 
@@ -384,7 +415,8 @@ def _of_model(call: Call, model: str) -> Call:
 
 def _is_settled(call: Call, who: _Who, party: str) -> bool:
     """Whether nothing that becomes known of its batch changes the call."""
-    return bool(call.model_name) and any(who.get(party, {}).values())
+    is_billed = COUNTED not in call.meters
+    return bool(call.model_name) and is_billed and any(who.get(party, {}).values())
 
 
 def _add(covered: _Amounts, call: Call) -> None:

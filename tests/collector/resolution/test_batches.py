@@ -320,3 +320,61 @@ def test_an_amount_that_no_meter_knows_is_named_as_unread() -> None:
     assert only.call.unread == ("hologram_tokens", "requests")
     assert only.call.meters == {"web_search": 3.0}
     assert only.call.quality_flags == ("unread_usage",)
+
+
+def started(
+    user: str = "ada", each: Sequence[str] = ("video_seconds=4", "resolution=4K")
+) -> list[Reading]:
+    """An operation that makes videos: what each bills is said by the request that started it."""
+    return readings(
+        {semconv.BATCH_EVENT: "created", semconv.BATCH_ID: "o1", semconv.BATCH_EACH: [*each]}, user
+    )
+
+
+def done(videos: int = 2, reader: str = "cron") -> list[Reading]:
+    return readings(
+        {
+            semconv.BATCH_EVENT: "results",
+            semconv.BATCH_ID: "o1",
+            semconv.BATCH_COLUMNS: ["videos"],
+            semconv.BATCH_ITEMS: [f"{key_of(f'#{number}')} - - 1" for number in range(videos)],
+        },
+        reader,
+    )
+
+
+def billed(ledger: Ledger) -> Counter[tuple[object, ...]]:
+    """User, meters, resolution -> how many such calls there are."""
+    sums: Counter[tuple[object, ...]] = Counter()
+    for sign, call in ledger.entries:
+        meters = tuple(sorted(call.meters.items()))
+        sums[call.user_id, meters, call.conditions.get("resolution")] += sign
+    assert all(count >= 0 for count in sums.values())
+    return +sums
+
+
+@settings(max_examples=25)
+@given(order=st.permutations([started, done, done, started]), is_one_request=st.booleans())
+def test_videos_bill_what_the_request_said_once_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, order: list[Any], *, is_one_request: bool
+) -> None:
+    told = [step() for step in order]
+    steps = [[reading for step in told for reading in step]] if is_one_request else told
+    ledger = book(tmp_path_factory.mktemp("journal") / "j", steps)
+
+    assert billed(ledger) == {("ada", (("video_seconds", 4.0),), "4k"): 2}
+
+
+def test_videos_of_an_operation_that_nobody_saw_start_have_no_length(tmp_path: Path) -> None:
+    ledger = book(tmp_path / "j", [done(1), done(1, reader="other")])
+
+    assert billed(ledger) == {("cron", (("videos", 1.0),), None): 1}
+
+
+@pytest.mark.parametrize(
+    "each", ["video_seconds=much", "video_seconds", "requests=9", "nothing=1", "", "=1"]
+)
+def test_what_no_meter_is_and_no_number_bills_nothing(tmp_path: Path, each: str) -> None:
+    ledger = book(tmp_path / "j", [started(each=[each]), done(1)])
+
+    assert billed(ledger) == {("ada", (("videos", 1.0),), None): 1}
