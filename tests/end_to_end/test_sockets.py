@@ -15,8 +15,8 @@ import recording_files
 import tallyspan
 from running import Running, running_collector
 from shared_store import SharedStore
-from socket_clients import talk, talk_asynchronously
-from socket_server import playing
+from socket_clients import talk, talk_asynchronously, talk_to_gemini
+from socket_server import both_sides_of_tls, playing
 from tallyspan import __version__
 from tallyspan.guard import failures
 from tallyspan.sampling import CallTracer
@@ -34,6 +34,10 @@ prices:
      input_audio: 3}
   - {provider: openai, model: gpt-5.4-2026-03-05, unit: 1M tokens, input: 2.5, cache_read: 0.25,
      output: 15}
+  - {provider: gcp.gemini, model: gemini-3.8-live, unit: 1M tokens, input: 0.75, output: 4.5,
+     input_audio: 3, output_audio: 12}
+fees:
+  - {provider: gcp.gemini, model: gemini-3.8-live, web_search: 0.014}
 """
 COSTS = {
     # 86 * 4 + 64 * 0.4 + 50 * 32 + 144 * 5 + 256 * 0.5 + 30 * 16 + 100 * 64, by the million
@@ -50,21 +54,13 @@ COSTS = {
 LEDGER = (
     "SELECT response_id, sum(cost_usd) AS cost, count() AS calls,"
     " groupUniqArray((user_id, department, status, usage_source)) AS facts"
-    " FROM calls GROUP BY response_id"
+    " FROM calls WHERE user_id = 'ada' GROUP BY response_id"
 )
-TALKS = [
-    (each, talking)
-    for each, talking in zip(
-        (
-            each
-            for each in recording_files.conversations()
-            if (each.format, each.name)
-            in {("openai_realtime", "conversation"), ("openai_responses", "turns")}
-        ),
-        (talk, talk_asynchronously),
-        strict=True,
-    )
-]
+TURNS = "SELECT usage_source, cost_usd FROM calls WHERE user_id = 'bob' ORDER BY start_time"
+RECORDINGS = {(each.format, each.name): each for each in recording_files.conversations()}
+REALTIME = RECORDINGS["openai_realtime", "conversation"]
+RESPONSES = RECORDINGS["openai_responses", "turns"]
+GEMINI = RECORDINGS["gemini_live", "conversation"]
 
 
 def service(collector: Running, name: str) -> TracerProvider:
@@ -90,7 +86,7 @@ def test_each_response_is_charged_once_to_who_asked_for_it_though_a_gateway_sees
         shop, gateway = service(collector, "shop"), service(collector, "gateway")
         tallyspan.instrument(tracer_provider=shop)
         tracer = CallTracer(gateway, "tallyspan", __version__, is_always_on=True)
-        for recording, talking in TALKS:
+        for recording, talking in ((REALTIME, talk), (RESPONSES, talk_asynchronously)):
             path = f"/v1/{recording.format.removeprefix('openai_')}"
             upstream = open_session(tracer, ("wss", "api.openai.com", None, path, ""))
             assert upstream is not None
@@ -100,10 +96,14 @@ def test_each_response_is_charged_once_to_who_asked_for_it_though_a_gateway_sees
             ):
                 talking(address, recording.messages, recording.format)
             upstream.end("")
+        server, trusting = both_sides_of_tls(tmp_path)
+        with playing(GEMINI.messages, tls=server) as address, tallyspan.attribution(user_id="bob"):
+            talk_to_gemini(address, GEMINI.messages, "gemini-3.8-live", trusting)
         tallyspan.uninstrument()
         shop.shutdown()
         gateway.shutdown()
         rows = {row["response_id"]: row for row in collector.rows(LEDGER)}
+        turns = collector.rows(TURNS)
 
     assert not failures
     charged = {key: row["cost"] for key, row in rows.items() if row["cost"]}
@@ -115,3 +115,14 @@ def test_each_response_is_charged_once_to_who_asked_for_it_though_a_gateway_sees
     # The two that failed and the one that was refused: nothing of them is known.
     assert {row["cost"] for key, row in rows.items() if key not in COSTS} == {None}
     assert len(rows) == len(COSTS) + 3
+    assert [(row["usage_source"], row["cost_usd"]) for row in turns] == [
+        # 357 * 0.75 + 165 * 3 + 42 * 12 + 136 * 4.5 (thoughts), by the million
+        ("provider", Decimal("0.00187875")),
+        # 500 * 0.75 + 200 * 3 + 12 * 4.5: up to the call of a tool
+        ("provider", Decimal("0.001029")),
+        # 560 * 0.75 + 200 * 3 + 64 * 12: the last of two counts of one turn
+        ("provider", Decimal("0.001788")),
+        # 600 * 0.75 + 300 * 3 + 30 * 12, and 2 searches at 0.014: interrupted, and billed
+        ("provider", Decimal("0.02971")),
+        ("unknown", None),
+    ]

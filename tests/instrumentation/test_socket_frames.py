@@ -180,3 +180,50 @@ def test_an_application_gets_what_it_would_get_without_us_and_usage_is_the_same(
         calls.append((f"resp_{whole // 3 + 1}", None))
     assert told(exporter) == calls
     assert not failures
+
+
+KEYS = st.sampled_from([
+    "type", "response", "id", "usage", "usageMetadata", "serverContent", "turnComplete", "session",
+    "model", "modelTurn", "toolCall", "toolResponse", "setup", "error", "event_id", "stream_id",
+    "item_id", "content_index", "input_tokens", "input_token_details", "promptTokenCount",
+    "responseTokenCount", "groundingMetadata", "groundingChunks", "status", "status_details",
+])  # fmt: skip
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.sampled_from([
+        "response.create", "response.created", "response.done", "response.failed", "error",
+        "session.updated", "conversation.item.input_audio_transcription.completed",
+    ])
+)  # fmt: skip
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+ADDRESSES = [
+    ("api.openai.com", "/v1/realtime"),
+    ("api.openai.com", "/v1/responses"),
+    ("generativelanguage.googleapis.com",
+     "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
+]  # fmt: skip
+
+
+@settings(max_examples=max(30, settings().max_examples - 100))  # `make fuzz` tries many more
+@given(
+    address=st.sampled_from(ADDRESSES),
+    messages=st.lists(st.tuples(st.booleans(), st.dictionaries(KEYS, JSON)), max_size=8),
+)
+def test_whatever_is_said_nothing_fails_and_there_are_no_more_calls_than_messages(
+    address: tuple[str, str], messages: list[tuple[bool, dict[str, Any]]]
+) -> None:
+    failures.clear()
+    with tracing() as (provider, exporter):
+        tracer = CallTracer(provider, "test", __version__, is_always_on=True)
+        session = open_session(tracer, ("wss", address[0], None, address[1], ""))
+        assert session is not None
+        for is_sent, message in messages:
+            (session.sent if is_sent else session.received)(json.dumps(message))
+        session.end("lost")
+
+    assert len(exporter.get_finished_spans()) <= len(messages)
+    assert not failures

@@ -4,6 +4,7 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,8 +19,8 @@ from opentelemetry.trace import StatusCode
 
 import recording_files
 import tallyspan
-from socket_clients import talk, talk_asynchronously
-from socket_server import Script, playing
+from socket_clients import talk, talk_asynchronously, talk_to_gemini
+from socket_server import Script, both_sides_of_tls, playing
 from span_facts import wrong
 from tallyspan import __version__, semconv
 from tallyspan.exchange import settle
@@ -109,6 +110,27 @@ def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
         (host, int(port))
     }
     assert "sk-secret" not in str(calls)
+    assert "Be brief" not in str(calls)
+
+
+def test_each_turn_of_gemini_live_is_one_span_through_its_sdk(
+    spans: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    server, trusting = both_sides_of_tls(tmp_path)
+    recording = next(each for each in CONVERSATIONS if each.format == "gemini_live")
+    with playing(recording.messages, tls=server) as address:
+        received = talk_to_gemini(address, recording.messages, "gemini-3.8-live", trusting)
+    calls = attributes(spans)
+
+    assert received == sum(who == "received" for who, _ in recording.messages)
+    assert [wrong(each, call) for each, call in zip(recording.calls, calls, strict=True)] == [
+        [] for _ in recording.calls
+    ]
+    # Only what was asked for, and not what follows when somebody is heard, has a first moment.
+    assert [semconv.TIME_TO_FIRST_CHUNK in call for call in calls] == [
+        True, False, True, False, False,
+    ]  # fmt: skip
+    assert "secret" not in str(calls)
     assert "Be brief" not in str(calls)
 
 

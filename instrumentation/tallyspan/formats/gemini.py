@@ -19,7 +19,7 @@ from tallyspan.wire_format import USER_KEYS, Estimate, Format, Path, RequestKeys
 # Some clients send the proto numbers (google.ai.generativelanguage, Modality).
 _MODALITY_NAMES = {0: "TEXT", 1: "TEXT", 2: "IMAGE", 3: "VIDEO", 4: "AUDIO", 5: "DOCUMENT"}
 _MODALITIES = {*_MODALITY_NAMES.values(), "MODALITY_UNSPECIFIED"}
-_DETAILS = {
+DETAILS = {
     "input": ("promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails"),
     "cache": ("cacheTokensDetails",),
     "output": ("candidatesTokensDetails", "responseTokensDetails"),
@@ -45,11 +45,11 @@ class Reader:
             self._has_tools = self._has_tools or "urlContextMetadata" in candidate
             grounding = mapping(candidate.get("groundingMetadata"))
             if grounding:
-                self._read_grounding(grounding, answer)
+                self.read_grounding(grounding, answer)
         usage = mapping(body.get("usageMetadata"))
         if usage:
             settled = _settled(usage, has_tools=self._has_tools)
-            modalities = Modalities(usage, _DETAILS, "tokenCount")
+            modalities = Modalities(usage, DETAILS, "tokenCount")
             cached = count(usage.get("cachedContentTokenCount"))
             answer.usage = modalities.usage(*settled, cached) or answer.usage
             modalities.bill(answer)
@@ -57,10 +57,11 @@ class Reader:
                 leave_unread(answer, "usageMetadata.totalTokenCount")
             for key in modalities.unknown_at:
                 leave_unread(answer, f"usageMetadata.{key}[].modality")
-            answer.service_tier = _tier(usage) or answer.service_tier
+            answer.service_tier = tier(usage) or answer.service_tier
         answer.error_type = failure(body, "status", "code") or answer.error_type
 
-    def _read_grounding(self, grounding: Json, answer: Answer) -> None:
+    def read_grounding(self, grounding: Json, answer: Answer) -> None:
+        """Take what a `groundingMetadata` says; it may come more than once, each with more."""
         self._has_tools = True
         self._queries |= _texts(grounding.get("webSearchQueries"))
         self._image_queries |= _texts(grounding.get("imageSearchQueries"))
@@ -192,7 +193,8 @@ def _settled(usage: Json, *, has_tools: bool) -> tuple[int | None, int | None, i
     return total(prompt, tools), total(generated, thoughts), thoughts
 
 
-def _tier(usage: Json) -> str:
+def tier(usage: Json) -> str:
+    """Return the tier that a `usageMetadata` states; Vertex has it as the type of its traffic."""
     return text(usage.get("serviceTier")) or text(usage.get("trafficType")).lower()
 
 
@@ -201,7 +203,7 @@ USAGE = UsageKeys(
     read=(
         "promptTokenCount", "candidatesTokenCount", "responseTokenCount", "cachedContentTokenCount",
         "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount",
-        *(f"{key}[].{name}" for keys in _DETAILS.values() for key in keys
+        *(f"{key}[].{name}" for keys in DETAILS.values() for key in keys
           for name in ("modality", "tokenCount")),
         "serviceTier", "trafficType",
     ),
