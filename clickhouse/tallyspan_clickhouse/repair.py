@@ -42,14 +42,15 @@ class Repair(NamedTuple):
     days_left_alone: Collection[date]
 
 
-def repair(client: Client, batch_id: int) -> Repair:
-    """Make the rollups of the days that a batch touched equal to the ledger.
+def repair(client: Client, batch_ids: Collection[int]) -> Repair:
+    """Make the rollups of the days that batches touched equal to the ledger.
 
-    Only against a ledger that has all of a day. A day is left alone if an archive or the TTL took
-    entries of it (`removals`), or if a rollup has more on it than what was booked since the batch
-    was made could have added: then something else took them.
+    All of a day is compared, however small a batch is: batches that are in doubt together are given
+    together. Only against a ledger that has all of a day. A day is left alone if an archive or the
+    TTL took entries of it (`removals`), or if a rollup has more on it than what was booked since
+    the first batch was made could have added: then something else took them.
     """
-    booked = _booked_since(client, batch_id)
+    booked = _booked_since(client, batch_ids)
     removed = _not_whole(client, booked)
     days = sorted(booked.keys() - removed)
     questions = {table: _question(client, table, days) for table in FEEDS} if days else {}
@@ -82,22 +83,23 @@ def repair(client: Client, batch_id: int) -> Repair:
     return Repair(repaired, removed)
 
 
-def _booked_since(client: Client, batch_id: int) -> dict[date, int]:
-    """Return the days that the batch touched, and what was booked on each since it was made.
+def _booked_since(client: Client, batch_ids: Collection[int]) -> dict[date, int]:
+    """Return the days that the batches touched, and what was booked on each since the first.
 
     An hour before counts as well: other collectors' clocks differ, and their batches were in doubt
     as long.
     """
-    of_batch = "FROM llm_calls WHERE batch_id = {batch:UInt64}"
+    of_batch = "FROM llm_calls WHERE batch_id IN {batches:Array(UInt64)}"
     rows = client.query(
         "SELECT toDate(start_time) AS day, count() FROM llm_calls"  # noqa: S608  own text
         f" WHERE day IN (SELECT DISTINCT toDate(start_time) {of_batch})"
         f" AND ingested_at >= (SELECT min(ingested_at) {of_batch}) - INTERVAL 1 HOUR GROUP BY day",
-        parameters={"batch": batch_id},
+        parameters={"batches": sorted(batch_ids)},
     ).result_rows
     if not rows:
+        named = ", ".join(map(str, sorted(batch_ids)))
         raise StoreError(
-            f"the rows of batch {batch_id} were counted in the ledger and are not there now",
+            f"the rows of batch {named} were counted in the ledger and are not there now",
             retryable=True,
         )
     return {day: int(entries) for day, entries in rows}

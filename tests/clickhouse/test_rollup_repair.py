@@ -63,9 +63,9 @@ def test_what_a_rollup_lost_or_has_twice_is_put_right(
     client.command(damage)
     assert len(set(figures(client))) > 1
 
-    assert repair.repair(client, 7).rows > 0
+    assert repair.repair(client, [7]).rows > 0
     assert len(set(figures(client))) == 1
-    assert repair.repair(client, 7) == (0, set())
+    assert repair.repair(client, [7]) == (0, set())
 
 
 def test_a_correction_that_was_lost_is_found_again(
@@ -79,9 +79,9 @@ def test_a_correction_that_was_lost_is_found_again(
     client.command("TRUNCATE TABLE corrected_calls")
     assert client.query(asked).result_rows == [(1,)]
 
-    assert repair.repair(client, 9).rows == 1
+    assert repair.repair(client, [9]).rows == 1
     assert client.query(asked).result_rows == [(0,)]
-    assert repair.repair(client, 9) == (0, set())
+    assert repair.repair(client, [9]) == (0, set())
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_a_doubtful_entry_that_was_lost_or_is_there_twice_is_put_right(
     client.command(damage)
     assert client.query(asked).result_rows != right
 
-    assert repair.repair(client, 3).rows == 2
+    assert repair.repair(client, [3]).rows == 2
     assert client.query(asked).result_rows == right
-    assert repair.repair(client, 3) == (0, set())
+    assert repair.repair(client, [3]) == (0, set())
 
 
 def test_the_oldest_day_of_the_ledger_is_repaired_as_any_other(
@@ -120,7 +120,7 @@ def test_the_oldest_day_of_the_ledger_is_repaired_as_any_other(
         "ALTER TABLE rollup_users DELETE WHERE day = '2026-02-09' SETTINGS mutations_sync = 2"
     )
 
-    assert repair.repair(client, 4) == (1, set())
+    assert repair.repair(client, [4]) == (1, set())
     (total,) = client.query("SELECT sum(calls), sum(cost_usd) FROM rollup_users").result_rows
     assert total == (2, Decimal("0.000246"))
 
@@ -140,7 +140,7 @@ def test_what_was_archived_stays_in_the_rollups_and_the_batchs_other_days_are_re
         "ALTER TABLE rollup_users DELETE WHERE day = '2025-09-09' SETTINGS mutations_sync = 2"
     )
 
-    assert repair.repair(client, 5) == (1, {october.date()})
+    assert repair.repair(client, [5]) == (1, {october.date()})
     per_month = "SELECT toYYYYMM(day) AS m, sum(calls), sum(cost_usd) FROM {} GROUP BY m ORDER BY m"
     for rollup in ("rollup_users", "rollup_days WHERE part = 'totals'"):
         assert client.query(per_month.format(rollup)).result_rows == [
@@ -160,7 +160,7 @@ def test_what_expired_stays_in_the_rollups_also_when_the_retention_is_longer_by_
     client.insert("rollup_users", [["", day.date(), "expired", "", 7]],
                   column_names=["tenant", "day", "user_id", "department", "calls"])  # fmt: skip
 
-    assert repair.repair(client, 2) == (0, {day.date()})
+    assert repair.repair(client, [2]) == (0, {day.date()})
     assert client.query("SELECT sum(calls) FROM rollup_users").result_rows == [(9,)]
 
 
@@ -173,7 +173,7 @@ def test_what_somebody_took_from_the_ledger_by_hand_stays_in_the_rollups(
     book(client, [call(batch_id=2, start_time=NOON) for _ in range(3)])
     client.command("ALTER TABLE llm_calls DELETE WHERE batch_id = 1 SETTINGS mutations_sync = 2")
 
-    assert repair.repair(client, 2) == (0, {NOON.date()})
+    assert repair.repair(client, [2]) == (0, {NOON.date()})
     assert client.query("SELECT sum(calls) FROM rollup_users").result_rows == [(11,)]
 
 
@@ -181,7 +181,7 @@ def test_an_answer_without_the_rows_that_were_counted_is_not_taken_for_no_days(
     client: Client,
 ) -> None:
     with pytest.raises(StoreError, match="batch 99 were counted"):
-        repair.repair(client, 99)
+        repair.repair(client, [99])
 
 
 def test_an_empty_answer_is_not_taken_for_no_difference(
@@ -191,4 +191,4 @@ def test_an_empty_answer_is_not_taken_for_no_difference(
     with fronted(empty_store.url) as (front, url), connect(url) as behind:
         front.befall(Mode.EMPTY, b"SELECT groupArray(tuple(")
         with pytest.raises(StoreError, match="the store gave no answer"):
-            repair.repair(behind, 1)
+            repair.repair(behind, [1])

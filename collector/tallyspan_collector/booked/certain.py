@@ -39,7 +39,7 @@ def insert_all(client: Client, batch_id: int, token: str, rows: Sequence[dict[st
         if missing:
             _insert(client, batch_id, f"{token}:r{attempt}", missing)
         if (stored := _stored(client, batch_id)) == len(rows):
-            repair(client, batch_id)
+            repair(client, [batch_id])
             return
     raise StoreError(f"batch {batch_id} of corrections has {stored} entries instead of {len(rows)}")
 
@@ -65,9 +65,8 @@ def repair_broken_off(client: Client, audit_table: str) -> None:
         " AND ingested_at >= {since:DateTime64(3, 'UTC')} - INTERVAL 1 MINUTE",
         {"since": since},
     )
-    for batch_id in batches:
-        if rows := repair(client, int(batch_id)).rows:
-            _log.warning("correction.rollups_repaired", batch_id=batch_id, rows=rows)
+    if batches and (rows := repair(client, batches).rows):
+        _log.warning("correction.rollups_repaired", batch_ids=batches, rows=rows)
 
 
 def _insert(client: Client, batch_id: int, token: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -8,7 +8,8 @@ are counted by `batch_id`, and those that lack are inserted under another token.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import lz4.frame
 import structlog
@@ -86,34 +87,75 @@ class Inserter:
         While the store is away it is tried for ever; None: `stop` was called before it came back.
         `is_doubtful`: the batch may have been sent before.
         """
+
+        def send() -> None:
+            nonlocal is_doubtful
+            doubted, is_doubtful = is_doubtful, True
+            if doubted or self._may_be_booked():
+                self._repair_rollups([batch] if self._complete(batch) else [])
+            else:
+                self._send(batch)
+
+        return self._until_done(batch, send)
+
+    def recover(self, batches: Sequence[Batch]) -> Iterator[tuple[Batch, str]]:
+        """Complete batches that may have been sent before; yield as `insert` returns.
+
+        Their rollups are compared once for all of them. Those that are not yielded were not
+        completed before `stop`.
+        """
+        ended: list[tuple[Batch, str]] = []
+        stored: dict[int, int] = {}
+
+        def complete(batch: Batch) -> None:
+            stored[batch.batch_id] = self._complete(batch)
+
+        def repair_rollups() -> None:
+            for batch, refusal in ended:
+                if batch.batch_id not in stored and not refusal:
+                    complete(batch)
+            try:
+                self._repair_rollups([each for each, _ in ended if stored.get(each.batch_id)])
+            except Exception:
+                stored.clear()  # what was counted may be lost by the time the store is back
+                raise
+
+        for batch in batches:
+            _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
+            refusal = self._until_done(batch, partial(complete, batch))
+            if refusal is None:
+                return
+            ended.append((batch, refusal))
+        if self._until_done(None, repair_rollups) is not None:
+            yield from ended
+
+    def _until_done(self, batch: Batch | None, step: Callable[[], None]) -> str | None:
+        """Take the step until it succeeds, or the store says that it never takes the batch."""
         pause, unread = 0.1, 0
         while not self._stopping.is_set():
             started = time.perf_counter()
             self._under_way_since = time.monotonic()
             try:
-                if self._lives is not None and self._lives.may_be_booked():
-                    self._add_new(batch)
-                elif is_doubtful:
-                    self._complete(batch)
-                else:
-                    self._send(batch)
+                step()
             except Exception as error:  # noqa: BLE001  whatever it is, the batch is kept
                 self._under_way_since = None
                 self._metrics.insert_failed()
                 reason = one_line(error)
                 unread = unread + 1 if _is_verdict(reason, _CANNOT_READ) else 0
-                if _is_verdict(reason, _CANNOT_EVER) or unread >= MAX_TRIES:
-                    _log.error("batch.refused", batch_id=batch.batch_id, error=reason)
+                number = batch.batch_id if batch else None
+                is_final = _is_verdict(reason, _CANNOT_EVER) or unread >= MAX_TRIES
+                if batch is not None and is_final:
+                    _log.error("batch.refused", batch_id=number, error=reason)
                     return reason
                 self.last_error = f"the store does not take what arrives: {reason}"
-                _log.warning("insert.failed", batch_id=batch.batch_id, error=reason)
-                is_doubtful = True
+                _log.warning("insert.failed", batch_id=number, error=reason)
                 self._stopping.wait(pause)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
             else:
                 self._under_way_since = None
                 self.last_error = ""
-                self._metrics.inserted(time.perf_counter() - started, batch.rows)
+                if batch is not None:
+                    self._metrics.inserted(time.perf_counter() - started, batch.rows)
                 return ""
         return None
 
@@ -145,15 +187,22 @@ class Inserter:
                 f" {summary.written_rows}"
             )
 
-    def _complete(self, batch: Batch) -> None:
-        """Send the batch, count its rows in the ledger, and add those that the store lost."""
+    def _may_be_booked(self) -> bool:
+        return self._lives is not None and self._lives.may_be_booked()
+
+    def _complete(self, batch: Batch) -> int:
+        """Send the batch, and add the rows that the store lost; return how many are in the ledger.
+
+        The rollups are not compared.
+        """
+        if self._may_be_booked():
+            return self._add_new(batch)
         if self._stored(batch) < batch.rows:
             self._send(batch)
         for attempt in range(1, MAX_REPAIRS + 1):
             stored = self._stored(batch)
             if stored == batch.rows:
-                self._repair_rollups(batch)
-                return
+                return stored
             if stored > batch.rows:
                 self._metrics.repaired("surplus", stored - batch.rows)
                 raise StoreUnavailableError(
@@ -169,13 +218,16 @@ class Inserter:
             f"the store loses rows of batch {batch.batch_id} again and again"
         )
 
-    def _repair_rollups(self, batch: Batch) -> None:
-        repaired = repair(self._client, batch.batch_id)
+    def _repair_rollups(self, batches: Sequence[Batch]) -> None:
+        if not batches:
+            return
+        repaired = repair(self._client, [each.batch_id for each in batches])
         self._metrics.repaired("rollup", repaired.rows)
         if repaired.days_left_alone:
             days = sorted(str(day) for day in repaired.days_left_alone)
             self._metrics.repaired("not_compared", len(days))
-            _log.warning("rollups.not_compared", batch_id=batch.batch_id, days=days)
+            numbers = [each.batch_id for each in batches]
+            _log.warning("rollups.not_compared", batch_ids=numbers, days=days)
 
     def _stored(self, batch: Batch) -> int:
         try:
@@ -190,10 +242,10 @@ class Inserter:
                 f"the rows of batch {batch.batch_id} cannot be counted: {one_line(error)}"
             ) from error
 
-    def _add_new(self, batch: Batch) -> None:
+    def _add_new(self, batch: Batch) -> int:
         """Add those of its rows that change what stands in the ledger: booked there, or taken back.
 
-        The same batch again adds nothing.
+        The same batch again adds nothing. Returns how many of them are in the ledger.
         """
         names = ", ".join(batch.columns)
         rows = ExternalData(
@@ -209,9 +261,8 @@ class Inserter:
             settings={**SETTINGS, "insert_deduplication_token": f"{batch.batch_id}:new"},
         )
         stored = self._stored(batch)
-        if stored:
-            self._repair_rollups(batch)
         self._metrics.repaired("booked_before", batch.rows - stored)
+        return stored
 
     def _shape(self, batch: Batch) -> str:
         structure = self._client.query(

@@ -48,6 +48,8 @@ BATCH_WAIT_SECONDS = 0.25
 BUSY_CALLS, BUSY_WAIT_SECONDS = 4_096, 1.0
 """A batch that has so many calls by then waits for more: a part, a view cost the store the same."""
 BATCHES_AHEAD = 2
+RECOVERED_TOGETHER = 50
+"""Batches of an earlier process that are settled together: the rollups are compared once."""
 END_SECONDS = 0.5
 """How long a thread may take to end once nothing more is to be done."""
 ANSWER_SECONDS = 30
@@ -182,9 +184,10 @@ class Loader:
         return not self._inserting.is_alive()
 
     def _insert(self) -> None:
-        for batch in self._recovered:
-            _log.info("batch.recovered", batch_id=batch.batch_id, rows=batch.rows)
-            self._insert_one(batch, is_doubtful=True)
+        for start in range(0, len(self._recovered), RECOVERED_TOGETHER):
+            group = self._recovered[start : start + RECOVERED_TOGETHER]
+            for ended in self._inserter.recover(group):
+                self._ended.put(ended)
         while not self._is_stopped.is_set():
             try:
                 ready = self._batches.get(timeout=BATCH_WAIT_SECONDS)
@@ -194,7 +197,9 @@ class Loader:
             if ready is None:
                 self._tell(is_last=True)
                 return
-            self._insert_one(ready)
+            refusal = self._inserter.insert(ready)
+            if refusal is not None:
+                self._ended.put((ready, refusal))
             self._tell()
 
     def _tell(self, *, is_last: bool = False) -> None:
@@ -204,11 +209,6 @@ class Loader:
             self._lives.tell(is_last=is_last)
         except Exception as error:  # noqa: BLE001  the store is away, say: the next time
             _log.warning("journal.not_told", error=one_line(error))
-
-    def _insert_one(self, batch: Batch, *, is_doubtful: bool = False) -> None:
-        refusal = self._inserter.insert(batch, is_doubtful=is_doubtful)
-        if refusal is not None:
-            self._ended.put((batch, refusal))
 
     def _settle(self) -> None:
         """Take out of the journal what the store has; mark what it refused for ever."""
@@ -510,6 +510,8 @@ class Loader:
                 self._batches.put(batch, timeout=0.2)
             except queue.Full:
                 if not self._is_stopped.is_set():
+                    self._settle()
+                    self._answer()
                     continue
             return
 

@@ -12,12 +12,15 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from batches import a_batch
 from otlp_spans import CHAT, request, span
 from running import Running, running_collector, waiting
 from shared_store import SharedStore
+from tallyspan_clickhouse import repair
 from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.dialects import Reader
 from tallyspan_collector.ingest.inserter import Inserter
@@ -90,6 +93,42 @@ def test_rows_the_store_lost_behind_its_deduplication_log_are_added_again(
         " WHERE user_id = 'lost'"
     )
     assert row["spans"] == 60
+
+
+def test_batches_of_an_unclean_stop_are_completed_and_their_rollups_compared_together(
+    collector: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, short, unsent = (a_batch(collector.client, "together", rows) for rows in (5, 60, 7))
+    broken = Batch(2, 1, ("start_time", "no_such_column"), whole.payload)
+    metrics = Recorder()
+    inserter = Inserter(collector.client, metrics)
+    inserter._send(whole)
+    inserter._send(short)
+    lost = f"batch_id = {short.batch_id} AND cityHash64(span_id) % 3 = 0"
+    collector.client.command(f"ALTER TABLE llm_calls DELETE WHERE {lost} SETTINGS mutations_sync=2")
+    left = count(collector, "together") - 5
+    assert 0 < left < 60
+    compared: list[list[int]] = []
+    compare = repair.repair
+
+    def once_refused(client: Client, batch_ids: list[int]) -> repair.Repair:
+        compared.append(batch_ids)
+        if len(compared) == 1:  # what the store had may be gone when it is there again
+            gone = f"batch_id = {unsent.batch_id}"
+            client.command(f"ALTER TABLE llm_calls DELETE WHERE {gone} SETTINGS mutations_sync=2")
+            raise StoreError("the store is away")
+        return compare(client, batch_ids)
+
+    monkeypatch.setattr("tallyspan_collector.ingest.inserter.repair", once_refused)
+    ended = [*inserter.recover([whole, short, broken, unsent])]
+
+    assert [(batch, bool(refusal)) for batch, refusal in ended] == [
+        (whole, False), (short, False), (broken, True), (unsent, False),
+    ]  # fmt: skip
+    assert count(collector, "together") == 72
+    assert compared == [[each.batch_id for each in (whole, short, unsent)]] * 2
+    calls = "SELECT sum(calls) AS n FROM usage_by_user WHERE user_id = 'together'"
+    assert collector.rows(calls) == [{"n": 72}]
 
 
 def test_a_batch_the_store_will_never_take_is_kept_apart_and_the_next_goes_in(
