@@ -15,7 +15,7 @@ from tallyspan_clickhouse.ddl_parts import (
     create_view,
     of_several_entries,
 )
-from tallyspan_clickhouse.schema import DOUBTFUL, FEEDS, LEDGER
+from tallyspan_clickhouse.schema import DOUBTFUL, FEEDS, LEDGER, OF_NO_CALL
 from tallyspan_clickhouse.schema_types import CallColumn, Column, Net, Schema
 
 _FIRST = ("tenant", "entry_kind", "start_time")
@@ -103,7 +103,7 @@ def _feed() -> str:
         f"CREATE MATERIALIZED VIEW {{database}}.{FEEDS[DOUBTFUL]} {{on_cluster}}"
         f" TO {{database}}.{DOUBTFUL}\n{OWNER}\nAS SELECT\n    {selected}\n"
         f"FROM {{database}}.{LEDGER} AS l\n"
-        f"WHERE l.entry_kind NOT IN ('call', 'commitment') OR {_DOUBTED.format('l')}\n{comment_of(says)};"
+        f"WHERE l.entry_kind NOT IN {('call', *OF_NO_CALL)} OR {_DOUBTED.format('l')}\n{comment_of(says)};"
     )
 
 

@@ -20,6 +20,10 @@ from tallyspan_clickhouse.schema_types import (
 )
 
 LEDGER = "llm_calls"
+IMPORTED = "imported"
+"""Kind of the entries of what a provider reports and no span tells of."""
+OF_NO_CALL = ("commitment", IMPORTED)
+"""Kinds of entries that belong to no call and count none."""
 KEY, LATEST, SUM = Net.KEY, Net.LATEST, Net.SUM
 TEXT, LABEL = "String", "LowCardinality(String)"
 COUNT, USD = "Nullable(Int64)", "Nullable(Decimal(18, 12))"
@@ -40,8 +44,8 @@ def _count(name: str, comment: str, *, is_listed: bool = False, field: str = "")
 COLUMNS = (
     Column("start_time", "DateTime64(6, 'UTC')", "When the request left the application (UTC, microseconds)",
            codec="Delta(8), ZSTD(1)", net=KEY, field="timestamp"),
-    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)"),
-    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)"),
+    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)"),
+    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)"),
     Column("user_id", TEXT, "Whom the call was made for; empty when nobody said",
            codec=ZSTD, net=KEY, dimension=_dimension("user", "user_id")),
     Column("department", LABEL, "Department that pays; empty when nobody said",
@@ -60,7 +64,7 @@ COLUMNS = (
            net=KEY, dimension=_dimension("provider"), field="provider"),
     Column("service_name", LABEL, "service.name of the emitting service",
            net=KEY, dimension=_dimension("service"), field="service"),
-    Column("source", LABEL, "Name of the ingest key that delivered the call; empty without keys",
+    Column("source", LABEL, "Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys",
            net=LATEST, dimension=_dimension("source")),
     Column("tenant", LABEL, "Organisation the call belongs to; empty where there is one only",
            net=KEY, dimension=_dimension("tenant")),
@@ -285,6 +289,8 @@ MEASURES = (
         ("commitment", "Part of cost_usd: shares of provisioned throughput, in USD"),
         ("plan", "Part of cost_usd: shares of plans and seats, in USD"),
         ("unused", "Part of cost_usd: commitments, seats and minimums that nobody used, in USD"))),
+    _cost("imported_cost_usd", "Part of cost_usd: what providers report and no span tells of, in USD", "cost_usd",
+          f"l.entry_kind = '{IMPORTED}'", call=_ZERO),
     Measure("no_user_calls", "Int64", "Calls that name no user", "l.sign * (l.user_id = '')", is_everywhere=False),
     Measure("no_conversation_calls", "Int64", "Calls that belong to no conversation",
             "l.sign * (l.conversation_id = '')", is_everywhere=False),
@@ -377,14 +383,17 @@ FIGURES = (
     Figure("cache_write_tokens", _tokens_sql("cache_write"), "part of input_tokens written to the provider's cache"),
     Figure("reasoning_tokens", _tokens_sql("reasoning"), "part of output_tokens spent on reasoning"),
     Figure("cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls) AND sum(p.cost_usd) = 0, NULL, sum(p.cost_usd))",
-           "billed cost in USD of the calls that have one, and of commitments; null: none of them is priced"),
+           "billed cost in USD of the calls that have one, of commitments and of imports; null: none of them is priced"),
     Figure("use_cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls), NULL, sum(p.cost_usd)"
-           " - sum(p.commitment_cost_usd) - sum(p.plan_cost_usd) - sum(p.unused_cost_usd))",
+           " - sum(p.commitment_cost_usd) - sum(p.plan_cost_usd) - sum(p.unused_cost_usd)"
+           " - sum(p.imported_cost_usd))",
            "part of cost_usd for calls that are billed one by one; null: none of them is priced"),
     Figure("commitment_cost_usd", "sum(p.commitment_cost_usd)", "part of cost_usd: used shares of provisioned throughput"),
     Figure("plan_cost_usd", "sum(p.plan_cost_usd)", "part of cost_usd: used shares of plans and seats"),
     Figure("unused_cost_usd", "sum(p.unused_cost_usd)",
            "part of cost_usd: commitments, seats and minimums that nobody used"),
+    Figure("imported_cost_usd", "sum(p.imported_cost_usd)",
+           "part of cost_usd: what providers report and no span tells of"),
     Figure("priced_calls", "sum(p.calls) - sum(p.unpriced_calls) - sum(p.notional_calls)",
            "calls with a billed cost; what a provider refused costs 0 and is among them"),
     Figure("unpriced_calls", "sum(p.unpriced_calls)",
@@ -423,6 +432,7 @@ VIEWS = (
     View("user_names", ("tenant",)),
     View("unknown_users", _BOTH),
     View("reconciliations"),
+    View("imports"),
     View("second_prices"),
 )
 """Every view there is; the reader's account may select from all of them, and from no table."""

@@ -5,8 +5,8 @@
 CREATE TABLE {database}.llm_calls {on_cluster}
 (
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
-    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)',
     user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     department_source LowCardinality(String) COMMENT 'Who named the department: span, directory or key (of the ingest key); empty when nobody did',
@@ -17,7 +17,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     request_model LowCardinality(String) COMMENT 'Model asked for',
@@ -106,7 +106,7 @@ CREATE MATERIALIZED VIEW {database}.corrected_calls_feed {on_cluster} TO {databa
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT l.start_time, cityHash64(l.trace_id, l.span_id) AS call_hash, toInt64(count()) AS corrections
 FROM {database}.llm_calls AS l
-WHERE l.entry_kind NOT IN ('call', 'commitment')
+WHERE l.entry_kind NOT IN ('call', 'commitment', 'imported')
 GROUP BY l.start_time, call_hash
 COMMENT 'Adds every reversal and price change of llm_calls to corrected_calls';
 
@@ -127,7 +127,7 @@ CREATE VIEW {database}.calls {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     request_model LowCardinality(String) COMMENT 'Model asked for',
@@ -323,7 +323,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
@@ -360,6 +360,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
@@ -368,7 +369,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, agent_name, service_name, provider_name, endpoint_id, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -424,6 +425,7 @@ AS SELECT
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
+    sum(if(l.entry_kind = 'imported', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS imported_cost_usd,
     sum(l.sign * (l.user_id = '')) AS no_user_calls,
     sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
@@ -447,7 +449,7 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
@@ -484,6 +486,7 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
@@ -492,7 +495,7 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, part, day, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -549,6 +552,7 @@ AS SELECT
     sum(r.commitment_cost_usd) AS commitment_cost_usd,
     sum(r.plan_cost_usd) AS plan_cost_usd,
     sum(r.unused_cost_usd) AS unused_cost_usd,
+    sum(r.imported_cost_usd) AS imported_cost_usd,
     sumIf(r.no_user_calls, part IN ('services')) AS no_user_calls,
     sumIf(r.no_conversation_calls, part IN ('services')) AS no_conversation_calls,
     sum(r.duration_us) AS duration_us,
@@ -573,7 +577,7 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
     errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
@@ -599,9 +603,10 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, duration_us))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, toDate(hour), user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -648,6 +653,7 @@ AS SELECT
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS commitment_cost_usd,
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
+    sum(if(l.entry_kind = 'imported', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS imported_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us
 FROM {database}.llm_calls AS l
 GROUP BY tenant, user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour
@@ -683,9 +689,10 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     commitment_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, duration_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, duration_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, user_id, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -723,6 +730,7 @@ AS SELECT
     sum(r.commitment_cost_usd) AS commitment_cost_usd,
     sum(r.plan_cost_usd) AS plan_cost_usd,
     sum(r.unused_cost_usd) AS unused_cost_usd,
+    sum(r.imported_cost_usd) AS imported_cost_usd,
     sum(r.duration_us) AS duration_us
 FROM {database}.rollup_conversations AS r
 GROUP BY tenant, day, user_id, department
@@ -758,6 +766,7 @@ CREATE VIEW {database}.usage_by_agent_alone {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
@@ -791,6 +800,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us,
     r.durations AS durations
 FROM {database}.rollup_days{all} AS r
@@ -827,6 +837,7 @@ CREATE VIEW {database}.usage_by_model_alone {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -861,6 +872,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us,
     r.durations AS durations,
     r.first_chunks AS first_chunks
@@ -873,7 +885,7 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     day Date COMMENT 'Day of start_time (UTC)',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -905,6 +917,7 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -948,6 +961,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -994,6 +1008,7 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -1035,6 +1050,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations
@@ -1080,6 +1096,7 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1124,6 +1141,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1164,6 +1182,7 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -1197,6 +1216,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us
 FROM {database}.rollup_users{all} AS r
 COMMENT 'Calls, tokens and cost by UTC day and user; several rows a group, so always sum() them';
@@ -1246,6 +1266,7 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1294,6 +1315,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_days{all} AS r
@@ -1311,7 +1333,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
@@ -1349,6 +1371,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1406,6 +1429,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -1451,6 +1475,7 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -1488,6 +1513,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us
 FROM {database}.rollup_conversations{all} AS r
 COMMENT 'Calls, tokens and cost by UTC day, user and model; several rows a group, so always sum() them';
@@ -1506,7 +1532,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1533,6 +1559,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -1576,6 +1603,7 @@ AS SELECT
     r.commitment_cost_usd AS commitment_cost_usd,
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
+    r.imported_cost_usd AS imported_cost_usd,
     r.duration_us AS duration_us
 FROM {database}.rollup_conversations{all} AS r
 COMMENT 'Calls, tokens and cost by hour, user and conversation; several rows a group, so always sum() them';
@@ -1592,7 +1620,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
@@ -1603,7 +1631,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     conversation_hash UInt64 COMMENT 'cityHash64 of conversation_id: conversations are counted by it',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
     tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1635,6 +1663,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     commitment_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of provisioned throughput, in USD',
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1698,6 +1727,7 @@ AS SELECT
     if(l.entry_kind = 'commitment' AND l.cost_status = 'commitment', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS commitment_cost_usd,
     if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS plan_cost_usd,
     if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS unused_cost_usd,
+    if(l.entry_kind = 'imported', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS imported_cost_usd,
     l.sign * (l.user_id = '') AS no_user_calls,
     l.sign * (l.conversation_id = '') AS no_conversation_calls,
     l.sign * toInt64(l.duration_us) AS duration_us,
@@ -1720,7 +1750,7 @@ CREATE VIEW {database}.call_meters {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
@@ -1760,7 +1790,7 @@ COMMENT 'One row a call and meter, net: the counts that have a column and those 
 CREATE TABLE {database}.doubtful_entries {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction or commitment (a share of what is paid whether it is used or not; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
     call_hash UInt64 CODEC(ZSTD(1)) COMMENT 'cityHash64(trace_id, span_id) of the call',
     trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
@@ -1773,10 +1803,10 @@ CREATE TABLE {database}.doubtful_entries {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
-    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change or a commitment; count calls with sum(sign)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)',
     is_notional Bool COMMENT 'Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed',
     ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector booked the entry (UTC, milliseconds)',
     unread Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
@@ -1828,7 +1858,7 @@ AS SELECT
     cityHash64(l.trace_id, l.span_id) AS call_hash,
     toInt64(1) AS entries
 FROM {database}.llm_calls AS l
-WHERE l.entry_kind NOT IN ('call', 'commitment') OR (notEmpty(l.unread) OR notEmpty(l.quality_flags) OR notEmpty(l.price_flags))
+WHERE l.entry_kind NOT IN ('call', 'commitment', 'imported') OR (notEmpty(l.unread) OR notEmpty(l.quality_flags) OR notEmpty(l.price_flags))
 COMMENT 'Adds every doubtful entry of llm_calls, and every correction, to doubtful_entries';
 
 -- All that is doubtful about single calls, by kind. The other cost is about the first price
@@ -1844,7 +1874,7 @@ CREATE VIEW {database}.call_doubts {on_cluster}
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
@@ -1953,7 +1983,7 @@ CREATE VIEW {database}.call_price_doubts {on_cluster}
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
@@ -2057,7 +2087,7 @@ CREATE VIEW {database}.data_health {on_cluster}
 (
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
@@ -2455,7 +2485,7 @@ COMMENT 'Every budget that holds today: spent, left, forecast, state';
 CREATE TABLE {database}.price_changes {on_cluster}
 (
     run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
-    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
     state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
     written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
@@ -2592,6 +2622,101 @@ FROM {database}.reconciliation_lines AS l
 WHERE (l.provider, l.day, l.run_at) IN (
     SELECT provider, day, max(run_at) FROM {database}.reconciliation_lines GROUP BY provider, day)
 COMMENT 'The latest reconciliation of each provider and day';
+
+-- What providers report as used, as they report it, and what of it no span tells of.
+CREATE TABLE {database}.usage_reports {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'Name of the import: openai, anthropic, or the name given to it',
+    day Date COMMENT 'Day of the use, in the zone of the report',
+    fetch_id String COMMENT 'The answer or file this line is of; usage_report_days says which one holds',
+    number UInt32 COMMENT 'Place of the line in the report of the day',
+    provider LowCardinality(String) COMMENT 'Provider as the ledger names it: openai, anthropic, ...',
+    model_name String COMMENT 'Model as the report names it; empty: billed beside models, item names it',
+    item String COMMENT 'Name of the line where it has no model',
+    service_tier LowCardinality(String) COMMENT 'Tier as the report names it',
+    service_name LowCardinality(String) COMMENT 'Product that was used, as spans name their service; empty: the report does not say',
+    operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, ...; empty: the report does not say',
+    project String COMMENT 'Project, workspace or account of the provider',
+    api_key String COMMENT 'Id or name of the API key; never the key',
+    user_id String COMMENT 'User as the report names them, mostly an e-mail address',
+    conditions Map(LowCardinality(String), LowCardinality(String)) COMMENT 'What the price depends on beside model and tier: geo, ...',
+    is_long_context Bool COMMENT 'Whether it is of calls above the context that costs more',
+    usage Map(LowCardinality(String), Float64) COMMENT 'How much was used, by meter; input_tokens includes the cache',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost in USD as the report states it; NULL: it does not',
+    fetched_at DateTime64(3, 'UTC') COMMENT 'When it was read (UTC)'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}fetched_at)
+ORDER BY (source, day, fetch_id, number)
+COMMENT 'Usage and costs as providers report them, every version of every day';
+
+CREATE TABLE {database}.usage_report_days {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'Name of the import',
+    day Date COMMENT 'Day of the use, in zone',
+    fetch_id String COMMENT 'Which lines of usage_reports are the report of the day',
+    fetched_at DateTime64(3, 'UTC') COMMENT 'When the provider last said so (UTC); written after the lines, so a day without this row was not read to its end',
+    content_hash String COMMENT 'Of the lines: a report that says the same again is not kept twice',
+    lines UInt32 COMMENT 'How many lines it has',
+    settings String COMMENT 'How it is matched with spans, as JSON: providers, endpoint, names, zone, ...',
+    fetched_by String COMMENT 'Account and host that read it'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}fetched_at)
+ORDER BY (source, day, fetch_id)
+COMMENT 'Which report of a day holds, for each import';
+
+CREATE TABLE {database}.import_lines {on_cluster}
+(
+    run_id String COMMENT 'The run that compared the day',
+    run_at DateTime64(3, 'UTC') COMMENT 'When it began to read the spans (UTC)',
+    source LowCardinality(String) COMMENT 'Name of the import',
+    day Date COMMENT 'Day of the use, in the zone of the report',
+    provider LowCardinality(String) COMMENT 'Provider as the ledger names it',
+    model_name String COMMENT 'Model, without the date of a snapshot; or the name of the line on the report',
+    reported_requests Nullable(UInt64) COMMENT 'Requests by the report; NULL: it does not say',
+    recorded_calls UInt64 COMMENT 'Calls that spans tell of',
+    reported_tokens Nullable(UInt64) COMMENT 'Tokens by the report, input (cache included) and output; NULL: it does not say',
+    recorded_tokens UInt64 COMMENT 'Tokens that spans tell of',
+    imported_tokens UInt64 COMMENT 'Tokens booked as imported: what the report has and no span',
+    less_tokens UInt64 COMMENT 'Tokens that spans tell of and the report does not: it says less, and nothing is booked of that',
+    reported_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost by the report, in USD; NULL: it does not say',
+    recorded_cost_usd Decimal(38, 12) COMMENT 'Cost of the calls that spans tell of, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Cost booked as imported, in USD',
+    less_cost_usd Decimal(38, 12) COMMENT 'What spans cost more than the report says, in USD; 0 where it states no cost',
+    unpriced_tokens UInt64 COMMENT 'Imported tokens without a price: they are missing in imported_cost_usd',
+    ledger_entries UInt64 COMMENT 'Entries of calls that the ledger had of the day: when it has others, the day is compared again'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}run_at)
+ORDER BY (source, day, run_at, provider, model_name)
+COMMENT 'What was imported of each day, by model, and what spans had of it: every run';
+
+CREATE VIEW {database}.imports {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'Name of the import',
+    day Date COMMENT 'Day of the use, in the zone of the report',
+    provider LowCardinality(String) COMMENT 'Provider as the ledger names it',
+    model_name String COMMENT 'Model, without the date of a snapshot; or the name of the line on the report',
+    reported_requests Nullable(UInt64) COMMENT 'Requests by the report; NULL: it does not say',
+    recorded_calls UInt64 COMMENT 'Calls that spans tell of',
+    reported_tokens Nullable(UInt64) COMMENT 'Tokens by the report; NULL: it does not say',
+    recorded_tokens UInt64 COMMENT 'Tokens that spans tell of',
+    imported_tokens UInt64 COMMENT 'Tokens booked as imported: what the report has and no span',
+    less_tokens UInt64 COMMENT 'Tokens that spans tell of and the report does not',
+    reported_cost_usd Nullable(Decimal(38, 12)) COMMENT 'Cost by the report, in USD; NULL: it does not say',
+    recorded_cost_usd Decimal(38, 12) COMMENT 'Cost of the calls that spans tell of, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'Cost booked as imported, in USD',
+    less_cost_usd Decimal(38, 12) COMMENT 'What spans cost more than the report says, in USD',
+    unpriced_tokens UInt64 COMMENT 'Imported tokens without a price: they are missing in imported_cost_usd',
+    run_at DateTime64(3, 'UTC') COMMENT 'When report and spans were last compared (UTC)'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.source, l.day, l.provider, l.model_name, l.reported_requests, l.recorded_calls,
+    l.reported_tokens, l.recorded_tokens, l.imported_tokens, l.less_tokens, l.reported_cost_usd,
+    l.recorded_cost_usd, l.imported_cost_usd, l.less_cost_usd, l.unpriced_tokens, l.run_at
+FROM {database}.import_lines AS l
+WHERE (l.source, l.day, l.run_id) IN (
+    SELECT source, day, argMax(run_id, run_at) FROM {database}.import_lines GROUP BY source, day)
+COMMENT 'What providers report of each day beside what spans tell of, and what was imported';
 
 -- What collectors say of themselves, once a minute: so that an alert needs no other store than this one.
 CREATE TABLE {database}.collector_metrics {on_cluster}

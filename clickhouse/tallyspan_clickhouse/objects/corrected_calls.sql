@@ -15,6 +15,6 @@ CREATE MATERIALIZED VIEW {database}.corrected_calls_feed {on_cluster} TO {databa
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT l.start_time, cityHash64(l.trace_id, l.span_id) AS call_hash, toInt64(count()) AS corrections
 FROM {database}.llm_calls AS l
-WHERE l.entry_kind NOT IN ('call', 'commitment')
+WHERE l.entry_kind NOT IN ('call', 'commitment', 'imported')
 GROUP BY l.start_time, call_hash
 COMMENT 'Adds every reversal and price change of llm_calls to corrected_calls';

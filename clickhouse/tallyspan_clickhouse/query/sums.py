@@ -8,7 +8,7 @@ from tallyspan_clickhouse.moments import EPOCH, microseconds, sql_moment
 from tallyspan_clickhouse.query.errors import RequestError
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
 from tallyspan_clickhouse.query.zones import MAX_ROLLUP_MOMENT, has_whole_hours
-from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.schema import OF_NO_CALL, SCHEMA
 from tallyspan_clickhouse.schema_types import DAY, HOUR, Rollup, time_of
 
 GROUP_COLUMNS: Mapping[str, str] = {
@@ -144,9 +144,9 @@ def parts(sums: Sums) -> tuple[str, Parameters]:
                 return _with_rollups(sums, rollup, unit, by_hour)
     measures = {each.name: each.call for each in MEASURES}
     text, parameters = _select(sums, measures, "calls", "start_time", sums.filters)
-    # Commitments are of no call, and are read beside them.
+    # Commitments and imports are of no call, and are read beside them.
     more, others = _select(
-        sums, _ADDED, "usage_entries", "start_time", sums.filters, "c.entry_kind = 'commitment'"
+        sums, _ADDED, "usage_entries", "start_time", sums.filters, f"c.entry_kind IN {OF_NO_CALL}"
     )
     return f"{text} UNION ALL {more}", parameters | others
 

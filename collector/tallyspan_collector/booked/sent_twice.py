@@ -21,7 +21,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.answers import row_of, tuples_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
-from tallyspan_clickhouse.schema import SCHEMA
+from tallyspan_clickhouse.schema import OF_NO_CALL, SCHEMA
 from tallyspan_collector.booked.audit import Changed
 from tallyspan_collector.booked.ledger import AMOUNTS, COUNT, KEY, Row
 from tallyspan_collector.booked.run import run_if_due
@@ -36,7 +36,9 @@ _COLUMNS = [each.name for each in SCHEMA.columns]
 OF_COLLECTORS = ("call", "reversal")
 _IDENTITY = "tenant, source, trace_id, span_id"
 _SINCE, _UNTIL = (sql_moment(name) for name in ("since", "until"))
-_IS_RECENT = f"entry_kind != 'commitment' AND ingested_at >= {_SINCE} AND ingested_at < {_UNTIL}"
+_IS_RECENT = (
+    f"entry_kind NOT IN {OF_NO_CALL} AND ingested_at >= {_SINCE} AND ingested_at < {_UNTIL}"
+)
 _BOUNDS = f"SELECT count(), min(start_time), max(start_time) FROM llm_calls WHERE {_IS_RECENT}"  # noqa: S608  own text
 _IN_BOUNDS = f"start_time >= {sql_moment('first')} AND start_time <= {sql_moment('last')}"
 _BOOKED = "sumIf(sign, entry_kind IN ('call', 'reversal'))"

@@ -21,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.answers import row_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, of_microseconds, sql_moment, utc
+from tallyspan_clickhouse.schema import OF_NO_CALL
 from tallyspan_collector.booked.run import run_if_due
 from tallyspan_collector.booked.sent_twice import STALE_SECONDS, take_back, windows
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
@@ -39,7 +40,7 @@ MAX_SETTLED = 100_000
 """Traces of which it is remembered that nothing is left to do."""
 _RECENT = f"""
 SELECT count(), min(start_time), max(start_time) FROM llm_calls
-WHERE entry_kind != 'commitment' AND ingested_at >= {sql_moment("since")}
+WHERE entry_kind NOT IN {OF_NO_CALL} AND ingested_at >= {sql_moment("since")}
     AND ingested_at < {sql_moment("until")}
 """  # noqa: S608  own text
 _log = structlog.get_logger()

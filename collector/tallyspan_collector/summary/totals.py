@@ -81,8 +81,9 @@ def summary_page(
         client,
         f"SELECT * FROM (SELECT {', '.join(f'p.{key} AS {key}' for key in keys)}, {_all(currency)}"  # noqa: S608  closed tables only
         f" FROM ({text}) AS p GROUP BY {', '.join(keys)}"
-        # Unused commitments are of no call.
-        f" HAVING sum(p.calls) != 0 OR sum(p.cost_usd) != 0) WHERE {where}"
+        # Unused commitments and imports are of no call.
+        " HAVING sum(p.calls) != 0 OR sum(p.cost_usd) != 0 OR sum(p.unpriced_tokens) != 0)"
+        f" WHERE {where}"
         f" ORDER BY {', '.join((*by, *(f'{key} DESC' if is_down else key for key in keys)))}"
         " LIMIT {row_limit:UInt32}",
         {**parameters, **after, "row_limit": limit + 1},
