@@ -27,6 +27,7 @@ from tallyspan_collector.commands import (
     reprice,
     schema,
     spool,
+    usage_import,
     whatif,
 )
 from tallyspan_collector.commands.store import reading, writing
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     whatif.add_parser(commands)
     commitments.add_parser(commands)
     budgets.add_parser(commands)
+    usage_import.add_parser(commands)
     reconcile.add_parser(commands)
     schema.add_parser(commands)
     export.add_parser(commands)

@@ -115,6 +115,9 @@ DATA_DIR = Option("data_dir", _path, "tallyspan-data", "folder of the local stor
 TRUSTED_KEYS = Option(
     "trusted_keys", _names, "", "names of ingest keys whose reports correct each other: app,gateway"
 )
+IMPORTS = "imports"
+SECTIONS = (IMPORTS,)
+"""What a file may have beside the options: lists that their own readers check."""
 OPTIONS = (
     STORE,
     DATA_DIR,
@@ -146,6 +149,15 @@ RETENTION_OPTIONS = tuple(each for each in OPTIONS if each.name.startswith("rete
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a file with a structure of its own: its content, and the line of each value."""
+
+    name: str
+    content: Any
+    lines: strict_yaml.Lines
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The settings of a running collector."""
 
@@ -171,6 +183,7 @@ class Config:
     oidc_audience: str | None = None
     oidc_claim: str = "groups"
     oidc_access: Mapping[str, tuple[str, ...]] | None = None
+    imports: Section | None = None
 
     def oidc(self) -> OidcConfig | None:
         """Return the OpenID provider of readers, None without one. Raises `ConfigError`."""
@@ -223,7 +236,16 @@ def read(
 
 def load(flags: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Config:
     """Return the collector's configuration. Raises `ConfigError`."""
-    return Config(**read(flags, environment))
+    return Config(**read(flags, environment), imports=section(flags, IMPORTS, environment))
+
+
+def section(
+    flags: argparse.Namespace, name: str, environment: Mapping[str, str] = os.environ
+) -> Section | None:
+    """Return a section of the file; None: there is none. Raises `ConfigError`."""
+    file = getattr(flags, "config", None) or environment.get("TALLYSPAN_CONFIG")
+    content, lines = strict_yaml.load(Path(file)) if file else ({}, None)
+    return Section(name, content[name], lines) if lines and name in content else None
 
 
 def _read_file(path: Path) -> dict[str, tuple[str, str]]:
@@ -231,9 +253,13 @@ def _read_file(path: Path) -> dict[str, tuple[str, str]]:
     names = [option.name for option in OPTIONS]
     values: dict[str, tuple[str, str]] = {}
     for key, value in content.items():
+        if key in SECTIONS:
+            continue
         origin = f"{path}:{lines.line((key,))}"
         if key not in names:
-            raise ConfigError(f"{origin}: unknown setting {key!r}; {hint(key, names)}")
+            raise ConfigError(
+                f"{origin}: unknown setting {key!r}; {hint(key, [*names, *SECTIONS])}"
+            )
         if not isinstance(value, str | Decimal):
             raise ConfigError(f"{origin}: {key}: must be text, got {value!r}")
         values[key] = (str(value), f"{origin}: {key}")

@@ -1,0 +1,193 @@
+"""The report of a day as rows: lines with usage, each with its cost where the report states one."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+from tallyspan.meters import BY_NAME
+from tallyspan_collector.bills.billed import Billed, model_key
+from tallyspan_collector.booked.shares import apportion
+from tallyspan_collector.pricing.tier import tier_name
+
+PARTS_OF_A_UNIT = 10**6
+"""Units that are no tokens (seconds, pages) are counted in millionths: amounts are whole."""
+PICO = 10**12
+REQUESTS = "requests"
+DIMENSIONS = ("tier", "service", "project", "api_key", "user", "conditions")
+Usage = Mapping[str, int]
+"""Meter -> how much, in tokens or in millionths of a unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a report says of one owner, model and tier on a day.
+
+    `cost_picousd` None: it states none, the price book says. `item` names what has no model.
+    """
+
+    provider: str
+    model: str
+    item: str
+    tier: str
+    service: str
+    operation: str
+    project: str
+    api_key: str
+    user: str
+    conditions: tuple[tuple[str, str], ...]
+    is_long_context: bool
+    usage: Usage
+    cost_picousd: int | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes its model and the ledger's the same; empty without a model."""
+        return model_key(self.model) if self.model else ()
+
+
+Weigh = Callable[[Row], int | None]
+"""What a row costs by the price book, in pico-dollars; None: it has no price."""
+
+
+def rows(lines: Iterable[Billed], provider: str, weigh: Weigh) -> list[Row]:
+    """Return the rows of a day; `provider` is that of lines that name none.
+
+    A cost that stands in a line of its own goes to the rows with usage that it is of, by what the
+    price book says they cost; one that is of none is a row without usage.
+    """
+    used: dict[_Owner, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    costs_with_usage: dict[_Owner, int] = defaultdict(int)
+    apart: dict[_Owner, int] = defaultdict(int)
+    for line in lines:
+        owner, usage = _owner(line, provider), usage_of(line)
+        for meter, amount in usage.items():
+            used[owner][meter] += amount
+        if line.cost_usd is not None:
+            costs = costs_with_usage if usage else apart
+            costs[owner] += pico(line.cost_usd)
+    with_usage = [
+        Row(*owner, usage=dict(usage), cost_picousd=costs_with_usage.get(owner))
+        for owner, usage in used.items()
+    ]
+    costs_alone = [
+        Row(*owner, usage={}, cost_picousd=cost) for owner, cost in apart.items() if cost
+    ]
+    return _joined(with_usage, costs_alone, weigh)
+
+
+def usage_of(line: Billed) -> dict[str, int]:
+    """Return what the line says was used, without what is 0."""
+    counts = {
+        "input_tokens": line.input_tokens,
+        "output_tokens": line.output_tokens,
+        "cache_read_tokens": line.cache_read_tokens,
+        "cache_write_tokens": line.cache_write_tokens,
+        REQUESTS: line.requests,
+        **line.meters,
+    }
+    usage = {meter: whole(meter, count) for meter, count in counts.items() if count}
+    return usage if usage.keys() - {REQUESTS} else {}
+
+
+def whole(meter: str, count: float) -> int:
+    """Return the count in tokens, or in millionths of a unit."""
+    if BY_NAME[meter].is_tokens:
+        return int(count)
+    return round(Decimal(repr(count)) * PARTS_OF_A_UNIT)
+
+
+def amount_of(meter: str, count: int) -> float:
+    """Return the count as the ledger keeps it: tokens, or units."""
+    return count if BY_NAME[meter].is_tokens else count / PARTS_OF_A_UNIT
+
+
+def pico(usd: Decimal) -> int:
+    """Return whole pico-dollars; what a report states beyond is rounded."""
+    return int((usd * PICO).to_integral_value())
+
+
+class _Owner(NamedTuple):
+    """The fields of a `Row` before its amounts, in their order."""
+
+    provider: str
+    model: str
+    item: str
+    tier: str
+    service: str
+    operation: str
+    project: str
+    api_key: str
+    user: str
+    conditions: tuple[tuple[str, str], ...]
+    is_long_context: bool
+
+
+def _owner(line: Billed, provider: str) -> _Owner:
+    return _Owner(
+        provider=line.provider or provider,
+        model=line.model,
+        item="" if line.model else line.item,
+        tier=tier_name(line.tier),
+        service=line.service,
+        operation=line.operation,
+        project=line.project,
+        api_key=line.api_key,
+        user=line.user,
+        conditions=tuple(sorted(line.conditions.items())),
+        is_long_context=line.is_long_context,
+    )
+
+
+def _joined(rows: Sequence[Row], costs: Sequence[Row], weigh: Weigh) -> list[Row]:
+    """Return the rows with the costs that are of them, and the costs that are of none."""
+    # A report groups its costs by less than its usage: only what some line of costs states counts.
+    dimensions = [name for name in DIMENSIONS if any(getattr(each, name) for each in costs)]
+
+    def place(row: Row) -> tuple[object, ...]:
+        return (row.provider, row.key, *(getattr(row, name) for name in dimensions))
+
+    there: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.key:
+            there[place(row)].append(row)
+    totals: dict[tuple[object, ...], int] = defaultdict(int)
+    alone = []
+    for each in costs:
+        if place(each) in there:
+            totals[place(each)] += each.cost_picousd or 0
+        else:
+            alone.append(each)
+    with_costs = [
+        priced
+        for where, of_place in there.items()
+        for priced in (_spread(of_place, totals[where], weigh) if where in totals else of_place)
+    ]
+    return [*with_costs, *(row for row in rows if not row.key), *alone]
+
+
+def _spread(rows: Sequence[Row], cost: int, weigh: Weigh) -> list[Row]:
+    """Return the rows with a cost that is of all of them, by what each costs otherwise."""
+    weights = [Fraction(weigh(row) or 0) for row in rows]
+    if not all(weights):
+        weights = [Fraction(max(tokens(row.usage), 1)) for row in rows]
+    parts = shares(abs(cost), weights)
+    sign = 1 if cost >= 0 else -1
+    return [
+        replace(row, cost_picousd=(row.cost_picousd or 0) + sign * part)
+        for row, part in zip(rows, parts, strict=True)
+    ]
+
+
+def shares(amount: int, weights: Sequence[Fraction]) -> list[int]:
+    """Return the amount in parts, in proportion to the weights and in their order."""
+    keyed = {(f"{number:09}",): weight for number, weight in enumerate(weights)}
+    parts = apportion(amount, keyed) if amount else {}
+    return [parts.get(key, 0) for key in keyed]
+
+
+def tokens(usage: Usage) -> int:
+    """Return input and output."""
+    return usage.get("input_tokens", 0) + usage.get("output_tokens", 0)

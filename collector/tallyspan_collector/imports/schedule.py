@@ -1,0 +1,140 @@
+"""Imports that the collector does by itself: when they are due, and days that got calls since."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.retention import expired_until
+from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.errors import BillError, ConfigError
+from tallyspan_collector.imports import fetch, recorded, reports
+from tallyspan_collector.imports.booking import book
+from tallyspan_collector.imports.lines import entries_then
+from tallyspan_collector.imports.settings import MAX_LOOK_BACK_DAYS, Import
+from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.pricing.book import PriceBook
+
+AGAIN_SECONDS = 900
+"""After a failure that may pass."""
+_LAST = """
+SELECT source, max(fetched_at) FROM usage_report_days GROUP BY source
+"""
+_log = structlog.get_logger()
+
+
+class Schedule:
+    """Imports when they are due; `warnings` say what failed and what it takes."""
+
+    def __init__(
+        self,
+        imports: Sequence[Import],
+        prices: Callable[[], PriceBook],
+        directory: Directory,
+        metrics: Metrics,
+    ) -> None:
+        self._imports = imports
+        self._prices = prices
+        self._directory = directory
+        self._metrics = metrics
+        self._failures: dict[str, str] = {}
+        self._next: dict[str, datetime] = {}
+        self._priced_with: tuple[object, object] | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return a sentence for each import that failed the last time."""
+        return [f"import {name}: {why}" for name, why in self._failures.items()]
+
+    def look(self, client: Client, now: datetime | None = None) -> None:
+        """Import what is due, then book days again that got calls since; raises as the store.
+
+        One import at a time over all machines: what another collector does is not done again.
+        """
+        now = now or datetime.now(UTC)
+        if self._imports:
+            last = {
+                str(name): at.replace(tzinfo=UTC) for name, at in client.query(_LAST).result_rows
+            }
+            for each in self._imports:
+                self._metrics.import_age(each.name, _age(now, last.get(each.name)))
+                if self._is_due(each, last.get(each.name), now):
+                    self._import(client, each, now)
+        self._again(client, now)
+
+    def _is_due(self, what: Import, last: datetime | None, now: datetime) -> bool:
+        if what.name in self._next:
+            return now >= self._next[what.name]
+        return last is None or now >= last + timedelta(seconds=what.every_seconds)
+
+    def _import(self, client: Client, what: Import, now: datetime) -> None:
+        yesterday = now.date() - timedelta(days=1)
+        first = yesterday - timedelta(days=what.look_back_days - 1)
+        if (until := expired_until(client)) is not None:
+            first = max(first, until + timedelta(days=1))
+        booking = fetch.Booking(self._prices(), self._directory, reason="by schedule")
+        wait = what.every_seconds
+        try:
+            outcome = fetch.run(client, what, first, yesterday, booking, is_patient=False)
+        except (ConfigError, BillError, StoreError) as error:
+            self._failures[what.name] = str(error)
+            self._metrics.imported(what.name, "failed")
+            _log.warning("import.failed", name=what.name, error=str(error))
+            if not isinstance(error, ConfigError):
+                wait = min(AGAIN_SECONDS, what.every_seconds)
+        else:
+            self._failures.pop(what.name, None)
+            self._metrics.imported(what.name, "done")
+            self._metrics.import_age(what.name, 0)
+            _log.info("import.done", name=what.name, changes=outcome.result.changes)
+        self._next[what.name] = now + timedelta(seconds=wait)
+
+    def _again(self, client: Client, now: datetime) -> None:
+        first = now.date() - timedelta(days=MAX_LOOK_BACK_DAYS)
+        if (until := expired_until(client)) is not None:
+            first = max(first, until + timedelta(days=1))
+        there = reports.latest(client, first)
+        book_now = self._prices()
+        priced_with = (book_now.file, book_now.data)
+        if there:
+            is_new = priced_with != self._priced_with
+            days = self._changed(client, there, first, now.date(), are_prices_new=is_new)
+            if days:
+                result = book(
+                    client,
+                    days,
+                    book_now,
+                    self._directory,
+                    reason="calls came after the import",
+                    patience_seconds=BRIEF_PATIENCE_SECONDS,
+                )
+                _log.info("import.again", days=len(days), changes=result.changes)
+        self._priced_with = priced_with
+
+    def _changed(
+        self,
+        client: Client,
+        there: Sequence[reports.DayReport],
+        first: date,
+        today: date,
+        *,
+        are_prices_new: bool,
+    ) -> list[reports.DayReport]:
+        """Return the days of which the ledger has other calls now, or that may have a price now."""
+        then = entries_then(client, first)
+        by_day = recorded.entries_by_day(client, first - timedelta(days=1), today)
+        changed = []
+        for each in there:
+            entries, unpriced = then.get((each.matching.name, each.day), (-1, 0))
+            is_other = entries != recorded.entries_of(each.matching, each.day, by_day)
+            if is_other or (unpriced and are_prices_new):
+                changed.append(each)
+        return changed
+
+
+def _age(now: datetime, last: datetime | None) -> float:
+    """Return seconds; -1: it was never done."""
+    return (now - last).total_seconds() if last else -1.0

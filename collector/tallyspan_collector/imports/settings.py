@@ -1,0 +1,186 @@
+"""Imports as they are written down: the section `imports` of the collector's file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tallyspan_collector.bills.pages import check_base
+from tallyspan_collector.bills.sources import SOURCES
+from tallyspan_collector.config import Section, duration
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
+from tallyspan_collector.imports.matching import Matching, check_label
+
+EVERY_SECONDS = 6 * 3600
+LOOK_BACK_DAYS = 7
+MAX_LOOK_BACK_DAYS = 45
+DAY_SECONDS = 86_400
+KEYS = (
+    "from", "name", "key_variable", "key_file", "url", "file", "organization", "every", "look_back",
+    "providers", "endpoint", "only", "tenant", "recorded_as", "names", "departments", "zone",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """An import: how it is matched, where it is read, how often, and how many days each time.
+
+    `file` may have `*` and `?` in its name. Without it the API of the source is asked, with the key
+    of `key_file`, else of the variable `key_variable`; `url` is another address of the API.
+    """
+
+    matching: Matching
+    key_variable: str = ""
+    key_file: Path | None = None
+    url: str = ""
+    file: Path | None = None
+    every_seconds: int = EVERY_SECONDS
+    look_back_days: int = LOOK_BACK_DAYS
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+        return self.matching.name
+
+
+def of_section(section: Section | None) -> tuple[Import, ...]:
+    """Return the imports of a file. Raises `ConfigError` by file, line and key."""
+    if section is None:
+        return ()
+    if not isinstance(section.content, list):
+        raise section.lines.error((section.name,), "must be a list")
+    imports = tuple(_import(section, number) for number in range(len(section.content)))
+    names = [each.name for each in imports]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise section.lines.error((section.name, number), f"a second import is called {name!r}")
+    return imports
+
+
+def _import(section: Section, number: int) -> Import:
+    values = section.content[number]
+    here = (section.name, number)
+
+    def refuse(key: str, message: str) -> ConfigError:
+        return section.lines.error((*here, key), message)
+
+    if not isinstance(values, dict):
+        raise section.lines.error(here, "must be a mapping")
+    section.lines.check_keys(here, values, KEYS)
+    for key, value in values.items():
+        wanted = dict if key in {"only", "names", "departments"} else str | Decimal
+        if not isinstance(value, list if key == "providers" else wanted):
+            raise refuse(key, f"cannot be {value!r}")
+    if "from" not in values:
+        raise section.lines.error(here, f"needs 'from': one of {', '.join(SOURCES)}")
+    try:
+        return create(values)
+    except _Wrong as error:
+        raise refuse(error.key, error.message) from None
+
+
+class _Wrong(Exception):  # noqa: N818  becomes a ConfigError, by line or by flag
+    """A value that cannot be: the key, and what is wrong."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key
+        self.message = message
+
+
+def of_flags(values: Mapping[str, Any]) -> Import:
+    """Return an import of flags: the same keys, `_` as `-`. Raises `ConfigError`."""
+    try:
+        return create(values)
+    except _Wrong as error:
+        raise ConfigError(f"--{error.key.replace('_', '-')}: {error.message}") from None
+
+
+def create(values: Mapping[str, Any]) -> Import:
+    """Return an import of the values of `KEYS`."""
+    name_of_source = str(values["from"])
+    source = SOURCES.get(name_of_source)
+    if source is None:
+        raise _Wrong("from", f"no source {name_of_source!r}; {hint(name_of_source, [*SOURCES])}")
+    file = _path(values.get("file"))
+    if file is None and source.fetch is None:
+        raise _Wrong("file", f"{source.name} is read from its cost export: name the file")
+    if file is not None and source.read is None:
+        raise _Wrong("file", f"{source.name} is read by its API: there is no file of it")
+    organization = str(values.get("organization", ""))
+    if source.needs_organization and not organization:
+        raise _Wrong("organization", f"{source.name} needs the name of the organisation")
+    every = _checked("every", values, duration, EVERY_SECONDS)
+    look_back = _checked("look_back", values, duration, LOOK_BACK_DAYS * DAY_SECONDS)
+    if look_back % DAY_SECONDS or look_back > MAX_LOOK_BACK_DAYS * DAY_SECONDS:
+        raise _Wrong("look_back", f"must be whole days, {MAX_LOOK_BACK_DAYS}d at most")
+    zone = str(values.get("zone", "UTC"))
+    _check_zone(zone, is_file=file is not None)
+    if url := str(values.get("url", "")):
+        try:
+            check_base(url)
+        except ConfigError as error:
+            raise _Wrong("url", str(error).removeprefix("--url").strip(": ")) from None
+    matching = Matching(
+        name=str(values.get("name") or source.name),
+        source=source.name,
+        organization=organization,
+        providers=tuple(str(each) for each in values.get("providers") or source.providers),
+        only={
+            _label("only", str(label)): str(value)
+            for label, value in (values.get("only") or {}).items()
+        },
+        endpoint=str(values.get("endpoint", "")),
+        tenant=None if values.get("tenant") is None else str(values["tenant"]),
+        recorded_as=_label("recorded_as", str(values.get("recorded_as", ""))),
+        names=_texts(values.get("names")),
+        departments=_texts(values.get("departments")),
+        zone=zone,
+    )
+    return Import(
+        matching,
+        key_variable=str(values.get("key_variable") or source.key_variable),
+        key_file=_path(values.get("key_file")),
+        url=url,
+        file=file,
+        every_seconds=every,
+        look_back_days=look_back // DAY_SECONDS,
+    )
+
+
+def _path(value: object) -> Path | None:
+    return Path(str(value)).expanduser() if value else None
+
+
+def _texts(value: Mapping[str, object] | None) -> dict[str, str]:
+    return {str(key): str(text) for key, text in (value or {}).items()}
+
+
+def _label(key: str, text: str) -> str:
+    try:
+        return check_label(text, "")
+    except ConfigError as error:
+        raise _Wrong(key, str(error).strip()) from None
+
+
+def _checked(
+    key: str, values: Mapping[str, Any], parse: Callable[[str], int], otherwise: int
+) -> int:
+    if values.get(key) is None:
+        return otherwise
+    try:
+        return parse(str(values[key]))
+    except ValueError as error:
+        raise _Wrong(key, str(error)) from None
+
+
+def _check_zone(zone: str, *, is_file: bool) -> None:
+    if not is_file and zone != "UTC":
+        raise _Wrong("zone", "is for files: the days of the providers' APIs are UTC")
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise _Wrong("zone", f"no such time zone {zone!r}; for example Europe/Berlin") from None
