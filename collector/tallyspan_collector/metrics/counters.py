@@ -56,6 +56,18 @@ class Metrics:
             registry=self.registry,
         )
         self._patterns: set[tuple[str, str]] = set()
+        self._imports = Counter(
+            "tallyspan_imports",
+            "Imports of provider-side usage by schedule, done or failed",
+            ["name", "outcome"],
+            registry=self.registry,
+        )
+        self._import_age = Gauge(
+            "tallyspan_import_age_seconds",
+            "Seconds since an import read its provider's report; -1: never",
+            ["name"],
+            registry=self.registry,
+        )
         self._read_alone = Counter(
             "tallyspan_reader_refused",
             "Spans that are read one by one and not as columns",
@@ -170,6 +182,14 @@ class Metrics:
     def split_traces(self, bookings: int) -> None:
         """Count bookings put right because a trace came to several collectors."""
         self._split_traces.inc(bookings)
+
+    def imported(self, name: str, outcome: str) -> None:
+        """Count an import by schedule: done or failed."""
+        self._imports.labels(name, outcome).inc()
+
+    def import_age(self, name: str, seconds: float) -> None:
+        """Say how long ago the report of an import was read; -1: never."""
+        self._import_age.labels(name).set(seconds)
 
     def usage_on_wrappers(self, spans: int) -> None:
         """Count spans around calls that state tokens, which are not charged."""

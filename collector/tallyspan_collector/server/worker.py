@@ -33,6 +33,8 @@ from tallyspan_collector.config import Config
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError, SpoolError
 from tallyspan_collector.files.lock import held
+from tallyspan_collector.imports.schedule import Schedule
+from tallyspan_collector.imports.settings import of_section as imports_of
 from tallyspan_collector.ingest.damaged_log import kept
 from tallyspan_collector.ingest.journal import FILE_NAME, Journal
 from tallyspan_collector.ingest.left_spools import left_spools, take_over
@@ -61,6 +63,7 @@ PRICES_SECONDS = 2.0
 AGAIN_SECONDS = 1.0  # between tries to read a store that is away
 REMAINDERS_SECONDS = 300.0
 COMMITMENTS_SECONDS = 3600.0
+IMPORTS_SECONDS = 300.0
 _log = structlog.get_logger()
 
 
@@ -172,6 +175,9 @@ class Worker:
         self._damaged: list[str] = []
         self._lock = ExitStack()
         self._reader = choose(config.reader)
+        self._imports = Schedule(
+            imports_of(config.imports), lambda: self._prices.book, self._directory, self.metrics
+        )
         try:
             lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)
             self._lock.enter_context(lock)
@@ -291,7 +297,7 @@ class Worker:
         )
         running = [self._read_keys(), self._watch_prices()]
         if self._is_first:  # all workers have one journal
-            running.append(self._look_at_others())
+            running += [self._look_at_others(), self._import_usage()]
         self._tasks = [asyncio.create_task(each) for each in running]
         gc.collect()
         gc.freeze()  # prices, tables and modules are never freed
@@ -344,6 +350,7 @@ class Worker:
                 self._prices.last_error,
                 self._old_prices(),
                 self._commitments,
+                *self._imports.warnings,
                 self._not_confined,
             )
             if text
@@ -382,6 +389,14 @@ class Worker:
             except Exception as error:  # noqa: BLE001  the store is away, or others book: later
                 _log.warning("others.not_looked_at", error=one_line(error))
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _import_usage(self) -> None:
+        while True:
+            try:
+                await in_thread(self._imports.look, self._client)
+            except Exception as error:  # noqa: BLE001  the store is away, or others book: later
+                _log.warning("imports.not_looked_at", error=one_line(error))
+            await asyncio.sleep(IMPORTS_SECONDS)
 
     async def _watch_prices(self) -> None:
         is_new, due, commitments_due = True, 0.0, 0.0
