@@ -65,7 +65,7 @@ def bench(
 
 def calls(client: Client, count: int = 1, **columns: Any) -> list[Entry]:
     """Book calls of 100 and 10 tokens at 0.00028 USD, the price of gpt-4.1."""
-    made = [call(cost_usd=Decimal("0.00028"), **columns) for _ in range(count)]
+    made = [call(**{"cost_usd": Decimal("0.00028"), **columns}) for _ in range(count)]
     book(client, made)
     return made
 
@@ -302,3 +302,107 @@ def test_a_refused_key_is_one_sentence_without_the_key_and_is_not_tried_again(
     assert "the key of OPENAI_ADMIN_KEY is refused" in bench.err
     assert "sk-wrong" not in bench.err
     assert bench.booked() == {}
+
+
+def test_claude_code_s_use_is_booked_once_though_two_reports_have_it(bench: Bench) -> None:
+    """By user from its own report; what the organisation's report has beyond that stays its own."""
+    record = {
+        "actor": {"type": "user_actor", "email_address": "ada@example.com"},
+        "customer_type": "api",
+        "model_breakdown": [
+            {
+                "model": "claude-opus-4-5-20251101",
+                "estimated_cost": {"amount": 40, "currency": "USD"},
+                "tokens": {"input": 400, "output": 40, "cache_read": 0, "cache_creation": 0},
+            }
+        ],
+    }
+    path = "/v1/organizations/usage_report/claude_code"
+    server = BillingServer(
+        [Used(DAY, "claude-opus-4-5-20251101", 1, 1000, 100, usd="1")],
+        reports={path: lambda query: [record] * (query["starting_at"] == ["2026-03-31"])},
+    )
+    service = {"service_name": "claude-code", "provider_name": "anthropic"}
+    with billing_server(server):
+        for source in ("anthropic", "claude-code", "anthropic"):
+            bench.imported(server, source=source)
+        both = bench.booked("source, user_id")
+        model = "claude-opus-4-5"
+        calls(
+            bench.client,
+            model_name=model,
+            cost_usd=Decimal("0.1"),
+            user_id="ada@example.com",
+            **service,
+        )
+        bench.imported(server, source="claude-code")
+        covered = bench.booked("source, user_id")
+
+    assert both == {
+        ("import:anthropic", ""): (600, 60, Decimal("0.6")),
+        ("import:claude-code", "ada@example.com"): (400, 40, Decimal("0.4")),
+    }
+    assert covered == {
+        ("import:anthropic", ""): (600, 60, Decimal("0.6")),
+        ("import:claude-code", "ada@example.com"): (300, 30, Decimal("0.3")),
+    }
+
+
+def test_a_cloud_s_cost_export_is_compared_with_all_its_calls(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "cur.csv"
+    path.write_text(
+        "line_item_usage_start_date,line_item_unblended_cost,line_item_product_code,"
+        "line_item_usage_type,line_item_usage_account_id,line_item_currency_code\n"
+        "2026-03-31T01:00:00Z,3,AmazonBedrock,USE1-Nova-input,1111,USD\n"
+        "2026-03-31T02:00:00Z,1,AmazonBedrock,USE1-Nova-output,1111,USD\n"
+        "2026-03-29T02:00:00Z,7,AmazonBedrock,USE1-Nova-output,1111,USD\n"
+    )
+    nova = {"provider_name": "aws.bedrock", "model_name": "amazon.nova-pro-v1:0"}
+    calls(bench.client, cost_usd=Decimal(1), **nova)
+    code = bench.run("aws", "--file", str(path), *PERIOD)
+
+    assert code == 0, bench.err
+    assert bench.booked("tags['item'], tags['project']") == {
+        ("USE1-Nova-input", "1111"): (None, None, Decimal("2.25")),
+        ("USE1-Nova-output", "1111"): (None, None, Decimal("0.75")),
+    }
+    assert "1 line of the file left out: of other days" in bench.err
+
+
+def test_days_of_a_file_in_another_zone_meet_the_calls_of_those_days(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The 31st of March in Los Angeles is from 7:00 UTC to 7:00 UTC of the day after."""
+    path = tmp_path / "bill.csv"
+    header = "start_time,input_tokens,output_tokens,num_model_requests,model\n"
+    path.write_text(f"{header}2026-03-31,300,30,3,gpt-4.1\n")
+    for hour in (6, 7, 30):
+        at = datetime(2026, 3, 31, tzinfo=UTC) + timedelta(hours=hour)
+        calls(bench.client, start_time=at)
+    code = bench.run("openai", "--file", str(path), *PERIOD, "--zone", "America/Los_Angeles")
+
+    assert code == 0, bench.err
+    assert bench.booked("start_time") == {
+        (datetime(2026, 3, 31, 19, tzinfo=UTC),): (100, 10, Decimal("0.00028"))
+    }
+
+
+def test_a_report_of_today_is_half_a_day_and_is_replaced(bench: Bench) -> None:
+    today = datetime.now(UTC).date()
+    period = ["--from", str(today), "--to", str(today)]
+    with billing_server(BillingServer([Used(today, MODEL, usd="1")])) as server:
+        bench.imported(server, *period)
+        server.used = [Used(today, MODEL, 2, 200, 20, usd="2")]
+        bench.imported(server, *period)
+        too_early = bench.run("openai", "--to", str(today + timedelta(days=1)))
+
+    assert bench.booked() == {(MODEL,): (200, 20, Decimal(2))}
+    assert too_early == 2
+    assert "that day has not begun" in bench.err
+
+
+def test_a_cost_beyond_what_an_entry_can_hold_is_booked_in_several(bench: Bench) -> None:
+    with billing_server(BillingServer([Used(DAY, MODEL, usd="2500000.5")])) as server:
+        bench.imported(server)
+
+    assert bench.booked() == {(MODEL,): (100, 10, Decimal("2500000.5"))}
