@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from ledger import NOON, book, call, price_change, reversal, unpriced
+from ledger import NOON, Entry, book, call, price_change, reversal, unpriced
 from shared_store import SharedStore
 from tallyspan_collector.cli import main
 
@@ -114,6 +115,8 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
                 cost_usd=Decimal(24),
                 **nothing,
             ),
+            imported(user_id="imported", cost_usd=Decimal(2)),
+            imported(user_id="line", cost_usd=Decimal(5), **nothing),
             gone,
             reversal(gone),
             dearer,
@@ -124,6 +127,11 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
     flags = ["--from", "2026-01-01", "--to", "2026-12-31", "--format", "focus", "--out", str(out)]
     assert main(["export", "--data-dir", str(store.data_dir), *flags]) == 0
     return list(csv.DictReader(io.StringIO(out.read_text())))
+
+
+def imported(**columns: Any) -> Entry:
+    """Return an entry of what a provider reports and no span tells of."""
+    return call(entry_kind="imported", sign=0, cost_status="reported") | columns
 
 
 def user(row: Row) -> str:
@@ -166,7 +174,7 @@ def test_the_four_costs_are_one_and_add_up_to_what_the_ledger_has(rows: list[Row
     for row in rows:
         assert row["BilledCost"] == row["EffectiveCost"] == row["ContractedCost"] == row["ListCost"]
     assert sum(Decimal(row["BilledCost"]) for row in rows) == (
-        3 * Decimal("0.000123") + Decimal("3.040000000001") + 24
+        3 * Decimal("0.000123") + Decimal("3.040000000001") + 24 + 2 + 5
     )
 
 
@@ -176,6 +184,7 @@ def test_quantities_are_those_of_the_calls_that_have_a_cost(rows: list[Row]) -> 
     assert found["mixed"] == ("110", "Tokens")
     assert found["images"] == found["refused"] == ("1", "Requests")
     assert found["subscriber"] == ("110", "Tokens")
+    assert (found["imported"], found["line"]) == (("110", "Tokens"), ("1", "Days"))
     assert "unpriced" not in found
     assert "gone" not in found
     for row in rows:
@@ -188,6 +197,19 @@ def test_what_of_commitments_is_of_no_call_is_a_purchase(rows: list[Row]) -> Non
 
     assert (user(bought), bought["BilledCost"]) == ("seat", "24")
     assert (bought["PricingQuantity"], bought["PricingUnit"]) == ("1", "Days")
+
+
+def test_what_no_span_tells_of_is_usage_and_says_so(rows: list[Row]) -> None:
+    described = {user(row): (row["ChargeCategory"], row["ChargeDescription"]) for row in rows}
+
+    assert (
+        described["imported"]
+        == described["line"]
+        == (
+            "Usage",
+            "Use that no span tells of: gpt-4.1",
+        )
+    )
 
 
 def test_tags_are_an_object_of_texts_without_empty_ones(rows: list[Row]) -> None:

@@ -35,11 +35,13 @@ ORDER BY timestamp, log_id"""
 # FOCUS 1.2 (focus.finops.org); tests/collector/test_focus.py has its rules. A cost there may not be
 # null, so calls without a price and their tokens are in no row: LEFT_OUT counts them. Tokens are
 # what is priced, requests where nobody counted tokens; our price is list, contract and bill in one.
-# What of commitments, seats and minimums is of no call is a purchase of the day.
+# What of commitments, seats and minimums is of no call is a purchase of the day; what a provider
+# reports and no span tells of is usage, a day of it where the report counts no tokens.
 # No unit prices: a row has prompts and answers of one model, whose prices differ.
 FOCUS = """
-SELECT * EXCEPT (priced_tokens, is_purchase) FROM (SELECT
-    sum(u.calls) = 0 AS is_purchase,
+SELECT * EXCEPT (priced_tokens, is_purchase, is_imported) FROM (SELECT
+    sum(u.calls) = 0 AND sum(u.imported_cost_usd) != 0 AS is_imported,
+    sum(u.calls) = 0 AND NOT is_imported AS is_purchase,
     sum(u.cost_usd) AS BilledCost,
     if(u.tenant = '', 'default', toString(u.tenant)) AS BillingAccountId,
     NULL AS BillingAccountName,
@@ -48,7 +50,8 @@ SELECT * EXCEPT (priced_tokens, is_purchase) FROM (SELECT
     formatDateTime(toStartOfMonth(u.day), '%Y-%m-%dT00:00:00Z') AS BillingPeriodStart,
     if(is_purchase, 'Purchase', 'Usage') AS ChargeCategory,
     NULL AS ChargeClass,
-    if(is_purchase, 'Commitments, plans and minimums', concat('Calls of ', SkuId))
+    multiIf(is_purchase, 'Commitments, plans and minimums',
+        is_imported, concat('Use that no span tells of: ', SkuId), concat('Calls of ', SkuId))
         AS ChargeDescription,
     if(is_purchase, 'Recurring', 'Usage-Based') AS ChargeFrequency,
     formatDateTime(u.day + 1, '%Y-%m-%dT00:00:00Z') AS ChargePeriodEnd,
@@ -61,9 +64,10 @@ SELECT * EXCEPT (priced_tokens, is_purchase) FROM (SELECT
     BilledCost AS ListCost,
     if(is_purchase, 'Committed', 'Standard') AS PricingCategory,
     ifNull(sum(u.total_tokens), 0) - sum(u.unpriced_tokens) AS priced_tokens,
-    multiIf(is_purchase, 1, priced_tokens > 0, priced_tokens, sum(u.calls) - sum(u.unpriced_calls))
-        AS PricingQuantity,
-    multiIf(is_purchase, 'Days', priced_tokens > 0, 'Tokens', 'Requests') AS PricingUnit,
+    multiIf(is_purchase, 1, priced_tokens > 0, priced_tokens, is_imported, 1,
+        sum(u.calls) - sum(u.unpriced_calls)) AS PricingQuantity,
+    multiIf(is_purchase, 'Days', priced_tokens > 0, 'Tokens', is_imported, 'Days', 'Requests')
+        AS PricingUnit,
     if(u.provider_name = '', 'unknown', toString(u.provider_name)) AS ProviderName,
     ProviderName AS PublisherName,
     nullIf(toString(u.endpoint_id), '') AS ResourceId,

@@ -158,7 +158,7 @@ def _notes(total: Row) -> list[str]:
         notes.append(f"{calls} paid by a subscription or a commitment: notional, not billed")
     committed = [
         f"{dollars(total[f'{kind}_cost_usd'])} {kind}"
-        for kind in ("commitment", "plan", "unused")
+        for kind in ("commitment", "plan", "unused", "imported")
         if total[f"{kind}_cost_usd"]
     ]
     if committed:

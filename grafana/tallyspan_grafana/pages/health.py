@@ -246,6 +246,34 @@ def build(zone: str = ZONE) -> Page:
             ),
         )
         .row(
+            9,
+            (
+                table(
+                    "Imported, not seen",
+                    health.imported,
+                    "What providers report as used, what of it spans tell of, and what was booked "
+                    "as imported because no span does. Says less: spans tell of more than the "
+                    "report, of which nothing is booked. Whatever is chosen above. From "
+                    f"tallyspan.imports; times in {zone}.",
+                    [
+                        Column("day_of_use", "Day", TIME, width=190),
+                        Column("source", "Import", TEXT),
+                        Column("name", "Model or line", TEXT),
+                        Column("reported", "Reported tokens", COUNT, None, "not stated"),
+                        Column("recorded", "By spans"),
+                        Column("imported_tokens", "Imported tokens"),
+                        Column("imported", "Imported", DOLLARS, 4),
+                        Column("unpriced", "Without a price", COUNT, None, "-"),
+                        Column("less", "Says less", COUNT, None, "-"),
+                        Column("less_cost", "Says less", DOLLARS, 4, "-"),
+                        Column("run_at", "Compared", TIME, width=190),
+                    ],
+                    if_null="nothing imported yet: tallyspan import",
+                ),
+                24,
+            ),
+        )
+        .row(
             7,
             (
                 table(

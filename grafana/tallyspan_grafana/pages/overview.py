@@ -134,12 +134,14 @@ def build(zone: str = ZONE) -> Page:
                     overview.parts,
                     "Use: calls that are billed one by one. Shares of provisioned throughput and "
                     "of plans, each day's cost spread over the calls that used it; and what of "
-                    f"commitments, seats and minimums nobody used. {about}",
+                    "commitments, seats and minimums nobody used. Imported: what providers "
+                    f"report and no span tells of. {about}",
                     [
                         Column("use", "Use", DOLLARS, 2),
                         Column("commitment", "Provisioned throughput", DOLLARS, 2),
                         Column("plan", "Plans", DOLLARS, 2),
                         Column("unused", "Unused", DOLLARS, 2),
+                        Column("imported", "Imported", DOLLARS, 2),
                     ],
                     if_null=NOTHING,
                 ),

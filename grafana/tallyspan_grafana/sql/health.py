@@ -161,6 +161,18 @@ def drift_per_day(binding: Binding) -> str:
     )
 
 
+def imported(binding: Binding) -> str:
+    """Return what providers report beside what spans tell of, the most that was imported first."""
+    return (
+        "SELECT toDateTime(day, 'UTC') AS day_of_use, source, model_name AS name, "
+        "reported_tokens AS reported, recorded_tokens AS recorded, imported_tokens, "
+        "imported_cost_usd AS imported, nullIf(unpriced_tokens, 0) AS unpriced, "
+        "nullIf(less_tokens, 0) AS less, nullIf(less_cost_usd, 0) AS less_cost, run_at "
+        f"FROM {binding.view('imports')} WHERE {days(binding)} AND name != '' "
+        "ORDER BY imported DESC, imported_tokens DESC, day DESC, source, name LIMIT 500"
+    )
+
+
 def not_understood(binding: Binding) -> str:
     """Return requests to providers that no format knows, the newest kinds first."""
     return (

@@ -20,16 +20,22 @@ from tallyspan_grafana.sql.common import (
 )
 
 SPEND = Figure(SPENT, "spend", IN_RANGE)
-_COMMITTED = ("commitment_cost_usd", "plan_cost_usd", "unused_cost_usd")
-_PARTS = Rows(Source(TOTALS.columns, _COMMITTED))
+_NOT_BY_CALL = (
+    "commitment_cost_usd",
+    "plan_cost_usd",
+    "unused_cost_usd",
+    "imported_cost_usd",
+)
+_PARTS = Rows(Source(TOTALS.columns, _NOT_BY_CALL))
 
 
 def parts(binding: Binding) -> str:
     """Return what the spend is made of, in one row."""
-    commitment, plan, unused = (f"sum({name})" for name in _COMMITTED)
+    commitment, plan, unused, imported = (f"sum({name})" for name in _NOT_BY_CALL)
     return (
-        f"SELECT {SPENT} - {commitment} - {plan} - {unused} AS use, {commitment} AS commitment, "
-        f"{plan} AS plan, {unused} AS unused {_PARTS(binding)}"
+        f"SELECT {SPENT} - {commitment} - {plan} - {unused} - {imported} AS use, "
+        f"{commitment} AS commitment, {plan} AS plan, {unused} AS unused, {imported} AS imported "
+        f"{_PARTS(binding)}"
     )
 
 

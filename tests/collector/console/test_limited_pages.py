@@ -47,7 +47,7 @@ PEOPLE = [("ada", "sales"), ("zoe", "platform")]
 NOT_UNDERSTOOD = "tallyspan_requests_not_understood_total"
 OF_ALL = {
     "Recorded against billed", "Drift per day of the bill", "Collectors",
-    "Seen but not understood",
+    "Seen but not understood", "Imported, not seen",
     "Used of the budget of all calls",
 }  # fmt: skip
 """Panels about the whole organisation: nothing in them is of a department."""
