@@ -28,6 +28,7 @@ from tallyspan_collector.config import Config
 from tallyspan_collector.errors import SpoolError
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.files.lock import held
+from tallyspan_collector.imports.settings import of_section as imports_of
 from tallyspan_collector.ingest.journal import FILE_NAME
 from tallyspan_collector.ingest.lives import begin_life
 from tallyspan_collector.metrics.log import MetricsLog
@@ -79,6 +80,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
     prices = PriceWatch(config.prices, config.data_dir)
     oidc = config.oidc()
     tls(config)
+    imports_of(config.imports)
     reader = choose(config.reader)
     _log.info("reader.chosen", reader=reader.name, compiled=reader.refusal or "usable")
     with ExitStack() as stack:

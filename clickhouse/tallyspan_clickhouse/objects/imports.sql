@@ -46,7 +46,7 @@ CREATE TABLE {database}.import_lines {on_cluster}
     source LowCardinality(String) COMMENT 'Name of the import',
     day Date COMMENT 'Day of the use, in the zone of the report',
     provider LowCardinality(String) COMMENT 'Provider as the ledger names it',
-    model_name String COMMENT 'Model, without the date of a snapshot; or the name of the line on the report',
+    model_name String COMMENT 'Model, without the date of a snapshot; or the name of the line on the report; empty: of that day there is nothing',
     reported_requests Nullable(UInt64) COMMENT 'Requests by the report; NULL: it does not say',
     recorded_calls UInt64 COMMENT 'Calls that spans tell of',
     reported_tokens Nullable(UInt64) COMMENT 'Tokens by the report, input (cache included) and output; NULL: it does not say',
@@ -89,6 +89,6 @@ AS SELECT
     l.reported_tokens, l.recorded_tokens, l.imported_tokens, l.less_tokens, l.reported_cost_usd,
     l.recorded_cost_usd, l.imported_cost_usd, l.less_cost_usd, l.unpriced_tokens, l.run_at
 FROM {database}.import_lines AS l
-WHERE (l.source, l.day, l.run_id) IN (
+WHERE l.model_name != '' AND (l.source, l.day, l.run_id) IN (
     SELECT source, day, argMax(run_id, run_at) FROM {database}.import_lines GROUP BY source, day)
 COMMENT 'What providers report of each day beside what spans tell of, and what was imported';

@@ -27,7 +27,7 @@ class Source:
     `provider` is the ledger's name, `providers` those whose calls it may report. `services` are
     the names of the services whose calls it reports; empty: all. `also_in` is the source whose
     report has the same use again, of the whole organisation: what this one books counts there as
-    recorded.
+    recorded. `has_all_costs`: where it states costs they are of all that it reports as used.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Source:
     read: Callable[[Path], Iterator[Billed]] | None = None
     services: tuple[str, ...] = ()
     also_in: str = ""
+    has_all_costs: bool = False
     needs_organization: bool = False
     wanted_key: str = ADMIN_KEY
 
@@ -63,6 +64,7 @@ SOURCES = {
             openai.headers,
             lambda api, first, last, _: openai.bill(api, first, last, _ALL),
             _bill_file,
+            has_all_costs=True,
         ),
         Source(
             "anthropic",

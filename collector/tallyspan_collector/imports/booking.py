@@ -138,7 +138,13 @@ class Imported:
         pricing = Pricing(self._book, matching.endpoint, matching.noon(report.day))
         lines = reports.lines(client, report)
         reported = [
-            named(row, matching.names) for row in rows(lines, matching.of.provider, pricing.of_row)
+            named(row, matching.names)
+            for row in rows(
+                lines,
+                matching.of.provider,
+                pricing.of_row,
+                has_all_costs=matching.of.has_all_costs,
+            )
         ]
         by_user = any(row.user for row in reported)
         # counted before they are read: what comes in between is read again later

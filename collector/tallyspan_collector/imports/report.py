@@ -16,7 +16,7 @@ PARTS_OF_A_UNIT = 10**6
 """Units that are no tokens (seconds, pages) are counted in millionths: amounts are whole."""
 PICO = 10**12
 REQUESTS = "requests"
-DIMENSIONS = ("tier", "service", "project", "api_key", "user", "conditions")
+_BESIDE_TIER = ("service", "project", "api_key", "user", "conditions")
 Usage = Mapping[str, int]
 """Meter -> how much, in tokens or in millionths of a unit."""
 
@@ -52,11 +52,12 @@ Weigh = Callable[[Row], int | None]
 """What a row costs by the price book, in pico-dollars; None: it has no price."""
 
 
-def rows(lines: Iterable[Billed], provider: str, weigh: Weigh) -> list[Row]:
+def rows(lines: Iterable[Billed], provider: str, weigh: Weigh, *, has_all_costs: bool) -> list[Row]:
     """Return the rows of a day; `provider` is that of lines that name none.
 
     A cost that stands in a line of its own goes to the rows with usage that it is of, by what the
-    price book says they cost; one that is of none is a row without usage.
+    price book says they cost; one that is of none is a row without usage. `has_all_costs`: the
+    costs are of all that was used, also of tiers that they do not name.
     """
     used: dict[_Owner, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     costs_with_usage: dict[_Owner, int] = defaultdict(int)
@@ -75,7 +76,7 @@ def rows(lines: Iterable[Billed], provider: str, weigh: Weigh) -> list[Row]:
     costs_alone = [
         Row(*owner, usage={}, cost_picousd=cost) for owner, cost in apart.items() if cost
     ]
-    return _joined(with_usage, costs_alone, weigh)
+    return _joined(with_usage, costs_alone, weigh, has_all_costs=has_all_costs)
 
 
 def usage_of(line: Billed) -> dict[str, int]:
@@ -141,31 +142,56 @@ def _owner(line: Billed, provider: str) -> _Owner:
     )
 
 
-def _joined(rows: Sequence[Row], costs: Sequence[Row], weigh: Weigh) -> list[Row]:
+def _joined(
+    rows: Sequence[Row], costs: Sequence[Row], weigh: Weigh, *, has_all_costs: bool
+) -> list[Row]:
     """Return the rows with the costs that are of them, and the costs that are of none."""
     # A report groups its costs by less than its usage: only what some line of costs states counts.
-    dimensions = [name for name in DIMENSIONS if any(getattr(each, name) for each in costs)]
+    dimensions = [name for name in _BESIDE_TIER if any(getattr(each, name) for each in costs)]
 
-    def place(row: Row) -> tuple[object, ...]:
+    def place(row: Row) -> _Place:
         return (row.provider, row.key, *(getattr(row, name) for name in dimensions))
 
-    there: dict[tuple[object, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.key:
-            there[place(row)].append(row)
-    totals: dict[tuple[object, ...], int] = defaultdict(int)
-    alone = []
-    for each in costs:
-        if place(each) in there:
-            totals[place(each)] += each.cost_picousd or 0
+    used = _by(place, (row for row in rows if row.key))
+    spent = _by(place, costs)
+    result = [row for row in rows if not row.key]
+    for where in used.keys() | spent.keys():
+        of_place, cost_lines = used.get(where, []), spent.get(where, [])
+        tiers = {row.tier for row in of_place}
+        if has_all_costs and not tiers <= {each.tier for each in cost_lines}:
+            groups = [(of_place, cost_lines)]  # a line of the model has the other tiers too
         else:
-            alone.append(each)
-    with_costs = [
-        priced
-        for where, of_place in there.items()
-        for priced in (_spread(of_place, totals[where], weigh) if where in totals else of_place)
-    ]
-    return [*with_costs, *(row for row in rows if not row.key), *alone]
+            by_tier, costs_by_tier = _by(_tier, of_place), _by(_tier, cost_lines)
+            groups = [
+                (by_tier.get(tier, []), costs_by_tier.get(tier, []))
+                for tier in by_tier.keys() | costs_by_tier.keys()
+            ]
+        for of_group, lines in groups:
+            if of_group and lines:
+                cost = sum(each.cost_picousd or 0 for each in lines)
+                result += _spread(of_group, cost, weigh)
+            else:
+                result += [*of_group, *lines]
+    return sorted(result, key=_order)
+
+
+_Place = tuple[object, ...]
+
+
+def _by(key: Callable[[Row], _Place], rows: Iterable[Row]) -> dict[_Place, list[Row]]:
+    groups: dict[_Place, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups
+
+
+def _tier(row: Row) -> _Place:
+    return (row.tier,)
+
+
+def _order(row: Row) -> _Place:
+    """Sort the same rows always alike: of equal rests the first row has a pico-dollar more."""
+    return tuple(str(getattr(row, name)) for name in _Owner._fields)
 
 
 def _spread(rows: Sequence[Row], cost: int, weigh: Weigh) -> list[Row]:

@@ -168,7 +168,7 @@ def imported(binding: Binding) -> str:
         "reported_tokens AS reported, recorded_tokens AS recorded, imported_tokens, "
         "imported_cost_usd AS imported, nullIf(unpriced_tokens, 0) AS unpriced, "
         "nullIf(less_tokens, 0) AS less, nullIf(less_cost_usd, 0) AS less_cost, run_at "
-        f"FROM {binding.view('imports')} WHERE {days(binding)} AND name != '' "
+        f"FROM {binding.view('imports')} WHERE {days(binding)} "
         "ORDER BY imported DESC, imported_tokens DESC, day DESC, source, name LIMIT 500"
     )
 

@@ -322,7 +322,7 @@ def test_claude_code_s_use_is_booked_once_though_two_reports_have_it(bench: Benc
         [Used(DAY, "claude-opus-4-5-20251101", 1, 1000, 100, usd="1")],
         reports={path: lambda query: [record] * (query["starting_at"] == ["2026-03-31"])},
     )
-    service = {"service_name": "claude-code", "provider_name": "anthropic"}
+    service: dict[str, Any] = {"service_name": "claude-code", "provider_name": "anthropic"}
     with billing_server(server):
         for source in ("anthropic", "claude-code", "anthropic"):
             bench.imported(server, source=source)
@@ -357,7 +357,7 @@ def test_a_cloud_s_cost_export_is_compared_with_all_its_calls(bench: Bench, tmp_
         "2026-03-31T02:00:00Z,1,AmazonBedrock,USE1-Nova-output,1111,USD\n"
         "2026-03-29T02:00:00Z,7,AmazonBedrock,USE1-Nova-output,1111,USD\n"
     )
-    nova = {"provider_name": "aws.bedrock", "model_name": "amazon.nova-pro-v1:0"}
+    nova: dict[str, Any] = {"provider_name": "aws.bedrock", "model_name": "amazon.nova-pro-v1:0"}
     calls(bench.client, cost_usd=Decimal(1), **nova)
     code = bench.run("aws", "--file", str(path), *PERIOD)
 

@@ -118,6 +118,14 @@ def test_a_cost_that_differs_while_all_use_is_recorded_is_a_price_and_not_booked
     assert result.is_empty
 
 
+def test_a_model_of_which_only_costs_are_reported_is_left_by_its_cost() -> None:
+    """Copilot's credits, by model."""
+    rows = [row("claude-haiku-4.5", cost=500), row("gpt-5", cost=300)]
+    result = left(rows, span("claude-haiku-4.5", cost=200), span("gpt-5", cost=900))
+
+    assert [each.cost_picousd for each in result] == [300, 0]
+
+
 def test_fees_that_stand_in_calls_are_not_booked_as_a_line_of_their_own() -> None:
     """The report has searches apart; a call costs its tokens (200) and its search (50)."""
     rows = [row(input_tokens=100, cost=200), row("", item="web search", cost=80)]

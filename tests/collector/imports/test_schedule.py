@@ -1,5 +1,6 @@
 """Imports that the collector does by itself: when they are due, again after failures and late calls."""
 
+import pickle
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -206,6 +207,8 @@ def test_a_file_says_how_an_import_is_matched(tmp_path: Path) -> None:
         "tag:team",
     )
     assert type(matching).from_json(matching.to_json()) == matching
+    handed_on = pickle.loads(pickle.dumps(section(tmp_path, text)))
+    assert of_section(handed_on) == (what,)
 
 
 def test_a_lock_that_is_held_is_said_by_whom(client: Client) -> None:
