@@ -242,14 +242,16 @@ class Frames:
         self._size = 0
         self._is_cut = False
 
-    def feed(self, data: bytes | bytearray | memoryview, *, begins: bool, ends: bool) -> None:
-        """Take a frame of data: whether a message begins with it, and whether one ends."""
+    def feed(self, data: str | bytes | bytearray | memoryview, *, begins: bool, ends: bool) -> None:
+        """Take a frame, or a part of one: whether a message begins with it, whether one ends."""
         try:
             if begins:
                 self._forget()
             if begins and ends:
-                self._session.received(data if isinstance(data, bytes) else bytes(data))
+                self._session.received(data if isinstance(data, str | bytes) else bytes(data))
                 return
+            if isinstance(data, str):
+                data = data.encode()
             room = MAX_KEPT_BYTES - self._size
             self._is_cut = self._is_cut or len(data) > room
             if room > 0:

@@ -5,9 +5,14 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
+import aiohttp
+import httpx
+import httpx2
 import pytest
 import websockets.asyncio.client
 import websockets.sync.client
@@ -124,6 +129,57 @@ def by_asyncio(address: str) -> tuple[list[Any], str]:
     return asyncio.run(run())
 
 
+def by_aiohttp(address: str) -> tuple[list[Any], str]:
+    async def run() -> tuple[list[Any], str]:
+        async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
+            got: list[Any] = []
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.ERROR:
+                    return got, type(message.data).__name__
+                got.append(message.data)
+            return got, str(socket.close_code)
+
+    return asyncio.run(run())
+
+
+def by_httpx(library: str) -> Receive:
+    def receive(address: str) -> tuple[list[Any], str]:
+        got: list[Any] = []
+        ending = ""
+        module = import_module("httpx2.websockets" if library == "httpx2" else library)
+        with (httpx2 if library == "httpx2" else httpx).Client(verify=False) as http:
+            of_httpx2 = getattr(http, "websocket", None)
+            opening = of_httpx2(address) if of_httpx2 else module.connect_ws(address, http)
+            with opening as socket:
+                try:
+                    while True:
+                        got.append(socket.receive_text())
+                except module.HTTPXWSException as error:
+                    ending = repr(error)
+        return got, ending
+
+    return receive
+
+
+def by_httpx_with_asyncio(library: str) -> Receive:
+    async def receive(address: str) -> tuple[list[Any], str]:
+        got: list[Any] = []
+        ending = ""
+        module = import_module("httpx2.websockets" if library == "httpx2" else library)
+        async with (httpx2 if library == "httpx2" else httpx).AsyncClient(verify=False) as http:
+            of_httpx2 = getattr(http, "websocket", None)
+            opening = of_httpx2(address) if of_httpx2 else module.aconnect_ws(address, http)
+            async with opening as socket:
+                try:
+                    while True:
+                        got.append(await socket.receive_text())
+                except module.HTTPXWSException as error:
+                    ending = repr(error)
+        return got, ending
+
+    return lambda address: asyncio.run(receive(address))
+
+
 class InterruptedMessageError(Exception):
     """Ends a message in its middle, and with it the socket."""
 
@@ -156,7 +212,28 @@ def sending(cuts: list[list[int]], whole: int) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.parametrize("receive", [by_threads, by_threads_in_parts, by_asyncio])
+CLIENTS = {
+    "websockets": by_threads,
+    "websockets in parts": by_threads_in_parts,
+    "websockets with asyncio": by_asyncio,
+    "aiohttp": by_aiohttp,
+    **{library: by_httpx(library) for library in ("httpx_ws", "httpx2")},
+    **{
+        f"{library} with asyncio": by_httpx_with_asyncio(library)
+        for library in ("httpx_ws", "httpx2")
+    },
+}
+
+
+def needs(client: str) -> list[pytest.MarkDecorator]:
+    missing = [name for name in ("httpx_ws", "wsproto") if find_spec(name) is None]
+    is_lacking = client.startswith("httpx") and bool(missing)
+    return [pytest.mark.skipif(is_lacking, reason=f"lacks {missing}: install the extra dev")]
+
+
+@pytest.mark.parametrize(
+    "receive", [pytest.param(each, id=name, marks=needs(name)) for name, each in CLIENTS.items()]
+)
 @settings(max_examples=6)
 @given(cuts=CUTS, whole=st.sampled_from([1, 2, 3, 5, 6]))
 def test_an_application_gets_what_it_would_get_without_us_and_usage_is_the_same(

@@ -4,13 +4,17 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from socket import socketpair
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import websockets.asyncio.client
+import websockets.client
 import websockets.sync.client
+import websockets.uri
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -19,15 +23,26 @@ from opentelemetry.trace import StatusCode
 
 import recording_files
 import tallyspan
-from socket_clients import talk, talk_asynchronously, talk_to_gemini
+from socket_clients import (
+    talk,
+    talk_asynchronously,
+    talk_to_gemini,
+    with_aiohttp,
+    with_httpx2,
+    with_httpx_ws,
+    with_websockets,
+    with_websockets_async,
+)
 from socket_server import Script, both_sides_of_tls, playing
 from span_facts import wrong
 from tallyspan import __version__, semconv
-from tallyspan.exchange import settle
+from tallyspan.exchange import begin, settle
 from tallyspan.guard import failures
+from tallyspan.not_understood import sightings
 from tallyspan.response_turns import MAX_ENDED, MAX_OPEN, ResponseTurns
 from tallyspan.sampling import CallTracer
 from tallyspan.session import Session, open_session
+from tallyspan.transport import websockets as transport
 
 pytestmark = pytest.mark.filterwarnings(  # of what openai does
     r"ignore:connect\(\) must be used as a context manager:DeprecationWarning"
@@ -43,6 +58,7 @@ OF_SDKS = [
     in {("openai_realtime", "conversation"), ("openai_responses", "turns")}
 ]
 """Those that are played through the SDK of their provider."""
+REALTIME = OF_SDKS[0]
 
 
 def attributes(spans: InMemorySpanExporter) -> list[dict[str, Any]]:
@@ -90,6 +106,7 @@ def test_a_recorded_conversation_becomes_the_calls_that_it_is(
 
 BOTH = pytest.mark.parametrize("talking", [talk, talk_asynchronously])
 Talking = Callable[..., list[bytes]]
+Tracing = tuple[TracerProvider, InMemorySpanExporter]
 
 
 @BOTH
@@ -111,6 +128,63 @@ def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
     }
     assert "sk-secret" not in str(calls)
     assert "Be brief" not in str(calls)
+
+
+HTTPX = pytest.mark.skipif(
+    find_spec("wsproto") is None or find_spec("httpx_ws") is None, reason="install the extra dev"
+)
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        with_websockets,
+        with_websockets_async,
+        with_aiohttp,
+        pytest.param(with_httpx2, marks=HTTPX),
+        pytest.param(with_httpx_ws, marks=HTTPX),
+    ],
+)
+@EACH
+def test_each_client_gives_the_calls_of_each_conversation(
+    recording: recording_files.Conversation,
+    client: Callable[[str, Script], list[bytes]],
+    spans: InMemorySpanExporter,
+) -> None:
+    own = urlsplit(recording.url)
+    with playing(recording.messages) as address, tallyspan.attribution(user_id="ada"):
+        got = client(own._replace(scheme="ws", netloc=address).geturl(), recording.messages)
+    sightings.tell()
+    calls = attributes(spans)
+
+    assert got == [json.dumps(m).encode() for who, m in recording.messages if who == "received"]
+    assert [wrong(each, call) for each, call in zip(recording.calls, calls, strict=True)] == [
+        [] for _ in recording.calls
+    ]
+    assert {call[semconv.USER_ID] for call in calls} == {"ada"}
+    assert any(semconv.TIME_TO_FIRST_CHUNK in call for call in calls)
+
+
+def test_the_request_that_opens_a_socket_is_not_counted_and_a_socket_nobody_knows_is(
+    tracing: Tracing,
+) -> None:
+    tracer = CallTracer(tracing[0], "test", __version__, is_always_on=True)
+    sightings.reset()
+    for path in ("/v1/realtime", "/v1/responses", "/v1/realtime/songs"):
+        assert begin(tracer, "GET", ("https", "api.openai.com", None, path), b"") is None
+    unknown = websockets.uri.parse_uri("wss://api.openai.com/v1/realtime/dances?model=x")
+    protocol = websockets.client.ClientProtocol(unknown)
+    ours, theirs = socketpair()
+    connection = websockets.sync.client.ClientConnection(ours, protocol)
+    transport._begin(tracer, connection)
+    theirs.close()
+    connection.close_socket()
+    sightings.tell()
+
+    assert [line for call in attributes(tracing[1]) for line in call[semconv.NOT_UNDERSTOOD]] == [
+        "1 GET api.openai.com/v1/realtime/songs", "1 GET api.openai.com/v1/realtime/dances",
+    ]  # fmt: skip
+    sightings.reset()
 
 
 def test_each_turn_of_gemini_live_is_one_span_through_its_sdk(
@@ -153,7 +227,6 @@ def delta(response_id: str) -> dict[str, Any]:
 ASK = {"type": "response.create"}
 CONFIGURED = {"type": "session.created", "session": {"model": "gpt-realtime"}}
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
-Tracing = tuple[TracerProvider, InMemorySpanExporter]
 
 
 def play(session: Session, *messages: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Where calls leave the process: an adapter for each library, wrapped when it is imported.
 
 httpx and httpx2 have one adapter; requests and botocore send through urllib3, which has the second;
-aiohttp has the third, grpc the fourth. Sockets of websockets have one of their own. A call that
-passes two of them (an httpx client over aiohttp) is recorded by the upper one: those below leave
-alone what an adapter sends.
+aiohttp has the third, grpc the fourth. Sockets have adapters of their own. A call that passes two
+of them (an httpx client over aiohttp) is recorded by the upper one: those below leave alone what an
+adapter sends.
 """
 
 import sys
@@ -15,7 +15,15 @@ import wrapt
 
 from tallyspan.guard import ours
 from tallyspan.sampling import CallTracer
-from tallyspan.transport import aiohttp, grpc, httpx, redaction, urllib3, websockets
+from tallyspan.transport import (
+    aiohttp,
+    grpc,
+    httpx,
+    httpx_sockets,
+    redaction,
+    urllib3,
+    websockets,
+)
 
 
 class Adapter(Protocol):
@@ -36,6 +44,8 @@ ADAPTERS: dict[str, Adapter] = {
     "urllib3": urllib3,
     "aiohttp": aiohttp,
     "grpc": grpc,
+    "httpx_ws": httpx_sockets,
+    "httpx2.websockets": httpx_sockets,
     "websockets.sync.client": websockets,
     "websockets.asyncio.client": websockets,
 }

@@ -1,6 +1,7 @@
 """aiohttp: `ClientSession._request`, and a stand-in for the stream that its answer is read from.
 
-The private method is the one every request of a session goes through (get, post, ws excepted).
+The private method is the one every request of a session goes through (get, post); sockets have
+`aiohttp_sockets`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,18 +15,20 @@ from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import ours
 from tallyspan.request import form
 from tallyspan.sampling import CallTracer
-from tallyspan.transport import wrapping
+from tallyspan.transport import aiohttp_sockets, wrapping
 from tallyspan.transport.hiding import hiding
 
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
-    """Wrap the session's sending."""
+    """Wrap the session's sending, and its opening of sockets."""
     wrapping.wrap(module.ClientSession, "_request", _sender(tracer))
+    aiohttp_sockets.wrap(module, tracer)
 
 
 def unwrap(module: ModuleType) -> None:
-    """Put the session's own method back."""
+    """Put the session's own methods back."""
     wrapping.unwrap(module.ClientSession, "_request")
+    aiohttp_sockets.unwrap(module)
 
 
 def _sender(tracer: CallTracer) -> Callable[..., Any]:

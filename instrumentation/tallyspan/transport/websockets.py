@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tallyspan.guard import note, ours
+from tallyspan.not_understood import sightings
 from tallyspan.sampling import CallTracer
 from tallyspan.session import Frames, Session, open_session
 from tallyspan.transport import wrapping
@@ -75,8 +76,12 @@ def _begin(tracer: CallTracer | None, connection: Any) -> None:
     with ours("recognise a socket"):
         uri = getattr(connection.protocol, "uri", None) or connection.protocol.wsuri
         address = "wss" if uri.secure else "ws", uri.host, uri.port, uri.path, uri.query
-        session = None if tracer is None else open_session(tracer, address)
-        if session is not None:
+        if tracer is None:
+            return
+        session = open_session(tracer, address)
+        if session is None:
+            sightings.note(tracer, "GET", uri.host, uri.path)
+        else:
             setattr(connection, _SESSION, session)
             setattr(connection, _FRAMES, Frames(session))
 
