@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otlp_spans import CHAT, START_NS
 from tallyspan.usage import Usage
 from tallyspan_collector.dialects import Kind, Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.ingest.door import admit
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.ledger.entry import Cost
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
@@ -45,6 +49,12 @@ def net(spans: list[Span]) -> list[Call]:
     readings: list[Reading] = [reader.read(each) for each in spans]
     with closing(sqlite3.connect(":memory:")) as file:
         return Resolver(file).resolve(readings).calls
+
+
+def net_of_requests(requests: list[dict[str, Any]]) -> list[Call]:
+    """Return the calls of exports as they were posted."""
+    bodies = [ParseDict(each, ExportTraceServiceRequest()).SerializeToString() for each in requests]
+    return net([each for body in bodies for each in otlp.decode(admit(body).blob)])
 
 
 def only(*spans: Span) -> tuple[Call, Cost]:
@@ -205,6 +215,48 @@ def test_a_key_of_ones_own_in_copilot_is_billed_by_that_provider() -> None:
     call, cost = only(span(own_key, scope="copilot-chat", service="copilot-chat"))
 
     assert (call.provider_name, cost.cost_status) == ("openai", "priced")
+
+
+@pytest.mark.parametrize(
+    ("host", "provider", "status"),
+    [
+        ("api.individual.githubcopilot.com", "github-copilot", "unpriced"),
+        ("", "github-copilot", "unpriced"),
+        ("api.openai.com", "openai", "priced"),
+        ("llm.example.com", "openai", "priced"),  # by the model's name, and flagged
+        ("notgithub.com", "openai", "priced"),
+    ],
+)
+def test_what_copilots_cli_calls_github_is_its_own_only_at_githubs_hosts(
+    host: str, provider: str, status: str
+) -> None:
+    attributes = {**COPILOT, "server.address": host}
+    call, cost = only(span(attributes, scope="github.copilot", service="github-copilot"))
+
+    assert (call.provider_name, cost.cost_status) == (provider, status)
+    assert ("provider_inferred" in call.quality_flags) == (
+        provider == "openai" and "api" not in host
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "cost_usd"),
+    [
+        # 3 of input, 1,111 cached, 418 written, 33 of output, at 3, 0.3, 3.75 and 15 a million
+        ("copilot_cli/cached", "0.0024048"),
+        # 12,243 and 140, at 1.75 and 14 a million
+        ("copilot_cli_openai/reasoning", "0.02338525"),
+    ],
+)
+def test_the_cli_of_copilot_with_a_key_of_ones_own_is_the_providers_price(
+    folder: str, cost_usd: str
+) -> None:
+    captured = json.loads((XAI.parent / f"{folder}.json").read_text())
+    (call,) = net_of_requests(captured["traces"])
+    (cost,) = entry.costs([call], BOOK, Directory())
+
+    assert (cost.cost_status, usd(cost.cost_picousd)) == ("priced", Decimal(cost_usd))
+    assert (call.department, call.unread) == ("research", ())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Captures what coding agents export for recorded calls: `python capture_agents.py BIN_FOLDER`.
 
 BIN_FOLDER has node_modules/.bin of `npm i @anthropic-ai/claude-code @openai/codex
-@google/gemini-cli` (or one folder each, named claude, codex, gemini). Each runs offline, in a home
+@google/gemini-cli @github/copilot opencode-ai` (or one folder each, named claude, codex, gemini). Each runs offline, in a home
 of its own, against recordings; what it posts to /v1/logs and /v1/traces is written beside this
 file: OTLP/JSON, without prompts and without what names the machine.
 """
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 NOT_KEPT = ("host.", "process.", "os.", "user_prompt", "prompt", "response", "arguments", "body",
             "gen_ai.input", "gen_ai.output", "request_text", "response_text", "tool_", "error.mess",
             "gen_ai.system_inst", "gen_ai.prompt", "gen_ai.compl", "gen_ai.tool.def", "new_context",
-            "system_prompt", "tools", "mastra.model_", "mastra.agent_run.", "mastra.metadata.headers")  # fmt: skip
+            "system_prompt", "tools", "ai.prompt", "ai.response.text", "ai.request", "mastra.model_", "mastra.agent_run.", "mastra.metadata.headers")  # fmt: skip
 KEPT = ("tool_token_count", "prompt.id", "prompt_id")
 LOGS_OF_INTEREST = ("api_request", "sse_event", "api_response", "inference.operation")
 
@@ -93,6 +93,40 @@ def gemini(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
     }  # fmt: skip
 
 
+def copilot(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    return ["copilot", "-p", "hello", "--allow-all-tools"], {
+        "COPILOT_OTEL_ENABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": base,
+        "COPILOT_OFFLINE": "true", "COPILOT_PROVIDER_API_KEY": "sk-x",
+        "OTEL_RESOURCE_ATTRIBUTES": "department=research",
+    }  # fmt: skip
+
+
+def copilot_anthropic(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    command, environment = copilot(base, home)
+    return command, {**environment, "COPILOT_PROVIDER_BASE_URL": base,
+                     "COPILOT_PROVIDER_TYPE": "anthropic",
+                     "COPILOT_MODEL": "claude-sonnet-4.5"}  # fmt: skip
+
+
+def copilot_openai(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    command, environment = copilot(base, home)
+    return command, {**environment, "COPILOT_PROVIDER_BASE_URL": f"{base}/v1",
+                     "COPILOT_PROVIDER_WIRE_API": "responses", "COPILOT_MODEL": "gpt-5.2"}  # fmt: skip
+
+
+def opencode(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    (home / ".config/opencode").mkdir(parents=True)
+    options = {"baseURL": f"{base}/v1", "apiKey": "sk-x"}
+    provider = {"anthropic": {"options": options}}
+    config = {"experimental": {"openTelemetry": True}, "provider": provider,
+              "model": "anthropic/claude-sonnet-4-5", "autoupdate": False}  # fmt: skip
+    (home / ".config/opencode/opencode.json").write_text(json.dumps(config))
+    return ["opencode", "run", "hello"], {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": base, "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1", "OTEL_BSP_SCHEDULE_DELAY": "20",
+    }  # fmt: skip
+
+
 AGENTS = {
     # folder: (how to start it, package, API, words that name recordings of it)
     "claude_code": (claude, "@anthropic-ai/claude-code", "anthropic.messages",
@@ -105,6 +139,13 @@ AGENTS = {
                   {"stream": "native_tool_search_streaming", "reasoning": "annotations_streaming.yaml#0"}),
     "gemini_cli": (gemini, "@google/gemini-cli", "gemini.generate",
                    {"reasoning": "usage_is_live_mid_stream", "tool": "grounding_gemini_3[True].yaml#3"}),
+    "copilot_cli": (copilot_anthropic, "@github/copilot", "anthropic.messages",
+                    {"cached": "anthropic_cache_real_api.yaml#1",
+                     "cache_written": "prefix_is_reused.yaml#0"}),
+    "copilot_cli_openai": (copilot_openai, "@github/copilot", "openai.responses",
+                           {"reasoning": "annotations_streaming.yaml#0"}),
+    "opencode": (opencode, "opencode-ai", "anthropic.messages",
+                 {"cached": "anthropic_cache_real_api.yaml#1"}),
 }  # fmt: skip
 
 
@@ -178,7 +219,7 @@ def trimmed(request: dict[str, Any]) -> dict[str, Any]:
                 for record in stream[1:-4]:  # one event of a stream looks like the other
                     scope["logRecords"].remove(record)
             if "spans" in scope:  # Codex traces its own inner life as well
-                scope["spans"] = [each for each in scope["spans"] if "token" in json.dumps(each)]
+                scope["spans"] = [each for each in scope["spans"] if _has_usage(each)]
             for each in scope.get("logRecords", []) + scope.get("spans", []):
                 each.pop("events", None)
                 each.pop("links", None)
@@ -195,6 +236,10 @@ def trimmed(request: dict[str, Any]) -> dict[str, Any]:
             if not request[name]:
                 return {}
     return request
+
+
+def _has_usage(span: dict[str, Any]) -> bool:
+    return any("token" in pair["key"].lower() for pair in span.get("attributes", []))
 
 
 def _is_of_interest(record: dict[str, Any]) -> bool:

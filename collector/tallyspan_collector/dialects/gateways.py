@@ -1,8 +1,13 @@
 """Gateways that push OTLP themselves. What they say a call cost is claimed, unless they bill it.
 
-Sources: the vendors' documentation of OpenRouter Broadcast, Cloudflare AI Gateway, Kong, Bifrost.
+Sources: the vendors' documentation of OpenRouter Broadcast, Cloudflare AI Gateway, Kong, Bifrost;
+the code of agentgateway (75b4e6c, telemetry/log.rs) and Envoy AI Gateway (c217da8,
+internal/tracing). Coder's AI gateway (aibridge, d59c7ef) says no usage in its spans.
 """
 
+from dataclasses import replace
+
+from tallyspan_collector.dialects import openinference, otel_genai
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis
 from tallyspan_collector.dialects.values import PICOUSD_OF_USD
@@ -54,6 +59,60 @@ OPENROUTER_ELSEWHERE = extend(
 )
 """Others that write OpenRouter's attributes: their costs are claims."""
 
+AGENTGATEWAY = extend(
+    name="agentgateway",
+    scopes=("agentgateway*",),
+    needs=("gen_ai.*",),
+    texts={"user_id": ("user.id", "enduser.id", "jwt.sub")},
+    tokens={
+        "input_audio_tokens": ("gen_ai.usage.input_audio_tokens",),
+        "output_audio_tokens": ("gen_ai.usage.output_audio_tokens",),
+        "output_image_tokens": ("gen_ai.usage.output_image_tokens",),
+    },
+    claimed_cost=("agw.ai.usage.cost.total",),
+    usage=("agw.ai.usage.*",),
+    harmless={"agw.ai.usage.cost.*": "a part of the cost whose sum is read"},
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.EXCLUSIVE, "aws.bedrock": Basis.EXCLUSIVE},
+    trust=4,
+)
+"""The span of a request that it served, with the provider's own counts."""
+
+
+def _as_envoy(draft: Draft, attributes: Attributes) -> None:
+    """Name the provider: its spans have the API that the client spoke, whoever answered."""
+    if not draft["provider_name"]:
+        draft["provider_name"] = str(attributes.get("llm.system", ""))
+
+
+ENVOY_OPENINFERENCE = replace(
+    openinference.DIALECT,
+    name="envoy_ai_gateway_openinference",
+    scopes=("envoyproxy/ai-gateway",),
+    keys=(),
+    needs=("openinference.span.kind",),
+    texts={**openinference.DIALECT.texts, "provider_name": ()},
+    refine=_as_envoy,
+    refines=None,
+    losses={},
+)
+"""What it writes unless it is told to write OpenTelemetry's names."""
+
+_BACKENDS = {"aws.anthropic": "aws.bedrock", "gcp.anthropic": "gcp.vertex_ai"}
+"""Claude in Anthropic's API, at Bedrock and at Vertex AI."""
+
+
+def _of_backend(draft: Draft, _: Attributes) -> None:
+    draft["provider_name"] = _BACKENDS.get(draft["provider_name"], draft["provider_name"])
+
+
+ENVOY = replace(
+    otel_genai.STANDARD,
+    name="envoy_ai_gateway",
+    scopes=("envoyproxy/ai-gateway",),
+    refine=_of_backend,
+    trust=4,
+)
+
 CLOUDFLARE = extend(
     name="cloudflare",
     services=("cloudflare-ai-gateway", "ai-gateway"),
@@ -71,6 +130,7 @@ BIFROST = extend(name="bifrost", scopes=("bifrost*",), services=("bifrost",), ba
 OPENCODE = extend(
     name="opencode",
     scopes=("opencode*",),
+    needs=("opencode.*",),  # its AI SDK writes spans of its own in the same scope
     keys=("opencode.*",),
     claimed_cost=("opencode.llm.cost.total",),
     basis=_UNDECIDED,

@@ -37,7 +37,9 @@ DIALECT = extend(
     keys=("openinference.span.kind",),
     operation=("openinference.span.kind",),
     calls={"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"},
-    wrappers=frozenset({"chain", "retriever", "evaluator", "prompt", "unknown"}),
+    wrappers=frozenset({
+        "chain", "retriever", "evaluator", "prompt", "unknown", "decision", "token_counter",
+    }),
     texts={
         "provider_name": ("llm.provider", "llm.system"),
         "request_model": ("llm.request.model_name", "llm.model_name", "embedding.model_name",
@@ -53,7 +55,8 @@ DIALECT = extend(
         "output_tokens": ("llm.token_count.completion",),
         "cache_read_tokens": ("llm.token_count.prompt_details.cache_read",
                               "llm.token_count.prompt_details.cache_input"),
-        "cache_write_tokens": ("llm.token_count.prompt_details.cache_write",),
+        "cache_write_tokens": ("llm.token_count.prompt_details.cache_write",
+                               "llm.token_count.prompt_details.cache_creation"),
         "reasoning_tokens": ("llm.token_count.completion_details.reasoning",),
         "input_audio_tokens": ("llm.token_count.prompt_details.audio",),
         "output_audio_tokens": ("llm.token_count.completion_details.audio",),

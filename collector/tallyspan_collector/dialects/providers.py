@@ -9,7 +9,7 @@ from tallyspan.recognise import provider_at
 _SPELLINGS = {
     "openai": "openai.chat openai.responses openai.completion openai.embedding open_ai openai-chat",
     "azure.ai.openai": "azure azure_openai azureopenai azure-openai az.ai.openai "
-    "azure.chat azure.responses azure-openai.chat azure-openai.responses",
+    "azure.chat azure.responses azure-openai.chat azure-openai.responses azure.openai",
     "azure.ai.inference": "az.ai.inference azure_ai azure-ai",
     "anthropic": "anthropic.messages claude",
     "aws.bedrock": "aws bedrock amazon-bedrock amazon bedrock_converse bedrock.converse "

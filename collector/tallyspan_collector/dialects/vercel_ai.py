@@ -73,12 +73,13 @@ def _refine(draft: Draft, attributes: Attributes) -> None:
     vercel_metadata.refine(draft, attributes)
 
 
-def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: Basis) -> Dialect:
+def _legacy(name: str, mark: str, basis: Basis) -> Dialect:
+    """Return the dialect of versions with the mark, whatever tracer they were given (opencode)."""
     return extend(
         name=name,
-        scopes=scopes,
-        needs=needs,
-        keys=("ai.operationId",) if basis is Basis.EXCLUSIVE else (),
+        scopes=("ai",),
+        needs=(mark,),
+        keys=(mark,),
         operation=("ai.operationId", "operation.name"),
         operation_after=".",
         calls={
@@ -114,8 +115,8 @@ def _legacy(name: str, scopes: tuple[str, ...], needs: tuple[str, ...], basis: B
     )  # fmt: skip
 
 
-SIX = _legacy("vercel_ai_6", ("ai",), ("ai.usage.inputTokenDetails.*",), Basis.INCLUSIVE)
-FIVE = _legacy("vercel_ai", ("ai",), ("ai.operationId",), Basis.EXCLUSIVE)
+SIX = _legacy("vercel_ai_6", "ai.usage.inputTokenDetails.*", Basis.INCLUSIVE)
+FIVE = _legacy("vercel_ai", "ai.operationId", Basis.EXCLUSIVE)
 SEVEN = extend(
     name="vercel_ai_7",
     scopes=("gen_ai",),
