@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.read.otlp import Span
@@ -56,3 +58,21 @@ def test_other_records_are_no_calls() -> None:
     record = Span("1" * 32, "2" * 16, "", 1, 1, False, {"event.name": "user_prompt"}, {}, "", "")
 
     assert Reader().read_log(record).kind is Kind.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("auth", "is_notional"), [("openai", False), ("qwen-oauth", True), ("USE_GEMINI", False)]
+)
+def test_qwen_codes_reasoning_is_in_its_output_and_its_own_account_pays_nothing(
+    auth: str, *, is_notional: bool
+) -> None:
+    call = read(
+        event__name="qwen-code.api_response", model="qwen3-coder-plus", input_token_count=976,
+        output_token_count=61, cached_content_token_count=896, thoughts_token_count=25,
+        total_token_count=1037, auth_type=auth, subagent_name="reviewer", session__id="s-1",
+    )  # fmt: skip
+
+    assert (call.usage.input_tokens, call.usage.output_tokens) == (976, 61)
+    assert (call.usage.cache_read_tokens, call.usage.reasoning_tokens) == (896, 25)
+    assert (call.is_notional, call.agent_name) == (is_notional, "reviewer")
+    assert (call.provider_name, call.quality_flags) == ("dashscope", ("provider_inferred",))

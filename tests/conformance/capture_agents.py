@@ -1,7 +1,7 @@
 """Captures what coding agents export for recorded calls: `python capture_agents.py BIN_FOLDER`.
 
 BIN_FOLDER has node_modules/.bin of `npm i @anthropic-ai/claude-code @openai/codex
-@google/gemini-cli @github/copilot opencode-ai` (or one folder each, named claude, codex, gemini). Each runs offline, in a home
+@google/gemini-cli @qwen-code/qwen-code @github/copilot opencode-ai` (or one folder each, named claude, codex, gemini). Each runs offline, in a home
 of its own, against recordings; what it posts to /v1/logs and /v1/traces is written beside this
 file: OTLP/JSON, without prompts and without what names the machine.
 """
@@ -93,6 +93,19 @@ def gemini(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
     }  # fmt: skip
 
 
+def qwen(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    (home / ".qwen").mkdir()
+    telemetry = {"enabled": True, "target": "local", "otlpEndpoint": base, "otlpProtocol": "http",
+                 "logPrompts": False}  # fmt: skip
+    auth = {"auth": {"selectedType": "openai"}}
+    (home / ".qwen/settings.json").write_text(
+        json.dumps({"telemetry": telemetry, "security": auth})
+    )
+    return ["qwen", "-p", "hello", "-m", "deepseek-v4-flash"], {
+        "OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": f"{base}/v1", "OPENAI_MODEL": "deepseek-v4-flash",
+    }  # fmt: skip
+
+
 def copilot(base: str, home: Path) -> tuple[list[str], dict[str, str]]:
     return ["copilot", "-p", "hello", "--allow-all-tools"], {
         "COPILOT_OTEL_ENABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": base,
@@ -139,6 +152,7 @@ AGENTS = {
                   {"stream": "native_tool_search_streaming", "reasoning": "annotations_streaming.yaml#0"}),
     "gemini_cli": (gemini, "@google/gemini-cli", "gemini.generate",
                    {"reasoning": "usage_is_live_mid_stream", "tool": "grounding_gemini_3[True].yaml#3"}),
+    "qwen_code": (qwen, "@qwen-code/qwen-code", "openai.chat", {"cached": "capability_with_thinking.yaml#2"}),
     "copilot_cli": (copilot_anthropic, "@github/copilot", "anthropic.messages",
                     {"cached": "anthropic_cache_real_api.yaml#1",
                      "cache_written": "prefix_is_reused.yaml#0"}),

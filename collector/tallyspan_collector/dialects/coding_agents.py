@@ -1,8 +1,9 @@
-"""Coding agents: a log record is a call (Claude Code, Codex CLI, Gemini CLI).
+"""Coding agents: a log record is a call (Claude Code, Codex CLI, Gemini CLI, Qwen Code).
 
 Spans of Claude Code and Codex report the same calls, for those who export traces alone; Gemini
 CLI's have no usage. Metrics repeat it all and are not read. Sources: Claude Code, "Monitoring
-usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/telemetry.
+usage"; openai/codex codex-rs/otel; google-gemini/gemini-cli packages/core/src/telemetry. All were
+run.
 """
 
 from dataclasses import replace
@@ -116,15 +117,32 @@ GEMINI = extend(
     trust=4,
 )
 
+
+def _qwen(draft: Draft, attributes: Attributes) -> None:
+    """Note who pays: it says how it is signed in, and not at which provider with a key."""
+    draft["is_notional"] = str(attributes.get("auth_type", "")).lower() == "qwen-oauth"
+
+
+QWEN = replace(
+    GEMINI,
+    name="qwen_code",
+    calls={"qwen-code.api_response": "chat"},
+    texts={**GEMINI.texts, "agent_name": ("subagent_name",)},
+    reasoning_outside=frozenset(),
+    refine=_qwen,
+)
+"""Made of Gemini CLI; it asks any provider, and passes on what an API like OpenAI's counts."""
+
 EVENTS = {
     "api_request": CLAUDE_CODE,
     "claude_code.api_request": CLAUDE_CODE,
     "codex.sse_event": CODEX,
     "gemini_cli.api_response": GEMINI,
+    "qwen-code.api_response": QWEN,
 }
 """event.name (or the body) of the records that may be calls."""
 
-_TIMED = frozenset({CLAUDE_CODE.name, GEMINI.name})
+_TIMED = frozenset({CLAUDE_CODE.name, GEMINI.name, QWEN.name})
 """Whose duration_ms is the call's; Codex means the time it waited for that event of the stream."""
 
 _OWNER_KEYS = (

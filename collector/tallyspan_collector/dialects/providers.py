@@ -59,6 +59,7 @@ _MODELS = (
     ("command-", "cohere"),
     ("deepseek", "deepseek"),
     ("grok-", "x_ai"),
+    ("qwen", "dashscope"),
 )
 """How a model's name starts -> who has it first hand."""
 _BEDROCK = pattern(
