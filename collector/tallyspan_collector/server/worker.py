@@ -157,14 +157,7 @@ class Worker:
         self._commitments = ""
         self._not_confined = ""
         self._directory = Directory(config.data_dir / f"directory-{index}.json")
-        self._store_error = ""
-        try:
-            STORE_CLOCK.set_by(client)
-            self._directory.read(client)
-        except StoreError as error:
-            if not error.retryable:
-                raise
-            self._store_error = str(error)
+        self._store_error = self._first_read()
         self._tls = tls(config)
         folder = config.data_dir / "spool"
         self._several: Several | None = None
@@ -216,6 +209,17 @@ class Worker:
         self._intake: Intake | None = None
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
+
+    def _first_read(self) -> str:
+        """Read the store's time and the directory; return why that is to be tried again."""
+        try:
+            STORE_CLOCK.set_by(self._client)
+            self._directory.read(self._client)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            return str(error)
+        return ""
 
     def _log_damage(self, loader: Loader) -> None:
         if loader.warning:
