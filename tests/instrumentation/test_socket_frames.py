@@ -142,6 +142,17 @@ def by_aiohttp(address: str) -> tuple[list[Any], str]:
     return asyncio.run(run())
 
 
+def by_websocket_client(address: str) -> tuple[list[Any], str]:
+    module = import_module("websocket")
+    got: list[Any] = []
+    ws = module.create_connection(address, timeout=10)
+    while (message := ws.recv_data(control_frame=True))[0] != module.ABNF.OPCODE_CLOSE:
+        if message[0] != module.ABNF.OPCODE_PING:
+            got.append(message)
+    ws.shutdown()
+    return got, str(message)
+
+
 def by_httpx(library: str) -> Receive:
     def receive(address: str) -> tuple[list[Any], str]:
         got: list[Any] = []
@@ -217,6 +228,7 @@ CLIENTS = {
     "websockets in parts": by_threads_in_parts,
     "websockets with asyncio": by_asyncio,
     "aiohttp": by_aiohttp,
+    "websocket-client": by_websocket_client,
     **{library: by_httpx(library) for library in ("httpx_ws", "httpx2")},
     **{
         f"{library} with asyncio": by_httpx_with_asyncio(library)
@@ -226,9 +238,10 @@ CLIENTS = {
 
 
 def needs(client: str) -> list[pytest.MarkDecorator]:
-    missing = [name for name in ("httpx_ws", "wsproto") if find_spec(name) is None]
-    is_lacking = client.startswith("httpx") and bool(missing)
-    return [pytest.mark.skipif(is_lacking, reason=f"lacks {missing}: install the extra dev")]
+    wanted = {"httpx_ws": "httpx_ws", "httpx2": "wsproto", "websocket-client": "websocket"}
+    module = wanted.get(client.partition(" ")[0])
+    is_lacking = module is not None and find_spec(module) is None
+    return [pytest.mark.skipif(is_lacking, reason="install the extra dev")]
 
 
 @pytest.mark.parametrize(

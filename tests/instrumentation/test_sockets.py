@@ -30,6 +30,7 @@ from socket_clients import (
     with_aiohttp,
     with_httpx2,
     with_httpx_ws,
+    with_websocket_client,
     with_websockets,
     with_websockets_async,
 )
@@ -130,9 +131,9 @@ def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
     assert "Be brief" not in str(calls)
 
 
-HTTPX = pytest.mark.skipif(
-    find_spec("wsproto") is None or find_spec("httpx_ws") is None, reason="install the extra dev"
-)
+def needs(*modules: str) -> pytest.MarkDecorator:
+    is_lacking = any(find_spec(each) is None for each in modules)
+    return pytest.mark.skipif(is_lacking, reason="install the extra dev")
 
 
 @pytest.mark.parametrize(
@@ -141,8 +142,9 @@ HTTPX = pytest.mark.skipif(
         with_websockets,
         with_websockets_async,
         with_aiohttp,
-        pytest.param(with_httpx2, marks=HTTPX),
-        pytest.param(with_httpx_ws, marks=HTTPX),
+        pytest.param(with_httpx2, marks=needs("wsproto")),
+        pytest.param(with_httpx_ws, marks=needs("httpx_ws")),
+        pytest.param(with_websocket_client, marks=needs("websocket")),
     ],
 )
 @EACH

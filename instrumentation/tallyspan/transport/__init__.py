@@ -22,6 +22,7 @@ from tallyspan.transport import (
     httpx_sockets,
     redaction,
     urllib3,
+    websocket_client,
     websockets,
 )
 
@@ -46,6 +47,7 @@ ADAPTERS: dict[str, Adapter] = {
     "grpc": grpc,
     "httpx_ws": httpx_sockets,
     "httpx2.websockets": httpx_sockets,
+    "websocket": websocket_client,
     "websockets.sync.client": websockets,
     "websockets.asyncio.client": websockets,
 }
