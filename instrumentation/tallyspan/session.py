@@ -18,6 +18,7 @@ from opentelemetry import context
 from tallyspan import conditions, ending, opening, semconv, span
 from tallyspan.answer import Json, mapping, parsed
 from tallyspan.attribution import attributes_in_force
+from tallyspan.background import background
 from tallyspan.body import TooLargeError
 from tallyspan.ending import Facts
 from tallyspan.exchange import DEFAULT_PORTS, backlog
@@ -197,6 +198,10 @@ class Session:
 
     def _book(self, turn: Turn, end: Moment, error_type: str) -> None:
         """Write the spans of a call that is over."""
+        answer = turn.answer
+        answer.response_id = answer.response_id or self._endpoint.response_id
+        if turn.is_shared and background.book(answer.response_id) is None:
+            return
         model = self._model if turn.request_model is None else turn.request_model
         attributes = opening.describe(
             self._endpoint,
@@ -215,7 +220,7 @@ class Session:
         facts = Facts(
             endpoint=self._endpoint,
             attributes=attributes,
-            answer=turn.answer,
+            answer=answer,
             status=0,  # the socket has one, and not the call
             error_type=error_type,
             ids=None,

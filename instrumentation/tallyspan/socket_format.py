@@ -37,7 +37,8 @@ class Turn:
 
     `start`: what asked for it, or else the provider's first word of it. `is_timed`: `start` is a
     moment from which the wait for an answer can be measured. `operation` and `request_model`: None:
-    those of the connection. `first_output`: by `time.perf_counter`; None: there was no output.
+    those of the connection. `is_shared`: other sockets of this process may tell of the same call,
+    and the first that ends it has it. `first_output`: by `time.perf_counter`; None: there was none.
     """
 
     start: Moment
@@ -46,6 +47,7 @@ class Turn:
     operation: str | None = None
     request_model: str | None = None
     region: str = ""
+    is_shared: bool = False
     first_output: float | None = None
 
     def has_output(self, moment: Moment) -> None:

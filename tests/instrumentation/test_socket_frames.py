@@ -273,7 +273,7 @@ def test_an_application_gets_what_it_would_get_without_us_and_usage_is_the_same(
 
 
 KEYS = st.sampled_from([
-    "type", "response", "id", "usage", "usageMetadata", "serverContent", "turnComplete", "session",
+    "type", "response", "id", "event", "decision", "usage", "usageMetadata", "serverContent", "turnComplete", "session",
     "model", "modelTurn", "toolCall", "toolResponse", "setup", "error", "event_id", "stream_id",
     "item_id", "content_index", "input_tokens", "input_token_details", "promptTokenCount",
     "responseTokenCount", "groundingMetadata", "groundingChunks", "status", "status_details",
@@ -282,7 +282,7 @@ LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
     | st.sampled_from([
         "response.create", "response.created", "response.done", "response.failed", "error",
-        "session.updated", "conversation.item.input_audio_transcription.completed",
+        "session.updated", "session.closed", "response.event", "decision.event", "conversation.item.input_audio_transcription.completed",
     ])
 )  # fmt: skip
 JSON = st.recursive(
@@ -293,6 +293,7 @@ JSON = st.recursive(
 ADDRESSES = [
     ("api.openai.com", "/v1/realtime"),
     ("api.openai.com", "/v1/responses"),
+    ("api.openai.com", "/v1/live/sessions"),
     ("generativelanguage.googleapis.com",
      "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
 ]  # fmt: skip

@@ -37,6 +37,7 @@ from socket_clients import (
 from socket_server import Script, both_sides_of_tls, playing
 from span_facts import wrong
 from tallyspan import __version__, semconv
+from tallyspan.background import Background
 from tallyspan.exchange import begin, settle
 from tallyspan.guard import failures
 from tallyspan.not_understood import sightings
@@ -60,6 +61,11 @@ OF_SDKS = [
 ]
 """Those that are played through the SDK of their provider."""
 REALTIME = OF_SDKS[0]
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyspan.session.background", Background())
 
 
 def attributes(spans: InMemorySpanExporter) -> list[dict[str, Any]]:
@@ -164,7 +170,8 @@ def test_each_client_gives_the_calls_of_each_conversation(
         [] for _ in recording.calls
     ]
     assert {call[semconv.USER_ID] for call in calls} == {"ada"}
-    assert any(semconv.TIME_TO_FIRST_CHUNK in call for call in calls)
+    has_output = "delta" in str(recording.messages) or "modelTurn" in str(recording.messages)
+    assert any(semconv.TIME_TO_FIRST_CHUNK in call for call in calls) == has_output
 
 
 def test_the_request_that_opens_a_socket_is_not_counted_and_a_socket_nobody_knows_is(
@@ -420,6 +427,25 @@ def test_a_socket_that_nobody_closes_ends_with_its_connection(tracing: Tracing) 
     (call,) = attributes(tracing[1])
 
     assert (call[semconv.RESPONSE_ID], call[semconv.ERROR_TYPE]) == ("a", "abandoned")
+
+
+def test_a_live_session_that_is_cut_has_the_seconds_it_stated_and_two_sockets_of_it_are_one_call(
+    tracing: Tracing,
+) -> None:
+    begun = {"type": "session.started", "session": {"id": "sess_1", "model": "gpt-live-1"}}
+    used = {"type": "session.usage.updated", "usage": {"seconds": 30, "paused_seconds": 9}}
+    at = "wss://api.openai.com/v1/live/sessions"
+    sockets = [session_at(at, tracing[0]), session_at(f"{at}/sess_1/attach", tracing[0])]
+    play(sockets[0], begun, used)
+    play(sockets[1], used)
+    for socket in sockets:
+        socket.end("lost")
+    (call,) = attributes(tracing[1])
+
+    assert call[semconv.RESPONSE_ID] == "sess_1"
+    assert call[semconv.ERROR_TYPE] == "lost"
+    assert call["tallyspan.meter.seconds"] == 30
+    assert call[semconv.USAGE_UNREAD] == ("usage.paused_seconds",)  # which cost less
 
 
 def test_what_is_open_and_what_is_remembered_is_bounded(tracing: Tracing) -> None:
