@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tallyspan.answer import Answer, Json, mapping, text
+from tallyspan.answer import Answer, Json, count, mapping, text
 from tallyspan.guard import note, ours
 from tallyspan.socket_format import Moment, ReadEvent, Turn
 
@@ -177,7 +177,9 @@ class ResponseTurns:
         request = self._request_of(message) if turn is None else None
         if turn is None and request is None:
             return  # it is about the connection
-        turn = turn or self._turn(request, moment)
+        if turn is None:
+            turn = self._turn(request, moment)
+            turn.status = count(message.get("status")) or 0  # else an answer had begun
         self._read(message, turn.answer)
         yield turn
 

@@ -221,7 +221,7 @@ class Session:
             endpoint=self._endpoint,
             attributes=attributes,
             answer=answer,
-            status=0,  # the socket has one, and not the call
+            status=turn.status,
             error_type=error_type,
             ids=None,
             other=None,

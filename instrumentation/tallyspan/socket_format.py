@@ -38,7 +38,8 @@ class Turn:
     `start`: what asked for it, or else the provider's first word of it. `is_timed`: `start` is a
     moment from which the wait for an answer can be measured. `operation` and `request_model`: None:
     those of the connection. `is_shared`: other sockets of this process may tell of the same call,
-    and the first that ends it has it. `first_output`: by `time.perf_counter`; None: there was none.
+    and the first that ends it has it. `status`: as of HTTP, of a request that was refused; 0: none.
+    `first_output`: by `time.perf_counter`; None: there was none.
     """
 
     start: Moment
@@ -48,6 +49,7 @@ class Turn:
     request_model: str | None = None
     region: str = ""
     is_shared: bool = False
+    status: int = 0
     first_output: float | None = None
 
     def has_output(self, moment: Moment) -> None:
