@@ -1,17 +1,23 @@
 """Spans of gateways, by their code: what each says of a call, and what that costs, worked out here."""
 
+import json
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otlp_spans import START_NS
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.ingest.door import admit
 from tallyspan_collector.ledger import entry
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.read import otlp
 from tallyspan_collector.read.call import Call
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution.resolver import Resolver
@@ -147,3 +153,60 @@ def test_a_call_that_the_application_tells_of_too_is_one(gateway: dict[str, Any]
     call, cost_usd = only(inner, outer)
 
     assert (call.user_id, cost_usd) == ("ann", PAID_USD)
+
+
+PROXY = {"anthropic": "messages_cached", "openai": "chat_reasoning"}
+# 7 of input and 87 of output, at 1.1 and 4.4 a million
+OF_THE_PROXY_USD = {"anthropic": PAID_USD, "openai": Decimal("0.0003905")}
+
+
+def litellm_proxy(version: str, provider: str) -> list[Span]:
+    """Return what LiteLLM's proxy, run for real, sent of a call of the model that it calls `m`."""
+    folder = Path(__file__).parents[1] / f"conformance/litellm_proxy_{version}"
+    captured = json.loads((folder / f"{PROXY[provider]}.json").read_text())
+    bodies = [ParseDict(each, ExportTraceServiceRequest()) for each in captured["traces"]]
+    return [each for body in bodies for each in otlp.decode(admit(body.SerializeToString()).blob)]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+def test_litellms_proxy_says_which_model_stands_behind_its_name(
+    version: str, provider: str
+) -> None:
+    call, cost_usd = only(*litellm_proxy(version, provider))
+
+    assert (call.provider_name, cost_usd) == (provider, OF_THE_PROXY_USD[provider])
+    assert call.model_name in {"claude-sonnet-4-5", "o3-mini"}
+    assert call.user_id == "ann"
+    assert call.claimed_cost_picousd == cost_usd * 10**12
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+@pytest.mark.parametrize("host", ["llm.internal", "api.openai.com"])
+def test_an_application_that_knows_the_proxys_name_alone_has_the_price_of_the_model_behind(
+    version: str, provider: str, host: str
+) -> None:
+    inside = litellm_proxy(version, provider)
+    (reported,) = [each for each in inside if "gen_ai.usage.input_tokens" in each.attributes]
+    attributes = {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "server.address": host,
+        "gen_ai.request.model": "m", "gen_ai.response.model": "m", "user.id": "bob",
+        "gen_ai.response.id": reported.attributes["gen_ai.response.id"],
+        "gen_ai.usage.input_tokens": reported.attributes["gen_ai.usage.input_tokens"],
+        "gen_ai.usage.output_tokens": reported.attributes["gen_ai.usage.output_tokens"],
+        "gen_ai.usage.cache_read.input_tokens": 1111 if provider == "anthropic" else 0,
+        "gen_ai.usage.cache_write.input_tokens": 418 if provider == "anthropic" else 0,
+        "tallyspan.usage.source": "provider",
+    }  # fmt: skip
+    times = reported.start_time_ns - 10**6, reported.end_time_ns + 10**6
+    outer = Span(
+        reported.trace_id, "b7ad6b7169203331", "", *times, False, attributes,
+        {"service.name": "shop"}, "tallyspan", "chat m", 3,
+    )  # fmt: skip
+    call, cost_usd = only(*inside, outer)
+
+    is_gateway = host == "llm.internal"  # a provider's own host needs nobody to say what it has
+    assert cost_usd == (OF_THE_PROXY_USD[provider] if is_gateway else None)
+    assert (call.user_id, call.server_address) == ("bob", host)
+    assert call.provider_name == (provider if is_gateway else "openai")

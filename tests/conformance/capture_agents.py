@@ -28,7 +28,7 @@ NOT_KEPT = ("host.", "process.", "os.", "user_prompt", "prompt", "response", "ar
             "gen_ai.input", "gen_ai.output", "request_text", "response_text", "tool_", "error.mess",
             "gen_ai.system_inst", "gen_ai.prompt", "gen_ai.compl", "gen_ai.tool.def", "new_context",
             "system_prompt", "tools", "ai.prompt", "ai.response.text", "ai.request", "mastra.model_", "mastra.agent_run.", "mastra.metadata.headers")  # fmt: skip
-KEPT = ("tool_token_count", "prompt.id", "prompt_id")
+KEPT = ("tool_token_count", "prompt.id", "prompt_id", "metadata.usage_object")
 LOGS_OF_INTEREST = ("api_request", "sse_event", "api_response", "inference.operation")
 
 

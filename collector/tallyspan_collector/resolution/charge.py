@@ -3,6 +3,7 @@
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from tallyspan.recognise import provider_at
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects.registry import TRUST
 from tallyspan_collector.read.call import MAX_UNREAD, Call, Draft, Flag, call_of
@@ -128,6 +129,11 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -
             draft[name] = {**getattr(each, name), **draft[name]}
     _identify(draft, best, others, nodes, agreed)
     flags = [*best.call.quality_flags]
+    if (gateway := _gateway_of(best, ranked[1:], nodes)) is not None:
+        draft["provider_name"] = gateway.provider_name
+        draft["response_model"] = gateway.model_name
+        flags = [each for each in flags if each != Flag.PROVIDER_INFERRED]
+        flags += [each for each in gateway.quality_flags if each == Flag.PROVIDER_INFERRED]
     unread = {path for each in (best.call, *others) for path in each.unread}
     if unread:
         draft["unread"] = tuple(sorted(unread)[:MAX_UNREAD])
@@ -136,6 +142,32 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -
         flags.append(Flag.REPORTS_DISAGREE)
     draft["quality_flags"] = tuple(dict.fromkeys(flags))
     return call_of(draft)
+
+
+def _gateway_of(best: Node, others: Sequence[Node], nodes: Mapping[str, Node]) -> Call | None:
+    """Return the report of the gateway that answered, if it names another model or provider.
+
+    At a host that is no provider's own, what is asked for may be the gateway's name of a model, or
+    of a group of them. Who stands behind is known to the gateway: another service, not around the
+    one that asked. Of several the last to be asked is the one next to the provider.
+    """
+    call = best.call
+    if not call.server_address or provider_at(call.server_address) is not None:
+        return None
+    around = list(ancestors(best, nodes))
+    inside = [
+        node.call
+        for node in others
+        if node.call.service_name != call.service_name
+        and node not in around
+        and node.call.provider_name
+        and node.call.model_name
+    ]
+    if not inside:
+        return None
+    gateway = max(inside, key=lambda other: (other.start_time_ns, other.span_id))
+    is_known = (gateway.provider_name, gateway.model_name) == (call.provider_name, call.model_name)
+    return None if is_known else gateway
 
 
 def _rank(node: Node, depth: int) -> tuple[object, ...]:
