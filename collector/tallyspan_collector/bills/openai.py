@@ -7,13 +7,15 @@ include cached and cache-write tokens. Costs say the model in the name of the li
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.pages import Api, NotThereError
-from tallyspan_collector.errors import BillError
+from tallyspan_collector.errors import BillError, ConfigError
 
 BASE = "https://api.openai.com"
 KEY = "OPENAI_ADMIN_KEY"
@@ -66,6 +68,25 @@ def bill(api: Api, first: date, last: date, groups: Collection[str] = ()) -> Ite
         "/v1/organization/costs", _ask(first, last, 180, ["line_item", *grouped])
     ):
         yield from (_cost(bucket, result) for result in bucket["results"])
+
+
+def report(api: Api, first: date, last: date) -> Iterator[Billed]:
+    """Yield usage and costs by project, key and user; users by their e-mail address.
+
+    Where the key may not read who is in the organisation, and of who has left it, ids stay ids.
+    """
+    lines = list(bill(api, first, last, tuple(_GROUPS)))
+    emails: dict[str, str] = {}
+    if any(line.user for line in lines):
+        with suppress(ConfigError, NotThereError):
+            emails = {
+                str(user["id"]): str(user["email"])
+                for user in api.items(
+                    "/v1/organization/users", [("limit", "100")], cursor=("after", "last_id")
+                )
+                if user.get("id") and user.get("email")
+            }
+    yield from (replace(line, user=emails.get(line.user, line.user)) for line in lines)
 
 
 def _ask(first: date, last: date, limit: int, by: list[str]) -> list[tuple[str, str]]:

@@ -51,10 +51,15 @@ class Api:
             yield bucket
 
     def items(
-        self, path: str, parameters: Parameters, name: str = "data"
+        self,
+        path: str,
+        parameters: Parameters,
+        name: str = "data",
+        cursor: tuple[str, str] = ("page", "next_page"),
     ) -> Iterator[dict[str, Any]]:
         """Yield what lists called `name` of all pages have; numbers come as `Decimal` or `int`.
 
+        `cursor`: the parameter that asks for a page, and the key of a page that has its value.
         Waits as long as the provider asks for, within bounds. Raises `ConfigError` if the key is
         refused, `BillError` if the answer cannot be had or is no such page.
         """
@@ -64,13 +69,13 @@ class Api:
         ) as connections:
             page, seen = "", set()
             for _ in range(MAX_PAGES):
-                page_parameters = [*parameters, *([("page", page)] if page else [])]
+                page_parameters = [*parameters, *([(cursor[0], page)] if page else [])]
                 answer = self._page(connections, path, page_parameters)
                 listed = answer.get(name)
                 if not isinstance(listed, list) or not all(isinstance(x, dict) for x in listed):
                     raise self._no_page(path, name)
                 yield from listed
-                page = answer.get("next_page") or ""
+                page = answer.get(cursor[1]) or ""
                 if not answer.get("has_more"):
                     return
                 if not page or page in seen:

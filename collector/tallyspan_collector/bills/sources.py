@@ -62,7 +62,7 @@ SOURCES = {
             openai.KEY,
             openai.BASE,
             openai.headers,
-            lambda api, first, last, _: openai.bill(api, first, last, _ALL),
+            lambda api, first, last, _: openai.report(api, first, last),
             _bill_file,
             has_all_costs=True,
         ),

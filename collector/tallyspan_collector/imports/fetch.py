@@ -168,7 +168,7 @@ def _of_files(
 
 
 def _unstored(what: Import, days: Sequence[date], read: Sequence[Billed]) -> list[DayReport]:
+    by_day = {day: [line for line in read if line.day == day] for day in days}
     return [
-        DayReport(what.matching, day, "", "", [line for line in read if line.day == day])
-        for day in days
+        DayReport(what.matching, day, "", "", len(lines), lines) for day, lines in by_day.items()
     ]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.access.account import account
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.booked.commitments import usd
@@ -17,7 +18,8 @@ from tallyspan_collector.imports.report import amount_of, pico, usage_of
 
 _LATEST = """
 SELECT source, day, argMax(fetch_id, fetched_at) AS fetch_id,
-    argMax(content_hash, fetched_at) AS content_hash, argMax(settings, fetched_at) AS settings
+    argMax(content_hash, fetched_at) AS content_hash, argMax(lines, fetched_at) AS count,
+    argMax(settings, fetched_at) AS settings
 FROM usage_report_days
 {where}
 GROUP BY source, day ORDER BY source, day
@@ -43,6 +45,8 @@ class DayReport(NamedTuple):
     day: date
     fetch_id: str
     content_hash: str
+    line_count: int
+    """How many lines it has."""
     lines: Sequence[Billed] | None = None
     """None: they are in the store."""
 
@@ -62,13 +66,16 @@ def latest(
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = client.query(_LATEST.format(where=where), parameters=parameters).result_rows
     return [
-        DayReport(Matching.from_json(settings), day, str(fetch_id), str(digest))
-        for _, day, fetch_id, digest, settings in rows
+        DayReport(Matching.from_json(settings), day, str(fetch_id), str(digest), count)
+        for _, day, fetch_id, digest, count, settings in rows
     ]
 
 
 def lines(client: Client, report: DayReport) -> list[Billed]:
-    """Return the lines of a report."""
+    """Return the lines of a report.
+
+    Raises StoreError while the store has not got all of them: on another server they come later.
+    """
     if report.lines is not None:
         return list(report.lines)
     parameters = {
@@ -77,9 +84,14 @@ def lines(client: Client, report: DayReport) -> list[Billed]:
         "fetch_id": report.fetch_id,
     }
     query = _LINES.format(columns=", ".join(_COLUMNS))
-    return [
-        _line(report.day, row) for row in client.query(query, parameters=parameters).named_results()
-    ]
+    rows = [*client.query(query, parameters=parameters).named_results()]
+    if len(rows) != report.line_count:
+        raise StoreError(
+            f"the report of {report.day} for the import {report.matching.name} has"
+            f" {report.line_count} lines, and the store {len(rows)} of them: try again later",
+            retryable=True,
+        )
+    return [_line(report.day, row) for row in rows]
 
 
 def store(
@@ -108,7 +120,7 @@ def store(
                 [matching.name, day, fetch_id, number, *_values(each), now]
                 for number, each in enumerate(kept)
             ]
-        held.append(DayReport(matching, day, fetch_id, digest))
+        held.append(DayReport(matching, day, fetch_id, digest, len(kept)))
     if rows:
         client.insert("usage_reports", rows, column_names=_REPORT_COLUMNS, settings=_AT_ONCE)
     client.insert(
@@ -116,7 +128,7 @@ def store(
         [
             [
                 matching.name, each.day, each.fetch_id, now, each.content_hash,
-                len(by_day.get(each.day, ())), matching.to_json(), by,
+                each.line_count, matching.to_json(), by,
             ]
             for each in held
         ],

@@ -204,8 +204,7 @@ class Worker:
             self._log_damage(self._loader)
         self._tasks: list[asyncio.Task[None]] = []
         if self._is_first:  # all workers read the same prices, and what they report is added up
-            self._watch_price_data()
-            self._watch_confinement()
+            self._watch_what_is_shared()
         self._intake: Intake | None = None
         self._grpc: GrpcReceiver | None = None
         self._http: HttpServer | None = None
@@ -240,6 +239,10 @@ class Worker:
             self.metrics,
             Resolving(journal.identities, loader.traces, price, config.trusted_keys),
         )
+
+    def _watch_what_is_shared(self) -> None:
+        self._watch_price_data()
+        self._watch_confinement()
 
     def _watch_confinement(self) -> None:
         if self._config.store == "local":

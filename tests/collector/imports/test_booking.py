@@ -406,3 +406,13 @@ def test_a_cost_beyond_what_an_entry_can_hold_is_booked_in_several(bench: Bench)
         bench.imported(server)
 
     assert bench.booked() == {(MODEL,): (100, 10, Decimal("2500000.5"))}
+
+
+def test_calls_that_are_not_billed_one_by_one_cover_nothing(bench: Bench) -> None:
+    calls(bench.client, is_notional=True)
+    calls(bench.client, cost_status="not_billed", cost_usd=Decimal(0))
+    calls(bench.client, provider_name="azure.ai.openai")
+    with billing_server(BillingServer([Used(DAY, MODEL, usd="0.00028")])) as server:
+        bench.imported(server)
+
+    assert bench.booked() == {(MODEL,): (100, 10, Decimal("0.00028"))}

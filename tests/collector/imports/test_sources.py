@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from billing_server import KEY, BillingServer, billing_server
+from billing_server import KEY, BillingServer, Used, billing_server
 from tallyspan_collector.bills import cloud_file
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.pages import Api
@@ -148,6 +148,24 @@ def test_an_amount_that_is_none_is_refused() -> None:
         pytest.raises(BillError, match="no number: 'much'"),
     ):
         fetched("anthropic-enterprise", server)
+
+
+def test_openai_s_users_go_by_their_addresses_and_who_left_by_the_id() -> None:
+    people = [{"id": f"user-{n}", "email": f"u{n}@example.com"} for n in range(3)]
+
+    def page(query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        seen = query.get("after", [""])[0]
+        return [each for each in people if each["id"] > seen]
+
+    used = [Used(DAY, "gpt-4.1", user="user-2"), Used(DAY, "gpt-4.1", user="user-9")]
+    server = BillingServer(used, reports={"/v1/organization/users": page})
+    with billing_server(server):
+        users = {line.user for line in fetched("openai", server)}
+        del server.reports["/v1/organization/users"]
+        ids = {line.user for line in fetched("openai", server)}
+
+    assert users == {"u2@example.com", "user-9"}
+    assert ids == {"user-2", "user-9"}
 
 
 AWS = [
