@@ -178,7 +178,7 @@ def test_litellms_proxy_says_which_model_stands_behind_its_name(
     assert (call.provider_name, cost_usd) == (provider, OF_THE_PROXY_USD[provider])
     assert call.model_name in {"claude-sonnet-4-5", "o3-mini"}
     assert call.user_id == "ann"
-    assert call.claimed_cost_picousd == cost_usd * 10**12
+    assert call.claimed_cost_picousd == OF_THE_PROXY_USD[provider] * 10**12
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -4,7 +4,6 @@ import gc
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,24 +11,19 @@ from typing import Any, cast
 
 import anthropic
 import boto3
-import httpx2
 import openai
 import pytest
 from botocore.config import Config
 from google import genai
 from google.oauth2.credentials import Credentials
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import tallyspan
-from running import Running, running_collector
+from application import process, provider_of
+from running import running_collector
 from shared_store import SharedStore
 from tallyspan import semconv
-from tallyspan.background import Background
 from tallyspan.batch import MAX_ITEMS
-from tallyspan.guard import failures
 
 Answers = dict[str, tuple[str, bytes]]
 """Method and path -> content type and body."""
@@ -46,37 +40,6 @@ prices:
   - {provider: gcp.vertex_ai, model: veo-3.1-generate-001, tools: {video_seconds: 0.4}}
 """
 NOVA_LITE = "amazon.nova-lite-v1:0"
-
-
-@contextmanager
-def process(collector: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a process of the application would be: it remembers nothing of the others."""
-    failures.clear()
-    monkeypatch.setattr("tallyspan.exchange.background", Background())
-    provider = TracerProvider()
-    exporter = OTLPSpanExporter(endpoint=f"http://{collector.ready.otlp_http}/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    tallyspan.instrument(tracer_provider=provider)
-    try:
-        yield
-    finally:
-        tallyspan.uninstrument()
-        provider.shutdown()
-    assert not failures
-
-
-def provider_of(answers: Mapping[str, Any]) -> httpx2.Client:
-    """A client of which each answer is the one for its method and path, in pieces of 1000 bytes."""
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        content = answers[f"{request.method} {request.url.path}"]
-        is_file = isinstance(content, str)
-        kind = "application/octet-stream" if is_file else "application/json"
-        body = content.encode() if is_file else json.dumps(content).encode()
-        pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
-        return httpx2.Response(200, headers={"content-type": kind}, content=iter(pieces))
-
-    return httpx2.Client(transport=httpx2.MockTransport(answer))
 
 
 def batch(status: str, **more: Any) -> dict[str, Any]:
