@@ -143,7 +143,7 @@ def test_what_nobody_could_look_at_is_looked_at_after_both_were_started_again(
 def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
     empty_store: SharedStore, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = datetime.now(UTC) - timedelta(minutes=25)
+    looked = datetime.now(UTC) - timedelta(minutes=3)
     look = beside_another(client, tmp_path, looked).look
     minutes: list[int] = []
     run = run_if_due
@@ -162,7 +162,7 @@ def test_a_look_that_others_keep_from_its_end_goes_on_where_it_was_given_up(
     given_up = datetime.now(UTC)
     look()
 
-    assert minutes == [0, 10, 10, 20]
+    assert minutes == [0, 2, 2, 4]
     assert looked_until(tmp_path) <= given_up
 
 
@@ -245,9 +245,9 @@ def test_the_time_that_is_looked_at_is_cut_in_pieces_and_has_no_end() -> None:
     start = datetime(2026, 11, 28, 9, tzinfo=UTC)
     minutes = [
         ((begin - start) / timedelta(minutes=1), min(90.0, (end - start) / timedelta(minutes=1)))
-        for begin, end in windows(start, start + timedelta(minutes=25))
+        for begin, end in windows(start, start + timedelta(minutes=5))
     ]
-    assert minutes == [(0, 10), (10, 20), (20, 90)]
+    assert minutes == [(0, 2), (2, 4), (4, 90)]
 
 
 COLUMNS: dict[str, Any] = {each.name: "" for each in SCHEMA.columns} | dict.fromkeys(AMOUNTS, 0)

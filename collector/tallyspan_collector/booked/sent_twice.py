@@ -26,8 +26,9 @@ from tallyspan_collector.booked.audit import Changed
 from tallyspan_collector.booked.ledger import AMOUNTS, COUNT, KEY, Row
 from tallyspan_collector.booked.run import run_if_due
 
-MAX_WINDOW = timedelta(minutes=10)
-"""So much of what was booked is looked at at a time: its spans are in the store's memory."""
+MAX_WINDOW = timedelta(minutes=2)
+"""So much of what was booked is looked at at a time: its spans are in the store's memory, and what
+is broken off is done again."""
 STALE_SECONDS = 90
 """Less than for a person's run: totals are too high until what a killed collector began is done."""
 END_OF_TIME = datetime(2200, 1, 1, tzinfo=UTC)

@@ -33,7 +33,8 @@ from tallyspan_collector.several.joint import JointTraces, Price, States
 from tallyspan_collector.several.writer import Traces, Writer
 from tallyspan_collector.units.counts import counted
 
-LOOK_SECONDS = 15.0
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 15.0, 5.0
+"""Between two looks, and after one that was given up."""
 CLOCKS_APART = timedelta(minutes=1)
 """How far the clocks of two collectors may be apart."""
 MAX_SETTLED = 100_000

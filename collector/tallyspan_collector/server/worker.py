@@ -51,7 +51,7 @@ from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
 from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
-from tallyspan_collector.server.several import LOOK_SECONDS, Resolving, Several
+from tallyspan_collector.server.several import LOOK_AGAIN_SECONDS, LOOK_SECONDS, Resolving, Several
 from tallyspan_collector.several.price import entries_of
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.threads import in_thread
@@ -391,11 +391,13 @@ class Worker:
 
     async def _look_at_others(self) -> None:
         while self._several is not None:
+            pause = LOOK_SECONDS
             try:
                 await in_thread(self._several.look)
             except Exception as error:  # noqa: BLE001  the store is away, or others book: later
                 _log.warning("others.not_looked_at", error=one_line(error))
-            await asyncio.sleep(LOOK_SECONDS)
+                pause = min(pause, LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _import_usage(self) -> None:
         while True:
