@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("instrumentation", "collector", "readers", "pricing", "what_if", "inserts", "store",
-           "console")  # fmt: skip
+BENCHES = ("instrumentation", "sockets", "collector", "readers", "pricing", "what_if", "inserts",
+           "store", "console")  # fmt: skip
 FOLDER = Path(__file__).resolve().parent
 
 

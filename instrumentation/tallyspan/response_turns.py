@@ -17,8 +17,12 @@ MAX_OPEN = 64
 """Responses that are open at the same time, and requests that nobody answered."""
 MAX_ENDED = 256
 """Ids that are remembered, so that an event that comes twice is one call."""
-ENDS = {f"response.{how}" for how in ("done", "completed", "incomplete", "failed", "cancelled")}
-_TRANSCRIPTION = "conversation.item.input_audio_transcription."
+ENDS = tuple(
+    f"response.{how}" for how in ("done", "completed", "incomplete", "failed", "cancelled")
+)
+TRANSCRIPTIONS = tuple(
+    f"conversation.item.input_audio_transcription.{how}" for how in ("completed", "failed")
+)
 _RESPONSE_ID = re.compile(rb'"response_id"\s*:\s*"([^"\\]{1,200})"')
 _STREAM_ID = re.compile(rb'"stream_id"\s*:\s*"([^"\\]{1,200})"')
 _IS_BUSY = "conversation_already_has_active_response"
@@ -74,8 +78,8 @@ class ResponseTurns:
             yield from self._end(message, moment)
         elif kind == "response.created":
             self._begin(message, moment)
-        elif kind.startswith(_TRANSCRIPTION):
-            yield from self._transcribed(message, kind, moment)
+        elif kind in TRANSCRIPTIONS:
+            yield from self._transcribed(message, moment)
         elif kind == "error":
             yield from self._failed(message, moment)
         else:
@@ -156,12 +160,12 @@ class ResponseTurns:
         self._read(message, turn.answer)
         yield turn
 
-    def _transcribed(self, message: Json, kind: str, moment: Moment) -> Iterator[Turn]:
+    def _transcribed(self, message: Json, moment: Moment) -> Iterator[Turn]:
         """End the call of the model that wrote down what was said."""
         index, key = message.get("content_index"), text(message.get("item_id"))
         if index:
             key = f"{key}.{index}"
-        if kind.removeprefix(_TRANSCRIPTION) not in {"completed", "failed"} or key in self._ended:
+        if key in self._ended:
             return
         self._ended.append(key)
         answer = Answer(model=self._transcriber, response_id=key)

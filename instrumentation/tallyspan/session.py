@@ -26,7 +26,7 @@ from tallyspan.framing.bounded import END_BYTES, MAX_KEPT_BYTES, ends, readable
 from tallyspan.guard import note, ours
 from tallyspan.recognise import SOCKET, Endpoint, recognise
 from tallyspan.sampling import CallTracer
-from tallyspan.socket_format import Moment, Socket, Turn, ends_of
+from tallyspan.socket_format import Moment, Socket, Turn
 from tallyspan.usage_keys import leave_unread
 
 MAX_NOTED = 256
@@ -99,7 +99,7 @@ class Session:
             self._scope = context.get_current()
             if isinstance(message, bytearray | memoryview):
                 message = bytes(message[:MAX_KEPT_BYTES])
-            if isinstance(message, str | bytes) and self._socket.sent.are_in(ends_of(message)):
+            if isinstance(message, str | bytes) and self._socket.sent.are_in(message):
                 self._note("sent", message)
         except Exception as error:  # noqa: BLE001  ours, not the application's
             note("read a message of a socket", error)
@@ -107,11 +107,10 @@ class Session:
     def received(self, message: Message, *, is_cut: bool = False) -> None:
         """Take a whole message as it came; `is_cut`: it is only the beginning of one."""
         try:
-            shown = ends_of(message)
-            if self._socket.received.are_in(shown):
+            if self._socket.received.are_in(message):
                 self._awaits_output = True  # it may open a call, which is known once it is read
                 self._note("received", message, is_cut=is_cut)
-            elif self._awaits_output and self._socket.output.are_in(shown):
+            elif self._awaits_output and self._socket.output.are_in(message):
                 self._note("output", message[:MAX_OUTPUT_BYTES])
         except Exception as error:  # noqa: BLE001  ours, not the application's
             note("read a message of a socket", error)

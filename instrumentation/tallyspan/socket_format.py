@@ -5,16 +5,17 @@ spoken over sockets says which messages are worth reading (`Socket`), and has wh
 in them apart (`Turns`).
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import AnyStr, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 
 from tallyspan.answer import Answer, Json
 
 END_CHARACTERS = 4 << 10
-"""Of each end of a message that are searched: there a message has its type, and its usage."""
+"""Of each end of a message that are searched: there it has its keys and its type."""
 
 ReadEvent = Callable[[Json, Answer], None]
 """Reads one event of one answer."""
@@ -91,30 +92,46 @@ class Turns(Protocol):
 
 
 class Needles:
-    """Texts of which a message has at least one if it is of interest."""
+    """Names in quotes of which a message has one if it is of interest: types of events, or keys.
 
-    __slots__ = ("_binary", "_text")
+    `endings`: what other such names end with. A message that begins with its type is judged by
+    that alone, unless it is one of `around`: types of events that have another event inside. Of
+    any other message both ends are searched.
+    """
 
-    def __init__(self, *needles: str) -> None:
-        self._text = needles
-        self._binary = tuple(needle.encode() for needle in needles)
+    __slots__ = ("_around", "_binary", "_text")
 
-    def __bool__(self) -> bool:
-        return bool(self._text)
+    def __init__(
+        self, *names: str, endings: tuple[str, ...] = (), around: tuple[str, ...] = ()
+    ) -> None:
+        wanted = [re.escape(each) for each in names]
+        wanted += [r'[^"\\]{0,100}' + re.escape(each) for each in endings]
+        pattern = f'"(?:{"|".join(wanted)})"' if wanted else "(?!)"
+        self._text = re.compile(pattern)
+        self._binary = re.compile(pattern.encode())
+        self._around = frozenset((*around, *(each.encode() for each in around)))
 
     def are_in(self, message: str | bytes) -> bool:
-        """Whether one of them is in the message; search `ends_of` a large one."""
+        """Whether the message is of interest; the time it takes is bounded."""
         if isinstance(message, str):
-            return any(needle in message for needle in self._text)
-        return any(needle in message for needle in self._binary)
+            first = _TEXT_TYPE.match(message)
+            if first is not None and first[1] not in self._around:
+                return self._text.fullmatch(message, first.start(1) - 1, first.end()) is not None
+            return self._text.search(_ends_of(message)) is not None
+        begins = _BINARY_TYPE.match(message)
+        if begins is not None and begins[1] not in self._around:
+            return self._binary.fullmatch(message, begins.start(1) - 1, begins.end()) is not None
+        return self._binary.search(_ends_of(message)) is not None
 
 
-def ends_of(message: str | bytes) -> str | bytes:
-    """Return the message, or both ends of a large one: a search of it is bounded."""
+_TYPE = r'\s*\{\s*(?:"event_id"\s*:\s*"[^"\\]{0,200}"\s*,\s*)?"type"\s*:\s*"([^"\\]{0,200})"'
+_TEXT_TYPE, _BINARY_TYPE = re.compile(_TYPE), re.compile(_TYPE.encode())
+
+
+def _ends_of(message: AnyStr) -> AnyStr:
+    """Return the message, or both ends of a large one."""
     if len(message) <= 2 * END_CHARACTERS:
         return message
-    if isinstance(message, str):
-        return message[:END_CHARACTERS] + message[-END_CHARACTERS:]
     return message[:END_CHARACTERS] + message[-END_CHARACTERS:]
 
 

@@ -277,6 +277,21 @@ def test_an_event_that_comes_twice_is_one_call(tracing: Tracing) -> None:
     assert [call[semconv.RESPONSE_ID] for call in attributes(tracing[1])] == ["resp_1"]
 
 
+@pytest.mark.parametrize("padding", [0, 10_000])
+@pytest.mark.parametrize("order", [["type", "event_id", "response"], ["event_id", "type", "response"],
+                                   ["response", "event_id", "type"], ["event_id", "response", "type"]])  # fmt: skip
+def test_an_event_is_read_wherever_its_type_stands(
+    order: list[str], padding: int, tracing: Tracing
+) -> None:
+    session = session_at(URL, tracing[0])
+    event = done("a") | {"event_id": "e"}
+    event["response"] |= {"note": [{"type": "message", "text": "x" * padding}]}
+    play(session, ASK)
+    session.received(json.dumps({key: event[key] for key in order}, indent=1))
+
+    assert [call[semconv.RESPONSE_ID] for call in attributes(tracing[1])] == ["a"]
+
+
 def test_responses_at_the_same_time_are_told_apart(tracing: Tracing) -> None:
     session = session_at(URL, tracing[0])
     play(session, ASK, ASK, created("a"), created("b"), delta("b"), done("b", 1), done("a", 2))
@@ -496,7 +511,7 @@ def test_a_failure_of_ours_changes_nothing_for_the_application(
         raise ValueError("broken")
 
     script = [("received", message) for message in (CONFIGURED, created("a"), done("a"))]
-    for place in ("session.ends_of", "session.Frames.feed", "session.ending.decide"):
+    for place in ("socket_format.Needles.are_in", "session.Frames.feed", "session.ending.decide"):
         monkeypatch.setattr(f"tallyspan.{place}", fail)
         with playing(script) as address:
             got = talk(address, script)

@@ -221,14 +221,13 @@ FORMAT = Format(
     read_request=None,
     socket=Socket(
         sent=Needles(
-            '"setup"', '"clientContent"', '"client_content"', '"toolResponse"', '"tool_response"',
-            *(f'"{key}"' for key in _ENDS_OF_SPEECH),
+            "setup", "clientContent", "client_content", "toolResponse", "tool_response",
+            *_ENDS_OF_SPEECH,
         ),
         received=Needles(
-            '"usageMetadata"', '"turnComplete"', '"groundingMetadata"', '"toolCall"',
-            '"interrupted"',
+            "usageMetadata", "turnComplete", "groundingMetadata", "toolCall", "interrupted"
         ),
-        output=Needles(*(f'"{key}"' for key in _OUTPUT)),
+        output=Needles(*_OUTPUT),
         turns=LiveTurns,
     ),
 )  # fmt: skip

@@ -18,7 +18,8 @@ from tallyspan.socket_format import Moment, Needles, ReadEvent, Socket, Turn
 from tallyspan.usage_keys import UsageKeys
 from tallyspan.wire_format import Format, NoEstimate, Path, RequestKeys
 
-_NESTED = b'"response.event"'
+_NESTED = ("response.event",)
+"""Types of events with another one inside."""
 _SESSION = "session."
 
 
@@ -54,7 +55,7 @@ class LiveSession:
     def received(self, message: Json, moment: Moment) -> Iterator[Turn]:
         """Take an event; return the calls that it ends."""
         kind, event = text(message.get("type")), mapping(message.get("event"))
-        if kind == "response.event":
+        if kind in _NESTED:
             for turn in self._responses.received(event, moment):
                 yield _of_its_model(turn)
         elif kind == "decision.event":
@@ -75,7 +76,7 @@ class LiveSession:
 
     def output(self, head: bytes, moment: Moment) -> None:
         """Note when the first part of a delegated response came."""
-        if _NESTED in head:
+        if any(kind.encode() in head for kind in _NESTED):
             self._responses.output(head, moment)
 
     def cut(self) -> Iterator[tuple[Turn, bool]]:
@@ -127,15 +128,16 @@ FORMAT = Format(
     socket=Socket(
         sent=Needles(),
         received=Needles(
-            '"session.started"',
-            '"session.updated"',
-            '"session.usage.updated"',
-            '"session.closed"',
-            '"decision.event"',
-            '"response.created"',
-            *(f'"{kind}"' for kind in sorted(ENDS)),
+            "session.started",
+            "session.updated",
+            "session.usage.updated",
+            "session.closed",
+            "decision.event",
+            "response.created",
+            *ENDS,
+            around=_NESTED,
         ),
-        output=Needles('.delta"'),
+        output=Needles(endings=(".delta",), around=_NESTED),
         turns=LiveSession,
     ),
 )

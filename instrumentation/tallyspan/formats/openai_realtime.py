@@ -9,7 +9,7 @@ OpenAI's types of events (RealtimeResponse: "this will correspond to billing").
 from tallyspan.answer import Answer, Json, count, mapping, text
 from tallyspan.framing import EVERYTHING
 from tallyspan.providers import OPENAI
-from tallyspan.response_turns import ENDS, ResponseTurns
+from tallyspan.response_turns import ENDS, TRANSCRIPTIONS, ResponseTurns
 from tallyspan.socket_format import Needles, Socket
 from tallyspan.usage import Usage
 from tallyspan.usage_keys import UsageKeys
@@ -97,17 +97,16 @@ FORMAT = Format(
     read_headers=None,
     read_request=None,
     socket=Socket(
-        sent=Needles('"response.create"'),
+        sent=Needles("response.create"),
         received=Needles(
-            *(f'"{kind}"' for kind in sorted(ENDS)),
-            '"response.created"',
-            *(f'"{kind}"' for kind in _CONFIGURED),
-            *(f'"transcription_{kind}"' for kind in _CONFIGURED),
-            'input_audio_transcription.completed"',
-            'input_audio_transcription.failed"',
-            '"error"',
+            *ENDS,
+            "response.created",
+            *_CONFIGURED,
+            *(f"transcription_{kind}" for kind in _CONFIGURED),
+            *TRANSCRIPTIONS,
+            "error",
         ),
-        output=Needles('.delta"'),
+        output=Needles(endings=(".delta",)),
         turns=ResponseTurns,
     ),
 )

@@ -236,9 +236,9 @@ FORMAT = Format(
     read_headers=None,
     read_request=None,
     socket=Socket(
-        sent=Needles('"response.create"'),
-        received=Needles('"response.created"', '"error"', *(f'"{kind}"' for kind in sorted(ENDS))),
-        output=Needles('.delta"'),
+        sent=Needles("response.create"),
+        received=Needles(*ENDS, "response.created", "error"),
+        output=Needles(endings=(".delta",)),
         turns=partial(ResponseTurns, errors_end_calls=True),
     ),
 )
