@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 import httpx2
 import pytest
+import trio
 import websockets.asyncio.client
 import websockets.sync.client
 from hypothesis import given, settings
@@ -129,6 +130,19 @@ def by_asyncio(address: str) -> tuple[list[Any], str]:
     return asyncio.run(run())
 
 
+def by_trio(address: str) -> tuple[list[Any], str]:
+    async def run() -> tuple[list[Any], str]:
+        got: list[Any] = []
+        async with import_module("websockets.trio.client").connect(address) as connection:
+            try:
+                while True:
+                    got.append(await connection.recv())
+            except ConnectionClosed as error:
+                return got, type(error).__name__
+
+    return trio.run(run)
+
+
 def by_aiohttp(address: str) -> tuple[list[Any], str]:
     async def run() -> tuple[list[Any], str]:
         async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
@@ -227,6 +241,7 @@ CLIENTS = {
     "websockets": by_threads,
     "websockets in parts": by_threads_in_parts,
     "websockets with asyncio": by_asyncio,
+    "websockets with trio": by_trio,
     "aiohttp": by_aiohttp,
     "websocket-client": by_websocket_client,
     **{library: by_httpx(library) for library in ("httpx_ws", "httpx2")},
@@ -239,7 +254,8 @@ CLIENTS = {
 
 def needs(client: str) -> list[pytest.MarkDecorator]:
     wanted = {"httpx_ws": "httpx_ws", "httpx2": "wsproto", "websocket-client": "websocket"}
-    module = wanted.get(client.partition(" ")[0])
+    wanted |= {"websockets with trio": "websockets.trio"}
+    module = wanted.get(client) or wanted.get(client.partition(" ")[0])
     is_lacking = module is not None and find_spec(module) is None
     return [pytest.mark.skipif(is_lacking, reason="install the extra dev")]
 

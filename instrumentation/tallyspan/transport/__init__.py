@@ -50,6 +50,7 @@ ADAPTERS: dict[str, Adapter] = {
     "websocket": websocket_client,
     "websockets.sync.client": websockets,
     "websockets.asyncio.client": websockets,
+    "websockets.trio.client": websockets,
 }
 # Library to wrap -> where its calls go; empty: switched off.
 _tracers: dict[str, CallTracer] = {}

@@ -1,4 +1,4 @@
-"""websockets: the client's connection, of threads and of asyncio, from its handshake to its end.
+"""websockets: the client's connection, of threads, asyncio and trio, from its handshake to its end.
 
 Wrapped is where frames arrive, in their order and before the application asks for them: a message
 that it never reads is billed too. `handshake`, `process_event` and the rest are methods of the
@@ -22,7 +22,7 @@ _CONTINUATION, _TEXT, _BINARY = 0, 1, 2
 
 
 def wrap(module: ModuleType, tracer: CallTracer) -> None:
-    """Wrap the connection of `websockets.sync.client` or `websockets.asyncio.client`."""
+    """Wrap the connection of `websockets.sync.client`, `.asyncio.client` or `.trio.client`."""
     for owner, name, sender in _methods(module, tracer):
         wrapping.wrap(owner, name, sender)
 
@@ -38,12 +38,17 @@ def _methods(
 ) -> list[tuple[type, str, Callable[..., Any]]]:
     client = module.ClientConnection
     connection = client.__mro__[1]
-    is_async = inspect.iscoroutinefunction(client.handshake)
+    if not inspect.iscoroutinefunction(client.handshake):
+        handshake, ending = _handshake(tracer), (client, "recv_events", _end)
+    elif hasattr(connection, "connection_lost"):
+        handshake, ending = _async_handshake(tracer), (connection, "connection_lost", _end)
+    else:  # trio
+        handshake, ending = _async_handshake(tracer), (connection, "recv_events", _async_end)
     return [
-        (client, "handshake", (_async_handshake if is_async else _handshake)(tracer)),
+        (client, "handshake", handshake),
         (client, "process_event", _process_event),
         (connection, "send", _send),
-        (connection, "connection_lost", _end) if is_async else (client, "recv_events", _end),
+        ending,
     ]
 
 
@@ -116,9 +121,20 @@ def _end(wrapped: Any, connection: Any, args: Any, kwargs: Any) -> Any:
     try:
         return wrapped(*args, **kwargs)
     finally:
-        session: Session | None = connection.__dict__.get(_SESSION)
-        if session is not None:
-            session.end(_error_type(connection))
+        _end_session(connection)
+
+
+async def _async_end(wrapped: Any, connection: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        _end_session(connection)
+
+
+def _end_session(connection: Any) -> None:
+    session: Session | None = connection.__dict__.get(_SESSION)
+    if session is not None:
+        session.end(_error_type(connection))
 
 
 def _error_type(connection: Any) -> str:
