@@ -37,6 +37,20 @@ async function openai(client) {
   if (call.stream) for await (const part of answer) void part;
 }
 
+async function langchain() {
+  const make = call.provider === 'openai'
+    ? () => new (need('@langchain/openai').ChatOpenAI)({
+      model: call.model, apiKey: 'x', maxRetries: 0, streamUsage: true, configuration: { baseURL: `${call.base}/v1` },
+    })
+    : () => new (need('@langchain/anthropic').ChatAnthropic)({
+      model: call.model, apiKey: 'x', maxRetries: 0, anthropicApiUrl: call.base,
+    });
+  const { ChatPromptTemplate } = need('@langchain/core/prompts');
+  const chain = ChatPromptTemplate.fromTemplate('{text}').pipe(make());
+  if (call.stream) for await (const part of await chain.stream({ text: 'hello' })) void part;
+  else await chain.invoke({ text: 'hello' });
+}
+
 const client = (OpenAI) => new OpenAI({ apiKey: 'x', baseURL: `${call.base}/v1`, maxRetries: 0 });
 
 const EMITTERS = {
@@ -63,6 +77,25 @@ const EMITTERS = {
     const module = need('openai');
     made.manuallyInstrument(module.OpenAI ?? module);
     await openai(client(module.OpenAI));
+  },
+  async langchain_openinference(provider) {
+    const { LangChainInstrumentation } = need('@arizeai/openinference-instrumentation-langchain');
+    const made = new LangChainInstrumentation({ tracerProvider: provider });
+    made.manuallyInstrument(need('@langchain/core/callbacks/manager'));
+    await langchain();
+  },
+  async langchain_openllmetry(provider) {
+    const { LangChainInstrumentation } = need('@traceloop/instrumentation-langchain');
+    const made = new LangChainInstrumentation({ traceContent: false });
+    made.setTracerProvider(provider);
+    made.manuallyInstrument({ callbackManagerModule: need('@langchain/core/callbacks/manager') });
+    await langchain();
+  },
+  async otel(provider) {
+    const { registerInstrumentations } = need('@opentelemetry/instrumentation');
+    const { OpenAIInstrumentation } = need('@opentelemetry/instrumentation-openai');
+    registerInstrumentations({ tracerProvider: provider, instrumentations: [new OpenAIInstrumentation()] });
+    await openai(client(need('openai').OpenAI));
   },
   async mastra() {
     const { Mastra } = need('@mastra/core/mastra');

@@ -27,6 +27,13 @@ STATED_OTHERWISE: dict[str, dict[str, int | None]] = {
     # the same placeholder; their doubled input is put right
     "librechat_agents_3_1/cached": {"output_tokens": 34},
     "librechat_agents_3_1/uncached": {"output_tokens": 60},
+    # LangChain.js adds the same placeholder to streams of Anthropic's
+    "langchain_js_openinference/messages_stream": {"output_tokens": 60},
+    "langchain_js_openinference/messages_cached_stream": {"output_tokens": 34},
+    "langchain_js_openllmetry/messages_stream": {"output_tokens": 60},
+    "langchain_js_openllmetry/messages_cached_stream": {"output_tokens": 34},
+    # Anthropic's input is without the cache, and nothing says how much that is
+    "langchain_js_openllmetry/messages_cached": {"input_tokens": 3},
     # their spans of streamed answers say nothing of usage
     "openinference_js_openai/chat_stream": {"input_tokens": None, "output_tokens": None},
     "openllmetry_js_openai/chat_stream": {"input_tokens": None, "output_tokens": None},
