@@ -375,8 +375,8 @@ def test_days_of_a_file_in_another_zone_meet_the_calls_of_those_days(
     """The 31st of March in Los Angeles is from 7:00 UTC to 7:00 UTC of the day after."""
     path = tmp_path / "bill.csv"
     header = "start_time,input_tokens,output_tokens,num_model_requests,model\n"
-    path.write_text(f"{header}2026-03-31,300,30,3,gpt-4.1\n")
-    for hour in (6, 7, 30):
+    path.write_text(f"{header}2026-03-31,400,40,4,gpt-4.1\n")
+    for hour in (6, 7, 29, 30):
         at = datetime(2026, 3, 31, tzinfo=UTC) + timedelta(hours=hour)
         calls(bench.client, start_time=at)
     code = bench.run("openai", "--file", str(path), *PERIOD, "--zone", "America/Los_Angeles")
