@@ -15,7 +15,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tallyspan
 from llm_server import ANSWER, STREAM, serving
-from tallyspan import body, counting, ending, exchange, recognise, request, span, stream_usage
+from tallyspan import (
+    body,
+    counting,
+    ending,
+    exchange,
+    opening,
+    recognise,
+    request,
+    span,
+    stream_usage,
+)
 from tallyspan.formats import openai_chat
 from tallyspan.framing import encoding, lines, whole
 from tallyspan.guard import failures
@@ -23,6 +33,7 @@ from tallyspan.guard import failures
 MODULES = (
     counting,
     ending,
+    opening,
     recognise,
     request,
     span,
@@ -32,7 +43,7 @@ MODULES = (
     whole,
     stream_usage,
 )
-CORE = ((exchange.Exchange, ("_describe_request", "read_headers", "_facts", "_write", "scope")),
+CORE = ((exchange.Exchange, ("read_headers", "_facts", "_write", "scope")),
         (body.Body, ("open", "_read_batch", "_read", "end")))  # fmt: skip
 BODY = {"model": "gpt-5-mini", "messages": []}
 
