@@ -6,6 +6,7 @@ costs the caller a search of its two ends; those that say something of a call ar
 in their order by the thread that reads answers.
 """
 
+import os
 import re
 import threading
 import time
@@ -91,6 +92,7 @@ class Session:
         self._noted_bytes = 0
         self._is_queued = False
         self._is_over = False
+        self._process_id = os.getpid()
         self._reading = threading.Lock()
 
     def sent(self, message: object) -> None:
@@ -126,8 +128,8 @@ class Session:
             note("end a socket", error)
 
     def __del__(self) -> None:
-        """End the calls of a socket that nobody closed."""
-        if not getattr(self, "_is_over", True):
+        """End the calls of a socket that nobody closed; after a fork they are the parent's."""
+        if not getattr(self, "_is_over", True) and self._process_id == os.getpid():
             self.end("abandoned")
 
     def _note(self, kind: str, message: Message, *, is_cut: bool = False) -> None:

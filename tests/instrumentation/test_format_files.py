@@ -177,11 +177,15 @@ OTHER = SOURCE.replace('name="rookery"', 'name="other"')
             {"rookery": SOURCE.replace('"generated"))', '"generated"), harmless={"seed": ""})')},
             r"\.rookery: usage key 'seed': say why it is harmless",
         ),
+        (
+            {"rookery": SOURCE.replace('operation="chat"', 'operation="chat", is_socket=True')},
+            r"\.rookery: format 'rookery': a path with 'is_socket' and 'socket' need each other",
+        ),
     ],
     ids=[
         "no FORMAT", "one name twice", "one path twice", "overlap", "no path", "no example", "no pattern",
         "one path, no tuple", "a path as text", "a host, no tuple", "a host that is no pattern", "no interest",
-        "an interest, no tuple", "no UsageKeys", "no reason",
+        "an interest, no tuple", "no UsageKeys", "no reason", "a socket's path alone",
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused_by_name(

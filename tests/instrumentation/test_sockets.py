@@ -436,8 +436,15 @@ def test_where_nobody_looks_messages_are_read_later_in_their_order_and_all_befor
     assert all(semconv.TIME_TO_FIRST_CHUNK in call for call in calls)
 
 
-def test_a_socket_that_nobody_closes_ends_with_its_connection(tracing: Tracing) -> None:
+def test_a_socket_that_nobody_closes_ends_with_its_connection_but_not_after_a_fork(
+    tracing: Tracing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play(session_at(URL, tracing[0]), ASK, created("a"))
+    gc.collect()
+    in_child = session_at(URL, tracing[0])
+    play(in_child, ASK, created("b"))
+    monkeypatch.setattr("tallyspan.session.os.getpid", lambda: -1)
+    del in_child
     gc.collect()
     (call,) = attributes(tracing[1])
 
