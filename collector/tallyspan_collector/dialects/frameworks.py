@@ -1,7 +1,9 @@
 """Frameworks that keep to OpenTelemetry's names with a word of their own, a line or two each."""
 
 from tallyspan_collector.dialects.otel_genai import extend
-from tallyspan_collector.dialects.table import Basis
+from tallyspan_collector.dialects.providers import provider
+from tallyspan_collector.dialects.table import Attributes, Basis
+from tallyspan_collector.read.call import Draft
 
 _ADK = "gcp.vertex.agent.llm_response#usage_metadata."
 _GENKIT = "genkit:output#usage."
@@ -84,6 +86,14 @@ GOOGLE_ADK = extend(
 )  # fmt: skip
 """Source: langfuse OtelIngestionProcessor.ts, google/adk-python telemetry."""
 
+
+def _without_plugin(draft: Draft, _: Attributes) -> None:
+    """Take the plugin off the model's name, from which the provider was concluded."""
+    plugin, _, model = draft["request_model"].partition("/")
+    if model and provider(plugin, "", "")[0] == draft["provider_name"]:
+        draft["request_model"] = model
+
+
 GENKIT = extend(
     name="genkit",
     scopes=("genkit-tracer*",),
@@ -109,9 +119,13 @@ GENKIT = extend(
         f"{_GENKIT}*Characters": "text counted a second time, beside its tokens",
     },
     reasoning_outside=frozenset({""}),
+    refine=_without_plugin,
     trust=5,
 )
-"""Source: langfuse OtelIngestionProcessor.ts. Thoughts are counted beside the output."""
+"""Source: langfuse OtelIngestionProcessor.ts. Thoughts are counted beside the output.
+
+JavaScript and Go write the same (go/core/tracing/tracing.go).
+"""
 
 DIFY = extend(
     name="dify",
@@ -147,3 +161,16 @@ MASTRA = extend(
     trust=4,
 )  # fmt: skip
 """Source: mastra-ai/mastra, observability/otel-exporter; run with @mastra/otel-exporter 1.4.0."""
+
+_TOOL_PROMPT = "gen_ai.usage.tool_use_prompt_tokens"
+
+RIG = extend(
+    name="rig",
+    keys=(_TOOL_PROMPT,),  # the tracer's name is the application's
+    meters={"input_tool_tokens": (_TOOL_PROMPT,)},
+    added={"input_tokens": (_TOOL_PROMPT,)},
+    basis={"": Basis.INCLUSIVE, "anthropic": Basis.EXCLUSIVE, "aws.bedrock": Basis.EXCLUSIVE},
+    reasoning_outside=frozenset({"gcp.gemini", "gcp.vertex_ai"}),
+    trust=4,
+)
+"""Rust. Source: 0xPlaygrounds/rig at b75850e, rig-core/src/telemetry and its providers."""

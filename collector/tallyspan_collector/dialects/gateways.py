@@ -78,12 +78,6 @@ AGENTGATEWAY = extend(
 """The span of a request that it served, with the provider's own counts."""
 
 
-def _as_envoy(draft: Draft, attributes: Attributes) -> None:
-    """Name the provider: its spans have the API that the client spoke, whoever answered."""
-    if not draft["provider_name"]:
-        draft["provider_name"] = str(attributes.get("llm.system", ""))
-
-
 ENVOY_OPENINFERENCE = replace(
     openinference.DIALECT,
     name="envoy_ai_gateway_openinference",
@@ -91,11 +85,11 @@ ENVOY_OPENINFERENCE = replace(
     keys=(),
     needs=("openinference.span.kind",),
     texts={**openinference.DIALECT.texts, "provider_name": ()},
-    refine=_as_envoy,
+    refine=openinference.concluded_provider,
     refines=None,
     losses={},
 )
-"""What it writes unless it is told to write OpenTelemetry's names."""
+"""What it writes unless it is told to write OpenTelemetry's names: the API, not who answered."""
 
 _BACKENDS = {"aws.anthropic": "aws.bedrock", "gcp.anthropic": "gcp.vertex_ai"}
 """Claude in Anthropic's API, at Bedrock and at Vertex AI."""

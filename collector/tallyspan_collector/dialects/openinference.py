@@ -7,12 +7,24 @@ spec/semantic_conventions.md.
 from collections.abc import Collection
 from dataclasses import replace
 
+from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.otel_genai import extend
+from tallyspan_collector.dialects.providers import provider
 from tallyspan_collector.dialects.table import Attributes, Loss
 from tallyspan_collector.read.call import Draft
 
 _THOUGHTS = frozenset({Loss.THOUGHTS})
 _ANTHROPIC = "openinference.instrumentation.anthropic"
+
+
+def concluded_provider(draft: Draft, attributes: Attributes) -> None:
+    """Name the provider that the span states, where none was concluded from the model.
+
+    For emitters that state the API, or the one provider they were written for, whoever answered.
+    """
+    for key in ("llm.provider", "llm.system"):
+        if not draft["provider_name"]:
+            draft["provider_name"], _ = provider(values.text(attributes.get(key)), "", "")
 
 
 def _is_unfinished(scope: str, names: Collection[str]) -> bool:
@@ -69,3 +81,17 @@ DIALECT = extend(
     refines=_is_unfinished,
     trust=4,
 )  # fmt: skip
+
+JAVA = replace(
+    DIALECT,
+    name="openinference_java",
+    scopes=("com.arize.*",),
+    keys=(),
+    texts={**DIALECT.texts, "provider_name": ()},
+    refine=concluded_provider,
+    refines=None,
+)
+"""For LangChain4j and Spring AI: it states OpenAI as the provider of every call.
+
+Source: Arize-ai/openinference at 1fe497f, java/instrumentation.
+"""

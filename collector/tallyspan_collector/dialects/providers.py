@@ -9,16 +9,17 @@ from tallyspan.recognise import provider_at
 _SPELLINGS = {
     "openai": "openai.chat openai.responses openai.completion openai.embedding open_ai openai-chat",
     "azure.ai.openai": "azure azure_openai azureopenai azure-openai az.ai.openai "
-    "azure.chat azure.responses azure-openai.chat azure-openai.responses azure.openai",
+    "azure.chat azure.responses azure-openai.chat azure-openai.responses azure.openai "
+    "azure_open_ai",
     "azure.ai.inference": "az.ai.inference azure_ai azure-ai",
     "anthropic": "anthropic.messages claude",
     "aws.bedrock": "aws bedrock amazon-bedrock amazon bedrock_converse bedrock.converse "
-    "aws_bedrock awsbedrock",
+    "aws_bedrock awsbedrock amazon_bedrock",
     "gcp.gemini": "gemini google google_genai google-genai google.generative-ai gcp.gen_ai "
-    "google_generative_ai google-gla googleai google.generativeai",
+    "google_generative_ai google-gla googleai google.generativeai google_ai_gemini",
     "gcp.vertex_ai": "vertexai vertex_ai vertex google.vertex google-vertex google.vertex.chat "
     "google_vertexai vertex_ai_beta gcp.vertex.agent vertex.anthropic.messages "
-    "googlevertex.anthropic.messages google.vertex.anthropic.messages",
+    "googlevertex.anthropic.messages google.vertex.anthropic.messages google_vertex_ai_gemini",
     "mistral_ai": "mistral mistralai mistral.chat",
     "cohere": "cohere.chat cohere.textembedding",
     "x_ai": "xai xai.chat xai.responses grok",
@@ -32,6 +33,7 @@ _SPELLINGS = {
     "hugging_face": "huggingface",
     "openrouter": "open_router openrouter.chat",
     "ollama": "ollama.chat",
+    "github.models": "github_models",
 }
 _NAMES = {each: name for name, all_ in _SPELLINGS.items() for each in all_.split()}
 _TODAY = PROVIDERS.keys() | _SPELLINGS.keys()
@@ -40,7 +42,8 @@ FRAMEWORKS = frozenset({
     "langchain", "langgraph", "crewai", "agno", "haystack", "spring_ai",
     "microsoft.agent_framework", "semantic_kernel", "llamaindex", "llama_index", "litellm",
     "vercel", "gateway", "genkit", "librechat", "dspy", "autogen", "openai_agents", "_other",
-    "langchain_core", "langchain_openai", "microsoft.agents", "strands-agents", "dify", "n8n",
+    "langchain_core", "langchain_openai", "langchain4j", "spring-ai", "other",
+    "microsoft.agents", "strands-agents", "dify", "n8n",
 })  # fmt: skip
 """What emitters put where the provider's name should be: not a provider."""
 
