@@ -12,9 +12,9 @@ from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.moments import microseconds
 from tallyspan_collector.booked.commitments import usd
 from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.imports.gaps import Remainder
 from tallyspan_collector.imports.matching import Matching
 from tallyspan_collector.imports.pricing import Cost, Pricing
-from tallyspan_collector.imports.remainder import Remainder
 from tallyspan_collector.imports.report import Row, Usage, amount_of, tokens
 
 APPORTIONED = "apportioned"

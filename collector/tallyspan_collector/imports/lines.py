@@ -10,8 +10,8 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.bills.billed import model_key, model_label
 from tallyspan_collector.booked.commitments import usd
+from tallyspan_collector.imports.gaps import Recorded, Remainder
 from tallyspan_collector.imports.pricing import Pricing
-from tallyspan_collector.imports.remainder import Recorded, Remainder
 from tallyspan_collector.imports.report import PARTS_OF_A_UNIT, REQUESTS, Row
 from tallyspan_collector.imports.reports import DayReport
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tallyspan.meters import BY_NAME
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_clickhouse.moments import microseconds
-from tallyspan_collector.imports.remainder import Remainder
+from tallyspan_collector.imports.gaps import Remainder
 from tallyspan_collector.imports.report import REQUESTS, Row, amount_of
 from tallyspan_collector.imports.report import Usage as Amounts
 from tallyspan_collector.pricing.book import PriceBook

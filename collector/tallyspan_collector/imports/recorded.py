@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.schema import IMPORTED, OF_NO_CALL
+from tallyspan_collector.imports.gaps import Recorded
 from tallyspan_collector.imports.matching import Matching, column_of
-from tallyspan_collector.imports.remainder import Recorded
 from tallyspan_collector.imports.report import PICO, REQUESTS, whole
 from tallyspan_collector.pricing.tier import tier_name
 

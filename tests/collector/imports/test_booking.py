@@ -416,3 +416,48 @@ def test_calls_that_are_not_billed_one_by_one_cover_nothing(bench: Bench) -> Non
         bench.imported(server)
 
     assert bench.booked() == {(MODEL,): (100, 10, Decimal("0.00028"))}
+
+
+def test_a_scripted_day_adds_up_to_the_provider_s_stated_total(bench: Bench) -> None:
+    """Plain calls, a batch, a realtime session and searches, some of each without a span.
+
+    Whenever the import runs: before the spans, between them, and again after all of them.
+    """
+    used = [
+        Used(DAY, MODEL, 5, 500, 50, usd="0.0014"),
+        Used(DAY, MODEL, 4, 400, 40, tier="batch", usd="0.00056"),
+        Used(DAY, "gpt-realtime", 2, 2000, 500, usd="0.040000000001"),
+    ]
+    server = BillingServer(used, extra_costs=[(DAY, "web search tool calls", "0.02")])
+    stated = Decimal("0.061960000001")
+
+    def total() -> Decimal:
+        (row,) = bench.client.query("SELECT sum(cost_usd) FROM llm_calls").result_rows
+        return Decimal(row[0])
+
+    totals_seen = []
+    with billing_server(server):
+        bench.imported(server)
+        totals_seen.append(total())
+        calls(bench.client, 2)
+        calls(bench.client, service_tier="batch", cost_usd=Decimal("0.00014"), part="batch_item")
+        bench.imported(server)
+        totals_seen.append(total())
+        calls(bench.client, cost_usd=Decimal("0.01028"), meters={"web_search": 1.0})
+        calls(
+            bench.client,
+            model_name="gpt-realtime",
+            input_tokens=1000,
+            output_tokens=250,
+            cost_usd=Decimal("0.02"),
+        )
+        bench.imported(server)
+        totals_seen.append(total())
+
+    assert totals_seen == [stated] * 3
+    assert bench.booked("model_name, service_tier, tags['item']") == {
+        ("", "", "web search tool calls"): (None, None, Decimal("0.01")),
+        (MODEL, "", ""): (200, 20, Decimal("0.00056")),
+        (MODEL, "batch", ""): (300, 30, Decimal("0.00042")),
+        ("gpt-realtime", "", ""): (1000, 250, Decimal("0.020000000001")),
+    }

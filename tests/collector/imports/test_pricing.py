@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tallyspan_collector.imports.gaps import Remainder
 from tallyspan_collector.imports.pricing import Pricing
-from tallyspan_collector.imports.remainder import Remainder
 from tallyspan_collector.imports.report import PARTS_OF_A_UNIT, Row
 from tallyspan_collector.pricing.book import PriceBook
 

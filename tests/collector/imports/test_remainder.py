@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallyspan_collector.imports.remainder import Recorded, Remainder, remainders
+from tallyspan_collector.imports.gaps import Recorded, Remainder
+from tallyspan_collector.imports.remainder import remainders
 from tallyspan_collector.imports.report import Row
 
 MILLION = 10**6
@@ -218,3 +219,12 @@ def fields(each: Any) -> dict[str, Any]:
 
 def cost_of(usage: Any) -> int:
     return sum(RATES[meter] * int(amount) for meter, amount in usage.items())
+
+
+def test_use_that_no_span_has_is_left_at_its_rate_beside_calls_with_fees() -> None:
+    """One call of 100 tokens (200) had a search (5,000); 50 tokens and a search had no span."""
+    rows = [row(input_tokens=150, cost=300), row("", item="web search", cost=10_000)]
+    tokens, search = left(rows, span(input_tokens=100, cost=200 + 5_000))
+
+    assert (tokens.usage, tokens.cost_picousd) == ({"input_tokens": 50}, 100)
+    assert search.cost_picousd == 5_000
