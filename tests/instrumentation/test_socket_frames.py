@@ -263,7 +263,7 @@ def needs(client: str) -> list[pytest.MarkDecorator]:
 @pytest.mark.parametrize(
     "receive", [pytest.param(each, id=name, marks=needs(name)) for name, each in CLIENTS.items()]
 )
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(cuts=CUTS, whole=st.sampled_from([1, 2, 3, 5, 6]))
 def test_an_application_gets_what_it_would_get_without_us_and_usage_is_the_same(
     receive: Receive, cuts: list[list[int]], whole: int

@@ -26,6 +26,7 @@ import tallyspan
 from socket_clients import (
     talk,
     talk_asynchronously,
+    talk_to_azure,
     talk_to_gemini,
     with_aiohttp,
     with_httpx2,
@@ -135,6 +136,21 @@ def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
     }
     assert "sk-secret" not in str(calls)
     assert "Be brief" not in str(calls)
+
+
+def test_a_deployment_of_azure_is_the_model_that_its_sdk_asks_for(
+    spans: InMemorySpanExporter,
+) -> None:
+    recording = next(each for each in CONVERSATIONS if each.name == "azure-deployment")
+    with playing(recording.messages) as address:
+        got = talk_to_azure(address, recording.messages)
+    calls = attributes(spans)
+
+    assert got == [json.dumps(m).encode() for who, m in recording.messages if who == "received"]
+    assert [wrong(each, call) for each, call in zip(recording.calls, calls, strict=True)] == [
+        [] for _ in recording.calls
+    ]
+    assert "secret" not in str(calls)
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
