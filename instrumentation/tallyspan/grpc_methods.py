@@ -80,15 +80,21 @@ METHODS: Mapping[str, Method] = dict(
 """By the full name of the method."""
 
 
-def as_json(message: Any) -> tuple[Json, bool]:
+def as_json(message: Any, *, lists_alone: bool = False) -> tuple[Json, bool]:
     """Return the message as protobuf's JSON has it, and whether it was too large to be read whole.
 
     Bytes, vectors and content are left out, and counts of 64 bits stay numbers. `message`: of
-    protobuf, or of proto-plus, which wraps one.
+    protobuf. `lists_alone`: only its repeated fields, for what else the chunk of a stream has (its
+    counts, its model) the next one has again.
     """
     reading = _Reading()
-    content = reading.message(getattr(message, "_pb", message), 0)
+    content = reading.message(message, 0, lists_alone=lists_alone)
     return content, reading.is_cut
+
+
+def plain(message: Any) -> Any:
+    """Return the message of protobuf that one of proto-plus wraps; any other as it is."""
+    return getattr(message, "_pb", message)
 
 
 class _Reading:
@@ -98,9 +104,14 @@ class _Reading:
         self._room = MAX_FIELDS
         self.is_cut = False
 
-    def message(self, message: Any, depth: int) -> Json:
+    def message(self, message: Any, depth: int, *, lists_alone: bool = False) -> Json:
         content: Json = {}
-        for field, value in sorted(message.ListFields(), key=_is_list):
+        fields = message.ListFields()
+        if lists_alone:
+            fields = filter(_is_list, fields)
+        elif len(fields) > 1:
+            fields = sorted(fields, key=_is_list)
+        for field, value in fields:
             name = field.json_name
             if name in _CONTENT or not self._has_room(depth):
                 continue

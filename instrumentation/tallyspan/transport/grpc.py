@@ -1,27 +1,32 @@
 """grpc, sync and asyncio: the methods of `grpc_methods.py`, by whatever channel they are called.
 
 Wrapped is what a channel makes callables of methods with, so other methods cost nothing, and
-interceptors are above. The channel classes are private but the same in grpcio 1.60 to 1.85; a test
-guards them. Of a message only what `as_json` reads is looked at, when it has come.
+interceptors are above. The channel classes are private; a test guards them.
 """
 
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Generator
 from functools import lru_cache
 from importlib import import_module
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
 from tallyspan.exchange import Exchange, begin
-from tallyspan.grpc_methods import METHODS, Method, as_json
-from tallyspan.guard import ours
+from tallyspan.grpc_methods import METHODS, Method, as_json, plain
+from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
 
+MAX_HELD = 64
+"""Chunks that are read together."""
+MAX_HELD_BYTES = 64 << 10
+"""Of a chunk that waits for others."""
 _STATUS = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
@@ -104,12 +109,17 @@ def _address(target: bytes) -> tuple[str, int | None]:
 
 
 class _Followed:
-    """A call whose messages are read as they pass; nothing here raises into the caller."""
+    """A call whose messages are read as they pass; nothing here raises into the caller.
 
-    __slots__ = ("_end", "_exchange", "_has_begun")
+    Chunks of a stream are held by reference, and read some at a time: of all but the last the lists
+    alone, for each chunk repeats the counts of those before it.
+    """
+
+    __slots__ = ("_end", "_exchange", "_has_begun", "_held")
 
     def __init__(self, exchange: Exchange, *, is_stream: bool) -> None:
         self._exchange: Exchange | None = exchange
+        self._held: list[Any] = []
         self._has_begun = False
         self._end = b"\n" if is_stream else b""
         with ours("read the headers of an answer"):
@@ -117,19 +127,46 @@ class _Followed:
             exchange.read_headers(200, {"content-type": kind})
 
     def take(self, message: Any) -> None:
-        """Read a message."""
+        """Note a message."""
+        try:
+            if not self._has_begun:
+                self._begin()
+            content = plain(message)
+            size_bytes = content.ByteSize()
+            self._held.append(content)
+            if len(self._held) >= MAX_HELD or size_bytes > MAX_HELD_BYTES:
+                self._read()
+        except Exception as error:  # noqa: BLE001  ours, not the application's
+            note("read a message of an answer", error)
+
+    def _begin(self) -> None:
         self._has_begun = True
         if self._exchange is not None:
-            with ours("read a message of an answer"):
-                content, is_cut = as_json(message)
-                if is_cut:
-                    self._exchange.body.leave_out("a message of very many fields")
-                self._exchange.body.feed(json.dumps(content).encode() + self._end)
+            self._exchange.body.first_chunk_at = time.perf_counter()
+
+    def _read(self) -> None:
+        held, self._held = self._held, []
+        exchange = self._exchange
+        if exchange is None or not held:
+            return
+        last = held[-1]
+        for message in held:
+            content, is_cut = as_json(message, lists_alone=message is not last)
+            if is_cut:
+                exchange.body.leave_out("a message of very many fields")
+            if message is last or any(chain(*content.values())):
+                exchange.body.feed(json.dumps(content).encode() + self._end)
+
+    def _closed(self) -> Exchange | None:
+        """Return the exchange to be ended, with all that came read; None: it has ended."""
+        with ours("read a message of an answer"):
+            self._read()
+        exchange, self._exchange = self._exchange, None
+        return exchange
 
     def over(self) -> None:
         """End the call."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if (exchange := self._closed()) is not None:
             exchange.end()
 
     def whole(self, message: Any) -> None:
@@ -139,14 +176,12 @@ class _Followed:
 
     def failed(self, error: BaseException) -> None:
         """End the call with what the library, or the application, gave up with."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if (exchange := self._closed()) is not None:
             _fail(exchange, error, has_begun=self._has_begun)
 
     def cancelled(self) -> None:
         """End the call that the application gave up."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if (exchange := self._closed()) is not None:
             exchange.give_up("CANCELLED")
 
     def done(self, future: Any) -> None:
@@ -158,6 +193,11 @@ class _Followed:
                 self.failed(error)
             else:
                 self.whole(future.result())
+
+    def __del__(self) -> None:
+        """End the call of a stream that nobody read to its end or closed."""
+        if getattr(self, "_exchange", None) is not None:
+            self.over()
 
 
 def _fail(exchange: Exchange, error: BaseException, *, has_begun: bool = False) -> None:
@@ -187,7 +227,7 @@ class _Callable(wrapt.ObjectProxy[Any]):
             return None
         with ours("recognise a call"):
             host, port = _address(self._self_target)
-            path, fields = self._self_method.request(getattr(request, "_pb", request))
+            path, fields = self._self_method.request(plain(request))
             body = json.dumps(fields).encode() if fields else None
             url = ("https", host, port, path)
             return begin(tracer, self._self_method.verb, url, body, completes=False)
