@@ -186,6 +186,20 @@ def test_a_stream_that_fails_has_the_counts_that_came_before(
     assert call.get(semconv.USAGE_ATTRIBUTES["output_tokens"]) == output
 
 
+@pytest.mark.parametrize("tail", [0, 1, 3, 200])
+def test_counts_are_those_of_the_last_chunk_that_has_any(
+    spans: InMemorySpanExporter, tail: int
+) -> None:
+    text = MESSAGES["Completion"](id="r-1", outputs=[{"delta": {"content": "Hi"}}])
+    sent = [FIRST, *[text] * 100, ANSWER, *[text] * tail]
+    with services.serving({CHUNK: lambda _request, _context: iter(sent)}) as address:
+        assert services.blocking(address, CHUNK, services.request_of(CHUNK, model="m")) == sent
+
+    call = attributes(spans)
+    assert call[semconv.USAGE_ATTRIBUTES["output_tokens"]] == 329
+    assert call[semconv.FINISH_REASONS] == ("REASON_STOP",)
+
+
 def leave(stream: Any) -> None:
     del stream
     gc.collect()

@@ -111,8 +111,8 @@ def _address(target: bytes) -> tuple[str, int | None]:
 class _Followed:
     """A call whose messages are read as they pass; nothing here raises into the caller.
 
-    Chunks of a stream are held by reference, and read some at a time: of all but the last the lists
-    alone, for each chunk repeats the counts of those before it.
+    Chunks of a stream are held by reference, and read some at a time: of those before the last one
+    with counts the lists alone, for each chunk repeats the counts of those before it.
     """
 
     __slots__ = ("_end", "_exchange", "_has_begun", "_held")
@@ -149,13 +149,17 @@ class _Followed:
         exchange = self._exchange
         if exchange is None or not held:
             return
-        last = held[-1]
-        for message in held:
-            content, is_cut = as_json(message, lists_alone=message is not last)
+        texts: list[bytes] = []
+        has_counts = False
+        for message in reversed(held):
+            content, is_cut = as_json(message, lists_alone=has_counts)
             if is_cut:
                 exchange.body.leave_out("a message of very many fields")
-            if message is last or any(chain(*content.values())):
-                exchange.body.feed(json.dumps(content).encode() + self._end)
+            if not has_counts or any(chain(*content.values())):
+                texts.append(json.dumps(content).encode() + self._end)
+            has_counts = has_counts or any(isinstance(each, dict) for each in content.values())
+        for text in reversed(texts):
+            exchange.body.feed(text)
 
     def _closed(self) -> Exchange | None:
         """Return the exchange to be ended, with all that came read; None: it has ended."""
