@@ -139,7 +139,7 @@ def _endpoint(
     groups = match.groupdict()
     return Endpoint(
         format=wire_format,
-        provider=name or wire_format.provider.name,
+        provider=name or path.assumed or wire_format.provider.name,
         operation=path.operation,
         endpoint_id=host if is_own_host or not port else f"{host}:{port}",
         model=groups.get("model") or "",

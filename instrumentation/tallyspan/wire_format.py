@@ -49,7 +49,9 @@ class Path:
     servers put anything before it; its groups `model`, `stream`, `id` (of what is retrieved) and
     `file` (whose content is retrieved) say what their names say.
     `provider`: the only provider that gives the path this meaning; such paths are tried first.
-    Among the others the lower `rank` is tried first, and within one format what stands first.
+    `assumed`: the provider that is assumed to be asked at a host that we do not know; empty: the
+    format's. Among the others the lower `rank` is tried first, and within one format what stands
+    first.
     `example`: a path it is for, with which overlaps are looked for; may be left out if the pattern
     is plain text. `is_retrieval`: a GET that asks for the answer of an earlier call.
     `is_batch`: the answer says something of a batch, and is no call itself. `is_socket`: a
@@ -64,6 +66,7 @@ class Path:
     is_retrieval: bool = False
     is_batch: bool = False
     is_socket: bool = False
+    assumed: str = ""
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -124,6 +124,7 @@ def test_a_call_is_one_span_with_the_counts_of_its_answer(
     assert call.get(semconv.REPORTED_COST_USD) == ("0.0137756000" if is_xai else None)
     assert call.get("tallyspan.meter.web_search") == (2 if is_xai else None)
     assert call[semconv.HTTP_STATUS] == 200
+    assert call[semconv.PROVIDER] == ("x_ai" if is_xai else "gcp.vertex_ai")
     assert not failures
 
 

@@ -41,11 +41,12 @@ def providers_of(formats: Iterable[Format]) -> dict[str, Provider]:
             )
     for wire_format in formats:
         for path in wire_format.paths:
-            if path.provider and path.provider not in named:
-                raise FormatError(
-                    f"format {wire_format.name!r}: path {path.pattern!r}: there is no provider"
-                    f" {path.provider!r}"
-                )
+            for name in filter(None, (path.provider, path.assumed)):
+                if name not in named:
+                    raise FormatError(
+                        f"format {wire_format.name!r}: path {path.pattern!r}: there is no provider"
+                        f" {name!r}"
+                    )
     return named
 
 

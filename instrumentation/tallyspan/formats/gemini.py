@@ -220,6 +220,13 @@ FORMAT = Format(
             example="/v1beta/models/gemini-embedding-001:embedContent",
         ),
         Path(
+            r"/locations/[^/]+/(?:publishers/[^/]+/models|endpoints)/(?P<model>[^/:]+)"
+            r":(?:generateContent|(?P<stream>streamGenerateContent))",
+            "generate_content",
+            example="/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
+            assumed="gcp.vertex_ai",
+        ),
+        Path(
             r"/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+)"
             r":(?:generateContent|(?P<stream>streamGenerateContent))",
             "generate_content",
