@@ -55,7 +55,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(steps=STEPS, last=st.lists(AMOUNT, max_size=3))
 def test_after_the_last_look_spans_and_imports_are_the_larger_one(
     client: Client, steps: list[Any], last: list[tuple[int, str, int]]

@@ -19,7 +19,7 @@ from tallyspan_collector.summary.totals import totals
 
 DAY = date(2026, 3, 31)
 MODEL = "gpt-4.1"
-PERIOD = ["--from", "2026-03-30", "--to", "2026-03-31"]
+PERIOD = ["--from", "2026-03-31", "--to", "2026-03-31"]
 
 
 class Bench:

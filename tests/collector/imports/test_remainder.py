@@ -182,7 +182,7 @@ def sums(usages: list[tuple[str, dict[str, int]]]) -> Counter[tuple[str, str]]:
     return total
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(ROWS, max_size=6), st.lists(SPANS, max_size=6), st.booleans())
 def test_spans_and_imports_are_together_the_larger_one(
     rows: list[Row], spans: list[Recorded], is_priced: bool

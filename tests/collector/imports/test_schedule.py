@@ -44,7 +44,7 @@ def section(folder: Path, text: str) -> Section:
 
 def imports(folder: Path, url: str, more: str = "") -> tuple[Import, ...]:
     return of_section(
-        section(folder, f"imports:\n  - {{from: openai, url: '{url}', look_back: 2d{more}}}\n")
+        section(folder, f"imports:\n  - {{from: openai, url: '{url}', look_back: 1d{more}}}\n")
     )
 
 
