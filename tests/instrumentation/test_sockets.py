@@ -54,14 +54,18 @@ CONVERSATIONS = recording_files.conversations()
 EACH = pytest.mark.parametrize(
     "recording", CONVERSATIONS, ids=lambda each: f"{each.format}/{each.name}"
 )
-OF_SDKS = [
+OF_OPENAI = [
     each
     for each in CONVERSATIONS
     if (each.format, each.name)
-    in {("openai_realtime", "conversation"), ("openai_responses", "turns")}
+    in {
+        ("openai_realtime", "conversation"),
+        ("openai_responses", "turns"),
+        ("openai_live", "session"),
+    }
 ]
 """Those that are played through the SDK of their provider."""
-REALTIME = OF_SDKS[0]
+REALTIME = next(each for each in OF_OPENAI if each.format == "openai_realtime")
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +122,7 @@ Tracing = tuple[TracerProvider, InMemorySpanExporter]
 
 
 @BOTH
-@pytest.mark.parametrize("recording", OF_SDKS, ids=lambda each: each.format)
+@pytest.mark.parametrize("recording", OF_OPENAI, ids=lambda each: each.format)
 def test_a_real_sdk_gets_every_byte_and_each_response_is_one_span(
     recording: recording_files.Conversation, talking: Talking, spans: InMemorySpanExporter
 ) -> None:
