@@ -69,7 +69,13 @@ def everything(client: Client, departments: Sequence[str] | None = None) -> None
     mine = departments or ()
     chosen = [n for n, each in enumerate(ALL_FACTS) if is_all or each.department in mine]
     fill(client, [ALL_FACTS[number] for number in chosen], NOW, chosen)
-    for table in ("budgets", "directory", "reconciliation_lines", "collector_metrics"):
+    for table in (
+        "budgets",
+        "directory",
+        "reconciliation_lines",
+        "import_lines",
+        "collector_metrics",
+    ):
         client.command(f"TRUNCATE TABLE {table}")
     for budget in BUDGETS:
         if is_all or (budget.scope == "department" and budget.name in mine):
@@ -87,6 +93,12 @@ def everything(client: Client, departments: Sequence[str] | None = None) -> None
             [("r", NOW, "openai", day, "gpt-5", Decimal(3), Decimal(4), 10, 12)],
             column_names=["run_id", "run_at", "provider", "day", "model_name", "recorded_cost_usd",
                           "billed_cost_usd", "recorded_tokens", "billed_tokens"],
+        )  # fmt: skip
+        client.insert(
+            "import_lines",
+            [("r", NOW, "openai", day, "gpt-5", 12, 10, 2)],
+            column_names=["run_id", "run_at", "source", "day", "model_name", "reported_tokens",
+                          "recorded_tokens", "imported_tokens"],
         )  # fmt: skip
         client.insert(
             "collector_metrics",
