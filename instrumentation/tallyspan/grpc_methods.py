@@ -7,6 +7,7 @@ method's own name, and `formats/xai_grpc.py` reads them.
 A message is read through its descriptor: no package of a provider is imported.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
@@ -78,6 +79,28 @@ METHODS: Mapping[str, Method] = dict(
     )
 )  # fmt: skip
 """By the full name of the method."""
+_SERVICE = re.compile(
+    r"/(?P<package>xai_api|google\.cloud\.aiplatform|google\.ai\.generativelanguage)(?:\.v\w+)?"
+    r"\.(?P<service>Chat|Sample|Image|Video|Embedder|Documents|BatchMgmt|PredictionService"
+    r"|GenerativeService|BidiGenerateContent\w*)/(?P<method>(?!Get|List|Delete|Cancel|Count)\w+)"
+)
+"""Methods of services that bill, but for those that only look or take away."""
+
+
+def method_of(name: str) -> Method | None:
+    """Return what the method of that full name stands for; None: it bills nothing.
+
+    One that bills and that nobody knows stands for a request that no format knows, so that it is
+    counted as not understood.
+    """
+    method = METHODS.get(name)
+    if method is not None:
+        return method
+    match = _SERVICE.fullmatch(name)
+    if match is None:
+        return None
+    words = match["package"].rpartition(".")[2], match["service"], match["method"]
+    return Method("POST", "/" + "/".join(word[0].lower() + word[1:] for word in words))
 
 
 def as_json(message: Any, *, lists_alone: bool = False) -> tuple[Json, bool]:

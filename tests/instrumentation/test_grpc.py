@@ -19,6 +19,7 @@ from tallyspan import semconv
 from tallyspan.exchange import settle
 from tallyspan.grpc_methods import MAX_CHARACTERS, MAX_FIELDS, as_json
 from tallyspan.guard import failures
+from tallyspan.not_understood import sightings
 
 VERTEX_MODEL = "projects/p/locations/us-central1/publishers/google/models/gemini-2.5-pro"
 USAGE = MESSAGES["Usage"](
@@ -254,6 +255,34 @@ def test_callables_are_the_librarys_own_in_all_but_calling_them(
         assert list(stream) == [FIRST, ANSWER]
         assert stream.code() is grpc.StatusCode.OK
     assert attributes(spans)[semconv.OPERATION] == "chat"
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("/xai_api.BatchMgmt/CreateBatch", "1 POST 127.0.0.1/xai_api/batchMgmt/createBatch"),
+        ("/xai_api.BatchMgmt/GetBatch", None),
+        ("/xai_api.Models/ListLanguageModels", None),
+        ("/google.cloud.aiplatform.v1.PredictionService/DirectPredict",
+         "1 POST 127.0.0.1/aiplatform/predictionService/directPredict"),
+        ("/google.cloud.aiplatform.v1.JobService/CreateBatchPredictionJob", None),
+        ("/google.ai.generativelanguage.v1beta.GenerativeService/CountTokens", None),
+    ],
+)  # fmt: skip
+def test_a_method_that_bills_and_that_nobody_knows_is_counted(
+    server: str, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, name: str,
+    seen: str | None,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tallyspan.not_understood._is_of_a_provider", lambda _host: True)
+    sightings.reset()
+    with grpc.insecure_channel(server) as channel:
+        call = channel.unary_unary(name, MESSAGES["Request"].SerializeToString)
+        with pytest.raises(grpc.RpcError):
+            call(services.request_of(CHAT), timeout=10)
+    settle(2)
+
+    told = [dict(each.attributes or {}) for each in spans.get_finished_spans()]
+    assert told == ([] if seen is None else [{semconv.NOT_UNDERSTOOD: (seen,)}])
 
 
 def test_callables_that_outlive_the_instrumentation_write_nothing(

@@ -18,7 +18,7 @@ from typing import Any
 import wrapt
 
 from tallyspan.exchange import Exchange, begin
-from tallyspan.grpc_methods import METHODS, Method, as_json, plain
+from tallyspan.grpc_methods import Method, as_json, method_of, plain
 from tallyspan.guard import note, ours
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
@@ -91,7 +91,7 @@ def _maker(kind: type["_Callable"]) -> Callable[..., Any]:
     def make(wrapped: Any, channel: Any, args: Any, kwargs: Any) -> Any:
         method_callable = wrapped(*args, **kwargs)
         with ours("recognise a call"):
-            method = METHODS.get(args[0] if args else kwargs.get("method"))
+            method = method_of(args[0] if args else kwargs["method"])
             if method is not None:
                 target = channel._channel.target  # noqa: SLF001  no channel has a public one
                 return kind(method_callable, method, target() if callable(target) else target)
