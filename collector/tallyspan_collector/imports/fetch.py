@@ -11,7 +11,6 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, imports_lock
-from tallyspan_clickhouse.retention import expired_until
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.pages import Api
@@ -20,6 +19,7 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import BillError, ConfigError
 from tallyspan_collector.imports import reports
 from tallyspan_collector.imports.booking import Result, book
+from tallyspan_collector.imports.recorded import gone_until
 from tallyspan_collector.imports.reports import DayReport
 from tallyspan_collector.imports.settings import Import
 from tallyspan_collector.pricing.book import PriceBook
@@ -94,12 +94,12 @@ def run(
 
 
 def check_kept(client: Client, first: date) -> None:
-    """Raise `ConfigError` for a day whose calls have expired: nothing would seem to be recorded."""
-    until = expired_until(client)
+    """Raise `ConfigError` for a day whose calls are gone: nothing would seem to be recorded."""
+    until = gone_until(client)
     if until is not None and first <= until:
         raise ConfigError(
-            f"--from {first}: calls up to {until} have expired (retention), and could not be told"
-            f" from calls that no span tells of; begin with {until + timedelta(days=1)}"
+            f"--from {first}: calls up to {until} have expired or are archived, and could not be"
+            f" told from calls that no span tells of; begin with {until + timedelta(days=1)}"
         )
 
 

@@ -7,7 +7,6 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_clickhouse.retention import expired_until
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import BillError, ConfigError
@@ -73,7 +72,7 @@ class Schedule:
     def _import(self, client: Client, what: Import, now: datetime) -> None:
         yesterday = now.date() - timedelta(days=1)
         first = yesterday - timedelta(days=what.look_back_days - 1)
-        if (until := expired_until(client)) is not None:
+        if (until := recorded.gone_until(client)) is not None:
             first = max(first, until + timedelta(days=1))
         booking = fetch.Booking(self._prices(), self._directory, reason="by schedule")
         wait = what.every_seconds
@@ -94,7 +93,7 @@ class Schedule:
 
     def _again(self, client: Client, now: datetime) -> None:
         first = now.date() - timedelta(days=MAX_LOOK_BACK_DAYS)
-        if (until := expired_until(client)) is not None:
+        if (until := recorded.gone_until(client)) is not None:
             first = max(first, until + timedelta(days=1))
         there = reports.latest(client, first)
         book_now = self._prices()

@@ -145,6 +145,16 @@ def test_what_may_pass_is_tried_again_soon(client: Client, tmp_path: Path) -> No
     assert imported(client) == 1
 
 
+def test_days_whose_calls_are_archived_are_not_imported(client: Client) -> None:
+    client.command(
+        "INSERT INTO removals (first_day, last_day, reason) VALUES"
+        " ('2026-01-01', '2026-01-31', 'archive')"
+    )
+    with pytest.raises(ConfigError, match=r"calls up to 2026-01-31 .*; begin with 2026-02-01"):
+        fetch.check_kept(client, date(2026, 1, 20))
+    fetch.check_kept(client, date(2026, 2, 1))
+
+
 def test_days_whose_calls_have_expired_are_not_imported(client: Client) -> None:
     client.command("ALTER TABLE llm_calls MODIFY TTL toDateTime(start_time) + toIntervalDay(400)")
     try:
