@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +55,7 @@ def run(
     *,
     is_applied: bool = True,
     is_patient: bool = True,
+    now: datetime | None = None,
 ) -> Outcome:
     """Import the days, one import at a time over all machines.
 
@@ -74,7 +75,7 @@ def run(
                 done = f" (what was before is booked): --from {days[0]}" if days[0] > first else ""
                 raise BillError(f"{error}; {begin}{done}") from error
             held_days = (
-                reports.store(client, what.matching, days, read)
+                reports.store(client, what.matching, days, read, now or datetime.now(UTC))
                 if is_applied
                 else _unstored(what, days, read)
             )

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -95,7 +95,11 @@ def lines(client: Client, report: DayReport) -> list[Billed]:
 
 
 def store(
-    client: Client, matching: Matching, days: Sequence[date], read: Iterable[Billed]
+    client: Client,
+    matching: Matching,
+    days: Sequence[date],
+    read: Iterable[Billed],
+    now: datetime,
 ) -> list[DayReport]:
     """Keep what a report says of whole days; lines of other days are left out.
 
@@ -106,7 +110,7 @@ def store(
     for line in read:
         by_day[line.day].append(line)
     before = {each.day: each for each in latest(client, min(days), [matching.name])} if days else {}
-    now, by = datetime.now(UTC), account()
+    by = account()
     rows: list[list[object]] = []
     held: list[DayReport] = []
     for day in days:

@@ -41,6 +41,7 @@ class Schedule:
         self._metrics = metrics
         self._failures: dict[str, str] = {}
         self._next: dict[str, datetime] = {}
+        self._tried: dict[str, datetime] = {}
         self._priced_with: tuple[object, object] | None = None
 
     @property
@@ -59,15 +60,19 @@ class Schedule:
                 str(name): at.replace(tzinfo=UTC) for name, at in client.query(_LAST).result_rows
             }
             for each in self._imports:
-                self._metrics.import_age(each.name, _age(now, last.get(each.name)))
-                if self._is_due(each, last.get(each.name), now):
+                done = last.get(each.name)
+                self._metrics.import_age(each.name, _age(now, done))
+                if done is not None and done > self._tried.get(each.name, done):
+                    self._failures.pop(each.name, None)  # another collector did it
+                if self._is_due(each, done, now):
                     self._import(client, each, now)
         self._again(client, now)
 
     def _is_due(self, what: Import, last: datetime | None, now: datetime) -> bool:
-        if what.name in self._next:
+        if what.name in self._failures:  # what was read before it failed is no whole import
             return now >= self._next[what.name]
-        return last is None or now >= last + timedelta(seconds=what.every_seconds)
+        is_old = last is None or now >= last + timedelta(seconds=what.every_seconds)
+        return is_old and now >= self._next.get(what.name, now)
 
     def _import(self, client: Client, what: Import, now: datetime) -> None:
         yesterday = now.date() - timedelta(days=1)
@@ -76,8 +81,9 @@ class Schedule:
             first = max(first, until + timedelta(days=1))
         booking = fetch.Booking(self._prices(), self._directory, reason="by schedule")
         wait = what.every_seconds
+        self._tried[what.name] = now
         try:
-            outcome = fetch.run(client, what, first, yesterday, booking, is_patient=False)
+            outcome = fetch.run(client, what, first, yesterday, booking, is_patient=False, now=now)
         except (ConfigError, BillError, StoreError) as error:
             self._failures[what.name] = str(error)
             self._metrics.imported(what.name, "failed")

@@ -1,5 +1,6 @@
 """Spans, imports, late calls, corrections and restarts in any order end at the same amounts."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -73,10 +74,10 @@ def test_after_the_last_look_spans_and_imports_are_the_larger_one(
             case "taken back" if calls:
                 book(client, [reversal(calls.pop())])
             case "import":
-                held = reports.store(client, MATCHING, [DAY], report(*amounts))
+                held = reports.store(client, MATCHING, [DAY], report(*amounts), datetime.now(UTC))
                 book_days(client, held, PRICES, Directory())
             case "read, and killed":
-                reports.store(client, MATCHING, [DAY], report(*amounts))
+                reports.store(client, MATCHING, [DAY], report(*amounts), datetime.now(UTC))
             case "collector looks":  # a new one: nothing is remembered
                 schedule = Schedule((), lambda: PRICES, Directory(), Metrics())
                 schedule.look(client, NOON)

@@ -43,8 +43,9 @@ def section(folder: Path, text: str) -> Section:
 
 
 def imports(folder: Path, url: str, more: str = "") -> tuple[Import, ...]:
+    days = "" if "look_back" in more else ", look_back: 1d"
     return of_section(
-        section(folder, f"imports:\n  - {{from: openai, url: '{url}', look_back: 1d{more}}}\n")
+        section(folder, f"imports:\n  - {{from: openai, url: '{url}'{days}{more}}}\n")
     )
 
 
@@ -87,8 +88,16 @@ def test_while_another_machine_imports_it_is_left_to_it(client: Client, tmp_path
         what = schedule(imports(tmp_path, server.url))
         what.look(client, MORNING)
 
-    assert not server.requests
-    assert "usage is being imported" in what.warnings[0]
+        warnings = what.warnings
+        assert not server.requests
+    with billing_server(server):
+        moved = imports(tmp_path, server.url)
+        schedule(moved).look(client, MORNING + HOUR)
+        what.look(client, MORNING + 2 * HOUR)
+
+    assert "usage is being imported" in warnings[0]
+    assert what.warnings == []
+    assert imported(client) == 1
 
 
 def test_days_that_got_calls_since_are_booked_again_without_asking_the_provider(
@@ -141,6 +150,23 @@ def test_what_may_pass_is_tried_again_soon(client: Client, tmp_path: Path) -> No
         what.look(client, MORNING + timedelta(minutes=15))
 
     assert "429" in warnings[0]
+    assert what.warnings == []
+    assert imported(client) == 1
+
+
+def test_an_import_that_broke_off_after_a_week_is_tried_again_soon(
+    client: Client, tmp_path: Path
+) -> None:
+    limited = (429, {"Retry-After": "3600"}, b"{}")
+    server = BillingServer([Used(DAY, "gpt-4.1", usd="1")], page_days=7)
+    server.fault_after = (7, [limited] * 5)  # a week is seven requests
+    with billing_server(server):
+        what = schedule(imports(tmp_path, server.url, ", look_back: 14d"))
+        what.look(client, MORNING)
+        warnings = what.warnings
+        what.look(client, MORNING + timedelta(minutes=15))
+
+    assert "--from 2026-03-25" in warnings[0]
     assert what.warnings == []
     assert imported(client) == 1
 
