@@ -62,6 +62,8 @@ class Answer:
     is_background: bool = False
     batch: Batch | None = None
     """What the answer says of a batch; None: nothing."""
+    listed: list[Batch] = field(default_factory=list)
+    """Further batches, where the answer is a list of them."""
     has_text: bool = False
     """Whether generated text was read before anything else that only an answer has."""
 

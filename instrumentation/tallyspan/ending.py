@@ -6,6 +6,7 @@ from opentelemetry.trace import SpanContext
 
 from tallyspan import estimate, semconv, span
 from tallyspan.answer import Answer
+from tallyspan.batch import Batch
 from tallyspan.recognise import Endpoint
 from tallyspan.span import Attributes, OtherSpan
 
@@ -99,9 +100,18 @@ def results(facts: Facts) -> tuple[Write, ...]:
 
 
 def _of_batch(facts: Facts, *, is_over: bool) -> tuple[Write, ...]:
-    batch = facts.answer.batch
-    if batch is None or not is_accepted(facts.status):
+    answer = facts.answer
+    if not is_accepted(facts.status):
         return ()
+    batches = [*([] if answer.batch is None else [answer.batch]), *answer.listed]
+    return tuple(
+        Write("new", attributes)
+        for batch in batches
+        for attributes in _of_one_batch(batch, facts, is_over=is_over)
+    )
+
+
+def _of_one_batch(batch: Batch, facts: Facts, *, is_over: bool) -> list[Attributes]:
     call = {**facts.attributes, semconv.BATCH_ID: batch.id or facts.endpoint.response_id}
     if facts.endpoint.file_id:
         call[semconv.BATCH_FILE] = facts.endpoint.file_id
@@ -110,7 +120,7 @@ def _of_batch(facts: Facts, *, is_over: bool) -> tuple[Write, ...]:
         written.append(span.of_batch(batch, call, "created"))
     elif is_over and batch.id and (batch.files or batch.total or batch.model):
         written.append(span.of_batch(batch, call, "state"))
-    return tuple(Write("new", attributes) for attributes in written)
+    return written
 
 
 def is_accepted(status: int) -> bool:

@@ -130,6 +130,40 @@ def test_an_openai_batch_is_its_results_of_whoever_created_it(
     assert (received, dropped) == (2 + 2 * 450, 2 + 450)
 
 
+def test_the_sums_of_a_list_of_batches_are_booked_once(
+    tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "models_pricing.yaml"
+    prices.write_text(PRICES)
+    over = OPENAI["GET /v1/batches/batch_1"]
+    cancelled = {"input_tokens": 8_000, "output_tokens": 800, "total_tokens": 8_800}
+    listed = [
+        over,
+        {**batch("cancelled", usage=cancelled), "id": "batch_2"},
+        {**batch("in_progress", usage=cancelled), "id": "batch_3"},
+    ]
+    page = {"object": "list", "data": listed, "has_more": False}
+    names: list[str] = []
+    with running_collector(tmp_path / "data", prices, store=empty_store.url) as collector:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="ada", department="r"):
+            client(OPENAI).batches.create(
+                input_file_id="file-1", endpoint="/v1/chat/completions", completion_window="24h"
+            )
+        for _ in range(2):
+            with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+                names = [each.id for each in client({"GET /v1/batches": page}).batches.list()]
+                client(OPENAI).batches.retrieve("batch_1")
+        rows = collector.rows(SUMS.replace("ORDER BY part", "ORDER BY given"))
+
+    assert names == ["batch_1", "batch_2", "batch_3"]
+    total = {"part": "batch_total", "tier": "batch", "calls": 1}
+    # 8,000 * 0.125 / 1M + 800 * 1 / 1M; nobody is known to have created it
+    other = {"user_id": "cron", "department": "", "given": 8_000, "cost": Decimal("0.0018")}
+    # 500,000 * 0.125 / 1M + 50,000 * 1 / 1M
+    hers = {"user_id": "ada", "department": "r", "given": 500_000, "cost": Decimal("0.1125")}
+    assert rows == [total | other, total | hers]
+
+
 def result(number: int, kind: str = "succeeded") -> str:
     message = {
         "id": f"msg_{number}", "type": "message", "role": "assistant", "model": "claude-opus-5",

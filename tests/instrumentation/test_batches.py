@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tallyspan import semconv
 from tallyspan.background import Background
 from tallyspan.batch import MAX_GROUPS, MAX_ITEMS, Batch, Item, Kind, key_of
+from tallyspan.batch_format import MAX_LISTED
 from tallyspan.body import Body
 from tallyspan.formats import FORMATS
 from tallyspan.guard import failures
@@ -78,6 +79,73 @@ def test_the_sum_of_a_batch_is_told_once_when_it_is_over(
     assert only[semconv.BATCH_EVENT] == "state"
     assert only[semconv.BATCH_COLUMNS] == ("input_tokens", "output_tokens")
     assert only[semconv.BATCH_ITEMS] == (" - batch_1 14 12",)
+
+
+JOB = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefgh1234"
+FOLDER = {"gcsOutputDirectory": "gs://b/out/prediction-1"}
+MISTRAL_JOB = {"id": "batch_1", "object": "batch", "status": "SUCCESS", "output_file": "file-2"}
+TOGETHER_JOB = {"id": "batch_1", "input_file_id": "file-1", "output_file_id": "file-2"}
+GEMINI_BATCH = {"name": "batches/b1", "done": True, "response": {"responsesFile": "files/file-2"}}
+VERTEX_JOB = {"name": "projects/p/locations/l/batchPredictionJobs/1", "outputInfo": FOLDER}
+
+
+@pytest.mark.parametrize(
+    ("one", "many", "body", "key"),
+    [
+        ("api.openai.com/v1/batches/batch_1", "api.openai.com/v1/batches",
+         batch("completed", usage=USAGE, output_file_id="file-2"), "data"),
+        ("api.groq.com/openai/v1/batches/batch_1", "api.groq.com/openai/v1/batches",
+         batch("completed", output_file_id="file-2"), "data"),
+        ("api.mistral.ai/v1/batch/jobs/batch_1", "api.mistral.ai/v1/batch/jobs", MISTRAL_JOB,
+         "data"),
+        ("api.together.xyz/v1/batches/batch_1", "api.together.xyz/v1/batches", TOGETHER_JOB, ""),
+        ("generativelanguage.googleapis.com/v1beta/batches/b1",
+         "generativelanguage.googleapis.com/v1beta/batches", GEMINI_BATCH, "operations"),
+        ("us-central1-aiplatform.googleapis.com/v1/projects/p/locations/l/batchPredictionJobs/1",
+         "us-central1-aiplatform.googleapis.com/v1/projects/p/locations/l/batchPredictionJobs",
+         VERTEX_JOB, "batchPredictionJobs"),
+        ("bedrock.us-east-1.amazonaws.com/model-invocation-job/abcdefgh1234",
+         "bedrock.us-east-1.amazonaws.com/model-invocation-jobs",
+         {"jobArn": JOB, "modelId": "amazon.nova-lite-v1:0"}, "invocationJobSummaries"),
+    ],
+    ids=["openai", "groq", "mistral", "together", "gemini", "vertex", "bedrock"],
+)  # fmt: skip
+def test_in_a_list_each_batch_is_told_as_if_it_had_been_retrieved(
+    spans: InMemorySpanExporter, one: str, many: str, body: dict[str, Any], key: str
+) -> None:
+    with answers(body) as client:
+        client.get(f"https://{one}")
+    (retrieved,) = told(spans)
+    spans.clear()
+    other = json.loads(json.dumps(body).replace("batch_1", "batch_2").replace("abcd", "efgh")
+                       .replace("b1", "b2").replace("Jobs/1", "Jobs/2"))  # fmt: skip
+    page = [body, {"id": 1}, other, other]
+    with answers({key: page} if key else page) as client:
+        client.get(f"https://{many}")
+
+    # the first is known by its retrieval, the second comes twice
+    (listed,) = told(spans)
+    own = {semconv.BATCH_ID, semconv.BATCH_ITEMS}
+    assert {name: value for name, value in listed.items() if name not in own} == {
+        name: value for name, value in retrieved.items() if name not in own
+    }
+    assert listed[semconv.BATCH_ID] != retrieved[semconv.BATCH_ID]
+
+
+@pytest.mark.parametrize(("key", "read"), [("data", MAX_LISTED), ("", 1 + MAX_LISTED)])
+def test_of_a_list_that_is_too_long_the_first_batches_are_read_and_that_is_counted(
+    spans: InMemorySpanExporter, key: str, read: int
+) -> None:
+    page = [
+        {**batch("completed", output_file_id="f"), "id": f"batch_{number}"} for number in range(300)
+    ]
+    with answers({key: page} if key else page) as client:
+        client.get("https://api.together.xyz/v1/batches")
+
+    names = [each[semconv.BATCH_ID] for each in told(spans)]
+    assert names == [f"batch_{number}" for number in range(read)]
+    assert failures["read all of a list of batches"] > 0
+    failures.clear()
 
 
 def test_a_batch_that_was_refused_says_nothing(spans: InMemorySpanExporter) -> None:

@@ -24,6 +24,7 @@ FORMAT = of_state(
     AWS_BEDROCK,
     (
         Path("/model-invocation-job", "chat", is_batch=True),
+        Path("/model-invocation-jobs", "chat", is_retrieval=True, is_batch=True),
         Path(
             "/model-invocation-job/(?:arn:[^/]+/)?(?P<id>[a-z0-9]{12})",
             "chat",
@@ -34,5 +35,6 @@ FORMAT = of_state(
     ),
     read,
     no_estimate="what a job used is in its results",
+    lists="invocationJobSummaries",
     request=RequestKeys(model="modelId", stream="", user=(), call=frozenset()),
 )

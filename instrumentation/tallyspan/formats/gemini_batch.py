@@ -54,7 +54,15 @@ FORMAT = of_state(
             is_batch=True,
         ),
         Path(
-            "/batches/(?P<id>[^/:]+)",
+            "(?<!/openai)/batches",
+            "generate_content",
+            "gcp.gemini",
+            example="/v1beta/batches",
+            is_retrieval=True,
+            is_batch=True,
+        ),
+        Path(
+            "(?<!/openai)/batches/(?P<id>[^/:]+)",
             "generate_content",
             "gcp.gemini",
             example="/v1beta/batches/b1",
@@ -64,4 +72,5 @@ FORMAT = of_state(
     ),
     read,
     no_estimate="every result has its counts",
+    lists="operations",
 )

@@ -45,6 +45,14 @@ FORMAT = of_state(
         Path("(?<!/messages)/batches", "chat", example="/v1/batches", is_batch=True),
         Path("/batch/jobs", "chat", is_batch=True),
         Path(
+            "(?<!/messages)/batches",
+            "chat",
+            example="/v1/batches",
+            is_retrieval=True,
+            is_batch=True,
+        ),
+        Path("/batch/jobs", "chat", is_retrieval=True, is_batch=True),
+        Path(
             "/batch/jobs/(?P<id>[^/]+)",
             "chat",
             example="/v1/batch/jobs/b1",
@@ -61,6 +69,7 @@ FORMAT = of_state(
     ),
     read,
     no_estimate="a batch without usage is not over",
+    lists="data",
     usage=UsageKeys(
         at=("usage",),
         read=(

@@ -28,6 +28,7 @@ FORMAT = of_state(
     VERTEX_AI,
     (
         Path("/batchPredictionJobs", "generate_content", is_batch=True),
+        Path("/batchPredictionJobs", "generate_content", is_retrieval=True, is_batch=True),
         Path(
             "/batchPredictionJobs/(?P<id>[^/:]+)",
             "generate_content",
@@ -38,4 +39,5 @@ FORMAT = of_state(
     ),
     read,
     no_estimate="what a job used is in its results",
+    lists="batchPredictionJobs",
 )
