@@ -12,8 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import chain
+from urllib.parse import unquote
 
 from opentelemetry.context import Context
 
@@ -81,6 +83,33 @@ def _is_of_a_provider(host: str) -> bool:
     return provider_at(host) is not None
 
 
+class Passing:
+    """The sending of a request that is no call, during which a transport below may see it again.
+
+    A task that is started meanwhile keeps the context: then `is_on` is False.
+    """
+
+    __slots__ = ("_token", "is_on", "request")
+
+    def __init__(self, method: str, host: str, path: str) -> None:
+        self.request = _request(method, host, path)
+        self.is_on = True
+
+    def __enter__(self) -> None:
+        self._token = _passing.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.is_on = False
+        _passing.reset(self._token)
+
+
+_passing: ContextVar[Passing | None] = ContextVar("tallyspan-passing", default=None)
+
+
+def _request(method: str, host: str, path: str) -> tuple[str, str, str]:
+    return method.upper(), host.lower(), unquote(path)  # transports differ in what they quote
+
+
 class Sightings:
     """Counts since the last span; `now` returns seconds of a clock that never goes back."""
 
@@ -100,6 +129,9 @@ class Sightings:
         """Count a request that no format knows, if it goes to a provider's own host."""
         if not _is_of_a_provider(host) or _FREE.search(path):
             return
+        above = _passing.get()
+        if above is not None and above.is_on and above.request == _request(method, host, path):
+            return  # a transport above has counted it
         if method == "GET" and recognise(SOCKET, host, None, path) is not None:
             return  # it becomes a WebSocket, whose messages are read
         with self._lock:

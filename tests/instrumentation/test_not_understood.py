@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import aiohttp
 import httpx
+import openai
 import pytest
 import requests
 import urllib3
@@ -56,6 +57,37 @@ def with_aiohttp(url: str) -> None:
     asyncio.run(run())
 
 
+class OverAiohttp(httpx.AsyncBaseTransport):
+    """Sends what comes from httpx by a session of aiohttp, to another path if there is one."""
+
+    def __init__(self, other_path: str = "") -> None:
+        self._other_path = other_path
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url.copy_with(raw_path=self._other_path.encode() or request.url.raw_path)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(request.method, str(url), data=await request.aread()) as response,
+        ):
+            return httpx.Response(response.status, content=await response.read())
+
+
+def with_httpx_over_aiohttp(url: str, other_path: str = "") -> None:
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=OverAiohttp(other_path)) as client:
+            await client.post(url, json={})
+
+    asyncio.run(run())
+
+
+def with_openai_over_aiohttp(url: str) -> None:
+    async def run() -> None:
+        async with openai.DefaultAioHttpClient() as client:
+            await client.post(url, json={})
+
+    asyncio.run(run())
+
+
 def told(spans: InMemorySpanExporter) -> list[Any]:
     return [
         line
@@ -64,7 +96,17 @@ def told(spans: InMemorySpanExporter) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("send", [with_httpx, with_requests, with_urllib3, with_aiohttp])
+@pytest.mark.parametrize(
+    "send",
+    [
+        with_httpx,
+        with_requests,
+        with_urllib3,
+        with_aiohttp,
+        with_httpx_over_aiohttp,
+        with_openai_over_aiohttp,
+    ],
+)
 def test_a_new_api_is_told_of_with_its_path_and_nothing_else(
     address: str,
     spans: InMemorySpanExporter,
@@ -74,11 +116,27 @@ def test_a_new_api_is_told_of_with_its_path_and_nothing_else(
     with tracing[0].get_tracer("app").start_as_current_span("a request of the application"):
         send(f"{address}/v1/holograms/acme-merger/render?key=secret")
 
+    sightings.tell()
     span, _ = spans.get_finished_spans()
     assert told(spans) == ["1 POST api.openai.com/v1/holograms/*/render"]
     assert (span.name, span.parent) == (SPAN_NAME, None)
     assert set(span.attributes or {}) == {semconv.NOT_UNDERSTOOD}
     assert "secret" not in json.dumps(dict(span.attributes or {}))
+
+
+def test_what_a_transport_sends_elsewhere_or_later_is_another_request(
+    address: str, spans: InMemorySpanExporter
+) -> None:
+    with_httpx_over_aiohttp(f"{address}/v1/a%20b", "/v1/holograms")
+    with_httpx_over_aiohttp(f"{address}/v1/a%20b")
+    with_aiohttp(f"{address}/v1/a%20b")
+    sightings.tell()
+
+    assert sorted(told(spans)) == [
+        "1 POST api.openai.com/v1/*",
+        "1 POST api.openai.com/v1/holograms",
+        "2 POST api.openai.com/v1/*",
+    ]
 
 
 def test_what_bills_nothing_and_other_hosts_are_not_told_of(

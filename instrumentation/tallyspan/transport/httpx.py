@@ -6,12 +6,14 @@ but the same in httpx 0.28 and httpx2 2.x; a test guards it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
 from tallyspan.body import CHUNK_BYTES
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import note, ours
+from tallyspan.not_understood import Passing
 from tallyspan.request import form
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
@@ -35,9 +37,11 @@ def unwrap(module: ModuleType) -> None:
 
 def _sync_sender(module: ModuleType, tracer: CallTracer, tap: _Tap) -> Callable[..., Any]:
     def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
-        exchange = _begin(module, tracer, args[0] if args else kwargs["request"])
+        request = args[0] if args else kwargs["request"]
+        exchange = _begin(module, tracer, request)
         if exchange is None:
-            return wrapped(*args, **kwargs)
+            with _passing(request):
+                return wrapped(*args, **kwargs)
         with exchange.sending():
             response = wrapped(*args, **kwargs)
         _follow(response, exchange, tap)
@@ -48,9 +52,11 @@ def _sync_sender(module: ModuleType, tracer: CallTracer, tap: _Tap) -> Callable[
 
 def _async_sender(module: ModuleType, tracer: CallTracer, tap: _Tap) -> Callable[..., Any]:
     async def send(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
-        exchange = _begin(module, tracer, args[0] if args else kwargs["request"])
+        request = args[0] if args else kwargs["request"]
+        exchange = _begin(module, tracer, request)
         if exchange is None:
-            return await wrapped(*args, **kwargs)
+            with _passing(request):
+                return await wrapped(*args, **kwargs)
         with exchange.sending():
             response = await wrapped(*args, **kwargs)
         _follow(response, exchange, tap)
@@ -75,6 +81,12 @@ def _begin(module: ModuleType, tracer: CallTracer, request: Any) -> Exchange | N
         with ours("ask for the usage of a stream"):
             _replace_body(module, request, exchange.body_to_send)
     return exchange
+
+
+def _passing(request: Any) -> AbstractContextManager[None]:
+    with ours("pass a request on"):
+        return Passing(request.method, request.url.host, request.url.path)
+    return nullcontext()
 
 
 def _replace_body(module: ModuleType, request: Any, body: bytes) -> None:
