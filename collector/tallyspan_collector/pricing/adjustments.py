@@ -24,7 +24,7 @@ class Fee:
     """The price of a meter beside whatever price applies.
 
     `usd` for one; None: `times` the price of the meter `of`. It counts where the price has none for
-    the meter; if the line is about a condition, it takes the place of the price's own.
+    the meter; if the line is about a condition or a tier, it takes the place of the price's own.
     """
 
     match: Match

@@ -301,7 +301,8 @@ def _times(factors: Sequence[Factor]) -> tuple[Fraction, str]:
 def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str, Sequence[Fee]]:
     """Return the parts with the fees, how those that follow from another price do, which count.
 
-    A fee gives way to the price of a line, unless it is about a condition; not to the package's.
+    A fee gives way to the price of a line, unless it is about a condition or a tier; not to the
+    package's.
     """
     parts = base.parts.parts
     priced = {part.meter.name: part for part in parts}
@@ -310,7 +311,7 @@ def _with_fees(base: _Base, fees: Sequence[Fee]) -> tuple[list[Part], str, Seque
     for fee in fees:
         name = fee.meter.name
         is_taken = name in priced and (base.rate is not None or fee.meter.is_tokens)
-        if name in added or (is_taken and not fee.match.conditions):
+        if name in added or (is_taken and not fee.match.conditions_named):
             continue
         of = None if fee.of is None else next((p for p in parts if p.meter is fee.of), None)
         if fee.of is not None and of is None:
