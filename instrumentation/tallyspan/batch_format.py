@@ -3,8 +3,10 @@
 Neither is a call: nothing is counted, streamed or asked for in them.
 """
 
+from collections.abc import Callable
+
 from tallyspan.answer import Answer, Json, items
-from tallyspan.framing import EVERYTHING, Interest
+from tallyspan.framing import EVERYTHING, Framing, Interest
 from tallyspan.framing.batch_lines import BatchLines
 from tallyspan.guard import note
 from tallyspan.providers import Provider
@@ -29,11 +31,12 @@ def of_state(
     usage: UsageKeys = _ELSEWHERE,
     read_request: Read | None = None,
     lists: str = "",
+    framing: Callable[[Interest], Framing] | None = None,
 ) -> Format:
     """Return the format of what says that a batch was created, or its state.
 
     `no_estimate`: why nothing is counted. `lists`: the key of an answer that is a list of batches,
-    which it has them at; a list that stands alone is read in any case.
+    which it has them at; a list that stands alone is read in any case. `framing` as of `Format`.
     """
     return Format(
         name=name,
@@ -48,6 +51,7 @@ def of_state(
         usage=usage,
         read_headers=None,
         read_request=read_request,
+        framing=framing,
     )
 
 

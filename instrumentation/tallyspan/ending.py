@@ -112,13 +112,14 @@ def _of_batch(facts: Facts, *, is_over: bool) -> tuple[Write, ...]:
 
 
 def _of_one_batch(batch: Batch, facts: Facts, *, is_over: bool) -> list[Attributes]:
-    call = {**facts.attributes, semconv.BATCH_ID: batch.id or facts.endpoint.response_id}
+    batch_id = batch.id or facts.endpoint.response_id
+    call = {**facts.attributes, semconv.BATCH_ID: batch_id}
     if facts.endpoint.file_id:
         call[semconv.BATCH_FILE] = facts.endpoint.file_id
     written = [span.of_results(group, call, batch.tier) for group in batch.take(is_over=is_over)]
-    if is_over and batch.id and not (facts.endpoint.is_retrieval or batch.is_older):
+    if is_over and batch_id and not (facts.endpoint.is_retrieval or batch.is_older):
         written.append(span.of_batch(batch, call, "created"))
-    elif is_over and batch.id and (batch.files or batch.total or batch.model):
+    elif is_over and batch_id and (batch.files or batch.total or batch.model):
         written.append(span.of_batch(batch, call, "state"))
     return written
 

@@ -193,7 +193,7 @@ def of_batch(batch: Batch, call: Attributes, event: str) -> Attributes:
         **(call if batch.total is None else of_results(batch.total, call, batch.tier)),
         semconv.OPERATION: BATCH_OPERATION,
         semconv.BATCH_EVENT: event,
-        semconv.BATCH_ID: batch.id,
+        semconv.BATCH_ID: call[semconv.BATCH_ID],
     }
     if batch.model:
         attributes[semconv.REQUEST_MODEL] = batch.model

@@ -334,6 +334,11 @@ RECORDS = "".join(
     for number in range(2)
 )
 
+MANIFEST = json.dumps(
+    {"totalRecordCount": 4, "processedRecordCount": 4, "successRecordCount": 3,
+     "errorRecordCount": 1, "inputTokenCount": 3000, "outputTokenCount": 30}
+)  # fmt: skip
+
 
 class Aws(BaseHTTPRequestHandler):
     """Bedrock's control plane and S3, as far as a job and its results."""
@@ -343,7 +348,8 @@ class Aws(BaseHTTPRequestHandler):
         self._answer("application/json", json.dumps({"jobArn": JOB}))
 
     def do_GET(self) -> None:
-        self._answer("binary/octet-stream", RECORDS)
+        is_sum = self.path.partition("?")[0].endswith("/manifest.json.out")
+        self._answer("application/octet-stream", MANIFEST if is_sum else RECORDS)
 
     def _answer(self, kind: str, body: str) -> None:
         self.send_response(200)
@@ -365,7 +371,7 @@ def aws() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_bedrock_batch_is_the_records_that_are_read_from_s3(
+def test_a_bedrock_batch_is_the_records_that_are_read_from_s3_and_the_rest_of_its_sum(
     aws: str, tmp_path: Path, empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prices = tmp_path / "models_pricing.yaml"
@@ -377,23 +383,35 @@ def test_a_bedrock_batch_is_the_records_that_are_read_from_s3(
             aws_secret_access_key="s", config=Config(s3={"addressing_style": "path"}),
         )  # fmt: skip
 
+    def read(name: str) -> None:
+        with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
+            sdk("s3").get_object(Bucket="bucket", Key=f"out/abcdefgh1234/{name}")["Body"].read()
+
     with running_collector(tmp_path / "data", prices, store=empty_store.url) as collector:
+        read("manifest.json.out")
+        before = collector.rows(SUMS)
         with process(collector, monkeypatch), tallyspan.attribution(user_id="ada", department="r"):
             sdk("bedrock").create_model_invocation_job(
                 jobName="j", roleArn="arn:aws:iam::123456789012:role/r", modelId=NOVA_LITE,
                 inputDataConfig={"s3InputDataConfig": {"s3Uri": "s3://bucket/in.jsonl"}},
                 outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}},
             )  # fmt: skip
-        for _ in range(2):
-            with process(collector, monkeypatch), tallyspan.attribution(user_id="cron"):
-                key = "out/abcdefgh1234/in.jsonl.out"
-                sdk("s3").get_object(Bucket="bucket", Key=key)["Body"].read()
+        whole = collector.rows(SUMS)
+        for name in ("in.jsonl.out", "manifest.json.out", "in.jsonl.out"):
+            read(name)
         rows = collector.rows(SUMS)
         [model] = collector.rows("SELECT DISTINCT model_name FROM calls")
 
-    # 2 * (1,000 * 0.03 + 10 * 0.12) / 1M
-    of = {"user_id": "ada", "department": "r", "part": "batch_item", "tier": "batch"}
-    assert rows == [{**of, "calls": 2, "given": 2000, "cost": Decimal("0.0000624")}]
+    total = {"part": "batch_total", "calls": 1, "given": 3000}
+    assert before == [{"user_id": "cron", "department": "", "tier": "batch", "cost": None, **total}]
+    of = {"user_id": "ada", "department": "r", "tier": "batch"}
+    # (3,000 * 0.03 + 30 * 0.12) / 1M
+    assert whole == [{**of, **total, "cost": Decimal("0.0000936")}]
+    # 2 * (1,000 * 0.03 + 10 * 0.12) / 1M, and the third record, which no file has
+    assert rows == [
+        {**of, "part": "batch_item", "calls": 2, "given": 2000, "cost": Decimal("0.0000624")},
+        {**of, "part": "batch_rest", "calls": 1, "given": 1000, "cost": Decimal("0.0000312")},
+    ]
     assert model == {"model_name": NOVA_LITE}
 
 

@@ -238,6 +238,13 @@ class Batches:
         ).fetchone()
         return str(model)
 
+    def _model_of(self, number: int) -> str:
+        """Return the model that a batch is known to be for; empty: nobody has said it."""
+        row = self._file.execute(
+            "SELECT model FROM batch_object WHERE id = ?", (number,)
+        ).fetchone()
+        return "" if row is None else str(row[0])
+
     def _each(self, source: int) -> list[tuple[str, str]]:
         """Return what each result there bills, where it does not say so itself."""
         row = self._file.execute(
@@ -361,7 +368,9 @@ class Batches:
         if total is None:
             return 0
         rest = _rest(total, self._covered(self._sources(number)))
-        due = None if rest is None else _attributed(rest, who, self._party(total))
+        due = None
+        if rest is not None:
+            due = _of_model(_attributed(rest, who, self._party(total)), self._model_of(number))
         if (booked.call if booked else None) == due:
             return 0
         if booked is not None:
