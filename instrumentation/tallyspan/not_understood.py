@@ -79,7 +79,8 @@ def _is_of_the_api(name: str, before: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _is_of_a_provider(host: str) -> bool:
+def is_of_a_provider(host: str) -> bool:
+    """Whether a request to the host is counted if no format knows it."""
     return provider_at(host) is not None
 
 
@@ -127,7 +128,7 @@ class Sightings:
 
     def note(self, tracer: CallTracer, method: str, host: str, path: str) -> None:
         """Count a request that no format knows, if it goes to a provider's own host."""
-        if not _is_of_a_provider(host) or _FREE.search(path):
+        if not is_of_a_provider(host) or _FREE.search(path):
             return
         above = _passing.get()
         if above is not None and above.is_on and above.request == _request(method, host, path):

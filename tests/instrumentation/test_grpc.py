@@ -273,7 +273,7 @@ def test_a_method_that_bills_and_that_nobody_knows_is_counted(
     server: str, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, name: str,
     seen: str | None,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("tallyspan.not_understood._is_of_a_provider", lambda _host: True)
+    monkeypatch.setattr("tallyspan.not_understood.is_of_a_provider", lambda _host: True)
     sightings.reset()
     with grpc.insecure_channel(server) as channel:
         call = channel.unary_unary(name, MESSAGES["Request"].SerializeToString)

@@ -13,12 +13,13 @@ from typing import Any
 from tallyspan.body import CHUNK_BYTES
 from tallyspan.exchange import Exchange, begin
 from tallyspan.guard import note, ours
-from tallyspan.not_understood import Passing
+from tallyspan.not_understood import Passing, is_of_a_provider
 from tallyspan.request import form
 from tallyspan.sampling import CallTracer
 from tallyspan.transport import wrapping
 
 _METHOD = "_send_single_request"
+_NOTHING = nullcontext()
 _Tap = Callable[[Any, Exchange], Any]
 
 
@@ -85,8 +86,10 @@ def _begin(module: ModuleType, tracer: CallTracer, request: Any) -> Exchange | N
 
 def _passing(request: Any) -> AbstractContextManager[None]:
     with ours("pass a request on"):
-        return Passing(request.method, request.url.host, request.url.path)
-    return nullcontext()
+        url = request.url
+        if is_of_a_provider(url.host):
+            return Passing(request.method, url.host, url.path)
+    return _NOTHING
 
 
 def _replace_body(module: ModuleType, request: Any, body: bytes) -> None:
