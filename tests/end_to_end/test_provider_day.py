@@ -1,7 +1,7 @@
 """A day at a provider, seen in every way there is: the ledger comes to what the provider states.
 
 Calls by spans, a batch, a socket, and an import that covers all of it and what nobody saw, in any
-order, each by another process, with a restart of the collector before each.
+order, each by another process, with restarts of the collector in between.
 """
 
 import json
@@ -131,7 +131,6 @@ SEEN: list[Step] = [calls, batch_created, batch_looked_at, batch_read, spoken]
 @pytest.mark.parametrize(
     ("steps", "is_restarted"),
     [
-        ([*SEEN, imported], False),
         ([imported, *reversed(SEEN), imported], False),
         (
             [
@@ -147,7 +146,7 @@ SEEN: list[Step] = [calls, batch_created, batch_looked_at, batch_read, spoken]
             True,
         ),
     ],
-    ids=["spans first", "import first", "in turns, with restarts"],
+    ids=["import first", "in turns, with restarts"],
 )
 def test_the_ledger_comes_to_what_the_provider_states(
     steps: Sequence[Step],
@@ -177,7 +176,7 @@ def test_the_ledger_comes_to_what_the_provider_states(
                 with process(collector, monkeypatch):
                     step()
             collector.settle()
-            if is_restarted:
+            if is_restarted and step is imported:
                 lives.close()
                 collector = lives.enter_context(collecting())
 
