@@ -82,7 +82,9 @@ def test_every_query_runs_for_every_range_choice_and_data(
     asked: Asked, data: str, days: float
 ) -> None:
     many = [key(text) for text in ("ada", *NASTY)]
-    choices: list[dict[str, list[str]]] = [{}, dict.fromkeys(("user", "department", "model"), many)]
+    choices: list[dict[str, list[str]]] = [dict.fromkeys(("user", "department", "model"), many)]
+    if data == "full":
+        choices.append({})
     if days == 90:
         choices.append(ADA)
     # A key is hexadecimal, so every name makes the same SQL: each query gets two names of the round.

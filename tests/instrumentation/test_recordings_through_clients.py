@@ -172,6 +172,15 @@ def seen(spans: InMemorySpanExporter) -> list[dict[str, Any]]:
 @pytest.fixture
 def expected(spans: InMemorySpanExporter) -> list[list[dict[str, Any]]]:
     """Of each recording the spans of httpx, without a socket."""
+    if not _EXPECTED:
+        _EXPECTED.extend(of_httpx(spans))
+    return _EXPECTED
+
+
+_EXPECTED: list[list[dict[str, Any]]] = []
+
+
+def of_httpx(spans: InMemorySpanExporter) -> list[list[dict[str, Any]]]:
     of_each = []
     answers = iter(RECORDINGS)
 

@@ -209,7 +209,6 @@ def without_clock(figures: Figures) -> Figures:
     ("token", "days", "several"),
     [
         (SALES, 90, {}),
-        (NOBODY, 90, {}),
         (TWO, 1.5, {}),
         (
             TWO,
@@ -221,7 +220,7 @@ def without_clock(figures: Figures) -> Figures:
             },
         ),
     ],
-    ids=["all", "no department", "short", "chosen"],
+    ids=["all", "short", "chosen"],
 )
 def test_a_limited_key_gets_what_a_ledger_of_its_rows_holds(
     asked: Pages, token: str, days: float, several: dict[str, list[str]]

@@ -182,7 +182,7 @@ def end(child: subprocess.Popen[str]) -> int:
 @pytest.mark.store
 def test_kill_9_of_the_collector_loses_and_doubles_nothing(tmp_path: Path) -> None:
     acknowledged = 0
-    for turn in range(3):
+    for turn in range(2):
         child, ready = start(tmp_path)
         with grpc.insecure_channel(ready["otlp_grpc"]) as channel:
             send = channel.unary_unary(TRACES)
