@@ -15,6 +15,8 @@ from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 
 KEEP_SECONDS = 30.0
+_PAUSES = (0.1, 0.5, 2.0)
+"""Before the lock is tried to be given up again."""
 TAKEN = re.compile(r"^Code: (57|82)\.")
 _GONE = re.compile(r"^Code: (60|57|81)\.")
 _CLUSTER = re.compile(r"Distributed\('([A-Za-z_][A-Za-z0-9_]*)'")
@@ -81,8 +83,20 @@ def table_lock(
     try:
         yield Held(client, lock, on_cluster, about)
     finally:
-        if _comment(client, lock) == about:  # else it was taken for stale, and is another's
-            run(client, f"DROP TABLE IF EXISTS {lock} {on_cluster} SYNC")
+        _release(client, lock, on_cluster, about)
+
+
+def _release(client: Client, lock: str, on_cluster: str, about: str) -> None:
+    """Give the lock up; a store that does not answer is asked again, for all wait for a lock."""
+    for pause in (*_PAUSES, None):
+        try:
+            if _comment(client, lock) == about:  # else it was taken for stale, and is another's
+                run(client, f"DROP TABLE IF EXISTS {lock} {on_cluster} SYNC")
+            break
+        except (StoreError, ClickHouseError):
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def cluster_of(client: Client, database: str) -> str:
