@@ -1,6 +1,7 @@
 """The cost of commitments in the ledger: every day adds up to it, whatever happens to the calls."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,11 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from front import Silence, fronted
 from ledger import NOON, Entry, book, call, empty, reversal, unpriced
+from shared_store import SharedStore
+from tallyspan_clickhouse.engine import connect
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.retention import keep
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.audit import Audit
@@ -92,6 +97,23 @@ def test_a_day_is_spread_by_tokens(client: Client, files: Files) -> None:
         ("ada", "commitment"): Decimal("17.560975609756"),  # 7200 / 410 = 17.5609756097560...
         ("bob", "commitment"): Decimal("6.439024390244"),  # 2640 / 410 = 6.4390243902439...
     }
+
+
+def test_a_day_of_which_a_question_gets_no_answer_is_not_booked_otherwise(
+    store: SharedStore, client: Client, files: Files
+) -> None:
+    """A store with a full disk answers some questions with nothing, as if nothing were booked."""
+    book(client, [covered(input_tokens=90), covered(user_id="bob")])
+    book(client, [planned(), call(provider_name="openai")])
+    file = files(PTU % "", SEATS % "", LEAST)
+    spread(client, file)
+    right = shares(client)
+
+    with fronted(store.url) as (front, url), connect(url) as through:
+        for _ in Silence(through, front).numbers():
+            with suppress(StoreError):
+                spread(through, file)
+            assert shares(client) == right
 
 
 def test_a_day_is_spread_by_what_the_calls_would_have_cost(client: Client, files: Files) -> None:

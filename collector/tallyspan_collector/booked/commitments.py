@@ -16,6 +16,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.retention import ENTRIES, kept_days
 from tallyspan_collector.booked import ledger
@@ -136,13 +137,14 @@ class Spread:
 
 def booked_days(client: Client, first: date, last: date) -> dict[tuple[date, str], Decimal]:
     """Return what is booked of each day and commitment in USD; nothing where that is 0."""
-    rows = client.query(
+    rows = tuples_of(
+        client,
         _BOOKED_DAYS,
-        parameters={
+        {
             "start": microseconds(midnight(first)),
             "end": microseconds(midnight(last + timedelta(days=1))),
         },
-    ).result_rows
+    )
     return {(day, str(name)): cost for day, name, cost in rows}
 
 
@@ -169,7 +171,7 @@ def usd(picousd: int) -> Decimal:
 def _booked(client: Client, day: date) -> dict[Share, tuple[int, int]]:
     """Return pico-dollars and number of entries of each share that the ledger has."""
     noon = microseconds(datetime.combine(day, NOON))
-    rows = client.query(_BOOKED, parameters={"noon": noon}).result_rows
+    rows = tuples_of(client, _BOOKED, {"noon": noon})
     return {
         Share(*map(str, columns)): (int(cost.scaleb(12)), entries)
         for *columns, cost, entries in rows

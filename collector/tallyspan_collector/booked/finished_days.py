@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_collector.booked.commitments import KIND, Spread, booked_days, first_bookable, usd
 from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, Kind, run
@@ -83,7 +84,7 @@ def _days(client: Client, file: PriceFile, first: date, yesterday: date) -> Days
     days = Days()
     broken_off = {
         day
-        for first_day, end, _ in client.query(_LATEST_RUN).result_rows
+        for first_day, end, _ in tuples_of(client, _LATEST_RUN)
         for day in days_between(first_day, end - timedelta(days=1))
     }
     for day in days_between(first, yesterday):

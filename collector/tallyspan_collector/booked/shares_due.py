@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.conditions import COMMITMENT
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_collector.booked.shares import apportion
 from tallyspan_collector.pricing.commitments import Commitment, Commits, Spread
@@ -192,7 +193,7 @@ def _is_of(file: PriceFile, rule: Commitment, kind: Kind) -> bool:
 
 
 def _uses(client: Client, day: date) -> list[Use]:
-    rows = client.query(_USES, parameters=_bounds(day)).result_rows
+    rows = tuples_of(client, _USES, _bounds(day))
     size = len(Kind.__dataclass_fields__)
     return [
         Use(
@@ -207,7 +208,7 @@ def _uses(client: Client, day: date) -> list[Use]:
 def _seats(client: Client, file: PriceFile, rule: Commitment, day: date) -> set[Share]:
     """Return the share of each user of a plan, under the department of the latest call."""
     latest: dict[tuple[str, str], tuple[datetime, Share]] = {}
-    for row in client.query(_SEATS, parameters=_bounds(day, SEAT_DAYS)).result_rows:
+    for row in tuples_of(client, _SEATS, _bounds(day, SEAT_DAYS)):
         *_, tenant, user, department, last = row
         if _is_of(file, rule, _kind(row)):
             share = Share(
@@ -221,7 +222,7 @@ def _seats(client: Client, file: PriceFile, rule: Commitment, day: date) -> set[
 
 def _spent(client: Client, file: PriceFile, rule: Commitment, day: date) -> int:
     """Return what calls of the month that ends with the day were billed, in pico-dollars."""
-    rows = client.query(_SPENT, parameters=_bounds(day, day.day)).result_rows
+    rows = tuples_of(client, _SPENT, _bounds(day, day.day))
     return sum(
         int(row[-1].scaleb(12)) for row in rows if rule.is_for(file.with_settings(_kind(row)))
     )

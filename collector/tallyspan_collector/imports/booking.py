@@ -9,12 +9,15 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import one_number
+from tallyspan_clickhouse.clock import STORE_CLOCK
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.schema import IMPORTED
@@ -184,7 +187,7 @@ def book(
     """
     result = Result()
     for held, earlier in _in_order(client, days):
-        now, run_id = datetime.now(UTC), secrets.token_hex(8)
+        now, run_id = STORE_CLOCK.now(), secrets.token_hex(8)
         kind = Imported(held, earlier, prices, directory)
         run(
             client,
@@ -232,19 +235,31 @@ def _in_order(client: Client, days: Sequence[DayReport]) -> list[tuple[list[DayR
 def _booked(client: Client, report: DayReport) -> dict[bytes, tuple[Columns, Amounts, int]]:
     """Return the owners that the ledger has of the day: who, how much, how many entries."""
     at = report.matching.noon(report.day)
-    rows = ledger.calls(
-        client,
+    where = (
         f"l.entry_kind = '{IMPORTED}' AND l.start_time >= {sql_moment('start')}"
-        f" AND l.start_time < {sql_moment('stop')} AND l.trace_id = {{trace_id:String}}",
-        "count() > 0",
-        {
-            "start": microseconds(at - _DAYS_AROUND),
-            "stop": microseconds(at + _DAYS_AROUND),
-            "trace_id": trace_of(report.matching, report.day).decode(),
-        },
-        {"units": "sumMap(l.meters)"},
-        {*OWNER, *SUMMED},
+        f" AND l.start_time < {sql_moment('stop')} AND l.trace_id = {{trace_id:String}}"
     )
+    parameters = {
+        "start": microseconds(at - _DAYS_AROUND),
+        "stop": microseconds(at + _DAYS_AROUND),
+        "trace_id": trace_of(report.matching, report.day).decode(),
+    }
+    count = one_number(client, f"SELECT count() FROM llm_calls AS l WHERE {where}", parameters)  # noqa: S608
+    rows = [
+        *ledger.calls(
+            client,
+            where,
+            "count() > 0",
+            parameters,
+            {"units": "sumMap(l.meters)"},
+            {*OWNER, *SUMMED},
+        )
+    ]
+    if sum(row[COUNT] for row in rows) != count:  # a full disk may answer with nothing
+        raise StoreError(
+            f"of {report.day} the ledger has {count} imported entries, and answered with others",
+            retryable=True,
+        )
     return {
         bytes(row["span_id"]): (
             {name: row[name] for name in OWNER},

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, imports_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.bills.billed import Billed
@@ -66,6 +67,7 @@ def run(
     check_kept(client, first)
     patience = PATIENCE_SECONDS if is_patient else BRIEF_PATIENCE_SECONDS
     outcome = Outcome()
+    STORE_CLOCK.set_by(client)
     with imports_lock(client, f"import {what.name}", patience) as held:
         for days, lines in _windows(what, first, last, outcome):
             try:
@@ -75,7 +77,7 @@ def run(
                 done = f" (what was before is booked): --from {days[0]}" if days[0] > first else ""
                 raise BillError(f"{error}; {begin}{done}") from error
             held_days = (
-                reports.store(client, what.matching, days, read, now or datetime.now(UTC))
+                reports.store(client, what.matching, days, read, now or STORE_CLOCK.now())
                 if is_applied
                 else _unstored(what, days, read)
             )

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_collector.bills.billed import model_key, model_label
 from tallyspan_collector.booked.commitments import usd
 from tallyspan_collector.imports.gaps import Recorded, Remainder
@@ -137,11 +138,12 @@ def entries_then(client: Client, first: date) -> dict[tuple[str, date], tuple[in
 
     That is how many entries of calls the ledger had, and how many imported tokens had no price.
     """
-    rows = client.query(
+    rows = tuples_of(
+        client,
         "SELECT source, day, max(ledger_entries), sum(unpriced_tokens) FROM import_lines FINAL"
         " WHERE day >= {first:Date} AND (source, day, run_id) IN ("
         " SELECT source, day, argMax(run_id, run_at) FROM import_lines"
         " WHERE day >= {first:Date} GROUP BY source, day) GROUP BY source, day",
-        parameters={"first": first},
-    ).result_rows
+        {"first": first},
+    )
     return {(str(source), day): (entries, unpriced) for source, day, entries, unpriced in rows}

@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse import removals
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.retention import expired_until
 from tallyspan_clickhouse.schema import IMPORTED, OF_NO_CALL
@@ -23,6 +24,9 @@ SELECT l.model_name AS model, l.service_tier AS tier, l.service_name AS service,
     {tokens}, sumMap(l.meters) AS units, sum(ifNull(l.cost_usd, 0)) AS cost
 FROM llm_calls AS l WHERE {where} GROUP BY model, tier, service, project, user
 """
+_NAMES = (
+    "model", "tier", "service", "project", "user", REQUESTS, *TOKEN_FIELDS, "units", "cost",
+)  # fmt: skip
 _IS_IMPORTED = f"l.entry_kind = '{IMPORTED}'"
 _EARLIER = f"({_IS_IMPORTED} AND l.source IN {{earlier:Array(String)}})"
 
@@ -33,6 +37,7 @@ def read(
     """Return what was recorded on the day, and booked by imports that are named in `earlier`.
 
     Calls that are not billed one by one are left out: a report of what is billed has none of them.
+    Raises what the store raises.
     """
     start, stop = matching.bounds(day)
     parameters: dict[str, object] = {
@@ -71,18 +76,22 @@ def read(
         tokens=", ".join(f"sum(ifNull(l.{name}, 0)) AS {name}" for name in TOKEN_FIELDS),
         where=" AND ".join(conditions),
     )
-    return [_recorded(row) for row in client.query(query, parameters=parameters).named_results()]
+    return [
+        _recorded(dict(zip(_NAMES, row, strict=True)))
+        for row in tuples_of(client, query, parameters)
+    ]
 
 
 def entries_by_day(client: Client, first: date, last: date) -> dict[date, int]:
     """Return how many entries of calls the ledger has of each day (UTC); none where there are 0."""
     start, stop = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
-    rows = client.query(
+    rows = tuples_of(
+        client,
         "SELECT toDate32(l.start_time, 'UTC') AS day, count() FROM llm_calls AS l"  # noqa: S608  own names
         f" WHERE l.entry_kind NOT IN {OF_NO_CALL} AND l.start_time >= {sql_moment('start')}"
         f" AND l.start_time < {sql_moment('stop')} GROUP BY day",
-        parameters={"start": microseconds(start), "stop": microseconds(stop)},
-    ).result_rows
+        {"start": microseconds(start), "stop": microseconds(stop)},
+    )
     return {day: int(entries) for day, entries in rows}
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.access.account import account
 from tallyspan_collector.bills.billed import Billed
@@ -22,7 +23,7 @@ SELECT source, day, argMax(fetch_id, fetched_at) AS fetch_id,
     argMax(settings, fetched_at) AS settings
 FROM usage_report_days
 {where}
-GROUP BY source, day ORDER BY source, day
+GROUP BY source, day
 """
 _LINES = """
 SELECT {columns}
@@ -64,10 +65,10 @@ def latest(
         conditions.append("source IN {names:Array(String)}")
         parameters["names"] = list(names)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = client.query(_LATEST.format(where=where), parameters=parameters).result_rows
+    rows = tuples_of(client, _LATEST.format(where=where), parameters)
     return [
         DayReport(Matching.from_json(settings), day, str(fetch_id), str(digest), count)
-        for _, day, fetch_id, digest, count, settings in rows
+        for _, day, fetch_id, digest, count, settings in sorted(rows)
     ]
 
 

@@ -1,12 +1,15 @@
 """Imports that the collector does by itself: when they are due, and days that got calls since."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.moments import utc
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import BillError, ConfigError
@@ -54,11 +57,9 @@ class Schedule:
 
         One import at a time over all machines: what another collector does is not done again.
         """
-        now = now or datetime.now(UTC)
+        now = now or STORE_CLOCK.now()
         if self._imports:
-            last = {
-                str(name): at.replace(tzinfo=UTC) for name, at in client.query(_LAST).result_rows
-            }
+            last = {str(name): utc(at) for name, at in tuples_of(client, _LAST)}
             for each in self._imports:
                 done = last.get(each.name)
                 self._metrics.import_age(each.name, _age(now, done))
