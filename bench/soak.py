@@ -381,7 +381,7 @@ def keep_wrong(store: Store, folder: Path) -> None:
     wrong = "trace_id IN (SELECT trace_id FROM llm_calls GROUP BY trace_id HAVING sum(sign) != 1)"
     for table, order in (("llm_calls", "trace_id, ingested_at"), ("split_traces", "trace_id, at")):
         query = f"SELECT * FROM {table} WHERE {wrong} ORDER BY {order} FORMAT JSONEachRow"
-        with store.client() as client:
+        with suppress(StoreError, ClickHouseError), store.client() as client:
             (folder / f"wrong_{table}.jsonl").write_bytes(client.raw_query(query))
 
 
