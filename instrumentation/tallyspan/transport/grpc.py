@@ -225,6 +225,27 @@ class _Callable(wrapt.ObjectProxy[Any]):
         self._self_method = method
         self._self_target = target
 
+    def _self_send(
+        self,
+        send: Callable[..., Any],
+        request: Any,
+        args: Any,
+        kwargs: Any,
+        *,
+        is_stream: bool = False,
+    ) -> tuple[Any, _Followed | None]:
+        """Return what the library returns, and what is to see the answer if it is a call."""
+        exchange = self._self_begin(request)
+        if exchange is None:
+            return send(request, *args, **kwargs), None
+        with exchange.sending():
+            try:
+                response = send(request, *args, **kwargs)
+            except BaseException as error:
+                _fail(exchange, error)
+                raise
+        return response, _Followed(exchange, is_stream=is_stream)
+
     def _self_begin(self, request: Any) -> Exchange | None:
         tracer = _Current.tracer
         if tracer is None:
@@ -240,66 +261,42 @@ class _Callable(wrapt.ObjectProxy[Any]):
 
 class _UnaryUnary(_Callable):
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = self._self_begin(request)
-        if exchange is None:
-            return self.__wrapped__(request, *args, **kwargs)
-        response = _sent(exchange, self.__wrapped__, request, *args, **kwargs)
-        _Followed(exchange, is_stream=False).whole(response)
+        response, followed = self._self_send(self.__wrapped__, request, args, kwargs)
+        if followed is not None:
+            followed.whole(response)
         return response
 
     def with_call(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = self._self_begin(request)
-        if exchange is None:
-            return self.__wrapped__.with_call(request, *args, **kwargs)
-        result = _sent(exchange, self.__wrapped__.with_call, request, *args, **kwargs)
-        with ours("follow an answer"):
-            _Followed(exchange, is_stream=False).whole(result[0])
+        result, followed = self._self_send(self.__wrapped__.with_call, request, args, kwargs)
+        if followed is not None:
+            with ours("follow an answer"):
+                followed.whole(result[0])
         return result
 
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = self._self_begin(request)
-        if exchange is None:
-            return self.__wrapped__.future(request, *args, **kwargs)
-        future = _sent(exchange, self.__wrapped__.future, request, *args, **kwargs)
-        with ours("follow an answer"):
-            future.add_done_callback(_Followed(exchange, is_stream=False).done)
+        future, followed = self._self_send(self.__wrapped__.future, request, args, kwargs)
+        if followed is not None:
+            with ours("follow an answer"):
+                future.add_done_callback(followed.done)
         return future
 
 
 class _UnaryStream(_Callable):
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = self._self_begin(request)
-        if exchange is None:
-            return self.__wrapped__(request, *args, **kwargs)
-        stream = _sent(exchange, self.__wrapped__, request, *args, **kwargs)
-        return _Stream(stream, _Followed(exchange, is_stream=True))
+        call, followed = self._self_send(self.__wrapped__, request, args, kwargs, is_stream=True)
+        return call if followed is None else _Stream(call, followed)
 
 
 class _AsyncUnaryUnary(_Callable):
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = self._self_begin(request)
-        if exchange is None:
-            return self.__wrapped__(request, *args, **kwargs)
-        call = _sent(exchange, self.__wrapped__, request, *args, **kwargs)
-        return _AsyncCall(call, _Followed(exchange, is_stream=False))
+        call, followed = self._self_send(self.__wrapped__, request, args, kwargs)
+        return call if followed is None else _AsyncCall(call, followed)
 
 
 class _AsyncUnaryStream(_Callable):
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = self._self_begin(request)
-        if exchange is None:
-            return self.__wrapped__(request, *args, **kwargs)
-        call = _sent(exchange, self.__wrapped__, request, *args, **kwargs)
-        return _AsyncStream(call, _Followed(exchange, is_stream=True))
-
-
-def _sent(exchange: Exchange, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    with exchange.sending():
-        try:
-            return send(*args, **kwargs)
-        except BaseException as error:
-            _fail(exchange, error)
-            raise
+        call, followed = self._self_send(self.__wrapped__, request, args, kwargs, is_stream=True)
+        return call if followed is None else _AsyncStream(call, followed)
 
 
 class _Call(wrapt.ObjectProxy[Any]):
