@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any
 
 from tallyspan.meters import BY_NAME
 from tallyspan_collector.bills.billed import Billed, model_key
@@ -22,11 +22,8 @@ Usage = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What a report says of one owner, model and tier on a day.
-
-    `cost_picousd` None: it states none, the price book says. `item` names what has no model.
-    """
+class Owner:
+    """Whose an amount of a report is, and of what; `item` names what has no model."""
 
     provider: str
     model: str
@@ -39,6 +36,15 @@ class Row:
     user: str
     conditions: tuple[tuple[str, str], ...]
     is_long_context: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Owner):
+    """What a report says of one owner, model and tier on a day.
+
+    `cost_picousd` None: it states none, the price book says.
+    """
+
     usage: Usage
     cost_picousd: int | None = None
 
@@ -59,9 +65,9 @@ def rows(lines: Iterable[Billed], provider: str, weigh: Weigh, *, has_all_costs:
     price book says they cost; one that is of none is a row without usage. `has_all_costs`: the
     costs are of all that was used, also of tiers that they do not name.
     """
-    used: dict[_Owner, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    costs_with_usage: dict[_Owner, int] = defaultdict(int)
-    apart: dict[_Owner, int] = defaultdict(int)
+    used: dict[Owner, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    costs_with_usage: dict[Owner, int] = defaultdict(int)
+    apart: dict[Owner, int] = defaultdict(int)
     for line in lines:
         owner, usage = _owner(line, provider), usage_of(line)
         for meter, amount in usage.items():
@@ -70,11 +76,11 @@ def rows(lines: Iterable[Billed], provider: str, weigh: Weigh, *, has_all_costs:
             costs = costs_with_usage if usage else apart
             costs[owner] += pico(line.cost_usd)
     with_usage = [
-        Row(*owner, usage=dict(usage), cost_picousd=costs_with_usage.get(owner))
+        Row(**_named(owner), usage=dict(usage), cost_picousd=costs_with_usage.get(owner))
         for owner, usage in used.items()
     ]
     costs_alone = [
-        Row(*owner, usage={}, cost_picousd=cost) for owner, cost in apart.items() if cost
+        Row(**_named(owner), usage={}, cost_picousd=cost) for owner, cost in apart.items() if cost
     ]
     return _joined(with_usage, costs_alone, weigh, has_all_costs=has_all_costs)
 
@@ -110,24 +116,12 @@ def pico(usd: Decimal) -> int:
     return int((usd * PICO).to_integral_value())
 
 
-class _Owner(NamedTuple):
-    """The fields of a `Row` before its amounts, in their order."""
-
-    provider: str
-    model: str
-    item: str
-    tier: str
-    service: str
-    operation: str
-    project: str
-    api_key: str
-    user: str
-    conditions: tuple[tuple[str, str], ...]
-    is_long_context: bool
+def _named(owner: Owner) -> dict[str, Any]:
+    return {each.name: getattr(owner, each.name) for each in fields(Owner)}
 
 
-def _owner(line: Billed, provider: str) -> _Owner:
-    return _Owner(
+def _owner(line: Billed, provider: str) -> Owner:
+    return Owner(
         provider=line.provider or provider,
         model=line.model,
         item="" if line.model else line.item,
@@ -191,7 +185,7 @@ def _tier(row: Row) -> _Place:
 
 def _order(row: Row) -> _Place:
     """Sort the same rows always alike: of equal rests the first row has a pico-dollar more."""
-    return tuple(str(getattr(row, name)) for name in _Owner._fields)
+    return tuple(map(str, _named(row).values()))
 
 
 def _spread(rows: Sequence[Row], cost: int, weigh: Weigh) -> list[Row]:
