@@ -12,13 +12,13 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from billing_server import KEY, BillingServer, Used, billing_server
+from command_line import CommandLine
 from grafana_pages import run
 from ledger import Entry, book, call, unpriced
 from shared_store import SharedStore
 from tallyspan_collector.bills import pages
 from tallyspan_collector.bills.billed import model_key
 from tallyspan_collector.bills.openai import model_of
-from tallyspan_collector.cli import main
 from tallyspan_collector.reconcile.compare import Reason
 
 DAY = date(2026, 3, 31)
@@ -26,18 +26,10 @@ PERIOD = ["--from", "2026-03-30", "--to", "2026-04-02"]
 MODEL = "gpt-4.1"
 
 
-class Bench:
+class Bench(CommandLine):
     """The command on a ledger and against a bill."""
 
-    def __init__(self, folder: Path, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.client, self.capsys = folder, client, capsys
-        self.out = self.err = ""
-
-    def run(self, *arguments: str) -> int:
-        self.capsys.readouterr()
-        code = main(["reconcile", *arguments, "--data-dir", str(self.folder)])
-        self.out, self.err = self.capsys.readouterr()
-        return code
+    name = "reconcile"
 
     def lines(self, *arguments: str) -> list[dict[str, Any]]:
         self.run(*arguments, "--format", "json")

@@ -14,6 +14,7 @@ from tallyspan_collector import config
 from tallyspan_collector.bills import anthropic, bill_file, openai
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.pages import Api, check_base
+from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.reconcile import recorded
@@ -179,20 +180,10 @@ def _key(options: argparse.Namespace, variable: str) -> tuple[str, str]:
 
 
 def _period(options: argparse.Namespace, today: date) -> tuple[date, date]:
-    first = _day(options.first, "--from", today - timedelta(days=DEFAULT_DAYS))
-    last = _day(options.last, "--to", today - timedelta(days=1))
-    if first > last:
-        raise ConfigError(f"--from {first} is after --to {last}")
+    first, last = period(options, DEFAULT_DAYS, today)
     if (last - first).days > 366:  # noqa: PLR2004  a year
         raise ConfigError("--from, --to: a year at most")
     return first, last
-
-
-def _day(text: str, flag: str, otherwise: date) -> date:
-    try:
-        return date.fromisoformat(text) if text else otherwise
-    except ValueError:
-        raise ConfigError(f"{flag}: must be a day like 2026-01-31; got {text!r}") from None
 
 
 def _threshold(text: str) -> float:

@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 from tallyspan_collector import config
 from tallyspan_collector.bills.sources import SOURCES
+from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.prices import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
@@ -121,23 +122,12 @@ def _pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
 
 
 def _period(options: argparse.Namespace, what: Import, today: date) -> tuple[date, date]:
-    days = what.look_back_days
-    first = _day(options.first, "--from", today - timedelta(days=days))
-    last = _day(options.last, "--to", today - timedelta(days=1))
-    if first > last:
-        raise ConfigError(f"--from {first} is after --to {last}")
+    first, last = period(options, what.look_back_days, today)
     if last > today:
         raise ConfigError(f"--to {last}: that day has not begun")
     if (last - first).days >= MAX_DAYS:
         raise ConfigError("--from, --to: a year at most")
     return first, last
-
-
-def _day(text: str, flag: str, otherwise: date) -> date:
-    try:
-        return date.fromisoformat(text) if text else otherwise
-    except ValueError:
-        raise ConfigError(f"{flag}: must be a day like 2026-01-31; got {text!r}") from None
 
 
 def _write(lines: Sequence[DayLine], form: str) -> None:

@@ -10,10 +10,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from billing_server import KEY, BillingServer, Used, billing_server
+from command_line import CommandLine
 from ledger import Entry, book, call, reversal
 from shared_store import SharedStore
 from tallyspan_collector.bills import pages
-from tallyspan_collector.cli import main
 from tallyspan_collector.summary import Filters, summarise
 from tallyspan_collector.summary.totals import totals
 
@@ -22,18 +22,10 @@ MODEL = "gpt-4.1"
 PERIOD = ["--from", "2026-03-31", "--to", "2026-03-31"]
 
 
-class Bench:
+class Bench(CommandLine):
     """The command on a ledger and against a report."""
 
-    def __init__(self, folder: Path, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.client, self.capsys = folder, client, capsys
-        self.out = self.err = ""
-
-    def run(self, *arguments: str) -> int:
-        self.capsys.readouterr()
-        code = main(["import", *arguments, "--data-dir", str(self.folder)])
-        self.out, self.err = self.capsys.readouterr()
-        return code
+    name = "import"
 
     def imported(self, server: BillingServer, *arguments: str, source: str = "openai") -> Any:
         """Import from the server and return the lines."""
