@@ -128,8 +128,8 @@ def of_dashboards(client: Client) -> Iterator[Question]:
     one = chosen(client)
     for uid, page in bundled().items():
         titles = {panel["id"]: panel["title"] for panel in json.loads(page.text)["panels"]}
-        questions = [(titles[each.panels[0]], each.sql) for each in page.questions]
-        questions += [(f"${name}", each.sql) for name, each in page.variables.items()]
+        questions = [(titles[each.panels[0]], each) for each in page.questions]
+        questions += [(f"${name}", each) for name, each in page.variables.items()]
         parameters: dict[str, Any] = {
             "from_s": int(start.timestamp()),
             "to_s": int(END.timestamp()),
@@ -138,7 +138,8 @@ def of_dashboards(client: Client) -> Iterator[Question]:
         page_name = uid.removeprefix("tallyspan-")
         if page_name in one:
             parameters[page_name] = one[page_name]
-        for title, sql in questions:
+        for title, question in questions:
+            sql = question.text(parameters, is_limited=False)
             name = re.sub(r"[^a-z0-9$]+", "_", title.lower()).strip("_")
             used = {each: value for each, value in parameters.items() if f"{{{each}:" in sql}
             yield query(f"{page_name}.{name}", sql, used)

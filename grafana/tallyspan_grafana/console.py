@@ -1,7 +1,8 @@
 """The pages as the console reads them: what it draws, and the queries with bound parameters.
 
 `limited_sql` is for readers who may not see everything: each view in it is read through the
-condition on department and tenant.
+condition on department and tenant. `unfiltered_sql` and `limited_unfiltered_sql` are for a page
+with All in each of the variables `filters`.
 """
 
 import json
@@ -13,7 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from tallyspan_clickhouse.query.binding import Binding, Bound
 from tallyspan_grafana.page import Page
-from tallyspan_grafana.sql.common import Figure, Query
+from tallyspan_grafana.sql.common import FILTERS, Figure, Query
 
 PAGE_KEYS = ("uid", "title", "description", "timezone", "time", "links")
 LINK_KEYS = ("title", "url")
@@ -93,8 +94,17 @@ def _entry(page: Page) -> dict[str, Any]:
     }
 
 
-def _texts(query: Query) -> dict[str, str]:
-    return {"sql": query(Bound()), "limited_sql": query(Bound(is_limited=True))}
+def _texts(query: Query) -> dict[str, Any]:
+    sql = query(Bound())
+    texts = {"sql": sql, "limited_sql": query(Bound(is_limited=True))}
+    filters = [name for name in FILTERS if Bound().is_all(name) in sql]
+    if not filters:
+        return texts
+    return texts | {
+        "filters": filters,
+        "unfiltered_sql": query(Bound(is_unfiltered=True)),
+        "limited_unfiltered_sql": query(Bound(is_limited=True, is_unfiltered=True)),
+    }
 
 
 def _only(keys: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from grafana_pages import SINGLE
 from tallyspan_clickhouse.query.binding import Bound
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 from tallyspan_collector.console import answers
+from tallyspan_collector.console.dashboards import Question
 from tallyspan_grafana import console
 from tallyspan_grafana.__main__ import CONSOLE, PAGES
 from tallyspan_grafana.console import questions
@@ -36,7 +37,7 @@ def ledger(client: Client) -> Client:
     return client
 
 
-def texts(kind: str) -> list[tuple[str, str]]:
+def texts(*kinds: str) -> list[tuple[str, str]]:
     """A name and the SQL of every question and variable."""
     return [
         (f"{entry['page']['uid']} {name}", each[kind])
@@ -45,7 +46,12 @@ def texts(kind: str) -> list[tuple[str, str]]:
             *((str(question["panels"]), question) for question in entry["questions"]),
             *entry["variables"].items(),
         ]
+        for kind in kinds
+        if kind in each
     ]
+
+
+UNLIMITED, LIMITED_TOO = ("sql", "unfiltered_sql"), ("limited_sql", "limited_unfiltered_sql")
 
 
 def test_every_panel_is_answered_once_and_figures_of_the_same_rows_together() -> None:
@@ -106,7 +112,25 @@ def test_no_query_names_a_database_or_a_macro_itself() -> None:
         text = path.read_text()
         assert not re.search(r"\$[_{a-z]", text), path.name
         assert "FROM tallyspan" not in text, path.name
-    assert "$" not in "".join(sql for kind in ("sql", "limited_sql") for _, sql in texts(kind))
+    assert "$" not in "".join(sql for _, sql in texts(*UNLIMITED, *LIMITED_TOO))
+
+
+@pytest.mark.parametrize("entry", COMMITTED, ids=lambda entry: entry["page"]["uid"])
+def test_a_page_above_which_nothing_is_chosen_is_asked_by_shorter_texts_with_the_same_answers(
+    ledger: Client, entry: dict[str, Any]
+) -> None:
+    for each in (Question(**question) for question in entry["questions"]):
+        if not each.filters:
+            continue
+        of_all = PARAMETERS | {name: [] for name in each.filters}
+        short = each.text(of_all, is_limited=False)
+        assert len(short) < len(each.sql)
+        assert not any(f"{{{name}:" in short for name in each.filters)
+        assert answers.ask(ledger, short, of_all) == answers.ask(ledger, each.sql, of_all)
+        chosen = of_all | {each.filters[-1]: ["ada"]}
+        assert each.text(chosen, is_limited=False) == each.sql
+        assert each.text(chosen, is_limited=True) == each.limited_sql
+        assert each.text(of_all, is_limited=True) == each.limited_unfiltered_sql
 
 
 # The proof of access. ClickHouse itself reads the text; what is compared is its syntax tree.
@@ -181,7 +205,7 @@ def unlimited(client: Client, sql: str) -> list[str]:
     return loose
 
 
-@pytest.mark.parametrize(("name", "sql"), texts("limited_sql"), ids=lambda each: each[:40])
+@pytest.mark.parametrize(("name", "sql"), texts(*LIMITED_TOO), ids=lambda each: each[:40])
 def test_every_view_of_a_limited_query_is_read_through_the_condition(
     ledger: Client, name: str, sql: str
 ) -> None:
@@ -190,7 +214,7 @@ def test_every_view_of_a_limited_query_is_read_through_the_condition(
 
 
 def test_no_query_reads_anything_but_the_reporting_views(ledger: Client) -> None:
-    for name, sql in texts("sql"):
+    for name, sql in texts(*UNLIMITED):
         read = {name_of(each) for each in tables(parsed(ledger, sql))}
         assert read, name
         assert read <= set(READABLE_VIEWS), name

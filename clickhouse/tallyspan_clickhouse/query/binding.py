@@ -26,6 +26,10 @@ class Binding(Protocol):
     def is_limited(self) -> bool:
         """Whether the reader may not see all departments and tenants."""
 
+    @property
+    def is_unfiltered(self) -> bool:
+        """Whether every variable with several values is known to be All."""
+
     def view(self, name: str) -> str:
         """Return what stands behind FROM or JOIN for a view. Raises KeyError for an unknown one."""
 
@@ -52,7 +56,7 @@ class Grafana:
     the SQL text, and turned back into the name it still finds its rows by the index.
     """
 
-    is_limited = False
+    is_limited = is_unfiltered = False
     start = "$__fromTime"
     end = "$__toTime"
 
@@ -89,10 +93,12 @@ class Bound:
     """Bound parameters: `from_s` and `to_s` in seconds since 1970, an array of names a variable.
 
     `is_limited`: for readers who may not see everything; each view is then read through
-    `own_rows`, whose parameters are bound too.
+    `own_rows`, whose parameters are bound too. `is_unfiltered`: for a page above which nothing is
+    chosen; what is read only for a choice is left out, and need not be planned by the store.
     """
 
     is_limited: bool = False
+    is_unfiltered: bool = False
 
     @property
     def start(self) -> str:
@@ -115,6 +121,8 @@ class Bound:
 
     def some(self, variable: str, column: str) -> str:
         """Return the condition; an empty array is All."""
+        if self.is_unfiltered:
+            return "1"
         names = f"{{{variable}:Array(String)}}"
         return f"(empty({names}) OR {column} IN {names})"
 
@@ -128,4 +136,4 @@ class Bound:
 
     def is_all(self, variable: str) -> str:
         """Return whether the array is empty, which is known before anything is read."""
-        return f"empty({{{variable}:Array(String)}})"
+        return "1" if self.is_unfiltered else f"empty({{{variable}:Array(String)}})"

@@ -127,6 +127,7 @@ class Source:
         `filters` are variables with several values and the column each is of; `conditions` are on
         the source's own columns.
         """
+        filters = {} if binding.is_unfiltered else filters
         chosen = {name: binding.some(name, column) for name, column in filters.items()}
         pieces = [(HOUR, span.hours, "1")]
         if self.unit == DAY:

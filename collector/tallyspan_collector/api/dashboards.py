@@ -120,7 +120,7 @@ class Dashboards:
         return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
     async def _ask(self, question: Question, query: _Query) -> dict[str, Any]:
-        sql = question.limited_sql if query.is_limited else question.sql
+        sql = question.text(query.parameters, is_limited=query.is_limited)
         ask = functools.partial(answers.ask, self._client, sql, query.parameters)
         return await anyio.to_thread.run_sync(ask, limiter=self._limiter)
 

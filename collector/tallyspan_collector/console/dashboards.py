@@ -1,7 +1,7 @@
 """The pages this package brings, and the questions that answer their panels and variables."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -12,14 +12,24 @@ from typing import Any
 class Question:
     """A query, and the panels it answers: all of it is for one, or a column for each of several.
 
-    `limited_sql` is the same for readers who may see some departments only. Parameters: `from_s`
-    and `to_s` (seconds since 1970), an array of names for each variable, those of `Access`.
+    `limited_sql` is the same for readers who may see some departments only; the unfiltered ones are
+    for a page with All in each variable of `filters`. Parameters: `from_s` and `to_s` (seconds
+    since 1970), an array of names for each variable, those of `Access`.
     """
 
     sql: str
     limited_sql: str
-    panels: tuple[int, ...] = ()
-    columns: tuple[str, ...] = ()
+    panels: Sequence[int] = ()
+    columns: Sequence[str] = ()
+    filters: Sequence[str] = ()
+    unfiltered_sql: str = ""
+    limited_unfiltered_sql: str = ""
+
+    def text(self, parameters: Mapping[str, object], *, is_limited: bool) -> str:
+        """Return the SQL to ask with these parameters, of which empty arrays are All."""
+        if self.filters and not any(parameters[name] for name in self.filters):
+            return self.limited_unfiltered_sql if is_limited else self.unfiltered_sql
+        return self.limited_sql if is_limited else self.sql
 
     def answers(self, answer: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the number and the answer of each panel."""
@@ -68,12 +78,7 @@ def _read(entry: Mapping[str, Any]) -> Dashboard:
         uid=page["uid"],
         title=page["title"],
         text=json.dumps(page, ensure_ascii=False),
-        questions=tuple(
-            Question(
-                each["sql"], each["limited_sql"], tuple(each["panels"]), tuple(each["columns"])
-            )
-            for each in entry["questions"]
-        ),
+        questions=tuple(Question(**each) for each in entry["questions"]),
         variables={name: Question(**each) for name, each in entry["variables"].items()},
         since=page["time"]["from"],
         until=page["time"]["to"],
