@@ -21,6 +21,7 @@ from tallyspan_collector.commands import (
     explain,
     export,
     keys,
+    librechat,
     prices,
     reconcile,
     report,
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands)
     explain.add_parser(commands)
     directory.add_parser(commands)
+    librechat.add_parser(commands)
     archive.add_parser(commands)
 
     demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")

@@ -1,0 +1,130 @@
+"""A document of LibreChat's ledger -> a half of a call: its prompt, or its answer."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+PICO_OF_CREDIT = 1_000_000
+"""LibreChat counts in millionths of a dollar."""
+TITLE = "title"
+LABELS = frozenset({"activity-label", "reasoning-label", "activity-phase"})
+"""Contexts that are kinds of calls of their own in spans too."""
+INCOMPLETE = "incomplete"
+_NOT_USED = frozenset({"credits"})
+"""Types of documents that buy credits and use none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One document: `tokens` of the prompt (its cache included) or of the answer.
+
+    `id` is its `_id`, hex, whose time is `at` (UTC). `value_picousd` is what LibreChat charged for
+    it, None: nothing is said. Empty text: the document does not have the field.
+    """
+
+    id: str
+    at: datetime
+    side: Literal["prompt", "completion"]
+    user: str
+    conversation: str
+    message: str
+    model: str
+    context: str
+    tenant: str
+    tokens: int
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    rate: Decimal | None
+    value_picousd: int | None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Return what both halves of a call have in common."""
+        return (
+            self.tenant, self.user, self.conversation, self.message, self.context, self.model,
+        )  # fmt: skip
+
+
+class UnreadableError(Exception):
+    """A document that is no half of a call: what is wrong with it."""
+
+
+def half_of(document: Mapping[str, Any]) -> Half | None:
+    """Return the half that a document is; None: it is of no call. Raises `UnreadableError`."""
+    from bson import ObjectId
+
+    side = document.get("tokenType")
+    if side in _NOT_USED:
+        return None
+    if side not in {"prompt", "completion"}:
+        raise UnreadableError("tokenType is neither prompt nor completion")
+    number = document.get("_id")
+    if not isinstance(number, ObjectId):
+        raise UnreadableError("_id is no ObjectId")
+    parts = {name: _spent(document, name) for name in ("inputTokens", "writeTokens", "readTokens")}
+    has_parts = side == "prompt" and any(count is not None for count in parts.values())
+    tokens = sum(count or 0 for count in parts.values()) if has_parts else None
+    if tokens is None and (tokens := _spent(document, "rawAmount")) is None:
+        raise UnreadableError("rawAmount is missing")
+    return Half(
+        id=str(number),
+        at=number.generation_time,
+        side=side,
+        user=_text(document, "user"),
+        conversation=_text(document, "conversationId"),
+        message=_text(document, "messageId"),
+        model=_text(document, "model"),
+        context=_text(document, "context"),
+        tenant=_text(document, "tenantId"),
+        tokens=tokens,
+        cache_read_tokens=parts["readTokens"] if has_parts else None,
+        cache_write_tokens=parts["writeTokens"] if has_parts else None,
+        rate=_decimal(document.get("rate")),
+        value_picousd=_value(document.get("tokenValue")),
+    )
+
+
+def halves_of(documents: Iterable[Mapping[str, Any]]) -> tuple[list[Half], Counter[str]]:
+    """Return the halves among documents, and how many are none, by what is wrong with them."""
+    halves: list[Half] = []
+    unreadable: Counter[str] = Counter()
+    for document in documents:
+        try:
+            half = half_of(document)
+        except UnreadableError as error:
+            unreadable[str(error)] += 1
+        else:
+            halves += [half] if half else []
+    return halves, unreadable
+
+
+def _spent(document: Mapping[str, Any], name: str) -> int | None:
+    """Return the tokens of a field, which LibreChat writes below 0; None: it is not there."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UnreadableError(f"{name} is no number")
+    if not math.isfinite(value) or value != int(value) or value > 0:
+        raise UnreadableError(f"{name} is no whole number of tokens below 0")
+    return -int(value)
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    return "" if value is None else str(value)
+
+
+def _decimal(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return Decimal(repr(value))
+
+
+def _value(value: object) -> int | None:
+    credits_ = _decimal(value)
+    return None if credits_ is None else int((-credits_ * PICO_OF_CREDIT).to_integral_value())
