@@ -44,7 +44,7 @@ def _count(name: str, comment: str, *, is_listed: bool = False, field: str = "")
 COLUMNS = (
     Column("start_time", "DateTime64(6, 'UTC')", "When the request left the application (UTC, microseconds)",
            codec="Delta(8), ZSTD(1)", net=KEY, field="timestamp"),
-    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)"),
+    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)"),
     Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)"),
     Column("user_id", TEXT, "Whom the call was made for; empty when nobody said",
            codec=ZSTD, net=KEY, dimension=_dimension("user", "user_id")),

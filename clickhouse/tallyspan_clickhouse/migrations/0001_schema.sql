@@ -5,7 +5,7 @@
 CREATE TABLE {database}.llm_calls {on_cluster}
 (
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
     sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)',
     user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
@@ -1631,7 +1631,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     conversation_hash UInt64 COMMENT 'cityHash64 of conversation_id: conversations are counted by it',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
     tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1790,7 +1790,7 @@ COMMENT 'One row a call and meter, net: the counts that have a column and those 
 CREATE TABLE {database}.doubtful_entries {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction, commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
     call_hash UInt64 CODEC(ZSTD(1)) COMMENT 'cityHash64(trace_id, span_id) of the call',
     trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
@@ -2485,7 +2485,7 @@ COMMENT 'Every budget that holds today: spent, left, forecast, state';
 CREATE TABLE {database}.price_changes {on_cluster}
 (
     run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
-    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), librechat (calls of LibreChat''s ledger that no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
     state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
     written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
@@ -2717,6 +2717,22 @@ FROM {database}.import_lines AS l
 WHERE l.model_name != '' AND (l.source, l.day, l.run_id) IN (
     SELECT source, day, argMax(run_id, run_at) FROM {database}.import_lines GROUP BY source, day)
 COMMENT 'What providers report of each day beside what spans tell of, and what was imported';
+
+CREATE TABLE {database}.librechat_days {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'Name of the import',
+    day Date COMMENT 'Day (UTC) of LibreChat''s documents',
+    last_id String COMMENT 'Newest document (its _id, hex) of turns that were over; empty: there was none',
+    calls UInt64 COMMENT 'Calls that LibreChat''s ledger has of turns of that day',
+    recorded UInt64 COMMENT 'Those of them that spans tell of',
+    imported UInt64 COMMENT 'Those that are booked from LibreChat''s ledger',
+    left_out UInt64 COMMENT 'Calls and halves of calls that are neither: LibreChat''s estimates of failed turns, documents without their other half',
+    read_at DateTime64(3, 'UTC') COMMENT 'When the day was read to its end and booked (UTC)',
+    read_by String COMMENT 'Account and host that read it'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}read_at)
+ORDER BY (source, day)
+COMMENT 'Days of LibreChat''s ledger that were read, and what became of their calls';
 
 -- What collectors say of themselves, once a minute: so that an alert needs no other store than this one.
 CREATE TABLE {database}.collector_metrics {on_cluster}

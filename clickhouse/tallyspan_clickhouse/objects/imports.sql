@@ -92,3 +92,19 @@ FROM {database}.import_lines AS l
 WHERE l.model_name != '' AND (l.source, l.day, l.run_id) IN (
     SELECT source, day, argMax(run_id, run_at) FROM {database}.import_lines GROUP BY source, day)
 COMMENT 'What providers report of each day beside what spans tell of, and what was imported';
+
+CREATE TABLE {database}.librechat_days {on_cluster}
+(
+    source LowCardinality(String) COMMENT 'Name of the import',
+    day Date COMMENT 'Day (UTC) of LibreChat''s documents',
+    last_id String COMMENT 'Newest document (its _id, hex) of turns that were over; empty: there was none',
+    calls UInt64 COMMENT 'Calls that LibreChat''s ledger has of turns of that day',
+    recorded UInt64 COMMENT 'Those of them that spans tell of',
+    imported UInt64 COMMENT 'Those that are booked from LibreChat''s ledger',
+    left_out UInt64 COMMENT 'Calls and halves of calls that are neither: LibreChat''s estimates of failed turns, documents without their other half',
+    read_at DateTime64(3, 'UTC') COMMENT 'When the day was read to its end and booked (UTC)',
+    read_by String COMMENT 'Account and host that read it'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}read_at)
+ORDER BY (source, day)
+COMMENT 'Days of LibreChat''s ledger that were read, and what became of their calls';

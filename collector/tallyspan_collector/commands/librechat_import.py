@@ -1,42 +1,184 @@
-"""`tallyspan librechat import`: the calls of LibreChat's own ledger."""
+"""`tallyspan librechat import`: calls that LibreChat's ledger has and no span tells of."""
 
 import argparse
+import csv
+import getpass
+import json
 import sys
-from collections import Counter
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from tallyspan_collector.commands.period import period
-from tallyspan_collector.commands.table import write_table
-from tallyspan_collector.librechat.mongo import Mongo
-from tallyspan_collector.librechat.pairs import paired
-from tallyspan_collector.librechat.transactions import halves_of
+from clickhouse_connect.driver.client import Client
 
-DEFAULT_DAYS = 7
+from tallyspan_collector import config
+from tallyspan_collector.booked.imports import Booking
+from tallyspan_collector.commands.period import period
+from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.store import writing
+from tallyspan_collector.commands.table import write_table
+from tallyspan_collector.directory.lookup import Directory
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.librechat import days
+from tallyspan_collector.librechat.booking import Line, Result
+from tallyspan_collector.librechat.mongo import Mongo
+from tallyspan_collector.librechat.run import Outcome, run
+from tallyspan_collector.librechat.settings import (
+    SOURCE,
+    URI_VARIABLE,
+    WAIT_SECONDS,
+    LedgerImport,
+    uri_of,
+)
+from tallyspan_collector.units.counts import counted
+
+MAX_DAYS = 3_660
+COLUMNS = (
+    "day", "model_name", "calls", "recorded_calls", "imported_calls", "imported_tokens",
+    "imported_cost_usd", "claimed_cost_usd", "unpriced_tokens",
+)  # fmt: skip
 
 
 def add_parser(actions: Any) -> None:
     """Add the parser of `tallyspan librechat import`."""
-    parser = actions.add_parser("import", help="show the calls of LibreChat's own ledger")
-    parser.add_argument("--mongo", required=True, metavar="URI", help="its database")
-    parser.add_argument("--from", dest="first", default="", help="first day (default: 7 days ago)")
-    parser.add_argument("--to", dest="last", default="", help="last day (default: yesterday)")
+    parser = actions.add_parser(
+        "import",
+        help="book calls that LibreChat's ledger has and no span tells of",
+        description="Reads MongoDB only. A call is booked once however often this runs, and taken"
+        " back when its span comes. Exit code 0: done; 1: the ledger could not be read whole;"
+        " 2: called wrongly.",
+    )
+    config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
+    add_mongo_flags(parser)
+    parser.add_argument(
+        "--from", dest="first", default="", help="first day (default: where the last run ended)"
+    )
+    parser.add_argument("--to", dest="last", default="", help="last day, UTC (default: today)")
+    parser.add_argument("--preview", action="store_true", help="show what it would book")
+    parser.add_argument(
+        "--wait",
+        default=f"{WAIT_SECONDS // 60}m",
+        help="how long after a turn its spans may come (default 10m)",
+    )
+    parser.add_argument("--reason", default="", help="why; kept in price_changes")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.set_defaults(run=_import)
 
 
-def _import(options: argparse.Namespace) -> int:
-    from bson import ObjectId
+def add_mongo_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where LibreChat's database is, and whose calls are in it."""
+    parser.add_argument(
+        "--mongo",
+        metavar="URI",
+        default="",
+        help=f"LibreChat's database (default: {URI_VARIABLE}, which 'ps' does not show)",
+    )
+    parser.add_argument("--mongo-file", metavar="FILE", help="file with that URI")
+    parser.add_argument("--database", default="", help="its name, where the URI does not name it")
+    parser.add_argument("--name", default=SOURCE, help=f"name in the ledger (default {SOURCE})")
+    parser.add_argument(
+        "--tenant", help="the organisation of LibreChat's ingest key (default: as documents say)"
+    )
+    parser.add_argument(
+        "--names",
+        action="append",
+        default=[],
+        metavar="ID=NAME",
+        help="what the ledger calls a tenant or user of LibreChat",
+    )
 
-    first, last = period(options, DEFAULT_DAYS, datetime.now(UTC).date())
-    bounds = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
-    begin, end = (ObjectId.from_datetime(at) for at in bounds)
-    with Mongo(options.mongo) as mongo:
-        halves, unreadable = halves_of(mongo.by_id("transactions", begin, end))
-    pairs, orphans = paired(halves)
-    calls = Counter((pair.at.date().isoformat(), pair.prompt.model) for pair in pairs)
-    rows = [{"day": day, "model": model, "calls": n} for (day, model), n in sorted(calls.items())]
-    write_table(rows, sys.stdout)
-    sys.stderr.write(f"{len(orphans)} halves without their other half\n")
-    for why, count in unreadable.items():
-        sys.stderr.write(f"{count} documents left out: {why}\n")
+
+def ledger_import(options: argparse.Namespace) -> LedgerImport:
+    """Return the import of the flags. Raises `ConfigError`."""
+    return LedgerImport(
+        name=options.name,
+        uri=options.mongo,
+        uri_file=Path(options.mongo_file) if options.mongo_file else None,
+        database=options.database,
+        tenant=options.tenant,
+        names=dict(_pair(text) for text in options.names),
+        wait_seconds=_seconds(options),
+    )
+
+
+def _import(options: argparse.Namespace) -> int:
+    what = ledger_import(options)
+    book = book_of(options)
+    with writing(options) as client, Mongo(uri_of(what), what.database) as mongo:
+        first, last = _period(options, client, what)
+        directory = Directory()
+        directory.read(client)
+        booking = Booking(book, directory, getpass.getuser(), options.reason or "by command")
+        outcome = run(client, mongo, what, first, last, booking, is_applied=not options.preview)
+    _write(outcome.result, options.format)
+    if options.format == "table":
+        sys.stdout.write(f"{_sentence(outcome, is_preview=options.preview)}\n")
+    for note in outcome.notes:
+        sys.stderr.write(f"tallyspan: {note}\n")
     return 0
+
+
+def _sentence(outcome: Outcome, *, is_preview: bool) -> str:
+    result = outcome.result
+    would = "would be " if is_preview else ""
+    return (
+        f"{counted(result.booked, 'call')} {would}booked ({result.new_cost_usd:f} USD),"
+        f" {counted(result.taken_back, 'call')} {would}taken back ({result.old_cost_usd:f} USD)"
+    )
+
+
+def _period(options: argparse.Namespace, client: Client, what: LedgerImport) -> tuple[date, date]:
+    today = datetime.now(UTC).date()
+    options.last = options.last or today.isoformat()
+    if not options.first:
+        options.first = first_day(client, what, today).isoformat()
+    first, last = period(options, what.look_back_days, today)
+    if last > today:
+        raise ConfigError(f"--to {last}: that day has not begun")
+    if (last - first).days >= MAX_DAYS:
+        raise ConfigError("--from, --to: ten years at most")
+    return first, last
+
+
+def first_day(client: Client, what: LedgerImport, today: date) -> date:
+    """Return the day a run begins with: spans may be late, and the last run may be long ago."""
+    first = today - timedelta(days=what.look_back_days - 1)
+    read = days.last_day(client, what.name)
+    return first if read is None else min(first, read)
+
+
+def _seconds(options: argparse.Namespace) -> int:
+    if not (text := getattr(options, "wait", "")):
+        return WAIT_SECONDS
+    try:
+        return config.duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--wait {text}: {error}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    left, sign, right = text.partition("=")
+    if not sign or not left.strip() or not right.strip():
+        raise ConfigError(f"--names {text}: must be ID=NAME")
+    return left.strip(), right.strip()
+
+
+def _write(result: Result, form: str) -> None:
+    rows = [_row(day, model, line) for (day, model), line in sorted(result.lines.items())]
+    match form:
+        case "json":
+            sys.stdout.write(json.dumps({"lines": rows}, indent=1) + "\n")
+        case "csv":
+            writer = csv.DictWriter(sys.stdout, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        case _:
+            write_table(rows, sys.stdout)
+
+
+def _row(day: str, model: str, line: Line) -> dict[str, object]:
+    values = (
+        day, model, line.calls, line.recorded, line.imported, line.imported_tokens,
+        f"{line.imported_cost_usd:f}", f"{line.claimed_cost_usd:f}", line.unpriced_tokens,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True))

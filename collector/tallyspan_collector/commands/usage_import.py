@@ -12,6 +12,7 @@ from typing import Any
 
 from tallyspan_collector import config
 from tallyspan_collector.bills.sources import SOURCES
+from tallyspan_collector.booked.imports import Booking
 from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.prices import PRICES, book_of
 from tallyspan_collector.commands.store import writing
@@ -77,7 +78,7 @@ def _import(options: argparse.Namespace) -> int:
     with writing(options) as client:
         directory = Directory()
         directory.read(client)
-        booking = fetch.Booking(book, directory, getpass.getuser(), options.reason or "by command")
+        booking = Booking(book, directory, getpass.getuser(), options.reason or "by command")
         outcome = fetch.run(client, what, first, last, booking, is_applied=not options.preview)
     _write(outcome.result.lines, options.format)
     if options.format == "table":

@@ -74,6 +74,11 @@ _BEDROCK = pattern(
 """How Bedrock names models: an ARN, or region group, vendor and model, joined by dots."""
 
 
+def is_known(spelling: str) -> bool:
+    """Return whether it is a provider's name, in any spelling that an emitter has."""
+    return (name := spelling.lower()) in _TODAY or name in _NAMES
+
+
 @lru_cache(maxsize=4096)
 def provider(spelling: str, host: str, model: str) -> tuple[str, bool]:
     """Return the provider's name, and whether it was concluded from the model's name.

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from glob import glob
 from pathlib import Path
-from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -15,28 +14,17 @@ from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, imports_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.pages import Api
+from tallyspan_collector.booked.imports import Booking, check_kept
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
-from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import BillError, ConfigError
 from tallyspan_collector.imports import reports
 from tallyspan_collector.imports.booking import Result, book
-from tallyspan_collector.imports.recorded import gone_until
 from tallyspan_collector.imports.reports import DayReport
 from tallyspan_collector.imports.settings import Import
-from tallyspan_collector.pricing.book import PriceBook
 from tallyspan_collector.units.counts import counted
 
 WINDOW_DAYS = 7
 """So many days are asked for at once and then booked: what breaks off later leaves them booked."""
-
-
-class Booking(NamedTuple):
-    """What it takes to book: prices, the directory, who does it and why."""
-
-    prices: PriceBook
-    directory: Directory
-    changed_by: str = "tallyspan"
-    reason: str = "provider-side usage"
 
 
 @dataclass(slots=True)
@@ -94,16 +82,6 @@ def run(
                 )
             )
     return outcome
-
-
-def check_kept(client: Client, first: date) -> None:
-    """Raise `ConfigError` for a day whose calls are gone: nothing would seem to be recorded."""
-    until = gone_until(client)
-    if until is not None and first <= until:
-        raise ConfigError(
-            f"--from {first}: calls up to {until} have expired or are archived, and could not be"
-            f" told from calls that no span tells of; begin with {until + timedelta(days=1)}"
-        )
 
 
 def key_of(what: Import, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:

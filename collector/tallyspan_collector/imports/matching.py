@@ -8,6 +8,7 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 from tallyspan_collector.bills.sources import SOURCES, Source
+from tallyspan_collector.booked.imports import label_of
 from tallyspan_collector.errors import ConfigError
 
 LABELS = {
@@ -81,11 +82,6 @@ class Matching:
         values = json.loads(text)
         fields = {each: values[each] for each in cls.__dataclass_fields__ if each in values}
         return cls(**fields | {"providers": tuple(values["providers"])})
-
-
-def label_of(name: str) -> str:
-    """Return the column `source` of the entries of an import."""
-    return f"import:{name}"
 
 
 def check_label(text: str, where: str) -> str:

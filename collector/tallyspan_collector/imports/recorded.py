@@ -7,10 +7,8 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from tallyspan.usage import TOKEN_FIELDS
-from tallyspan_clickhouse import removals
 from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
-from tallyspan_clickhouse.retention import expired_until
 from tallyspan_clickhouse.schema import IMPORTED, OF_NO_CALL
 from tallyspan_collector.imports.gaps import Recorded
 from tallyspan_collector.imports.matching import Matching, column_of
@@ -100,13 +98,6 @@ def entries_of(matching: Matching, day: date, by_day: Mapping[date, int]) -> int
     start, stop = matching.bounds(day)
     last = (stop - timedelta(microseconds=1)).date()
     return sum(by_day.get(each, 0) for each in {start.date(), last})
-
-
-def gone_until(client: Client) -> date | None:
-    """Return the last day (UTC) whose calls may have expired or been archived; None: none have."""
-    expired = expired_until(client)
-    days = [last for _, last in removals.spans(client)] + ([expired] if expired else [])
-    return max(days, default=None)
 
 
 def _recorded(row: dict[str, Any]) -> Recorded:

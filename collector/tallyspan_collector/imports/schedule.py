@@ -10,6 +10,7 @@ from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.moments import utc
+from tallyspan_collector.booked.imports import Booking, gone_until
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import BillError, ConfigError
@@ -78,9 +79,9 @@ class Schedule:
     def _import(self, client: Client, what: Import, now: datetime) -> None:
         yesterday = now.date() - timedelta(days=1)
         first = yesterday - timedelta(days=what.look_back_days - 1)
-        if (until := recorded.gone_until(client)) is not None:
+        if (until := gone_until(client)) is not None:
             first = max(first, until + timedelta(days=1))
-        booking = fetch.Booking(self._prices(), self._directory, reason="by schedule")
+        booking = Booking(self._prices(), self._directory, reason="by schedule")
         wait = what.every_seconds
         self._tried[what.name] = now
         try:
@@ -100,7 +101,7 @@ class Schedule:
 
     def _again(self, client: Client, now: datetime) -> None:
         first = now.date() - timedelta(days=MAX_LOOK_BACK_DAYS)
-        if (until := recorded.gone_until(client)) is not None:
+        if (until := gone_until(client)) is not None:
             first = max(first, until + timedelta(days=1))
         there = reports.latest(client, first)
         book_now = self._prices()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tallyspan_collector.librechat.transactions import LABELS, TITLE, Half
+from tallyspan_collector.librechat.transactions import KINDS, Half
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Pair:
     @property
     def kind(self) -> str:
         """Return what spans call it in `call_kind`; empty: a call of the turn."""
-        return self.prompt.context if self.prompt.context in {TITLE, *LABELS} else ""
+        return self.prompt.context if self.prompt.context in KINDS else ""
 
     @property
     def group(self) -> tuple[str, str]:

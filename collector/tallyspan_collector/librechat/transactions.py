@@ -11,8 +11,8 @@ from typing import Any, Literal
 PICO_OF_CREDIT = 1_000_000
 """LibreChat counts in millionths of a dollar."""
 TITLE = "title"
-LABELS = frozenset({"activity-label", "reasoning-label", "activity-phase"})
-"""Contexts that are kinds of calls of their own in spans too."""
+KINDS = frozenset({TITLE, "memory", "activity-label", "reasoning-label", "activity-phase"})
+"""Contexts that spans have as `call_kind`; calls of any other one are of the turn itself."""
 INCOMPLETE = "incomplete"
 _NOT_USED = frozenset({"credits"})
 """Types of documents that buy credits and use none."""

@@ -14,6 +14,7 @@ from shared_store import SharedStore
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import imports_lock
 from tallyspan_collector.bills import pages
+from tallyspan_collector.booked.imports import check_kept
 from tallyspan_collector.config import Section
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
@@ -177,15 +178,15 @@ def test_days_whose_calls_are_archived_are_not_imported(client: Client) -> None:
         " ('2026-01-01', '2026-01-31', 'archive')"
     )
     with pytest.raises(ConfigError, match=r"calls up to 2026-01-31 .*; begin with 2026-02-01"):
-        fetch.check_kept(client, date(2026, 1, 20))
-    fetch.check_kept(client, date(2026, 2, 1))
+        check_kept(client, date(2026, 1, 20))
+    check_kept(client, date(2026, 2, 1))
 
 
 def test_days_whose_calls_have_expired_are_not_imported(client: Client) -> None:
     client.command("ALTER TABLE llm_calls MODIFY TTL toDateTime(start_time) + toIntervalDay(400)")
     try:
         with pytest.raises(ConfigError, match=r"calls up to .* have expired"):
-            fetch.check_kept(client, date(2020, 1, 1))
+            check_kept(client, date(2020, 1, 1))
     finally:
         client.command("ALTER TABLE llm_calls REMOVE TTL")
 

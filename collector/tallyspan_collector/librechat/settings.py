@@ -1,0 +1,73 @@
+"""An import of LibreChat's ledger as it is written down: by flags, or in the section `imports`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tallyspan_collector.booked.imports import label_of
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.librechat.transactions import Half
+
+SOURCE = "librechat"
+"""Its name in `imports:`, and in the ledger where no other one is given."""
+URI_VARIABLE = "LIBRECHAT_MONGO_URI"
+WAIT_SECONDS = 600
+"""A turn's spans may come so long after its documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerImport:
+    """An import of LibreChat's ledger: which one, as whose, how often.
+
+    The URI of its database is in `uri`, in the file `uri_file` or in the variable `uri_variable`.
+    `tenant` is whose all of it is; None: as the documents say (`tenantId`). `names` says what our
+    ledger calls a tenant or user of theirs. A turn waits `wait_seconds` for its spans.
+    """
+
+    name: str = SOURCE
+    uri: str = ""
+    uri_variable: str = URI_VARIABLE
+    uri_file: Path | None = None
+    database: str = ""
+    tenant: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    wait_seconds: int = WAIT_SECONDS
+    every_seconds: int = 6 * 3600
+    look_back_days: int = 7
+
+    @property
+    def label(self) -> str:
+        """Return the column `source` of its calls."""
+        return label_of(self.name)
+
+    def tenant_of(self, half: Half) -> str:
+        """Return whose a call is in our ledger."""
+        if self.tenant is not None:
+            return self.tenant
+        return self.names.get(half.tenant, half.tenant)
+
+    def user_of(self, half: Half) -> str:
+        """Return who a call was for, as our ledger calls them."""
+        return self.names.get(half.user, half.user)
+
+
+def uri_of(what: LedgerImport, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the URI of the database. Raises `ConfigError`; the URI is in no message."""
+    if what.uri:
+        return what.uri
+    if what.uri_file is not None:
+        origin = str(what.uri_file)
+        try:
+            uri = what.uri_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"import {what.name}: {origin}: cannot be read: {error}") from None
+    else:
+        origin = what.uri_variable
+        uri = environment.get(origin, "").strip()
+    if not uri:
+        raise ConfigError(
+            f"import {what.name}: {origin}: no URI of LibreChat's database, such as"
+            " mongodb://tallyspan:PASSWORD@mongo:27017/LibreChat"
+        )
+    return uri
