@@ -25,16 +25,17 @@ from tallyspan_collector.console.site import version
 
 READERS = (
     "no key", "wrong key", "ingest key", "expired", "revoked", "bad token",
-    "app", "limited", "admin", "member of finance", "member of sales",
+    "app", "chat", "limited", "admin", "member of finance", "member of sales",
 )  # fmt: skip
 STRANGERS = READERS[:6]
-# What each kind of path answers, in the order of app, limited, admin, finance, sales.
+# What each kind of path answers, in the order of app, limited, admin, finance, sales; a chat's key
+# opens one path alone.
 OPEN = dict.fromkeys(READERS, 200)
 SHUT = dict.fromkeys(STRANGERS, 401)
 
 
 def row(app: int, limited: int, admin: int) -> dict[str, int]:
-    known = {"app": app, "limited": limited, "admin": admin}
+    known = {"app": app, "chat": 401, "limited": limited, "admin": admin}
     return SHUT | known | {"member of finance": admin, "member of sales": limited}
 
 
@@ -110,6 +111,8 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
         APPS,
     ),
     ("GET", f"{USAGE}/messages/{{id:path}}"): (f"{USAGE}/messages/{CALL}", APPS),
+    # The body is not in the words of MCP: who is let in is told so.
+    ("POST", "/mcp"): ("/mcp", row(app=401, limited=400, admin=400) | {"chat": 400}),
 }  # fmt: skip
 
 
@@ -135,6 +138,7 @@ def ledger(client: Client) -> Iterator[Ledger]:
 
     let_in("ingest key", *make("ingest", "services"))
     let_in("app", *make("app", "chat"))
+    let_in("chat", *make("chat", "services"))
     let_in("limited", *make("admin", "sales", departments=("sales",)))
     let_in("admin", *make("admin", "finance"))
     let_in("expired", *make("admin", "old", expires_s=1))

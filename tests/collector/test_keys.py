@@ -99,6 +99,23 @@ def test_a_key_made_by_command_lets_in_names_the_source_and_is_revoked(
     assert token not in str(stored)
 
 
+def test_a_chat_key_without_the_ingest_key_whose_users_it_is_for_is_made_with_a_warning(
+    collector: Running,
+) -> None:
+    warnings = [
+        "warning: no ingest key has the name" in command(collector, "add", name, *more).stderr
+        for name, *more in (
+            ("wiki", "--role", "chat"),
+            ("ingest", "--role", "chat"),  # that of TALLYSPAN_INGEST_KEY
+            ("wiki", "--role", "ingest", "--tenant", "acme"),
+            ("wiki", "--role", "chat"),
+            ("wiki", "--role", "chat", "--tenant", "acme"),
+        )
+    ]
+
+    assert warnings == [True, False, False, True, False]
+
+
 def test_what_cannot_be_is_refused_with_a_sentence(collector: Running) -> None:
     for arguments, reason in (
         (["revoke", "nosuchid"], "no key has the id 'nosuchid'"),

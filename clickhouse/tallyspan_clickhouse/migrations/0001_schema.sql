@@ -2824,7 +2824,7 @@ COMMENT 'Requests to providers of the last 30 days that no format knows: no call
 CREATE TABLE {database}.api_keys {on_cluster}
 (
     id String COMMENT 'Public name of the key, 8 hex digits',
-    role LowCardinality(String) COMMENT 'ingest (sends calls), admin (reads costs) or app (reads the cost of a conversation)',
+    role LowCardinality(String) COMMENT 'ingest (sends calls), admin (reads costs), app (reads the cost of a conversation) or chat (asks over MCP for users)',
     name String COMMENT 'What people call it: a service, a person',
     digest String COMMENT 'SHA-256 of the key, hex; the key itself is kept nowhere',
     department String COMMENT 'Department of calls sent with it that name none; empty: none',

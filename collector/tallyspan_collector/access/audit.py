@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.moments import milliseconds
+from tallyspan_collector.access.keys import PREFIXES
 from tallyspan_collector.units.threads import in_thread
 
 WRITE_SECONDS = 1.0
@@ -24,7 +25,7 @@ MAX_WAITING = 50_000
 REFUSAL_SECONDS = 60
 MAX_ADDRESSES = 10_000
 _BATCH = 5_000
-_SECRET = re.compile(r"(ts[aiu]_|eyJ|sk-)[A-Za-z0-9._~+/=-]{8,}")
+_SECRET = re.compile(rf"({'|'.join(PREFIXES.values())}|eyJ|sk-)[A-Za-z0-9._~+/=-]{{8,}}")
 _log = structlog.get_logger()
 
 

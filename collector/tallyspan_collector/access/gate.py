@@ -20,11 +20,11 @@ from tallyspan_collector.access.oidc import Oidc, OidcUnavailableError, looks_li
 from tallyspan_collector.access.sessions import COOKIE, Sessions
 
 NO_KEYS = (
-    "no admin key is set up, so nobody may read costs: start the collector with"
-    " TALLYSPAN_ADMIN_KEY=<a long random key>, or run: tallyspan keys add --role admin"
+    "no {role} key is set up, so nobody may read costs: start the collector with"
+    " TALLYSPAN_ADMIN_KEY=<a long random key>, or run: tallyspan keys add --role {role}"
 )
 TOO_MANY = "this key has made too many requests; try again in a second"
-WRONG_KEY = "an admin key is needed; send it as header 'Authorization: Bearer <key>'"
+WRONG_KEY = "a key of the role {role} is needed; send it as header 'Authorization: Bearer <key>'"
 
 log = structlog.get_logger()
 
@@ -42,12 +42,13 @@ class Doors:
 class AdminGate:
     """Lets requests with an admin key, a session or a token through; logs and audits each request.
 
-    With `allow_apps` a key of the role app passes too. Behind the gate `request.state.access`
-    says what the reader may see.
+    A key of the role `other_role` passes too. Behind the gate `request.state.access` says what the
+    reader may see, and `request.state.key` whose key it is. Who puts a text into
+    `request.state.question` has it in the audit instead of the query of the URL.
     """
 
-    def __init__(self, app: ASGIApp, doors: Doors, *, allow_apps: bool = False) -> None:
-        self._allow_apps = allow_apps
+    def __init__(self, app: ASGIApp, doors: Doors, *, other_role: str = "") -> None:
+        self._other_role = other_role
         self._app = app
         self._doors = doors
 
@@ -61,7 +62,7 @@ class AdminGate:
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
             await send(message)
 
         try:
@@ -73,7 +74,7 @@ class AdminGate:
                 await refusal(scope, receive, send_and_note)
             else:
                 state["access"] = Access(key.departments, (key.tenant,) if key.tenant else ())
-                state["key_name"] = key.name
+                state["key"], state["key_name"] = key, key.name
                 await self._app(scope, receive, send_and_note)
         except OidcUnavailableError as error:
             refusal = JSONResponse({"error": f"{error}; try again"}, 503, {"Retry-After": "10"})
@@ -93,7 +94,8 @@ class AdminGate:
             client=str((scope.get("client") or ("",))[0]),
             method=scope.get("method", "WEBSOCKET"),
             path=scope["path"],
-            query=scope.get("query_string", b"").decode("latin-1"),
+            query=scope["state"].get("question")
+            or scope.get("query_string", b"").decode("latin-1"),
             status=status,
             rows=scope["state"].get("rows", 0),
             duration_ms=duration_ms,
@@ -115,18 +117,21 @@ class AdminGate:
             token = _bearer(headers["authorization"])
             if doors.oidc is not None and looks_like_token(token):
                 return await anyio.to_thread.run_sync(doors.oidc.find, token)
-            as_app = doors.keys.find(token, "app") if self._allow_apps else None
-            return as_app or doors.keys.find(token, "admin")
+            other = doors.keys.find(token, self._other_role) if self._other_role else None
+            return other or doors.keys.find(token, "admin")
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         session = doors.sessions.of(cookie) if cookie else None
         # With a revoked key its sessions end too.
         return None if session is None else doors.keys.find_digest(session.key_digest)
 
     def _refusal(self) -> ASGIApp:
-        if not self._doors.keys.has("admin") and self._doors.oidc is None:
-            return JSONResponse({"error": NO_KEYS}, status_code=403)
+        role = self._other_role or "admin"
+        is_set_up = any(self._doors.keys.has(each) for each in ("admin", role))
+        if not is_set_up and self._doors.oidc is None:
+            return JSONResponse({"error": NO_KEYS.format(role=role)}, status_code=403)
+        roles = "admin" if role == "admin" else f"{role} or admin"
         return JSONResponse(
-            {"error": WRONG_KEY},
+            {"error": WRONG_KEY.format(role=roles)},
             status_code=401,
             headers={"WWW-Authenticate": 'Bearer realm="tallyspan admin"'},
         )

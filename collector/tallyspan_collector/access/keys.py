@@ -1,4 +1,4 @@
-"""Keys: who may send calls (ingest) and who may see costs (admin).
+"""Keys: who may send calls (ingest), who may see costs (admin), and what applications may show.
 
 A key is 256 random bits with a prefix for its role; its SHA-256 digest is kept in the table
 `api_keys` of the store. A collector reads the table every few seconds, so a key that is added or
@@ -22,8 +22,12 @@ from tallyspan_clickhouse.errors import StoreError
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.store_copy import StoreCopy
 
-PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_"}
-"""Roles: ingest sends calls; admin reads costs; app reads the cost of a conversation by its id."""
+PREFIXES = {"ingest": "tsi_", "admin": "tsa_", "app": "tsu_", "chat": "tsc_"}
+"""Role -> how its keys begin.
+
+ingest sends calls; admin reads costs; app reads the cost of a conversation by its id; chat asks
+over MCP for the users of the ingest key with its name, each for the own calls.
+"""
 READ_SECONDS = 5
 COPY = "keys.json"
 """In the data folder: the keys as they were read last."""

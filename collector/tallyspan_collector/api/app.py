@@ -1,4 +1,4 @@
-"""The application of the admin port: API, console, liveness, readiness, metrics."""
+"""The application of the admin port: API, console, tools for a chat, liveness, metrics."""
 
 from collections.abc import Callable, Mapping
 
@@ -24,6 +24,7 @@ from tallyspan_collector.api import reference
 from tallyspan_collector.api.audit import audits
 from tallyspan_collector.api.budgets import budget_operations
 from tallyspan_collector.api.calls import calls
+from tallyspan_collector.api.chat.endpoint import chat_route
 from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
@@ -110,11 +111,12 @@ def create_app(
                     middleware=[Middleware(AdminGate, doors=doors)],
                 )
             ),
+            chat_route(client, doors, admin),
             any_text(
                 Mount(
                     "/api/usage",
                     routes=[each.route(threads) for each in apps],
-                    middleware=[Middleware(AdminGate, doors=doors, allow_apps=True)],
+                    middleware=[Middleware(AdminGate, doors=doors, other_role="app")],
                 )
             ),
         ],

@@ -13,17 +13,9 @@ from tallyspan_collector.api.fields import Field, Fields
 from tallyspan_collector.api.operation import Operation, Query
 from tallyspan_collector.api.parameters import in_path
 from tallyspan_collector.summary import plain
+from tallyspan_collector.summary.call_sums import SUMS
 from tallyspan_collector.summary.rows import rows
 
-_SUMS = """
-    any(c.conversation_id) AS conversation_id,
-    min(c.start_time) AS first_call, max(c.start_time) AS last_call, toInt64(count()) AS calls,
-    toInt64(countIf(c.status = 'error')) AS errors,
-    sum(c.input_tokens) AS input_tokens, sum(c.output_tokens) AS output_tokens,
-    sum(c.total_tokens) AS total_tokens, sum(c.cost_usd) AS cost_usd,
-    toInt64(countIf(c.cost_status = 'unpriced')) AS unpriced_calls,
-    sum(c.notional_cost_usd) AS notional_cost_usd
-"""
 _OF: Mapping[str, str] = {
     "conversation": "c.conversation_id = {id:String}",
     "span": "c.trace_id = {trace_id:String} AND c.span_id = {span_id:String}",
@@ -31,7 +23,7 @@ _OF: Mapping[str, str] = {
     "message": "c.response_id = {id:String} AND c.start_time >= now() - INTERVAL 46 DAY",
 }
 LOG_ID = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})", re.ASCII)
-_ANSWERED: Fields = {
+ANSWERED: Fields = {
     "first_call": Field("time", "when its first call began"),
     "last_call": Field("time", "when its last call began"),
     "calls": Field("count", "calls, net of duplicates"),
@@ -68,7 +60,7 @@ def conversations(client: Client) -> list[Operation]:
             "conversation_cost",
             "What one conversation cost; 404 if the ledger has no call of it.",
             of_conversation,
-            {"conversation_id": _CONVERSATION, **_ANSWERED},
+            {"conversation_id": _CONVERSATION, **ANSWERED},
             (in_path("conversation_id", "as the calls say it; a slash in it may stay one"),),
         ),
         Operation(
@@ -77,7 +69,7 @@ def conversations(client: Client) -> list[Operation]:
             "What one message cost, by the id the provider gave its answer (kept for 40 days) or by"
             " log_id; 404 if the ledger has no call of it.",
             of_message,
-            {"id": Field("text", "the id"), "conversation_id": _CONVERSATION, **_ANSWERED},
+            {"id": Field("text", "the id"), "conversation_id": _CONVERSATION, **ANSWERED},
             (in_path("id", "response id of the provider, such as chatcmpl-..., or log_id"),),
         ),
     ]
@@ -87,7 +79,8 @@ def _cost(client: Client, what: str, parameters: dict[str, Any], access: Access)
     # All of it or nothing: a part of a conversation's cost would be taken for the whole.
     own = access.condition("calls", "c")
     text, _ = source("calls", Filters(), None, _OF[what])
-    query = f"SELECT {_SUMS}, countIf(NOT ({own})) AS of_others {text}"
+    selected = f"any(c.conversation_id) AS conversation_id, {SUMS}"
+    query = f"SELECT {selected}, countIf(NOT ({own})) AS of_others {text}"
     row = rows(client, query, {**parameters, **access.parameters()})[0]
     if row.pop("of_others") or not row["calls"]:
         noun = "conversation" if what == "conversation" else "message"

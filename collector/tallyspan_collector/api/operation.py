@@ -27,6 +27,7 @@ LIMITED = "this shows the whole ledger, and your key is limited to departments"
 
 
 R = TypeVar("R", Route, Mount)
+Answer = TypeVar("Answer")
 
 
 def any_text(route: R) -> R:
@@ -123,17 +124,18 @@ class Operation:
                 values[each.name] = each.value([request.path_params[each.name]])
         content = await self.body.read(request) if self.body else None
         query = Query(values, access, request.state.key_name, content)
-        body = await self._in_thread(query, threads)
+        body = await in_thread(functools.partial(self.ask, query), threads)
         rows = body.get(self.table) if self.table else None
         request.state.rows = len(rows) if rows is not None else 1
         fields = self.answers[self.table].rows if self.table else None
         is_csv = bool(self.table) and wants_csv(values["format"], request.headers.get("accept", ""))
         return render(request, body, (self.table, fields or {}) if is_csv else None)
 
-    async def _in_thread(self, query: Query, threads: anyio.CapacityLimiter) -> Mapping[str, Any]:
-        ask = functools.partial(self.ask, query)
-        try:
-            with anyio.fail_after(MAX_SECONDS + 5):
-                return await anyio.to_thread.run_sync(ask, limiter=threads, abandon_on_cancel=True)
-        except TimeoutError:
-            raise HTTPException(503, LATE, {"Retry-After": "5"}) from None
+
+async def in_thread(ask: Callable[[], Answer], threads: anyio.CapacityLimiter) -> Answer:
+    """Return what `ask` gets of the store. Raises HTTPException if that takes too long."""
+    try:
+        with anyio.fail_after(MAX_SECONDS + 5):
+            return await anyio.to_thread.run_sync(ask, limiter=threads, abandon_on_cancel=True)
+    except TimeoutError:
+        raise HTTPException(503, LATE, {"Retry-After": "5"}) from None

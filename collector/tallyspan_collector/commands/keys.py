@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,11 +21,17 @@ def add_parser(commands: Any) -> None:
 
     add = actions.add_parser("add", help="make a key; it is shown once")
     config.add_flags(add, config.READ_OPTIONS)
-    add.add_argument("name", help="what people call it: the service or person that has it")
+    add.add_argument(
+        "name",
+        help="what people call it: the service or person that has it; of a chat key that of the"
+        " ingest key whose users it speaks for",
+    )
     add.add_argument("--role", choices=tuple(keys.PREFIXES), required=True)
     add.add_argument("--department", default="", help="of calls sent with it that name none")
     add.add_argument(
-        "--tenant", default="", help="of calls sent with it; all that an admin key may see"
+        "--tenant",
+        default="",
+        help="of calls sent with it; all that an admin key may see; that of a chat's ingest key",
     )
     add.add_argument(
         "--departments", default="", help="comma-separated: all that an admin key may see"
@@ -62,10 +69,25 @@ def _add(options: argparse.Namespace) -> int:
         expires_s=expires,
     )
     with writing(options) as client:
+        if key.role == "chat" and not _has_sender(key, keys.stored(client)):
+            sys.stderr.write(
+                f"warning: no ingest key has the name {key.name!r} and the tenant {key.tenant!r}:"
+                " this key answers nothing until there is one, for it is for its users\n"
+            )
         keys.store(client, key)
     sys.stderr.write(f"key {key.id} ({key.role}, {key.name}); it is not shown again:\n")
     sys.stdout.write(token + "\n")
     return 0
+
+
+def _has_sender(key: keys.Key, stored: Iterable[keys.Key]) -> bool:
+    """Return whether there is an ingest key whose users the chat key speaks for."""
+    if (key.name, key.tenant) == (keys.ENVIRONMENT["TALLYSPAN_INGEST_KEY"], ""):
+        return True
+    return any(
+        (each.role, each.source, each.tenant) == ("ingest", key.source, key.tenant)
+        for each in stored
+    )
 
 
 def _list(options: argparse.Namespace) -> int:

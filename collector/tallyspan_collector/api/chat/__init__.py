@@ -1,0 +1,1 @@
+"""Costs over MCP: tools of a chat, for its users and for admins; see docs/librechat.md."""

@@ -1,0 +1,82 @@
+"""Who asks: a key, and for a user of an application the headers that the application fills in."""
+
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+
+from tallyspan_clickhouse.query.access import Access
+from tallyspan_collector.access.keys import Key
+from tallyspan_collector.api.parameters import check_text
+from tallyspan_collector.imports.matching import label_of
+from tallyspan_collector.summary import RequestError
+from tallyspan_collector.summary.person import Person
+
+USER, CONVERSATION, MESSAGE = (
+    "X-Tallyspan-User", "X-Tallyspan-Conversation", "X-Tallyspan-Message",
+)  # fmt: skip
+PLACEHOLDERS = {
+    USER: "{{LIBRECHAT_USER_ID}}",
+    CONVERSATION: "{{LIBRECHAT_BODY_CONVERSATIONID}}",
+    MESSAGE: "{{LIBRECHAT_BODY_MESSAGEID}}",
+}
+"""What LibreChat fills in; a header with another name or twice is not looked at."""
+_NOT_YET = {"new", "null", "undefined", "00000000-0000-0000-0000-000000000000"}
+"""What LibreChat has in place of an id until the first message is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A checked key, what it may see, and the headers of its request.
+
+    The key is trusted to speak for the users of its own application: of the calls that the ingest
+    key with its name sends, and of what is imported under that name.
+    """
+
+    key: Key
+    access: Access
+    headers: Headers
+
+    def person(self) -> Person:
+        """Return the user whom the application speaks for. Raises RequestError for none."""
+        key = self.key
+        return Person(
+            self._header(USER), (key.source, label_of(key.source)), key.tenant, self.access
+        )
+
+    def conversation(self) -> str:
+        """Return the id of the conversation. Raises RequestError if there is none yet."""
+        return self._header(CONVERSATION)
+
+    def message(self) -> str:
+        """Return the id of the answer that is being written. Raises RequestError for none."""
+        return self._header(MESSAGE)
+
+    def question(self, tool: str) -> str:
+        """Return what the audit keeps of a question: the tool and for whom."""
+        names = (("user", USER), ("conversation", CONVERSATION), ("message", MESSAGE))
+        texts = [f"{name}={self.headers[each]}" for name, each in names if each in self.headers]
+        return "&".join((f"tool={tool}", *texts))
+
+    def _header(self, name: str) -> str:
+        values = self.headers.getlist(name)
+        text = values[0].strip() if len(values) == 1 else ""
+        where = f"header {name} of the mcpServers entry"
+        if len(values) > 1:
+            raise RequestError(f"{where}: it was sent {len(values)} times; it must be there once")
+        if not text:
+            raise RequestError(
+                f"{where}: it is {'empty' if values else 'missing'}; librechat.yaml must have"
+                f" {name}: '{PLACEHOLDERS[name]}'"
+            )
+        if "{{" in text or "}}" in text:
+            raise RequestError(
+                f"{where}: the application did not fill in {text[:80]}; its version does not know"
+                f" this placeholder, or it is misspelt: it must be {PLACEHOLDERS[name]}"
+            )
+        if text.lower() in _NOT_YET:
+            raise RequestError(
+                f"{where}: it is {text[:40]!r}, there is no id yet; ask again after a first answer"
+            )
+        check_text(name, text)
+        # Starlette decodes as Latin-1; an id that is not ASCII was sent as UTF-8.
+        return text.encode("latin-1").decode("utf-8", "replace")
