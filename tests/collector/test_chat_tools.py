@@ -18,6 +18,8 @@ from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_collector.access import keys
 from tallyspan_collector.api.chat import endpoint
+from tallyspan_collector.librechat.check.asking import collector_findings
+from tallyspan_collector.librechat.check.settings import Config, Environment, Settings
 from waiting import wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -335,3 +337,31 @@ def test_without_the_extra_one_line_says_what_to_install(
 
     assert answer.status_code == 501
     assert "pip install 'tallyspan[mcp]'" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("ingest-librechat", ""),
+        ("chat-librechat", "does not know the key of LANGFUSE_SECRET_KEY"),
+        ("ключ", "has letters that no key has"),
+    ],
+)
+def test_the_check_of_librechats_settings_asks_the_collector_about_the_key(
+    chat: Running, key: str, what: str
+) -> None:
+    values = {"LANGFUSE_PUBLIC_KEY": "librechat", "LANGFUSE_SECRET_KEY": TOKENS.get(key, key)}
+    settings = Settings(Environment(values=values), Config())
+
+    findings = list(collector_findings(settings, f"http://{chat.ready.otlp_http}/"))
+    assert [what in each.what for each in findings] == ([True] if what else [])
+
+
+@pytest.mark.parametrize(
+    ("port", "what"), [("admin", "answers 404 to /api/public"), ("", "cannot be reached")]
+)
+def test_an_address_that_is_no_collectors_is_told(chat: Running, port: str, what: str) -> None:
+    url = chat.ready.admin if port else "http://127.0.0.1:1"
+    [finding] = collector_findings(Settings(Environment(), Config()), url)
+
+    assert what in finding.what

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tallyspan_collector.errors import BillError, ConfigError
 
@@ -24,13 +24,14 @@ FIELDS: Mapping[str, Sequence[str]] = {
         "messageId", "endpoint", "model", "error", "unfinished", "metadata.usage", "createdAt",
     ),
     "conversations": ("conversationId", "endpoint", "agent_id"),
-    "agents": ("id", "name", "provider"),
+    "agents": ("id", "name", "provider", "tools"),
     "users": ("email", "username", "name", "idOnTheSource", "tenantId"),
     "groups": ("name", "memberIds", "tenantId"),
 }  # fmt: skip
 """All that is ever asked for, by collection: no text of a message, no title, no password."""
 _REFUSED = {13: "may not read it", 18: "does not know the user or the password"}
 Document = dict[str, Any]
+Answer = TypeVar("Answer")
 
 
 class Mongo:
@@ -113,15 +114,29 @@ class Mongo:
         order: tuple[str, int] = ("_id", 1),
     ) -> list[Document]:
         """Return the documents, with the `FIELDS` of their collection and their `_id`."""
+
+        def ask() -> list[Document]:
+            cursor = self._database[collection].find(
+                condition, dict.fromkeys(FIELDS[collection], 1), limit=limit
+            )
+            return list(cursor.sort(*order) if limit else cursor)
+
+        return self._again(collection, ask)
+
+    def count(self, collection: str, condition: Mapping[str, Any]) -> int:
+        """Return how many documents there are."""
+        return self._again(
+            collection, lambda: self._database[collection].count_documents(condition)
+        )
+
+    def _again(self, collection: str, ask: Callable[[], Answer]) -> Answer:
+        """Return what `ask` returns, which is tried again while there is no connection."""
         from pymongo.errors import ConnectionFailure
 
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._named_errors(collection):
-                    cursor = self._database[collection].find(
-                        condition, dict.fromkeys(FIELDS[collection], 1), limit=limit
-                    )
-                    return list(cursor.sort(*order) if limit else cursor)
+                    return ask()
             except ConnectionFailure as error:
                 if attempt == ATTEMPTS:
                     raise BillError(
