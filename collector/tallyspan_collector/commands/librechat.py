@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from tallyspan_collector.commands import librechat_check, librechat_import
+from tallyspan_collector.commands import librechat_check, librechat_import, librechat_prices
 
 ACTIONS: tuple[Callable[[Any], None], ...] = (
     librechat_check.add_parser,
     librechat_import.add_parser,
+    librechat_prices.add_parser,
 )
 """Each adds the parser of one action."""
 
