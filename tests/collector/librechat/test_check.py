@@ -1,6 +1,8 @@
 """`tallyspan librechat check`: what the settings of a LibreChat keep from being recorded."""
 
 import json
+import re
+import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,10 @@ export LANGFUSE_SECRET_KEY="tsi_abc"   # ours
 LANGFUSE_BASE_URL=http://tallyspan:4318
 LANGFUSE_FLUSH_INTERVAL=1
 LANGFUSE_TRACE_TOOL_OUTPUTS=false
-NODE_OPTIONS=--require /app/tallyspan-preload.cjs
-TALLYSPAN_PRELOAD=images,speech,assistants,ocr,search,aborted
+NODE_OPTIONS=--max-old-space-size=4096 --require /app/tallyspan-preload.cjs
+TALLYSPAN_PRELOAD=images,speech,assistants,ocr,search,rerank,aborts
+TALLYSPAN_PRELOAD_URL=http://tallyspan:4318
+TALLYSPAN_PRELOAD_KEY=tsi_abc
 """
 GOOD_CONFIG = """
 version: 1.3.1
@@ -82,7 +86,10 @@ def test_settings_that_report_everything_have_no_finding(tmp_path: Path) -> None
         (GOOD_ENV + "LANGFUSE_FORCE_FLUSH_ON_DISPOSE=true", NOTE, "every turn wait", "LANGFUSE_FLUSH_INTERVAL=1"),
         (GOOD_ENV + "LANGFUSE_MEDIA_UPLOAD_ENABLED=false", INEXACT, "inside the spans", "LANGFUSE_MEDIA_UPLOAD_ENABLED=true"),
         (without("TOOL_OUTPUTS"), NOTE, "what tools return", "LANGFUSE_TRACE_TOOL_OUTPUTS=false"),
-        (without("NODE_OPTIONS"), INEXACT, "answers that a user stops", "NODE_OPTIONS=--require /app/tallyspan-preload.cjs\nTALLYSPAN_PRELOAD="),
+        (without("NODE_OPTIONS"), INEXACT, "answers that a user stops", "NODE_OPTIONS=--require=/app/tallyspan-preload.cjs"),
+        (without("PRELOAD_URL"), INEXACT, "answers that a user stops", "TALLYSPAN_PRELOAD_URL=http://tallyspan:4318"),
+        (without("PRELOAD_KEY"), INEXACT, "answers that a user stops", "TALLYSPAN_PRELOAD_KEY=<the ingest key>"),
+        (GOOD_ENV.replace(",aborts", ""), INEXACT, "answers that a user stops", "TALLYSPAN_PRELOAD=images,speech,assistants,ocr,search,rerank,aborts"),
     ],
 )  # fmt: skip
 def test_each_variable_that_loses_calls_is_told_with_the_line_to_write(
@@ -98,7 +105,7 @@ def test_each_variable_that_loses_calls_is_told_with_the_line_to_write(
 def test_a_finding_names_file_and_line_and_the_share_that_is_lost(tmp_path: Path) -> None:
     [finding] = find(settings(tmp_path, GOOD_ENV + "LANGFUSE_SAMPLE_RATE=0.25"))
 
-    assert finding.place == f"{tmp_path}/.env:10"
+    assert finding.place == f"{tmp_path}/.env:12"
     assert finding.calls.startswith("75 of 100 turns")
 
 
@@ -144,7 +151,7 @@ def test_what_loses_nothing_is_not_told(tmp_path: Path, config: str) -> None:
 def test_each_way_to_turn_on_what_no_span_has_is_found_until_the_preload_counts_it(
     tmp_path: Path, path: Any
 ) -> None:
-    quiet = without("TALLYSPAN_PRELOAD") + "\nTALLYSPAN_PRELOAD=aborted\n"
+    quiet = GOOD_ENV.replace("images,speech,assistants,ocr,search,rerank,", "")
     ways = [(f"{quiet}{name}=x", "") for name in path.variables]
     for key in path.keys:
         *above, last = key.split(".")
@@ -154,13 +161,15 @@ def test_each_way_to_turn_on_what_no_span_has_is_found_until_the_preload_counts_
         ways.append((quiet, json.dumps(nested)))
     for env, config in ways:
         [finding] = find(settings(tmp_path, env, config))
-        counted = find(settings(tmp_path, env.replace("=aborted", "=all"), config))
+        counted = find(settings(tmp_path, env.replace("=aborts", "=all"), config))
 
         assert (finding.severity, finding.what) == (
             LOST,
             f"{path.title}: turned on, and in no span",
         )
-        assert finding.write == (path.covered or f"TALLYSPAN_PRELOAD=aborted,{path.preload}")
+        assert finding.write == (
+            path.covered or f"TALLYSPAN_PRELOAD={','.join(('aborts', *path.preload))}"
+        )
         assert bool(counted) == bool(path.covered)
 
 
@@ -271,3 +280,14 @@ def test_a_file_that_was_not_named_is_not_blamed() -> None:
     nothing = Settings(Environment(), Config(), has_env=False, has_config=False)
 
     assert list(find(nothing)) == []
+
+
+def test_what_the_page_says_to_write_loses_nothing(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/librechat.md").read_text()
+    blocks = re.findall(r"^ *```(?:sh|yaml)\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    [env] = [textwrap.dedent(each) for each in blocks if "LANGFUSE_SECRET_KEY=" in each]
+    [config] = [textwrap.dedent(each) for each in blocks if "streamUsage" in each]
+    assert "custom:" in config
+
+    findings = find(settings(tmp_path, env, config))
+    assert [each.what for each in findings if each.severity is LOST] == []

@@ -16,7 +16,7 @@ class Path:
 
     It is turned on by one of `variables` of `.env`, or by one of `keys` of `librechat.yaml` (with
     dots), or by an agent with one of `tools`; if it `is_of_agents` nothing else uses it. `preload`
-    is its name there; empty: `covered` says what covers it.
+    are its groups there; empty: `covered` says what covers it.
     """
 
     title: str
@@ -25,7 +25,7 @@ class Path:
     keys: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     is_of_agents: bool = False
-    preload: str = ""
+    preload: tuple[str, ...] = ()
     covered: str = ""
 
 
@@ -40,14 +40,14 @@ PATHS = (
         tools=("dalle", "image_gen_oai", "image_edit_oai", "gemini_image_gen", "flux",
                "stable-diffusion"),
         is_of_agents=True,
-        preload="images",
+        preload=("images",),
     ),
     Path(
         "speech",
         "every text that is read aloud, and every recording that is written down",
         variables=("TTS_API_KEY", "STT_API_KEY"),
         keys=("speech.tts", "speech.stt"),
-        preload="speech",
+        preload=("speech",),
     ),
     Path(
         "Assistants",
@@ -56,14 +56,14 @@ PATHS = (
         keys=(
             "endpoints.assistants", "endpoints.azureAssistants", "endpoints.azureOpenAI.assistants",
         ),
-        preload="assistants",
+        preload=("assistants",),
     ),
     Path(
         "OCR",
         "every page of an uploaded file that is read",
         variables=("OCR_API_KEY",),
         keys=("ocr",),
-        preload="ocr",
+        preload=("ocr",),
     ),
     Path(
         "web search",
@@ -74,7 +74,7 @@ PATHS = (
         ),
         keys=("webSearch",),
         tools=("web_search",),
-        preload="search",
+        preload=("search", "rerank"),
     ),
     Path(
         "file search (RAG)",
@@ -84,6 +84,9 @@ PATHS = (
         covered='# our instrumentation in the RAG service: docs/librechat.md, "The RAG service"',
     ),
 )  # fmt: skip
+
+
+_ABORTS = ("aborts",)
 
 
 def path_findings(settings: Settings, in_use: InUse | None) -> Iterator[Finding]:
@@ -120,7 +123,7 @@ def _turned_on(path: Path, settings: Settings) -> str:
 
 
 def _aborted(settings: Settings, in_use: InUse | None) -> Iterator[Finding]:
-    if not settings.has_env or preload.is_counted(settings.env, "aborted"):
+    if not settings.has_env or preload.is_counted(settings.env, _ABORTS):
         return
     usage = f" ({counted(in_use.unfinished(), 'answer')} in {DAYS} days)" if in_use else ""
     yield Finding(
@@ -128,5 +131,5 @@ def _aborted(settings: Settings, in_use: InUse | None) -> Iterator[Finding]:
         settings.env.place("NODE_OPTIONS"),
         "answers that a user stops are in the spans without tokens, and in no ledger of LibreChat",
         f"stopped answers: counted, of unknown cost{usage}",
-        preload.lines(settings.env, "aborted"),
+        preload.lines(settings.env, _ABORTS),
     )
