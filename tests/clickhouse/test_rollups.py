@@ -68,7 +68,10 @@ def sums(entries: list[Entry]) -> dict[str, Any]:
         "calls": len(entries),
         "errors": sum(entry["status"] == "error" for entry in entries),
         "estimated_calls": sum(entry["usage_source"] == "estimated" for entry in entries),
-        "unknown_usage_calls": sum(entry["usage_source"] == "unknown" for entry in entries),
+        "unknown_usage_calls": sum(
+            entry["usage_source"] == "unknown" and entry["cost_status"] != "not_billed"
+            for entry in entries
+        ),
         "unpriced_calls": len(open_),
         "unpriced_tokens": (total("input_tokens", open_) or 0)
         + (total("output_tokens", open_) or 0),

@@ -265,5 +265,5 @@ def test_data_health_says_what_is_doubtful_and_what_the_collector_complains_of(
     assert said["collector"] == HEALTH
     assert (said["totals"]["calls"], said["totals"]["unpriced_calls"]) == (len(FACTS), 1)
     assert rows["batch"]["estimated_calls"] == 1
-    assert rows["chat"]["unknown_usage_calls"] == 1
+    assert rows["chat"]["unknown_usage_calls"] == 0  # the one without tokens was refused
     assert api.get("/api/admin/data_health?group_by=user").status_code == 400

@@ -161,12 +161,18 @@ def test_tokens_nobody_stated_are_none_and_counted_as_unknown(client: Client) ->
     assert row["unknown_usage_calls"] == 1
 
 
-def test_a_request_the_provider_refused_to_bill_is_not_called_unpriced(client: Client) -> None:
-    book(client, {"cost_usd": None, "cost_status": "not_billed", "status": "error"})
+def test_a_request_the_provider_refused_to_bill_lacks_neither_price_nor_tokens(
+    client: Client,
+) -> None:
+    refused = {"cost_usd": None, "cost_status": "not_billed", "status": "error"}
+    book(
+        client, {**refused, "input_tokens": None, "output_tokens": None, "usage_source": "unknown"}
+    )
 
     total = totals(client, Filters())
 
     assert (total["calls"], total["errors"], total["unpriced_calls"]) == (1, 1, 0)
+    assert total["unknown_usage_calls"] == 0
 
 
 def test_an_empty_ledger_has_zero_calls_and_no_cost(client: Client) -> None:

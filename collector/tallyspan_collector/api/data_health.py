@@ -24,7 +24,9 @@ COUNTS: Fields = {
     "calls": Field("integer", "calls, net of duplicates"),
     "errors": Field("integer", "those of them that failed"),
     "estimated_calls": Field("integer", "calls whose tokens are an estimate"),
-    "unknown_usage_calls": Field("integer", "calls whose tokens nobody stated"),
+    "unknown_usage_calls": Field(
+        "integer", "calls whose tokens nobody stated, without those that cost nothing"
+    ),
     "unpriced_calls": Field("integer", "calls without a price"),
     "unpriced_tokens": Field("integer", "tokens of the calls without a price"),
     "flagged_calls": Field("integer", "calls with a quality flag"),

@@ -29,7 +29,6 @@ _COUNTED = {
     ("status", "error"): "c.errors",
     ("status", "ok"): "c.calls - c.errors",
     ("usage_source", "estimated"): "c.estimated_calls",
-    ("usage_source", "unknown"): "c.unknown_usage_calls",
     ("cost_status", "unpriced"): "c.unpriced_calls",
     ("cost_status", "notional"): "c.notional_calls",
 }
