@@ -12,6 +12,7 @@ import pytest
 from running import Running
 from tallyspan_collector.dialects import Kind, Reader
 from tallyspan_collector.dialects.librechat import decode_agent
+from tallyspan_collector.ledger.failures import costs_nothing
 from tallyspan_collector.read.call import Call, Flag
 from tallyspan_collector.read.otlp import Span
 
@@ -84,6 +85,57 @@ def test_an_agent_made_up_for_a_turn_names_its_endpoint(
     agent: str, expected: tuple[str, str]
 ) -> None:
     assert decode_agent(agent) == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({f"{OM}endpoint": "anthropic"}, ("agent_abc", "Support", "anthropic")),
+        # what LibreChat says of the conversation is right where the call's own is not
+        ({f"{OM}endpoint": "openAI", f"{TM}librechat.endpoint": "my-gateway"},
+         ("agent_abc", "Support", "my-gateway")),
+        ({f"{OM}agentId": "my-gateway__llama-3.3-70b___Llama", f"{OM}agentName": "Llama",
+          f"{OM}endpoint": "openAI", f"{TM}librechat.endpoint": "agents"},
+         ("", "", "my-gateway")),
+        ({f"{OM}agentId": "default", f"{OM}agentName": "default", f"{OM}endpoint": "openAI",
+          "langfuse.trace.name": "MemoryRun"}, ("", "", "openAI")),
+    ],
+    ids=["saved agent", "saved agent at a custom endpoint", "no agent", "memory"],
+)  # fmt: skip
+def test_a_call_is_of_the_endpoint_that_is_surest(
+    attributes: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    call = read({**NEW, **attributes})
+
+    assert (call.agent_id, call.agent_name, call.endpoint_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "error_type", "status"),
+    [
+        ("Error: AbortError: User aborted the request.", "AbortError", 0),
+        ("AbortError: This operation was aborted", "AbortError", 0),
+        ("Error: Request was aborted.", "AbortError", 0),
+        ("CanceledError: canceled", "AbortError", 0),
+        ("Error: 400 no such model\n\nError details:\n{}", "Error", 400),
+        ('BadRequestError: 400 {"type":"error"}', "BadRequestError", 400),
+        ("429 status code (no body)", "429 status code (no body)", 429),
+        ("[GoogleGenerativeAI Error]: Error fetching from https://a/b: [503 Service Unavailable] x",
+         "[GoogleGenerativeAI Error]", 503),
+        ("Error: Connection error.", "Error", 0),
+        ("Error code: 401 - {}", "Error code", 401),
+        ("500 rows were read", "500 rows were read", 0),
+    ],
+)  # fmt: skip
+def test_a_call_that_was_aborted_is_told_from_one_that_was_refused(
+    message: str, error_type: str, status: int
+) -> None:
+    failed = {key: value for key, value in NEW.items() if "usage" not in key}
+    call = read({**failed, "langfuse.observation.level": "ERROR",
+                 "langfuse.observation.status_message": message})  # fmt: skip
+
+    assert (call.error_type, call.http_status) == (error_type, status)
+    assert costs_nothing(call) == (status > 0)
 
 
 def test_an_aborted_call_has_unknown_usage_not_none() -> None:

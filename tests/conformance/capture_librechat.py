@@ -46,19 +46,22 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def expected(case: dict[str, Any], replay: Replay) -> list[dict[str, Any]]:
+def expected(case: dict[str, Any], replay: Replay, version: str) -> list[dict[str, Any]]:
     said = find(*case["recording"]).expected
     is_aborted = "abortAfter" in case
+    is_old = version.startswith(("3.0.", "3.1."))
     is_ephemeral = not case["agent"].startswith("agent_")
     turn = {
         "input_tokens": None if is_aborted else said["input_tokens"],
         "output_tokens": None if is_aborted else said["output_tokens"],
         "user_id": WHO["user"], "conversation_id": WHO["conversation"],
         "agent_id": "" if is_ephemeral else case["agent"],
-        "endpoint_id": case["agent"].partition("__")[0] if is_ephemeral else "",
+        "endpoint_id": case["agent"].partition("__")[0]
+        if is_ephemeral
+        else ("" if is_old else case["provider"]),
         "provider_name": said["provider"],
     }  # fmt: skip
-    title = {**turn, "agent_id": ""}
+    title = {**turn, "agent_id": ""} if is_old else turn  # by its turn
     return [turn, title][: replay.answered]
 
 
@@ -93,7 +96,7 @@ def capture(modules: Path, name: str, case: dict[str, Any], version: str) -> Non
             "package": f"@librechat/agents {version}",
             "captured": datetime.now(UTC).date().isoformat(),
             "recording": find(*case["recording"]).id,
-            "expected": expected(case, replay),
+            "expected": expected(case, replay, version),
         }
         (folder / f"{name}.json").write_text(
             json.dumps(head, indent=1).rstrip("}").rstrip()

@@ -9,7 +9,7 @@ from tallyspan_collector.dialects import librechat, usage_object, values
 from tallyspan_collector.dialects.langfuse_usage import COUNTED, USAGE, count, tier_of
 from tallyspan_collector.dialects.otel_genai import extend
 from tallyspan_collector.dialects.table import Attributes, Basis, Loss
-from tallyspan_collector.read.call import Draft
+from tallyspan_collector.read.call import ABORTED, Draft
 
 _O = "langfuse.observation."
 _OM = "langfuse.observation.metadata."
@@ -17,8 +17,18 @@ _TM = "langfuse.trace.metadata."
 _OF_GOOGLE = frozenset({Loss.THOUGHTS, Loss.VISIBLE_OUTPUT})
 """Streams lack the thoughts. Source: LibreChat packages/api/src/agents/usage.ts."""
 _NS_PER_US = 1_000
-_REFUSED = re.compile(r"Error code: ([345]\d\d)\b")
-"""How the messages of OpenAI's and Anthropic's SDKs begin."""
+_REFUSED = re.compile(
+    r"(?:Error code: |(?:\w*Error: )+|\[GoogleGenerativeAI Error\]: .{0,300}?\["
+    r"|(?=\d{3} (?:\{|status code)))([345]\d\d)\b"
+)
+"""How the messages of OpenAI's, Anthropic's and Google's SDKs begin, in Python and JavaScript."""
+_ABORTED = re.compile(
+    r"(?:\w*Error: )*(?:AbortError\b|APIUserAbortError\b|Request was aborted\b"
+    r"|(?:This|The) (?:operation|user|request) (?:was )?aborted\b|canceled\Z)"
+)
+"""How those of SDKs begin whose application gave the call up; the provider bills it."""
+_BEFORE_THE_NAME = re.compile(r"Error: (?=\w+: )")
+"""LangChain.js puts it there."""
 _PARAMETERS = f"{_O}model.parameters#"
 _IN_USAGE = f"{USAGE}#"
 
@@ -33,7 +43,7 @@ def refine(draft: Draft, attributes: Attributes) -> None:
     if level == "ERROR":
         draft["is_error"] = True
         message = values.text(attributes.get(f"{_O}status_message"))
-        draft["error_type"] = draft["error_type"] or (message.partition(":")[0][:64] or "error")
+        draft["error_type"] = draft["error_type"] or _error_type(message)
         if (refused := _REFUSED.match(message)) and not draft["http_status"]:
             draft["http_status"] = int(refused[1])
             draft["usage_source"] = "estimated" if draft["usage"] else "unknown"
@@ -42,6 +52,13 @@ def refine(draft: Draft, attributes: Attributes) -> None:
     draft["is_stream"] = draft["is_stream"] or first_chunk is not None
     if librechat.is_librechat(attributes):
         librechat.refine(draft, attributes)
+
+
+def _error_type(message: str) -> str:
+    """Return what the error is called in a status message: its name, as far as it begins so."""
+    if _ABORTED.match(message):
+        return ABORTED
+    return _BEFORE_THE_NAME.sub("", message, count=1).partition(":")[0][:64] or "error"
 
 
 def _first_chunk(start_time_ns: int, value: object) -> int | None:

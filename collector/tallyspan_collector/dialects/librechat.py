@@ -5,6 +5,7 @@ Source: LibreChat packages/data-provider/src/parsers.ts (ephemeral agent ids); m
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 
 from tallyspan.usage import Usage
 from tallyspan_collector.dialects import values
@@ -17,6 +18,10 @@ _MARKS = (f"{_OM}thread_id", f"{_OM}agentId", f"{_TM}agentId", f"{_TM}messageId"
           f"{_OM}langgraph_node")  # fmt: skip
 _AGENT = "agent_"
 _NODE = "agent="
+_SEPARATOR = "__"
+_MEMORY = "default"
+_OF_TITLE = "title-"
+_TRACE_ID_CHARACTERS = 32
 
 
 def is_librechat(attributes: Attributes) -> bool:
@@ -29,20 +34,42 @@ def is_librechat(attributes: Attributes) -> bool:
 
 def refine(draft: Draft, attributes: Attributes) -> None:
     """Take agent, endpoint, message and the kind of call from where LibreChat has them."""
+    kind = _kind(attributes)
+    message = values.text(attributes.get(f"{_TM}messageId") or attributes.get(f"{_OM}run_id"))
+    _name_agent(draft, attributes, kind)
+    for name, value in (("message_id", message), ("call_kind", kind)):
+        if value:
+            draft["tags"] = {**draft["tags"], name: value}
+    if kind == "title" and draft["trace_id"] == _trace_of(message):
+        # Titles have a trace of their own. The turn has the agent (`resolution/librechat.py`), and
+        # traces are resolved one by one: so the title goes into that of its turn.
+        draft["trace_id"] = _trace_of(message.removeprefix(_OF_TITLE))
+    if draft["provider_name"] == "anthropic" and draft["is_stream"] and _is_before_3_2(attributes):
+        _undouble(draft, values.parse(attributes.get("langfuse.observation.usage_details")))
+
+
+def _name_agent(draft: Draft, attributes: Attributes, kind: str) -> None:
+    """Set agent and endpoint: what an id made up for the turn names is surest.
+
+    What LibreChat was told to say of the conversation follows. The endpoint of the call's metadata
+    is the last, for of an agent at a custom endpoint it is wrong.
+    """
     agent = draft["agent_id"]
     if not agent:
         node = values.text(attributes.get(f"{_OM}langgraph_node"))
         agent = node.removeprefix(_NODE) if node.startswith(_NODE) else ""
-    draft["agent_id"], endpoint = decode_agent(agent)
-    draft["endpoint_id"] = draft["endpoint_id"] or endpoint
-    message = values.text(attributes.get(f"{_TM}messageId") or attributes.get(f"{_OM}run_id"))
-    if message:
-        draft["tags"] = {**draft["tags"], "message_id": message}
-    kind = _kind(attributes)
-    if kind:
-        draft["tags"] = {**draft["tags"], "call_kind": kind}
-    if draft["provider_name"] == "anthropic" and draft["is_stream"] and _is_before_3_2(attributes):
-        _undouble(draft, values.parse(attributes.get("langfuse.observation.usage_details")))
+    # a title has no agent's id, but of an agent made up for the turn that id as the name
+    name = draft["agent_name"] if kind == "title" else ""
+    draft["agent_id"], endpoint = decode_agent(agent or (name if _SEPARATOR in name else ""))
+    if endpoint or agent == _MEMORY:
+        draft["agent_name"] = ""
+    of_call = values.text(attributes.get(f"{_OM}endpoint"))
+    draft["endpoint_id"] = endpoint or draft["endpoint_id"] or of_call
+
+
+def _trace_of(message: str) -> str:
+    """Return the trace id of a message's spans, as agents 3.2 and later make it."""
+    return sha256(message.encode()).hexdigest()[:_TRACE_ID_CHARACTERS]
 
 
 def _is_before_3_2(attributes: Attributes) -> bool:
@@ -87,9 +114,9 @@ def decode_agent(agent: str) -> tuple[str, str]:
     """
     if agent.startswith(_AGENT):
         return agent.partition("____")[0], ""
-    if not agent or agent == "default":
+    if not agent or agent == _MEMORY:
         return "", ""
-    endpoint, separator, _ = agent.partition("__")
+    endpoint, separator, _ = agent.partition(_SEPARATOR)
     return ("", endpoint) if separator else (agent, "")
 
 

@@ -47,6 +47,8 @@ class Flag(StrEnum):
     BATCH_SUM = "batch_sum"
 
 
+ABORTED = "AbortError"
+"""The type of the error of a call that its application gave up; the provider bills it."""
 MAX_UNREAD = 16
 """Places of unread usage that are kept of a call."""
 _NO_TABLE: Mapping[str, Any] = {}

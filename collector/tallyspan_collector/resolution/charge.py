@@ -8,12 +8,14 @@ from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects.registry import TRUST
 from tallyspan_collector.read.call import MAX_UNREAD, Call, Draft, Flag, call_of
 from tallyspan_collector.resolution.identity import SpanKey, span_key
+from tallyspan_collector.resolution.librechat import name_titles, states_its_agent
 from tallyspan_collector.resolution.node import Node
 from tallyspan_collector.resolution.parties import Charge, parties, settle, together
 from tallyspan_collector.resolution.same_call import ancestors, groups
 
 _OURS = "tallyspan"
-IDENTITY = (("user_id",), ("department",), ("conversation_id",), ("agent_id", "agent_name"),
+_AGENT = ("agent_id", "agent_name")
+IDENTITY = (("user_id",), ("department",), ("conversation_id",), _AGENT,
              ("tenant",), ("request_model", "response_model"))  # fmt: skip
 _OF_THE_CALL = (
     "provider_name", "response_id", "response_model", "server_address", "endpoint_id",
@@ -58,6 +60,7 @@ def _charges_of(nodes: Mapping[str, Node], *, is_quiet: bool) -> list[Charge]:
             Charge(_merged(group, nodes, agreed), frozenset(node.call.span_id for node in group))
             for group in groups(nodes)
         ]
+        name_titles(result)
     if is_quiet:
         for node in nodes.values():
             if node.may_be_charged and not _has_calls_below(node, nodes):
@@ -118,6 +121,9 @@ def _merged(group: Sequence[Node], nodes: Mapping[str, Node], agreed: _Agreed) -
         draft[name] = draft[name] or next(
             filter(None, (getattr(each, name) for each in others)), ""
         )
+    if draft["endpoint_id"] == draft["server_address"]:  # the host, as it states no endpoint
+        names = (each.endpoint_id for each in others if each.endpoint_id != each.server_address)
+        draft["endpoint_id"] = next(filter(None, names), draft["endpoint_id"])
     for name in _AMOUNTS:
         if draft[name] is None:
             amounts = (getattr(each, name) for each in others)
@@ -213,16 +219,19 @@ def _identify(
     reports = [each for each in others if each not in around]
     for other in reports:
         around += [node.call for node in ancestors(nodes[other.span_id], nodes)]
+    is_agent_known = any(states_its_agent(each) for each in (best.call, *reports))
     for names in IDENTITY:
         if any(draft[name] for name in names):
             continue
-        for each in (*reports, *around):
+        is_known = names == _AGENT and is_agent_known
+        for each in reports if is_known else (*reports, *around):
             if any(getattr(each, name) for name in names):
                 for name in names:
                     draft[name] = getattr(each, name)
                 break
         else:
-            draft.update(zip(names, agreed.get(names, ()), strict=False))
+            if not is_known:
+                draft.update(zip(names, agreed.get(names, ()), strict=False))
 
 
 def _agreed(nodes: Mapping[str, Node]) -> _Agreed:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tallyspan.usage import Usage
 from tallyspan_collector.dialects.coding_agents import IN_LOGS_AND_SPANS
-from tallyspan_collector.read.call import Call
+from tallyspan_collector.read.call import ABORTED, Call
 from tallyspan_collector.resolution.node import Node
 
 TOLERANCE_NS = 250_000_000
@@ -87,6 +87,8 @@ def _reason(one: Call, other: Call, nodes: Mapping[str, Node]) -> str:
             return f"{inner.span_id} is inside {outer.span_id}, {shared}"
     if _equal_tokens(one, other) or _overcounted(one, other):
         return "alike: at the same time, the same model and token counts"
+    if aborted_by(one) and aborted_by(one) == aborted_by(other):
+        return "aborted by the same user at the same time, the same model, and one states no usage"
     return "alike: at the same time under one parent, the same model, and one states no usage"
 
 
@@ -126,8 +128,8 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
     """Yield every pair that may be one call by `_certainty`, without comparing all with all.
 
     A trace may have thousands of calls: those that name each other, are inside each other, or are
-    of two emitters and have an answer id in common, or overlap and have the input or (one of them
-    silent) a parent in common. `calls` in the order they started.
+    of two emitters and have an answer id in common, or overlap and have the input, the user who
+    aborted them or (one of them silent) a parent in common. `calls` in the order they started.
     """
     by_name = {f"{node.call.trace_id}-{node.call.span_id}": node for node in calls}
     for node in calls:
@@ -142,6 +144,8 @@ def _pairs(calls: Sequence[Node], lines: Mapping[str, Sequence[Node]]) -> Iterat
     for alike in _alike(calls, lambda call: call.response_id):
         yield from combinations(alike, 2)
     for alike in _alike(calls, lambda call: _counts(call.usage)[:1]):
+        yield from _overlapping(alike)
+    for alike in _alike(calls, aborted_by):
         yield from _overlapping(alike)
     for alike in _alike(calls, lambda call: (call.parent_span_id,)):
         for one, other in _overlapping(alike):
@@ -207,7 +211,19 @@ def _certainty(first: Node, second: Node, lines: Mapping[str, Sequence[Node]]) -
         return 2
     is_silent = not one.usage or not other.usage
     has_one_parent = (one.trace_id, one.parent_span_id) == (other.trace_id, other.parent_span_id)
-    return 3 if is_silent and has_one_parent else None
+    is_one_abort = bool(aborted_by(one)) and aborted_by(one) == aborted_by(other)
+    return 3 if is_silent and (has_one_parent or is_one_abort) else None
+
+
+def aborted_by(call: Call) -> tuple[str, str] | None:
+    """Return user and model of a call that its application gave up; None: it is none, or nobody's.
+
+    Reports of such a call have no answer's id in common, and often no trace; one of them may have
+    no usage. But all end when the user aborts.
+    """
+    if call.error_type != ABORTED or not call.user_id:
+        return None
+    return call.user_id, _plain(call.request_model or call.response_model)
 
 
 def _names_it(one: Call, other: Call) -> bool:

@@ -1,7 +1,6 @@
 """One provider call, told of by several emitters: one net charge, the right tokens and user."""
 
 import itertools
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from net_ledger import NetLedger
 from tallyspan_collector.dialects import Kind, Reader
-from tallyspan_collector.ledger.entry import Cost
-from tallyspan_collector.read.call import Call, Flag
+from tallyspan_collector.read.call import Flag
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution import same_call
 from tallyspan_collector.resolution.node import Node
-from tallyspan_collector.resolution.resolver import Resolver
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 START = 1_790_000_000_000_000_000
@@ -100,39 +98,9 @@ AGENT = a_span(
 LAYERS = [OURS, GENAI, OPENLLMETRY, OPENINFERENCE, PYDANTIC]
 
 
-class Ledger:
-    """What the entries of all batches add up to."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[tuple[int, Call]] = []
-        self.restart()
-
-    def book(self, spans: Sequence[Span], now_ms: int | None = None) -> None:
-        reader = Reader()
-        made = self.resolver.resolve([reader.read(span) for span in spans], now_ms)
-        self.resolver.commit(made, [Cost() for _ in made.calls], now_ms=now_ms)
-        self.rows += [(-1, booked.call) for booked in made.reversals]
-        self.rows += [(1, call) for call in made.calls]
-
-    def restart(self) -> None:
-        self.file = sqlite3.connect(self.path, isolation_level=None)
-        self.resolver = Resolver(self.file)
-
-    @property
-    def net(self) -> list[Call]:
-        standing: list[Call] = []
-        for sign, call in self.rows:
-            if sign > 0:
-                standing.append(call)
-            else:
-                standing.remove(call)  # fails where something is reversed that was not booked
-        return standing
-
-
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "traces.sqlite")
+def ledger(tmp_path: Path) -> NetLedger:
+    return NetLedger(tmp_path / "traces.sqlite")
 
 
 def changed(span: Span, **fields: Any) -> Span:
@@ -163,7 +131,7 @@ def test_any_layers_in_any_order_over_any_batches_are_one_charge(
     cuts: list[bool],
     is_restarted: bool,
 ) -> None:
-    ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
+    ledger = NetLedger(tmp_path_factory.mktemp("index") / "traces.sqlite")
     # what is not reported leaves a gap in the line of parents: the next known span is the parent
     spans, parent = [AGENT], 6
     for number in sorted(layers, reverse=True):
@@ -202,7 +170,7 @@ def test_two_calls_of_one_agent_stay_two(
         )
         for each in (OURS, GENAI, OPENINFERENCE)
     ]
-    ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
+    ledger = NetLedger(tmp_path_factory.mktemp("index") / "traces.sqlite")
     for batch in batches_of([*first, *second], cuts):
         ledger.book(batch)
     ledger.file.close()
@@ -210,7 +178,7 @@ def test_two_calls_of_one_agent_stay_two(
     assert sorted(call.response_id for call in ledger.net) == ["chatcmpl-1", "chatcmpl-2"]
 
 
-def test_spans_beside_each_other_with_one_answer_id_are_one_call(ledger: Ledger) -> None:
+def test_spans_beside_each_other_with_one_answer_id_are_one_call(ledger: NetLedger) -> None:
     ledger.book([a_span(1, "tallyspan", WITH_ID, 9)])
     ledger.book([a_span(2, "opentelemetry.instrumentation.openai.v1", WITH_ID, 9)])
 
@@ -242,7 +210,7 @@ def test_reports_of_one_call_in_traces_of_their_own_are_one_charge(
         kept -= {1}  # its span has no answer's id: alone in its trace it cannot be met
     if 1 not in kept:
         spans[2] = changed(spans[2], parent_span_id="")
-    ledger = Ledger(tmp_path_factory.mktemp("index") / "traces.sqlite")
+    ledger = NetLedger(tmp_path_factory.mktemp("index") / "traces.sqlite")
     order = data.draw(st.permutations([spans[number] for number in sorted(kept)]))
     for batch in batches_of(order, data.draw(st.lists(st.booleans(), max_size=4))):
         ledger.book(batch)
@@ -256,7 +224,7 @@ def test_reports_of_one_call_in_traces_of_their_own_are_one_charge(
 
 
 @pytest.mark.parametrize("answer", ["chatcmpl-1", "chatcmpl-000000000000000000", ""])
-def test_an_answers_id_that_may_be_anybodys_joins_no_traces(ledger: Ledger, answer: str) -> None:
+def test_an_answers_id_that_may_be_anybodys_joins_no_traces(ledger: NetLedger, answer: str) -> None:
     said = {**CHAT, "gen_ai.response.id": answer}
     ledger.book([a_span(1, "tallyspan", said)])
     ledger.book([a_span(2, "opentelemetry.instrumentation.openai.v1", said, trace=OTHER_TRACE)])
@@ -264,7 +232,7 @@ def test_an_answers_id_that_may_be_anybodys_joins_no_traces(ledger: Ledger, answ
     assert len(ledger.net) == 2
 
 
-def test_an_answer_that_a_cache_gives_again_is_a_call_of_its_own(ledger: Ledger) -> None:
+def test_an_answer_that_a_cache_gives_again_is_a_call_of_its_own(ledger: NetLedger) -> None:
     ledger.book([a_span(1, "tallyspan", LONG_ID)])
     ledger.book([a_span(2, "tallyspan", LONG_ID, trace=OTHER_TRACE)])
     later = (90_000, 90_100)
@@ -274,7 +242,7 @@ def test_an_answer_that_a_cache_gives_again_is_a_call_of_its_own(ledger: Ledger)
 
 
 @pytest.mark.slow
-def test_one_id_of_very_many_answers_does_not_make_one_endless_trace(ledger: Ledger) -> None:
+def test_one_id_of_very_many_answers_does_not_make_one_endless_trace(ledger: NetLedger) -> None:
     ledger.book([a_span(1, "tallyspan", LONG_ID)])
     for number in range(2, 300):
         ledger.book([a_span(number, "litellm", LONG_ID, trace=f"{number:032x}")])
@@ -284,13 +252,13 @@ def test_one_id_of_very_many_answers_does_not_make_one_endless_trace(ledger: Led
     assert max(size or 0 for size in held) < 100_000
 
 
-def test_calls_without_an_answer_id_by_one_emitter_are_never_joined(ledger: Ledger) -> None:
+def test_calls_without_an_answer_id_by_one_emitter_are_never_joined(ledger: NetLedger) -> None:
     ledger.book([a_span(1, "tallyspan", CHAT, 9), a_span(2, "tallyspan", CHAT, 9)])
 
     assert len(ledger.net) == 2
 
 
-def test_a_failed_attempt_inside_a_call_stays_a_call_of_its_own(ledger: Ledger) -> None:
+def test_a_failed_attempt_inside_a_call_stays_a_call_of_its_own(ledger: NetLedger) -> None:
     failed = {**{k: v for k, v in CHAT.items() if "usage" not in k}, "error.type": "429"}
     ledger.book(
         [
@@ -306,7 +274,7 @@ def test_a_failed_attempt_inside_a_call_stays_a_call_of_its_own(ledger: Ledger) 
     ]
 
 
-def test_a_stream_whose_inner_span_has_no_usage_takes_the_outer_ones(ledger: Ledger) -> None:
+def test_a_stream_whose_inner_span_has_no_usage_takes_the_outer_ones(ledger: NetLedger) -> None:
     silent = {key: value for key, value in WITH_ID.items() if "usage" not in key}
     ledger.book([a_span(2, "tallyspan", silent, 1, (10, 90)), a_span(1, "pydantic-ai", WITH_ID)])
 
@@ -315,7 +283,7 @@ def test_a_stream_whose_inner_span_has_no_usage_takes_the_outer_ones(ledger: Led
 
 
 def test_reports_that_disagree_are_flagged_and_the_nearest_to_the_wire_counts(
-    ledger: Ledger,
+    ledger: NetLedger,
 ) -> None:
     other = {**WITH_ID, "llm.request.type": "chat", "gen_ai.usage.output_tokens": 81}
     ledger.book([a_span(1, "opentelemetry.instrumentation.openai.v1", other)])
@@ -327,7 +295,7 @@ def test_reports_that_disagree_are_flagged_and_the_nearest_to_the_wire_counts(
 
 
 def test_a_report_whose_total_nothing_explains_gives_way_to_one_that_adds_up(
-    ledger: Ledger,
+    ledger: NetLedger,
 ) -> None:
     # the AI SDK's is nearer to the answer as a rule, but 1200 + 80 is not 2000
     odd = {**WITH_ID, "ai.operationId": "ai.generateText.doGenerate", "ai.usage.totalTokens": 2000}
@@ -339,7 +307,7 @@ def test_a_report_whose_total_nothing_explains_gives_way_to_one_that_adds_up(
     assert Flag.TOTAL_MISMATCH not in charged.quality_flags
 
 
-def test_a_gateway_that_gives_the_answer_its_own_id_is_no_second_call(ledger: Ledger) -> None:
+def test_a_gateway_that_gives_the_answer_its_own_id_is_no_second_call(ledger: NetLedger) -> None:
     own = {**CHAT, "gen_ai.response.id": "litellm-9", "litellm.call_id": "9"}
     ledger.book([a_span(1, "tallyspan", WITH_ID), a_span(2, "litellm", own, 1, service="gateway")])
 
@@ -349,7 +317,7 @@ def test_a_gateway_that_gives_the_answer_its_own_id_is_no_second_call(ledger: Le
 REMOTE = {**CHAT, "gen_ai.operation.name": "invoke_agent"}
 
 
-def test_a_remote_agent_is_charged_once_the_trace_is_quiet(ledger: Ledger) -> None:
+def test_a_remote_agent_is_charged_once_the_trace_is_quiet(ledger: NetLedger) -> None:
     ledger.book([a_span(1, "x", REMOTE)], now_ms=1_000)
     assert ledger.net == []
     ledger.book([], now_ms=30_000)
@@ -362,7 +330,7 @@ def test_a_remote_agent_is_charged_once_the_trace_is_quiet(ledger: Ledger) -> No
     assert len(ledger.net) == 1
 
 
-def test_a_call_that_appears_below_a_charged_agent_replaces_it(ledger: Ledger) -> None:
+def test_a_call_that_appears_below_a_charged_agent_replaces_it(ledger: NetLedger) -> None:
     ledger.book([a_span(1, "x", REMOTE)], now_ms=1_000)
     ledger.book([], now_ms=62_000)
     ledger.book([a_span(2, "tallyspan", WITH_ID, 1, (10, 90))], now_ms=70_000)
@@ -371,7 +339,7 @@ def test_a_call_that_appears_below_a_charged_agent_replaces_it(ledger: Ledger) -
     assert charged.operation_name == "chat"
 
 
-def test_a_local_agents_total_is_never_charged(ledger: Ledger) -> None:
+def test_a_local_agents_total_is_never_charged(ledger: NetLedger) -> None:
     ledger.book([AGENT], now_ms=1_000)
     ledger.book([], now_ms=100_000)
 
@@ -419,7 +387,7 @@ def test_no_pair_that_could_be_one_call_is_left_uncompared(data: st.DataObject) 
     assert compared == possible
 
 
-def test_calls_after_each_other_are_not_all_compared_with_all(ledger: Ledger) -> None:
+def test_calls_after_each_other_are_not_all_compared_with_all(ledger: NetLedger) -> None:
     spans = [
         a_span(
             number,
