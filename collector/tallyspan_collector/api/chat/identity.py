@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.access.keys import Key
 from tallyspan_collector.api.parameters import check_text
-from tallyspan_collector.imports.matching import label_of
+from tallyspan_collector.booked.imports import label_of
 from tallyspan_collector.summary import RequestError
 from tallyspan_collector.summary.person import Person
 
