@@ -1,10 +1,10 @@
 """`tallyspan librechat import`: calls that LibreChat's ledger has and no span tells of."""
 
 import argparse
-import csv
 import getpass
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.librechat import days
 from tallyspan_collector.librechat.booking import Line, Result
 from tallyspan_collector.librechat.mongo import Mongo
@@ -49,7 +50,18 @@ def add_parser(actions: Any) -> None:
         " 2: called wrongly.",
     )
     config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
-    add_mongo_flags(parser)
+    add_database_flags(parser)
+    parser.add_argument("--name", default=SOURCE, help=f"name in the ledger (default {SOURCE})")
+    parser.add_argument(
+        "--tenant", help="the organisation of LibreChat's ingest key (default: as documents say)"
+    )
+    parser.add_argument(
+        "--names",
+        action="append",
+        default=[],
+        metavar="ID=NAME",
+        help="what the ledger calls a tenant or user of LibreChat",
+    )
     parser.add_argument(
         "--from", dest="first", default="", help="first day (default: where the last run ended)"
     )
@@ -65,8 +77,8 @@ def add_parser(actions: Any) -> None:
     parser.set_defaults(run=_import)
 
 
-def add_mongo_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say where LibreChat's database is, and whose calls are in it."""
+def add_database_flags(parser: Any) -> None:
+    """Add the flags that say where LibreChat's database is, to a parser or a group of one."""
     parser.add_argument(
         "--mongo",
         metavar="URI",
@@ -75,34 +87,29 @@ def add_mongo_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mongo-file", metavar="FILE", help="file with that URI")
     parser.add_argument("--database", default="", help="its name, where the URI does not name it")
-    parser.add_argument("--name", default=SOURCE, help=f"name in the ledger (default {SOURCE})")
-    parser.add_argument(
-        "--tenant", help="the organisation of LibreChat's ingest key (default: as documents say)"
-    )
-    parser.add_argument(
-        "--names",
-        action="append",
-        default=[],
-        metavar="ID=NAME",
-        help="what the ledger calls a tenant or user of LibreChat",
-    )
 
 
-def ledger_import(options: argparse.Namespace) -> LedgerImport:
-    """Return the import of the flags. Raises `ConfigError`."""
+def database_of(options: argparse.Namespace) -> LedgerImport:
+    """Return an import of the database that those flags name."""
     return LedgerImport(
-        name=options.name,
         uri=options.mongo,
         uri_file=Path(options.mongo_file) if options.mongo_file else None,
         database=options.database,
+    )
+
+
+def _what(options: argparse.Namespace) -> LedgerImport:
+    return replace(
+        database_of(options),
+        name=options.name,
         tenant=options.tenant,
         names=dict(_pair(text) for text in options.names),
-        wait_seconds=_seconds(options),
+        wait_seconds=_seconds(options.wait),
     )
 
 
 def _import(options: argparse.Namespace) -> int:
-    what = ledger_import(options)
+    what = _what(options)
     book = book_of(options)
     with writing(options) as client, Mongo(uri_of(what), what.database) as mongo:
         first, last = _period(options, client, what)
@@ -147,9 +154,7 @@ def first_day(client: Client, what: LedgerImport, today: date) -> date:
     return first if read is None else min(first, read)
 
 
-def _seconds(options: argparse.Namespace) -> int:
-    if not (text := getattr(options, "wait", "")):
-        return WAIT_SECONDS
+def _seconds(text: str) -> int:
     try:
         return config.duration(text)
     except ValueError as error:
@@ -169,9 +174,7 @@ def _write(result: Result, form: str) -> None:
         case "json":
             sys.stdout.write(json.dumps({"lines": rows}, indent=1) + "\n")
         case "csv":
-            writer = csv.DictWriter(sys.stdout, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+            write_rows(rows, COLUMNS, sys.stdout)
         case _:
             write_table(rows, sys.stdout)
 

@@ -14,9 +14,12 @@ from tallyspan_collector import config
 from tallyspan_collector.bills import anthropic, bill_file, openai
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.pages import Api, check_base
+from tallyspan_collector.commands import librechat_reconcile
+from tallyspan_collector.commands.librechat_import import add_database_flags
 from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.librechat.settings import SOURCE as LIBRECHAT
 from tallyspan_collector.reconcile import recorded
 from tallyspan_collector.reconcile.compare import compare
 from tallyspan_collector.reconcile.outcome import Outcome
@@ -35,7 +38,11 @@ def add_parser(commands: Any) -> None:
         description="Exit code 0: within the threshold; 1: not; 2: called wrongly.",
     )
     config.add_flags(parser, config.READ_OPTIONS)
-    parser.add_argument("provider", choices=(*APIS, "csv"), help="whose bill, or csv for any other")
+    parser.add_argument(
+        "provider",
+        choices=(*APIS, "csv", LIBRECHAT),
+        help=f"whose bill, csv for any other, or {LIBRECHAT} for its own ledger",
+    )
     parser.add_argument("--from", dest="first", default="", help="first day (default: 7 days ago)")
     parser.add_argument("--to", dest="last", default="", help="last day (default: yesterday)")
     parser.add_argument(
@@ -78,10 +85,24 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--threshold", default="1", help="drift allowed, in percent (default 1)")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument("--no-store", action="store_true", help="do not keep the result")
+    of_librechat = parser.add_argument_group(LIBRECHAT)
+    add_database_flags(of_librechat)
+    of_librechat.add_argument(
+        "--import",
+        dest="import_name",
+        default=LIBRECHAT,
+        metavar="NAME",
+        help=f"name of its import in the ledger (default {LIBRECHAT})",
+    )
     parser.set_defaults(run=_reconcile)
 
 
 def _reconcile(options: argparse.Namespace) -> int:
+    if options.provider == LIBRECHAT:
+        _refuse(options, ("file", "key_file", "url", "column", "by", "recorded_as", "endpoint"))
+        names = dict(_pair(text, "--name") for text in options.name)
+        return librechat_reconcile.reconcile(options, names)
+    _refuse(options, ("mongo", "mongo_file", "database"))
     now = datetime.now(UTC)
     threshold = _threshold(options.threshold)
     zone = _zone(options)
@@ -116,6 +137,13 @@ def _reconcile(options: argparse.Namespace) -> int:
             outcome.store(client)
     outcome.write(options.format, sys.stdout)
     return 0 if outcome.is_within else 1
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(options, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag}: is not for reconcile {options.provider}")
 
 
 def _bill(options: argparse.Namespace, first: date, last: date) -> Sequence[Billed]:

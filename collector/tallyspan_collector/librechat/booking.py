@@ -231,8 +231,7 @@ class LedgerCalls:
 
     def _is_phantom(self, pair: Pair) -> bool:
         """Whether it is LibreChat's estimate of a call that the provider refused."""
-        turn = self._turn(pair)
-        if turn.is_failed and turn.is_counted is False and not pair.kind:
+        if self._turn(pair).is_phantom and not pair.kind:
             self.result.failed += 1
             return True
         return False

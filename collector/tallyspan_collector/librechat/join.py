@@ -71,6 +71,16 @@ def recorded(client: Client, pairs: Sequence[Pair]) -> list[Recorded]:
     ]
 
 
+def of_turns(client: Client, bounds: tuple[datetime, datetime]) -> list[Recorded]:
+    """Return all calls in the ledger that name a turn, of any source, between two moments."""
+    condition = "mapContains(l.tags, 'message_id')"
+    return [
+        Recorded(row)
+        for row in read(client, bounds, condition, {}, only=_COLUMNS)
+        if row["left"] > 0
+    ]
+
+
 def conversations(client: Client, pairs: Sequence[Pair], label: str) -> set[str]:
     """Return those of the calls' conversations of which the ledger has any call around then.
 

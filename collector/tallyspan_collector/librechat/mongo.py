@@ -21,7 +21,7 @@ FIELDS: Mapping[str, Sequence[str]] = {
         "inputTokens", "writeTokens", "readTokens", "rate", "tokenValue", "tenantId",
     ),
     "messages": (
-        "messageId", "endpoint", "model", "error", "unfinished", "metadata.usage", "createdAt",
+        "messageId", "endpoint", "model", "error", "langfuseSampled", "metadata.usage", "createdAt",
     ),
     "conversations": ("conversationId", "endpoint", "agent_id"),
     "agents": ("id", "name", "provider", "tools"),

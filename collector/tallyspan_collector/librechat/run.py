@@ -1,7 +1,7 @@
 """An import of LibreChat's ledger from its beginning to its end: a day at a time."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
@@ -69,11 +69,15 @@ class Outcome:
 
 
 class Window(NamedTuple):
-    """A day's calls, whole turns; `waiting` ones are younger than the spans they wait for."""
+    """A day's calls, whole turns; `waiting` ones are younger than the spans they wait for.
+
+    `others` are turns and kinds that were read and are of another day, or wait.
+    """
 
     day: date
     pairs: Sequence[Pair]
     waiting: Sequence[Pair]
+    others: Collection[tuple[str, str]]
     orphans: Sequence[Half]
     unreadable: Counter[str]
     documents: int
@@ -145,13 +149,17 @@ def read_day(mongo: Mongo, day: date, settled: datetime) -> Window:
     pairs, alone = paired(halves)
     inside: list[Pair] = []
     waiting: list[Pair] = []
+    others: set[tuple[str, str]] = set()
     for group, calls in groups_of(pairs).items():
         # calls without a message are no turn: each is on its own day
         for turn in [calls] if group[0] else [[call] for call in calls]:
+            is_settled = turn[-1].answer.at <= settled
             if start <= turn[0].at < stop:
-                (waiting if turn[-1].answer.at > settled else inside).extend(turn)
+                (inside if is_settled else waiting).extend(turn)
+            if not is_settled or not start <= turn[0].at < stop:
+                others.add(group)
     orphans = [half for half in alone if start <= half.at < stop and half.at <= settled]
-    return Window(day, inside, waiting, orphans, unreadable, len(documents))
+    return Window(day, inside, waiting, others, orphans, unreadable, len(documents))
 
 
 def _portions(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:

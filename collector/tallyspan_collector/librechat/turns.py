@@ -23,7 +23,8 @@ class Turn:
     """A turn of a conversation; empty text: LibreChat does not know, or not any more.
 
     `is_counted`: its message has the usage that the provider sent; None: there is no message, or
-    this version keeps none. `is_failed`: it ended with an error.
+    this version keeps none. `is_failed`: it ended with an error. `is_sampled_out`: LibreChat chose
+    to send no spans of it.
     """
 
     endpoint: str = ""
@@ -31,7 +32,12 @@ class Turn:
     agent_name: str = ""
     is_counted: bool | None = None
     is_failed: bool = False
-    is_unfinished: bool = False
+    is_sampled_out: bool = False
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether calls of it are LibreChat's estimate of what the provider refused."""
+        return self.is_failed and self.is_counted is False
 
 
 class Origin(NamedTuple):
@@ -115,7 +121,7 @@ def _turn(
         agent_name=_text(agent, "name"),
         is_counted=is_counted,
         is_failed=bool(message.get("error")),
-        is_unfinished=bool(message.get("unfinished")),
+        is_sampled_out=message.get("langfuseSampled") is False,
     )
 
 

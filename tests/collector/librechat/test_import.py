@@ -1,81 +1,19 @@
 """What only LibreChat's ledger has is booked: once, priced by us, and taken back with its span."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from clickhouse_connect.driver.client import Client
 
-from command_line import CommandLine
-from ledger import Entry, book, call, reversal
-from librechat_ledger import NOON, OTHER_PROCESS, USER, LibreChat, object_id
-from shared_store import SharedStore
+from ledger import book, reversal
+from librechat_bench import PERIOD, Bench, span
+from librechat_ledger import NOON, OTHER_PROCESS, USER, object_id
 from tallyspan_collector.errors import BillError
 from tallyspan_collector.librechat import run, turns
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.pairs import Pair
 from tallyspan_collector.librechat.turns import Turn
-
-PERIOD = ["--from", "2026-03-31", "--to", "2026-03-31"]
-
-
-class Bench(CommandLine):
-    """The command on a ledger and on LibreChat's database."""
-
-    name = "librechat"
-    librechat: LibreChat
-
-    def imported(self, *arguments: str, period: list[str] = PERIOD) -> list[dict[str, Any]]:
-        """Import, and return the lines."""
-        code = self.run(
-            "import", "--mongo", self.librechat.uri, *period, *arguments, "--format", "json"
-        )
-        assert code == 0, self.err
-        lines: list[dict[str, Any]] = json.loads(self.out)["lines"]
-        return lines
-
-    def calls(self, columns: str = "input_tokens, output_tokens") -> list[tuple[Any, ...]]:
-        """Return columns of the calls that came from LibreChat's ledger."""
-        return [
-            tuple(row)
-            for row in self.client.query(
-                f"SELECT {columns} FROM calls WHERE source = 'import:librechat' ORDER BY ALL"
-            ).result_rows
-        ]
-
-
-@pytest.fixture
-def bench(
-    empty_store: SharedStore,
-    client: Client,
-    capsys: pytest.CaptureFixture[str],
-    librechat: LibreChat,
-) -> Bench:
-    bench = Bench(empty_store.data_dir, client, capsys)
-    bench.librechat = librechat
-    return bench
-
-
-def span(client: Client, message: str = "m1", kind: str = "", **columns: Any) -> Entry:
-    """Book the call of a span of LibreChat."""
-    tags = {"message_id": f"title-{message}" if kind == "title" else message, "call_kind": kind}
-    entry = call(
-        **{
-            "source": "librechat-prod",
-            "tags": {name: text for name, text in tags.items() if text},
-            "request_model": "gpt-5-mini",
-            "model_name": "gpt-5-mini",
-            "input_tokens": 1200,
-            "output_tokens": 80,
-            "user_id": str(USER),
-            **columns,
-        }
-    )
-    book(client, [entry])
-    return entry
 
 
 def test_a_call_that_no_span_tells_of_is_booked_at_our_price(bench: Bench) -> None:
