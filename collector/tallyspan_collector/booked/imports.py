@@ -11,6 +11,9 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.book import PriceBook
 
+EVERY_SECONDS = 6 * 3600
+LOOK_BACK_DAYS = 7
+
 
 class Booking(NamedTuple):
     """What it takes to book: prices, the directory, who does it and why."""

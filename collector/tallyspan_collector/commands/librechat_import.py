@@ -5,7 +5,7 @@ import getpass
 import json
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.spreadsheet import write_rows
-from tallyspan_collector.librechat import days
+from tallyspan_collector.imports.settings import of_section
 from tallyspan_collector.librechat.booking import Line, Result
+from tallyspan_collector.librechat.days import first_day
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.run import Outcome, run
 from tallyspan_collector.librechat.settings import (
@@ -69,8 +70,8 @@ def add_parser(actions: Any) -> None:
     parser.add_argument("--preview", action="store_true", help="show what it would book")
     parser.add_argument(
         "--wait",
-        default=f"{WAIT_SECONDS // 60}m",
-        help="how long after a turn its spans may come (default 10m)",
+        default="",
+        help=f"how long after a turn its spans may come (default {WAIT_SECONDS // 60}m)",
     )
     parser.add_argument("--reason", default="", help="why; kept in price_changes")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
@@ -99,13 +100,23 @@ def database_of(options: argparse.Namespace) -> LedgerImport:
 
 
 def _what(options: argparse.Namespace) -> LedgerImport:
-    return replace(
-        database_of(options),
-        name=options.name,
-        tenant=options.tenant,
-        names=dict(_pair(text) for text in options.names),
-        wait_seconds=_seconds(options.wait),
+    """Return the import of that name in the file, else a new one; flags hold before the file."""
+    of_file = (
+        each
+        for each in of_section(config.section(options, config.IMPORTS))
+        if isinstance(each, LedgerImport) and each.name == options.name
     )
+    what = replace(next(of_file, LedgerImport()), name=options.name)
+    if options.mongo or options.mongo_file or options.database:
+        base = database_of(options)
+        what = replace(what, uri=base.uri, uri_file=base.uri_file, database=base.database)
+    if options.tenant is not None:
+        what = replace(what, tenant=options.tenant)
+    if options.names:
+        what = replace(what, names=dict(_pair(text) for text in options.names))
+    if options.wait:
+        what = replace(what, wait_seconds=_seconds(options.wait))
+    return what
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -138,20 +149,13 @@ def _period(options: argparse.Namespace, client: Client, what: LedgerImport) -> 
     today = datetime.now(UTC).date()
     options.last = options.last or today.isoformat()
     if not options.first:
-        options.first = first_day(client, what, today).isoformat()
+        options.first = first_day(client, what.name, today, what.look_back_days).isoformat()
     first, last = period(options, what.look_back_days, today)
     if last > today:
         raise ConfigError(f"--to {last}: that day has not begun")
     if (last - first).days >= MAX_DAYS:
         raise ConfigError("--from, --to: ten years at most")
     return first, last
-
-
-def first_day(client: Client, what: LedgerImport, today: date) -> date:
-    """Return the day a run begins with: spans may be late, and the last run may be long ago."""
-    first = today - timedelta(days=what.look_back_days - 1)
-    read = days.last_day(client, what.name)
-    return first if read is None else min(first, read)
 
 
 def _seconds(text: str) -> int:

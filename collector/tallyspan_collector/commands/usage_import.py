@@ -23,6 +23,7 @@ from tallyspan_collector.imports import fetch
 from tallyspan_collector.imports.lines import DayLine
 from tallyspan_collector.imports.matching import LABELS
 from tallyspan_collector.imports.settings import KEYS, Import, of_flags, of_section
+from tallyspan_collector.librechat.settings import LedgerImport
 from tallyspan_collector.units.counts import counted
 
 _TABLE = (
@@ -107,6 +108,11 @@ def _what(options: argparse.Namespace) -> Import:
                 raise ConfigError(
                     f"--{flag}: the import {each.name!r} has its settings in the file: change them"
                     " there, or name a source"
+                )
+            if isinstance(each, LedgerImport):
+                raise ConfigError(
+                    f"the import {each.name!r} is of LibreChat's ledger:"
+                    f" tallyspan librechat import --name {each.name}"
                 )
             return each
     return of_flags({"from": options.source, **flags})

@@ -18,6 +18,11 @@ from tallyspan_collector.imports import fetch, recorded, reports
 from tallyspan_collector.imports.booking import book
 from tallyspan_collector.imports.lines import entries_then
 from tallyspan_collector.imports.settings import MAX_LOOK_BACK_DAYS, Import
+from tallyspan_collector.librechat.days import first_day, last_read
+from tallyspan_collector.librechat.late import late_days
+from tallyspan_collector.librechat.mongo import Mongo
+from tallyspan_collector.librechat.run import run as run_ledger
+from tallyspan_collector.librechat.settings import LedgerImport, uri_of
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.pricing.book import PriceBook
 
@@ -34,7 +39,7 @@ class Schedule:
 
     def __init__(
         self,
-        imports: Sequence[Import],
+        imports: Sequence[Import | LedgerImport],
         prices: Callable[[], PriceBook],
         directory: Directory,
         metrics: Metrics,
@@ -46,6 +51,7 @@ class Schedule:
         self._failures: dict[str, str] = {}
         self._next: dict[str, datetime] = {}
         self._tried: dict[str, datetime] = {}
+        self._late: dict[str, datetime] = {}
         self._priced_with: tuple[object, object] | None = None
 
     @property
@@ -61,6 +67,7 @@ class Schedule:
         now = now or STORE_CLOCK.now()
         if self._imports:
             last = {str(name): utc(at) for name, at in tuples_of(client, _LAST)}
+            last |= last_read(client)
             for each in self._imports:
                 done = last.get(each.name)
                 self._metrics.import_age(each.name, _age(now, done))
@@ -68,24 +75,24 @@ class Schedule:
                     self._failures.pop(each.name, None)  # another collector did it
                 if self._is_due(each, done, now):
                     self._import(client, each, now)
+                elif isinstance(each, LedgerImport) and each.name not in self._failures:
+                    self._take_back(client, each, now)
         self._again(client, now)
 
-    def _is_due(self, what: Import, last: datetime | None, now: datetime) -> bool:
+    def _is_due(self, what: Import | LedgerImport, last: datetime | None, now: datetime) -> bool:
         if what.name in self._failures:  # what was read before it failed is no whole import
             return now >= self._next[what.name]
         is_old = last is None or now >= last + timedelta(seconds=what.every_seconds)
         return is_old and now >= self._next.get(what.name, now)
 
-    def _import(self, client: Client, what: Import, now: datetime) -> None:
-        yesterday = now.date() - timedelta(days=1)
-        first = yesterday - timedelta(days=what.look_back_days - 1)
-        if (until := gone_until(client)) is not None:
-            first = max(first, until + timedelta(days=1))
-        booking = Booking(self._prices(), self._directory, reason="by schedule")
+    def _import(self, client: Client, what: Import | LedgerImport, now: datetime) -> None:
         wait = what.every_seconds
         self._tried[what.name] = now
         try:
-            outcome = fetch.run(client, what, first, yesterday, booking, is_patient=False, now=now)
+            if isinstance(what, LedgerImport):
+                changes = self._of_ledger(client, what, now)
+            else:
+                changes = self._of_report(client, what, now)
         except (ConfigError, BillError, StoreError) as error:
             self._failures[what.name] = str(error)
             self._metrics.imported(what.name, "failed")
@@ -96,8 +103,59 @@ class Schedule:
             self._failures.pop(what.name, None)
             self._metrics.imported(what.name, "done")
             self._metrics.import_age(what.name, 0)
-            _log.info("import.done", name=what.name, changes=outcome.result.changes)
+            _log.info("import.done", name=what.name, changes=changes)
         self._next[what.name] = now + timedelta(seconds=wait)
+
+    def _of_report(self, client: Client, what: Import, now: datetime) -> int:
+        """Import the report of a provider; return how much changes."""
+        yesterday = now.date() - timedelta(days=1)
+        first = yesterday - timedelta(days=what.look_back_days - 1)
+        if (until := gone_until(client)) is not None:
+            first = max(first, until + timedelta(days=1))
+        booking = self._booking("by schedule")
+        outcome = fetch.run(client, what, first, yesterday, booking, is_patient=False, now=now)
+        return outcome.result.changes
+
+    def _of_ledger(
+        self, client: Client, what: LedgerImport, now: datetime, days: Sequence[date] = ()
+    ) -> int:
+        """Import LibreChat's ledger, by default since its last import; return how much changes."""
+        today = now.date()
+        spans = [(day, day) for day in days] or [
+            (first_day(client, what.name, today, what.look_back_days), today)
+        ]
+        booking = self._booking("spans came late" if days else "by schedule")
+        changes = 0
+        with Mongo(uri_of(what), what.database) as mongo:
+            for first, last in spans:
+                outcome = run_ledger(
+                    client, mongo, what, first, last, booking, is_patient=False, now=now
+                )
+                changes += outcome.result.changes
+                for note in outcome.notes:
+                    _log.info("import.left_out", name=what.name, note=note)
+        return changes
+
+    def _take_back(self, client: Client, what: LedgerImport, now: datetime) -> None:
+        """Import days of LibreChat's ledger again whose calls got a span since."""
+        since = now - timedelta(days=MAX_LOOK_BACK_DAYS)
+        late = late_days(client, what, since)
+        newest = max((each.seen for each in late), default=None)
+        if newest is None or newest <= self._late.get(what.name, since):
+            return
+        days = sorted({each.day for each in late})
+        if (until := gone_until(client)) is not None:
+            days = [day for day in days if day > until]
+        try:
+            changes = self._of_ledger(client, what, now, days) if days else 0
+        except (ConfigError, BillError, StoreError) as error:
+            _log.warning("import.failed", name=what.name, error=str(error))
+            return
+        self._late[what.name] = newest
+        _log.info("import.again", name=what.name, days=len(days), changes=changes)
+
+    def _booking(self, reason: str) -> Booking:
+        return Booking(self._prices(), self._directory, reason=reason)
 
     def _again(self, client: Client, now: datetime) -> None:
         first = now.date() - timedelta(days=MAX_LOOK_BACK_DAYS)

@@ -9,15 +9,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tallyspan_collector.bills.pages import check_base
 from tallyspan_collector.bills.sources import SOURCES
+from tallyspan_collector.booked.imports import EVERY_SECONDS, LOOK_BACK_DAYS
 from tallyspan_collector.config import Section, duration
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.imports.matching import Matching, check_label
+from tallyspan_collector.librechat.settings import SOURCE as LIBRECHAT
+from tallyspan_collector.librechat.settings import URI_VARIABLE, WAIT_SECONDS, LedgerImport
 
-EVERY_SECONDS = 6 * 3600
-LOOK_BACK_DAYS = 7
 MAX_LOOK_BACK_DAYS = 45
 DAY_SECONDS = 86_400
+OF_LIBRECHAT = (
+    "from", "name", "mongo_variable", "mongo_file", "database", "every", "look_back", "wait",
+    "tenant", "names",
+)  # fmt: skip
+"""Keys of an import of LibreChat's ledger."""
 KEYS = (
     "from", "name", "key_variable", "key_file", "url", "file", "organization", "every", "look_back",
     "providers", "endpoint", "only", "tenant", "recorded_as", "names", "departments", "zone",
@@ -46,7 +52,7 @@ class Import:
         return self.matching.name
 
 
-def of_section(section: Section | None) -> tuple[Import, ...]:
+def of_section(section: Section | None) -> tuple[Import | LedgerImport, ...]:
     """Return the imports of a file. Raises `ConfigError` by file, line and key."""
     if section is None:
         return ()
@@ -60,7 +66,7 @@ def of_section(section: Section | None) -> tuple[Import, ...]:
     return imports
 
 
-def _import(section: Section, number: int) -> Import:
+def _import(section: Section, number: int) -> Import | LedgerImport:
     values = section.content[number]
     here = (section.name, number)
 
@@ -69,15 +75,17 @@ def _import(section: Section, number: int) -> Import:
 
     if not isinstance(values, dict):
         raise section.lines.error(here, "must be a mapping")
-    section.lines.check_keys(here, values, KEYS)
+    is_librechat = values.get("from") == LIBRECHAT
+    section.lines.check_keys(here, values, OF_LIBRECHAT if is_librechat else KEYS)
     for key, value in values.items():
         wanted = dict if key in {"only", "names", "departments"} else str | Decimal
         if not isinstance(value, list if key == "providers" else wanted):
             raise refuse(key, f"cannot be {value!r}")
     if "from" not in values:
-        raise section.lines.error(here, f"needs 'from': one of {', '.join(SOURCES)}")
+        names = ", ".join((*SOURCES, LIBRECHAT))
+        raise section.lines.error(here, f"needs 'from': one of {names}")
     try:
-        return create(values)
+        return of_librechat(values) if is_librechat else create(values)
     except _Wrong as error:
         raise refuse(error.key, error.message) from None
 
@@ -104,7 +112,8 @@ def create(values: Mapping[str, Any]) -> Import:
     name_of_source = str(values["from"])
     source = SOURCES.get(name_of_source)
     if source is None:
-        raise _Wrong("from", f"no source {name_of_source!r}; {hint(name_of_source, [*SOURCES])}")
+        names = [*SOURCES, LIBRECHAT]
+        raise _Wrong("from", f"no source {name_of_source!r}; {hint(name_of_source, names)}")
     file = _path(values.get("file"))
     if file is None and source.fetch is None:
         raise _Wrong("file", f"{source.name} is read from its cost export: name the file")
@@ -113,10 +122,7 @@ def create(values: Mapping[str, Any]) -> Import:
     organization = str(values.get("organization", ""))
     if source.needs_organization and not organization:
         raise _Wrong("organization", f"{source.name} needs the name of the organisation")
-    every = _checked("every", values, duration, EVERY_SECONDS)
-    look_back = _checked("look_back", values, duration, LOOK_BACK_DAYS * DAY_SECONDS)
-    if look_back % DAY_SECONDS or look_back > MAX_LOOK_BACK_DAYS * DAY_SECONDS:
-        raise _Wrong("look_back", f"must be whole days, {MAX_LOOK_BACK_DAYS}d at most")
+    every, look_back_days = _times(values)
     zone = str(values.get("zone", "UTC"))
     _check_zone(zone, is_file=file is not None)
     if url := str(values.get("url", "")):
@@ -147,8 +153,33 @@ def create(values: Mapping[str, Any]) -> Import:
         url=url,
         file=file,
         every_seconds=every,
-        look_back_days=look_back // DAY_SECONDS,
+        look_back_days=look_back_days,
     )
+
+
+def of_librechat(values: Mapping[str, Any]) -> LedgerImport:
+    """Return an import of LibreChat's ledger of the values of `OF_LIBRECHAT`."""
+    every, look_back_days = _times(values)
+    return LedgerImport(
+        name=str(values.get("name") or LIBRECHAT),
+        uri_variable=str(values.get("mongo_variable") or URI_VARIABLE),
+        uri_file=_path(values.get("mongo_file")),
+        database=str(values.get("database", "")),
+        tenant=None if values.get("tenant") is None else str(values["tenant"]),
+        names=_texts(values.get("names")),
+        wait_seconds=_checked("wait", values, duration, WAIT_SECONDS),
+        every_seconds=every,
+        look_back_days=look_back_days,
+    )
+
+
+def _times(values: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how often (seconds), and how many days each time."""
+    every = _checked("every", values, duration, EVERY_SECONDS)
+    look_back = _checked("look_back", values, duration, LOOK_BACK_DAYS * DAY_SECONDS)
+    if look_back % DAY_SECONDS or look_back > MAX_LOOK_BACK_DAYS * DAY_SECONDS:
+        raise _Wrong("look_back", f"must be whole days, {MAX_LOOK_BACK_DAYS}d at most")
+    return every, look_back // DAY_SECONDS
 
 
 def _path(value: object) -> Path | None:

@@ -1,6 +1,6 @@
 """Which days of LibreChat's ledger were read, and up to which document."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import utc
 from tallyspan_collector.access.account import account
+from tallyspan_collector.booked.imports import gone_until
 
 _COLUMNS = (
     "source", "day", "last_id", "calls", "recorded", "imported", "left_out", "read_at", "read_by",
@@ -38,14 +39,21 @@ def note(client: Client, source: str, day: Day, now: datetime) -> None:
     )
 
 
-def last_day(client: Client, source: str) -> date | None:
-    """Return the last day that was read to its end; None: the source was never read."""
+def first_day(client: Client, source: str, today: date, look_back_days: int) -> date:
+    """Return the day a run begins with: spans may be late, and the last run may be long ago.
+
+    Days whose calls have expired or are archived are left out.
+    """
+    first = today - timedelta(days=look_back_days - 1)
     rows = tuples_of(
         client,
         "SELECT max(day) FROM librechat_days WHERE source = {source:String} HAVING count() > 0",
         {"source": source},
     )
-    return rows[0][0] if rows else None
+    for (day,) in rows:
+        first = min(first, day)
+    until = gone_until(client)
+    return first if until is None else max(first, until + timedelta(days=1))
 
 
 def last_read(client: Client) -> dict[str, datetime]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallyspan_collector.booked.imports import label_of
+from tallyspan_collector.booked.imports import EVERY_SECONDS, LOOK_BACK_DAYS, label_of
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.transactions import Half
 
@@ -33,8 +33,8 @@ class LedgerImport:
     tenant: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     wait_seconds: int = WAIT_SECONDS
-    every_seconds: int = 6 * 3600
-    look_back_days: int = 7
+    every_seconds: int = EVERY_SECONDS
+    look_back_days: int = LOOK_BACK_DAYS
 
     @property
     def label(self) -> str:

@@ -45,9 +45,10 @@ def section(folder: Path, text: str) -> Section:
 
 def imports(folder: Path, url: str, more: str = "") -> tuple[Import, ...]:
     days = "" if "look_back" in more else ", look_back: 1d"
-    return of_section(
+    what = of_section(
         section(folder, f"imports:\n  - {{from: openai, url: '{url}'{days}{more}}}\n")
     )
+    return tuple(each for each in what if isinstance(each, Import))
 
 
 def schedule(what: tuple[Import, ...]) -> Schedule:
@@ -234,6 +235,7 @@ def test_a_file_says_how_an_import_is_matched(tmp_path: Path) -> None:
     departments: {search: Research}
 """
     (what,) = of_section(section(tmp_path, text))
+    assert isinstance(what, Import)
 
     assert (what.name, what.every_seconds, what.look_back_days) == ("openai-eu", 12 * 3600, 14)
     assert what.key_file == Path("/run/secrets/openai")
