@@ -21,13 +21,18 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.imports.settings import of_section
+from tallyspan_collector.librechat import people
 from tallyspan_collector.librechat.booking import Line, Result
 from tallyspan_collector.librechat.days import first_day
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.run import Outcome, run
 from tallyspan_collector.librechat.settings import (
+    DEPARTMENT,
+    ID,
+    NAMES,
     SOURCE,
     URI_VARIABLE,
+    USER_FIELDS,
     WAIT_SECONDS,
     LedgerImport,
     uri_of,
@@ -73,6 +78,16 @@ def add_parser(actions: Any) -> None:
         default="",
         help=f"how long after a turn its spans may come (default {WAIT_SECONDS // 60}m)",
     )
+    parser.add_argument(
+        "--user-field",
+        choices=USER_FIELDS,
+        default="",
+        help=f"what spans call users by: LibreChat's userIdField (default {ID})",
+    )
+    parser.add_argument("--people", action="store_true", help="its users into the directory, too")
+    parser.add_argument(
+        "--group-as", choices=(DEPARTMENT,), default="", help="with --people: whose pays for whom"
+    )
     parser.add_argument("--reason", default="", help="why; kept in price_changes")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.set_defaults(run=_import)
@@ -114,6 +129,12 @@ def _what(options: argparse.Namespace) -> LedgerImport:
         what = replace(what, tenant=options.tenant)
     if options.names:
         what = replace(what, names=dict(_pair(text) for text in options.names))
+    if options.group_as and not options.people:
+        raise ConfigError("--group-as is for --people")
+    if options.people:
+        what = replace(what, people=options.group_as or NAMES)
+    if options.user_field:
+        what = replace(what, user_field=options.user_field)
     if options.wait:
         what = replace(what, wait_seconds=_seconds(options.wait))
     return what
@@ -124,14 +145,20 @@ def _import(options: argparse.Namespace) -> int:
     book = book_of(options)
     with writing(options) as client, Mongo(uri_of(what), what.database) as mongo:
         first, last = _period(options, client, what)
+        user = getpass.getuser()
+        directory_changes = people.update(client, mongo, what, user, is_applied=not options.preview)
         directory = Directory()
         directory.read(client)
-        booking = Booking(book, directory, getpass.getuser(), options.reason or "by command")
+        booking = Booking(book, directory, user, options.reason or "by command")
         outcome = run(client, mongo, what, first, last, booking, is_applied=not options.preview)
     _write(outcome.result, options.format)
     if options.format == "table":
         sys.stdout.write(f"{_sentence(outcome, is_preview=options.preview)}\n")
-    for note in outcome.notes:
+        if what.people:
+            count = counted(len(directory_changes.changes), "period")
+            done = "would change" if options.preview else "changed"
+            sys.stdout.write(f"{count} of the directory {done}\n")
+    for note in (*outcome.notes, *directory_changes.notes):
         sys.stderr.write(f"tallyspan: {note}\n")
     return 0
 

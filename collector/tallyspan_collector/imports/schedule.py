@@ -18,6 +18,7 @@ from tallyspan_collector.imports import fetch, recorded, reports
 from tallyspan_collector.imports.booking import book
 from tallyspan_collector.imports.lines import entries_then
 from tallyspan_collector.imports.settings import MAX_LOOK_BACK_DAYS, Import
+from tallyspan_collector.librechat import people
 from tallyspan_collector.librechat.days import first_day, last_read
 from tallyspan_collector.librechat.late import late_days
 from tallyspan_collector.librechat.mongo import Mongo
@@ -127,6 +128,7 @@ class Schedule:
         booking = self._booking("spans came late" if days else "by schedule")
         changes = 0
         with Mongo(uri_of(what), what.database) as mongo:
+            people.update(client, mongo, what, "tallyspan")
             for first, last in spans:
                 outcome = run_ledger(
                     client, mongo, what, first, last, booking, is_patient=False, now=now

@@ -1,6 +1,6 @@
 """Imports as they are written down: the section `imports` of the collector's file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,14 +14,20 @@ from tallyspan_collector.config import Section, duration
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.imports.matching import Matching, check_label
+from tallyspan_collector.librechat.settings import (
+    PEOPLE,
+    URI_VARIABLE,
+    USER_FIELDS,
+    WAIT_SECONDS,
+    LedgerImport,
+)
 from tallyspan_collector.librechat.settings import SOURCE as LIBRECHAT
-from tallyspan_collector.librechat.settings import URI_VARIABLE, WAIT_SECONDS, LedgerImport
 
 MAX_LOOK_BACK_DAYS = 45
 DAY_SECONDS = 86_400
 OF_LIBRECHAT = (
     "from", "name", "mongo_variable", "mongo_file", "database", "every", "look_back", "wait",
-    "tenant", "names",
+    "tenant", "names", "user_field", "people",
 )  # fmt: skip
 """Keys of an import of LibreChat's ledger."""
 KEYS = (
@@ -167,10 +173,20 @@ def of_librechat(values: Mapping[str, Any]) -> LedgerImport:
         database=str(values.get("database", "")),
         tenant=None if values.get("tenant") is None else str(values["tenant"]),
         names=_texts(values.get("names")),
+        user_field=_one_of("user_field", values, USER_FIELDS),
+        people=_one_of("people", values, PEOPLE),
         wait_seconds=_checked("wait", values, duration, WAIT_SECONDS),
         every_seconds=every,
         look_back_days=look_back_days,
     )
+
+
+def _one_of(key: str, values: Mapping[str, Any], wanted: Sequence[str]) -> str:
+    value = str(values.get(key) or wanted[0])
+    if value not in wanted:
+        choices = ", ".join(each for each in wanted if each)
+        raise _Wrong(key, f"must be one of {choices}, not {value!r}")
+    return value
 
 
 def _times(values: Mapping[str, Any]) -> tuple[int, int]:

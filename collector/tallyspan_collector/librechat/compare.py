@@ -14,6 +14,7 @@ from tallyspan_collector.librechat.entries import span_of
 from tallyspan_collector.librechat.join import APART, Recorded, by_group, matched, of_turns
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.pairs import Pair, groups_of
+from tallyspan_collector.librechat.people import with_users
 from tallyspan_collector.librechat.reasons import Ledger, Reason, of_both, of_ours, of_theirs
 from tallyspan_collector.librechat.run import Window, read_day
 from tallyspan_collector.librechat.settings import LedgerImport
@@ -98,6 +99,7 @@ def _of_day(
     imported = {bytes(x.row["span_id"]): x for x in calls if x.row["source"] == what.label}
     recorded = by_group(call for call in calls if call.row["source"] != what.label)
     turns = turns_of(mongo, window.pairs)
+    what = with_users(mongo, what, window.pairs)
     alone: list[Recorded] = []
     for group, pairs in groups_of(window.pairs).items():
         for pair, call in matched(pairs, recorded.pop(group, ()) if group[0] else ()):

@@ -99,6 +99,12 @@ class Mongo:
                 return
             bounds = {"$gt": page[-1]["_id"], "$lt": end}
 
+    def all(self, collection: str) -> Iterator[Document]:
+        """Yield all documents of a collection; raises as `by_id`."""
+        from bson import MaxKey, MinKey
+
+        return self.by_id(collection, MinKey(), MaxKey())
+
     def with_values(self, collection: str, name: str, values: Sequence[Any]) -> Iterator[Document]:
         """Yield documents whose field `name` has one of these values; raises as `by_id`."""
         for start in range(0, len(values), IDS_AT_ONCE):

@@ -17,6 +17,7 @@ from tallyspan_collector.librechat import days
 from tallyspan_collector.librechat.booking import Result, book
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.pairs import Pair, groups_of, paired
+from tallyspan_collector.librechat.people import with_users
 from tallyspan_collector.librechat.settings import LedgerImport
 from tallyspan_collector.librechat.transactions import Half, halves_of
 from tallyspan_collector.librechat.turns import turns_of
@@ -120,7 +121,7 @@ def run(
                     held.keep()
                     result = book(
                         client,
-                        what,
+                        with_users(mongo, what, pairs),
                         pairs,
                         turns_of(mongo, pairs),
                         booking,

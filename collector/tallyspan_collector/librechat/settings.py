@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tallyspan_collector.booked.imports import EVERY_SECONDS, LOOK_BACK_DAYS, label_of
 from tallyspan_collector.errors import ConfigError
@@ -12,6 +13,11 @@ from tallyspan_collector.librechat.transactions import Half
 SOURCE = "librechat"
 """Its name in `imports:`, and in the ledger where no other one is given."""
 URI_VARIABLE = "LIBRECHAT_MONGO_URI"
+NAMES, DEPARTMENT = "names", "department"
+PEOPLE = ("", NAMES, DEPARTMENT)
+"""What the directory gets: nothing, names of users, or groups as their departments too."""
+ID = "_id"
+USER_FIELDS = (ID, "email", "username")
 WAIT_SECONDS = 600
 """A turn's spans may come so long after its documents."""
 
@@ -22,7 +28,9 @@ class LedgerImport:
 
     The URI of its database is in `uri`, in the file `uri_file` or in the variable `uri_variable`.
     `tenant` is whose all of it is; None: as the documents say (`tenantId`). `names` says what our
-    ledger calls a tenant or user of theirs. A turn waits `wait_seconds` for its spans.
+    ledger calls a tenant or user of theirs, `user_field` is what spans call users by
+    (LibreChat's `userIdField`). `people` is what its users and groups change in the directory: one
+    of `PEOPLE`. A turn waits `wait_seconds` for its spans.
     """
 
     name: str = SOURCE
@@ -32,6 +40,8 @@ class LedgerImport:
     database: str = ""
     tenant: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    user_field: str = ID
+    people: str = ""
     wait_seconds: int = WAIT_SECONDS
     every_seconds: int = EVERY_SECONDS
     look_back_days: int = LOOK_BACK_DAYS
@@ -43,13 +53,24 @@ class LedgerImport:
 
     def tenant_of(self, half: Half) -> str:
         """Return whose a call is in our ledger."""
-        if self.tenant is not None:
-            return self.tenant
-        return self.names.get(half.tenant, half.tenant)
+        return self.tenant_named(half.tenant)
+
+    def tenant_named(self, tenant: str) -> str:
+        """Return what our ledger calls a tenant of theirs."""
+        return self.names.get(tenant, tenant) if self.tenant is None else self.tenant
 
     def user_of(self, half: Half) -> str:
         """Return who a call was for, as our ledger calls them."""
-        return self.names.get(half.user, half.user)
+        return self.user_named(half.user)
+
+    def user_named(self, user: str) -> str:
+        """Return what our ledger calls a user of theirs."""
+        return self.names.get(user, user)
+
+    def name_of(self, user: Mapping[str, Any]) -> str:
+        """Return what spans call a user of the collection `users`."""
+        value = user.get(self.user_field)
+        return value if isinstance(value, str) and value else str(user[ID])
 
 
 def uri_of(what: LedgerImport, environment: Mapping[str, str] = os.environ) -> str:
