@@ -29,7 +29,7 @@ FIELDS: Mapping[str, Sequence[str]] = {
     "groups": ("name", "memberIds", "tenantId"),
 }  # fmt: skip
 """All that is ever asked for, by collection: no text of a message, no title, no password."""
-_REFUSED = {13: "may not read it", 18: "does not know the user or the password"}
+_REFUSED = {13: "its user may not read it", 18: "there is no such user, or the password is wrong"}
 Document = dict[str, Any]
 Answer = TypeVar("Answer")
 
@@ -165,7 +165,7 @@ class Mongo:
         except OperationFailure as error:
             if error.code in _REFUSED:
                 raise ConfigError(
-                    f"{place}: MongoDB {_REFUSED[error.code]}; it takes a user of that database"
+                    f"{place}: {_REFUSED[error.code]}; it takes a user of that database"
                     " who may find in it, see docs/librechat-ledger.md"
                 ) from None
             raise BillError(f"{place}: {_brief(error)}") from None

@@ -38,6 +38,7 @@ class Outcome:
     `unreadable`: documents that are no half of a call, by what is wrong with them.
     """
 
+    database: str
     result: Result = field(default_factory=Result)
     documents: int = 0
     waiting: int = 0
@@ -65,7 +66,11 @@ class Outcome:
                 " recorded: give the import the tenant of LibreChat's ingest key"
                 for theirs, ours in sorted(result.other_tenants)
             ),
-            *(["the database has no document of these days"] if not self.documents else []),
+            *(
+                []
+                if self.documents
+                else [f"the database {self.database!r} has no document of these days"]
+            ),
         ]
 
 
@@ -108,7 +113,7 @@ def run(
     """
     check_kept(client, first)
     patience = PATIENCE_SECONDS if is_patient else BRIEF_PATIENCE_SECONDS
-    outcome = Outcome()
+    outcome = Outcome(mongo.name)
     STORE_CLOCK.set_by(client)
     settled = (now or STORE_CLOCK.now()) - timedelta(seconds=what.wait_seconds)
     with imports_lock(client, f"import {what.name}", patience) as held:

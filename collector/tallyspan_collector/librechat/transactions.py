@@ -8,6 +8,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from tallyspan.answer import MAX_TOKENS
+from tallyspan_collector.dialects.values import text
+from tallyspan_collector.pricing.cost import MAX_COST_PICOUSD
+
+MAX_CHARACTERS = 1_000
+"""Of an id or a name."""
 PICO_OF_CREDIT = 1_000_000
 """LibreChat counts in millionths of a dollar."""
 TITLE = "title"
@@ -109,14 +115,16 @@ def _spent(document: Mapping[str, Any], name: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnreadableError(f"{name} is no number")
-    if not math.isfinite(value) or value != int(value) or value > 0:
-        raise UnreadableError(f"{name} is no whole number of tokens below 0")
+    if not -MAX_TOKENS < value <= 0 or value != int(value):
+        raise UnreadableError(f"{name} is no number of tokens below 0 that a call can have")
     return -int(value)
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
-    value = document.get(name)
-    return "" if value is None else str(value)
+    value = text(document.get(name))
+    if len(value) > MAX_CHARACTERS:
+        raise UnreadableError(f"{name} has more than {MAX_CHARACTERS:,} characters")
+    return value
 
 
 def _decimal(value: object) -> Decimal | None:
@@ -126,5 +134,7 @@ def _decimal(value: object) -> Decimal | None:
 
 
 def _value(value: object) -> int | None:
-    credits_ = _decimal(value)
-    return None if credits_ is None else int((-credits_ * PICO_OF_CREDIT).to_integral_value())
+    amount = _decimal(value)
+    if amount is None or abs(amount) >= MAX_COST_PICOUSD // PICO_OF_CREDIT:
+        return None
+    return int((-amount * PICO_OF_CREDIT).to_integral_value())

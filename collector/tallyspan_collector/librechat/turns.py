@@ -9,7 +9,7 @@ from tallyspan_collector.dialects.librechat import decode_agent
 from tallyspan_collector.dialects.providers import is_known, provider
 from tallyspan_collector.librechat.mongo import Document, Mongo
 from tallyspan_collector.librechat.pairs import Pair
-from tallyspan_collector.librechat.transactions import INCOMPLETE
+from tallyspan_collector.librechat.transactions import INCOMPLETE, MAX_CHARACTERS
 
 AGENTS = "agents"
 ASSISTANTS = {"assistants": "openai", "azureAssistants": "azure.ai.openai"}
@@ -37,7 +37,7 @@ class Turn:
     @property
     def is_phantom(self) -> bool:
         """Whether calls of it are LibreChat's estimate of what the provider refused."""
-        return self.is_failed and self.is_counted is False
+        return self.is_failed and not self.is_counted
 
 
 class Origin(NamedTuple):
@@ -156,4 +156,4 @@ def _by(mongo: Mongo, collection: str, name: str, values: Sequence[str]) -> dict
 
 def _text(document: dict[str, Any], name: str) -> str:
     value = document.get(name)
-    return value if isinstance(value, str) else ""
+    return value[:MAX_CHARACTERS] if isinstance(value, str) else ""

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from librechat_ledger import NOON, OTHER_PROCESS, PROCESS, object_id
+from tallyspan.answer import MAX_TOKENS
+from tallyspan_collector.librechat.mongo import FIELDS
 from tallyspan_collector.librechat.pairs import paired
 from tallyspan_collector.librechat.transactions import Half, UnreadableError, half_of
 
@@ -59,9 +61,12 @@ def test_the_cache_is_part_of_the_prompt() -> None:
     [
         ({"tokenType": "video"}, "tokenType"),
         ({"rawAmount": None}, "rawAmount is missing"),
-        ({"rawAmount": 5}, "below 0"),
-        ({"rawAmount": -1.5}, "whole number"),
-        ({"rawAmount": float("nan")}, "whole number"),
+        ({"rawAmount": 5}, "that a call can have"),
+        ({"rawAmount": -1.5}, "that a call can have"),
+        ({"rawAmount": float("nan")}, "that a call can have"),
+        ({"rawAmount": -1e300}, "that a call can have"),
+        ({"inputTokens": -1, "readTokens": 1}, "readTokens is no number"),
+        ({"model": "m" * 1001}, "model has more than 1,000 characters"),
         ({"rawAmount": "-5"}, "no number"),
         ({"_id": "abc"}, "no ObjectId"),
     ],
@@ -69,6 +74,33 @@ def test_the_cache_is_part_of_the_prompt() -> None:
 def test_a_document_that_is_no_half_says_why(more: dict[str, Any], wrong: str) -> None:
     with pytest.raises(UnreadableError, match=wrong):
         half_of(document("prompt", -5, 1, **more))
+
+
+@given(
+    st.fixed_dictionaries(
+        {"_id": st.just(object_id(NOON)), "tokenType": st.sampled_from(["prompt", "completion"])},
+        optional={
+            name: st.none()
+            | st.booleans()
+            | st.integers(-(1 << 63), 1 << 63)
+            | st.floats()
+            | st.text(max_size=3)
+            | st.lists(st.integers(), max_size=2)
+            for name in (*FIELDS["transactions"], "createdAt")
+            if name != "tokenType"
+        },
+    )
+)
+def test_any_document_is_a_half_that_can_be_booked_or_says_why_not(
+    content: dict[str, Any],
+) -> None:
+    try:
+        reading = half_of(content)
+    except UnreadableError:
+        return
+    assert reading is not None
+    assert 0 <= reading.tokens < MAX_TOKENS
+    assert abs(reading.value_picousd or 0) < 10**18
 
 
 def test_credits_that_are_bought_are_no_call() -> None:
