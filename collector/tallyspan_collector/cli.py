@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -40,6 +41,7 @@ from tallyspan_collector.summary.as_of_today import as_of_today
 from tallyspan_collector.summary.currency import currency_of
 
 USAGE_ERROR = 2
+CHAT_ADDRESS = "127.0.0.1:4320"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="run the collector", allow_abbrev=False)
     config.add_flags(up, config.OPTIONS)
     up.set_defaults(run=_up)
+
+    chat = commands.add_parser(
+        "mcp", help="the tools of a chat (/mcp) on an address of their own", allow_abbrev=False
+    )
+    config.add_flags(chat, (*config.READ_OPTIONS, prices.PRICES, *config.TLS_OPTIONS))
+    chat.add_argument("--listen", default=CHAT_ADDRESS, help=f"HOST:PORT (default {CHAT_ADDRESS})")
+    chat.set_defaults(run=_mcp)
 
     totals = commands.add_parser("report", help="calls, tokens and cost in a terminal")
     config.add_flags(totals, (*config.READ_OPTIONS, prices.PRICES, prices.MAX_AGE))
@@ -126,6 +135,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> int:
     service.run(config.load(options))
+    return 0
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    if find_spec("mcp") is None:
+        raise ConfigError("the tools of a chat need a package more: pip install 'tallyspan[mcp]'")
+    try:
+        address = config.address(options.listen)
+    except ValueError as error:
+        raise ConfigError(f"--listen {options.listen!r}: {error}") from None
+    service.run_chat(config.load(options), address)
     return 0
 
 

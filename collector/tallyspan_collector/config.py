@@ -18,7 +18,8 @@ from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.files.nearest import hint
 
 
-def _address(text: str) -> str:
+def address(text: str) -> str:
+    """Return HOST:PORT as it is. Raises `ValueError`."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004  ports
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:4317; port 0 picks a free one")
@@ -121,9 +122,9 @@ SECTIONS = (IMPORTS,)
 OPTIONS = (
     STORE,
     DATA_DIR,
-    Option("otlp_grpc", _address, "127.0.0.1:4317", "HOST:PORT of OTLP over gRPC"),
-    Option("otlp_http", _address, "127.0.0.1:4318", "HOST:PORT of OTLP over HTTP"),
-    Option("admin", _address, "127.0.0.1:4319", "HOST:PORT of the admin API"),
+    Option("otlp_grpc", address, "127.0.0.1:4317", "HOST:PORT of OTLP over gRPC"),
+    Option("otlp_http", address, "127.0.0.1:4318", "HOST:PORT of OTLP over HTTP"),
+    Option("admin", address, "127.0.0.1:4319", "HOST:PORT of the admin API"),
     Option("prices", _path, None, "models_pricing.yaml with prices of your own"),
     Option("prices_max_age", duration, "90d", "age of the bundled prices that is warned of"),
     Option("spool_limit", _size, "10GiB", "bytes that may wait on disk while the store is away"),
@@ -145,6 +146,7 @@ OPTIONS = (
     Option("oidc_access", parse_access, None, "who sees what: finance=*;sales-leads=Sales,Support"),
 )
 READ_OPTIONS = (STORE, DATA_DIR)
+TLS_OPTIONS = tuple(each for each in OPTIONS if each.name.startswith("tls_"))
 RETENTION_OPTIONS = tuple(each for each in OPTIONS if each.name.startswith("retention"))
 
 

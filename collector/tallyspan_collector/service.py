@@ -1,4 +1,4 @@
-"""The collector: its parts are created, started in order, and stopped in reverse."""
+"""The collector: its parts are created, started in order, stopped in reverse. A chat's tools."""
 
 import asyncio
 import json
@@ -16,16 +16,21 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import CollectorRegistry
 
 from tallyspan_clickhouse.durable import make_folder
-from tallyspan_clickhouse.engine import connect, shown
+from tallyspan_clickhouse.engine import connect, one_line, shown
 from tallyspan_clickhouse.late import late
+from tallyspan_clickhouse.local import running_url
 from tallyspan_collector.access.audit import AuditLog
-from tallyspan_collector.access.keys import COPY, PREFIXES, Key, Keys, digest
+from tallyspan_collector.access.gate import Doors
+from tallyspan_collector.access.keys import COPY, PREFIXES, READ_SECONDS, Key, Keys, digest
 from tallyspan_collector.access.oidc import Oidc
+from tallyspan_collector.access.sessions import Sessions
 from tallyspan_collector.api.app import create_app
+from tallyspan_collector.api.chat.app import create_chat_app
+from tallyspan_collector.api.chat.endpoint import PATH
 from tallyspan_collector.api.store_settings import with_settings
 from tallyspan_collector.columns.reader import choose
 from tallyspan_collector.config import Config
-from tallyspan_collector.errors import SpoolError
+from tallyspan_collector.errors import ConfigError, SpoolError
 from tallyspan_collector.files.atomic import PRIVATE, whole_file
 from tallyspan_collector.files.lock import held
 from tallyspan_collector.imports.settings import of_section as imports_of
@@ -38,6 +43,7 @@ from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.server.opening import open_store
 from tallyspan_collector.server.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.server.workers import Workers
+from tallyspan_collector.units.threads import in_thread
 
 PATIENCE_SECONDS = 0.5
 """For a collector that is about to end."""
@@ -133,6 +139,50 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
                     await asyncio.wait_for(part.stop(), END_SECONDS)
 
 
+async def serve_chat(
+    config: Config, address: str, stop: asyncio.Event, announce: Callable[[str], None]
+) -> None:
+    """Serve the tools of a chat alone until `stop` is set; `announce` gets their URL.
+
+    The store is that of a collector: a local one must be running. Raises `ConfigError`,
+    `StoreError`.
+    """
+    url = running_url(config.data_dir) if config.store == "local" else config.store
+    if url is None:
+        raise ConfigError(
+            f"--data-dir {config.data_dir}: no collector runs there; start it with 'tallyspan up',"
+            " or name its store with --store URL"
+        )
+    oidc = config.oidc()
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(url))
+        keys, _ = open_keys(config, client)
+        audit_log = AuditLog(client, CollectorRegistry())
+        doors = Doors(keys, Sessions(), Oidc(oidc) if oidc else None, audit_log.note)
+        readers = with_settings(stack.enter_context(connect(url)))
+        prices = PriceWatch(config.prices, config.data_dir).current
+        app = create_chat_app(readers, doors, prices)
+        server = HttpServer(app, tls(config), config.trusted_proxies or "")
+        listening = await server.start("--listen", address)
+        audit_log.start()
+        reading = asyncio.create_task(_read_keys(keys, client))
+        scheme = "https" if config.tls_cert else "http"
+        announce(f"{scheme}://{listening}{PATH}")
+        await stop.wait()
+        reading.cancel()
+        await server.stop(END_SECONDS)
+        await audit_log.stop()
+
+
+async def _read_keys(keys: Keys, client: Client) -> None:
+    while True:
+        await asyncio.sleep(READ_SECONDS)
+        try:
+            await in_thread(keys.read, client)
+        except Exception as error:  # noqa: BLE001  the keys stay as they were read last
+            _log.warning("keys.not_read", error=one_line(error))
+
+
 def announce_on_stdout(ready: Ready) -> None:
     """Print the addresses as one line of JSON."""
     line = {
@@ -148,11 +198,29 @@ def announce_on_stdout(ready: Ready) -> None:
 
 def run(config: Config) -> None:
     """Run the collector until SIGTERM or SIGINT. Raises `ConfigError`, `StoreError`."""
-    run_loop(_run(config))
+
+    async def main() -> None:
+        await serve(config, _signals(), announce_on_stdout)
+
+    run_loop(main())
 
 
-async def _run(config: Config) -> None:
+def run_chat(config: Config, address: str) -> None:
+    """Run the tools of a chat until SIGTERM or SIGINT. Raises `ConfigError`, `StoreError`."""
+
+    def announce(url: str) -> None:
+        sys.stdout.write(json.dumps({"mcp": url}) + "\n")
+        sys.stdout.flush()
+
+    async def main() -> None:
+        await serve_chat(config, address, _signals(), announce)
+
+    run_loop(main())
+
+
+def _signals() -> asyncio.Event:
+    """Return the event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(config, stop, announce_on_stdout)
+    return stop

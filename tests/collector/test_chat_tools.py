@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,8 +19,11 @@ from running import Running, running_collector
 from shared_store import SharedStore
 from tallyspan_collector.access import keys
 from tallyspan_collector.api.chat import endpoint
+from tallyspan_collector.cli import main
+from tallyspan_collector.config import Config as CollectorConfig
 from tallyspan_collector.librechat.check.asking import collector_findings
 from tallyspan_collector.librechat.check.settings import Config, Environment, Settings
+from tallyspan_collector.service import serve_chat
 from waiting import wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -109,9 +113,15 @@ def is_let_in(running: Running) -> bool:
 def ask(
     running: Running, tool: str, headers: dict[str, str], key: str = "chat-librechat", **more: Any
 ) -> CallToolResult:
-    """What a client without a session gets; the SDK's own asks in the last test."""
+    """What a client without a session gets; the SDK's own asks in a test of its own."""
+    return ask_at(f"{running.ready.admin}/mcp", tool, headers, key, **more)
+
+
+def ask_at(
+    url: str, tool: str, headers: dict[str, str], key: str = "chat-librechat", **more: Any
+) -> CallToolResult:
     answer = HTTP.post(
-        f"{running.ready.admin}/mcp",
+        url,
         headers=PROTOCOL | {"Authorization": f"Bearer {TOKENS[key]}"} | headers,
         json={
             "jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -323,6 +333,37 @@ def test_a_revoked_key_is_refused_and_every_question_is_in_the_audit(chat: Runni
     [row] = chat.client.query(query).result_rows
     assert row[:3] == ("gone", "chat", "/mcp")
     assert row[3] == "tool=month_cost&user=65f0ada&conversation=c-ada&message=m-2"
+
+
+def test_the_tools_are_served_alone_as_well_with_the_same_keys(
+    chat: Running, tmp_path: Path
+) -> None:
+    free = "127.0.0.1:0"
+    config = CollectorConfig(chat.store, tmp_path, free, free, free)
+
+    async def run() -> tuple[CallToolResult, int, int]:
+        stop, url = asyncio.Event(), asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(serve_chat(config, free, stop, url.set_result))
+        at = await url
+        result = await asyncio.to_thread(ask_at, at, "conversation_cost", ADA)
+        wrong = await asyncio.to_thread(HTTP.post, at, headers={"Authorization": "Bearer x"})
+        admin = await asyncio.to_thread(HTTP.get, at.replace("/mcp", "/api/admin/users"))
+        stop.set()
+        await serving
+        return result, wrong.status_code, admin.status_code
+
+    result, wrong, admin = asyncio.run(run())
+    assert (result.structured_content or {})["cost_usd"] == "0.025201"
+    assert (wrong, admin) == (401, 404)
+
+
+def test_the_tools_alone_need_the_store_of_a_collector(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mcp", "--data-dir", str(tmp_path)]) == 2
+    assert "no collector runs there; start it with 'tallyspan up'" in capsys.readouterr().err
+    assert main(["mcp", "--listen", "4320"]) == 2
+    assert "--listen '4320': must be HOST:PORT" in capsys.readouterr().err
 
 
 def test_a_large_question_is_not_read(chat: Running) -> None:

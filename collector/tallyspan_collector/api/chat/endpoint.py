@@ -40,7 +40,7 @@ class ChatEndpoint:
             return
         async with self._loading:
             if self._handle is None:
-                # Half a second of imports and 40 MB, which a collector without a chat never needs.
+                # Half a second of imports and 16 MB, which a collector without a chat never needs.
                 module = await in_thread(import_module, f"{__package__}.protocol")
                 self._handle = module.Protocol(self._tools).handle
         await self._handle(scope, receive, send)
