@@ -1,6 +1,7 @@
 """What a chat is told of costs, by the SDK's own client over HTTP, of a collector and its store."""
 
 import asyncio
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +25,7 @@ from tallyspan_collector.config import Config as CollectorConfig
 from tallyspan_collector.librechat.check.asking import collector_findings
 from tallyspan_collector.librechat.check.settings import Config, Environment, Settings
 from tallyspan_collector.service import serve_chat
+from tallyspan_collector.summary.person import OwnCalls, Person
 from waiting import wait_for
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -39,6 +41,18 @@ CALLS = [
     ("m-1", "gpt-5-mini", Decimal("0.0000005")),
     ("title-m-1", "gpt-5-nano", Decimal("0.0001")),
     ("m-2", "claude-sonnet-4-5", None),
+]
+_RANDOM = random.Random(22)
+ANYBODYS: list[dict[str, Any]] = [
+    {
+        "user_id": _RANDOM.choice(("u1", "u2", "")),
+        "source": _RANDOM.choice(("librechat", "import:librechat", "elsewhere", "")),
+        "tenant": _RANDOM.choice(("", "acme")),
+        "conversation_id": _RANDOM.choice(("x1", "x2", "")),
+        "cost_usd": Decimal(_RANDOM.randrange(1, 1000)).scaleb(-12),
+        "start_time": NOW,
+    }
+    for _ in range(300)
 ]
 TOKENS: dict[str, str] = {}
 HTTP = httpx.Client(timeout=30)
@@ -92,6 +106,7 @@ def chat(store: SharedStore, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                     *entries("65f0ada", "c-ada", source="other-app"),
                     *entries("65f0ada", "c-ada", tenant="acme"),
                     *entries("65f0ada", "c-old", start_time=MONTH - timedelta(days=1)),
+                    *(call(**each) for each in ANYBODYS),
                     unpriced(model_name="homemade", user_id="65f0bob", start_time=NOW),
                 ],
             )
@@ -197,6 +212,27 @@ def test_what_is_not_the_own_is_not_known(
         assert result.is_error, what
         assert "is not known" in text_of(result)
         assert result.structured_content is None
+
+
+@pytest.mark.parametrize("conversation", ["x1", "x2", None])
+@pytest.mark.parametrize("source", ["librechat", "elsewhere"])
+def test_a_person_is_told_the_sum_of_the_own_calls_whatever_else_there_is(
+    chat: Running, source: str, conversation: str | None
+) -> None:
+    for user in ("u1", "u2", "u3"):
+        for tenant in ("", "acme"):
+            person = Person(user, (source, f"import:{source}"), tenant)
+            total = OwnCalls(person, conversation).total(chat.client)
+            own = [
+                each
+                for each in ANYBODYS
+                if (each["user_id"], each["tenant"]) == (user, tenant)
+                and each["source"] in person.sources
+                and conversation in {None, each["conversation_id"]}
+            ]
+
+            assert total["calls"] == len(own)
+            assert total["cost_usd"] == (sum(each["cost_usd"] for each in own) if own else None)
 
 
 def test_a_key_of_a_tenant_speaks_for_its_users_alone(chat: Running) -> None:
@@ -364,6 +400,16 @@ def test_the_tools_alone_need_the_store_of_a_collector(
     assert "no collector runs there; start it with 'tallyspan up'" in capsys.readouterr().err
     assert main(["mcp", "--listen", "4320"]) == 2
     assert "--listen '4320': must be HOST:PORT" in capsys.readouterr().err
+
+
+def test_what_cannot_wait_in_turn_is_told_to_come_again(
+    chat: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tallyspan_collector.api.chat.protocol.MAX_WAITING", 0)
+    result = ask(chat, "month_cost", ADA)
+
+    assert result.is_error
+    assert "too much to do at the moment; try again" in text_of(result)
 
 
 def test_a_large_question_is_not_read(chat: Running) -> None:
