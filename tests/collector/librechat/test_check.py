@@ -190,12 +190,14 @@ def test_with_the_database_it_is_told_how_much_is_lost(
         ("my-gateway", "llama", 31, {}),
         ("my-gateway", "llama", 1, {"isCreatedByUser": True}),
         ("agents", "agent_2", 1, {}),
+        ("assistants", "asst_1", 1, {}),
     ]
     for number, (endpoint, model, days, more) in enumerate(answers):
         at = now - timedelta(days=days)
         librechat.message(f"m{number}", endpoint=endpoint, model=model, at=at, **more)
     config = "endpoints: {custom: [{name: my-gateway}, {name: idle}]}"
-    found = settings(tmp_path, without("TALLYSPAN_PRELOAD"), config)
+    env = without("TALLYSPAN_PRELOAD") + "\nASSISTANTS_API_KEY=user_provided\n"
+    found = settings(tmp_path, env, config)
 
     with Mongo(librechat.uri) as mongo:
         findings = find(found, InUse.read(mongo))
@@ -204,6 +206,7 @@ def test_with_the_database_it_is_told_how_much_is_lost(
         (LOST, "1 agent, 3 answers in 30 days"),  # my-gateway
         (LOST, "0 answers in 30 days"),  # idle
         (LOST, "1 agent, 2 answers in 30 days"),  # pictures
+        (LOST, "1 answer in 30 days"),  # Assistants
         (LOST, "1 agent, 1 answer in 30 days"),  # web search
         (INEXACT, "1 answer in 30 days"),  # stopped
     ]

@@ -40,13 +40,13 @@ class InUse:
         ]
         return _phrase(len(agents), self._answers({"model": {"$in": agents}})) if agents else ""
 
-    def unfinished(self) -> int:
-        """Return how many answers were aborted."""
-        return self._answers({"unfinished": True})
+    def of_messages(self, endpoints: Collection[str]) -> str:
+        """Return how many answers these endpoints gave."""
+        return _phrase(0, self._answers({"endpoint": {"$in": list(endpoints)}}))
 
-    def of_assistants(self) -> int:
-        """Return how many answers assistants gave."""
-        return self._answers({"endpoint": {"$in": ["assistants", "azureAssistants"]}})
+    def unfinished(self) -> str:
+        """Return how many answers were aborted."""
+        return _phrase(0, self._answers({"unfinished": True}))
 
     def _answers(self, condition: dict[str, Any]) -> int:
         recent = {"createdAt": {"$gte": self.since}, "isCreatedByUser": {"$ne": True}}

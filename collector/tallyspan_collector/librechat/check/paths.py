@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from tallyspan_collector.librechat.check import preload
 from tallyspan_collector.librechat.check.findings import Finding, Severity
-from tallyspan_collector.librechat.check.in_use import DAYS, InUse
+from tallyspan_collector.librechat.check.in_use import InUse
 from tallyspan_collector.librechat.check.settings import Settings
-from tallyspan_collector.units.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +14,9 @@ class Path:
     """A kind of calls that is in no span.
 
     It is turned on by one of `variables` of `.env`, or by one of `keys` of `librechat.yaml` (with
-    dots), or by an agent with one of `tools`; if it `is_of_agents` nothing else uses it. `preload`
-    are its groups there; empty: `covered` says what covers it.
+    dots), or by an agent with one of `tools`; if it `is_of_agents` nothing else uses it.
+    `endpoints` are those of its messages. `preload` are its groups there; empty: `covered` says
+    what covers it.
     """
 
     title: str
@@ -24,6 +24,7 @@ class Path:
     variables: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
     is_of_agents: bool = False
     preload: tuple[str, ...] = ()
     covered: str = ""
@@ -56,6 +57,7 @@ PATHS = (
         keys=(
             "endpoints.assistants", "endpoints.azureAssistants", "endpoints.azureOpenAI.assistants",
         ),
+        endpoints=("assistants", "azureAssistants"),
         preload=("assistants",),
     ),
     Path(
@@ -93,13 +95,15 @@ def path_findings(settings: Settings, in_use: InUse | None) -> Iterator[Finding]
     """Yield what is turned on and in no span."""
     for path in PATHS:
         place = _turned_on(path, settings)
-        used = in_use.of_tools(path.tools) if in_use is not None and path.tools else ""
+        used = "" if in_use is None else in_use.of_tools(path.tools)
         if not place and not used:
             continue
         if path.preload and preload.is_counted(settings.env, path.preload):
             continue
         is_idle = path.is_of_agents and in_use is not None and not used
         usage = used or ("no agent uses it today" if is_idle else "")
+        if in_use is not None and path.endpoints:
+            usage = in_use.of_messages(path.endpoints)
         yield Finding(
             Severity.NOTE if is_idle else Severity.LOST,
             place or settings.env.path,
@@ -125,7 +129,7 @@ def _turned_on(path: Path, settings: Settings) -> str:
 def _aborted(settings: Settings, in_use: InUse | None) -> Iterator[Finding]:
     if not settings.has_env or preload.is_counted(settings.env, _ABORTS):
         return
-    usage = f" ({counted(in_use.unfinished(), 'answer')} in {DAYS} days)" if in_use else ""
+    usage = f" ({in_use.unfinished()})" if in_use else ""
     yield Finding(
         Severity.INEXACT,
         settings.env.place("NODE_OPTIONS"),
