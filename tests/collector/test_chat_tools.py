@@ -245,7 +245,7 @@ def test_a_key_of_a_tenant_speaks_for_its_users_alone(chat: Running) -> None:
     ("headers", "sentence"),
     [
         ({USER: ""}, "X-Tallyspan-User of the mcpServers entry: it is empty; librechat.yaml must"),
-        ({USER: "{{LIBRECHAT_USER_ID}}"}, "did not fill in {{LIBRECHAT_USER_ID}}"),
+        ({USER: "{{LIBRECHAT_USER_ID}}"}, "did not fill it in; its version does not know"),
         ({CONVERSATION: "new"}, "it is 'new', there is no id yet; ask again after a first answer"),
         ({CONVERSATION: "{{LIBRECHAT_BODY_CONVERSATION}}"}, "misspelt: it must be {{LIBRECHAT_BODY"),
         ({MESSAGE: "00000000-0000-0000-0000-000000000000"}, "there is no id yet"),
@@ -259,6 +259,15 @@ def test_a_header_that_says_nothing_is_told_with_the_line_to_write(
 
     assert result.is_error
     assert sentence in text_of(result)
+
+
+@pytest.mark.parametrize("text", ["{{s3cret}}", "s3cret{{", "s3cret", "s3cret" * 200])
+def test_no_sentence_repeats_what_a_header_has(chat: Running, text: str) -> None:
+    for tool in ("conversation_cost", "message_cost"):
+        result = ask(chat, tool, ADA | {CONVERSATION: text})
+
+        assert result.is_error
+        assert "s3cret" not in text_of(result)
 
 
 def test_without_the_header_of_the_user_nothing_is_told(chat: Running) -> None:

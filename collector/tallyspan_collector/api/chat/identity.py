@@ -69,9 +69,11 @@ class Asker:
                 f" {name}: '{PLACEHOLDERS[name]}'"
             )
         if "{{" in text or "}}" in text:
+            # Without its text: a user chooses the id of the conversation, LibreChat puts variables
+            # of its environment into it, and this sentence goes back to the user.
             raise RequestError(
-                f"{where}: the application did not fill in {text[:80]}; its version does not know"
-                f" this placeholder, or it is misspelt: it must be {PLACEHOLDERS[name]}"
+                f"{where}: the application did not fill it in; its version does not know the"
+                f" placeholder, or it is misspelt: it must be {PLACEHOLDERS[name]}"
             )
         if text.lower() in _NOT_YET:
             raise RequestError(
