@@ -75,6 +75,8 @@ CONDITIONS: tuple[Condition, ...] = (
               Unknown.FLAGGED, is_of_answer=True),
     Condition("resolution", "Size of a generated video, as the request has it",
               frozenset({"720p", "1280x720", "720x1280"}), Unknown.FLAGGED),
+    Condition("picture", "Size and quality of a picture billed apiece, as the request has them",
+              frozenset({"1024x1024", "1024x1024 auto", "1024x1024 standard"}), Unknown.FLAGGED),
     Condition("sound", "silent: a video was generated without sound", unknown=Unknown.FLAGGED),
     Condition("search_context", "How much a search puts before the model: low, medium or high",
               frozenset({"medium"}), Unknown.FLAGGED),

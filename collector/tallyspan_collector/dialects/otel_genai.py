@@ -25,6 +25,7 @@ CALLS: Mapping[str, str] = {
     "embeddings": "embeddings",
     "embedding": "embeddings",
     "rerank": "rerank",
+    "web_search": "web_search",
     "moderation": "moderation",
     "image": "generate_content",
     "image_generation": "generate_content",

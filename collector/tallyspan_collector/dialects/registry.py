@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from tallyspan_collector.dialects import (
     anthropic_native,
+    characters,
     coding_agents,
     copilot,
     frameworks,
@@ -24,6 +25,7 @@ from tallyspan_collector.dialects import (
 from tallyspan_collector.dialects.table import Dialect, matches
 
 DIALECTS: tuple[Dialect, ...] = (
+    characters.DIALECT,
     otel_genai.BEDROCK,
     otel_genai.STANDARD,
     langfuse.DIALECT,
