@@ -23,6 +23,7 @@ from tallyspan_collector.commands import (
     export,
     keys,
     librechat,
+    preload,
     prices,
     reconcile,
     report,
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     directory.add_parser(commands)
     librechat.add_parser(commands)
     archive.add_parser(commands)
+    preload.add_parser(commands)
 
     demo = commands.add_parser("demo", help="replay recorded traffic and show what it cost")
     demo.add_argument("--once", action="store_true", help="end when the report is printed")

@@ -2,21 +2,21 @@
 // node librechat.cjs FOLDER_WITH_NODE_MODULES '{"provider": "openAI", ...}'   (see capture_librechat.py)
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
-const need = createRequire(join(process.argv[2], 'package.json'));
-const turn = JSON.parse(process.argv[3]);
-const { Run, Providers } = need('@librechat/agents');
-const { HumanMessage } = need('@langchain/core/messages');
 
-const clients = {
+const clientsOf = (turn) => ({
   openAI: { model: turn.model, apiKey: 'x', streaming: true, streamUsage: true, maxRetries: 0,
     configuration: { baseURL: `${turn.base}${turn.prefix ?? '/v1'}` } },
   anthropic: { model: turn.model, apiKey: 'x', streaming: true, streamUsage: true, maxRetries: 0,
     clientOptions: { baseURL: turn.base }, anthropicApiUrl: turn.base },
-};
+});
 
-async function main() {
+/** Run a turn with the packages of a folder. */
+async function runTurn(folder, turn) {
+  const need = createRequire(join(folder, 'package.json'));
+  const { Run } = need('@librechat/agents');
+  const { HumanMessage } = need('@langchain/core/messages');
   const abort = new AbortController();
-  const client = clients[turn.provider];
+  const client = clientsOf(turn)[turn.provider];
   const run = await Run.create({
     runId: turn.message,
     graphConfig: {
@@ -54,7 +54,16 @@ async function main() {
       console.error('title:', error.name, String(error.message).slice(0, 200));
     }
   }
+}
+
+async function main() {
+  const turn = JSON.parse(process.argv[3]);
+  await runTurn(process.argv[2], turn);
   await new Promise((done) => setTimeout(done, turn.wait ?? 2500)); // the exporter's own pace
 }
-setTimeout(() => process.exit(1), 15000);
-main().then(() => process.exit(0));
+
+module.exports = { runTurn };
+if (require.main === module) {
+  setTimeout(() => process.exit(1), 15000);
+  main().then(() => process.exit(0));
+}

@@ -1,0 +1,1 @@
+../node/tallyspan-preload.cjs

