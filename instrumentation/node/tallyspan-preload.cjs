@@ -15,7 +15,7 @@ const http = require('node:http');
 const https = require('node:https');
 const zlib = require('node:zlib');
 
-const MIN_NODE = 22;
+const MIN_NODE = [22, 12]; // since then there is a channel for a request of node:http that begins
 const MAX_END_BYTES = 256 * 1024; // kept of a body at its beginning, and as much at its end
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024; // of a request, whose texts may have to be counted
 const MAX_KEPT_BYTES = 32 * 1024 * 1024; // of all bodies at one time
@@ -68,9 +68,9 @@ function guarded(what, action) {
 function settingsOf(env) {
   const names = (env.TALLYSPAN_PRELOAD || '').split(',').map((name) => name.trim()).filter(Boolean);
   if (!names.length) return null;
-  const node = Number(process.versions.node.split('.')[0]);
-  if (node < MIN_NODE) {
-    tellOnce('node', `needs Node ${MIN_NODE} or later, this is ${process.version}: nothing is counted`);
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < MIN_NODE[0] || (major === MIN_NODE[0] && minor < MIN_NODE[1])) {
+    tellOnce('node', `needs Node ${MIN_NODE.join('.')} or later, this is ${process.version}: nothing is counted`);
     return null;
   }
   const unknown = names.filter((name) => name !== 'all' && !GROUPS.includes(name));
@@ -582,7 +582,8 @@ function match(method, host, path) {
     const isCounted = settings.groups.has(group);
     const isForAborts = rule.group === 'chat' && settings.groups.has('aborts');
     if (!isCounted && !isForAborts) return null;
-    return { rule, group, model: decodeURIComponent(found[1] || ''), isOnlyForAborts: !isCounted };
+    const [, deployment] = /\/deployments\/([^/]+)\//.exec(path) || [];
+    return { rule, group, model: decodeURIComponent(found[1] || deployment || ''), isOnlyForAborts: !isCounted };
   }
   return null;
 }

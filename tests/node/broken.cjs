@@ -3,6 +3,7 @@
 
 const channels = require('node:diagnostics_channel');
 const http = require('node:http');
+const zlib = require('node:zlib');
 const { join } = require('node:path');
 const { counters, keptBytes } = require(join(__dirname, '../../instrumentation/node/tallyspan-preload.cjs'));
 
@@ -11,14 +12,30 @@ const pause = (ms) => new Promise((done) => slow(done, ms));
 const image = (port, model) => fetch(`http://127.0.0.1:${port}/v1/images/generations`,
   { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model }) }).then((answer) => answer.text());
 
-/** Tell the channels of a call that never was. */
-function pretend(model) {
-  const request = { method: 'POST', origin: 'http://127.0.0.1:1', path: '/v1/images/generations', body: JSON.stringify({ model }) };
-  channels.channel('undici:request:create').publish({ request });
-  channels.channel('undici:request:headers').publish({ request, response: { statusCode: 200, headers: ['content-type', 'application/json'] } });
-  channels.channel('undici:request:bodyChunkReceived').publish({ request, chunk: Buffer.from('{"data":[{}]}') });
-  channels.channel('undici:request:trailers').publish({ request, trailers: [] });
+/** Tell the channels of a call that never was; `error`: how it ended, if not well. */
+function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], error = null) {
+  const request = { method: 'POST', origin: 'http://127.0.0.1:1', path, body: JSON.stringify(body) };
+  const publish = (name, message) => channels.channel(`undici:request:${name}`).publish({ request, ...message });
+  publish('create', {});
+  publish('headers', { response: { statusCode: 200, headers } });
+  for (const chunk of chunks) publish('bodyChunkReceived', { chunk });
+  publish(error ? 'error' : 'trailers', error ? { error } : { trailers: [] });
 }
+
+const lines = (events) => Buffer.from(events.map((event) => `event: x\ndata: ${JSON.stringify(event)}\n\n`).join(''));
+const MESSAGE = lines([
+  { type: 'message_start', message: { id: 'msg_1', type: 'message', model: 'claude', content: [], usage: { input_tokens: 3, cache_read_input_tokens: 4, output_tokens: 1 } } },
+  { type: 'content_block_delta', delta: { type: 'text_delta', text: 'Grüße, 世界 "usage":{"output_tokens":999}' } },
+  { type: 'message_delta', delta: {}, usage: { output_tokens: 25 } },
+]);
+const TRANSCRIPT = Buffer.from(JSON.stringify({ text: 'x "usage":{"seconds":999}', usage: { type: 'duration', seconds: 7 } }));
+/** Path, answer, headers: read the same wherever the network cuts them. */
+const ANSWERS = [
+  ['/v1/messages', MESSAGE, ['content-type', 'text/event-stream']],
+  ['/v1/messages', zlib.gzipSync(MESSAGE), ['Content-Type', 'text/event-stream', 'Content-Encoding', 'gzip']],
+  ['/v1/audio/transcriptions', TRANSCRIPT, ['content-type', 'application/json']],
+  ['/openai/deployments/whisper/audio/transcriptions', zlib.brotliCompressSync(TRANSCRIPT), ['content-type', 'application/json', 'content-encoding', 'br']],
+];
 
 const cases = {
   async off() {
@@ -36,11 +53,22 @@ const cases = {
   /** More calls than may wait; then nothing is left to do, and the process must end. */
   async flood(calls) {
     for (let number = 0; number < calls; number += 1) {
-      pretend(`dall-e-${number}`);
+      pretend({ model: `dall-e-${number}` });
       if (number % 500 === 0) await new Promise(setImmediate);
     }
     await pause(100);
     console.log(JSON.stringify({ ...counters, kept: keptBytes() }));
+  },
+  /** Each answer, cut once at each of its places. */
+  async cuts() {
+    for (const [path, answer, headers] of ANSWERS) {
+      for (let at = 0; at <= answer.length; at += 1) {
+        pretend({}, path, [answer.subarray(0, at), answer.subarray(at)], headers);
+      }
+      await pause(20);
+    }
+    while (counters.sent < counters.spans) await pause(20);
+    console.log(JSON.stringify(ANSWERS.map(([, answer]) => answer.length + 1)));
   },
   /** Messages of a Node that nobody knows. */
   async nonsense(port) {

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -288,6 +289,31 @@ def test_what_the_collector_refuses_is_counted_and_not_tried_again() -> None:
     assert "refused calls with status 413: they are not counted" in done.stderr
 
 
+def test_an_answer_is_read_the_same_wherever_the_network_cuts_it() -> None:
+    with recorder() as collector:
+        done = node("broken.cjs", "cuts", env=environment(collector.url, "all"))
+    assert done.returncode == 0, done.stderr
+    timed = {"ids", "gen_ai.response.time_to_first_chunk"}
+    readings = Counter(
+        tuple(sorted((key, value) for key, value in span.items() if key not in timed))
+        for span in collector.spans
+    )
+    messages, packed, seconds, packed_seconds = json.loads(done.stdout)
+    by_answer = {
+        (values["gen_ai.operation.name"], values.get("gen_ai.request.model", "")): (
+            values.get("gen_ai.usage.input_tokens"), values.get("gen_ai.usage.output_tokens"),
+            values.get("tallyspan.meter.seconds"), calls,
+        )
+        for values, calls in ((dict(reading), calls) for reading, calls in readings.items())
+    }  # fmt: skip
+
+    assert by_answer == {
+        ("chat", ""): ("7", "25", None, messages + packed),  # 3 and 4 of the cache
+        ("generate_content", ""): (None, None, "7", seconds),
+        ("generate_content", "whisper"): (None, None, "7", packed_seconds),
+    }
+
+
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
@@ -317,5 +343,5 @@ def test_an_old_node_gets_one_line_and_is_left_alone() -> None:
     done = node("-e", "console.log('runs')", env=env, program=OLD)
 
     assert (done.returncode, done.stdout) == (0, "runs\n")
-    assert done.stderr.startswith("tallyspan-preload: needs Node 22 or later, this is v")
+    assert done.stderr.startswith("tallyspan-preload: needs Node 22.12 or later, this is v")
     assert done.stderr.count("\n") == 1
