@@ -1,7 +1,7 @@
 """Halves of LibreChat's ledger -> the calls they are of."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,6 +73,15 @@ def groups_of(pairs: Sequence[Pair]) -> dict[tuple[str, str], list[Pair]]:
     for pair in pairs:
         groups[pair.group].append(pair)
     return groups
+
+
+def turns_in(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Yield the calls of each turn and kind together; without a message each call by itself."""
+    for (message, _), calls in groups_of(pairs).items():
+        if message:
+            yield calls
+        else:
+            yield from ([call] for call in calls)
 
 
 def _next(number: str) -> str:

@@ -16,7 +16,7 @@ from tallyspan_collector.errors import BillError
 from tallyspan_collector.librechat import days
 from tallyspan_collector.librechat.booking import Result, book
 from tallyspan_collector.librechat.mongo import Mongo
-from tallyspan_collector.librechat.pairs import Pair, groups_of, paired
+from tallyspan_collector.librechat.pairs import Pair, paired, turns_in
 from tallyspan_collector.librechat.people import with_users
 from tallyspan_collector.librechat.settings import LedgerImport
 from tallyspan_collector.librechat.transactions import Half, halves_of
@@ -25,8 +25,10 @@ from tallyspan_collector.units.counts import counted
 
 AROUND = timedelta(hours=1)
 """So much before and after a day is read with it: turns that lie across midnight stay whole."""
-AT_ONCE = 2_000
+AT_ONCE = 500
 """Calls that are joined and booked together; turns are not cut."""
+MAX_CHARACTERS = 40_000
+"""Of the ids of their messages: a store takes no value of 128 KiB, and asks for each twice."""
 _ONE_DAY = timedelta(days=1)
 
 
@@ -156,14 +158,13 @@ def read_day(mongo: Mongo, day: date, settled: datetime) -> Window:
     inside: list[Pair] = []
     waiting: list[Pair] = []
     others: set[tuple[str, str]] = set()
-    for group, calls in groups_of(pairs).items():
-        # calls without a message are no turn: each is on its own day
-        for turn in [calls] if group[0] else [[call] for call in calls]:
-            is_settled = turn[-1].answer.at <= settled
-            if start <= turn[0].at < stop:
-                (inside if is_settled else waiting).extend(turn)
-            if not is_settled or not start <= turn[0].at < stop:
-                others.add(group)
+    for turn in turns_in(pairs):
+        is_settled = turn[-1].answer.at <= settled
+        is_inside = start <= turn[0].at < stop
+        if is_inside:
+            (inside if is_settled else waiting).extend(turn)
+        if not (is_inside and is_settled):
+            others.add(turn[0].group)
     orphans = [half for half in alone if start <= half.at < stop and half.at <= settled]
     return Window(day, inside, waiting, others, orphans, unreadable, len(documents))
 
@@ -171,11 +172,14 @@ def read_day(mongo: Mongo, day: date, settled: datetime) -> Window:
 def _portions(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
     """Yield the calls in portions that cut no turn."""
     portion: list[Pair] = []
-    for calls in groups_of(pairs).values():
-        portion += calls
-        if len(portion) >= AT_ONCE:
+    characters = 0
+    for calls in turns_in(pairs):
+        ids = len(calls[0].prompt.message) + len(calls[0].prompt.conversation)
+        if portion and (len(portion) >= AT_ONCE or characters + ids > MAX_CHARACTERS):
             yield portion
-            portion = []
+            portion, characters = [], 0
+        portion += calls
+        characters += ids
     if portion:
         yield portion
 
