@@ -11,6 +11,8 @@ from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.book import PriceBook
 
+OF_IMPORTS = "import:"
+"""How the column `source` of their entries begins."""
 EVERY_SECONDS = 6 * 3600
 LOOK_BACK_DAYS = 7
 
@@ -26,7 +28,7 @@ class Booking(NamedTuple):
 
 def label_of(name: str) -> str:
     """Return the column `source` of the entries of an import."""
-    return f"import:{name}"
+    return f"{OF_IMPORTS}{name}"
 
 
 def gone_until(client: Client) -> date | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tallyspan_collector.booked.imports import OF_IMPORTS
 from tallyspan_collector.commands.explained import WHO, Values
 from tallyspan_collector.units.counts import counted
 
@@ -11,6 +12,11 @@ _MEANINGS = {
     ("price_change", 0): ", the difference to its new price",
     ("correction", -1): ", taken from where it was booked, or booked by another collector too",
     ("correction", 1): ", and booked where it belongs",
+}
+
+_OF_LEDGERS = {
+    1: ", of LibreChat's own ledger: no span tells of it",
+    -1: ", taken back: a span tells of it",
 }
 
 
@@ -65,7 +71,7 @@ def _ledger(explanation: Values) -> Iterator[str]:
         yield f"{span_id} is decided and not in the ledger yet: see `tallyspan spool status`"
     yield f"{counted(len(explanation['entries']), 'entry', 'entries')} in the ledger"
     for each in explanation["entries"]:
-        what = _MEANINGS.get((each["entry_kind"], each["sign"]), "")
+        what = _meaning(each)
         yield f"  {each['booked_at']} {each['entry_kind']} of {each['span_id']}{what}"
         yield f"      batch {each['batch_id']}"
         yield f"      {_model(each)}"
@@ -76,6 +82,12 @@ def _ledger(explanation: Values) -> Iterator[str]:
     yield f"net: {counted(net['calls'], 'call')}, {tokens}, {net['cost_usd']} USD"
     if "notional_cost_usd" in net:
         yield f"     {net['notional_cost_usd']} USD notional: a subscription or a commitment pays"
+
+
+def _meaning(entry: Mapping[str, Any]) -> str:
+    if entry["entry_kind"] == "correction" and str(entry.get("source", "")).startswith(OF_IMPORTS):
+        return _OF_LEDGERS[entry["sign"]]
+    return _MEANINGS.get((entry["entry_kind"], entry["sign"]), "")
 
 
 def _is_price_change_of(span_id: str, entry: Mapping[str, Any]) -> bool:

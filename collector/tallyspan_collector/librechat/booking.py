@@ -21,6 +21,7 @@ from tallyspan_collector.booked.run import run
 from tallyspan_collector.librechat.entries import KIND, call_of, entries_of, span_of, trace_of
 from tallyspan_collector.librechat.join import (
     Recorded,
+    alike,
     by_group,
     conversations,
     matched,
@@ -227,7 +228,15 @@ class LedgerCalls:
                     missing.append(pair)
                 elif pair is not None and call is not None:
                     self._see(pair, call)
-        return [pair for pair in missing if not self._is_phantom(pair)]
+        others_alike = alike(client, self._what, missing)
+        for pair in missing:
+            if (call := others_alike.get(pair.prompt.id)) is not None:
+                self._see(pair, call)
+        return [
+            pair
+            for pair in missing
+            if pair.prompt.id not in others_alike and not self._is_phantom(pair)
+        ]
 
     def _is_phantom(self, pair: Pair) -> bool:
         """Whether it is LibreChat's estimate of a call that the provider refused."""

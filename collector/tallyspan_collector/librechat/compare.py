@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.entries import span_of
-from tallyspan_collector.librechat.join import APART, Recorded, by_group, matched, of_turns
+from tallyspan_collector.librechat.join import APART, Recorded, alike, by_group, matched, of_turns
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.pairs import Pair, groups_of
 from tallyspan_collector.librechat.people import with_users
@@ -101,16 +101,26 @@ def _of_day(
     turns = turns_of(mongo, window.pairs)
     what = with_users(mongo, what, window.pairs)
     alone: list[Recorded] = []
+    missing: list[Pair] = []
     for group, pairs in groups_of(window.pairs).items():
         for pair, call in matched(pairs, recorded.pop(group, ()) if group[0] else ()):
             if pair is None:
                 alone += [call] if call else []
                 continue
-            turn = turns.get((pair.prompt.conversation, pair.prompt.message), Turn())
-            reason = of_both(pair, call) if call else of_theirs(turn)
-            if call is None and (call := imported.get(span_of(pair))) is not None:
-                reason = Reason.IMPORTED
-            yield _key(what, window, reason, pair), pair, call
+            if call is None:
+                missing.append(pair)
+            else:
+                yield _key(what, window, of_both(pair, call), pair), pair, call
+    others_alike = alike(client, what, missing)
+    for pair in missing:
+        turn = turns.get((pair.prompt.conversation, pair.prompt.message), Turn())
+        if (call := others_alike.get(pair.prompt.id)) is not None:
+            reason = of_both(pair, call)
+        elif (call := imported.get(span_of(pair))) is not None:
+            reason = Reason.IMPORTED
+        else:
+            reason = of_theirs(turn)
+        yield _key(what, window, reason, pair), pair, call
     stop = min(start + _ONE_DAY, settled)
     for group, others in recorded.items():
         if group not in window.others:

@@ -13,11 +13,13 @@ from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.schema import OF_NO_CALL
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.librechat.pairs import Pair
+from tallyspan_collector.librechat.settings import LedgerImport
 from tallyspan_collector.librechat.transactions import TITLE
 
 APART = timedelta(days=1)
 """Clocks of LibreChat and the senders of spans, and a turn's first call and its documents, are
 less apart than that."""
+AT_THAT_TIME = timedelta(minutes=30)
 _OF_TITLE = f"{TITLE}-"
 _COLUMNS = {
     "tags", "source", "request_model", "status", "error_type", "usage_source", "cost_status",
@@ -83,6 +85,36 @@ def of_turns(client: Client, bounds: tuple[datetime, datetime]) -> list[Recorded
         for row in read(client, bounds, condition, {}, only=_COLUMNS)
         if row["left"] > 0
     ]
+
+
+def alike(client: Client, what: LedgerImport, pairs: Sequence[Pair]) -> dict[str, Recorded]:
+    """Return recorded calls that name no turn and are these calls, by the `_id` of their prompts.
+
+    A span that knows the user and not the message (of an Assistants run, seen by the preload) is
+    the call with the same user, input and output at that time; each is of one call only.
+    """
+    if not pairs:
+        return {}
+    users = {pair.prompt.id: what.user_of(pair.prompt) for pair in pairs}
+    times = [pair.at for pair in pairs]
+    rows = read(
+        client,
+        (min(times) - AT_THAT_TIME, max(times) + AT_THAT_TIME),
+        "NOT mapContains(l.tags, 'message_id') AND l.user_id IN {users:Array(String)}",
+        {"users": sorted({*users.values()})},
+        only=_COLUMNS,
+    )
+    calls = [Recorded(row) for row in rows if row["left"] > 0 and row["source"] != what.label]
+    result: dict[str, Recorded] = {}
+    for pair in pairs:
+        for call in calls:
+            is_near = abs(call.row["start_time"] - pair.at) <= AT_THAT_TIME
+            same = (*call.tokens, call.row["user_id"])
+            if is_near and same == (pair.prompt.tokens, pair.answer.tokens, users[pair.prompt.id]):
+                result[pair.prompt.id] = call
+                calls.remove(call)
+                break
+    return result
 
 
 def conversations(client: Client, pairs: Sequence[Pair], label: str) -> set[str]:

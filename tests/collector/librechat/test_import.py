@@ -42,6 +42,14 @@ def test_a_span_that_comes_late_takes_the_call_back_and_one_taken_back_books_it_
     total = "SELECT sum(calls), sum(input_tokens) FROM usage_by_user"
     assert bench.client.query(total).result_rows == [(2, 3000)]
 
+    (trace,) = bench.client.query(
+        "SELECT DISTINCT toString(trace_id) FROM llm_calls WHERE source = 'import:librechat'"
+    ).result_rows
+    bench.name = "explain"
+    assert bench.run(*trace) == 0
+    assert bench.out.count(", of LibreChat's own ledger: no span tells of it") == 3
+    assert bench.out.count(", taken back: a span tells of it") == 1
+
 
 def test_a_run_that_was_broken_off_is_completed_by_the_next(
     bench: Bench, monkeypatch: pytest.MonkeyPatch

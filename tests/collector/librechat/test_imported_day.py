@@ -42,6 +42,9 @@ def write_documents(librechat: LibreChat) -> None:
     call("all-gone", conversation="c3")
     message("assistant", endpoint="assistants", model="asst_1", usage=False)
     call("assistant", model="gpt-4.1")
+    message("preload", endpoint="assistants", model="asst_1", usage=False)
+    call("preload", (912, 282))
+    call("preload", (912, 282))
     message("uncounted", usage=False)
     call("uncounted")
     call("uncounted", (3, 1), context="title")
@@ -81,6 +84,11 @@ def book_spans(client: Client) -> None:
     at = NOON - timedelta(hours=9)
     span(client, "clocks", input_tokens=1000, output_tokens=10, start_time=at)
     span(client, "other-tenant", tenant="acme")
+    # what the preload sees of a run of Assistants: who, and how much
+    nameless: dict[str, Any] = {"tags": {}, "input_tokens": 912, "output_tokens": 282}
+    span(client, **nameless, start_time=NOON - timedelta(minutes=2))
+    span(client, **nameless, start_time=NOON - timedelta(minutes=45))
+    span(client, **nameless, user_id="somebody else")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +169,12 @@ def test_endpoint_and_agent_are_those_of_the_turn(
     booked: Booked, message: str, origin: tuple[str, ...]
 ) -> None:
     assert booked(message, "endpoint_id, agent_id, agent_name, provider_name") == [origin]
+
+
+def test_a_span_that_knows_the_user_and_not_the_message_is_the_call_of_that_time(
+    booked: Booked,
+) -> None:
+    assert booked("preload") == [(912, 282)]
 
 
 def test_an_estimate_is_marked(booked: Booked) -> None:

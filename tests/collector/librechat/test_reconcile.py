@@ -28,6 +28,8 @@ def test_each_difference_has_its_reason(bench: Bench) -> None:
     bench.librechat.message("n1", langfuseSampled=False)
     bench.librechat.call("n1", model="sampled")
     bench.librechat.call("n2", model="lost")
+    bench.librechat.call("n5", (912, 282), model="run")
+    span(bench.client, tags={}, input_tokens=912, output_tokens=282, cost_usd=Decimal("0.000792"))
     span(bench.client, "n3", request_model="gone", user_id="65aa0000000000000000ffff")
     span(bench.client, "n4", request_model="ours")
     code, reasons = bench.reconciled()
@@ -44,6 +46,7 @@ def test_each_difference_has_its_reason(bench: Bench) -> None:
         ("odd", "message"): "unexplained",
         ("sampled", "message"): "sampled_out",
         ("lost", "message"): "no_span",
+        ("run", "message"): "equal",
         ("gone", "message"): "user_deleted",
         ("ours", "message"): "unexplained",
     }
