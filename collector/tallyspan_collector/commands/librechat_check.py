@@ -20,6 +20,7 @@ from tallyspan_collector.librechat.check.settings import (
     Settings,
     read_config,
     read_environment,
+    with_compose,
 )
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.units.counts import counted
@@ -36,6 +37,13 @@ def add_parser(actions: Any) -> None:
     parser = actions.add_parser("check", help="what LibreChat's settings keep from being recorded")
     parser.add_argument("--config", metavar="FILE", help="its librechat.yaml")
     parser.add_argument("--env", metavar="FILE", help="its .env")
+    parser.add_argument(
+        "--compose",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="docker-compose.yml, docker-compose.override.yml: the environment of its service",
+    )
     parser.add_argument("--mongo", metavar="URI", help="its database: what is used, and how much")
     parser.add_argument(
         "--collector", metavar="URL", help="ask its OTLP port whether the key works"
@@ -45,14 +53,17 @@ def add_parser(actions: Any) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    if not options.config and not options.env:
+    if not options.config and not options.env and not options.compose:
         raise ConfigError("name LibreChat's settings: --config librechat.yaml --env .env")
-    if options.collector and not options.env:
+    if options.collector and not options.env and not options.compose:
         raise ConfigError("--collector: the key that it is to be asked for stands in --env FILE")
+    env = read_environment(Path(options.env)) if options.env else Environment()
+    for path in options.compose:
+        env = with_compose(env, Path(path))
     settings = Settings(
-        read_environment(Path(options.env)) if options.env else Environment(),
+        env,
         read_config(Path(options.config)) if options.config else Config(),
-        has_env=bool(options.env),
+        has_env=bool(options.env or options.compose),
         has_config=bool(options.config),
     )
     with Mongo(options.mongo) if options.mongo else nullcontext() as mongo:

@@ -22,6 +22,7 @@ from tallyspan_collector.librechat.check.settings import (
     Settings,
     read_config,
     read_environment,
+    with_compose,
 )
 from tallyspan_collector.librechat.mongo import Mongo
 
@@ -53,9 +54,17 @@ endpoints:
 
 
 def settings(tmp_path: Path, env: str = GOOD_ENV, config: str = GOOD_CONFIG) -> Settings:
-    (tmp_path / ".env").write_text(env)
     (tmp_path / "librechat.yaml").write_text(config)
-    return Settings(read_environment(tmp_path / ".env"), read_config(tmp_path / "librechat.yaml"))
+    return Settings(environment(tmp_path, env), read_config(tmp_path / "librechat.yaml"))
+
+
+def environment(
+    tmp_path: Path, env: str, compose: str = "services: {api: {env_file: .env}}"
+) -> Environment:
+    """The variables of a `.env` that compose, which LibreChat is run by, passes on."""
+    (tmp_path / ".env").write_text(env)
+    (tmp_path / "compose.yml").write_text(compose)
+    return with_compose(read_environment(tmp_path / ".env"), tmp_path / "compose.yml")
 
 
 def without(name: str) -> str:
@@ -226,7 +235,9 @@ def test_the_command_shows_findings_and_ends_with_1_if_calls_are_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings(tmp_path, config="endpoints: {custom: [{name: a}]}")
-    files = ["--config", f"{tmp_path}/librechat.yaml", "--env", f"{tmp_path}/.env"]
+    compose = ["--compose", f"{tmp_path}/compose.yml"]
+    env = ["--env", f"{tmp_path}/.env"]
+    files = ["--config", f"{tmp_path}/librechat.yaml", *env, *compose]
 
     assert main(["librechat", "check", *files]) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -238,7 +249,10 @@ def test_the_command_shows_findings_and_ends_with_1_if_calls_are_lost(
     ]
     assert main(["librechat", "check", *files, "--format", "json"]) == 1
     assert json.loads(capsys.readouterr().out)[0]["severity"] == "lost"
-    assert main(["librechat", "check", "--env", f"{tmp_path}/.env"]) == 0
+    assert main(["librechat", "check", *env]) == 0
+    assert capsys.readouterr().out.endswith("0 LOST, 1 INEXACT, 0 notes\n")
+    assert main(["librechat", "check", *env, *compose]) == 0
+    assert capsys.readouterr().out == "0 LOST, 0 INEXACT, 0 notes\n"
 
 
 @pytest.mark.parametrize(
@@ -277,6 +291,49 @@ def test_values_of_an_env_file_are_read_as_dotenv_reads_them(tmp_path: Path) -> 
     assert read_environment(path).values == {
         "A": "x # y", "B": "x#y", "D": "", "E": "b", "F": "q",
     }  # fmt: skip
+
+
+PRELOAD_URL = "TALLYSPAN_PRELOAD_URL"
+
+
+@pytest.mark.parametrize(
+    ("compose", "expected", "line"),
+    [
+        (f"{{{PRELOAD_URL}: 'http://a:1'}}", "http://a:1", 1),
+        (f"['{PRELOAD_URL}=http://a:1']", "http://a:1", 1),
+        (f"[\n{PRELOAD_URL}]", "http://b:2", 2),  # passed on
+        (f"{{{PRELOAD_URL}: }}", "http://b:2", 1),
+        (f"{{{PRELOAD_URL}: '${{OTHER}}'}}", "http://c:3", 1),
+        (f"{{{PRELOAD_URL}: '${{NONE:-http://d:4}}'}}", "http://d:4", 1),
+        ("{}", "http://b:2", None),
+    ],
+)
+def test_the_environment_of_a_compose_file_goes_before_that_of_the_env_file(
+    tmp_path: Path, compose: str, expected: str, line: int | None
+) -> None:
+    file = f"services: {{librechat: {{environment: {compose}}}}}"
+    read = environment(tmp_path, f"{PRELOAD_URL}=http://b:2\nOTHER=http://c:3\n", file)
+
+    assert read[PRELOAD_URL] == expected
+    place = f"{tmp_path}/.env:1" if line is None else f"{tmp_path}/compose.yml:{line}"
+    assert read.place(PRELOAD_URL) == place
+
+
+def test_node_options_that_only_librechat_reads_are_told(tmp_path: Path) -> None:
+    late = environment(tmp_path, GOOD_ENV, "services: {api: {}}")
+    [finding] = find(Settings(late, Config()))
+    set_by_compose = environment(
+        tmp_path, GOOD_ENV, "services: {api: {environment: [NODE_OPTIONS]}}"
+    )
+
+    assert finding.severity is INEXACT
+    assert "which LibreChat reads when Node runs already" in finding.what
+    assert list(find(Settings(set_by_compose, Config()))) == []
+
+
+def test_a_compose_file_without_librechat_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no service api or librechat"):
+        environment(tmp_path, "", "services: {web: {}}")
 
 
 def test_a_file_that_was_not_named_is_not_blamed() -> None:

@@ -112,6 +112,21 @@ def path_findings(settings: Settings, in_use: InUse | None) -> Iterator[Finding]
             path.covered or preload.lines(settings.env, path.preload),
         )
     yield from _aborted(settings, in_use)
+    yield from _late(settings)
+
+
+def _late(settings: Settings) -> Iterator[Finding]:
+    env = settings.env
+    if preload.is_late(env):
+        yield Finding(
+            Severity.INEXACT,
+            env.place("NODE_OPTIONS"),
+            "NODE_OPTIONS stands in .env, which LibreChat reads when Node runs already: the preload"
+            " is loaded only if something else puts it into the environment of the process",
+            "all that the preload is to count",
+            "# docker-compose.override.yml, checked with --compose:\n"
+            f"services:\n  api:\n    environment:\n      NODE_OPTIONS: {env['NODE_OPTIONS']}",
+        )
 
 
 def _turned_on(path: Path, settings: Settings) -> str:

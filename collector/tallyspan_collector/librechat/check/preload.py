@@ -17,6 +17,11 @@ def is_counted(env: Environment, groups: Sequence[str]) -> bool:
     return is_on and _is_loaded(env) and _has_address(env) and bool(env[KEY])
 
 
+def is_late(env: Environment) -> bool:
+    """Return whether it is only loaded by `.env`, which Node does not read."""
+    return _is_loaded(env) and "NODE_OPTIONS" in env.late
+
+
 def lines(env: Environment, groups: Sequence[str]) -> str:
     """Return the lines that let it count these groups too."""
     return "\n".join(_lines(env, groups))

@@ -1,4 +1,4 @@
-"""The settings of a LibreChat: its `.env`, and its `librechat.yaml` with the line of each value."""
+"""The settings of a LibreChat, each with its line: `.env`, compose files, `librechat.yaml`."""
 
 import re
 from collections.abc import Mapping
@@ -11,26 +11,33 @@ import yaml
 from tallyspan_collector.errors import ConfigError
 
 MAX_BYTES = 4 << 20
+SERVICES = ("api", "librechat")
+"""What LibreChat's service is called in a compose file: its own, and ours."""
 KeyPath = tuple[str | int, ...]
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*)")
+_INTERPOLATED = re.compile(r"\$\{(\w+)(?::?[-?]([^}]*))?\}")
 _QUOTED = re.compile(r"""(['"`])(.*?)(?<!\\)\1\s*(?:#.*)?""")
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Variables of a `.env`, and the line of each; one that is empty is as good as missing."""
+    """Variables, and file and line of each; one that is empty is as good as missing.
+
+    `path` is the `.env`, where one that lacks is to be written. `late` are those that only stand
+    there: LibreChat reads the file when Node runs already.
+    """
 
     path: str = ".env"
     values: Mapping[str, str] = field(default_factory=dict)
-    lines: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    late: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")
 
     def place(self, *names: str) -> str:
         """Return file and line of the first of these that is there, else the file."""
-        line = next((self.lines[name] for name in names if name in self.lines), None)
-        return self.path if line is None else f"{self.path}:{line}"
+        return next((self.places[name] for name in names if name in self.places), self.path)
 
     def is_on(self, name: str) -> bool:
         """Return whether the variable is `true`, as LibreChat reads it."""
@@ -86,12 +93,45 @@ class Settings:
 def read_environment(path: Path) -> Environment:
     """Return the variables of a `.env`. Raises `ConfigError`."""
     values: dict[str, str] = {}
-    lines: dict[str, int] = {}
+    places: dict[str, str] = {}
     for number, line in enumerate(_text(path).splitlines(), 1):
         match = _ASSIGNMENT.fullmatch(line)
         if match:
-            values[match[1]], lines[match[1]] = _value(match[2].strip()), number
-    return Environment(str(path), values, lines)
+            values[match[1]], places[match[1]] = _value(match[2].strip()), f"{path}:{number}"
+    return Environment(str(path), values, places, frozenset(values))
+
+
+def with_compose(env: Environment, path: Path) -> Environment:
+    """Return the variables of LibreChat's service in a compose file, over those of `env`.
+
+    Raises `ConfigError` where it has no such service.
+    """
+    file = read_config(path)
+    name = next((each for each in SERVICES if isinstance(file.at("services", each), dict)), None)
+    if name is None:
+        raise ConfigError(f"{path}: has no service {' or '.join(SERVICES)}")
+    where = ("services", name, "environment")
+    listed = file.at(*where)
+    pairs: list[tuple[str, Any, str]] = []
+    if isinstance(listed, dict):
+        pairs = [(key, value, file.place(*where, key)) for key, value in listed.items()]
+    elif isinstance(listed, list):
+        for number, each in enumerate(listed):
+            key, equals, text = str(each).partition("=")
+            pairs.append((key, text if equals else None, file.place(*where, number)))
+    values, places = dict(env.values), dict(env.places)
+    for key, value, place in pairs:
+        # Without a value it is passed on; YAML's booleans are written as compose writes them.
+        text = {None: env[key], True: "true", False: "false"}.get(value, value)
+        values[key], places[key] = _interpolated(str(text), env), place
+    late = (
+        frozenset() if file.at("services", name, "env_file") else env.late - {p[0] for p in pairs}
+    )
+    return Environment(env.path, values, places, late)
+
+
+def _interpolated(text: str, env: Environment) -> str:
+    return _INTERPOLATED.sub(lambda match: env[match[1]] or match[2] or "", text)
 
 
 def _value(text: str) -> str:

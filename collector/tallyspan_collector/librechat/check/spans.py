@@ -33,7 +33,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     for name, value in (("LANGFUSE_PUBLIC_KEY", "librechat-prod"),
                         ("LANGFUSE_SECRET_KEY", "<the ingest key>")):  # fmt: skip
         if not env[name]:
-            state = "is empty" if name in env.lines else "is missing"
+            state = "is empty" if name in env.places else "is missing"
             what = f"{name} {state}: LibreChat sends no spans"
             yield Finding(Severity.LOST, env.place(name), what, EVERY, f"{name}={value}")
     secret = env["LANGFUSE_SECRET_KEY"]
