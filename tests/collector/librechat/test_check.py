@@ -12,6 +12,7 @@ import pytest
 from librechat_ledger import LibreChat
 from tallyspan_collector.cli import main
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.librechat.check import preload
 from tallyspan_collector.librechat.check.findings import Severity
 from tallyspan_collector.librechat.check.in_use import InUse
 from tallyspan_collector.librechat.check.paths import PATHS
@@ -182,6 +183,15 @@ def test_each_way_to_turn_on_what_no_span_has_is_found_until_the_preload_counts_
         assert bool(counted) == bool(path.covered)
 
 
+def test_the_preload_has_every_group_and_variable_that_the_check_writes() -> None:
+    text = (Path(__file__).parents[3] / "instrumentation/node" / preload.FILE).read_text()
+    [listed] = re.findall(r"^const GROUPS = \[(.*?)\];", text, re.MULTILINE | re.DOTALL)
+    groups = {each for path in PATHS for each in path.preload} | {"aborts"}
+
+    assert groups <= set(re.findall(r"'(\w+)'", listed))
+    assert all(f"env.{name}" in text for name in (preload.GROUPS, preload.URL, preload.KEY))
+
+
 def test_with_the_database_it_is_told_how_much_is_lost(
     tmp_path: Path, librechat: LibreChat
 ) -> None:
@@ -304,6 +314,8 @@ PRELOAD_URL = "TALLYSPAN_PRELOAD_URL"
         (f"[\n{PRELOAD_URL}]", "http://b:2", 2),  # passed on
         (f"{{{PRELOAD_URL}: }}", "http://b:2", 1),
         (f"{{{PRELOAD_URL}: '${{OTHER}}'}}", "http://c:3", 1),
+        (f"{{{PRELOAD_URL}: 1}}", "1", 1),
+        (f"{{{PRELOAD_URL}: true}}", "true", 1),
         (f"{{{PRELOAD_URL}: '${{NONE:-http://d:4}}'}}", "http://d:4", 1),
         ("{}", "http://b:2", None),
     ],

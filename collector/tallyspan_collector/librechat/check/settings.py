@@ -121,16 +121,22 @@ def with_compose(env: Environment, path: Path) -> Environment:
             pairs.append((key, text if equals else None, file.place(*where, number)))
     values, places = dict(env.values), dict(env.places)
     for key, value, place in pairs:
-        # Without a value it is passed on; YAML's booleans are written as compose writes them.
-        text = {None: env[key], True: "true", False: "false"}.get(value, value)
-        values[key], places[key] = _interpolated(str(text), env), place
+        values[key], places[key] = _of_compose(value, env[key], env), place
     late = (
         frozenset() if file.at("services", name, "env_file") else env.late - {p[0] for p in pairs}
     )
     return Environment(env.path, values, places, late)
 
 
-def _interpolated(text: str, env: Environment) -> str:
+def _of_compose(value: object, outside: str, env: Environment) -> str:
+    """Return the variable as the container has it; without a value it is passed on."""
+    match value:
+        case None:
+            return outside
+        case bool():
+            return str(value).lower()
+        case _:
+            text = str(value)
     return _INTERPOLATED.sub(lambda match: env[match[1]] or match[2] or "", text)
 
 
