@@ -10,7 +10,7 @@ from tallyspan_collector import config
 from tallyspan_collector.commands.prices import PRICES, book_of
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.check.settings import read_config
-from tallyspan_collector.librechat.token_config import token_configs
+from tallyspan_collector.librechat.token_config import Models, token_configs
 
 
 def add_parser(actions: Any) -> None:
@@ -23,6 +23,13 @@ def add_parser(actions: Any) -> None:
     parser.add_argument(
         "--model", action="append", default=[], help="one more, of an endpoint that fetches models"
     )
+    parser.add_argument(
+        "--context",
+        action="append",
+        default=[],
+        metavar="MODEL=TOKENS",
+        help="how long the context of a model may be, where nobody knows it",
+    )
     parser.set_defaults(run=_print)
 
 
@@ -33,8 +40,17 @@ def _print(options: argparse.Namespace) -> int:
             f"{settings.path}: has no custom endpoint, and LibreChat takes a tokenConfig for those"
             " alone"
         )
-    result = token_configs(settings, book_of(options), time.time_ns(), options.model)
+    models = Models(options.model, dict(map(_context, options.context)))
+    result = token_configs(settings, book_of(options), time.time_ns(), models)
     sys.stdout.write(result.text)
     for each in result.missing:
-        sys.stderr.write(f"no price: {each}\n")
+        sys.stderr.write(f"left out: {each}\n")
     return 0
+
+
+def _context(text: str) -> tuple[str, int]:
+    """Return model and tokens. Raises `ConfigError`."""
+    model, _, tokens = text.rpartition("=")
+    if not (model and tokens.isascii() and tokens.isdigit() and int(tokens[:12]) > 0):
+        raise ConfigError(f"--context {text}: must be MODEL=TOKENS, such as local-llama=32768")
+    return model, int(tokens[:12])

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -29,20 +29,29 @@ _MODELS = ("titleModel", "summaryModel")
 
 
 @dataclass(frozen=True, slots=True)
+class Models:
+    """Models beside those that `librechat.yaml` names, and tokens of contexts that nobody knows."""
+
+    more: Sequence[str] = ()
+    contexts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenConfigs:
-    """What to write into `librechat.yaml`, as YAML, and why some models are not in it."""
+    """What to write into `librechat.yaml`, as YAML, and why some models are comments in it."""
 
     text: str
     missing: Sequence[str]
 
 
 def token_configs(
-    config: Config, book: PriceBook, at_ns: int, more_models: Sequence[str] = ()
+    config: Config, book: PriceBook, at_ns: int, models: Models = Models()
 ) -> TokenConfigs:
-    """Return the prices of a moment for the models of every custom endpoint, and of `more_models`.
+    """Return the prices of a moment for the models of every custom endpoint.
 
     Prices are those that the calls of the endpoint are booked with: by its name, the model as it
-    is asked for, the standard tier.
+    is asked for, the standard tier. LibreChat refuses a file with an entry that lacks price or
+    context, or with a tokenConfig without entries: such are comments.
     """
     lines = [
         f"# USD for a million tokens on {day(at_ns)}, of {book.data.source} and the price file;",
@@ -53,11 +62,15 @@ def token_configs(
     missing: list[str] = []
     for _, endpoint in config.custom_endpoints():
         name = str(endpoint.get("name") or "")
-        lines += [f"    - name: {_quoted(name)}", "      tokenConfig:"]
+        lines.append(f"    - name: {_quoted(name)}")
         if isinstance(endpoint.get("models"), dict) and endpoint["models"].get("fetch"):
-            lines.append("        # fetches its models: name others with --model")
-        for model in dict.fromkeys((*_models(endpoint), *more_models)):
-            lines += _model(endpoint, name, model, book, at_ns, missing)
+            lines.append("      # fetches its models: name others with --model")
+        names = dict.fromkeys((*_models(endpoint), *models.more))
+        entries = [_entry(endpoint, name, model, book, at_ns, models) for model in names]
+        is_empty = all(each.reason for each in entries)
+        lines.append("      # tokenConfig:" if is_empty else "      tokenConfig:")
+        lines += [line for each in entries for line in each.lines]
+        missing += [f"{name}: {each.model}: {each.reason}" for each in entries if each.reason]
     return TokenConfigs("".join(f"{line}\n" for line in lines), missing)
 
 
@@ -68,19 +81,30 @@ def _models(endpoint: Mapping[str, Any]) -> Iterator[str]:
         name = each.get("name") if isinstance(each, dict) else each
         if name:
             yield str(name)
+    configs = endpoint.get("tokenConfig")
+    if isinstance(configs, dict):
+        yield from map(str, configs)
     for key in _MODELS:
         if endpoint.get(key) not in {None, "", "current_model"}:
             yield str(endpoint[key])
 
 
-def _model(
+class _Entry(NamedTuple):
+    """The lines of a model; with a reason they are comments."""
+
+    model: str
+    lines: Sequence[str]
+    reason: str = ""
+
+
+def _entry(
     endpoint: Mapping[str, Any],
     name: str,
     model: str,
     book: PriceBook,
     at_ns: int,
-    missing: list[str],
-) -> Iterator[str]:
+    models: Models,
+) -> _Entry:
     lower = name.lower()
     seller, _ = provider(lower if lower in _OWN_PROVIDERS else "openai", "", model)
     price = book.quote(seller, name, model, "", at_ns)
@@ -93,22 +117,19 @@ def _model(
     first, *others = by_context.items() or [("", {})]
     if isinstance(price, Unpriced) or not {"prompt", "completion"} <= set(first[1]):
         reason = price.reason.value if isinstance(price, Unpriced) else "no price of tokens"
-        missing.append(f"{name}: {model}: {reason}")
-        yield f"        # {_quoted(model)}: {reason}; LibreChat reckons with 6 USD, its default"
-        return
-    yield f"        {_quoted(model)}:"
-    yield from (f"          {key}: {usd}" for key, usd in first[1].items())
-    context = _context(endpoint, seller, model, book)
-    # With a tokenConfig LibreChat asks nothing else how long the context may be.
-    yield (
-        f"          context: {context}"
-        if context
-        else "          # context: <tokens>   # not known here; without it LibreChat takes few"
-    )
+        return _Entry(model, [f"        # {_quoted(model)}: {reason}: 6 USD to LibreChat"], reason)
+    context = _context(endpoint, seller, model, book) or models.contexts.get(model)
+    lines = [f"{_quoted(model)}:", *(f"  {key}: {usd}" for key, usd in first[1].items())]
+    lines.append(f"  context: {context or '<tokens>'}")
     for above, rates in others:
-        yield f"          # {above}: {', '.join(f'{key} {usd}' for key, usd in rates.items())}"
+        usd_of = ", ".join(f"{key} {usd}" for key, usd in rates.items())
+        lines.append(f"  # {above}: {usd_of}")
     if price.flags:
-        yield f"          # doubtful: {', '.join(price.flags)}"
+        lines.append(f"  # doubtful: {', '.join(price.flags)}")
+    if context:
+        return _Entry(model, [f"        {line}" for line in lines])
+    reason = "its context is not known: --context MODEL=TOKENS"
+    return _Entry(model, [f"        # {line}" for line in lines], reason)
 
 
 def _context(endpoint: Mapping[str, Any], seller: str, model: str, book: PriceBook) -> int | None:

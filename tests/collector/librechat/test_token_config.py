@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tallyspan_collector.cli import main
 from tallyspan_collector.librechat.check.settings import Config
-from tallyspan_collector.librechat.token_config import token_configs
+from tallyspan_collector.librechat.token_config import Models, token_configs
 from tallyspan_collector.pricing.book import PriceBook
 
 AT_NS = 1_790_000_000_000_000_000
@@ -20,11 +21,28 @@ prices:
 """
 
 
+_KEYS = ("prompt", "completion", "context", "cacheRead", "cacheWrite")
+ENTRY = {
+    "type": "object",
+    "properties": {key: {"type": "number"} for key in _KEYS},
+    "required": ["prompt", "completion", "context"],
+    "additionalProperties": False,
+}
+"""As LibreChat checks it (packages/data-provider/src/config.ts, tokenConfig)."""
+ENDPOINT = {
+    "type": "object",
+    "properties": {"tokenConfig": {"type": "object", "additionalProperties": ENTRY}},
+}
+
+
 def configs(*endpoints: dict[str, Any], more: tuple[str, ...] = ()) -> tuple[list[Any], list[str]]:
-    """What LibreChat reads of it: the custom endpoints; and the models without a price."""
+    """What LibreChat reads of it: the custom endpoints; and the models that are left out."""
     config = Config(values={"endpoints": {"custom": list(endpoints)}})
-    result = token_configs(config, PriceBook(), AT_NS, more)
-    return yaml.safe_load(result.text)["endpoints"]["custom"], list(result.missing)
+    result = token_configs(config, PriceBook(), AT_NS, Models(more))
+    listed = yaml.safe_load(result.text)["endpoints"]["custom"]
+    for each in listed:
+        jsonschema.validate(each, ENDPOINT)
+    return listed, list(result.missing)
 
 
 def test_every_model_of_an_endpoint_gets_the_price_its_calls_are_booked_with() -> None:
@@ -50,11 +68,10 @@ def test_every_model_of_an_endpoint_gets_the_price_its_calls_are_booked_with() -
 
 def test_a_model_without_a_price_is_named_where_it_would_stand() -> None:
     config = Config(values={"endpoints": {"custom": [{"name": "a", "models": {"default": ["b"]}}]}})
+    text = token_configs(config, PriceBook(), AT_NS).text
 
-    assert (
-        "# b: unknown_model; LibreChat reckons with 6 USD"
-        in token_configs(config, PriceBook(), AT_NS).text
-    )
+    assert "      # tokenConfig:\n        # b: unknown_model: 6 USD to LibreChat\n" in text
+    assert yaml.safe_load(text) == {"endpoints": {"custom": [{"name": "a"}]}}
 
 
 def test_a_long_context_and_other_tiers_are_told_in_comments() -> None:
@@ -69,7 +86,7 @@ def test_a_long_context_and_other_tiers_are_told_in_comments() -> None:
 
 def test_the_context_that_the_file_has_stays() -> None:
     own = {"gpt-5-mini": {"prompt": 9, "completion": 9, "context": 32_000}}
-    [endpoint], _ = configs({"name": "a", "tokenConfig": own}, more=("gpt-5-mini",))
+    [endpoint], _ = configs({"name": "a", "tokenConfig": own})
 
     assert endpoint["tokenConfig"]["gpt-5-mini"]["context"] == 32_000
     assert endpoint["tokenConfig"]["gpt-5-mini"]["prompt"] == 0.25
@@ -81,7 +98,7 @@ def test_any_name_is_read_as_it_is(name: str) -> None:
     [endpoint], missing = configs({"name": name}, more=(name,))
 
     assert endpoint["name"] == name
-    assert missing == [f"{name}: {name}: unknown_model"] or endpoint["tokenConfig"]
+    assert bool(missing) != bool(endpoint.get("tokenConfig"))
 
 
 def test_the_command_takes_prices_of_ones_own(
@@ -101,10 +118,29 @@ def test_the_command_takes_prices_of_ones_own(
 
     assert main([*arguments, "--prices", f"{tmp_path}/prices.yaml"]) == 0
     out, err = capsys.readouterr()
-    [endpoint] = yaml.safe_load(out)["endpoints"]["custom"]
-    assert endpoint["tokenConfig"] == {"local-llama": {"prompt": 0.1, "completion": 0.4}}
-    assert err == "no price: local: other: unknown_model\n"
+    assert err == (
+        "left out: local: local-llama: its context is not known: --context MODEL=TOKENS\n"
+        "left out: local: other: unknown_model\n"
+    )
+    assert "        # local-llama:\n        #   prompt: 0.1\n" in out
     assert "# fetches its models: name others with --model" in out
+    arguments += ["--prices", f"{tmp_path}/prices.yaml", "--context", "local-llama=32768"]
+    assert main(arguments) == 0
+    [endpoint] = yaml.safe_load(capsys.readouterr().out)["endpoints"]["custom"]
+    assert endpoint["tokenConfig"] == {
+        "local-llama": {"prompt": 0.1, "completion": 0.4, "context": 32_768}
+    }
+
+
+@pytest.mark.parametrize("context", ["local-llama", "=5", "a=", "a=-5", "a=0", "a=1.5"])
+def test_a_context_that_is_none_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], context: str
+) -> None:
+    (tmp_path / "librechat.yaml").write_text("endpoints: {custom: [{name: a}]}")
+    arguments = [f"{tmp_path}/librechat.yaml", "--data-dir", str(tmp_path), "--context", context]
+
+    assert main(["librechat", "token-config", *arguments]) == 2
+    assert "must be MODEL=TOKENS" in capsys.readouterr().err
 
 
 def test_a_file_without_custom_endpoints_is_told(
