@@ -85,6 +85,7 @@ def test_settings_that_report_everything_have_no_finding(tmp_path: Path) -> None
         (without("SECRET") + "\nLANGFUSE_SECRET_KEY=sk-lf-1", LOST, "a key of Langfuse", "LANGFUSE_SECRET_KEY=<"),
         (without("BASE_URL"), LOST, "spans go to Langfuse's cloud", "LANGFUSE_BASE_URL=http://tallyspan:4318"),
         (without("BASE_URL") + "\nLANGFUSE_HOST=https://cloud.langfuse.com", LOST, "Langfuse's cloud", "LANGF"),
+        (GOOD_ENV + "LANGFUSE_FANOUT_COLLECTOR_URL=fanout", LOST, "is no URL: fanout", "LANGFUSE_FANOUT_COLLECTOR_URL=http"),
         (without("BASE_URL") + "\nLANGFUSE_BASE_URL=tallyspan:4318", LOST, "is no URL", "LANGFUSE_BASE_URL=http"),
         (without("BASE_URL") + "\nLANGFUSE_BASE_URL=http://t:4318/", INEXACT, "ends in a slash", "LANGFUSE_BASE_URL=http://t:4318"),
         (without("BASE_URL") + "\nLANGFUSE_BASE_URL=http://u:p@t:4318/v1/traces", INEXACT, "has the path of the spans", "LANGFUSE_BASE_URL=http://t:4318"),
@@ -149,12 +150,34 @@ def test_each_key_that_loses_calls_is_told_at_its_line(
     [
         "transactions: {enabled: false}\nbalance: {enabled: true}",  # which turns them on
         "memory: {disabled: true, agent: {provider: openAI}}",
+        "memory: {agent: {enabled: false, provider: openAI}}",
+        "ocr: {strategy: document_parser}",
+        "webSearch: {searchProvider: searxng}",
         "endpoints: {custom: none}",
         "",
     ],
 )
 def test_what_loses_nothing_is_not_told(tmp_path: Path, config: str) -> None:
     assert list(find(settings(tmp_path, config=config))) == []
+
+
+def test_keys_in_librechats_yaml_do_but_for_the_memory_agent(tmp_path: Path) -> None:
+    env = without("LANGFUSE_PUBLIC").replace("LANGFUSE_SECRET_KEY", "OTHER")
+    config = "langfuse: {publicKey: a, secretKey: b}"
+    memory = f"{config}\nmemory: {{agent: {{provider: openAI}}}}"
+
+    assert list(find(settings(tmp_path, env, config))) == []
+    lost = [each for each in find(settings(tmp_path, env, memory)) if each.severity is LOST]
+    assert [each.calls for each in lost] == ["calls of the memory agent"] * 2
+
+
+def test_searches_of_a_server_of_ones_own_are_free_and_what_reranks_them_is_not(
+    tmp_path: Path,
+) -> None:
+    env = GOOD_ENV.replace(",search,rerank", "") + "JINA_API_KEY=x"
+    [finding] = find(settings(tmp_path, env, "webSearch: {searchProvider: searxng}"))
+
+    assert finding.what.startswith("web search")
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.title)

@@ -13,16 +13,17 @@ from tallyspan_collector.librechat.check.settings import Settings
 class Path:
     """A kind of calls that is in no span.
 
-    It is turned on by one of `variables` of `.env`, or by one of `keys` of `librechat.yaml` (with
-    dots), or by an agent with one of `tools`; if it `is_of_agents` nothing else uses it.
-    `endpoints` are those of its messages. `preload` are its groups there; empty: `covered` says
-    what covers it.
+    It is turned on by one of `variables` of `.env`, by one of `keys` of `librechat.yaml` (with
+    dots) unless a key of `free` has the value beside it, or by an agent with one of `tools`; if it
+    `is_of_agents` nothing else uses it. `endpoints` are those of its messages. `preload` are its
+    groups there; empty: `covered` says what covers it.
     """
 
     title: str
     calls: str
     variables: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    free: tuple[tuple[str, str], ...] = ()
     tools: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
     is_of_agents: bool = False
@@ -65,6 +66,7 @@ PATHS = (
         "every page of an uploaded file that is read",
         variables=("OCR_API_KEY",),
         keys=("ocr",),
+        free=(("ocr.strategy", "document_parser"),),
         preload=("ocr",),
     ),
     Path(
@@ -75,6 +77,7 @@ PATHS = (
             "COHERE_API_KEY",
         ),
         keys=("webSearch",),
+        free=(("webSearch.searchProvider", "searxng"),),
         tools=("web_search",),
         preload=("search", "rerank"),
     ),
@@ -134,6 +137,8 @@ def _turned_on(path: Path, settings: Settings) -> str:
     for name in path.variables:
         if settings.env[name]:
             return settings.env.place(name)
+    if any(settings.config.at(*text.split(".")) == value for text, value in path.free):
+        return ""
     for text in path.keys:
         keys = text.split(".")
         if settings.config.at(*keys) not in (None, False):

@@ -10,7 +10,9 @@ from tallyspan_collector.librechat.check.findings import Finding, Severity
 from tallyspan_collector.librechat.check.settings import Settings
 
 EVERY = "every call: none reaches the collector, and LibreChat prints nothing about it"
-BASE_URLS = ("LANGFUSE_BASE_URL", "LANGFUSE_HOST", "LANGFUSE_BASEURL")
+BASE_URLS = (
+    "LANGFUSE_FANOUT_COLLECTOR_URL", "LANGFUSE_BASE_URL", "LANGFUSE_HOST", "LANGFUSE_BASEURL",
+)  # fmt: skip
 """In the order in which LibreChat looks at them."""
 _CLOUD = re.compile(r"(^|\.)langfuse\.com$")
 MAX_FLUSH_SECONDS = Decimal(1)
@@ -30,9 +32,19 @@ def span_findings(settings: Settings) -> Iterator[Finding]:
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     env = settings.env
-    for name, value in (("LANGFUSE_PUBLIC_KEY", "librechat-prod"),
-                        ("LANGFUSE_SECRET_KEY", "<the ingest key>")):  # fmt: skip
-        if not env[name]:
+    for name, value, key in (
+        ("LANGFUSE_PUBLIC_KEY", "librechat-prod", "publicKey"),
+        ("LANGFUSE_SECRET_KEY", "<the ingest key>", "secretKey"),
+    ):
+        if env[name]:
+            continue
+        if settings.config.at("langfuse", key):
+            if _has_memory(settings):
+                what = f"{name} stands in librechat.yaml alone: the memory agent looks in .env"
+                place = settings.config.place("langfuse", key)
+                calls = "calls of the memory agent"
+                yield Finding(Severity.LOST, place, what, calls, f"{name}={value}   # in .env")
+        else:
             state = "is empty" if name in env.places else "is missing"
             what = f"{name} {state}: LibreChat sends no spans"
             yield Finding(Severity.LOST, env.place(name), what, EVERY, f"{name}={value}")
@@ -56,7 +68,7 @@ def _address(settings: Settings) -> Iterator[Finding]:
         what = "LANGFUSE_BASE_URL is missing: spans go to Langfuse's cloud, prompts in them"
         yield Finding(Severity.LOST, env.place(*BASE_URLS), what, EVERY, line)
         return
-    url, place = env[name], env.place(name)
+    url, place, line = env[name], env.place(name), f"{name}=http://tallyspan:4318"
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -176,8 +188,7 @@ def _trace(settings: Settings) -> Iterator[Finding]:
             "calls that did not arrive as spans",
             "transactions:\n  enabled: true",
         )
-    memory = config.at("memory")
-    if isinstance(memory, dict) and memory.get("agent") and not memory.get("disabled"):
+    if _has_memory(settings):
         yield Finding(
             Severity.NOTE,
             config.place("memory"),
@@ -185,6 +196,14 @@ def _trace(settings: Settings) -> Iterator[Finding]:
             " that did not arrive cannot be imported",
             "calls of the memory agent, while the collector is away",
         )
+
+
+def _has_memory(settings: Settings) -> bool:
+    memory = settings.config.at("memory")
+    if not isinstance(memory, dict) or memory.get("disabled"):
+        return False
+    agent = memory.get("agent")
+    return isinstance(agent, dict) and agent.get("enabled") is not False
 
 
 def _number(text: str) -> Decimal | None:
