@@ -386,3 +386,12 @@ def test_what_the_page_says_to_write_loses_nothing(tmp_path: Path) -> None:
 
     findings = find(settings(tmp_path, env, config))
     assert [each.what for each in findings if each.severity is LOST] == []
+
+
+def test_the_librechat_of_our_own_compose_file_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TALLYSPAN_INGEST_KEY=a-long-random-text\n")
+    env = read_environment(tmp_path / ".env")
+    ours = with_compose(env, Path(__file__).parents[3] / "docker-compose.yml")
+
+    assert ours["LANGFUSE_SECRET_KEY"] == "a-long-random-text"
+    assert [each for each in find(Settings(ours, Config())) if each.severity is LOST] == []
