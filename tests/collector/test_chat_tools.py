@@ -14,12 +14,16 @@ import pytest
 from mcp.client.client import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
+from starlette.datastructures import Headers
 
 from ledger import book, call, unpriced
 from running import Running, running_collector
 from shared_store import SharedStore
+from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.access import keys
+from tallyspan_collector.access.keys import Key
 from tallyspan_collector.api.chat import endpoint
+from tallyspan_collector.api.chat.identity import Asker
 from tallyspan_collector.cli import main
 from tallyspan_collector.config import Config as CollectorConfig
 from tallyspan_collector.librechat.check.asking import collector_findings
@@ -235,6 +239,22 @@ def test_a_person_is_told_the_sum_of_the_own_calls_whatever_else_there_is(
             assert total["cost_usd"] == (sum(each["cost_usd"] for each in own) if own else None)
 
 
+@pytest.mark.parametrize(
+    ("sent", "user"),
+    [
+        (b"ada", "ada"),
+        ("Zoë".encode("latin-1"), "Zoë"),  # as LibreChat sends it
+        (b"b64:5YyX5Lqs", "北京"),
+        ("北京".encode(), "北京"),
+        (b"b64:no base64", "b64:no base64"),
+    ],
+)
+def test_a_user_is_read_in_whatever_letters_the_name_has(sent: bytes, user: str) -> None:
+    asker = Asker(Key("1", "chat", "x", ""), Access(), Headers(raw=[(USER.lower().encode(), sent)]))
+
+    assert asker.person().user_id == user
+
+
 def test_a_key_of_a_tenant_speaks_for_its_users_alone(chat: Running) -> None:
     result = ask(chat, "conversation_cost", ADA, "chat-librechat-acme")
 
@@ -250,6 +270,7 @@ def test_a_key_of_a_tenant_speaks_for_its_users_alone(chat: Running) -> None:
         ({CONVERSATION: "{{LIBRECHAT_BODY_CONVERSATION}}"}, "misspelt: it must be {{LIBRECHAT_BODY"),
         ({MESSAGE: "00000000-0000-0000-0000-000000000000"}, "there is no id yet"),
         ({USER: "x" * 1025}, "must have 1024 characters at most"),
+        ({USER: "b64:AA=="}, "must not contain a NUL character"),
     ],
 )  # fmt: skip
 def test_a_header_that_says_nothing_is_told_with_the_line_to_write(

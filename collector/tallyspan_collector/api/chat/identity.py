@@ -1,5 +1,6 @@
 """Who asks: a key, and for a user of an application the headers that the application fills in."""
 
+from base64 import b64decode
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -20,6 +21,7 @@ PLACEHOLDERS = {
     MESSAGE: "{{LIBRECHAT_BODY_MESSAGEID}}",
 }
 """What LibreChat fills in; a header with another name or twice is not looked at."""
+_BASE64 = "b64:"
 _NOT_YET = {"new", "null", "undefined", "00000000-0000-0000-0000-000000000000"}
 """What LibreChat has in place of an id until the first message is stored."""
 
@@ -79,6 +81,20 @@ class Asker:
             raise RequestError(
                 f"{where}: it is {text[:40]!r}, there is no id yet; ask again after a first answer"
             )
-        check_text(name, text)
-        # Starlette decodes as Latin-1; an id that is not ASCII was sent as UTF-8.
-        return text.encode("latin-1").decode("utf-8", "replace")
+        decoded = _decoded(text)
+        check_text(name, decoded)
+        return decoded
+
+
+def _decoded(text: str) -> str:
+    """Return the text of a header, which is decoded as Latin-1, as the application meant it.
+
+    LibreChat sends Latin-1 as it is, and other letters as `b64:` and base64 of UTF-8
+    (packages/api/src/utils/env.ts); other applications send UTF-8.
+    """
+    try:
+        if text.startswith(_BASE64):
+            return b64decode(text.removeprefix(_BASE64), validate=True).decode()
+        return text.encode("latin-1").decode()
+    except ValueError:
+        return text
