@@ -642,6 +642,7 @@ class Exchange {
     this.status = 0;
     this.type = '';
     this.isOver = false;
+    this.isSent = false;
     this.params = {};
     this.isRequestRead = false;
     this.who = object(people.getStore());
@@ -673,7 +674,8 @@ class Exchange {
     this.error = error ? errorType(error) : '';
     const isAborted = this.error === 'AbortError';
     const isNoAnswer = this.status >= 300 && this.status < 400;
-    if (isNoAnswer || (this.isOnlyForAborts && !isAborted)) {
+    const isUnsent = isAborted && !this.isSent; // nobody has anything to bill
+    if (isNoAnswer || isUnsent || (this.isOnlyForAborts && !isAborted)) {
       this.forget();
       return;
     }
@@ -976,6 +978,9 @@ const UNDICI = {
       };
     }
   },
+  'undici:client:sendHeaders': of((exchange) => {
+    exchange.isSent = true;
+  }),
   'undici:request:bodyChunkSent': of((exchange, { chunk }) => {
     if (!exchange.hasBody) exchange.request.add(chunk);
   }),
@@ -1008,7 +1013,8 @@ function watchClient(request) {
     };
   }
   request.on('close', guarded('end an exchange', () => {
-    const { res } = request;
+    const { res, socket } = request;
+    exchange.isSent = Boolean(res || (socket && socket.bytesWritten));
     const isWhole = res && res.complete && !res.readableAborted;
     exchange.over(exchange.failure || (isWhole ? null : Object.assign(new Error('closed'), { code: 'ECONNRESET', isLocal: true })));
   }));

@@ -4,7 +4,7 @@ const { createRequire } = require('node:module');
 const { join } = require('node:path');
 
 const clientsOf = (turn) => ({
-  openAI: { model: turn.model, apiKey: 'x', streaming: true, streamUsage: true, maxRetries: 0,
+  openAI: { model: turn.model, apiKey: 'x', streaming: true, streamUsage: turn.streamUsage ?? true, maxRetries: 0,
     configuration: { baseURL: `${turn.base}${turn.prefix ?? '/v1'}` } },
   anthropic: { model: turn.model, apiKey: 'x', streaming: true, streamUsage: true, maxRetries: 0,
     clientOptions: { baseURL: turn.base }, anthropicApiUrl: turn.base },

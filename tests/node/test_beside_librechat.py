@@ -42,6 +42,7 @@ def test_a_turn_is_langfuses_an_aborted_one_is_of_both_and_a_picture_is_ours(
         " endpoint_id, input_tokens, output_tokens, cache_read_tokens, usage_source, error_type"
         " FROM calls ORDER BY message, request_model"
     )
+    nobody = ("ada", "c0nv-1", "")
     said = ("ada", "c0nv-1", "agent_7Hq")
 
     assert [tuple(row.values()) for row in rows] == [
@@ -52,5 +53,17 @@ def test_a_turn_is_langfuses_an_aborted_one_is_of_both_and_a_picture_is_ours(
         # stated when it began; 70 characters streamed at 3.5
         ("m-3", "claude-sonnet-4-5-endless", *said, "anthropic", 1380, 20, 1000, "estimated",
          "AbortError"),
+        ("m-4", "gpt-5-mini", *nobody, "openAI", 1200, 80, None, "provider", ""),
+        # a 400: it costs nothing
+        ("m-5", "refused-model", *nobody, "openAI", None, None, None, "unknown", "Error"),
+        # a custom endpoint with LibreChat's default settings: nobody states its usage
+        ("m-6", "llama-silent", *nobody, "local-llama", None, None, None, "unknown", ""),
+        ("m-7", "gpt-4o-mini", *nobody, "openAI", 1200, 80, None, "provider", ""),
+        # the other one of two turns of a model that the user aborted together
+        ("m-8", "gpt-4o-endless", "ada", "c0nv-1", "agent_9Kz", "openAI", 15, 10, None, "estimated",
+         "AbortError"),
         ("title-m-1", "gpt-4o", *said, "openAI", 40, 8, 16, "provider", ""),
+        ("title-m-4", "gpt-5-mini", *nobody, "openAI", 40, 8, 16, "provider", ""),
     ]  # fmt: skip
+    unbilled = collector.rows("SELECT request_model FROM calls WHERE cost_status = 'not_billed'")
+    assert unbilled == [{"request_model": "refused-model"}]
