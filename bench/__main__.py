@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 BENCHES = ("instrumentation", "sockets", "collector", "readers", "pricing", "what_if", "inserts",
-           "store", "console")  # fmt: skip
+           "store", "console", "node")  # fmt: skip
 FOLDER = Path(__file__).resolve().parent
 
 

@@ -22,6 +22,7 @@ const MAX_KEPT_BYTES = 32 * 1024 * 1024; // of all bodies at one time
 const MAX_UNPACKED_BYTES = 64 * 1024 * 1024; // of a packed body, all in all
 const MAX_QUEUE_BYTES = 16 * 1024 * 1024; // spans that wait: about 16,000 calls, more than an hour
 const MAX_BATCH_BYTES = 1024 * 1024;
+const MAX_ORIGINS = 1000;
 const MAX_RUNS = 4096; // runs of assistants whose usage was sent
 const MAX_TEXT = 256; // characters of a name or an id
 const MAX_FAILURES = 1000; // of our own; then nothing is watched any more
@@ -89,6 +90,12 @@ function settingsOf(env) {
       + ' http://tallyspan:4318: nothing is counted');
     return null;
   }
+  if (isOfLangfuse(env, url) && (groups.has('chat') || groups.has('embeddings'))) {
+    groups.delete('chat');
+    groups.delete('embeddings');
+    tellOnce('langfuse', 'LANGFUSE_BASE_URL is the same collector: chat and embeddings are left to those spans, else they'
+      + ' would be counted twice');
+  }
   return {
     groups,
     url: new URL(`${url.pathname.replace(/\/+$/, '')}/v1/traces`, url),
@@ -98,6 +105,12 @@ function settingsOf(env) {
     file: env.TALLYSPAN_PRELOAD_FILE || '',
     service: env.OTEL_SERVICE_NAME || 'node',
   };
+}
+
+/** Whether Langfuse's spans of this process go to the same collector, as LibreChat's do. */
+function isOfLangfuse(env, url) {
+  const base = env.LANGFUSE_BASE_URL || env.LANGFUSE_HOST || env.LANGFUSE_BASEURL || '';
+  return Boolean(env.LANGFUSE_PUBLIC_KEY && env.LANGFUSE_SECRET_KEY) && URL.canParse(base) && new URL(base).host === url.host;
 }
 
 // ---------------------------------------------------------------- bodies
@@ -635,7 +648,7 @@ class Exchange {
     this.port = port;
     this.path = path;
     this.startMs = Date.now();
-    this.startedAt = process.hrtime.bigint();
+    this.startedAt = performance.now();
     this.firstAt = null;
     this.request = new Body('', MAX_REQUEST_BYTES);
     this.answer = null;
@@ -648,8 +661,9 @@ class Exchange {
     this.who = object(people.getStore());
     this.conversation = conversationOf();
     const around = spanAround();
-    this.traceId = around ? around.traceId : randomBytes(16).toString('hex');
-    this.spanId = randomBytes(8).toString('hex');
+    const ids = randomBytes(24).toString('hex');
+    this.traceId = around ? around.traceId : ids.slice(0, 32);
+    this.spanId = ids.slice(32);
     this.parentId = around ? around.spanId : '';
   }
 
@@ -662,7 +676,7 @@ class Exchange {
   }
 
   received(chunk) {
-    if (this.firstAt === null) this.firstAt = process.hrtime.bigint();
+    if (this.firstAt === null) this.firstAt = performance.now();
     if (this.answer) this.answer.add(chunk);
   }
 
@@ -670,7 +684,7 @@ class Exchange {
   over(error) {
     if (this.isOver) return;
     this.isOver = true;
-    this.endMs = this.startMs + Number(process.hrtime.bigint() - this.startedAt) / 1e6;
+    this.endMs = this.startMs + performance.now() - this.startedAt;
     this.error = error ? errorType(error) : '';
     const isAborted = this.error === 'AbortError';
     const isNoAnswer = this.status >= 300 && this.status < 400;
@@ -747,7 +761,7 @@ function report(exchange) {
   });
   if (isStream) attributes['gen_ai.request.stream'] = true;
   if (isStream && exchange.firstAt !== null) {
-    attributes['gen_ai.response.time_to_first_chunk'] = Number(exchange.firstAt - exchange.startedAt) / 1e9;
+    attributes['gen_ai.response.time_to_first_chunk'] = (exchange.firstAt - exchange.startedAt) / 1000;
   }
   const events = answer && !isRefused ? eventsOf(answer, isStream && /event-stream/.test(exchange.type)) : [];
   const isUnread = Boolean(answer && answer.isUnread);
@@ -936,10 +950,29 @@ function begin(key, method, host, port, path) {
   return exchange;
 }
 
+/** Return what matters of an answer's headers, which are names and values in turns. */
 function headersOf(raw) {
   const headers = {};
-  for (let at = 0; at + 1 < raw.length; at += 2) headers[String(raw[at]).toLowerCase()] = String(raw[at + 1]);
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    if (raw[at].length !== 12 && raw[at].length !== 16) continue; // content-type, content-encoding
+    headers[String(raw[at]).toLowerCase()] = String(raw[at + 1]);
+  }
   return headers;
+}
+
+const origins = new Map();
+
+/** Return host and port of an origin, from memory if it was met before. */
+function placeOf(origin) {
+  const text = String(origin);
+  let place = origins.get(text);
+  if (!place) {
+    const { hostname, port } = new URL(text);
+    place = { host: hostname, port: Number(port) || undefined };
+    if (origins.size >= MAX_ORIGINS) origins.clear();
+    origins.set(text, place);
+  }
+  return place;
 }
 
 const of = (action) => (message) => {
@@ -959,8 +992,8 @@ const HAS_CHUNK_CHANNELS = Number((process.versions.undici || '0').split('.')[0]
 
 const UNDICI = {
   'undici:request:create': ({ request }) => {
-    const origin = new URL(String(request.origin));
-    const exchange = begin(request, request.method, origin.hostname, Number(origin.port) || undefined, request.path.split('?')[0]);
+    const { host, port } = placeOf(request.origin);
+    const exchange = begin(request, request.method, host, port, request.path.split('?')[0]);
     if (!exchange) return;
     const { body } = request;
     if (typeof body === 'string' || body instanceof Uint8Array) {

@@ -152,7 +152,7 @@ class Recorder(ThreadingHTTPServer):
 
     @property
     def models(self) -> list[str]:
-        return [span["gen_ai.request.model"] for span in self.spans]
+        return [span.get("gen_ai.request.model", "") for span in self.spans]
 
 
 class _Door(BaseHTTPRequestHandler):
@@ -207,6 +207,22 @@ def test_no_text_leaves_and_a_service_that_only_has_to_be_counted_counts_its_cha
     assert of["gpt-4o-stream-told-elsewhere"]["gen_ai.usage.prompt_tokens"] == "1200"
     assert of["gpt-4o-stream-told-elsewhere"]["gen_ai.request.stream"] is True
     assert len(collector.spans) == len(EXPECTED) + 2
+
+
+def test_chats_that_langfuses_spans_bring_to_the_same_collector_are_left_to_them() -> None:
+    with recorder() as collector, model_provider() as port:
+        done = node(
+            "play.cjs", str(port),
+            env=environment(
+                collector.url, "all", LANGFUSE_PUBLIC_KEY="librechat", LANGFUSE_SECRET_KEY="tsk_1",
+                LANGFUSE_BASE_URL=f"{collector.url}/librechat",
+            ),
+        )  # fmt: skip
+
+    assert "chat and embeddings are left to those spans" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {*collector.models} >= {"gpt-3.5-turbo", "gpt-4o-endless", "gpt-image-1"}
+    assert [model for model in collector.models if "elsewhere" in model] == []
 
 
 def test_calls_of_an_hour_without_a_collector_arrive_once_it_is_back() -> None:
