@@ -90,7 +90,8 @@ function settingsOf(env) {
       + ' http://tallyspan:4318: nothing is counted');
     return null;
   }
-  if (isOfLangfuse(env, url) && (groups.has('chat') || groups.has('embeddings'))) {
+  const isBesideLangfuse = isOfLangfuse(env, url);
+  if (isBesideLangfuse && (groups.has('chat') || groups.has('embeddings'))) {
     groups.delete('chat');
     groups.delete('embeddings');
     tellOnce('langfuse', 'LANGFUSE_BASE_URL is the same collector: chat and embeddings are left to those spans, else they'
@@ -98,6 +99,7 @@ function settingsOf(env) {
   }
   return {
     groups,
+    isBesideLangfuse,
     url: new URL(`${url.pathname.replace(/\/+$/, '')}/v1/traces`, url),
     key: env.TALLYSPAN_PRELOAD_KEY || '',
     userHeader: (env.TALLYSPAN_PRELOAD_USER_HEADER || '').toLowerCase(),
@@ -555,10 +557,11 @@ function addEstimate(exchange, events, attributes) {
 
 // ---------------------------------------------------------------- which requests are which
 
+// `chatPath`: beside Langfuse such a request is a chat with that model, and Langfuse's.
 // `provider` is who answers where the host is nobody's; the collector knows providers by their hosts.
 const RULES = [
   { group: 'images', path: /\/images\/(?:generations|edits|variations)$/, provider: 'openai', read: readImages },
-  { group: 'images', path: /\/models\/([^/:]*imagen?[^/:]*):(?:generateContent|streamGenerateContent|predict)$/, provider: 'gcp.gemini', read: readGemini },
+  { group: 'images', path: /\/models\/([^/:]*imagen?[^/:]*):(?:generateContent|streamGenerateContent|predict)$/, chatPath: /:stream/, provider: 'gcp.gemini', read: readGemini },
   { group: 'images', path: /^(?:.*)\/v1\/(flux-[\w.-]+)$/, provider: 'black_forest_labs', read: readPicture },
   { group: 'images', path: /\/stable-image\/generate\/([\w-]+)$/, provider: 'stability_ai', read: readPicture },
   { group: 'images', path: /\/sdapi\/v1\/(txt2img|img2img)$/, provider: 'stable_diffusion', read: readImages },
@@ -590,6 +593,7 @@ function match(method, host, path) {
     if (method !== (rule.method || 'POST') || (rule.host && !rule.host.test(host))) continue;
     const found = rule.path.exec(path);
     if (!found) continue;
+    if (rule.chatPath && settings.isBesideLangfuse && rule.chatPath.test(path)) return null;
     const isOfAssistants = rule.group === 'chat' && ASSISTANTS_ROUTE.test(object(people.getStore()).path || '');
     const group = isOfAssistants ? 'assistants' : rule.group;
     const isCounted = settings.groups.has(group);

@@ -118,6 +118,41 @@ def test_chats_that_langfuses_spans_bring_to_the_same_collector_are_left_to_them
     assert [model for model in collector.models if "elsewhere" in model] == []
 
 
+@pytest.mark.parametrize(("base", "expected"), [("", ["streamed", "whole"]), ("/x", ["whole"])])
+def test_a_chat_with_a_model_that_draws_is_langfuses_where_it_reports(
+    base: str, expected: list[str]
+) -> None:
+    url = "https://generativelanguage.googleapis.com/v1beta/models/gemini-3-pro-image"
+    asked = [
+        {"url": f"{url}:{method}", "method": "POST", "request": {"user": name},
+         "type": "application/json", "answer": '{"usageMetadata": {"promptTokenCount": 3}}'}
+        for name, method in (("streamed", "streamGenerateContent"), ("whole", "generateContent"))
+    ]  # fmt: skip
+    with recorder() as collector:
+        keys = {"LANGFUSE_PUBLIC_KEY": "librechat", "LANGFUSE_SECRET_KEY": "tsk_1"}
+        langfuse = {**keys, "LANGFUSE_BASE_URL": collector.url + base} if base else {}
+        env = environment(collector.url, "images", **langfuse)
+        node("broken.cjs", "shapes", env=env, stdin=json.dumps(asked))
+
+    assert [span["user.id"] for span in collector.spans] == expected
+
+
+def test_a_key_that_is_refused_is_told_and_what_waits_is_sent_once_it_is_good() -> None:
+    with recorder(401, 403) as collector, model_provider() as port:
+        done = subprocess.run(
+            [NODE, "--require", str(HERE / "fast.cjs"), "--require", str(PRELOAD), "broken.cjs",
+             "outage", str(port), "1", "1"],
+            env=environment(collector.url), capture_output=True, text=True, timeout=30, check=False,
+            cwd=HERE,
+        )  # fmt: skip
+
+    assert collector.models == ["dall-e-0"]
+    assert done.stderr == (
+        "tallyspan-preload: the collector refuses the key of TALLYSPAN_PRELOAD_KEY (401): calls wait,"
+        " up to 16 MB of them\n"
+    )
+
+
 def test_calls_of_an_hour_without_a_collector_arrive_once_it_is_back() -> None:
     with recorder(away_seconds=1.2) as collector, model_provider() as port:
         done = subprocess.run(
