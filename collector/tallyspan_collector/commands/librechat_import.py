@@ -22,7 +22,7 @@ from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.imports.settings import of_section
 from tallyspan_collector.librechat import people
-from tallyspan_collector.librechat.booking import Line, Result
+from tallyspan_collector.librechat.booking import Line
 from tallyspan_collector.librechat.days import first_day
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.run import Outcome, run
@@ -151,7 +151,7 @@ def _import(options: argparse.Namespace) -> int:
         directory.read(client)
         booking = Booking(book, directory, user, options.reason or "by command")
         outcome = run(client, mongo, what, first, last, booking, is_applied=not options.preview)
-    _write(outcome.result, options.format)
+    _write(outcome, options.format)
     if options.format == "table":
         sys.stdout.write(f"{_sentence(outcome, is_preview=options.preview)}\n")
         if what.people:
@@ -199,20 +199,28 @@ def _pair(text: str) -> tuple[str, str]:
     return left.strip(), right.strip()
 
 
-def _write(result: Result, form: str) -> None:
+def _write(outcome: Outcome, form: str) -> None:
+    result = outcome.result
     rows = [_row(day, model, line) for (day, model), line in sorted(result.lines.items())]
     match form:
         case "json":
-            sys.stdout.write(json.dumps({"lines": rows}, indent=1) + "\n")
+            answer = {
+                "booked_calls": result.booked,
+                "taken_back_calls": result.taken_back,
+                "waiting_calls": outcome.waiting,
+                "notes": outcome.notes,
+                "lines": rows,
+            }
+            sys.stdout.write(json.dumps(answer, indent=1, ensure_ascii=False) + "\n")
         case "csv":
             write_rows(rows, COLUMNS, sys.stdout)
         case _:
             write_table(rows, sys.stdout)
 
 
-def _row(day: str, model: str, line: Line) -> dict[str, object]:
+def _row(day: date, model: str, line: Line) -> dict[str, object]:
     values = (
-        day, model, line.calls, line.recorded, line.imported, line.imported_tokens,
+        day.isoformat(), model, line.calls, line.recorded, line.imported, line.imported_tokens,
         f"{line.imported_cost_usd:f}", f"{line.claimed_cost_usd:f}", line.unpriced_tokens,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

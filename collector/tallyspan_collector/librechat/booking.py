@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -38,10 +38,16 @@ _COUNTS = ("booked", "taken_back", "old_cost_usd", "new_cost_usd", "failed", "un
 
 @dataclass(slots=True)
 class Line:
-    """A model of a day: calls that LibreChat's ledger has, and what was booked of them."""
+    """A model of a day: calls that LibreChat's ledger has, and what was booked of them.
+
+    Tokens are input and output; `claimed_cost_usd` is what LibreChat charged for all of its calls.
+    """
 
     calls: int = 0
+    tokens: int = 0
     recorded: int = 0
+    recorded_tokens: int = 0
+    recorded_cost_usd: Decimal = Decimal(0)
     imported: int = 0
     imported_tokens: int = 0
     imported_cost_usd: Decimal = Decimal(0)
@@ -63,7 +69,7 @@ class Result:
     organisation's.
     """
 
-    lines: dict[tuple[str, str], Line] = field(default_factory=lambda: defaultdict(Line))
+    lines: dict[tuple[date, str], Line] = field(default_factory=lambda: defaultdict(Line))
     booked: int = 0
     taken_back: int = 0
     old_cost_usd: Decimal = Decimal(0)
@@ -95,6 +101,7 @@ class Result:
 def book(
     client: Client,
     what: LedgerImport,
+    day: date,
     pairs: Sequence[Pair],
     turns: Mapping[tuple[str, str], Turn],
     booking: Booking,
@@ -102,13 +109,13 @@ def book(
     is_applied: bool,
     patience_seconds: float,
 ) -> Result:
-    """Book what our ledger lacks of some whole turns, and return what was found.
+    """Book what our ledger lacks of some whole turns of a day, and return what was found.
 
     It looks without the lock first: most of the time nothing changes. Raises as `run`.
     """
 
     def kind() -> LedgerCalls:
-        return LedgerCalls(what, pairs, turns, booking)
+        return LedgerCalls(what, day, pairs, turns, booking)
 
     result = run(client, kind(), is_applied=False)
     if not is_applied or not result.changes:
@@ -132,11 +139,13 @@ class LedgerCalls:
     def __init__(
         self,
         what: LedgerImport,
+        day: date,
         pairs: Sequence[Pair],
         turns: Mapping[tuple[str, str], Turn],
         booking: Booking,
     ) -> None:
         self._what = what
+        self._day = day
         self._pairs = pairs
         self._turns = turns
         self._booking = booking
@@ -248,6 +257,8 @@ class LedgerCalls:
     def _see(self, pair: Pair, call: Recorded) -> None:
         line = self._line(pair)
         line.recorded += 1
+        line.recorded_tokens += sum(count or 0 for count in call.tokens)
+        line.recorded_cost_usd += call.row["cost_usd"] or 0
         ours, theirs = str(call.row["tenant"]), self._what.tenant_of(pair.prompt)
         if ours != theirs:
             self.result.other_tenants.add((theirs, ours))
@@ -257,11 +268,10 @@ class LedgerCalls:
         line.imported += 1
         line.imported_tokens += (row["input_tokens"] or 0) + (row["output_tokens"] or 0)
         line.imported_cost_usd += row["cost_usd"] or 0
-        line.claimed_cost_usd += row["claimed_cost_usd"] or 0
         line.unpriced_tokens += row["unpriced_tokens"]
 
     def _line(self, pair: Pair) -> Line:
-        return self.result.lines[pair.at.date().isoformat(), pair.prompt.model]
+        return self.result.lines[self._day, pair.prompt.model]
 
     def _standing(self, client: Client) -> dict[bytes, list[ledger.Row]]:
         """Return what the ledger has of these calls from this import, by their span id."""

@@ -1,17 +1,28 @@
 """Which days of LibreChat's ledger were read, and up to which document."""
 
+import secrets
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import utc
 from tallyspan_collector.access.account import account
 from tallyspan_collector.booked.imports import gone_until
+from tallyspan_collector.dialects.providers import provider
+from tallyspan_collector.librechat.booking import Line
 
 _COLUMNS = (
     "source", "day", "last_id", "calls", "recorded", "imported", "left_out", "read_at", "read_by",
+)  # fmt: skip
+_LINE_COLUMNS = (
+    "run_id", "run_at", "source", "day", "provider", "model_name", "reported_requests",
+    "recorded_calls", "reported_tokens", "recorded_tokens", "imported_tokens", "less_tokens",
+    "reported_cost_usd", "recorded_cost_usd", "imported_cost_usd", "less_cost_usd",
+    "unpriced_tokens", "ledger_entries",
 )  # fmt: skip
 
 
@@ -29,14 +40,29 @@ class Day(NamedTuple):
     left_out: int
 
 
-def note(client: Client, source: str, day: Day, now: datetime) -> None:
-    """Keep what a run found of a day; to be called when all of it is booked."""
-    client.insert(
-        "librechat_days",
-        [[source, *day, now, account()]],
-        column_names=_COLUMNS,
-        settings={"async_insert": 0},
-    )
+def note(client: Client, source: str, day: Day, lines: Mapping[str, Line]) -> None:
+    """Keep what a run found of a day, `lines` by model; to be called when all of it is booked."""
+    now, run_id = STORE_CLOCK.now(), secrets.token_hex(8)
+    settings = {"async_insert": 0}
+    if lines:
+        client.insert(
+            "import_lines",
+            [[run_id, now, source, day.day, *_line(model, line)] for model, line in lines.items()],
+            column_names=_LINE_COLUMNS,
+            settings=settings,
+        )
+    row = [source, *day, now, account()]
+    client.insert("librechat_days", [row], column_names=_COLUMNS, settings=settings)
+
+
+def _line(model: str, line: Line) -> list[object]:
+    """Return what the view `imports` shows of a model beside the reports of providers."""
+    return [
+        provider("", "", model)[0], model or "(none)", line.calls, line.recorded, line.tokens,
+        line.recorded_tokens, line.imported_tokens, max(line.recorded_tokens - line.tokens, 0),
+        line.claimed_cost_usd, line.recorded_cost_usd, line.imported_cost_usd, 0,
+        line.unpriced_tokens, 0,
+    ]  # fmt: skip
 
 
 def first_day(client: Client, source: str, today: date, look_back_days: int) -> date:

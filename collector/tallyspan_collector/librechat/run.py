@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -129,6 +130,7 @@ def run(
                     result = book(
                         client,
                         with_users(mongo, what, pairs),
+                        day,
                         pairs,
                         turns_of(mongo, pairs),
                         booking,
@@ -141,7 +143,12 @@ def run(
                 raise BillError(f"{error}; {day} to {last} are missing{done}") from error
             _add(outcome, window)
             if is_applied:
-                days.note(client, what.name, _day(window, before, outcome), STORE_CLOCK.now())
+                lines = {
+                    model: line
+                    for (of_day, model), line in outcome.result.lines.items()
+                    if of_day == day
+                }
+                days.note(client, what.name, _day(window, before, outcome), lines)
     return outcome
 
 
@@ -190,7 +197,10 @@ def _add(outcome: Outcome, window: Window) -> None:
     outcome.orphans += len(window.orphans)
     outcome.unreadable += window.unreadable
     for pair in window.pairs:
-        outcome.result.lines[window.day.isoformat(), pair.prompt.model].calls += 1
+        line = outcome.result.lines[window.day, pair.prompt.model]
+        line.calls += 1
+        line.tokens += pair.prompt.tokens + pair.answer.tokens
+        line.claimed_cost_usd += Decimal(pair.value_picousd or 0).scaleb(-12)
 
 
 def _day(window: Window, before: tuple[int, int], outcome: Outcome) -> days.Day:

@@ -232,6 +232,23 @@ def test_imported_calls_are_calls_in_every_total(notes: str, client: Client) -> 
     assert of_ledger[0][3] == 2
 
 
+def test_the_day_is_kept_with_what_became_of_its_calls(notes: str, client: Client) -> None:
+    ((calls, recorded, imported, left_out),) = client.query(
+        "SELECT calls, recorded, imported, left_out FROM librechat_days FINAL"
+    ).result_rows
+    count = client.command(f"SELECT count() FROM calls {SOURCE}")
+
+    assert imported == count
+    # left out: the estimate of a failed turn, and the half without its other half
+    assert calls - recorded - imported == 1
+    assert left_out == 1 + 1
+    of_view = client.query(
+        "SELECT sum(reported_requests), sum(recorded_calls), sum(imported_cost_usd) FROM imports"
+    ).result_rows
+    cost = client.command(f"SELECT sum(cost_usd) FROM calls {SOURCE}")
+    assert of_view == [(calls, recorded, Decimal(str(cost)))]
+
+
 def test_a_second_run_books_nothing(
     booked: Booked, store: SharedStore, client: Client, mongo_server: LibreChat
 ) -> None:
