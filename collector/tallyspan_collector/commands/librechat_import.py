@@ -143,7 +143,7 @@ def _what(options: argparse.Namespace) -> LedgerImport:
 def _import(options: argparse.Namespace) -> int:
     what = _what(options)
     book = book_of(options)
-    with writing(options) as client, Mongo(uri_of(what), what.database) as mongo:
+    with Mongo(uri_of(what), what.database) as mongo, writing(options) as client:
         first, last = _period(options, client, what)
         user = getpass.getuser()
         directory_changes = people.update(client, mongo, what, user, is_applied=not options.preview)

@@ -39,7 +39,7 @@ def reconcile(options: argparse.Namespace, names: Mapping[str, str]) -> int:
     if last > now.date():
         raise ConfigError(f"--to {last}: that day has not begun")
     # whose a call is and what it names is not for the reader's account
-    with writing(options) as client, Mongo(uri_of(what), what.database) as mongo:
+    with Mongo(uri_of(what), what.database) as mongo, writing(options) as client:
         comparison = compare(client, mongo, what, first, last, now)
     _write(comparison, options.format, sys.stdout)
     return 1 if comparison.unexplained else 0

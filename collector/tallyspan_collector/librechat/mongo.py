@@ -187,4 +187,7 @@ _SOON: dict[str, Any] = {"serverSelectionTimeoutMS": SELECTION_MS}
 
 def _brief(error: Exception) -> str:
     """Return the first sentence of an error: the driver adds what it knows of every server."""
-    return str(error).partition(", Timeout:")[0].partition(", full error:")[0][:300]
+    text = str(error)
+    for more in (", Timeout:", ", full error:", " (configured timeouts:"):
+        text = text.partition(more)[0]
+    return text[:300]

@@ -9,6 +9,7 @@ import pytest
 
 from librechat_bench import PERIOD, Bench, span
 from librechat_ledger import NOON, LibreChat
+from tallyspan_collector.cli import main
 from tallyspan_collector.librechat import mongo
 from tallyspan_collector.librechat.mongo import FIELDS, Mongo
 
@@ -107,22 +108,25 @@ def test_another_database_is_told(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "uri", ["mongodb://u:SECRET@h:x/db", "mongodb://u:SEC/RET@h/db", "http://h", "mongodb://"]
 )
-def test_what_is_no_uri_is_refused_without_its_password(bench: Bench, uri: str) -> None:
-    code = bench.run("import", "--mongo", uri, *PERIOD)
+def test_what_is_no_uri_is_refused_without_its_password(
+    capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    code = main(["librechat", "import", "--mongo", uri])
+    err = capsys.readouterr().err
 
     assert code == 2
-    assert bench.err.startswith("tallyspan: the Mongo URI cannot be used")
-    assert "SEC" not in bench.err
+    assert err.startswith("tallyspan: the Mongo URI cannot be used")
+    assert "SEC" not in err
 
 
 def test_a_missing_uri_says_where_it_was_looked_for(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LIBRECHAT_MONGO_URI", raising=False)
-    code = bench.run("import", *PERIOD)
+    code = main(["librechat", "import"])
 
     assert code == 2
-    assert bench.err.startswith(
+    assert capsys.readouterr().err.startswith(
         "tallyspan: import librechat: LIBRECHAT_MONGO_URI: no URI of LibreChat's database"
     )
 
