@@ -30,5 +30,5 @@ def bench(
     librechat: LibreChat,
 ) -> Bench:
     bench = Bench(empty_store.data_dir, client, capsys)
-    bench.librechat = librechat
+    bench.librechat, bench.store_url = librechat, empty_store.url
     return bench

@@ -1,6 +1,7 @@
 """What only LibreChat's ledger has is booked: once, priced by us, and taken back with its span."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,11 +9,16 @@ import pytest
 from ledger import book, reversal
 from librechat_bench import PERIOD, Bench, span
 from librechat_ledger import NOON
+from tallyspan_clickhouse.engine import connect
+from tallyspan_collector.booked.imports import Booking
+from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import BillError
 from tallyspan_collector.librechat import run, turns
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.librechat.pairs import Pair
+from tallyspan_collector.librechat.settings import LedgerImport
 from tallyspan_collector.librechat.turns import Turn
+from tallyspan_collector.pricing.book import PriceBook
 
 
 def test_a_preview_books_nothing(bench: Bench) -> None:
@@ -127,3 +133,19 @@ def test_a_turn_across_midnight_is_whole(bench: Bench) -> None:
     bench.imported(period=["--from", "2026-03-31", "--to", "2026-04-01"])
 
     assert bench.calls() == [(1000, 10)]
+
+
+def test_two_imports_at_once_book_a_call_once(bench: Bench) -> None:
+    bench.librechat.call("m1")
+
+    def imported(_: int) -> int:
+        booking = Booking(PriceBook(), Directory())
+        with connect(bench.store_url) as client, Mongo(bench.librechat.uri) as mongo:
+            day = NOON.date()
+            return run.run(client, mongo, LedgerImport(), day, day, booking).result.changes
+
+    with ThreadPoolExecutor(2) as both:
+        changes = [*both.map(imported, range(2))]
+
+    assert sorted(changes) == [0, 1]
+    assert bench.client.command("SELECT count() FROM llm_calls") == 1
