@@ -133,6 +133,8 @@ def test_a_turn_across_midnight_is_whole(bench: Bench) -> None:
     bench.imported(period=["--from", "2026-03-31", "--to", "2026-04-01"])
 
     assert bench.calls() == [(1000, 10)]
+    days = "SELECT day, calls FROM librechat_days FINAL ORDER BY day"
+    assert [calls for _, calls in bench.client.query(days).result_rows] == [2, 0]
 
 
 def test_two_imports_at_once_book_a_call_once(bench: Bench) -> None:

@@ -117,6 +117,12 @@ def test_the_numbers_of_a_process_tell_which_answer_a_prompt_has() -> None:
     assert orphans == [lost]
 
 
+def test_numbers_that_follow_each_other_do_not_pair_two_turns() -> None:
+    prompt, answer = half("prompt", 10, 1), half("completion", 2, 2, messageId="m2")
+
+    assert paired([prompt, answer]) == ([], [prompt, answer])
+
+
 def test_halves_of_other_versions_are_paired_in_their_order() -> None:
     halves = [
         half("prompt", 10, 1), half("prompt", 20, 3), half("completion", 1, 5),
