@@ -134,6 +134,10 @@ class Schedule:
                     client, mongo, what, first, last, booking, is_patient=False, now=now
                 )
                 changes += outcome.result.changes
+                if days:
+                    continue
+                for reason, count in outcome.left_out.items():
+                    self._metrics.import_left_out(what.name, reason, count)
                 for note in outcome.notes:
                     _log.info("import.left_out", name=what.name, note=note)
         return changes

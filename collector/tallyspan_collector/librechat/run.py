@@ -49,6 +49,17 @@ class Outcome:
     unreadable: Counter[str] = field(default_factory=Counter)
 
     @property
+    def left_out(self) -> dict[str, int]:
+        """Return how many calls and documents were not booked, by why."""
+        return {
+            "waiting": self.waiting,
+            "other_half_missing": self.orphans,
+            "failed_turn": self.result.failed,
+            "no_message": self.result.unjoined,
+            "unreadable": self.unreadable.total(),
+        }
+
+    @property
     def notes(self) -> list[str]:
         """Return a sentence for each thing that is not as it should be."""
         result = self.result
@@ -160,8 +171,9 @@ def read_day(mongo: Mongo, day: date, settled: datetime) -> Window:
     stop = start + _ONE_DAY
     bounds = (ObjectId.from_datetime(at) for at in (start - AROUND, stop + AROUND))
     documents = [*mongo.by_id("transactions", *bounds)]
-    halves, unreadable = halves_of(documents)
-    pairs, alone = paired(halves)
+    own = [each for each in documents if start <= each["_id"].generation_time < stop]
+    _, unreadable = halves_of(own)
+    pairs, alone = paired(halves_of(documents)[0])
     inside: list[Pair] = []
     waiting: list[Pair] = []
     others: set[tuple[str, str]] = set()

@@ -62,6 +62,12 @@ class Metrics:
             ["name", "outcome"],
             registry=self.registry,
         )
+        self._import_left_out = Gauge(
+            "tallyspan_import_left_out",
+            "Calls and documents of LibreChat's ledger that the last import did not book",
+            ["name", "reason"],
+            registry=self.registry,
+        )
         self._import_age = Gauge(
             "tallyspan_import_age_seconds",
             "Seconds since an import read its provider's report; -1: never",
@@ -186,6 +192,10 @@ class Metrics:
     def imported(self, name: str, outcome: str) -> None:
         """Count an import by schedule: done or failed."""
         self._imports.labels(name, outcome).inc()
+
+    def import_left_out(self, name: str, reason: str, count: int) -> None:
+        """Say how much of LibreChat's ledger the last import left out."""
+        self._import_left_out.labels(name, reason).set(count)
 
     def import_age(self, name: str, seconds: float) -> None:
         """Say how long ago the report of an import was read; -1: never."""

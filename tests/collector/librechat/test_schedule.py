@@ -31,11 +31,11 @@ def section(folder: Path, text: str) -> Section:
     return Section("imports", content["imports"], lines)
 
 
-def schedule(folder: Path, uri: str, more: str = "") -> Schedule:
+def schedule(folder: Path, uri: str, more: str = "", metrics: Metrics | None = None) -> Schedule:
     (folder / "mongo").write_text(uri)
     what = of_section(section(folder, f"from: librechat, mongo_file: {folder / 'mongo'}{more}"))
     prices = PriceBook()
-    return Schedule(what, lambda: prices, Directory(), Metrics())
+    return Schedule(what, lambda: prices, Directory(), metrics or Metrics())
 
 
 def span(client: Client, message: str, at: datetime, booked_at: datetime) -> None:
@@ -50,9 +50,14 @@ def test_the_ledger_is_read_when_it_is_due_and_late_spans_take_calls_back_at_onc
     bench: Bench, tmp_path: Path
 ) -> None:
     bench.librechat.call("m1", at=AN_HOUR_AGO)
-    what = schedule(tmp_path, bench.librechat.uri)
+    bench.librechat.call("m0", at=NOW)
+    metrics = Metrics()
+    what = schedule(tmp_path, bench.librechat.uri, metrics=metrics)
     what.look(bench.client, NOW)
     first = len(bench.calls())
+    waiting = {"name": "librechat", "reason": "waiting"}
+    assert metrics.registry.get_sample_value("tallyspan_import_left_out", waiting) == 1
+    bench.librechat.database.transactions.delete_many({"messageId": "m0"})
     bench.librechat.call("m2", at=AN_HOUR_AGO)
     what.look(bench.client, NOW + timedelta(hours=1))
     not_due = len(bench.calls())
