@@ -94,7 +94,7 @@ COLUMNS = (
     _count("output_audio_tokens", "Part of output_tokens that was audio; NULL: not stated"),
     _count("input_image_tokens", "Part of input_tokens that was images; NULL: not stated"),
     _count("output_image_tokens", "Part of output_tokens that was images; NULL: not stated"),
-    Column("usage_source", LABEL, "Where the token counts come from: provider, estimated, unknown or deferred (another span states them)",
+    Column("usage_source", LABEL, "Where the counts come from: provider, estimated, unknown or deferred (another span states them)",
            net=LATEST, dimension=_dimension("usage_source", values=("provider", "estimated", "unknown", "deferred"))),
     Column("cost_usd", USD, "Cost of the entry in USD, exact to the pico-dollar; NULL: not priced, see cost_status", codec=OF_PRICE,
            net=SUM, is_in_calls=False),

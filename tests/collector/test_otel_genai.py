@@ -101,3 +101,29 @@ def test_prompts_are_dropped_at_the_door() -> None:
 )
 def test_no_attribute_value_raises(attributes: dict[str, Any]) -> None:
     call_of({**CHAT, **attributes})
+
+
+@pytest.mark.parametrize(
+    ("operation", "meters", "source"),
+    [
+        ("generate_content", {"images": 2}, "provider"),
+        ("generate_content", {"characters": 7}, "provider"),
+        ("generate_content", {"pages": 3}, "provider"),
+        ("rerank", {"search_units": 1}, "provider"),
+        ("web_search", {"web_search": 1}, "provider"),
+        ("chat", {"web_search": 1}, "unknown"),  # on top of tokens that nobody stated
+        ("generate_content", {"videos": 1}, "unknown"),  # of no known length
+        ("generate_content", {}, "unknown"),
+    ],
+)
+@pytest.mark.parametrize("stated", ["unknown", ""])
+def test_usage_is_known_where_units_are_all_that_is_billed(
+    operation: str, meters: dict[str, int], source: str, stated: str
+) -> None:
+    attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai",
+                  "gen_ai.request.model": "m", "tallyspan.usage.source": stated,
+                  **{f"tallyspan.meter.{name}": used for name, used in meters.items()}}  # fmt: skip
+    call = call_of(attributes)
+
+    assert call is not None
+    assert call.usage_source == source

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from tallyspan import semconv
 from tallyspan.answer import MAX_CONDITION_CHARACTERS, amount
+from tallyspan.meters import UNIT_METERS
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.dialects import values
 from tallyspan_collector.dialects.convention import Counts, add_lifetimes, rule_of, settle
@@ -27,6 +28,9 @@ from tallyspan_collector.read.received import Receipt, as_received
 CLIENT = 3
 MIN_STATUS, FIRST_REFUSED, MAX_STATUS = 100, 300, 599
 _MAX_TAG_CHARACTERS = 256
+_UNITS = frozenset(each.name for each in UNIT_METERS if not (each.is_extra or each.is_of_collector))
+"""Meters that a call may be billed by alone; the others come on top of tokens."""
+_SEARCHES = frozenset({"web_search"})
 _NO_PLACES: Attributes = {}
 _NO_COUNTS: tuple[int | None, ...] = (None,) * len(TOKEN_FIELDS)
 
@@ -294,8 +298,17 @@ def _count(draft: Draft, attributes: Attributes, plan: Plan, common: Common) -> 
             draft["meters"] = {**draft["meters"], **counted.meters}
     flags = settle(counts, total, rule, added, is_settled=common.is_settled, is_bad=is_bad)
     draft["usage"] = Usage(*counts)
-    draft["usage_source"] = usage_source(draft, has_counts=counts != [*_NO_COUNTS])
+    has_counts = counts != [*_NO_COUNTS]
+    draft["usage_source"] = usage_source(draft, has_counts=has_counts)
+    if not has_counts and draft["usage_source"] == "unknown" and _is_of_units(draft):
+        draft["usage_source"] = "provider"
     return flags
+
+
+def _is_of_units(draft: Draft) -> bool:
+    """Whether all that the call is billed for is a number of units: pictures, pages, seconds."""
+    units = _UNITS if draft["operation_name"] != "web_search" else _SEARCHES
+    return not units.isdisjoint(draft["meters"])
 
 
 def _counts(attributes: Attributes, plan: Plan) -> tuple[Counts, int | None, tuple[int, int], bool]:
