@@ -121,7 +121,7 @@ async function main() {
     const answer = await fetch(own + path, { headers: { authorization: `Bearer ${tokenOf(number % 2 ? 'bob' : 'ada')}` } });
     return answer.status;
   }));
-  await new Promise((done) => setTimeout(done, Number(process.env.PLAY_WAIT_MS || 900)));
+  await new Promise((done) => setTimeout(done, Number(process.env.PLAY_WAIT_MS || 600)));
   console.log(JSON.stringify(statuses));
   process.exit(0);
 }

@@ -23,7 +23,7 @@ _REFUSED = re.compile(
 )
 """How the messages of OpenAI's, Anthropic's and Google's SDKs begin, in Python and JavaScript."""
 _ABORTED = re.compile(
-    r"(?:\w*Error: )*(?:AbortError\b|APIUserAbortError\b|Request was aborted\b"
+    r"(?:\w*Error: )*(?:\w*AbortError\b|Request (?:was )?aborted\b|Abort(?:ed)?\Z"
     r"|(?:This|The) (?:operation|user|request) (?:was )?aborted\b|canceled\Z)"
 )
 """How those of SDKs begin whose application gave the call up; the provider bills it."""
