@@ -303,6 +303,12 @@ const usageOf = (event) => {
   return isObject(usage) ? usage : undefined;
 };
 
+/** Whether an event says why the answer ended: the usage with it, or after it, is all of it. */
+const isEnd = (event) => Boolean(
+  list(event.choices).some((choice) => choice.finish_reason) || object(event.delta).stop_reason || event.stop_reason
+  || list(event.candidates).some((candidate) => candidate.finishReason)
+  || /^response\.(?:completed|incomplete)$/.test(event.type));
+
 /** Add the provider's own counts under the names that the collector knows them by. */
 function addUsage(attributes, usage, path = 'gen_ai.usage') {
   for (const [key, value] of Object.entries(usage)) {
@@ -660,6 +666,8 @@ class Exchange {
     this.type = '';
     this.isOver = false;
     this.isSent = false;
+    this.isGivenUp = false;
+    this.failure = null;
     this.params = {};
     this.isRequestRead = false;
     this.who = object(people.getStore());
@@ -715,7 +723,6 @@ class Exchange {
 
 function errorType(error) {
   if (ABORT_NAMES.has(error.name) || error.code === 'ERR_CANCELED') return 'AbortError';
-  if (error.code === 'ECONNRESET' && error.isLocal) return 'AbortError';
   const { cause } = error;
   return short(error.code || (cause && cause.code) || error.name || 'error');
 }
@@ -772,7 +779,7 @@ function report(exchange) {
   const isRead = isRefused || (failure && rule.group !== 'chat' && rule.group !== 'assistants')
     ? false : rule.read(exchange, events, attributes);
   if (isRead === null) return; // not yet the end of what it tells of
-  const isCut = rule.group === 'chat' && !isRefused && exchange.error
+  const isCut = rule.group === 'chat' && !isRefused && exchange.error && !(isRead && events.some(isEnd))
     && (exchange.status || exchange.error === 'AbortError');
   const isSilent = rule.group === 'chat' && !failure && !isRead && isStream && !isUnread;
   let source = isRead ? 'provider' : 'unknown';
@@ -1027,6 +1034,16 @@ const UNDICI = {
   'undici:request:error': of((exchange, { error }) => exchange.over(error || new Error('error'))),
 };
 
+/** Note whether the application itself gives up a request or an answer of `node:http`. */
+function watchDestroy(stream, exchange) {
+  const pass = stream.destroy;
+  stream.destroy = function destroy(error, ...more) {
+    // Node destroys the answer itself where the connection was lost
+    if (!(error && error.code === 'ECONNRESET')) exchange.isGivenUp = true;
+    return pass.call(this, error, ...more);
+  };
+}
+
 /** Watch the bodies of one request of `node:http`, for which there is no channel. */
 function watchClient(request) {
   const [, host, port] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(String(request.getHeader('host') || request.host || '')) || [];
@@ -1049,11 +1066,13 @@ function watchClient(request) {
       }
     };
   }
+  watchDestroy(request, exchange);
   request.on('close', guarded('end an exchange', () => {
     const { res, socket } = request;
     exchange.isSent = Boolean(res || (socket && socket.bytesWritten));
     const isWhole = res && res.complete && !res.readableAborted;
-    exchange.over(exchange.failure || (isWhole ? null : Object.assign(new Error('closed'), { code: 'ECONNRESET', isLocal: true })));
+    const lost = { name: exchange.isGivenUp ? 'AbortError' : 'Error', code: 'ECONNRESET' };
+    exchange.over(exchange.failure || (isWhole ? null : lost));
   }));
 }
 
@@ -1064,6 +1083,7 @@ const HTTP = {
   }),
   'http.client.response.finish': of((exchange, { response }) => {
     exchange.answered(response.statusCode, response.headers);
+    watchDestroy(response, exchange);
     const pass = response.push;
     const note = guarded('note an answer', (chunk) => chunk && exchange.received(chunk));
     response.push = function push(chunk, encoding) {

@@ -14,13 +14,14 @@ const image = (port, model) => fetch(`http://127.0.0.1:${port}/v1/images/generat
   { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model }) }).then((answer) => answer.text());
 
 /** Tell the channels of a call that never was. */
-function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], { method = 'POST', origin = 'http://127.0.0.1:1' } = {}) {
+function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], { method = 'POST', origin = 'http://127.0.0.1:1', error } = {}) {
   const request = { method, origin, path, body: JSON.stringify(body) };
   const publish = (name, message) => channels.channel(`undici:request:${name}`).publish({ request, ...message });
   publish('create', {});
+  channels.channel('undici:client:sendHeaders').publish({ request });
   publish('headers', { response: { statusCode: 200, headers } });
   for (const chunk of chunks) publish('bodyChunkReceived', { chunk });
-  publish('trailers', { trailers: [] });
+  publish(error ? 'error' : 'trailers', error ? { error: Object.assign(new Error(error), { name: error }) } : { trailers: [] });
 }
 
 const lines = (events) => Buffer.from(events.map((event) => `event: x\ndata: ${JSON.stringify(event)}\n\n`).join(''));
@@ -62,13 +63,36 @@ const cases = {
   },
   /** Requests and answers from stdin, one after another. */
   async shapes() {
-    for (const { url, request, type, answer, method } of JSON.parse(fs.readFileSync(0, 'utf8'))) {
+    for (const { url, request, type, answer, method, error } of JSON.parse(fs.readFileSync(0, 'utf8'))) {
       const { origin, pathname } = new URL(url);
-      pretend(request, pathname, [Buffer.from(answer)], ['content-type', type], { method, origin });
+      pretend(request, pathname, [Buffer.from(answer)], ['content-type', type], { method, origin, error });
       await new Promise(setImmediate);
     }
     await pause(20);
     while (counters.sent < counters.spans) await pause(20);
+  },
+  /** Streams over node:http that end before their end: by the provider, by the application in two ways. */
+  async lost() {
+    const provider = http.createServer((request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream', connection: request.url.startsWith('/whole') ? 'close' : 'keep-alive' });
+      response.write('data: {"choices":[{"delta":{"content":"12345678"}}]}\n\n');
+      if (request.url.startsWith('/cut')) setTimeout(() => response.destroy(), 50);
+      if (request.url.startsWith('/whole')) response.end();
+    });
+    await new Promise((done) => provider.listen(0, '127.0.0.1', done));
+    const { port } = provider.address();
+    await Promise.all(['cut', 'request', 'response', 'whole'].map((way) => new Promise((done) => {
+      const request = http.request({ port, method: 'POST', path: `/${way}/chat/completions` }, (response) => {
+        response.on('error', () => {}).on('data', () => {
+          if (way === 'request') request.destroy();
+          if (way === 'response') response.destroy();
+        });
+      });
+      request.on('error', () => {}).on('close', done).end(JSON.stringify({ model: way, stream: true, messages: [] }));
+    })));
+    await pause(20);
+    while (counters.sent < counters.spans) await pause(20);
+    process.exit(0);
   },
   /** Each answer, cut once at each of its places. */
   async cuts() {

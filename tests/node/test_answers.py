@@ -144,6 +144,22 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any] | None]] = {
         {"id": "e1", "meta": {"billed_units": {"input_tokens": 12}}},
         {f"{G}input_tokens": "12", "gen_ai.operation.name": "embeddings"},
     ),
+    "aborted after its end": (
+        f"ABORT {OPENAI}/v1/chat/completions", {"model": "gpt-4o", "stream": True},
+        sse({"choices": [{"delta": {"content": "x" * 400}}]},
+            {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+            {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}),
+        {f"{G}prompt_tokens": "7", f"{G}completion_tokens": "5", "error.type": "AbortError",
+         "tallyspan.usage.source": "provider"},
+    ),
+    "aborted with counts so far": (
+        ("ABORT https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro"
+        ":streamGenerateContent"), {},
+        sse({"candidates": [{"content": {"parts": [{"text": "x" * 400}]}}],
+             "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 5}}),
+        {f"{G}input_tokens": "7", f"{G}output_tokens": "5",
+         "tallyspan.estimate.output_characters": "400", "tallyspan.usage.source": "estimated"},
+    ),
     "a count of tokens": ("https://api.anthropic.com/v1/messages/count_tokens", {}, {}, None),
     "a list of models": (f"GET {OPENAI}/v1/models", {}, {}, None),
     "moderation": (f"{OPENAI}/v1/moderations", {"input": "x"}, {"results": []}, None),
@@ -157,8 +173,10 @@ def readings() -> dict[str, dict[str, Any]]:
     for name, (url, request, answer, _) in CASES.items():
         method, _, address = url.rpartition(" ")
         is_stream = isinstance(answer, str)
+        is_aborted = method == "ABORT"
         asked.append({
-            "url": address, "method": method or "POST", "request": {**request, "user": name},
+            "url": address, "method": method if method == "GET" else "POST",
+            "error": "AbortError" if is_aborted else None, "request": {**request, "user": name},
             "type": "application/json" if not is_stream else "application/vnd.amazon.eventstream"
             if "converse" in url else "text/event-stream",
             "answer": answer if is_stream else json.dumps(answer),

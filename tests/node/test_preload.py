@@ -139,6 +139,17 @@ def test_a_chat_with_a_model_that_draws_is_langfuses_where_it_reports(
     assert [span["user.id"] for span in collector.spans] == expected
 
 
+def test_a_stream_that_the_provider_cut_is_told_from_one_that_was_given_up() -> None:
+    with recorder() as collector:
+        node("broken.cjs", "lost", env=environment(collector.url, "all"))
+    said = {span["gen_ai.request.model"]: span for span in collector.spans}
+
+    assert {model: span.get("error.type") for model, span in said.items()} == {
+        "cut": "ECONNRESET", "request": "AbortError", "response": "AbortError", "whole": None,
+    }  # fmt: skip
+    assert {span["tallyspan.estimate.output_characters"] for span in said.values()} == {"8"}
+
+
 def test_a_key_that_is_refused_is_told_and_what_waits_is_sent_once_it_is_good() -> None:
     with recorder(401, 403) as collector, model_provider() as port:
         done = subprocess.run(
