@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from net_ledger import NetLedger
 from tallyspan_collector.dialects import Kind, Reader
-from tallyspan_collector.read.call import Flag
+from tallyspan_collector.read.call import ABORTED, Flag
 from tallyspan_collector.read.otlp import Span
 from tallyspan_collector.resolution import same_call
 from tallyspan_collector.resolution.node import Node
@@ -358,6 +358,8 @@ def test_no_pair_that_could_be_one_call_is_left_uncompared(data: st.DataObject) 
             said["gen_ai.response.id"] = data.draw(st.sampled_from(["", "a", "b"]))
         if data.draw(st.booleans()):
             said["tallyspan.call.id"] = f"{TRACE}-{data.draw(st.integers(1, 7)):016x}"
+        if data.draw(st.booleans()):
+            said |= {"error.type": ABORTED, "user.id": data.draw(st.sampled_from(["", "ada"]))}
         start = data.draw(st.integers(0, 900))
         node = Node.of(
             Reader().read(
