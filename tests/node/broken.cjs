@@ -14,11 +14,11 @@ const image = (port, model) => fetch(`http://127.0.0.1:${port}/v1/images/generat
   { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model }) }).then((answer) => answer.text());
 
 /** Tell the channels of a call that never was. */
-function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], { method = 'POST', origin = 'http://127.0.0.1:1', error } = {}) {
+function pretend(body, path = '/v1/images/generations', chunks = [Buffer.from('{"data":[{}]}')], headers = ['content-type', 'application/json'], { method = 'POST', origin = 'http://127.0.0.1:1', error, isUnsent } = {}) {
   const request = { method, origin, path, body: JSON.stringify(body) };
   const publish = (name, message) => channels.channel(`undici:request:${name}`).publish({ request, ...message });
   publish('create', {});
-  channels.channel('undici:client:sendHeaders').publish({ request });
+  if (!isUnsent) channels.channel('undici:client:sendHeaders').publish({ request });
   publish('headers', { response: { statusCode: 200, headers } });
   for (const chunk of chunks) publish('bodyChunkReceived', { chunk });
   publish(error ? 'error' : 'trailers', error ? { error: Object.assign(new Error(error), { name: error }) } : { trailers: [] });
@@ -50,7 +50,7 @@ const cases = {
       await pause(ms / calls);
     }
     while (counters.sent + counters.dropped < counters.spans) await pause(20);
-    console.log(JSON.stringify(counters));
+    console.log(JSON.stringify({ ...counters, pauses: setTimeout.pauses }));
   },
   /** More calls than may wait; then nothing is left to do, and the process must end. */
   async flood(calls) {
@@ -63,9 +63,9 @@ const cases = {
   },
   /** Requests and answers from stdin, one after another. */
   async shapes() {
-    for (const { url, request, type, answer, method, error } of JSON.parse(fs.readFileSync(0, 'utf8'))) {
+    for (const { url, request, type, answer, method, error, isUnsent } of JSON.parse(fs.readFileSync(0, 'utf8'))) {
       const { origin, pathname } = new URL(url);
-      pretend(request, pathname, [Buffer.from(answer)], ['content-type', type], { method, origin, error });
+      pretend(request, pathname, [Buffer.from(answer)], ['content-type', type], { method, origin, error, isUnsent });
       await new Promise(setImmediate);
     }
     await pause(20);
@@ -139,6 +139,11 @@ const cases = {
     await image(port, 'dall-e-3');
     await pause(20);
     process.exit(0);
+  },
+  /** The end of all work while what was counted is on its way to a collector that never answers. */
+  async linger(port) {
+    await image(port, 'dall-e-3');
+    await pause(400);
   },
   async wait(ms) {
     await pause(Number(ms));

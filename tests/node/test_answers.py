@@ -152,6 +152,9 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any] | None]] = {
         {f"{G}prompt_tokens": "7", f"{G}completion_tokens": "5", "error.type": "AbortError",
          "tallyspan.usage.source": "provider"},
     ),
+    "aborted before it was sent": (
+        f"UNSENT {OPENAI}/v1/chat/completions", {"model": "gpt-4o", "stream": True}, {}, None,
+    ),
     "aborted with counts so far": (
         ("ABORT https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro"
         ":streamGenerateContent"), {},
@@ -173,10 +176,11 @@ def readings() -> dict[str, dict[str, Any]]:
     for name, (url, request, answer, _) in CASES.items():
         method, _, address = url.rpartition(" ")
         is_stream = isinstance(answer, str)
-        is_aborted = method == "ABORT"
+        is_aborted = method in {"ABORT", "UNSENT"}
         asked.append({
             "url": address, "method": method if method == "GET" else "POST",
-            "error": "AbortError" if is_aborted else None, "request": {**request, "user": name},
+            "error": "AbortError" if is_aborted else None, "isUnsent": method == "UNSENT",
+            "request": {**request, "user": name},
             "type": "application/json" if not is_stream else "application/vnd.amazon.eventstream"
             if "converse" in url else "text/event-stream",
             "answer": answer if is_stream else json.dumps(answer),

@@ -5,6 +5,7 @@ The application is `play.cjs`, the provider `fixtures/model_provider.py`; right 
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -178,7 +179,8 @@ def test_calls_of_an_hour_without_a_collector_arrive_once_it_is_back() -> None:
 
     assert sorted(collector.models) == sorted(f"dall-e-{number}" for number in range(60))
     assert len({span["ids"] for span in collector.spans}) == 60
-    assert collector.tries < 130  # 1 to 60 seconds apart
+    pauses = [ms for ms in json.loads(done.stdout)["pauses"] if ms >= 1000]
+    assert pauses[:8] == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
     assert done.stderr.count("\n") == 1
     assert "the collector does not answer at localhost" in done.stderr
 
@@ -196,6 +198,16 @@ def test_more_than_may_wait_is_counted_and_nothing_keeps_the_process_alive() -> 
     ]
     assert "the queue is full: newer calls are not counted" in done.stderr
     assert "could not be sent any more" in done.stderr
+
+
+def test_a_collector_that_never_answers_keeps_no_process_alive() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, model_provider() as port:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        done = node("broken.cjs", "linger", str(port), env=environment(url))
+
+    assert (done.returncode, time.monotonic() - began < 5) == (0, True)
+    assert "1 calls could not be sent any more" in done.stderr
 
 
 def test_what_waits_when_the_process_ends_is_sent_by_the_next_one(tmp_path: Path) -> None:
