@@ -1120,6 +1120,12 @@ function stop() {
   tellOnce('stop', 'too many failures: nothing is counted any more');
 }
 
-if (settings) guarded('start', start)();
+const LOADED = Symbol.for('tallyspan.preload');
+if (settings && globalThis[LOADED]) {
+  tellOnce('twice', `is loaded already, from ${globalThis[LOADED]}: this copy counts nothing`);
+} else if (settings) {
+  globalThis[LOADED] = __filename;
+  guarded('start', start)();
+}
 
 module.exports = { counters, keptBytes: () => keptBytes };

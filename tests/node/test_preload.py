@@ -283,6 +283,19 @@ def test_an_answer_is_read_the_same_wherever_the_network_cuts_it() -> None:
     }
 
 
+def test_of_two_copies_one_counts(tmp_path: Path) -> None:
+    copy = tmp_path / PRELOAD.name
+    copy.write_bytes(PRELOAD.read_bytes())
+    with recorder() as collector, model_provider() as port:
+        done = node("--require", str(copy), "broken.cjs", "outage", str(port), "1", "1",
+                    env=environment(collector.url))  # fmt: skip
+
+    assert collector.models == ["dall-e-0"]
+    assert done.stderr == (
+        f"tallyspan-preload: is loaded already, from {PRELOAD}: this copy counts nothing\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
