@@ -30,7 +30,7 @@ from tallyspan_collector.librechat.join import (
 )
 from tallyspan_collector.librechat.pairs import Pair, groups_of
 from tallyspan_collector.librechat.settings import LedgerImport
-from tallyspan_collector.librechat.turns import Turn
+from tallyspan_collector.librechat.turns import Turn, has_no_span
 
 _MILLISECOND = timedelta(milliseconds=1)
 _COUNTS = ("booked", "taken_back", "old_cost_usd", "new_cost_usd", "failed", "unjoined")
@@ -223,12 +223,16 @@ class LedgerCalls:
     def _missing(self, client: Client, calls: Sequence[Recorded]) -> list[Pair]:
         """Return the calls that no other call of our ledger is."""
         others = by_group(call for call in calls if call.row["source"] != self._what.label)
-        alone = [pair for pair in self._pairs if not pair.prompt.message]
+        alone = [pair for pair in self._pairs if self._is_alone(pair)]
         around = conversations(client, alone, self._what.label)
         missing: list[Pair] = []
         for group, pairs in groups_of(self._pairs).items():
             if not group[0]:
-                without = [pair for pair in pairs if pair.prompt.conversation not in around]
+                without = [
+                    pair
+                    for pair in pairs
+                    if not self._is_alone(pair) or pair.prompt.conversation not in around
+                ]
                 self.result.unjoined += len(pairs) - len(without)
                 missing += without
                 continue
@@ -246,6 +250,10 @@ class LedgerCalls:
             for pair in missing
             if pair.prompt.id not in others_alike and not self._is_phantom(pair)
         ]
+
+    def _is_alone(self, pair: Pair) -> bool:
+        """Whether only its conversation tells if a span has it."""
+        return not pair.prompt.message and not has_no_span(pair, self._turn(pair))
 
     def _is_phantom(self, pair: Pair) -> bool:
         """Whether it is LibreChat's estimate of a call that the provider refused."""

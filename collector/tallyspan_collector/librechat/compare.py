@@ -95,7 +95,7 @@ def _of_day(
     client: Client, mongo: Mongo, what: LedgerImport, window: Window, settled: datetime
 ) -> Iterator[tuple[Key, Pair | None, Recorded | None]]:
     start = datetime.combine(window.day, time(), UTC)
-    calls = of_turns(client, (start - APART, start + _ONE_DAY + APART))
+    calls = of_turns(client, (start - APART, start + _ONE_DAY + APART), what.label)
     imported = {bytes(x.row["span_id"]): x for x in calls if x.row["source"] == what.label}
     recorded = by_group(call for call in calls if call.row["source"] != what.label)
     turns = turns_of(mongo, window.pairs)
@@ -119,7 +119,7 @@ def _of_day(
         elif (call := imported.get(span_of(pair))) is not None:
             reason = Reason.IMPORTED
         else:
-            reason = of_theirs(turn)
+            reason = of_theirs(pair, turn)
         yield _key(what, window, reason, pair), pair, call
     stop = min(start + _ONE_DAY, settled)
     for group, others in recorded.items():

@@ -15,6 +15,7 @@ from tallyspan_collector.ledger.entry import columns, costs
 from tallyspan_collector.librechat.join import message_tag
 from tallyspan_collector.librechat.pairs import Pair
 from tallyspan_collector.librechat.settings import LedgerImport
+from tallyspan_collector.librechat.transactions import IMAGES
 from tallyspan_collector.librechat.turns import Turn, origin_of
 from tallyspan_collector.read.call import Call, columns_of
 
@@ -37,7 +38,7 @@ def call_of(what: LedgerImport, pair: Pair, turn: Turn) -> Call:
         start_time_ns=at_ns,
         end_time_ns=at_ns,
         provider_name=origin.provider,
-        operation_name="chat",
+        operation_name="generate_content" if pair.kind == IMAGES else "chat",
         request_model=prompt.model,
         endpoint_id=origin.endpoint,
         service_name=SERVICE,
@@ -53,6 +54,7 @@ def call_of(what: LedgerImport, pair: Pair, turn: Turn) -> Call:
             output_tokens=answer.tokens,
             cache_read_tokens=prompt.cache_read_tokens,
             cache_write_tokens=prompt.cache_write_tokens,
+            output_image_tokens=answer.tokens if pair.kind == IMAGES else None,
         ),
         usage_source=origin.usage_source,
         claimed_cost_picousd=pair.value_picousd,

@@ -14,7 +14,7 @@ from tallyspan_clickhouse.schema import OF_NO_CALL
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.librechat.pairs import Pair
 from tallyspan_collector.librechat.settings import LedgerImport
-from tallyspan_collector.librechat.transactions import TITLE
+from tallyspan_collector.librechat.transactions import IMAGES, TITLE
 
 APART = timedelta(days=1)
 """Clocks of LibreChat and the senders of spans, and a turn's first call and its documents, are
@@ -77,12 +77,12 @@ def recorded(client: Client, pairs: Sequence[Pair]) -> list[Recorded]:
     ]
 
 
-def of_turns(client: Client, bounds: tuple[datetime, datetime]) -> list[Recorded]:
-    """Return all calls in the ledger that name a turn, of any source, between two moments."""
-    condition = "mapContains(l.tags, 'message_id')"
+def of_turns(client: Client, bounds: tuple[datetime, datetime], label: str) -> list[Recorded]:
+    """Return all calls between two moments that name a turn, or are of the source `label`."""
+    condition = "(mapContains(l.tags, 'message_id') OR l.source = {label:String})"
     return [
         Recorded(row)
-        for row in read(client, bounds, condition, {}, only=_COLUMNS)
+        for row in read(client, bounds, condition, {"label": label}, only=_COLUMNS)
         if row["left"] > 0
     ]
 
@@ -109,12 +109,22 @@ def alike(client: Client, what: LedgerImport, pairs: Sequence[Pair]) -> dict[str
     for pair in pairs:
         for call in calls:
             is_near = abs(call.row["start_time"] - pair.at) <= AT_THAT_TIME
-            same = (*call.tokens, call.row["user_id"])
-            if is_near and same == (pair.prompt.tokens, pair.answer.tokens, users[pair.prompt.id]):
+            is_theirs = call.row["user_id"] == users[pair.prompt.id]
+            if is_near and is_theirs and _same_tokens(pair, call):
                 result[pair.prompt.id] = call
                 calls.remove(call)
                 break
     return result
+
+
+def _same_tokens(pair: Pair, call: Recorded) -> bool:
+    """Whether both have the same tokens; of pictures LibreChat leaves out what is thought."""
+    of_input, of_output = call.tokens
+    if of_input != pair.prompt.tokens or of_output is None:
+        return False
+    if pair.kind == IMAGES:
+        return call.model == pair.prompt.model and of_output >= pair.answer.tokens
+    return of_output == pair.answer.tokens
 
 
 def conversations(client: Client, pairs: Sequence[Pair], label: str) -> set[str]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tallyspan_collector.librechat.join import Recorded
 from tallyspan_collector.librechat.pairs import Pair
-from tallyspan_collector.librechat.transactions import INCOMPLETE
+from tallyspan_collector.librechat.transactions import IMAGES, INCOMPLETE
 from tallyspan_collector.librechat.turns import ASSISTANTS, Turn
 
 DEFAULT_RATE = Decimal(6)
@@ -31,6 +31,7 @@ class Reason(StrEnum):
     # Only LibreChat has it.
     IMPORTED = "imported"
     ASSISTANTS = "assistants"
+    IMAGES = "images"
     SAMPLED_OUT = "sampled_out"
     NO_SPAN = "no_span"
     # Only we have it.
@@ -74,6 +75,8 @@ def of_both(pair: Pair, call: Recorded) -> Reason:
 
 def _of_tokens(pair: Pair, call: Recorded) -> Reason:
     row = call.row
+    if pair.kind == IMAGES:
+        return Reason.IMAGES
     if None in call.tokens:
         return Reason.PHANTOM if row["status"] == "error" else Reason.USAGE_OFF
     if row["usage_source"] == "estimated":
@@ -86,8 +89,10 @@ def _of_tokens(pair: Pair, call: Recorded) -> Reason:
     return Reason.UNEXPLAINED
 
 
-def of_theirs(turn: Turn) -> Reason:
+def of_theirs(pair: Pair, turn: Turn) -> Reason:
     """Return why a call is in LibreChat's ledger and not in ours."""
+    if pair.kind == IMAGES:
+        return Reason.IMAGES
     if turn.endpoint in ASSISTANTS:
         return Reason.ASSISTANTS
     if turn.is_phantom:

@@ -17,7 +17,9 @@ MAX_CHARACTERS = 1_000
 PICO_OF_CREDIT = 1_000_000
 """LibreChat counts in millionths of a dollar."""
 TITLE = "title"
-KINDS = frozenset({TITLE, "memory", "activity-label", "reasoning-label", "activity-phase"})
+IMAGES = "image_generation"
+"""Context of pictures that Gemini makes for an agent's tool; no message is named."""
+KINDS = frozenset({TITLE, IMAGES, "memory", "activity-label", "reasoning-label", "activity-phase"})
 """Contexts that spans have as `call_kind`; calls of any other one are of the turn itself."""
 INCOMPLETE = "incomplete"
 _NOT_USED = frozenset({"credits"})

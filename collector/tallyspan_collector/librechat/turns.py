@@ -9,7 +9,7 @@ from tallyspan_collector.dialects.librechat import decode_agent
 from tallyspan_collector.dialects.providers import is_known, provider
 from tallyspan_collector.librechat.mongo import Document, Mongo
 from tallyspan_collector.librechat.pairs import Pair
-from tallyspan_collector.librechat.transactions import INCOMPLETE, MAX_CHARACTERS
+from tallyspan_collector.librechat.transactions import IMAGES, INCOMPLETE, MAX_CHARACTERS
 
 AGENTS = "agents"
 ASSISTANTS = {"assistants": "openai", "azureAssistants": "azure.ai.openai"}
@@ -38,6 +38,11 @@ class Turn:
     def is_phantom(self) -> bool:
         """Whether calls of it are LibreChat's estimate of what the provider refused."""
         return self.is_failed and not self.is_counted
+
+
+def has_no_span(pair: Pair, turn: Turn) -> bool:
+    """Whether LibreChat's exporter sends no span of such calls: runs of Assistants, pictures."""
+    return pair.kind == IMAGES or turn.endpoint in ASSISTANTS
 
 
 class Origin(NamedTuple):
@@ -75,6 +80,8 @@ def turns_of(mongo: Mongo, pairs: Sequence[Pair]) -> dict[tuple[str, str], Turn]
 def origin_of(pair: Pair, turn: Turn) -> Origin:
     """Return where a call went; a model of another provider than the turn's went there."""
     model = pair.prompt.model
+    if pair.kind == IMAGES:  # a tool's own call, whatever the agent runs on
+        return Origin(provider("", "", model)[0], "", "provider")
     name = ASSISTANTS.get(turn.endpoint) or _provider_of(turn.endpoint, model)
     of_model, _ = provider("", "", model)
     endpoint = turn.endpoint

@@ -42,9 +42,13 @@ def write_documents(librechat: LibreChat) -> None:
     call("all-gone", conversation="c3")
     message("assistant", endpoint="assistants", model="asst_1", usage=False)
     call("assistant", model="gpt-4.1")
-    message("preload", endpoint="assistants", model="asst_1", usage=False)
-    call("preload", (912, 282))
-    call("preload", (912, 282))
+    # runs of Assistants and pictures of Gemini name no message
+    database.conversations.insert_one({"conversationId": "c5", "endpoint": "assistants"})
+    for _ in range(2):
+        call("", (912, 282), conversation="c5", model="gpt-4.1")
+    for _ in range(2):
+        call("", (100, 1290), conversation="c1", model="gemini-2.5-flash-image",
+             context="image_generation")  # fmt: skip
     message("uncounted", usage=False)
     call("uncounted")
     call("uncounted", (3, 1), context="title")
@@ -89,6 +93,9 @@ def book_spans(client: Client) -> None:
     span(client, **nameless, start_time=NOON - timedelta(minutes=2))
     span(client, **nameless, start_time=NOON - timedelta(minutes=45))
     span(client, **nameless, user_id="somebody else")
+    # the preload counts what Gemini thought, too, and knows the conversation
+    picture: dict[str, Any] = {"tags": {}, "input_tokens": 100, "output_tokens": 1400}
+    span(client, **picture, request_model="gemini-2.5-flash-image", conversation_id="c1")
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +181,16 @@ def test_endpoint_and_agent_are_those_of_the_turn(
 def test_a_span_that_knows_the_user_and_not_the_message_is_the_call_of_that_time(
     booked: Booked,
 ) -> None:
-    assert booked("preload") == [(912, 282)]
+    assert booked("", "conversation_id, input_tokens, output_tokens")[-1:] == [("c5", 912, 282)]
+    assert len(booked("")) == 2
+
+
+def test_a_picture_is_priced_as_one_and_is_of_its_own_provider(booked: Booked) -> None:
+    columns = "provider_name, endpoint_id, output_image_tokens, cost_usd, tags"
+    # 100 x 0.3 + 1,290 x 30 millionths of a dollar
+    assert booked("", columns)[:1] == [
+        ("gcp.gemini", "", 1290, Decimal("0.03873"), {"call_kind": "image_generation"})
+    ]
 
 
 def test_an_estimate_is_marked(booked: Booked) -> None:

@@ -66,6 +66,12 @@ class Day:
         for tokens in row.split():
             self._call(row, self._message(row), tokens)
 
+    def of_assistants(self, tokens: tuple[int, int]) -> None:
+        """A run, which names no message."""
+        conversation = {"conversationId": "thread", "endpoint": "assistants", "agent_id": None}
+        self.librechat.database.conversations.insert_one(conversation)
+        self.librechat.call("", tokens, model="gpt-4.1", conversation="thread", rates=(2.0, 8.0))
+
     def ours(self, row: Row) -> None:
         """Calls that only spans tell of."""
         for tokens in row.split():
@@ -168,7 +174,7 @@ def day(mongo_server: LibreChat, collector: Running) -> LibreChat:
     day.without_usage(Row(5, (0, 0), LOCAL, "local"), (6, 9), (23, 9), (8, 9))
     day.without_usage(Row(5, (0, 0)), error="Error: AbortError: User aborted the request.")
     day.without_usage(Row(4, (0, 0)), (6, 4), error="Error: 400 no such model")
-    day.theirs(Row(1, (912, 282), endpoint="assistants"))
+    day.of_assistants((912, 282))
     day.theirs(Row(7, (31_000, 12_000)))
     day.send(collector)
     return mongo_server

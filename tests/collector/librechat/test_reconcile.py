@@ -28,6 +28,7 @@ def test_each_difference_has_its_reason(bench: Bench) -> None:
     bench.librechat.message("n1", langfuseSampled=False)
     bench.librechat.call("n1", model="sampled")
     bench.librechat.call("n2", model="lost")
+    bench.librechat.call("", model="gemini-2.5-flash-image", context="image_generation")
     bench.librechat.call("n5", (912, 282), model="run")
     span(bench.client, tags={}, input_tokens=912, output_tokens=282, cost_usd=Decimal("0.000792"))
     span(bench.client, "n3", request_model="gone", user_id="65aa0000000000000000ffff")
@@ -47,6 +48,7 @@ def test_each_difference_has_its_reason(bench: Bench) -> None:
         ("sampled", "message"): "sampled_out",
         ("lost", "message"): "no_span",
         ("run", "message"): "equal",
+        ("gemini-2.5-flash-image", "image_generation"): "images",
         ("gone", "message"): "user_deleted",
         ("ours", "message"): "unexplained",
     }
