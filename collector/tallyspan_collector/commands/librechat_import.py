@@ -105,26 +105,25 @@ def add_database_flags(parser: Any) -> None:
     parser.add_argument("--database", default="", help="its name, where the URI does not name it")
 
 
-def database_of(options: argparse.Namespace) -> LedgerImport:
-    """Return an import of the database that those flags name."""
-    return LedgerImport(
-        uri=options.mongo,
-        uri_file=Path(options.mongo_file) if options.mongo_file else None,
-        database=options.database,
-    )
+def import_named(options: argparse.Namespace, name: str) -> LedgerImport:
+    """Return the import of that name in the file, else a new one.
 
-
-def _what(options: argparse.Namespace) -> LedgerImport:
-    """Return the import of that name in the file, else a new one; flags hold before the file."""
+    The flags of `add_database_flags` hold before the file. Raises `ConfigError`.
+    """
     of_file = (
         each
         for each in of_section(config.section(options, config.IMPORTS))
-        if isinstance(each, LedgerImport) and each.name == options.name
+        if isinstance(each, LedgerImport) and each.name == name
     )
-    what = replace(next(of_file, LedgerImport()), name=options.name)
-    if options.mongo or options.mongo_file or options.database:
-        base = database_of(options)
-        what = replace(what, uri=base.uri, uri_file=base.uri_file, database=base.database)
+    what = replace(next(of_file, LedgerImport()), name=name)
+    if options.mongo or options.mongo_file:
+        file = Path(options.mongo_file) if options.mongo_file else None
+        what = replace(what, uri=options.mongo, uri_file=file)
+    return replace(what, database=options.database or what.database)
+
+
+def _what(options: argparse.Namespace) -> LedgerImport:
+    what = import_named(options, options.name)
     if options.tenant is not None:
         what = replace(what, tenant=options.tenant)
     if options.names:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from tallyspan_collector.commands.librechat_import import database_of
+from tallyspan_collector.commands.librechat_import import import_named
 from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
@@ -33,7 +33,8 @@ def reconcile(options: argparse.Namespace, names: Mapping[str, str]) -> int:
 
     `names` says what our ledger calls a user of theirs.
     """
-    what = replace(database_of(options), name=options.import_name, names=names)
+    what = import_named(options, options.import_name)
+    what = replace(what, names={**what.names, **names})
     now = datetime.now(UTC)
     first, last = period(options, DEFAULT_DAYS, now.date())
     if last > now.date():

@@ -129,11 +129,15 @@ def test_the_command_takes_the_settings_of_the_file(bench: Bench, tmp_path: Path
     code = bench.run("import", *days, "--config", str(tmp_path / "tallyspan.yaml"))
     bench.name = "import"
     other = bench.run("librechat", "--config", str(tmp_path / "tallyspan.yaml"))
+    refusal = bench.err
+    bench.name = "reconcile"
+    compared = bench.run("librechat", *days, "--config", str(tmp_path / "tallyspan.yaml"))
 
-    assert code == 0
+    assert (code, compared) == (0, 0)
+    assert "imported: 1 call" in bench.out
     assert bench.calls("tenant") == [("acme",)]
     assert other == 2
-    assert bench.err == (
+    assert refusal == (
         "tallyspan: the import 'librechat' is of LibreChat's ledger: tallyspan librechat import"
         " --name librechat\n"
     )
