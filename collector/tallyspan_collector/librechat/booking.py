@@ -170,47 +170,43 @@ class LedgerCalls:
         }
 
     def calls(self, client: Client) -> Iterator[ledger.Row]:
-        """Yield what is to be booked or taken back: `due`, or the rows that stand, or both."""
-        calls = recorded(client, self._pairs)
-        missing = self._missing(client, calls)
+        """Yield what is to be booked (`due`, after its `last` entry) or taken back (`charged`)."""
+        missing = self._missing(client, recorded(client, self._pairs))
         standing = self._standing(client)
-        now = STORE_CLOCK.now()
-        due = dict(
-            zip(
-                [span_of(pair) for pair in missing],
-                entries_of(
-                    [call_of(self._what, pair, self._turn(pair)) for pair in missing],
-                    self._booking,
-                    now,
-                ),
-                strict=True,
-            )
-        )
-        for pair in missing:
-            self._count(pair, due[span_of(pair)])
-        for span_id in sorted({*due, *standing}):
-            rows = standing.get(span_id, [])
+        charged = {
+            span_id: rows
+            for span_id, entries in standing.items()
+            if (rows := [row for row in entries if row["left"] > 0])
+        }
+        new = [pair for pair in missing if span_of(pair) not in charged]
+        calls = [call_of(self._what, pair, self._turn(pair)) for pair in new]
+        due = entries_of(calls, self._booking, STORE_CLOCK.now())
+        for pair, row in zip(new, due, strict=True):
+            self._count(pair, row)
+            old = standing.get(span_of(pair), ())
             yield {
-                "due": due.get(span_id),
-                "rows": rows,
-                ledger.COUNT: sum(row[ledger.COUNT] for row in rows),
+                "due": row,
+                "charged": (),
+                "last": max((each[ledger.LAST] for each in old), default=None),
+                ledger.COUNT: sum(each[ledger.COUNT] for each in old),
             }
+        for pair in missing:
+            for row in charged.pop(span_of(pair), ()):
+                self._count(pair, row)
+        for _, rows in sorted(charged.items()):
+            yield {"due": None, "charged": rows, ledger.COUNT: sum(x[ledger.COUNT] for x in rows)}
 
     def entries(self, call: ledger.Row) -> Sequence[ledger.Row]:
         """Return the entries after which a call stands once if it is due, and else not at all."""
-        due, rows = call["due"], call["rows"]
-        charged = [row for row in rows if row["left"] > 0]
-        if due is not None and charged:
-            return ()
+        due = call["due"]
         if due is not None:
             self.result.booked += 1
             self.result.new_cost_usd += due["cost_usd"] or 0
-            last = max((row[ledger.LAST] for row in rows), default=None)
-            if last is not None:
-                due["ingested_at"] = max(due["ingested_at"], last + _MILLISECOND)
+            if call["last"] is not None:
+                due["ingested_at"] = max(due["ingested_at"], call["last"] + _MILLISECOND)
             return (due,)
         result = []
-        for row in charged:
+        for row in call["charged"]:
             self.result.taken_back += 1
             self.result.old_cost_usd += row["cost_usd"] or 0
             columns = {name: value for name, value in row.items() if name != "left"}

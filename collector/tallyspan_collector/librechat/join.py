@@ -65,11 +65,7 @@ def recorded(client: Client, pairs: Sequence[Pair]) -> list[Recorded]:
     if not messages:
         return []
     names = sorted({f"{start}{each}" for each in messages for start in ("", _OF_TITLE)})
-    # the first condition is what the index of tags knows
-    condition = (
-        "hasAny(mapValues(l.tags), {messages:Array(String)})"
-        " AND l.tags['message_id'] IN {messages:Array(String)}"
-    )
+    condition = "l.tags['message_id'] IN {messages:Array(String)}"
     return [
         Recorded(row)
         for row in read(client, _around(pairs), condition, {"messages": names}, only=_COLUMNS)
