@@ -79,6 +79,14 @@ def add_parser(actions: Any) -> None:
         help=f"how long after a turn its spans may come (default {WAIT_SECONDS // 60}m)",
     )
     parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        dest="sources",
+        metavar="KEY",
+        help="only calls of this ingest key count as recorded (default: of all)",
+    )
+    parser.add_argument(
         "--user-field",
         choices=USER_FIELDS,
         default="",
@@ -128,6 +136,8 @@ def _what(options: argparse.Namespace) -> LedgerImport:
         what = replace(what, tenant=options.tenant)
     if options.names:
         what = replace(what, names=dict(_pair(text) for text in options.names))
+    if options.sources:
+        what = replace(what, sources=tuple(options.sources))
     if options.group_as and not options.people:
         raise ConfigError("--group-as is for --people")
     if options.people:

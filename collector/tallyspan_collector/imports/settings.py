@@ -27,7 +27,7 @@ MAX_LOOK_BACK_DAYS = 45
 DAY_SECONDS = 86_400
 OF_LIBRECHAT = (
     "from", "name", "mongo_variable", "mongo_file", "database", "every", "look_back", "wait",
-    "tenant", "names", "user_field", "people",
+    "tenant", "names", "sources", "user_field", "people",
 )  # fmt: skip
 """Keys of an import of LibreChat's ledger."""
 KEYS = (
@@ -85,7 +85,7 @@ def _import(section: Section, number: int) -> Import | LedgerImport:
     section.lines.check_keys(here, values, OF_LIBRECHAT if is_librechat else KEYS)
     for key, value in values.items():
         wanted = dict if key in {"only", "names", "departments"} else str | Decimal
-        if not isinstance(value, list if key == "providers" else wanted):
+        if not isinstance(value, list if key in {"providers", "sources"} else wanted):
             raise refuse(key, f"cannot be {value!r}")
     if "from" not in values:
         names = ", ".join((*SOURCES, LIBRECHAT))
@@ -173,6 +173,7 @@ def of_librechat(values: Mapping[str, Any]) -> LedgerImport:
         database=str(values.get("database", "")),
         tenant=None if values.get("tenant") is None else str(values["tenant"]),
         names=_texts(values.get("names")),
+        sources=tuple(str(each) for each in values.get("sources") or ()),
         user_field=_one_of("user_field", values, USER_FIELDS),
         people=_one_of("people", values, PEOPLE),
         wait_seconds=_checked("wait", values, duration, WAIT_SECONDS),

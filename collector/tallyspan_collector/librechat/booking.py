@@ -218,9 +218,9 @@ class LedgerCalls:
 
     def _missing(self, client: Client, calls: Sequence[Recorded]) -> list[Pair]:
         """Return the calls that no other call of our ledger is."""
-        others = by_group(call for call in calls if call.row["source"] != self._what.label)
+        others = by_group(call for call in calls if self._what.counts(str(call.row["source"])))
         alone = [pair for pair in self._pairs if self._is_alone(pair)]
-        around = conversations(client, alone, self._what.label)
+        around = conversations(client, self._what, alone)
         missing: list[Pair] = []
         for group, pairs in groups_of(self._pairs).items():
             if not group[0]:

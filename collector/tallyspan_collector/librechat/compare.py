@@ -97,7 +97,7 @@ def _of_day(
     start = datetime.combine(window.day, time(), UTC)
     calls = of_turns(client, (start - APART, start + _ONE_DAY + APART), what.label)
     imported = {bytes(x.row["span_id"]): x for x in calls if x.row["source"] == what.label}
-    recorded = by_group(call for call in calls if call.row["source"] != what.label)
+    recorded = by_group(call for call in calls if what.counts(str(call.row["source"])))
     turns = turns_of(mongo, window.pairs)
     what = with_users(mongo, what, window.pairs)
     alone: list[Recorded] = []

@@ -100,7 +100,7 @@ def alike(client: Client, what: LedgerImport, pairs: Sequence[Pair]) -> dict[str
         {"users": sorted({*users.values()})},
         only=_COLUMNS,
     )
-    calls = [Recorded(row) for row in rows if row["left"] > 0 and row["source"] != what.label]
+    calls = [Recorded(row) for row in rows if row["left"] > 0 and what.counts(str(row["source"]))]
     result: dict[str, Recorded] = {}
     for pair in pairs:
         for call in calls:
@@ -123,10 +123,10 @@ def _same_tokens(pair: Pair, call: Recorded) -> bool:
     return of_output == pair.answer.tokens
 
 
-def conversations(client: Client, pairs: Sequence[Pair], label: str) -> set[str]:
+def conversations(client: Client, what: LedgerImport, pairs: Sequence[Pair]) -> set[str]:
     """Return those of the calls' conversations of which the ledger has any call around then.
 
-    Calls of the source `label` do not count.
+    Calls of other sources than the import's spans have do not count.
     """
     names = sorted({pair.prompt.conversation for pair in pairs})
     if not names:
@@ -134,7 +134,9 @@ def conversations(client: Client, pairs: Sequence[Pair], label: str) -> set[str]
     condition = "l.conversation_id IN {names:Array(String)}"
     rows = read(client, _around(pairs), condition, {"names": names}, only={"source"})
     return {
-        str(row["conversation_id"]) for row in rows if row["left"] > 0 and row["source"] != label
+        str(row["conversation_id"])
+        for row in rows
+        if row["left"] > 0 and what.counts(str(row["source"]))
     }
 
 

@@ -24,7 +24,9 @@ FROM (
 INNER JOIN (
     SELECT {_KEY}, max(l.ingested_at) AS seen
     FROM llm_calls AS l
-    WHERE l.source != {{label:String}} AND l.start_time >= {sql_moment("around")}
+    WHERE l.source != {{label:String}}
+        AND (empty({{sources:Array(String)}}) OR l.source IN {{sources:Array(String)}})
+        AND l.start_time >= {sql_moment("around")}
         AND l.entry_kind NOT IN {OF_NO_CALL} AND l.sign > 0 AND mapContains(l.tags, 'message_id')
     GROUP BY message, kind
 ) AS s ON b.message = s.message AND b.kind = s.kind
@@ -44,6 +46,7 @@ def late_days(client: Client, what: LedgerImport, first: datetime) -> list[LateD
     """Return the days since a moment that an import has to look at again, in order."""
     parameters = {
         "label": what.label,
+        "sources": list(what.sources),
         "first": microseconds(first),
         "around": microseconds(first - APART),
     }

@@ -28,7 +28,8 @@ class LedgerImport:
 
     The URI of its database is in `uri`, in the file `uri_file` or in the variable `uri_variable`.
     `tenant` is whose all of it is; None: as the documents say (`tenantId`). `names` says what our
-    ledger calls a tenant or user of theirs, `user_field` is what spans call users by
+    ledger calls a tenant or user of theirs, `sources` are the ingest keys whose calls count as
+    spans of it; none: all. `user_field` is what spans call users by
     (LibreChat's `userIdField`). `people` is what its users and groups change in the directory: one
     of `PEOPLE`. A turn waits `wait_seconds` for its spans.
     """
@@ -40,6 +41,7 @@ class LedgerImport:
     database: str = ""
     tenant: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
     user_field: str = ID
     people: str = ""
     wait_seconds: int = WAIT_SECONDS
@@ -50,6 +52,10 @@ class LedgerImport:
     def label(self) -> str:
         """Return the column `source` of its calls."""
         return label_of(self.name)
+
+    def counts(self, source: str) -> bool:
+        """Whether a call of that source is one that a span tells of."""
+        return source != self.label and (not self.sources or source in self.sources)
 
     def tenant_of(self, half: Half) -> str:
         """Return whose a call is in our ledger."""

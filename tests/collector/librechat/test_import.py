@@ -137,6 +137,16 @@ def test_a_turn_across_midnight_is_whole(bench: Bench) -> None:
     assert [calls for _, calls in bench.client.query(days).result_rows] == [2, 0]
 
 
+def test_a_span_of_another_key_hides_no_call_where_the_keys_are_named(bench: Bench) -> None:
+    bench.librechat.call("m1")
+    bench.librechat.call("m2")
+    span(bench.client, "m1")
+    span(bench.client, "m2", source="somebody", input_tokens=None, output_tokens=None)
+    bench.imported("--source", "librechat-prod", "--source", "preload")
+
+    assert bench.calls("tags") == [({"message_id": "m2"},)]
+
+
 def test_two_imports_at_once_book_a_call_once(bench: Bench) -> None:
     bench.librechat.call("m1")
 

@@ -98,13 +98,15 @@ def test_a_file_says_which_ledger_and_how_often(tmp_path: Path) -> None:
         section(
             tmp_path,
             "from: librechat, name: eu, mongo_variable: EU_MONGO, database: Chat, every: 1h,"
-            " look_back: 2d, wait: 5m, tenant: acme, names: {u1: ada}",
+            " look_back: 2d, wait: 5m, tenant: acme, names: {u1: ada}, sources: [librechat-prod],"
+            " user_field: email, people: department",
         )
     )
 
     assert what == LedgerImport(
         name="eu", uri_variable="EU_MONGO", database="Chat", every_seconds=3600,
         look_back_days=2, wait_seconds=300, tenant="acme", names={"u1": "ada"},
+        sources=("librechat-prod",), user_field="email", people="department",
     )  # fmt: skip
 
 
@@ -113,6 +115,7 @@ def test_a_file_says_which_ledger_and_how_often(tmp_path: Path) -> None:
     [
         ("from: librechat, url: x", "unknown key 'url'"),
         ("from: librechat, wait: soon", "wait: must be a duration"),
+        ("from: librechat, people: all", "people: must be one of names, department, not 'all'"),
         ("from: libre", "no source 'libre'; did you mean 'librechat'"),
     ],
 )
