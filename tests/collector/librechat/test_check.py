@@ -395,3 +395,47 @@ def test_the_librechat_of_our_own_compose_file_loses_nothing(tmp_path: Path) -> 
 
     assert ours["LANGFUSE_SECRET_KEY"] == "a-long-random-text"
     assert [each for each in find(Settings(ours, Config())) if each.severity is LOST] == []
+
+
+OURS = """
+mcpServers:
+  tallyspan:
+    type: streamable-http
+    url: http://tallyspan:4319/mcp
+    requiresOAuth: false
+    headers:
+      Authorization: 'Bearer ${TALLYSPAN_CHAT_KEY}'
+      X-Tallyspan-User: '{{LIBRECHAT_USER_ID}}'
+      x-tallyspan-conversation: '{{LIBRECHAT_BODY_CONVERSATIONID}}'
+      X-Tallyspan-Message: '{{LIBRECHAT_BODY_MESSAGEID}}'
+"""
+OF_ADMINS = """
+mcpServers:
+  costs:
+    url: https://tallyspan.example/mcp
+    requiresOAuth: false
+    headers: {Authorization: 'Bearer ${ADMIN}'}
+  weather:
+    url: https://weather.example/mcp
+"""
+
+
+@pytest.mark.parametrize(
+    ("servers", "writes"),
+    [
+        (OURS, []),
+        (OF_ADMINS, []),
+        (OURS.replace("    requiresOAuth: false\n", ""), ["requiresOAuth: false"]),
+        (OF_ADMINS.replace("requiresOAuth: false", "requiresOAuth: true"), ["requiresOAuth: false"]),
+        (OURS.replace("X-Tallyspan-Message", "X-Message"), ["X-Tallyspan-Message: '{{LIBRECHAT_BODY_MESSAGEID}}'"]),
+        ("mcpServers: [tallyspan]", []),
+        ("mcpServers: {tallyspan: http://tallyspan:4319/mcp}", []),
+    ],
+)  # fmt: skip
+def test_a_chat_that_cannot_ask_for_costs_is_told_what_its_server_lacks(
+    tmp_path: Path, servers: str, writes: list[str]
+) -> None:
+    findings = find(settings(tmp_path, config=GOOD_CONFIG + servers))
+
+    assert [each.write for each in findings] == writes
+    assert all(each.severity is NOTE for each in findings)

@@ -9,18 +9,10 @@ from tallyspan_clickhouse.query.access import Access
 from tallyspan_collector.access.keys import Key
 from tallyspan_collector.api.parameters import check_text
 from tallyspan_collector.booked.imports import label_of
+from tallyspan_collector.librechat.chat_headers import CONVERSATION, MESSAGE, PLACEHOLDERS, USER
 from tallyspan_collector.summary import RequestError
 from tallyspan_collector.summary.person import Person
 
-USER, CONVERSATION, MESSAGE = (
-    "X-Tallyspan-User", "X-Tallyspan-Conversation", "X-Tallyspan-Message",
-)  # fmt: skip
-PLACEHOLDERS = {
-    USER: "{{LIBRECHAT_USER_ID}}",
-    CONVERSATION: "{{LIBRECHAT_BODY_CONVERSATIONID}}",
-    MESSAGE: "{{LIBRECHAT_BODY_MESSAGEID}}",
-}
-"""What LibreChat fills in; a header with another name or twice is not looked at."""
 _BASE64 = "b64:"
 _NOT_YET = {"new", "null", "undefined", "00000000-0000-0000-0000-000000000000"}
 """What LibreChat has in place of an id until the first message is stored."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tallyspan_collector.librechat.check.asking import collector_findings
+from tallyspan_collector.librechat.check.chat import chat_findings
 from tallyspan_collector.librechat.check.endpoints import endpoint_findings
 from tallyspan_collector.librechat.check.findings import Finding, Severity
 from tallyspan_collector.librechat.check.in_use import InUse
@@ -18,6 +19,7 @@ def find(settings: Settings, in_use: InUse | None = None, collector: str = "") -
         *(collector_findings(settings, collector) if collector else ()),
         *endpoint_findings(settings, in_use),
         *path_findings(settings, in_use),
+        *chat_findings(settings),
     ]
     order = list(Severity)
     return sorted(findings, key=lambda each: order.index(each.severity))
