@@ -12,6 +12,7 @@ from tallyspan_clickhouse.table_lock import Held, cluster_of, plain, table_lock
 
 LOCK = "ledger_lock"
 IMPORTS_LOCK = "imports_lock"
+RECONCILE_LOCK = "reconcile_lock"
 STALE_SECONDS = 600
 """Who holds it says so every half minute: one that was silent for so long died."""
 PATIENCE_SECONDS = 120.0
@@ -39,6 +40,15 @@ def imports_lock(client: Client, what: str, patience_seconds: float) -> Iterator
     """Hold the lock of those who import usage; raises StoreError after `patience_seconds`."""
     with _held(
         client, IMPORTS_LOCK, what, "usage is being imported", patience_seconds, STALE_SECONDS
+    ) as held:
+        yield held
+
+
+@contextmanager
+def reconcile_lock(client: Client, what: str, patience_seconds: float) -> Iterator[Held]:
+    """Hold the lock of those who compare with bills; raises StoreError after `patience_seconds`."""
+    with _held(
+        client, RECONCILE_LOCK, what, "a bill is being compared", patience_seconds, STALE_SECONDS
     ) as held:
         yield held
 

@@ -117,7 +117,8 @@ TRUSTED_KEYS = Option(
     "trusted_keys", _names, "", "names of ingest keys whose reports correct each other: app,gateway"
 )
 IMPORTS = "imports"
-SECTIONS = (IMPORTS,)
+RECONCILE = "reconcile"
+SECTIONS = (IMPORTS, RECONCILE)
 """What a file may have beside the options: lists that their own readers check."""
 OPTIONS = (
     STORE,
@@ -186,6 +187,7 @@ class Config:
     oidc_claim: str = "groups"
     oidc_access: Mapping[str, tuple[str, ...]] | None = None
     imports: Section | None = None
+    reconcile: Section | None = None
 
     def oidc(self) -> OidcConfig | None:
         """Return the OpenID provider of readers, None without one. Raises `ConfigError`."""
@@ -238,7 +240,8 @@ def read(
 
 def load(flags: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Config:
     """Return the collector's configuration. Raises `ConfigError`."""
-    return Config(**read(flags, environment), imports=section(flags, IMPORTS, environment))
+    imports, reconcile = (section(flags, name, environment) for name in SECTIONS)
+    return Config(**read(flags, environment), imports=imports, reconcile=reconcile)
 
 
 def section(

@@ -39,6 +39,7 @@ from tallyspan_collector.ingest.lives import begin_life
 from tallyspan_collector.metrics.log import MetricsLog
 from tallyspan_collector.metrics.others import name_of
 from tallyspan_collector.pricing.watch import PriceWatch
+from tallyspan_collector.reconcile.settings import of_section as bills_of
 from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.server.opening import open_store
 from tallyspan_collector.server.worker import Worker, check_exposure, run_loop, tls
@@ -87,6 +88,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
     oidc = config.oidc()
     tls(config)
     imports_of(config.imports)
+    bills_of(config.reconcile)
     reader = choose(config.reader)
     _log.info("reader.chosen", reader=reader.name, compiled=reader.refusal or "usable")
     with ExitStack() as stack:

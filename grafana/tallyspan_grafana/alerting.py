@@ -150,6 +150,16 @@ MONEY = [
         "warning",
         "models",
     ),
+    Rule(
+        "tallyspan-bill-drift",
+        "A bill differs",
+        alerts.BILL_DRIFT,
+        f"The bill of {{{{ $labels.bill }}}} and what is recorded differ by {_FIGURE} %",
+        f"Why, by day and model: Data health, or tallyspan reconcile. {_CHANGE}",
+        "warning",
+        "health",
+        pending="30m",
+    ),
 ]
 DATA = [
     Rule(

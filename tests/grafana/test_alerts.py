@@ -13,6 +13,8 @@ from clickhouse_connect.driver.client import Client
 from call_facts import NASTY, NASTY_FACTS, Fact, fill
 from grafana_pages import pages
 from tallyspan_clickhouse.schema import READABLE_VIEWS
+from tallyspan_collector.reconcile.compare import Line
+from tallyspan_collector.reconcile.outcome import Outcome
 from tallyspan_collector.summary import budgets
 from tallyspan_collector.summary.budgets import Budget
 from tallyspan_grafana import alerting
@@ -28,7 +30,7 @@ WRITTEN = [rule for group in GROUPS for rule in group["rules"]]
 
 @pytest.fixture
 def client(client: Client) -> Client:
-    for table in ("budgets", "collector_metrics"):
+    for table in ("budgets", "collector_metrics", "reconciliation_lines"):
         client.command(f"TRUNCATE TABLE {table}")
     fill(client, [])
     return client
@@ -210,6 +212,28 @@ def test_below_the_floor_nothing_is_a_spike_and_the_floor_can_be_moved(client: C
     budgets.set_thresholds(client, [("spike_floor_usd", 4.0)])
     assert ask(client, "spike-user") == [("ada", str(TODAY), pytest.approx(4.99))]
     budgets.set_thresholds(client, [("spike_floor_usd", 5.0)])
+
+
+def test_a_bill_that_differs_fires_once_its_days_are_whole(client: Client) -> None:
+    def billed(name: str, days_ago: int, recorded: int, billed: int, usd: str) -> None:
+        line = Line(
+            TODAY - timedelta(days=days_ago), "gpt-4.1", recorded_tokens=recorded,
+            recorded_cost_usd=Decimal(1), billed_tokens=billed, billed_cost_usd=Decimal(usd),
+        )  # fmt: skip
+        Outcome(name, "API", "UTC", 0.01, [line]).store(client)
+
+    billed("tokens", 3, 900, 1000, "1")
+    billed("costs", 3, 1000, 1000, "0.8")
+    billed("equal", 3, 1000, 1000, "1.01")
+    billed("too early", 1, 500, 1000, "1")
+    billed("long ago", 9, 500, 1000, "1")
+
+    fired = ask(client, "bill-drift")
+
+    assert [(name, round(percent, 6)) for name, percent in fired] == [("costs", 25), ("tokens", 10)]
+    budgets.set_thresholds(client, [("bill_drift_percent", 11.0)])
+    assert [name for name, _ in ask(client, "bill-drift")] == ["costs"]
+    budgets.set_thresholds(client, [("bill_drift_percent", 2.0)])
 
 
 def test_unpriced_calls_fire_by_model_for_a_day(client: Client) -> None:

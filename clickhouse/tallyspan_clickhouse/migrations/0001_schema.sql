@@ -2311,6 +2311,7 @@ INSERT INTO {database}.alert_settings (name, value, meaning, version) VALUES
     ('no_data_minutes', 60, 'Minutes since the last call from which the alert fires', 0),
     ('late_seconds', 300, 'Seconds from the end of a call to the ledger, 95 % of an hour, from which the alert fires', 0),
     ('estimated_percent', 20, 'Percent of the last 24 hours of calls without token counts of the provider from which the alert fires', 0),
+    ('bill_drift_percent', 2, 'Percent by which tokens or costs of a provider''s bill differ from what is recorded, from which the alert fires', 0),
     ('dropped_spans', 0, 'Spans a collector lost in the last 15 minutes, above which the alert fires', 0),
     ('refused_requests', 100, 'Requests a collector did not take in the last 15 minutes, from which the alert fires', 0),
     ('insert_failures', 10, 'Inserts the store did not take at once in the last 15 minutes, from which the alert fires', 0),

@@ -1,19 +1,16 @@
 """`tallyspan reconcile`: recorded calls compared with the provider's bill, day by day."""
 
 import argparse
-import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tallyspan_collector import config
-from tallyspan_collector.bills import anthropic, bill_file, openai
-from tallyspan_collector.bills.billed import Billed
-from tallyspan_collector.bills.pages import Api, check_base
+from tallyspan_collector.bills import bill_file
+from tallyspan_collector.bills.pages import check_base
 from tallyspan_collector.commands import librechat_reconcile
 from tallyspan_collector.commands.librechat_import import add_database_flags
 from tallyspan_collector.commands.period import period
@@ -21,12 +18,9 @@ from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.settings import SOURCE as LIBRECHAT
 from tallyspan_collector.reconcile import recorded
-from tallyspan_collector.reconcile.compare import compare
-from tallyspan_collector.reconcile.outcome import Outcome
-from tallyspan_collector.reconcile.reasons import explained
-from tallyspan_collector.units.counts import counted
+from tallyspan_collector.reconcile.bill import APIS, FILE, Bill
+from tallyspan_collector.reconcile.settings import percent
 
-APIS = {"openai": openai, "anthropic": anthropic}
 DEFAULT_DAYS = 7
 
 
@@ -40,7 +34,7 @@ def add_parser(commands: Any) -> None:
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument(
         "provider",
-        choices=(*APIS, "csv", LIBRECHAT),
+        choices=(*APIS, FILE, LIBRECHAT),
         help=f"whose bill, csv for any other, or {LIBRECHAT} for its own ledger",
     )
     parser.add_argument("--from", dest="first", default="", help="first day (default: 7 days ago)")
@@ -104,35 +98,11 @@ def _reconcile(options: argparse.Namespace) -> int:
         return librechat_reconcile.reconcile(options, names)
     _refuse(options, ("mongo", "mongo_file", "database"))
     now = datetime.now(UTC)
-    threshold = _threshold(options.threshold)
-    zone = _zone(options)
-    first, last = _period(options, now.astimezone(zone).date())
-    _check(options)
-    names = dict(_pair(text, "--name") for text in options.name)
-    bill = [_by(line, options.by, names) for line in _bill(options, first, last)]
-    inside = [line for line in bill if first <= line.day <= last]
-    providers = options.ledger_provider or list(
-        APIS[options.provider].PROVIDERS if options.provider in APIS else ()
-    )
+    bill = _bill(options)
+    first, last = _period(options, now.astimezone(bill.days_of).date())
+    lines = bill.read(first, last)
     with (reading if options.no_store else writing)(options) as client:
-        calls = recorded.read(
-            client,
-            datetime.combine(first, time(), zone).astimezone(UTC),
-            datetime.combine(last + timedelta(days=1), time(), zone).astimezone(UTC),
-            providers=providers,
-            endpoint=options.endpoint,
-            label=options.recorded_as,
-        )
-        lines = explained(compare(calls, inside, first, last, zone), calls, zone, threshold, now)
-        outcome = Outcome(
-            provider=options.provider,
-            source=Path(options.file).name if options.file else "API",
-            zone=options.zone,
-            threshold=threshold,
-            lines=lines,
-            notes=_notes(bill, inside, first, last),
-            run_at=now,
-        )
+        outcome = bill.compared(client, lines, first, last, now)
         if not options.no_store:
             outcome.store(client)
     outcome.write(options.format, sys.stdout)
@@ -146,33 +116,28 @@ def _refuse(options: argparse.Namespace, names: Sequence[str]) -> None:
             raise ConfigError(f"{flag}: is not for reconcile {options.provider}")
 
 
-def _bill(options: argparse.Namespace, first: date, last: date) -> Sequence[Billed]:
-    if options.file:
-        columns = dict(_pair(text, "--column") for text in options.column)
-        return list(bill_file.read(Path(options.file), columns))
-    provider = APIS[options.provider]
-    base = options.url or provider.BASE
-    check_base(base)
-    key, key_name = _key(options, provider.KEY)
-    lines = provider.bill(
-        Api(base, provider.headers(key), key_name),
-        first,
-        last,
-        [options.by] if options.by else [],
+def _bill(options: argparse.Namespace) -> Bill:
+    _check(options)
+    return Bill(
+        provider=options.provider,
+        file=Path(options.file) if options.file else None,
+        columns=dict(_pair(text, "--column") for text in options.column),
+        key_file=Path(options.key_file) if options.key_file else None,
+        url=options.url or "",
+        zone=_zone(options),
+        by=options.by,
+        recorded_as=options.recorded_as,
+        names=dict(_pair(text, "--name") for text in options.name),
+        providers=options.ledger_provider,
+        endpoint=options.endpoint,
+        threshold=percent(options.threshold),
     )
-    if options.provider == "anthropic" and options.by == "api_key":  # costs are of no key
-        return [line for line in lines if line.cost_usd is None]
-    return list(lines)
-
-
-def _by(line: Billed, by: str, names: Mapping[str, str]) -> Billed:
-    """Return the line under what the ledger calls its project or key; without `by` under none."""
-    owner = getattr(line, by) if by else ""
-    return replace(line, project=names.get(owner, owner))
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.provider == "csv" and not options.file:
+    if options.url:
+        check_base(options.url)
+    if options.provider == FILE and not options.file:
         raise ConfigError("reconcile csv: name the bill with --file FILE")
     if options.file and (options.url or options.key_file):
         raise ConfigError(
@@ -187,26 +152,6 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _key(options: argparse.Namespace, variable: str) -> tuple[str, str]:
-    """Return the key and its origin; it cannot be an argument, which `ps` would show."""
-    if options.key_file:
-        try:
-            key = Path(options.key_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--key-file {options.key_file}: cannot be read: {error}") from None
-        origin = f"--key-file {options.key_file}"
-    else:
-        key, origin = os.environ.get(variable, "").strip(), variable
-    if not key:
-        raise ConfigError(
-            f"{origin}: no key; set {variable} or --key-file FILE to an admin key of the"
-            " organisation, or give the bill with --file FILE.csv"
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{origin}: is no key: it must be one word")
-    return key, origin
-
-
 def _period(options: argparse.Namespace, today: date) -> tuple[date, date]:
     first, last = period(options, DEFAULT_DAYS, today)
     if (last - first).days > 366:  # noqa: PLR2004  a year
@@ -214,21 +159,11 @@ def _period(options: argparse.Namespace, today: date) -> tuple[date, date]:
     return first, last
 
 
-def _threshold(text: str) -> float:
-    try:
-        percent = float(text.removesuffix("%"))
-    except ValueError:
-        percent = -1.0
-    if not 0 <= percent <= 100:  # noqa: PLR2004  percent
-        raise ConfigError(f"--threshold: must be 0 to 100 percent; got {text!r}")
-    return percent / 100
-
-
-def _zone(options: argparse.Namespace) -> ZoneInfo:
+def _zone(options: argparse.Namespace) -> str:
     if not options.file and options.zone != "UTC":
         raise ConfigError("--zone is for --file: the days of the providers' APIs are UTC")
     try:
-        return ZoneInfo(options.zone)
+        return ZoneInfo(options.zone).key
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(
             f"--zone {options.zone}: no such time zone; for example Europe/Berlin"
@@ -240,13 +175,3 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     if not sign or not left.strip() or not right.strip():
         raise ConfigError(f"{flag} {text}: must be LEFT=RIGHT")
     return left.strip(), right.strip()
-
-
-def _notes(bill: Sequence[Billed], inside: Sequence[Billed], first: date, last: date) -> list[str]:
-    notes = []
-    if not inside:
-        notes.append(f"the bill has nothing from {first} to {last}")
-    if len(inside) < len(bill):
-        lines = counted(len(bill) - len(inside), "line")
-        notes.append(f"{lines} of the bill left out: of other days")
-    return notes

@@ -1,7 +1,6 @@
 """An import from its beginning to its end: read, kept, booked, a week at a time."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from glob import glob
@@ -13,6 +12,7 @@ from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, imports_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.entry_values import admin_key
 from tallyspan_collector.bills.pages import Api
 from tallyspan_collector.booked.imports import Booking, check_kept
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
@@ -84,23 +84,12 @@ def run(
     return outcome
 
 
-def key_of(what: Import, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Return the key and where it comes from. Raises `ConfigError`; the key is in no message."""
-    if what.key_file is not None:
-        origin = f"key_file {what.key_file}"
-        try:
-            key = what.key_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"import {what.name}: {origin}: cannot be read: {error}") from None
-    else:
-        origin = what.key_variable
-        key = environment.get(origin, "").strip()
-    wanted = what.matching.of.wanted_key
-    if not key:
-        raise ConfigError(f"import {what.name}: {origin}: no key; it needs {wanted}")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"import {what.name}: {origin}: is no key: it must be one word")
-    return key, origin
+def _key(what: Import) -> tuple[str, str]:
+    try:
+        wanted = f"it needs {what.matching.of.wanted_key}"
+        return admin_key(what.key_file, what.key_variable, wanted)
+    except ConfigError as error:
+        raise ConfigError(f"import {what.name}: {error}") from None
 
 
 def _kept(held: Held, lines: Iterator[Billed]) -> Iterator[Billed]:
@@ -119,7 +108,7 @@ def _windows(
         return
     if source.fetch is None:
         raise ConfigError(f"import {what.name}: {source.name} is read from a file")
-    key, origin = key_of(what)
+    key, origin = _key(what)
     api = Api(what.url or source.base, source.headers(key), origin, source.wanted_key)
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     for begin in range(0, len(days), WINDOW_DAYS):

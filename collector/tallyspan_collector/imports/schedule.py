@@ -10,6 +10,7 @@ from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.moments import utc
+from tallyspan_collector.bills.entry_values import MAX_LOOK_BACK_DAYS
 from tallyspan_collector.booked.imports import Booking, gone_until
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS
 from tallyspan_collector.directory.lookup import Directory
@@ -17,7 +18,7 @@ from tallyspan_collector.errors import BillError, ConfigError
 from tallyspan_collector.imports import fetch, recorded, reports
 from tallyspan_collector.imports.booking import book
 from tallyspan_collector.imports.lines import entries_then
-from tallyspan_collector.imports.settings import MAX_LOOK_BACK_DAYS, Import
+from tallyspan_collector.imports.settings import Import
 from tallyspan_collector.librechat import people
 from tallyspan_collector.librechat.days import first_day, last_read
 from tallyspan_collector.librechat.late import late_days

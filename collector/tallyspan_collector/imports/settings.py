@@ -1,13 +1,21 @@
 """Imports as they are written down: the section `imports` of the collector's file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tallyspan_collector.bills.pages import check_base
+from tallyspan_collector.bills.entry_values import (
+    WrongValueError,
+    checked,
+    entries,
+    path_of,
+    texts,
+    times,
+    url_of,
+    zone_of,
+)
 from tallyspan_collector.bills.sources import SOURCES
 from tallyspan_collector.booked.imports import EVERY_SECONDS, LOOK_BACK_DAYS
 from tallyspan_collector.config import Section, duration
@@ -23,8 +31,6 @@ from tallyspan_collector.librechat.settings import (
 )
 from tallyspan_collector.librechat.settings import SOURCE as LIBRECHAT
 
-MAX_LOOK_BACK_DAYS = 45
-DAY_SECONDS = 86_400
 OF_LIBRECHAT = (
     "from", "name", "mongo_variable", "mongo_file", "database", "every", "look_back", "wait",
     "tenant", "names", "sources", "user_field", "people",
@@ -60,16 +66,7 @@ class Import:
 
 def of_section(section: Section | None) -> tuple[Import | LedgerImport, ...]:
     """Return the imports of a file. Raises `ConfigError` by file, line and key."""
-    if section is None:
-        return ()
-    if not isinstance(section.content, list):
-        raise section.lines.error((section.name,), "must be a list")
-    imports = tuple(_import(section, number) for number in range(len(section.content)))
-    names = [each.name for each in imports]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise section.lines.error((section.name, number), f"a second import is called {name!r}")
-    return imports
+    return entries(section, _import, "import")
 
 
 def _import(section: Section, number: int) -> Import | LedgerImport:
@@ -92,24 +89,15 @@ def _import(section: Section, number: int) -> Import | LedgerImport:
         raise section.lines.error(here, f"needs 'from': one of {names}")
     try:
         return of_librechat(values) if is_librechat else create(values)
-    except _Wrong as error:
+    except WrongValueError as error:
         raise refuse(error.key, error.message) from None
-
-
-class _Wrong(Exception):  # noqa: N818  becomes a ConfigError, by line or by flag
-    """A value that cannot be: the key, and what is wrong."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(f"{key}: {message}")
-        self.key = key
-        self.message = message
 
 
 def of_flags(values: Mapping[str, Any]) -> Import:
     """Return an import of flags: the same keys, `_` as `-`. Raises `ConfigError`."""
     try:
         return create(values)
-    except _Wrong as error:
+    except WrongValueError as error:
         raise ConfigError(f"--{error.key.replace('_', '-')}: {error.message}") from None
 
 
@@ -119,23 +107,20 @@ def create(values: Mapping[str, Any]) -> Import:
     source = SOURCES.get(name_of_source)
     if source is None:
         names = [*SOURCES, LIBRECHAT]
-        raise _Wrong("from", f"no source {name_of_source!r}; {hint(name_of_source, names)}")
-    file = _path(values.get("file"))
+        raise WrongValueError(
+            "from", f"no source {name_of_source!r}; {hint(name_of_source, names)}"
+        )
+    file = path_of(values.get("file"))
     if file is None and source.fetch is None:
-        raise _Wrong("file", f"{source.name} is read from its cost export: name the file")
+        raise WrongValueError("file", f"{source.name} is read from its cost export: name the file")
     if file is not None and source.read is None:
-        raise _Wrong("file", f"{source.name} is read by its API: there is no file of it")
+        raise WrongValueError("file", f"{source.name} is read by its API: there is no file of it")
     organization = str(values.get("organization", ""))
     if source.needs_organization and not organization:
-        raise _Wrong("organization", f"{source.name} needs the name of the organisation")
-    every, look_back_days = _times(values)
-    zone = str(values.get("zone", "UTC"))
-    _check_zone(zone, is_file=file is not None)
-    if url := str(values.get("url", "")):
-        try:
-            check_base(url)
-        except ConfigError as error:
-            raise _Wrong("url", str(error).removeprefix("--url").strip(": ")) from None
+        raise WrongValueError("organization", f"{source.name} needs the name of the organisation")
+    every, look_back_days = times(values, EVERY_SECONDS, LOOK_BACK_DAYS)
+    zone = zone_of(values, is_file=file is not None)
+    url = url_of(values)
     matching = Matching(
         name=str(values.get("name") or source.name),
         source=source.name,
@@ -148,14 +133,14 @@ def create(values: Mapping[str, Any]) -> Import:
         endpoint=str(values.get("endpoint", "")),
         tenant=None if values.get("tenant") is None else str(values["tenant"]),
         recorded_as=_label("recorded_as", str(values.get("recorded_as", ""))),
-        names=_texts(values.get("names")),
-        departments=_texts(values.get("departments")),
+        names=texts(values.get("names")),
+        departments=texts(values.get("departments")),
         zone=zone,
     )
     return Import(
         matching,
         key_variable=str(values.get("key_variable") or source.key_variable),
-        key_file=_path(values.get("key_file")),
+        key_file=path_of(values.get("key_file")),
         url=url,
         file=file,
         every_seconds=every,
@@ -165,18 +150,18 @@ def create(values: Mapping[str, Any]) -> Import:
 
 def of_librechat(values: Mapping[str, Any]) -> LedgerImport:
     """Return an import of LibreChat's ledger of the values of `OF_LIBRECHAT`."""
-    every, look_back_days = _times(values)
+    every, look_back_days = times(values, EVERY_SECONDS, LOOK_BACK_DAYS)
     return LedgerImport(
         name=str(values.get("name") or LIBRECHAT),
         uri_variable=str(values.get("mongo_variable") or URI_VARIABLE),
-        uri_file=_path(values.get("mongo_file")),
+        uri_file=path_of(values.get("mongo_file")),
         database=str(values.get("database", "")),
         tenant=None if values.get("tenant") is None else str(values["tenant"]),
-        names=_texts(values.get("names")),
+        names=texts(values.get("names")),
         sources=tuple(str(each) for each in values.get("sources") or ()),
         user_field=_one_of("user_field", values, USER_FIELDS),
         people=_one_of("people", values, PEOPLE),
-        wait_seconds=_checked("wait", values, duration, WAIT_SECONDS),
+        wait_seconds=checked("wait", values, duration, WAIT_SECONDS),
         every_seconds=every,
         look_back_days=look_back_days,
     )
@@ -186,49 +171,12 @@ def _one_of(key: str, values: Mapping[str, Any], wanted: Sequence[str]) -> str:
     value = str(values.get(key) or wanted[0])
     if value not in wanted:
         choices = ", ".join(each for each in wanted if each)
-        raise _Wrong(key, f"must be one of {choices}, not {value!r}")
+        raise WrongValueError(key, f"must be one of {choices}, not {value!r}")
     return value
-
-
-def _times(values: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how often (seconds), and how many days each time."""
-    every = _checked("every", values, duration, EVERY_SECONDS)
-    look_back = _checked("look_back", values, duration, LOOK_BACK_DAYS * DAY_SECONDS)
-    if look_back % DAY_SECONDS or look_back > MAX_LOOK_BACK_DAYS * DAY_SECONDS:
-        raise _Wrong("look_back", f"must be whole days, {MAX_LOOK_BACK_DAYS}d at most")
-    return every, look_back // DAY_SECONDS
-
-
-def _path(value: object) -> Path | None:
-    return Path(str(value)).expanduser() if value else None
-
-
-def _texts(value: Mapping[str, object] | None) -> dict[str, str]:
-    return {str(key): str(text) for key, text in (value or {}).items()}
 
 
 def _label(key: str, text: str) -> str:
     try:
         return check_label(text, "")
     except ConfigError as error:
-        raise _Wrong(key, str(error).strip()) from None
-
-
-def _checked(
-    key: str, values: Mapping[str, Any], parse: Callable[[str], int], otherwise: int
-) -> int:
-    if values.get(key) is None:
-        return otherwise
-    try:
-        return parse(str(values[key]))
-    except ValueError as error:
-        raise _Wrong(key, str(error)) from None
-
-
-def _check_zone(zone: str, *, is_file: bool) -> None:
-    if not is_file and zone != "UTC":
-        raise _Wrong("zone", "is for files: the days of the providers' APIs are UTC")
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise _Wrong("zone", f"no such time zone {zone!r}; for example Europe/Berlin") from None
+        raise WrongValueError(key, str(error).strip()) from None

@@ -62,6 +62,24 @@ class Metrics:
             ["name", "outcome"],
             registry=self.registry,
         )
+        self._reconciled = Counter(
+            "tallyspan_reconciliations",
+            "Comparisons with a provider's bill by schedule, done or failed",
+            ["name", "outcome"],
+            registry=self.registry,
+        )
+        self._bill_coverage = Gauge(
+            "tallyspan_bill_coverage_ratio",
+            "Recorded tokens (costs, where a bill has no tokens) as a part of the billed ones",
+            ["name"],
+            registry=self.registry,
+        )
+        self._bill_drift = Gauge(
+            "tallyspan_bill_drift_ratio",
+            "Recorded cost less billed, as a part of billed",
+            ["name"],
+            registry=self.registry,
+        )
         self._import_left_out = Gauge(
             "tallyspan_import_left_out",
             "Calls and documents of LibreChat's ledger that the last import did not book",
@@ -192,6 +210,17 @@ class Metrics:
     def imported(self, name: str, outcome: str) -> None:
         """Count an import by schedule: done or failed."""
         self._imports.labels(name, outcome).inc()
+
+    def reconciled(self, name: str, outcome: str) -> None:
+        """Count a comparison with a bill by schedule: done or failed."""
+        self._reconciled.labels(name, outcome).inc()
+
+    def bill_compared(self, name: str, coverage: float | None, drift: float | None) -> None:
+        """Say how much of a bill is recorded, and how far costs are off; None: it does not say."""
+        if coverage is not None:
+            self._bill_coverage.labels(name).set(coverage)
+        if drift is not None:
+            self._bill_drift.labels(name).set(drift)
 
     def import_left_out(self, name: str, reason: str, count: int) -> None:
         """Say how much of LibreChat's ledger the last import left out."""

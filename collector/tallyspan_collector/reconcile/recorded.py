@@ -80,7 +80,7 @@ def read(
         conditions.append("c.endpoint_id LIKE {endpoint:String}")
         escaped = endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         parameters["endpoint"] = escaped.replace("*", "%")
-    column, bound = _label(label)
+    column, bound = owner_sql(label)
     filters = Filters(start=start - MARGIN, end=stop + MARGIN)
     text, of_filters = source("calls", filters, "start_time", *conditions)
     query = _QUERY.format(label=column, text=text)
@@ -91,7 +91,11 @@ def read(
     ]
 
 
-def _label(label: str) -> tuple[str, dict[str, object]]:
+def owner_sql(label: str) -> tuple[str, dict[str, object]]:
+    """Return the SQL of what the ledger calls a project, and its parameters; `label` as of `read`.
+
+    Raises `ConfigError` for another one.
+    """
     if not label:
         return "''", {}
     if label.startswith("tag:") and len(label) > len("tag:"):

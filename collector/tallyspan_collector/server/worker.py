@@ -49,6 +49,8 @@ from tallyspan_collector.receiver import http
 from tallyspan_collector.receiver.grpc import GrpcReceiver
 from tallyspan_collector.receiver.intake import Intake
 from tallyspan_collector.receiver.tls import Tls
+from tallyspan_collector.reconcile.schedule import Schedule as BillSchedule
+from tallyspan_collector.reconcile.settings import of_section as bills_of
 from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.server.several import LOOK_AGAIN_SECONDS, LOOK_SECONDS, Resolving, Several
@@ -171,6 +173,7 @@ class Worker:
         self._imports = Schedule(
             imports_of(config.imports), lambda: self._prices.book, self._directory, self.metrics
         )
+        self._bills = BillSchedule(bills_of(config.reconcile), self.metrics)
         try:
             lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)
             self._lock.enter_context(lock)
@@ -358,6 +361,7 @@ class Worker:
                 self._old_prices(),
                 self._commitments,
                 *self._imports.warnings,
+                *self._bills.warnings,
                 self._not_confined,
             )
             if text
@@ -405,6 +409,10 @@ class Worker:
                 await in_thread(self._imports.look, self._client)
             except Exception as error:  # noqa: BLE001  the store is away, or others book: later
                 _log.warning("imports.not_looked_at", error=one_line(error))
+            try:
+                await in_thread(self._bills.look, self._client)
+            except Exception as error:  # noqa: BLE001  the store is away: later
+                _log.warning("bills.not_looked_at", error=one_line(error))
             await asyncio.sleep(IMPORTS_SECONDS)
 
     async def _watch_prices(self) -> None:

@@ -86,6 +86,15 @@ DOUBTFUL = (
     f"figure >= {threshold('estimated_percent')} AS is_trouble "
     f"FROM {_view('usage_hourly')} WHERE hour >= {LAST_DAY}) WHERE is_trouble ORDER BY trouble"
 )
+_OFF = "ifNull(abs(toFloat64(sum({recorded})) / nullIf(toFloat64(sum({billed})), 0) - 1), 0)"
+_TOKENS_OFF = _OFF.format(recorded="recorded_tokens", billed="billed_tokens")
+_COSTS_OFF = _OFF.format(recorded="recorded_cost_usd", billed="billed_cost_usd")
+# Of the week until the day before yesterday: later days a bill has not whole.
+BILL_DRIFT = (
+    f"SELECT provider AS bill, 100 * greatest({_TOKENS_OFF}, {_COSTS_OFF}) AS percent "
+    f"FROM {_view('reconciliations')} WHERE day >= {TODAY} - 8 AND day <= {TODAY} - 2 "
+    f"GROUP BY bill HAVING percent >= {threshold('bill_drift_percent')} ORDER BY bill"
+)
 COLLECTORS = (
     "SELECT collector, each.1 AS trouble, each.2 AS figure "
     "FROM (SELECT collector, arrayJoin(["

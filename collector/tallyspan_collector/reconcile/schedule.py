@@ -1,0 +1,103 @@
+"""Bills that the collector compares with by itself, when they are due; what they cover and say."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.ledger_lock import reconcile_lock
+from tallyspan_clickhouse.moments import utc
+from tallyspan_collector.errors import BillError, ConfigError
+from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.reconcile.settings import Reconciliation
+
+AGAIN_SECONDS = 900
+"""After a failure that may pass."""
+PATIENCE_SECONDS = 5.0
+"""How long another machine is waited for that compares."""
+_LAST = "SELECT provider, max(run_at) FROM reconciliation_lines GROUP BY provider"
+# Of days that are over for two: a bill has them whole by then.
+_SUMS = """
+SELECT provider, sum(recorded_tokens), sum(billed_tokens), sum(recorded_cost_usd),
+    sum(billed_cost_usd)
+FROM reconciliations WHERE day >= {first:Date} AND day <= {last:Date} GROUP BY provider
+"""
+_log = structlog.get_logger()
+
+
+class Schedule:
+    """Compares with bills when they are due; `warnings` say what failed and what it takes."""
+
+    def __init__(self, reconciliations: Sequence[Reconciliation], metrics: Metrics) -> None:
+        self._reconciliations = reconciliations
+        self._metrics = metrics
+        self._failures: dict[str, str] = {}
+        self._next: dict[str, datetime] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return a sentence for each comparison that failed the last time."""
+        return [f"reconcile {name}: {why}" for name, why in self._failures.items()]
+
+    def look(self, client: Client, now: datetime | None = None) -> None:
+        """Compare with the bills that are due; raises as the store.
+
+        One at a time over all machines: what another collector does is not done again.
+        """
+        if not self._reconciliations:
+            return
+        now = now or STORE_CLOCK.now()
+        last = {str(name): utc(at) for name, at in tuples_of(client, _LAST)}
+        for each in self._reconciliations:
+            done = last.get(each.name)
+            is_old = done is None or now >= done + timedelta(seconds=each.every_seconds)
+            if is_old and now >= self._next.get(each.name, now):
+                self._compare(client, each, now)
+            self._tell(client, each, now)
+
+    def _compare(self, client: Client, what: Reconciliation, now: datetime) -> None:
+        yesterday = now.astimezone(what.bill.days_of).date() - timedelta(days=1)
+        first = yesterday - timedelta(days=what.look_back_days - 1)
+        wait = what.every_seconds
+        try:
+            with reconcile_lock(client, f"reconcile {what.name}", PATIENCE_SECONDS):
+                lines = what.bill.read(first, yesterday)
+                outcome = what.bill.compared(client, lines, first, yesterday, now)
+                outcome.store(client)
+        except (ConfigError, BillError, StoreError) as error:
+            self._failures[what.name] = str(error)
+            self._metrics.reconciled(what.name, "failed")
+            _log.warning("reconcile.failed", name=what.name, error=str(error))
+            if not isinstance(error, ConfigError):
+                wait = min(AGAIN_SECONDS, wait)
+        else:
+            self._failures.pop(what.name, None)
+            self._metrics.reconciled(what.name, "done")
+            off = sum(not line.is_within for line in outcome.lines)
+            _log.info("reconcile.done", name=what.name, lines=len(outcome.lines), off=off)
+        self._next[what.name] = now + timedelta(seconds=wait)
+
+    def _tell(self, client: Client, what: Reconciliation, now: datetime) -> None:
+        """Say coverage and drift of the days that a bill has whole, whoever compared them."""
+        last = now.astimezone(what.bill.days_of).date() - timedelta(days=2)
+        parameters = {"first": last - timedelta(days=what.look_back_days - 1), "last": last}
+        for name, tokens, billed_tokens, cost, billed_cost in tuples_of(
+            client, _SUMS, parameters=parameters
+        ):
+            if name == what.name:
+                coverage = _share(tokens, billed_tokens)
+                billed = _share(cost, billed_cost)
+                self._metrics.bill_compared(
+                    what.name,
+                    coverage if coverage is not None else billed,
+                    None if billed is None else billed - 1,
+                )
+
+
+def _share(part: object, whole: object) -> float | None:
+    """Return part / whole, None where the whole is nothing or unknown."""
+    return float(str(part)) / float(str(whole)) if whole else None

@@ -1,0 +1,126 @@
+"""Bills that the collector compares with by itself: the section `reconcile` of its file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tallyspan_collector.bills import bill_file
+from tallyspan_collector.bills.entry_values import (
+    DAY_SECONDS,
+    WrongValueError,
+    entries,
+    path_of,
+    texts,
+    times,
+    url_of,
+    zone_of,
+)
+from tallyspan_collector.config import Section
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.nearest import hint
+from tallyspan_collector.reconcile import recorded
+from tallyspan_collector.reconcile.bill import APIS, FILE, Bill
+
+KEYS = (
+    "provider", "name", "key_variable", "key_file", "url", "file", "columns", "zone", "by",
+    "recorded_as", "names", "ledger_providers", "endpoint", "threshold", "every", "look_back",
+)  # fmt: skip
+EVERY_SECONDS = DAY_SECONDS
+LOOK_BACK_DAYS = 7
+_MAPPINGS, _LISTS = {"columns", "names"}, {"ledger_providers"}
+_BY = ("project", "api_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """A bill, how often it is compared with, and how many days each time."""
+
+    bill: Bill
+    every_seconds: int = EVERY_SECONDS
+    look_back_days: int = LOOK_BACK_DAYS
+
+    @property
+    def name(self) -> str:
+        """Return its name, under which its runs are kept."""
+        return self.bill.name
+
+
+def of_section(section: Section | None) -> tuple[Reconciliation, ...]:
+    """Return the reconciliations of a file. Raises `ConfigError` by file, line and key."""
+    return entries(section, _reconciliation, "reconciliation")
+
+
+def percent(text: str) -> float:
+    """Return a threshold as a part of billed. Raises `ConfigError`."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:  # noqa: PLR2004  percent
+        raise ConfigError(f"--threshold: must be 0 to 100 percent; got {text!r}")
+    return value / 100
+
+
+def _reconciliation(section: Section, number: int) -> Reconciliation:
+    values = section.content[number]
+    here = (section.name, number)
+    if not isinstance(values, dict):
+        raise section.lines.error(here, "must be a mapping")
+    section.lines.check_keys(here, values, KEYS)
+    for key, value in values.items():
+        wanted: Any = dict if key in _MAPPINGS else list if key in _LISTS else str | Decimal
+        if not isinstance(value, wanted):
+            raise section.lines.error((*here, key), f"cannot be {value!r}")
+    try:
+        return _create(values)
+    except WrongValueError as error:
+        raise section.lines.error((*here, error.key), error.message) from None
+
+
+def _create(values: Mapping[str, Any]) -> Reconciliation:
+    provider = str(values.get("provider", ""))
+    if provider not in {*APIS, FILE}:
+        message = f"no provider {provider!r}; {hint(provider, [*APIS, FILE])}"
+        raise WrongValueError("provider", message)
+    file = path_of(values.get("file"))
+    if provider == FILE and file is None:
+        raise WrongValueError("file", "the bill of a provider without an API: name its file")
+    columns = texts(values.get("columns"))
+    if unknown := [each for each in columns if each not in bill_file.COLUMNS]:
+        message = f"no column {unknown[0]!r}; {hint(unknown[0], list(bill_file.COLUMNS))}"
+        raise WrongValueError("columns", message)
+    by, recorded_as = (str(values.get(key, "")) for key in ("by", "recorded_as"))
+    if by not in {"", *_BY}:
+        raise WrongValueError("by", f"must be {' or '.join(_BY)}, not {by!r}")
+    if bool(by) != bool(recorded_as):
+        labels = ", ".join(recorded.LABELS)
+        message = f"by and recorded_as go together: what the ledger calls them ({labels}, tag:NAME)"
+        raise WrongValueError("by" if by else "recorded_as", message)
+    try:
+        recorded.owner_sql(recorded_as)
+    except ConfigError as error:
+        message = str(error).removeprefix("--recorded-as ")
+        raise WrongValueError("recorded_as", message) from None
+    every, look_back_days = times(values, EVERY_SECONDS, LOOK_BACK_DAYS)
+    try:
+        threshold = percent(str(values.get("threshold", "1")))
+    except ConfigError as error:
+        raise WrongValueError("threshold", str(error).removeprefix("--threshold: ")) from None
+    bill = Bill(
+        provider=provider,
+        name=str(values.get("name") or provider),
+        file=file,
+        columns=columns,
+        key_variable=str(values.get("key_variable", "")),
+        key_file=path_of(values.get("key_file")),
+        url=url_of(values),
+        zone=zone_of(values, is_file=file is not None),
+        by=by,
+        recorded_as=recorded_as,
+        names=texts(values.get("names")),
+        providers=tuple(str(each) for each in values.get("ledger_providers") or ()),
+        endpoint=str(values.get("endpoint", "")),
+        threshold=threshold,
+    )
+    return Reconciliation(bill, every, look_back_days)
