@@ -19,7 +19,7 @@ from shared_store import SharedStore
 from tallyspan_collector.bills import pages
 from tallyspan_collector.bills.billed import model_key
 from tallyspan_collector.bills.openai import model_of
-from tallyspan_collector.reconcile.compare import Reason
+from tallyspan_collector.reconcile.compare import TO_DO, Reason
 
 DAY = date(2026, 3, 31)
 PERIOD = ["--from", "2026-03-30", "--to", "2026-04-02"]
@@ -281,6 +281,18 @@ def test_every_reason_is_in_the_docs() -> None:
     page = (Path(__file__).parents[2] / "docs/reconcile.md").read_text()
 
     assert [reason for reason in Reason if f"| `{reason}` |" not in page] == []
+    assert set(TO_DO) == set(Reason)
+
+
+def test_a_reason_says_what_to_do(bench: Bench) -> None:
+    calls(bench.client, 4)
+    with billing_server(BillingServer([Used(DAY, MODEL, 4, 400, 40, usd="4.25")])) as server:
+        assert bench.run("openai", "--url", server.url, *PERIOD, "--format", "table") == 1
+        assert "price (1 line): " in bench.out
+        assert "; write the contract's price into the price file" in bench.out
+        (line,) = bench.lines("openai", "--url", server.url, *PERIOD)
+
+    assert line["to_do"].startswith("write the contract's price")
 
 
 def test_only_what_the_provider_bills_is_compared(bench: Bench) -> None:

@@ -31,6 +31,22 @@ class Reason(StrEnum):
     LATE_BILL = "late_bill"
 
 
+TO_DO = {
+    Reason.MISSING_CALLS: "find the service: --by api_key or project; tallyspan import books the"
+    " rest",
+    Reason.EXTRA_CALLS: "narrow to the account of the bill: --endpoint, --ledger-provider",
+    Reason.SERVICE_TIER: "compare a call's tier with the bill: tallyspan explain",
+    Reason.PRICE: "write the contract's price into the price file, then tallyspan reprice",
+    Reason.UNPRICED: "tallyspan prices missing names them",
+    Reason.ESTIMATED_USAGE: "let the service ask for usage with its streams",
+    Reason.UNKNOWN_USAGE: "let the service ask for usage with its streams",
+    Reason.TIME_ZONE: "name the zone of the bill's days: --zone",
+    Reason.BILLED_APART: "nothing, where the day adds up",
+    Reason.LATE_BILL: "compare again in two days",
+}
+"""What brings both together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One comparison. Drifts are parts of what was billed; None: there is nothing to divide by.

@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.access.account import account
 from tallyspan_collector.files.spreadsheet import write_rows
-from tallyspan_collector.reconcile.compare import Line, total
+from tallyspan_collector.reconcile.compare import TO_DO, Line, total
 from tallyspan_collector.units.counts import counted
 
 COLUMNS = (
@@ -29,8 +29,10 @@ COLUMNS = (
     "cost_drift_percent",
     "reason",
     "detail",
+    "to_do",
 )
-_TABLE = tuple(name for name in COLUMNS if name not in {"recorded_calls", "billed_requests"})
+_NOT_SHOWN = {"recorded_calls", "billed_requests", "detail", "to_do"}
+_TABLE = tuple(name for name in COLUMNS if name not in _NOT_SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,8 @@ class Outcome:
                 self._write_table([*rows, summed], out)
 
     def _write_table(self, rows: Sequence[dict[str, Any]], out: TextIO) -> None:
-        shown = [[_title(name) for name in _TABLE[:-1]]]
-        shown += [[_cell(row[name]) for name in _TABLE[:-1]] for row in rows]
+        shown = [[_title(name) for name in _TABLE]]
+        shown += [[_cell(row[name]) for name in _TABLE] for row in rows]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         for cells in shown:
             padded = [
@@ -127,7 +129,7 @@ class Outcome:
         off = [line for line in self.lines if not line.is_within]
         reasons = Counter((line.reason, line.detail) for line in off if line.reason)
         out.writelines(
-            f"{reason} ({counted(count, 'line')}): {_cell(detail)}\n"
+            f"{reason} ({counted(count, 'line')}): {_cell(detail)}; {TO_DO[reason]}\n"
             for (reason, detail), count in reasons.most_common(20)
         )
         out.write(
@@ -136,7 +138,7 @@ class Outcome:
         )
 
 
-_TEXTS = {"day", "model", "project", "reason", "detail"}
+_TEXTS = {"day", "model", "project", "reason", "detail", "to_do"}
 
 
 def _row(line: Line) -> dict[str, Any]:
@@ -155,6 +157,7 @@ def _row(line: Line) -> dict[str, Any]:
         "cost_drift_percent": _percent(line.cost_drift),
         "reason": line.reason.value if line.reason else "",
         "detail": line.detail,
+        "to_do": TO_DO[line.reason] if line.reason else "",
     }
 
 
