@@ -50,7 +50,7 @@ def call_of(what: LedgerImport, pair: Pair, turn: Turn) -> Call:
         source=what.label,
         tags={name: text for name, text in tags.items() if text},
         usage=Usage(
-            input_tokens=prompt.tokens,
+            input_tokens=origin.input_tokens,
             output_tokens=answer.tokens,
             cache_read_tokens=prompt.cache_read_tokens,
             cache_write_tokens=prompt.cache_write_tokens,

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     # Both sides have the call.
     EQUAL = "equal"
     CACHE_IGNORED = "cache_ignored"
+    CACHE_TWICE = "cache_twice"
     DEFAULT = "default_rate"
     INCOMPLETE = "incomplete"
     UNPRICED = "unpriced"
@@ -83,9 +84,11 @@ def _of_tokens(pair: Pair, call: Recorded) -> Reason:
         return Reason.ESTIMATED
     if INCOMPLETE in {pair.prompt.context, pair.answer.context}:
         return Reason.INCOMPLETE
-    is_uncached = pair.prompt.tokens == row["input_tokens"] - _cached(call)
-    if is_uncached and pair.answer.tokens == row["output_tokens"]:
-        return Reason.CACHE_IGNORED
+    if pair.answer.tokens == row["output_tokens"]:
+        if pair.prompt.tokens == row["input_tokens"] - _cached(call):
+            return Reason.CACHE_IGNORED
+        if pair.prompt.tokens - pair.prompt.cached_tokens == row["input_tokens"]:
+            return Reason.CACHE_TWICE
     return Reason.UNEXPLAINED
 
 

@@ -22,6 +22,8 @@ IMAGES = "image_generation"
 KINDS = frozenset({TITLE, IMAGES, "memory", "activity-label", "reasoning-label", "activity-phase"})
 """Contexts that spans have as `call_kind`; calls of any other one are of the turn itself."""
 INCOMPLETE = "incomplete"
+API_MESSAGES = ("chatcmpl-", "resp_")
+"""How ids of messages begin that LibreChat's Agents API answers with."""
 _NOT_USED = frozenset({"credits"})
 """Types of documents that buy credits and use none."""
 
@@ -48,6 +50,11 @@ class Half:
     cache_write_tokens: int | None
     rate: Decimal | None
     value_picousd: int | None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Return how many of its tokens were read from or written to a cache."""
+        return (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
 
     @property
     def key(self) -> tuple[str, ...]:

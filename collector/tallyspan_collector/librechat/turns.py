@@ -9,12 +9,19 @@ from tallyspan_collector.dialects.librechat import decode_agent
 from tallyspan_collector.dialects.providers import is_known, provider
 from tallyspan_collector.librechat.mongo import Document, Mongo
 from tallyspan_collector.librechat.pairs import Pair
-from tallyspan_collector.librechat.transactions import IMAGES, INCOMPLETE, MAX_CHARACTERS
+from tallyspan_collector.librechat.transactions import (
+    API_MESSAGES,
+    IMAGES,
+    INCOMPLETE,
+    MAX_CHARACTERS,
+)
 
 AGENTS = "agents"
 ASSISTANTS = {"assistants": "openai", "azureAssistants": "azure.ai.openai"}
 """Endpoints whose runs report their usage always, and whose messages never have it."""
 _BUILT_IN = {"openAI", "azureOpenAI", "anthropic", "google", "bedrock"}
+_CACHE_APART = "aws.bedrock"
+"""The provider whose input LibreChat gets without its cache."""
 _FIRST_HAND = frozenset({"openai", "anthropic", "gcp.gemini"})
 
 
@@ -51,6 +58,7 @@ class Origin(NamedTuple):
     provider: str
     endpoint: str
     usage_source: str
+    input_tokens: int
 
 
 def turns_of(mongo: Mongo, pairs: Sequence[Pair]) -> dict[tuple[str, str], Turn]:
@@ -81,14 +89,29 @@ def origin_of(pair: Pair, turn: Turn) -> Origin:
     """Return where a call went; a model of another provider than the turn's went there."""
     model = pair.prompt.model
     if pair.kind == IMAGES:  # a tool's own call, whatever the agent runs on
-        return Origin(provider("", "", model)[0], "", "provider")
+        return Origin(provider("", "", model)[0], "", "provider", pair.prompt.tokens)
     name = ASSISTANTS.get(turn.endpoint) or _provider_of(turn.endpoint, model)
     of_model, _ = provider("", "", model)
     endpoint = turn.endpoint
     if name in _FIRST_HAND and of_model in _FIRST_HAND and turn.endpoint in _BUILT_IN:
         endpoint = turn.endpoint if of_model == name else ""
         name = of_model
-    return Origin(name, endpoint, _usage_source(pair, turn))
+    input_tokens = _input_tokens(pair, name)
+    is_corrected = input_tokens != pair.prompt.tokens
+    usage_source = "estimated" if is_corrected else _usage_source(pair, turn)
+    return Origin(name, endpoint, usage_source, input_tokens)
+
+
+def _input_tokens(pair: Pair, provider_name: str) -> int:
+    """Return the input of a call, its cache counted once.
+
+    The Agents API of LibreChat keeps no provider with the usage, and so adds the cache to an input
+    that has it already.
+    """
+    prompt = pair.prompt
+    once = prompt.tokens - prompt.cached_tokens
+    is_twice = prompt.message.startswith(API_MESSAGES) and provider_name != _CACHE_APART
+    return once if is_twice and once >= prompt.cached_tokens else prompt.tokens
 
 
 def _usage_source(pair: Pair, turn: Turn) -> str:

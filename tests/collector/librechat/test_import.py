@@ -112,6 +112,26 @@ def test_a_version_that_keeps_no_usage_in_messages_counts_as_the_provider_does(
     assert bench.calls("usage_source") == [("provider",)]
 
 
+@pytest.mark.parametrize(
+    ("message", "model", "tokens", "input_tokens", "usage_source"),
+    [
+        ("resp_1", "claude-haiku-4-5", 8998, 6576, "estimated"),
+        ("chatcmpl-1", "gpt-5-mini", 8998, 6576, "estimated"),
+        ("resp_1", "us.anthropic.claude-haiku-4-5-20251001-v1:0", 8998, 8998, "provider"),
+        ("resp_1", "claude-haiku-4-5", 4000, 4000, "provider"),  # 1,578 and a cache of 2,422
+        ("m1", "claude-haiku-4-5", 8998, 8998, "provider"),
+    ],
+)
+def test_a_cache_that_the_agents_api_counts_twice_is_booked_once(
+    bench: Bench, message: str, model: str, tokens: int, input_tokens: int, usage_source: str
+) -> None:
+    bench.librechat.call(message, (tokens, 317), cached=(1038, 1384), model=model)
+    bench.imported()
+
+    columns = "input_tokens, cache_write_tokens, cache_read_tokens, usage_source"
+    assert bench.calls(columns) == [(input_tokens, 1038, 1384, usage_source)]
+
+
 def test_without_message_ids_only_conversations_that_nobody_recorded_are_booked(
     bench: Bench,
 ) -> None:

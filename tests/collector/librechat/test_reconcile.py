@@ -61,6 +61,21 @@ def test_a_day_without_documents_says_that_transactions_are_off(bench: Bench) ->
     assert bench.reconciled() == (0, {("gpt-5-mini", "message"): "transactions_off"})
 
 
+def test_a_cache_that_the_agents_api_counts_twice_is_explained(bench: Bench) -> None:
+    # the provider's input is 6,576 with its cache of 1,038 + 1,384; the ledger has 8,998
+    bench.librechat.call("resp_1", (8998, 317), cached=(1038, 1384))
+    span(
+        bench.client,
+        "resp_1",
+        input_tokens=6576,
+        output_tokens=317,
+        cache_write_tokens=1038,
+        cache_read_tokens=1384,
+    )
+
+    assert bench.reconciled() == (0, {("gpt-5-mini", "message"): "cache_twice"})
+
+
 def test_a_call_that_waits_for_its_price_here_says_so(bench: Bench) -> None:
     bench.librechat.call("m1", model="new-model", rates=(1.0, 1.0))
     tags = {"message_id": "m1"}
