@@ -85,12 +85,13 @@ def test_what_has_no_price_is_unpriced_and_what_was_refused_is_not_billed(
 
 
 def test_the_api_adds_up_to_the_same_totals_for_admins_only(replayed: Running) -> None:
+    # first: it waits until all calls are booked
+    total = replayed.rows("SELECT sum(estimated_cost_usd) AS cost FROM token_usage")[0]["cost"]
     url = f"{replayed.ready.admin}/api/admin/token_usage/summary"
     refused = httpx.get(url, params={"group_by": "user"})
     answer = httpx.get(
         url, params={"group_by": "user"}, headers={"authorization": f"Bearer {ADMIN_KEY}"}
     ).json()
-    total = replayed.rows("SELECT sum(estimated_cost_usd) AS cost FROM token_usage")[0]["cost"]
 
     assert refused.status_code == 401
     assert Decimal(answer["totals"]["cost_usd"]) == total
