@@ -23,6 +23,7 @@ const MAX_UNPACKED_BYTES = 64 * 1024 * 1024; // of a packed body, all in all
 const MAX_QUEUE_BYTES = 16 * 1024 * 1024; // spans that wait: about 16,000 calls, more than an hour
 const MAX_BATCH_BYTES = 1024 * 1024;
 const MAX_ORIGINS = 1000;
+const MAX_RUN_MS = 60 * 60 * 1000; // a run began at most so long before it was asked for
 const MAX_RUNS = 4096; // runs of assistants whose usage was sent
 const MAX_TEXT = 256; // characters of a name or an id
 const MAX_FAILURES = 1000; // of our own; then nothing is watched any more
@@ -494,7 +495,9 @@ function readRun(exchange, events, attributes) {
   exchange.traceId = ids.slice(0, 32); // another process that asks for it reports the same span
   exchange.spanId = ids.slice(32, 48);
   exchange.parentId = '';
-  if (count(run.created_at)) exchange.startMs = run.created_at * 1000;
+  const began = count(run.created_at) * 1000;
+  // a run ends within minutes: an older time is not that of this call
+  if (began <= exchange.startMs && exchange.startMs - began < MAX_RUN_MS) exchange.startMs = began;
   return readOpenAI(exchange, [run], attributes);
 }
 

@@ -1,6 +1,7 @@
 """What the preload reads of each provider's answer: by the shapes of their documentation."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -192,6 +193,27 @@ def readings() -> dict[str, dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     assert len(collector.spans) == sum(expected is not None for *_, expected in CASES.values())
     return {span["user.id"]: span for span in collector.spans}
+
+
+def test_a_run_began_when_its_provider_says_unless_that_is_long_ago() -> None:
+    now = time.time()
+    created = {"minutes ago": int(now) - 90, "long ago": 1, "later": int(now) + 600}
+    plays = [
+        {
+            "url": f"{OPENAI}/v1/threads/t/runs", "method": "POST", "error": None, "isUnsent": False,
+            "request": {"stream": True, "user": name}, "type": "text/event-stream",
+            "answer": sse({**RUN, "id": f"run_{name}", "created_at": at}),
+        }
+        for name, at in created.items()
+    ]  # fmt: skip
+    with recorder() as collector:
+        done = node(
+            "broken.cjs", "shapes", env=environment(collector.url, "all"), stdin=json.dumps(plays)
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert collector.starts.pop("minutes ago") == created["minutes ago"]
+    assert all(now - 1 < collector.starts[name] < now + 30 for name in ("long ago", "later"))
 
 
 @pytest.mark.parametrize("name", CASES)
