@@ -363,7 +363,7 @@ def test_a_refused_key_is_named_by_where_it_is_from_and_never_shown(
     path.write_text("sk-wrong-one\n")
     with billing_server(BillingServer(MISSING)) as server:
         assert bench.run("openai", "--url", server.url, "--key-file", str(path)) == 2
-        assert f"the key of key_file {path} is refused" in bench.err
+        assert f"the key of --key-file {path} is refused" in bench.err
         assert "wrong-one" not in bench.err + bench.out
         monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", "sk-wrong-too")
         assert bench.run("anthropic", "--url", server.url) == 2

@@ -8,13 +8,12 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from billing_server import KEY, BillingServer, Used, billing_server
+from config_sections import section
 from ledger import NOON, book, call
 from shared_store import SharedStore
 from tallyspan_clickhouse.ledger_lock import reconcile_lock
 from tallyspan_collector.bills import pages
-from tallyspan_collector.config import Section
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.reconcile import schedule as schedules
 from tallyspan_collector.reconcile.schedule import Schedule
@@ -30,13 +29,6 @@ CALL = {"input_tokens": 800, "output_tokens": 200, "cost_usd": Decimal("0.75")}
 def _of_the_provider(empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
     monkeypatch.setattr(pages.Api.__init__, "__defaults__", (pages.ADMIN_KEY, lambda _: None))
-
-
-def section(folder: Path, text: str) -> Section:
-    path = folder / "tallyspan.yaml"
-    path.write_text(text)
-    content, lines = strict_yaml.load(path)
-    return Section("reconcile", content["reconcile"], lines)
 
 
 def of_openai(folder: Path, url: str, more: str = "") -> tuple[Reconciliation, ...]:
@@ -122,6 +114,7 @@ def test_without_a_key_it_says_which_and_waits_for_the_next_time(
     bills.look(client, MORNING)
 
     assert bills.warnings[0].startswith("reconcile openai: OPENAI_ADMIN_KEY: no key")
+    assert "or key_file FILE" in bills.warnings[0]
 
 
 def test_an_entry_says_all_that_the_flags_of_the_command_say(tmp_path: Path) -> None:

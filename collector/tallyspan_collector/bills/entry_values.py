@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,6 +13,9 @@ from tallyspan_collector.errors import ConfigError
 
 MAX_LOOK_BACK_DAYS = 45
 DAY_SECONDS = 86_400
+MAPPINGS = {"only", "names", "departments", "columns"}
+LISTS = {"providers", "sources", "ledger_providers"}
+"""Keys whose values are not one text or number."""
 
 
 class _Named(Protocol):
@@ -32,22 +36,50 @@ class WrongValueError(Exception):
 
 
 def entries(
-    section: Section | None, create: Callable[[Section, int], _T], noun: str
+    section: Section | None,
+    noun: str,
+    keys_of: Callable[[Mapping[str, Any]], tuple[str, ...]],
+    create: Callable[[Mapping[str, Any]], _T],
 ) -> tuple[_T, ...]:
     """Return what `create` makes of each entry of a section that is a list, no two of one name.
 
-    Raises `ConfigError` by file, line and key.
+    `keys_of` are the keys that an entry may have. `create` raises `WrongValueError`, with an empty
+    key for what is wrong with the whole entry. Raises `ConfigError` by file, line and key.
     """
     if section is None:
         return ()
     if not isinstance(section.content, list):
         raise section.lines.error((section.name,), "must be a list")
-    listed = tuple(create(section, number) for number in range(len(section.content)))
+    listed = tuple(
+        _entry(section, number, keys_of, create) for number in range(len(section.content))
+    )
     names = [each.name for each in listed]
     for number, name in enumerate(names):
         if name in names[:number]:
             raise section.lines.error((section.name, number), f"a second {noun} is called {name!r}")
     return listed
+
+
+def _entry(
+    section: Section,
+    number: int,
+    keys_of: Callable[[Mapping[str, Any]], tuple[str, ...]],
+    create: Callable[[Mapping[str, Any]], _T],
+) -> _T:
+    values = section.content[number]
+    here = (section.name, number)
+    if not isinstance(values, dict):
+        raise section.lines.error(here, "must be a mapping")
+    section.lines.check_keys(here, values, keys_of(values))
+    for key, value in values.items():
+        wanted: Any = dict if key in MAPPINGS else list if key in LISTS else str | Decimal
+        if not isinstance(value, wanted):
+            raise section.lines.error((*here, key), f"cannot be {value!r}")
+    try:
+        return create(values)
+    except WrongValueError as error:
+        place = (*here, error.key) if error.key else here
+        raise section.lines.error(place, error.message) from None
 
 
 def path_of(value: object) -> Path | None:
@@ -108,24 +140,37 @@ def url_of(values: Mapping[str, Any]) -> str:
     return url
 
 
-def admin_key(
-    file: Path | None, variable: str, help_text: str, environment: Mapping[str, str] = os.environ
+def secret(
+    file: Path | None,
+    variable: str,
+    needed: str,
+    name_of_file: str = "",
+    environment: Mapping[str, str] = os.environ,
 ) -> tuple[str, str]:
-    """Return the key of a file, else of a variable, and where it comes from.
+    """Return the text of a file, else of a variable, and where it comes from.
 
-    Raises `ConfigError`, with `help_text` where there is none; the key is in no message.
+    `name_of_file` is the setting that names the file, for messages. Raises `ConfigError`, with
+    `needed` where there is none; the text is in no message.
     """
     if file is not None:
-        origin = f"key_file {file}"
+        origin = f"{name_of_file} {file}".strip()
         try:
-            key = file.read_text(encoding="utf-8").strip()
+            text = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{origin}: cannot be read: {error}") from None
     else:
         origin = variable
-        key = environment.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"{origin}: no key; {help_text}")
+        text = environment.get(variable, "").strip()
+    if not text:
+        raise ConfigError(f"{origin}: {needed}")
+    return text, origin
+
+
+def admin_key(
+    file: Path | None, variable: str, needed: str, name_of_file: str = "key_file"
+) -> tuple[str, str]:
+    """Return a key, one word, and where it comes from; as of `secret`. Raises `ConfigError`."""
+    key, origin = secret(file, variable, f"no key; {needed}", name_of_file)
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"{origin}: is no key: it must be one word")
     return key, origin

@@ -131,6 +131,7 @@ def _bill(options: argparse.Namespace) -> Bill:
         providers=options.ledger_provider,
         endpoint=options.endpoint,
         threshold=percent(options.threshold),
+        is_of_flags=True,
     )
 
 

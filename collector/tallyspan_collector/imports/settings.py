@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -66,31 +65,18 @@ class Import:
 
 def of_section(section: Section | None) -> tuple[Import | LedgerImport, ...]:
     """Return the imports of a file. Raises `ConfigError` by file, line and key."""
-    return entries(section, _import, "import")
+    return entries(section, "import", _keys_of, _import)
 
 
-def _import(section: Section, number: int) -> Import | LedgerImport:
-    values = section.content[number]
-    here = (section.name, number)
+def _keys_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return OF_LIBRECHAT if values.get("from") == LIBRECHAT else KEYS
 
-    def refuse(key: str, message: str) -> ConfigError:
-        return section.lines.error((*here, key), message)
 
-    if not isinstance(values, dict):
-        raise section.lines.error(here, "must be a mapping")
-    is_librechat = values.get("from") == LIBRECHAT
-    section.lines.check_keys(here, values, OF_LIBRECHAT if is_librechat else KEYS)
-    for key, value in values.items():
-        wanted = dict if key in {"only", "names", "departments"} else str | Decimal
-        if not isinstance(value, list if key in {"providers", "sources"} else wanted):
-            raise refuse(key, f"cannot be {value!r}")
+def _import(values: Mapping[str, Any]) -> Import | LedgerImport:
     if "from" not in values:
         names = ", ".join((*SOURCES, LIBRECHAT))
-        raise section.lines.error(here, f"needs 'from': one of {names}")
-    try:
-        return of_librechat(values) if is_librechat else create(values)
-    except WrongValueError as error:
-        raise refuse(error.key, error.message) from None
+        raise WrongValueError("", f"needs 'from': one of {names}")
+    return of_librechat(values) if values["from"] == LIBRECHAT else create(values)
 
 
 def of_flags(values: Mapping[str, Any]) -> Import:

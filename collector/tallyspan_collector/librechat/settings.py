@@ -1,11 +1,11 @@
 """An import of LibreChat's ledger as it is written down: by flags, or in the section `imports`."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tallyspan_collector.bills.entry_values import secret
 from tallyspan_collector.booked.imports import EVERY_SECONDS, LOOK_BACK_DAYS, label_of
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.transactions import Half
@@ -79,22 +79,15 @@ class LedgerImport:
         return value if isinstance(value, str) and value else str(user[ID])
 
 
-def uri_of(what: LedgerImport, environment: Mapping[str, str] = os.environ) -> str:
+def uri_of(what: LedgerImport) -> str:
     """Return the URI of the database. Raises `ConfigError`; the URI is in no message."""
     if what.uri:
         return what.uri
-    if what.uri_file is not None:
-        origin = str(what.uri_file)
-        try:
-            uri = what.uri_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"import {what.name}: {origin}: cannot be read: {error}") from None
-    else:
-        origin = what.uri_variable
-        uri = environment.get(origin, "").strip()
-    if not uri:
-        raise ConfigError(
-            f"import {what.name}: {origin}: no URI of LibreChat's database, such as"
-            " mongodb://tallyspan:PASSWORD@mongo:27017/LibreChat"
-        )
+    needed = (
+        "no URI of LibreChat's database, such as mongodb://tallyspan:PASSWORD@mongo:27017/LibreChat"
+    )
+    try:
+        uri, _ = secret(what.uri_file, what.uri_variable, needed)
+    except ConfigError as error:
+        raise ConfigError(f"import {what.name}: {error}") from None
     return uri

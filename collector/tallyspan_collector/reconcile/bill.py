@@ -22,8 +22,8 @@ APIS = {"openai": openai, "anthropic": anthropic}
 FILE = "csv"
 """Any other provider's bill, as a file."""
 NO_KEY = (
-    "set {variable} or --key-file FILE to an admin key of the organisation, or give the bill with"
-    " --file FILE.csv"
+    "set {variable} or {key_file} FILE to an admin key of the organisation, or give the bill with"
+    " {file} FILE.csv"
 )
 
 
@@ -33,7 +33,8 @@ class Bill:
 
     `by` is project or api_key, `recorded_as` what the ledger calls those, `names` the ledger's name
     of an id of the bill. `providers` are those of the ledger; empty: the provider's own, of a file
-    any. `threshold` is the drift allowed, as a part of billed.
+    any. `threshold` is the drift allowed, as a part of billed. `is_of_flags`: messages name flags,
+    not keys of the collector's file.
     """
 
     provider: str
@@ -50,6 +51,7 @@ class Bill:
     providers: Sequence[str] = ()
     endpoint: str = ""
     threshold: float = 0.01
+    is_of_flags: bool = False
 
     @property
     def days_of(self) -> ZoneInfo:
@@ -66,7 +68,9 @@ class Bill:
             return self._named(bill_file.read(self.file, self.columns))
         provider = APIS[self.provider]
         variable = self.key_variable or provider.KEY
-        key, origin = admin_key(self.key_file, variable, NO_KEY.format(variable=variable))
+        key_file, file = ("--key-file", "--file") if self.is_of_flags else ("key_file", "file")
+        needed = NO_KEY.format(variable=variable, key_file=key_file, file=file)
+        key, origin = admin_key(self.key_file, variable, needed, key_file)
         api = Api(self.url or provider.BASE, provider.headers(key), origin)
         lines = list(provider.bill(api, first, last, [self.by] if self.by else []))
         if self.provider == "anthropic" and self.by == "api_key":  # costs are of no key

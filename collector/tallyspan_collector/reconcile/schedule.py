@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.answers import row_of, tuples_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import reconcile_lock
@@ -22,9 +22,8 @@ PATIENCE_SECONDS = 5.0
 _LAST = "SELECT provider, max(run_at) FROM reconciliation_lines GROUP BY provider"
 # Of days that are over for two: a bill has them whole by then.
 _SUMS = """
-SELECT provider, sum(recorded_tokens), sum(billed_tokens), sum(recorded_cost_usd),
-    sum(billed_cost_usd)
-FROM reconciliations WHERE day >= {first:Date} AND day <= {last:Date} GROUP BY provider
+SELECT sum(recorded_tokens), sum(billed_tokens), sum(recorded_cost_usd), sum(billed_cost_usd)
+FROM reconciliations WHERE provider = {name:String} AND day >= {first:Date} AND day <= {last:Date}
 """
 _log = structlog.get_logger()
 
@@ -84,18 +83,16 @@ class Schedule:
     def _tell(self, client: Client, what: Reconciliation, now: datetime) -> None:
         """Say coverage and drift of the days that a bill has whole, whoever compared them."""
         last = now.astimezone(what.bill.days_of).date() - timedelta(days=2)
-        parameters = {"first": last - timedelta(days=what.look_back_days - 1), "last": last}
-        for name, tokens, billed_tokens, cost, billed_cost in tuples_of(
-            client, _SUMS, parameters=parameters
-        ):
-            if name == what.name:
-                coverage = _share(tokens, billed_tokens)
-                billed = _share(cost, billed_cost)
-                self._metrics.bill_compared(
-                    what.name,
-                    coverage if coverage is not None else billed,
-                    None if billed is None else billed - 1,
-                )
+        first = last - timedelta(days=what.look_back_days - 1)
+        tokens, billed_tokens, cost, billed_cost = row_of(
+            client, _SUMS, parameters={"name": what.name, "first": first, "last": last}
+        )
+        coverage, billed = _share(tokens, billed_tokens), _share(cost, billed_cost)
+        self._metrics.bill_compared(
+            what.name,
+            billed if coverage is None else coverage,
+            None if billed is None else billed - 1,
+        )
 
 
 def _share(part: object, whole: object) -> float | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from tallyspan_collector.bills import bill_file
@@ -28,7 +27,6 @@ KEYS = (
 )  # fmt: skip
 EVERY_SECONDS = DAY_SECONDS
 LOOK_BACK_DAYS = 7
-_MAPPINGS, _LISTS = {"columns", "names"}, {"ledger_providers"}
 _BY = ("project", "api_key")
 
 
@@ -48,7 +46,7 @@ class Reconciliation:
 
 def of_section(section: Section | None) -> tuple[Reconciliation, ...]:
     """Return the reconciliations of a file. Raises `ConfigError` by file, line and key."""
-    return entries(section, _reconciliation, "reconciliation")
+    return entries(section, "reconciliation", lambda _: KEYS, _create)
 
 
 def percent(text: str) -> float:
@@ -60,22 +58,6 @@ def percent(text: str) -> float:
     if not 0 <= value <= 100:  # noqa: PLR2004  percent
         raise ConfigError(f"--threshold: must be 0 to 100 percent; got {text!r}")
     return value / 100
-
-
-def _reconciliation(section: Section, number: int) -> Reconciliation:
-    values = section.content[number]
-    here = (section.name, number)
-    if not isinstance(values, dict):
-        raise section.lines.error(here, "must be a mapping")
-    section.lines.check_keys(here, values, KEYS)
-    for key, value in values.items():
-        wanted: Any = dict if key in _MAPPINGS else list if key in _LISTS else str | Decimal
-        if not isinstance(value, wanted):
-            raise section.lines.error((*here, key), f"cannot be {value!r}")
-    try:
-        return _create(values)
-    except WrongValueError as error:
-        raise section.lines.error((*here, error.key), error.message) from None
 
 
 def _create(values: Mapping[str, Any]) -> Reconciliation:

@@ -9,16 +9,15 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from billing_server import KEY, BillingServer, Used, billing_server
+from config_sections import section
 from ledger import NOON, book, call, reversal
 from shared_store import SharedStore
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import imports_lock
 from tallyspan_collector.bills import pages
 from tallyspan_collector.booked.imports import check_kept
-from tallyspan_collector.config import Section
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.imports import fetch
 from tallyspan_collector.imports.schedule import Schedule
 from tallyspan_collector.imports.settings import Import, of_section
@@ -34,13 +33,6 @@ HOUR = timedelta(hours=1)
 def _without_pauses(empty_store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
     monkeypatch.setattr(pages.Api.__init__, "__defaults__", (pages.ADMIN_KEY, lambda _: None))
-
-
-def section(folder: Path, text: str) -> Section:
-    path = folder / "tallyspan.yaml"
-    path.write_text(text)
-    content, lines = strict_yaml.load(path)
-    return Section("imports", content["imports"], lines)
 
 
 def imports(folder: Path, url: str, more: str = "") -> tuple[Import, ...]:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from config_sections import section
 from ledger import book, call
 from librechat_bench import Bench
 from librechat_ledger import USER
 from tallyspan_collector.config import Section
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.files import strict_yaml
 from tallyspan_collector.imports.schedule import Schedule
 from tallyspan_collector.imports.settings import of_section
 from tallyspan_collector.librechat import mongo
@@ -24,16 +24,13 @@ NOW = datetime.now(UTC)
 AN_HOUR_AGO = NOW - timedelta(hours=1)
 
 
-def section(folder: Path, text: str) -> Section:
-    path = folder / "tallyspan.yaml"
-    path.write_text(f"imports:\n  - {{{text}}}\n")
-    content, lines = strict_yaml.load(path)
-    return Section("imports", content["imports"], lines)
+def entry(folder: Path, text: str) -> Section:
+    return section(folder, f"imports:\n  - {{{text}}}\n")
 
 
 def schedule(folder: Path, uri: str, more: str = "", metrics: Metrics | None = None) -> Schedule:
     (folder / "mongo").write_text(uri)
-    what = of_section(section(folder, f"from: librechat, mongo_file: {folder / 'mongo'}{more}"))
+    what = of_section(entry(folder, f"from: librechat, mongo_file: {folder / 'mongo'}{more}"))
     prices = PriceBook()
     return Schedule(what, lambda: prices, Directory(), metrics or Metrics())
 
@@ -95,7 +92,7 @@ def test_a_database_that_is_away_is_a_warning_and_is_tried_again(
 
 def test_a_file_says_which_ledger_and_how_often(tmp_path: Path) -> None:
     (what,) = of_section(
-        section(
+        entry(
             tmp_path,
             "from: librechat, name: eu, mongo_variable: EU_MONGO, database: Chat, every: 1h,"
             " look_back: 2d, wait: 5m, tenant: acme, names: {u1: ada}, sources: [librechat-prod],"
@@ -121,12 +118,12 @@ def test_a_file_says_which_ledger_and_how_often(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_refused_by_line(tmp_path: Path, text: str, wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
-        of_section(section(tmp_path, text))
+        of_section(entry(tmp_path, text))
 
 
 def test_the_command_takes_the_settings_of_the_file(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "mongo").write_text(bench.librechat.uri)
-    section(tmp_path, f"from: librechat, mongo_file: {tmp_path / 'mongo'}, tenant: acme")
+    entry(tmp_path, f"from: librechat, mongo_file: {tmp_path / 'mongo'}, tenant: acme")
     bench.librechat.call("m1")
     days = ["--from", "2026-03-31", "--to", "2026-03-31"]
     code = bench.run("import", *days, "--config", str(tmp_path / "tallyspan.yaml"))
