@@ -74,7 +74,7 @@ def baseline(schema: Schema = SCHEMA) -> str:
             objects(name)
             for name in (
                 "claimed_costs", "directory", "budgets", "price_changes", "second_prices",
-                "reconciliations", "imports", "collectors", "api_keys", "api_audit", "removals",
+                "reconciliations", "imports", "bills", "months", "collectors", "api_keys", "api_audit", "removals",
             )
         ),
         _token_usage(schema),

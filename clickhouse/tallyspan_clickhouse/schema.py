@@ -22,8 +22,17 @@ from tallyspan_clickhouse.schema_types import (
 LEDGER = "llm_calls"
 IMPORTED = "imported"
 """Kind of the entries of what a provider reports and no span tells of."""
-OF_NO_CALL = ("commitment", IMPORTED)
+TRUE_UP = "true_up"
+"""Kind of the entries of what a bill has and the ledger has not, below 0 where it has less."""
+PRIOR_PERIOD = "prior_period"
+"""Kind of the entries that move what changed in a closed month to the first open month after it."""
+OF_NO_CALL = ("commitment", IMPORTED, TRUE_UP, PRIOR_PERIOD)
 """Kinds of entries that belong to no call and count none."""
+NOT_OF_CALLS = (
+    "commitment_cost_usd", "plan_cost_usd", "unused_cost_usd", "imported_cost_usd",
+    "true_up_cost_usd", "prior_period_cost_usd",
+)  # fmt: skip
+"""Parts of `cost_usd` that are of no call."""
 KEY, LATEST, SUM = Net.KEY, Net.LATEST, Net.SUM
 TEXT, LABEL = "String", "LowCardinality(String)"
 COUNT, USD = "Nullable(Int64)", "Nullable(Decimal(18, 12))"
@@ -44,8 +53,8 @@ def _count(name: str, comment: str, *, is_listed: bool = False, field: str = "")
 COLUMNS = (
     Column("start_time", "DateTime64(6, 'UTC')", "When the request left the application (UTC, microseconds)",
            codec="Delta(8), ZSTD(1)", net=KEY, field="timestamp"),
-    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)"),
-    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)"),
+    Column("entry_kind", LABEL, "call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call), imported (usage that the provider reports and no span tells of; of no call), true_up (what a bill has and the ledger has not, below 0 where it has less; of no call) or prior_period (a correction of a closed month, taken out of it and booked in an open one; of no call)"),
+    Column("sign", "Int8", "Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change and what is of no call; count calls with sum(sign)"),
     Column("user_id", TEXT, "Whom the call was made for; empty when nobody said",
            codec=ZSTD, net=KEY, dimension=_dimension("user", "user_id")),
     Column("department", LABEL, "Department that pays; empty when nobody said",
@@ -64,7 +73,7 @@ COLUMNS = (
            net=KEY, dimension=_dimension("provider"), field="provider"),
     Column("service_name", LABEL, "service.name of the emitting service",
            net=KEY, dimension=_dimension("service"), field="service"),
-    Column("source", LABEL, "Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys",
+    Column("source", LABEL, "Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys",
            net=LATEST, dimension=_dimension("source")),
     Column("tenant", LABEL, "Organisation the call belongs to; empty where there is one only",
            net=KEY, dimension=_dimension("tenant")),
@@ -292,6 +301,10 @@ MEASURES = (
         ("unused", "Part of cost_usd: commitments, seats and minimums that nobody used, in USD"))),
     _cost("imported_cost_usd", "Part of cost_usd: what providers report and no span tells of, in USD", "cost_usd",
           f"l.entry_kind = '{IMPORTED}'", call=_ZERO),
+    _cost("true_up_cost_usd", "Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less",
+          "cost_usd", f"l.entry_kind = '{TRUE_UP}'", call=_ZERO),
+    _cost("prior_period_cost_usd", "Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it",
+          "cost_usd", f"l.entry_kind = '{PRIOR_PERIOD}'", call=_ZERO),
     Measure("no_user_calls", "Int64", "Calls that name no user", "l.sign * (l.user_id = '')", is_everywhere=False),
     Measure("no_conversation_calls", "Int64", "Calls that belong to no conversation",
             "l.sign * (l.conversation_id = '')", is_everywhere=False),
@@ -384,10 +397,9 @@ FIGURES = (
     Figure("cache_write_tokens", _tokens_sql("cache_write"), "part of input_tokens written to the provider's cache"),
     Figure("reasoning_tokens", _tokens_sql("reasoning"), "part of output_tokens spent on reasoning"),
     Figure("cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls) AND sum(p.cost_usd) = 0, NULL, sum(p.cost_usd))",
-           "billed cost in USD of the calls that have one, of commitments and of imports; null: none of them is priced"),
+           "billed cost in USD of the calls that have one, and of what is of no call: commitments, imports, true-up, corrections of closed months; null: none of them is priced"),
     Figure("use_cost_usd", "if(sum(p.calls) = sum(p.unpriced_calls), NULL, sum(p.cost_usd)"
-           " - sum(p.commitment_cost_usd) - sum(p.plan_cost_usd) - sum(p.unused_cost_usd)"
-           " - sum(p.imported_cost_usd))",
+           + "".join(f" - sum(p.{name})" for name in NOT_OF_CALLS) + ")",
            "part of cost_usd for calls that are billed one by one; null: none of them is priced"),
     Figure("commitment_cost_usd", "sum(p.commitment_cost_usd)", "part of cost_usd: used shares of provisioned throughput"),
     Figure("plan_cost_usd", "sum(p.plan_cost_usd)", "part of cost_usd: used shares of plans and seats"),
@@ -395,6 +407,10 @@ FIGURES = (
            "part of cost_usd: commitments, seats and minimums that nobody used"),
     Figure("imported_cost_usd", "sum(p.imported_cost_usd)",
            "part of cost_usd: what providers report and no span tells of"),
+    Figure("true_up_cost_usd", "sum(p.true_up_cost_usd)",
+           "part of cost_usd: what bills have and nothing else in the ledger; below 0 where they have less"),
+    Figure("prior_period_cost_usd", "sum(p.prior_period_cost_usd)",
+           "part of cost_usd: corrections of closed months; in a closed month, what was moved out of it"),
     Figure("priced_calls", "sum(p.calls) - sum(p.unpriced_calls) - sum(p.notional_calls)",
            "calls with a billed cost; what a provider refused costs 0 and is among them"),
     Figure("unpriced_calls", "sum(p.unpriced_calls)",
@@ -433,6 +449,9 @@ VIEWS = (
     View("user_names", ("tenant",)),
     View("unknown_users", _BOTH),
     View("reconciliations"),
+    View("bills"),
+    View("months"),
+    View("closed_months", _BOTH),
     View("imports"),
     View("second_prices"),
 )

@@ -5,8 +5,8 @@
 CREATE TABLE {database}.llm_calls {on_cluster}
 (
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
-    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call), imported (usage that the provider reports and no span tells of; of no call), true_up (what a bill has and the ledger has not, below 0 where it has less; of no call) or prior_period (a correction of a closed month, taken out of it and booked in an open one; of no call)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change and what is of no call; count calls with sum(sign)',
     user_id String CODEC(ZSTD(1)) COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     department_source LowCardinality(String) COMMENT 'Who named the department: span, directory or key (of the ingest key); empty when nobody did',
@@ -17,7 +17,7 @@ CREATE TABLE {database}.llm_calls {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     request_model LowCardinality(String) COMMENT 'Model asked for',
@@ -127,7 +127,7 @@ CREATE VIEW {database}.calls {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     request_model LowCardinality(String) COMMENT 'Model asked for',
@@ -323,7 +323,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
@@ -361,6 +361,8 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
@@ -369,7 +371,7 @@ CREATE TABLE {database}.rollup_hourly {on_cluster}
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, true_up_cost_usd, prior_period_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, hour, model_name, department, agent_id, agent_name, service_name, provider_name, endpoint_id, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -426,6 +428,8 @@ AS SELECT
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(if(l.entry_kind = 'imported', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS imported_cost_usd,
+    sum(if(l.entry_kind = 'true_up', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS true_up_cost_usd,
+    sum(if(l.entry_kind = 'prior_period', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS prior_period_cost_usd,
     sum(l.sign * (l.user_id = '')) AS no_user_calls,
     sum(l.sign * (l.conversation_id = '')) AS no_conversation_calls,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us,
@@ -449,7 +453,7 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
@@ -487,6 +491,8 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     no_user_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that name no user',
     no_conversation_calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that belong to no conversation',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds',
@@ -495,7 +501,7 @@ CREATE TABLE {database}.rollup_days {on_cluster}
     first_chunks SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact',
     lags SimpleAggregateFunction(sumMap, Map(Int16, Int64)) CODEC(ZSTD(1)) COMMENT 'Calls by the time from their end until they were booked: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, streamed_calls, reversals, price_changes, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, input_cost_usd, output_cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, true_up_cost_usd, prior_period_cost_usd, no_user_calls, no_conversation_calls, duration_us, first_chunk_us, durations, first_chunks, lags))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, part, day, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, operation_name, service_tier, error_type, usage_source, cost_status, unpriced_reason, price_source)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -553,6 +559,8 @@ AS SELECT
     sum(r.plan_cost_usd) AS plan_cost_usd,
     sum(r.unused_cost_usd) AS unused_cost_usd,
     sum(r.imported_cost_usd) AS imported_cost_usd,
+    sum(r.true_up_cost_usd) AS true_up_cost_usd,
+    sum(r.prior_period_cost_usd) AS prior_period_cost_usd,
     sumIf(r.no_user_calls, part IN ('services')) AS no_user_calls,
     sumIf(r.no_conversation_calls, part IN ('services')) AS no_conversation_calls,
     sum(r.duration_us) AS duration_us,
@@ -577,7 +585,7 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     calls Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls, net of reversals',
     errors Int64 CODEC(T64, ZSTD(1)) COMMENT 'Calls that ended in an error',
@@ -604,9 +612,11 @@ CREATE TABLE {database}.rollup_conversations {on_cluster}
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, duration_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, true_up_cost_usd, prior_period_cost_usd, duration_us))
 PARTITION BY toYYYYMM(hour)
 ORDER BY (tenant, toDate(hour), user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -654,6 +664,8 @@ AS SELECT
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS plan_cost_usd,
     sum(if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS unused_cost_usd,
     sum(if(l.entry_kind = 'imported', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS imported_cost_usd,
+    sum(if(l.entry_kind = 'true_up', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS true_up_cost_usd,
+    sum(if(l.entry_kind = 'prior_period', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12))) AS prior_period_cost_usd,
     sum(l.sign * toInt64(l.duration_us)) AS duration_us
 FROM {database}.llm_calls AS l
 GROUP BY tenant, user_id, conversation_hash, conversation_id, department, model_name, provider_name, endpoint_id, agent_id, agent_name, service_name, source, hour
@@ -690,9 +702,11 @@ CREATE TABLE {database}.rollup_users {on_cluster}
     plan_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) CODEC(ZSTD(1)) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of the durations, in microseconds'
 )
-ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, duration_us))
+ENGINE = {replicated}SummingMergeTree((calls, errors, estimated_calls, unknown_usage_calls, unpriced_calls, unpriced_tokens, notional_calls, flagged_calls, input_tokens, input_stated, output_tokens, output_stated, cache_read_tokens, cache_read_stated, cache_write_tokens, cache_write_stated, reasoning_tokens, reasoning_stated, cost_usd, notional_cost_usd, cache_saved_usd, commitment_cost_usd, plan_cost_usd, unused_cost_usd, imported_cost_usd, true_up_cost_usd, prior_period_cost_usd, duration_us))
 PARTITION BY toYYYYMM(day)
 ORDER BY (tenant, day, user_id, department)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
@@ -731,6 +745,8 @@ AS SELECT
     sum(r.plan_cost_usd) AS plan_cost_usd,
     sum(r.unused_cost_usd) AS unused_cost_usd,
     sum(r.imported_cost_usd) AS imported_cost_usd,
+    sum(r.true_up_cost_usd) AS true_up_cost_usd,
+    sum(r.prior_period_cost_usd) AS prior_period_cost_usd,
     sum(r.duration_us) AS duration_us
 FROM {database}.rollup_conversations AS r
 GROUP BY tenant, day, user_id, department
@@ -767,6 +783,8 @@ CREATE VIEW {database}.usage_by_agent_alone {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
 )
@@ -801,6 +819,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us,
     r.durations AS durations
 FROM {database}.rollup_days{all} AS r
@@ -838,6 +858,8 @@ CREATE VIEW {database}.usage_by_model_alone {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
     first_chunks Map(Int16, Int64) COMMENT 'Calls by time to the first chunk of a stream: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -873,6 +895,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us,
     r.durations AS durations,
     r.first_chunks AS first_chunks
@@ -885,7 +909,7 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     day Date COMMENT 'Day of start_time (UTC)',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -918,6 +942,8 @@ CREATE VIEW {database}.usage_by_service {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -962,6 +988,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -1009,6 +1037,8 @@ CREATE VIEW {database}.usage_by_agent {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact'
@@ -1051,6 +1081,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations
@@ -1097,6 +1129,8 @@ CREATE VIEW {database}.usage_totals {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls',
     durations Map(Int16, Int64) COMMENT 'Calls by duration: the key is round(20 * log2(microseconds)), so 2 % exact',
@@ -1142,6 +1176,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us,
     r.durations AS durations,
@@ -1183,6 +1219,8 @@ CREATE VIEW {database}.usage_by_user {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -1217,6 +1255,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us
 FROM {database}.rollup_users{all} AS r
 COMMENT 'Calls, tokens and cost by UTC day and user; several rows a group, so always sum() them';
@@ -1267,6 +1307,8 @@ CREATE VIEW {database}.usage_by_model {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
     first_chunk_us Int64 COMMENT 'Sum of the times to the first chunk, in microseconds, over streamed_calls'
 )
@@ -1316,6 +1358,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us,
     r.first_chunk_us AS first_chunk_us
 FROM {database}.rollup_days{all} AS r
@@ -1333,7 +1377,7 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
     error_type LowCardinality(String) COMMENT 'HTTP status or exception the call ended with; empty when ok',
@@ -1372,6 +1416,8 @@ CREATE VIEW {database}.usage_hourly {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1430,6 +1476,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.no_user_calls AS no_user_calls,
     r.no_conversation_calls AS no_conversation_calls,
     r.duration_us AS duration_us,
@@ -1476,6 +1524,8 @@ CREATE VIEW {database}.usage_daily {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -1514,6 +1564,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us
 FROM {database}.rollup_conversations{all} AS r
 COMMENT 'Calls, tokens and cost by UTC day, user and model; several rows a group, so always sum() them';
@@ -1532,7 +1584,7 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
     agent_name LowCardinality(String) COMMENT 'Name of that agent',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1560,6 +1612,8 @@ CREATE VIEW {database}.usage_by_conversation {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -1604,6 +1658,8 @@ AS SELECT
     r.plan_cost_usd AS plan_cost_usd,
     r.unused_cost_usd AS unused_cost_usd,
     r.imported_cost_usd AS imported_cost_usd,
+    r.true_up_cost_usd AS true_up_cost_usd,
+    r.prior_period_cost_usd AS prior_period_cost_usd,
     r.duration_us AS duration_us
 FROM {database}.rollup_conversations{all} AS r
 COMMENT 'Calls, tokens and cost by hour, user and conversation; several rows a group, so always sum() them';
@@ -1620,7 +1676,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
@@ -1631,7 +1687,7 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     unpriced_reason LowCardinality(String) COMMENT 'Why there is no cost: unknown_model, unknown_usage, ...; empty when there is one',
     price_source LowCardinality(String) COMMENT 'Where the price comes from; a change of it later shows as a difference, without a call, under the new one',
     conversation_hash UInt64 COMMENT 'cityHash64 of conversation_id: conversations are counted by it',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call), imported (usage that the provider reports and no span tells of; of no call), true_up (what a bill has and the ledger has not, below 0 where it has less; of no call) or prior_period (a correction of a closed month, taken out of it and booked in an open one; of no call)',
     tags Map(LowCardinality(String), String) COMMENT 'Free tags: tallyspan.tag.<key> of the span',
     calls Int64 COMMENT 'Calls, net of reversals',
     errors Int64 COMMENT 'Calls that ended in an error',
@@ -1664,6 +1720,8 @@ CREATE VIEW {database}.usage_entries {on_cluster}
     plan_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: shares of plans and seats, in USD',
     unused_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: commitments, seats and minimums that nobody used, in USD',
     imported_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: what bills have and nothing else in the ledger, in USD; below 0 where they have less',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Part of cost_usd: corrections of closed months, in USD; in a closed month, what was moved out of it',
     no_user_calls Int64 COMMENT 'Calls that name no user',
     no_conversation_calls Int64 COMMENT 'Calls that belong to no conversation',
     duration_us Int64 COMMENT 'Sum of the durations, in microseconds',
@@ -1728,6 +1786,8 @@ AS SELECT
     if(l.entry_kind = 'commitment' AND l.cost_status = 'plan', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS plan_cost_usd,
     if(l.entry_kind = 'commitment' AND l.cost_status = 'unused', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS unused_cost_usd,
     if(l.entry_kind = 'imported', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS imported_cost_usd,
+    if(l.entry_kind = 'true_up', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS true_up_cost_usd,
+    if(l.entry_kind = 'prior_period', ifNull(l.cost_usd, toDecimal64(0, 12)), toDecimal64(0, 12)) AS prior_period_cost_usd,
     l.sign * (l.user_id = '') AS no_user_calls,
     l.sign * (l.conversation_id = '') AS no_conversation_calls,
     l.sign * toInt64(l.duration_us) AS duration_us,
@@ -1750,7 +1810,7 @@ CREATE VIEW {database}.call_meters {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
@@ -1790,7 +1850,7 @@ COMMENT 'One row a call and meter, net: the counts that have a column and those 
 CREATE TABLE {database}.doubtful_entries {on_cluster}
 (
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call) or imported (usage that the provider reports and no span tells of; of no call)',
+    entry_kind LowCardinality(String) COMMENT 'call, reversal (of a call found to be a duplicate), price_change (the difference a new price makes), correction (a call that is booked or taken back otherwise, as one that only LibreChat has), commitment (a share of what is paid whether it is used or not; of no call), imported (usage that the provider reports and no span tells of; of no call), true_up (what a bill has and the ledger has not, below 0 where it has less; of no call) or prior_period (a correction of a closed month, taken out of it and booked in an open one; of no call)',
     start_time DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the request left the application (UTC, microseconds)',
     call_hash UInt64 CODEC(ZSTD(1)) COMMENT 'cityHash64(trace_id, span_id) of the call',
     trace_id FixedString(32) CODEC(ZSTD(1)) COMMENT 'Trace id, 32 lower-case hex digits',
@@ -1803,10 +1863,10 @@ CREATE TABLE {database}.doubtful_entries {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     operation_name LowCardinality(String) COMMENT 'Operation: chat, embeddings, generate_content, ...',
     service_tier LowCardinality(String) COMMENT 'Tier the provider served (not the one asked for): default, flex, priority, batch, ...; empty: not stated',
-    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change, a commitment or what is imported; count calls with sum(sign)',
+    sign Int8 COMMENT 'Calls this entry adds: 1 for a call, -1 for a reversal, 0 for a price change and what is of no call; count calls with sum(sign)',
     is_notional Bool COMMENT 'Paid by a subscription or a commitment: cost_usd is what the call would have cost and is never billed',
     ingested_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'When the collector booked the entry (UTC, milliseconds)',
     unread Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'Places in the usage that no rule reads, at most 16; empty when all is read: what they are billed for may be missing in the cost',
@@ -1858,7 +1918,7 @@ AS SELECT
     cityHash64(l.trace_id, l.span_id) AS call_hash,
     toInt64(1) AS entries
 FROM {database}.llm_calls AS l
-WHERE l.entry_kind NOT IN ('call', 'commitment', 'imported') OR (notEmpty(l.unread) OR notEmpty(l.quality_flags) OR notEmpty(l.price_flags))
+WHERE l.entry_kind NOT IN ('call', 'commitment', 'imported', 'true_up', 'prior_period') OR (notEmpty(l.unread) OR notEmpty(l.quality_flags) OR notEmpty(l.price_flags))
 COMMENT 'Adds every doubtful entry of llm_calls, and every correction, to doubtful_entries';
 
 -- All that is doubtful about single calls, by kind. The other cost is about the first price
@@ -1874,7 +1934,7 @@ CREATE VIEW {database}.call_doubts {on_cluster}
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
@@ -1983,7 +2043,7 @@ CREATE VIEW {database}.call_price_doubts {on_cluster}
     user_id String COMMENT 'Whom the call was made for; empty when nobody said',
     department LowCardinality(String) COMMENT 'Department that pays; empty when nobody said',
     agent_id LowCardinality(String) COMMENT 'Agent or assistant that made the call; empty for none',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     endpoint_id LowCardinality(String) COMMENT 'Endpoint (provider host, gateway or contract) the call went to',
@@ -2087,7 +2147,7 @@ CREATE VIEW {database}.data_health {on_cluster}
 (
     hour DateTime('UTC') COMMENT 'Hour of start_time (UTC)',
     tenant LowCardinality(String) COMMENT 'Organisation the call belongs to; empty where there is one only',
-    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, or import:<name> of what was imported; empty without keys',
+    source LowCardinality(String) COMMENT 'Name of the ingest key that delivered the call, import:<name> of what was imported, or bill:<name> of a true-up; empty without keys',
     service_name LowCardinality(String) COMMENT 'service.name of the emitting service',
     provider_name LowCardinality(String) COMMENT 'Provider: openai, anthropic, gcp.gemini, ...',
     model_name LowCardinality(String) COMMENT 'Model for reports and prices: as the provider names it, else as asked for',
@@ -2486,7 +2546,7 @@ COMMENT 'Every budget that holds today: spent, left, forecast, state';
 CREATE TABLE {database}.price_changes {on_cluster}
 (
     run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
-    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), librechat (calls of LibreChat''s ledger that no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), true_up (what bills have and the ledger has not), prior_period (corrections of closed months), librechat (calls of LibreChat''s ledger that no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
     state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
     written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',
@@ -2734,6 +2794,161 @@ CREATE TABLE {database}.librechat_days {on_cluster}
 ENGINE = {replicated}ReplacingMergeTree({everywhere}read_at)
 ORDER BY (source, day)
 COMMENT 'Days of LibreChat''s ledger that were read, and what became of their calls';
+
+-- What providers bill, as the ledger is made equal to it (`tallyspan true-up`).
+CREATE TABLE {database}.bill_lines {on_cluster}
+(
+    bill LowCardinality(String) COMMENT 'Name of the bill: openai, anthropic, or the name given to it',
+    day Date COMMENT 'Day of the charge, in the zone of the bill',
+    revision String COMMENT 'The bill of the day this line is of; bill_days says which one holds',
+    number UInt32 COMMENT 'Place of the line in the bill of the day',
+    model_name String COMMENT 'Model as the bill names it; empty: billed beside models, item names it',
+    item String COMMENT 'Name of the line where it has no model: a search, a credit, a tax, ...',
+    owner String COMMENT 'What the ledger calls the project or key of the line; empty where the bill is not split',
+    billed_usd Decimal(38, 12) COMMENT 'What is billed, in USD; below 0: a credit or a refund',
+    read_at DateTime64(3, 'UTC') COMMENT 'When it was read (UTC)'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}read_at)
+ORDER BY (bill, day, revision, number)
+COMMENT 'Bills as the ledger was made equal to them, every revision of every day';
+
+CREATE TABLE {database}.bill_days {on_cluster}
+(
+    bill LowCardinality(String) COMMENT 'Name of the bill',
+    day Date COMMENT 'Day of the charges, in the zone of the bill',
+    revision String COMMENT 'Which lines of bill_lines are the bill of the day; empty: the true-up of the day was withdrawn',
+    read_at DateTime64(3, 'UTC') COMMENT 'When the bill last said so (UTC); written after the lines',
+    lines UInt32 COMMENT 'How many lines it has; 0: the bill has nothing of that day',
+    billed_usd Decimal(38, 12) COMMENT 'Their sum, in USD',
+    source String COMMENT 'Where it was read: the provider API, or the name of the file',
+    settings String COMMENT 'Which entries it is about and to whom the rest goes, as JSON',
+    read_by String COMMENT 'Account and host that read it'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}read_at)
+ORDER BY (bill, day, revision)
+COMMENT 'Which revision of a bill holds for a day';
+
+CREATE VIEW {database}.bills {on_cluster}
+(
+    bill LowCardinality(String) COMMENT 'Name of the bill',
+    day Date COMMENT 'Day of the charges, in the zone of the bill',
+    billed_usd Decimal(38, 12) COMMENT 'What the bill says of the day, in USD',
+    lines UInt32 COMMENT 'How many lines it has',
+    source String COMMENT 'Where it was read: the provider API, or the name of the file',
+    read_at DateTime64(3, 'UTC') COMMENT 'When it was read (UTC)',
+    revisions UInt64 COMMENT 'How many different bills of the day were read'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT b.bill AS bill, b.day AS day, argMax(b.billed_usd, b.read_at) AS billed_usd,
+    argMax(b.lines, b.read_at) AS lines, argMax(b.source, b.read_at) AS source,
+    max(b.read_at) AS read_at, uniqExactIf(b.revision, b.revision != '') AS revisions
+FROM {database}.bill_days AS b
+GROUP BY b.bill, b.day
+HAVING argMax(b.revision, b.read_at) != ''
+COMMENT 'What is billed of each day, for the days that the ledger was made equal to a bill';
+
+-- Months that finance has closed: what they were closed with, and who did.
+CREATE TABLE {database}.month_closes {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    version UInt32 COMMENT 'Which close of the month: 1, 2, ...',
+    state LowCardinality(String) COMMENT 'closed or reopened',
+    written_at DateTime64(3, 'UTC') COMMENT 'When (UTC)',
+    written_by String COMMENT 'Account and host that did it',
+    reason String COMMENT 'Why, in their words',
+    cost_usd Decimal(38, 12) COMMENT 'Total it was closed with, in USD',
+    lines UInt64 COMMENT 'How many lines closed_month_lines has of it',
+    checks String COMMENT 'What was checked and with which result, as JSON',
+    accepted Map(LowCardinality(String), String) COMMENT 'Checks that failed and were accepted: name -> reason'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}written_at)
+ORDER BY (month, version, state)
+COMMENT 'Audit of closed and reopened months; the last row of a month says what it is';
+
+CREATE TABLE {database}.closed_month_lines {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    version UInt32 COMMENT 'Which close of the month',
+    tenant LowCardinality(String) COMMENT 'Organisation',
+    department LowCardinality(String) COMMENT 'Department that pays; empty: nobody said',
+    cost_centre LowCardinality(String) COMMENT 'Cost centre by the directory: of the user on that day, else of the department where all its users have one; empty: not given',
+    user_id String COMMENT 'User',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant',
+    model_name LowCardinality(String) COMMENT 'Model',
+    provider_name LowCardinality(String) COMMENT 'Provider',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint',
+    service_name LowCardinality(String) COMMENT 'Emitting service',
+    calls Int64 COMMENT 'Calls, net of duplicates',
+    input_tokens Int64 COMMENT 'Prompt tokens, cache included, as far as they are known',
+    output_tokens Int64 COMMENT 'Generated tokens, as far as they are known',
+    cost_usd Decimal(38, 12) COMMENT 'Billed cost in USD; the columns below are parts of it, the rest is of calls billed one by one',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'What providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'What bills have and nothing else in the ledger, in USD',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Corrections of months that were closed before, in USD',
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When the month was closed (UTC)'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}written_at)
+ORDER BY (month, version, tenant, department, cost_centre, user_id, agent_id, model_name, provider_name, endpoint_id, service_name)
+COMMENT 'What months were closed with, each version';
+
+CREATE VIEW {database}.months {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    state LowCardinality(String) COMMENT 'closed or reopened',
+    version UInt32 COMMENT 'Which close of the month that is',
+    written_at DateTime64(3, 'UTC') COMMENT 'Since when (UTC)',
+    written_by String COMMENT 'Account and host that did it',
+    reason String COMMENT 'Why, in their words',
+    cost_usd Decimal(38, 12) COMMENT 'Total it was last closed with, in USD',
+    checks String COMMENT 'What was checked at that close, as JSON',
+    accepted Map(LowCardinality(String), String) COMMENT 'Checks that failed and were accepted: name -> reason'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT m.month AS month, m.state AS state, m.version AS version, m.written_at AS written_at,
+    m.written_by AS written_by, m.reason AS reason, m.cost_usd AS cost_usd, m.checks AS checks,
+    m.accepted AS accepted
+FROM {database}.month_closes AS m
+ORDER BY m.month, m.written_at DESC, m.version DESC LIMIT 1 BY m.month
+COMMENT 'Months that were ever closed, and what each is now';
+
+CREATE VIEW {database}.closed_months {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    version UInt32 COMMENT 'Which close of the month that is',
+    tenant LowCardinality(String) COMMENT 'Organisation',
+    department LowCardinality(String) COMMENT 'Department that pays; empty: nobody said',
+    cost_centre LowCardinality(String) COMMENT 'Cost centre by the directory; empty: not given',
+    user_id String COMMENT 'User',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant',
+    model_name LowCardinality(String) COMMENT 'Model',
+    provider_name LowCardinality(String) COMMENT 'Provider',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint',
+    service_name LowCardinality(String) COMMENT 'Emitting service',
+    calls Int64 COMMENT 'Calls, net of duplicates',
+    input_tokens Int64 COMMENT 'Prompt tokens, cache included, as far as they are known',
+    output_tokens Int64 COMMENT 'Generated tokens, as far as they are known',
+    cost_usd Decimal(38, 12) COMMENT 'Billed cost in USD; the columns below are parts of it',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'What providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'What bills have and nothing else in the ledger, in USD',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Corrections of months that were closed before, in USD'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.month, l.version, l.tenant, l.department, l.cost_centre, l.user_id, l.agent_id, l.model_name,
+    l.provider_name, l.endpoint_id, l.service_name, l.calls, l.input_tokens, l.output_tokens,
+    l.cost_usd, l.commitment_cost_usd, l.plan_cost_usd, l.unused_cost_usd, l.imported_cost_usd,
+    l.true_up_cost_usd, l.prior_period_cost_usd
+FROM {database}.closed_month_lines AS l FINAL
+WHERE (l.month, l.version) IN (
+    SELECT m.month, argMax(m.version, (m.written_at, m.version)) FROM {database}.month_closes AS m
+    GROUP BY m.month HAVING argMax(m.state, (m.written_at, m.version)) = 'closed')
+COMMENT 'What the closed months were closed with: reports of a closed month are of these';
 
 -- What collectors say of themselves, once a minute: so that an alert needs no other store than this one.
 CREATE TABLE {database}.collector_metrics {on_cluster}

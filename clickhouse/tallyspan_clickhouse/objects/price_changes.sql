@@ -2,7 +2,7 @@
 CREATE TABLE {database}.price_changes {on_cluster}
 (
     run_id String COMMENT 'The run; its entries in llm_calls came between its two rows here',
-    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), librechat (calls of LibreChat''s ledger that no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
+    kind LowCardinality(String) COMMENT 'reprice (a person asked for it), backfill (a price for unpriced calls arrived), commitment (shares of commitments, and the calls they pay for), imported (what providers report and no span tells of), true_up (what bills have and the ledger has not), prior_period (corrections of closed months), librechat (calls of LibreChat''s ledger that no span tells of), sent_twice (several collectors booked the same spans; all bookings but one are taken back), split_trace (spans of a trace came to several collectors; it is charged as if to one) or remainder (calls were taken back after a price change, and what it left is booked away)',
     started_at DateTime64(3, 'UTC') COMMENT 'When the run began (UTC)',
     state LowCardinality(String) COMMENT 'begun (written before the first entry) or finished (with the totals); a run that only began was broken off, and the next one completes it',
     written_at DateTime64(3, 'UTC') COMMENT 'When this row was written (UTC)',

@@ -144,7 +144,7 @@ def parts(sums: Sums) -> tuple[str, Parameters]:
                 return _with_rollups(sums, rollup, unit, by_hour)
     measures = {each.name: each.call for each in MEASURES}
     text, parameters = _select(sums, measures, "calls", "start_time", sums.filters)
-    # Commitments and imports are of no call, and are read beside them.
+    # What is of no call is read beside them.
     more, others = _select(
         sums, _ADDED, "usage_entries", "start_time", sums.filters, f"c.entry_kind IN {OF_NO_CALL}"
     )

@@ -135,13 +135,16 @@ def build(zone: str = ZONE) -> Page:
                     "Use: calls that are billed one by one. Shares of provisioned throughput and "
                     "of plans, each day's cost spread over the calls that used it; and what of "
                     "commitments, seats and minimums nobody used. Imported: what providers "
-                    f"report and no span tells of. {about}",
+                    "report and no span tells of. Trued up: what bills have beyond that. Closed "
+                    f"months: corrections of months that were closed before. {about}",
                     [
                         Column("use", "Use", DOLLARS, 2),
                         Column("commitment", "Provisioned throughput", DOLLARS, 2),
                         Column("plan", "Plans", DOLLARS, 2),
                         Column("unused", "Unused", DOLLARS, 2),
                         Column("imported", "Imported", DOLLARS, 2),
+                        Column("true_up", "Trued up", DOLLARS, 2),
+                        Column("prior_period", "Closed months", DOLLARS, 2),
                     ],
                     if_null=NOTHING,
                 ),

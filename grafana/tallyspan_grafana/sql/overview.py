@@ -2,6 +2,7 @@
 
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import ENTRIES, Source, Span, span
+from tallyspan_clickhouse.schema import NOT_OF_CALLS
 from tallyspan_grafana.sql.common import (
     COUNT,
     FILTERS,
@@ -20,23 +21,15 @@ from tallyspan_grafana.sql.common import (
 )
 
 SPEND = Figure(SPENT, "spend", IN_RANGE)
-_NOT_BY_CALL = (
-    "commitment_cost_usd",
-    "plan_cost_usd",
-    "unused_cost_usd",
-    "imported_cost_usd",
-)
-_PARTS = Rows(Source(TOTALS.columns, _NOT_BY_CALL))
+_PARTS = Rows(Source(TOTALS.columns, NOT_OF_CALLS))
 
 
 def parts(binding: Binding) -> str:
     """Return what the spend is made of, in one row."""
-    commitment, plan, unused, imported = (f"sum({name})" for name in _NOT_BY_CALL)
-    return (
-        f"SELECT {SPENT} - {commitment} - {plan} - {unused} - {imported} AS use, "
-        f"{commitment} AS commitment, {plan} AS plan, {unused} AS unused, {imported} AS imported "
-        f"{_PARTS(binding)}"
-    )
+    sums = {name.removesuffix("_cost_usd"): f"sum({name})" for name in NOT_OF_CALLS}
+    use = " - ".join([SPENT, *sums.values()])
+    parts_of_no_call = ", ".join(f"{text} AS {name}" for name, text in sums.items())
+    return f"SELECT {use} AS use, {parts_of_no_call} {_PARTS(binding)}"
 
 
 CALL_COUNT = Figure(COUNT, "calls", IN_RANGE)

@@ -1,0 +1,102 @@
+-- Months that finance has closed: what they were closed with, and who did.
+CREATE TABLE {database}.month_closes {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    version UInt32 COMMENT 'Which close of the month: 1, 2, ...',
+    state LowCardinality(String) COMMENT 'closed or reopened',
+    written_at DateTime64(3, 'UTC') COMMENT 'When (UTC)',
+    written_by String COMMENT 'Account and host that did it',
+    reason String COMMENT 'Why, in their words',
+    cost_usd Decimal(38, 12) COMMENT 'Total it was closed with, in USD',
+    lines UInt64 COMMENT 'How many lines closed_month_lines has of it',
+    checks String COMMENT 'What was checked and with which result, as JSON',
+    accepted Map(LowCardinality(String), String) COMMENT 'Checks that failed and were accepted: name -> reason'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}written_at)
+ORDER BY (month, version, state)
+COMMENT 'Audit of closed and reopened months; the last row of a month says what it is';
+
+CREATE TABLE {database}.closed_month_lines {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    version UInt32 COMMENT 'Which close of the month',
+    tenant LowCardinality(String) COMMENT 'Organisation',
+    department LowCardinality(String) COMMENT 'Department that pays; empty: nobody said',
+    cost_centre LowCardinality(String) COMMENT 'Cost centre by the directory: of the user on that day, else of the department where all its users have one; empty: not given',
+    user_id String COMMENT 'User',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant',
+    model_name LowCardinality(String) COMMENT 'Model',
+    provider_name LowCardinality(String) COMMENT 'Provider',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint',
+    service_name LowCardinality(String) COMMENT 'Emitting service',
+    calls Int64 COMMENT 'Calls, net of duplicates',
+    input_tokens Int64 COMMENT 'Prompt tokens, cache included, as far as they are known',
+    output_tokens Int64 COMMENT 'Generated tokens, as far as they are known',
+    cost_usd Decimal(38, 12) COMMENT 'Billed cost in USD; the columns below are parts of it, the rest is of calls billed one by one',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'What providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'What bills have and nothing else in the ledger, in USD',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Corrections of months that were closed before, in USD',
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When the month was closed (UTC)'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}written_at)
+ORDER BY (month, version, tenant, department, cost_centre, user_id, agent_id, model_name, provider_name, endpoint_id, service_name)
+COMMENT 'What months were closed with, each version';
+
+CREATE VIEW {database}.months {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    state LowCardinality(String) COMMENT 'closed or reopened',
+    version UInt32 COMMENT 'Which close of the month that is',
+    written_at DateTime64(3, 'UTC') COMMENT 'Since when (UTC)',
+    written_by String COMMENT 'Account and host that did it',
+    reason String COMMENT 'Why, in their words',
+    cost_usd Decimal(38, 12) COMMENT 'Total it was last closed with, in USD',
+    checks String COMMENT 'What was checked at that close, as JSON',
+    accepted Map(LowCardinality(String), String) COMMENT 'Checks that failed and were accepted: name -> reason'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT m.month AS month, m.state AS state, m.version AS version, m.written_at AS written_at,
+    m.written_by AS written_by, m.reason AS reason, m.cost_usd AS cost_usd, m.checks AS checks,
+    m.accepted AS accepted
+FROM {database}.month_closes AS m
+ORDER BY m.month, m.written_at DESC, m.version DESC LIMIT 1 BY m.month
+COMMENT 'Months that were ever closed, and what each is now';
+
+CREATE VIEW {database}.closed_months {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    version UInt32 COMMENT 'Which close of the month that is',
+    tenant LowCardinality(String) COMMENT 'Organisation',
+    department LowCardinality(String) COMMENT 'Department that pays; empty: nobody said',
+    cost_centre LowCardinality(String) COMMENT 'Cost centre by the directory; empty: not given',
+    user_id String COMMENT 'User',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant',
+    model_name LowCardinality(String) COMMENT 'Model',
+    provider_name LowCardinality(String) COMMENT 'Provider',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint',
+    service_name LowCardinality(String) COMMENT 'Emitting service',
+    calls Int64 COMMENT 'Calls, net of duplicates',
+    input_tokens Int64 COMMENT 'Prompt tokens, cache included, as far as they are known',
+    output_tokens Int64 COMMENT 'Generated tokens, as far as they are known',
+    cost_usd Decimal(38, 12) COMMENT 'Billed cost in USD; the columns below are parts of it',
+    commitment_cost_usd Decimal(38, 12) COMMENT 'Shares of provisioned throughput, in USD',
+    plan_cost_usd Decimal(38, 12) COMMENT 'Shares of plans and seats, in USD',
+    unused_cost_usd Decimal(38, 12) COMMENT 'Commitments, seats and minimums that nobody used, in USD',
+    imported_cost_usd Decimal(38, 12) COMMENT 'What providers report and no span tells of, in USD',
+    true_up_cost_usd Decimal(38, 12) COMMENT 'What bills have and nothing else in the ledger, in USD',
+    prior_period_cost_usd Decimal(38, 12) COMMENT 'Corrections of months that were closed before, in USD'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    l.month, l.version, l.tenant, l.department, l.cost_centre, l.user_id, l.agent_id, l.model_name,
+    l.provider_name, l.endpoint_id, l.service_name, l.calls, l.input_tokens, l.output_tokens,
+    l.cost_usd, l.commitment_cost_usd, l.plan_cost_usd, l.unused_cost_usd, l.imported_cost_usd,
+    l.true_up_cost_usd, l.prior_period_cost_usd
+FROM {database}.closed_month_lines AS l FINAL
+WHERE (l.month, l.version) IN (
+    SELECT m.month, argMax(m.version, (m.written_at, m.version)) FROM {database}.month_closes AS m
+    GROUP BY m.month HAVING argMax(m.state, (m.written_at, m.version)) = 'closed')
+COMMENT 'What the closed months were closed with: reports of a closed month are of these';
