@@ -452,6 +452,7 @@ VIEWS = (
     View("bills"),
     View("months"),
     View("closed_months", _BOTH),
+    View("month_corrections", _BOTH),
     View("imports"),
     View("second_prices"),
 )

@@ -23,6 +23,7 @@ from tallyspan_collector.commands import (
     export,
     keys,
     librechat,
+    month,
     preload,
     prices,
     reconcile,
@@ -30,6 +31,7 @@ from tallyspan_collector.commands import (
     reprice,
     schema,
     spool,
+    true_up,
     usage_import,
     whatif,
 )
@@ -120,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     budgets.add_parser(commands)
     usage_import.add_parser(commands)
     reconcile.add_parser(commands)
+    true_up.add_parser(commands)
+    month.add_parser(commands)
     schema.add_parser(commands)
     export.add_parser(commands)
     explain.add_parser(commands)

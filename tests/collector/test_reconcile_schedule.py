@@ -15,6 +15,7 @@ from tallyspan_clickhouse.ledger_lock import reconcile_lock
 from tallyspan_collector.bills import pages
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.months.schedule import take
 from tallyspan_collector.reconcile import schedule as schedules
 from tallyspan_collector.reconcile.schedule import Schedule
 from tallyspan_collector.reconcile.settings import Reconciliation, of_section
@@ -69,6 +70,40 @@ def test_a_bill_is_compared_when_it_is_due_and_its_coverage_and_drift_are_metric
         )
         == 2
     )
+
+
+def test_a_bill_that_was_read_makes_the_ledger_equal_to_it_where_that_is_wished(
+    client: Client, tmp_path: Path
+) -> None:
+    book(client, [call(**CALL)])
+    used = [Used(DAY, "gpt-4.1", 2, 1600, 400, usd="1.5")]
+    with billing_server(BillingServer(used)) as server:
+        of_bill = of_openai(tmp_path, server.url, ", true_up: {rest: unattributed}")
+        bills = Schedule(of_bill, Metrics(), take)
+        bills.look(client, MORNING - 24 * HOUR)  # the day has just ended: its bill may grow
+        assert client.query("SELECT count() FROM bills").result_rows == [(0,)]
+        bills.look(client, MORNING)
+
+    rows = client.query(
+        "SELECT entry_kind, department, sum(cost_usd) FROM llm_calls GROUP BY ALL ORDER BY ALL"
+    ).result_rows
+    assert rows == [("call", "research", Decimal("0.75")), ("true_up", "", Decimal("0.75"))]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{rests: share}", "no key 'rests'; did you mean 'rest'"),
+        ("{rest: nobody}", "rest must be share or unattributed, not 'nobody'"),
+        ("{departments: {p1: sales}}", "the bill must be split, see by"),
+        ("{departments: p1}", "departments must be a mapping, not 'p1'"),
+    ],
+)
+def test_a_true_up_that_cannot_be_is_refused_by_line_and_key(
+    tmp_path: Path, entry: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=r":2: reconcile.0.true_up: .*" + message):
+        of_openai(tmp_path, "https://api.example", f", true_up: {entry}")
 
 
 def test_a_collector_that_starts_sees_what_another_one_compared(

@@ -100,3 +100,33 @@ WHERE (l.month, l.version) IN (
     SELECT m.month, argMax(m.version, (m.written_at, m.version)) FROM {database}.month_closes AS m
     GROUP BY m.month HAVING argMax(m.state, (m.written_at, m.version)) = 'closed')
 COMMENT 'What the closed months were closed with: reports of a closed month are of these';
+
+CREATE VIEW {database}.month_corrections {on_cluster}
+(
+    closed_month Date COMMENT 'First day of the closed month that is corrected',
+    booked_in Date COMMENT 'First day of the month the correction is booked in',
+    tenant LowCardinality(String) COMMENT 'Organisation',
+    department LowCardinality(String) COMMENT 'Department that pays; empty: nobody said',
+    user_id String COMMENT 'User',
+    agent_id LowCardinality(String) COMMENT 'Agent or assistant',
+    model_name LowCardinality(String) COMMENT 'Model',
+    provider_name LowCardinality(String) COMMENT 'Provider',
+    endpoint_id LowCardinality(String) COMMENT 'Endpoint',
+    service_name LowCardinality(String) COMMENT 'Emitting service',
+    cost_usd Decimal(38, 12) COMMENT 'What is booked more or less, in USD',
+    booked_at DateTime64(3, 'UTC') COMMENT 'When the last of it was booked (UTC)'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    toDate(parseDateTimeBestEffortOrZero(concat(l.tags['closed_month'], '-01'), 'UTC'), 'UTC') AS closed_month,
+    toStartOfMonth(toDate(l.start_time, 'UTC')) AS booked_in, l.tenant AS tenant,
+    l.department AS department, l.user_id AS user_id, l.agent_id AS agent_id,
+    l.model_name AS model_name, l.provider_name AS provider_name, l.endpoint_id AS endpoint_id,
+    l.service_name AS service_name, sum(ifNull(l.cost_usd, toDecimal64(0, 12))) AS cost_usd,
+    max(l.ingested_at) AS booked_at
+FROM {database}.llm_calls{all} AS l
+WHERE l.entry_kind = 'prior_period' AND l.tags['closed_month'] != ''
+GROUP BY closed_month, booked_in, l.tenant, l.department, l.user_id, l.agent_id, l.model_name,
+    l.provider_name, l.endpoint_id, l.service_name
+HAVING cost_usd != 0
+COMMENT 'Corrections of closed months, and the month each is booked in';

@@ -46,13 +46,14 @@ CREATE VIEW {database}.reconciliations {on_cluster}
     cost_drift Nullable(Float64) COMMENT 'Recorded cost less billed, as a part of billed',
     reason LowCardinality(String) COMMENT 'Likely reason of the drift; empty: within the threshold',
     detail String COMMENT 'What the reason was concluded from',
+    threshold Float64 COMMENT 'Drift that was allowed, as a part of billed',
     is_within Bool COMMENT 'Whether the line is within the threshold'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     l.run_id, l.run_at, l.provider, l.source, l.day, l.model_name, l.project, l.recorded_calls,
     l.billed_requests, l.recorded_tokens, l.billed_tokens, l.recorded_cost_usd, l.billed_cost_usd,
-    l.token_drift, l.cost_drift, l.reason, l.detail, l.is_within
+    l.token_drift, l.cost_drift, l.reason, l.detail, l.threshold, l.is_within
 FROM {database}.reconciliation_lines AS l
 WHERE (l.provider, l.day, l.run_at) IN (
     SELECT provider, day, max(run_at) FROM {database}.reconciliation_lines GROUP BY provider, day)

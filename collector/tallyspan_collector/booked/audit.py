@@ -38,13 +38,10 @@ class Audit:
             "started_at": STORE_CLOCK.now(),
             **columns,
         }
-        self.has_begun = False
 
     def begin(self) -> None:
-        """Write that entries come, if that is not written yet."""
-        if not self.has_begun:
-            self._write("begun", {})
-            self.has_begun = True
+        """Write that entries come."""
+        self._write("begun", {})
 
     def finish(self, totals: Mapping[str, Any]) -> None:
         """Write what was done, by the names of the table's columns."""

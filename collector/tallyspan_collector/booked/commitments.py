@@ -5,7 +5,6 @@ day have them now and those that the ledger has. So it may be done again at any 
 calls that are taken back and changed commitments move shares, the sum of a day stays its cost.
 """
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.retention import ENTRIES, kept_days
 from tallyspan_collector.booked import ledger
 from tallyspan_collector.booked.ledger import COUNT, Row
+from tallyspan_collector.booked.of_no_call import hex_id
 from tallyspan_collector.booked.shares_due import SHARE_COLUMNS, Share, shares_due
 from tallyspan_collector.pricing.cost import MAX_COST_PICOUSD
 from tallyspan_collector.pricing.rates import PriceFile
@@ -125,8 +125,8 @@ class Spread:
         sign = 1 if call["picousd"] > 0 else -1
         columns = share._asdict() | {
             "start_time": datetime.combine(call["day"], NOON),
-            "trace_id": _hex(16, call["day"].isoformat(), share.price_id),
-            "span_id": _hex(8, *share),
+            "trace_id": hex_id(16, call["day"].isoformat(), share.price_id),
+            "span_id": hex_id(8, *share),
             "price_source": self._file.name,
         }
         return [
@@ -176,7 +176,3 @@ def _booked(client: Client, day: date) -> dict[Share, tuple[int, int]]:
         Share(*map(str, columns)): (int(cost.scaleb(12)), entries)
         for *columns, cost, entries in rows
     }
-
-
-def _hex(size: int, *texts: str) -> bytes:
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=size).hexdigest().encode()

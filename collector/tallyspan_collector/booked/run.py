@@ -4,16 +4,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
+import structlog
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
 from tallyspan_clickhouse.clock import STORE_CLOCK
+from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, STALE_SECONDS, ledger_lock
 from tallyspan_clickhouse.table_lock import Held
 from tallyspan_collector.booked.audit import Audit
 from tallyspan_collector.booked.certain import repair_broken_off
 from tallyspan_collector.booked.ledger import Change, Row, book
+from tallyspan_collector.booked.prior_period import PriorPeriod
 
+_log = structlog.get_logger()
 BATCH_CALLS = 10_000
 BRIEF_PATIENCE_SECONDS = 2.0
 """Of a collector's own runs: another that does the same does it for both, or it comes again."""
@@ -110,16 +116,41 @@ def run(
     with ledger_lock(client, kind.name, patience_seconds, stale_seconds) as held:
         STORE_CLOCK.set_by(client)
         repair_broken_off(client, kind.audit_table)
-        columns = {"changed_by": changed_by, "reason": reason, **kind.audit_scope()}
-        audit = Audit(client, kind.audit_table, columns)
-        changes = _changes(client, kind, held, is_ending)
-        while batch := list(islice(changes, BATCH_CALLS)):
-            held.keep()
-            audit.begin()
-            book(client, kind.name, batch)
-        if audit.has_begun:
-            audit.finish(kind.audit_totals())
+        _book(client, kind, held, (changed_by, reason), is_ending)
+        if not isinstance(kind, PriorPeriod):
+            _move_on(client, held, (changed_by, f"of a closed month: {reason}"), is_ending)
     return kind.result
+
+
+def _move_on(
+    client: Client, held: Held, by_and_why: tuple[str, str], is_ending: Callable[[], bool]
+) -> None:
+    """Move what the run changed in closed months; what fails is left to the collector's look."""
+    try:
+        _book(client, PriorPeriod(is_thorough=False), held, by_and_why, is_ending)
+    except (ClickHouseError, HTTPError, StoreError) as error:  # what was asked for is booked
+        _log.warning("closed_months.not_corrected", error=one_line(error))
+
+
+def _book(
+    client: Client,
+    kind: Kind[Any],
+    held: Held,
+    by_and_why: tuple[str, str],
+    is_ending: Callable[[], bool],
+) -> None:
+    changed_by, reason = by_and_why
+    audit: Audit | None = None
+    changes = _changes(client, kind, held, is_ending)
+    while batch := list(islice(changes, BATCH_CALLS)):
+        held.keep()
+        if audit is None:
+            columns = {"changed_by": changed_by, "reason": reason, **kind.audit_scope()}
+            audit = Audit(client, kind.audit_table, columns)
+            audit.begin()
+        book(client, kind.name, batch)
+    if audit is not None:
+        audit.finish(kind.audit_totals())
 
 
 def _check(is_ending: Callable[[], bool]) -> None:

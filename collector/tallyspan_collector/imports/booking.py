@@ -15,21 +15,19 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.answers import one_number
 from tallyspan_clickhouse.clock import STORE_CLOCK
-from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.schema import IMPORTED
-from tallyspan_collector.booked import ledger
-from tallyspan_collector.booked.commitments import midnight, usd
+from tallyspan_collector.booked import ledger, of_no_call
+from tallyspan_collector.booked.commitments import midnight
 from tallyspan_collector.booked.ledger import COUNT
+from tallyspan_collector.booked.of_no_call import OWNER, parts_of
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.imports import recorded, reports
 from tallyspan_collector.imports.entries import (
     COSTS,
-    OWNER,
     SUMMED,
     Amounts,
     Columns,
@@ -45,12 +43,10 @@ from tallyspan_collector.imports.remainder import remainders
 from tallyspan_collector.imports.report import rows
 from tallyspan_collector.imports.reports import DayReport
 from tallyspan_collector.pricing.book import PriceBook
-from tallyspan_collector.pricing.cost import MAX_COST_PICOUSD
 
 NOTHING = Amounts({}, {})
 _DAYS_AROUND = timedelta(days=2)
 _ONE_DAY = timedelta(days=1)
-_MAX_USD = usd(MAX_COST_PICOUSD - 1)
 
 
 @dataclass(slots=True)
@@ -126,7 +122,7 @@ class Imported:
         difference: Amounts = call["difference"]
         sums: Columns = {name: difference.sums.get(name) for name in SUMMED}
         sums["unpriced_tokens"] = sums["unpriced_tokens"] or 0
-        parts = _parts(difference.cost_usd)
+        parts = parts_of(difference.cost_usd)
         if len(parts) > 1:  # nor do its parts fit
             sums |= dict.fromkeys(COSTS) | {"cost_usd": parts[0]}
         elif due.columns["cost_status"] != "unpriced":
@@ -236,45 +232,19 @@ def _booked(client: Client, report: DayReport) -> dict[bytes, tuple[Columns, Amo
     """Return the owners that the ledger has of the day: who, how much, how many entries."""
     at = report.matching.noon(report.day)
     where = (
-        f"l.entry_kind = '{IMPORTED}' AND l.start_time >= {sql_moment('start')}"
-        f" AND l.start_time < {sql_moment('stop')} AND l.trace_id = {{trace_id:String}}"
+        f"l.start_time >= {sql_moment('start')} AND l.start_time < {sql_moment('stop')}"
+        " AND l.trace_id = {trace_id:String}"
     )
     parameters = {
         "start": microseconds(at - _DAYS_AROUND),
         "stop": microseconds(at + _DAYS_AROUND),
         "trace_id": trace_of(report.matching, report.day).decode(),
     }
-    count = one_number(client, f"SELECT count() FROM llm_calls AS l WHERE {where}", parameters)  # noqa: S608
-    rows = [
-        *ledger.calls(
-            client,
-            where,
-            "count() > 0",
-            parameters,
-            {"units": "sumMap(l.meters)"},
-            {*OWNER, *SUMMED},
-        )
-    ]
-    if sum(row[COUNT] for row in rows) != count:  # a full disk may answer with nothing
-        raise StoreError(
-            f"of {report.day} the ledger has {count} imported entries, and answered with others",
-            retryable=True,
-        )
     return {
         bytes(row["span_id"]): (
             {name: row[name] for name in OWNER},
             Amounts.of(row, row["units"]),
             row[COUNT],
         )
-        for row in rows
+        for row in of_no_call.rows(client, IMPORTED, where, parameters, SUMMED)
     }
-
-
-def _parts(amount: Decimal) -> list[Decimal]:
-    """Return the amount in parts that fit into an entry."""
-    sign, left = (1 if amount >= 0 else -1), abs(amount)
-    parts = []
-    while left > _MAX_USD:
-        parts.append(sign * _MAX_USD)
-        left -= _MAX_USD
-    return [*parts, sign * left]

@@ -1,6 +1,5 @@
 """What is left of a report's row as an entry of the ledger: whose, how much, at which price."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -11,6 +10,7 @@ from tallyspan.meters import BY_NAME
 from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.moments import microseconds
 from tallyspan_collector.booked.commitments import usd
+from tallyspan_collector.booked.of_no_call import hex_id
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.imports.gaps import Remainder
 from tallyspan_collector.imports.matching import Matching
@@ -19,12 +19,6 @@ from tallyspan_collector.imports.report import Row, Usage, amount_of, tokens
 
 APPORTIONED = "apportioned"
 """The flag of an entry that is a part of a report, while nothing says whose part spans cover."""
-OWNER = (
-    "start_time", "tenant", "department", "department_source", "user_id", "source",
-    "provider_name", "endpoint_id", "model_name", "service_tier", "service_name",
-    "operation_name", "tags", "conditions", "trace_id", "span_id",
-)  # fmt: skip
-"""Columns of an entry that say whose it is; the same ones are replaced by the next import."""
 COSTS = ("cost_usd", "input_cost_usd", "output_cost_usd", "reported_cost_usd")
 SUMMED = (*TOKEN_FIELDS, *COSTS, "unpriced_tokens")
 Columns = dict[str, Any]
@@ -110,7 +104,7 @@ def columns_of(cost: Cost) -> Columns:
 
 def trace_of(matching: Matching, day: date) -> bytes:
     """Return the trace id of what an import books of a day."""
-    return _hex(16, matching.name, day.isoformat())
+    return hex_id(16, matching.name, day.isoformat())
 
 
 def named(row: Row, names: Mapping[str, str]) -> Row:
@@ -144,7 +138,7 @@ def _owner(matching: Matching, day: date, row: Row, directory: Directory) -> Col
         "conditions": dict(row.conditions),
         "trace_id": trace_of(matching, day),
     }
-    return owner | {"span_id": _hex(8, repr([*owner.items()]), str(row.is_long_context))}
+    return owner | {"span_id": hex_id(8, repr([*owner.items()]), str(row.is_long_context))}
 
 
 def _payer(matching: Matching, row: Row, at: datetime, directory: Directory) -> tuple[str, str]:
@@ -165,7 +159,3 @@ def _units(usage: Usage) -> dict[str, float]:
 
 def _usd(picousd: int | None) -> Decimal | None:
     return None if picousd is None else usd(picousd)
-
-
-def _hex(size: int, *texts: str) -> bytes:
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=size).hexdigest().encode()

@@ -58,6 +58,17 @@ class Bill:
         """Return the time zone of its days."""
         return ZoneInfo(self.zone)
 
+    @property
+    def source(self) -> str:
+        """Return where it is read: `API`, or the name of the file."""
+        return self.file.name if self.file else "API"
+
+    @property
+    def ledger_providers(self) -> Sequence[str]:
+        """Return the providers of the ledger whose calls it is about; empty: any."""
+        own = APIS[self.provider].PROVIDERS if self.provider in APIS else ()
+        return list(self.providers or own)
+
     def read(self, first: date, last: date) -> list[Billed]:
         """Return the lines of the bill, perhaps of other days too.
 
@@ -91,12 +102,11 @@ class Bill:
         """Return the lines of the bill beside what is recorded of the days, with reasons."""
         zone = self.days_of
         inside = [line for line in lines if first <= line.day <= last]
-        own = APIS[self.provider].PROVIDERS if self.provider in APIS else ()
         calls = recorded.read(
             client,
             datetime.combine(first, time(), zone).astimezone(UTC),
             datetime.combine(last + timedelta(days=1), time(), zone).astimezone(UTC),
-            providers=list(self.providers or own),
+            providers=self.ledger_providers,
             endpoint=self.endpoint,
             label=self.recorded_as,
         )
@@ -109,7 +119,7 @@ class Bill:
             notes.append(f"{left_out} of the bill left out: of other days")
         return Outcome(
             provider=self.name or self.provider,
-            source=self.file.name if self.file else "API",
+            source=self.source,
             zone=self.zone,
             threshold=self.threshold,
             lines=explained(compared, calls, zone, self.threshold, now),

@@ -1,7 +1,7 @@
 """Bills that the collector compares with by itself, when they are due; what they cover and say."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -11,6 +11,7 @@ from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import reconcile_lock
 from tallyspan_clickhouse.moments import utc
+from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.errors import BillError, ConfigError
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.reconcile.settings import Reconciliation
@@ -28,12 +29,25 @@ FROM reconciliations WHERE provider = {name:String} AND day >= {first:Date} AND 
 _log = structlog.get_logger()
 
 
-class Schedule:
-    """Compares with bills when they are due; `warnings` say what failed and what it takes."""
+Take = Callable[[Client, Reconciliation, Sequence[Billed], date, date, datetime], None]
+"""Who gets a bill that was read, the first and last day it was read of, and when that was."""
 
-    def __init__(self, reconciliations: Sequence[Reconciliation], metrics: Metrics) -> None:
+
+class Schedule:
+    """Compares with bills when they are due; `warnings` say what failed and what it takes.
+
+    A bill that was read is handed to `take` as well, so that it is read once.
+    """
+
+    def __init__(
+        self,
+        reconciliations: Sequence[Reconciliation],
+        metrics: Metrics,
+        take: Take = lambda *_: None,
+    ) -> None:
         self._reconciliations = reconciliations
         self._metrics = metrics
+        self._take = take
         self._failures: dict[str, str] = {}
         self._next: dict[str, datetime] = {}
 
@@ -67,6 +81,7 @@ class Schedule:
                 lines = what.bill.read(first, yesterday)
                 outcome = what.bill.compared(client, lines, first, yesterday, now)
                 outcome.store(client)
+                self._take(client, what, lines, first, yesterday, now)
         except (ConfigError, BillError, StoreError) as error:
             self._failures[what.name] = str(error)
             self._metrics.reconciled(what.name, "failed")

@@ -20,23 +20,30 @@ from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.reconcile import recorded
 from tallyspan_collector.reconcile.bill import APIS, FILE, Bill
+from tallyspan_collector.reconcile.rule import RESTS, SHARE, Rule
 
 KEYS = (
     "provider", "name", "key_variable", "key_file", "url", "file", "columns", "zone", "by",
     "recorded_as", "names", "ledger_providers", "endpoint", "threshold", "every", "look_back",
+    "true_up",
 )  # fmt: skip
 EVERY_SECONDS = DAY_SECONDS
 LOOK_BACK_DAYS = 7
 _BY = ("project", "api_key")
+_RULE = ("departments", "rest")
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """A bill, how often it is compared with, and how many days each time."""
+    """A bill, how often it is compared with, and how many days each time.
+
+    `true_up`: whose what only the bill has is; None: nothing of it is booked.
+    """
 
     bill: Bill
     every_seconds: int = EVERY_SECONDS
     look_back_days: int = LOOK_BACK_DAYS
+    true_up: Rule | None = None
 
     @property
     def name(self) -> str:
@@ -105,4 +112,25 @@ def _create(values: Mapping[str, Any]) -> Reconciliation:
         endpoint=str(values.get("endpoint", "")),
         threshold=threshold,
     )
-    return Reconciliation(bill, every, look_back_days)
+    return Reconciliation(bill, every, look_back_days, _rule(values, by))
+
+
+def _rule(values: Mapping[str, Any], by: str) -> Rule | None:
+    if "true_up" not in values:
+        return None
+    rule: Mapping[str, Any] = values["true_up"]
+    if unknown := [str(each) for each in rule if each not in _RULE]:
+        message = f"no key {unknown[0]!r}; {hint(unknown[0], list(_RULE))}"
+        raise WrongValueError("true_up", message)
+    named = rule.get("departments") or {}
+    if not isinstance(named, Mapping):
+        raise WrongValueError("true_up", f"departments must be a mapping, not {named!r}")
+    departments = texts(named)
+    if departments and not by:
+        raise WrongValueError(
+            "true_up", "departments are of projects or keys: the bill must be split, see by"
+        )
+    rest = str(rule.get("rest", SHARE))
+    if rest not in RESTS:
+        raise WrongValueError("true_up", f"rest must be {' or '.join(RESTS)}, not {rest!r}")
+    return Rule(departments, rest)

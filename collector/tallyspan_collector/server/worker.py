@@ -43,6 +43,7 @@ from tallyspan_collector.ingest.loader import Loader
 from tallyspan_collector.ingest.spool import Spool
 from tallyspan_collector.metrics.counters import Metrics
 from tallyspan_collector.metrics.others import name_of
+from tallyspan_collector.months.schedule import Closing, take
 from tallyspan_collector.pricing.second import differences
 from tallyspan_collector.pricing.watch import PriceWatch, age_days, too_old
 from tallyspan_collector.receiver import http
@@ -173,7 +174,8 @@ class Worker:
         self._imports = Schedule(
             imports_of(config.imports), lambda: self._prices.book, self._directory, self.metrics
         )
-        self._bills = BillSchedule(bills_of(config.reconcile), self.metrics)
+        self._bills = BillSchedule(bills_of(config.reconcile), self.metrics, take)
+        self._closing = Closing()
         try:
             lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)
             self._lock.enter_context(lock)
@@ -413,6 +415,10 @@ class Worker:
                 await in_thread(self._bills.look, self._client)
             except Exception as error:  # noqa: BLE001  the store is away: later
                 _log.warning("bills.not_looked_at", error=one_line(error))
+            try:
+                await in_thread(self._closing.look, self._client)
+            except Exception as error:  # noqa: BLE001  the store is away, or others book: later
+                _log.warning("closed_months.not_looked_at", error=one_line(error))
             await asyncio.sleep(IMPORTS_SECONDS)
 
     async def _watch_prices(self) -> None:

@@ -1,0 +1,110 @@
+"""The flags that say which bill: whose, where it is read, which calls it is about."""
+
+import argparse
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tallyspan_collector.bills import bill_file
+from tallyspan_collector.bills.pages import check_base
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.reconcile import recorded
+from tallyspan_collector.reconcile.bill import FILE, Bill
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add them; `provider` is an argument of the parser itself."""
+    parser.add_argument(
+        "--file", help="the bill as CSV; without it the provider's usage and cost APIs are asked"
+    )
+    parser.add_argument(
+        "--key-file",
+        help="file with an admin key; default: OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY",
+    )
+    parser.add_argument("--url", help="another address of the API, such as a proxy of your own")
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help=f"a column of the file; OURS is one of {', '.join(bill_file.COLUMNS)}",
+    )
+    parser.add_argument("--zone", default="UTC", help="time zone of the file's days (default UTC)")
+    parser.add_argument("--by", choices=("project", "api_key"), default="", help="also by these")
+    parser.add_argument(
+        "--recorded-as",
+        default="",
+        help=f"what the ledger calls them: {', '.join(recorded.LABELS)} or tag:NAME",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="ID=NAME",
+        help="what the ledger calls a project or key of the bill",
+    )
+    parser.add_argument(
+        "--ledger-provider",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="gen_ai.provider.name of the calls (default: the provider's own; csv: any)",
+    )
+    parser.add_argument("--endpoint", default="", help="only calls of this endpoint_id, or a glob")
+
+
+def bill_of(options: argparse.Namespace, name: str = "", threshold: float = 0.01) -> Bill:
+    """Return the bill that the flags name. Raises `ConfigError` by flag."""
+    _check(options)
+    return Bill(
+        provider=options.provider,
+        name=name,
+        file=Path(options.file) if options.file else None,
+        columns=dict(pair(text, "--column") for text in options.column),
+        key_file=Path(options.key_file) if options.key_file else None,
+        url=options.url or "",
+        zone=_zone(options),
+        by=options.by,
+        recorded_as=options.recorded_as,
+        names=dict(pair(text, "--name") for text in options.name),
+        providers=options.ledger_provider,
+        endpoint=options.endpoint,
+        threshold=threshold,
+        is_of_flags=True,
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.url:
+        check_base(options.url)
+    if options.provider == FILE and not options.file:
+        raise ConfigError("csv: name the bill with --file FILE")
+    if options.file and (options.url or options.key_file):
+        raise ConfigError(
+            "--file: --url and --key-file are for the provider's API; give one or other"
+        )
+    if options.column and not options.file:
+        raise ConfigError("--column is for --file")
+    if bool(options.by) != bool(options.recorded_as):
+        raise ConfigError(
+            "--by and --recorded-as go together: by what the bill is split, and what the ledger"
+            f" calls that ({', '.join(recorded.LABELS)}, tag:NAME)"
+        )
+
+
+def _zone(options: argparse.Namespace) -> str:
+    if not options.file and options.zone != "UTC":
+        raise ConfigError("--zone is for --file: the days of the providers' APIs are UTC")
+    try:
+        return ZoneInfo(options.zone).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"--zone {options.zone}: no such time zone; for example Europe/Berlin"
+        ) from None
+
+
+def pair(text: str, flag: str) -> tuple[str, str]:
+    """Return both sides of LEFT=RIGHT. Raises `ConfigError`."""
+    left, sign, right = text.partition("=")
+    if not sign or not left.strip() or not right.strip():
+        raise ConfigError(f"{flag} {text}: must be LEFT=RIGHT")
+    return left.strip(), right.strip()

@@ -1,0 +1,98 @@
+"""Bills in the store: every revision of every day, and which one holds."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.clock import STORE_CLOCK
+from tallyspan_collector.access.account import account
+from tallyspan_collector.booked.commitments import usd
+from tallyspan_collector.true_up.due import Charge
+from tallyspan_collector.true_up.scope import Scope
+
+_LATEST = """
+SELECT bill, day, argMax(revision, read_at), argMax(settings, read_at) FROM bill_days
+WHERE day >= {first:Date} AND day <= {last:Date} GROUP BY bill, day ORDER BY bill, day
+"""
+_LINES = """
+SELECT day, model_name, item, owner, billed_usd FROM bill_lines FINAL
+WHERE bill = {bill:String} AND (day, revision) IN {revisions:Array(Tuple(Date, String))}
+ORDER BY day, number
+"""
+_FIRST, _LAST = date(1970, 1, 1), date(2149, 6, 6)
+
+
+class Days(NamedTuple):
+    """Days of one bill that hold, all of one scope, with their lines; a day may have none."""
+
+    scope: Scope
+    days: Sequence[date]
+    charges: Sequence[Charge]
+
+
+def write(client: Client, days: Days, source: str) -> None:
+    """Keep the lines as the bill of the days; what was there stays as an earlier revision."""
+    now, by_day = STORE_CLOCK.now(), defaultdict(list)
+    for charge in days.charges:
+        by_day[charge.day].append(charge)
+    lines: list[list[object]] = []
+    heads: list[list[object]] = []
+    for day in days.days:
+        charges = by_day[day]
+        revision = hashlib.blake2b(repr(charges).encode(), digest_size=8).hexdigest()
+        total = usd(sum(each.picousd for each in charges))
+        heads.append([days.scope.bill, day, revision, now, len(charges), total, source,
+                      days.scope.to_json(), account()])  # fmt: skip
+        lines += [
+            [days.scope.bill, day, revision, number, each.model, each.item, each.owner,
+             usd(each.picousd), now]
+            for number, each in enumerate(charges)
+        ]  # fmt: skip
+    _insert(client, "bill_lines", lines,
+            "bill day revision number model_name item owner billed_usd read_at")  # fmt: skip
+    _insert(client, "bill_days", heads,
+            "bill day revision read_at lines billed_usd source settings read_by")  # fmt: skip
+
+
+def withdraw(client: Client, scope: Scope, days: Iterable[date]) -> None:
+    """Say that no bill of the days holds any more."""
+    now = STORE_CLOCK.now()
+    rows = [[scope.bill, day, "", now, 0, 0, "", scope.to_json(), account()] for day in days]
+    _insert(client, "bill_days", rows,
+            "bill day revision read_at lines billed_usd source settings read_by")  # fmt: skip
+
+
+def ever(client: Client, bill: str, first: date, last: date) -> list[Days]:
+    """Return the days that a bill was ever kept of, without lines. Raises what the store raises."""
+    days: dict[str, list[date]] = defaultdict(list)
+    for name, day, _, settings in tuples_of(client, _LATEST, {"first": first, "last": last}):
+        if name == bill:
+            days[str(settings)].append(day)
+    return [Days(Scope.from_json(settings), each, ()) for settings, each in sorted(days.items())]
+
+
+def read(client: Client, first: date = _FIRST, last: date = _LAST) -> list[Days]:
+    """Return the bills that hold, by bill and scope. Raises what the store raises."""
+    held: dict[tuple[str, str], list[tuple[date, str]]] = defaultdict(list)
+    for bill, day, revision, settings in tuples_of(client, _LATEST, {"first": first, "last": last}):
+        if revision:
+            held[str(bill), str(settings)].append((day, str(revision)))
+    result = []
+    for (bill, settings), revisions in sorted(held.items()):
+        rows = tuples_of(client, _LINES, {"bill": bill, "revisions": revisions})
+        charges = [
+            Charge(day, model, item, owner, int(cost.scaleb(12)))
+            for day, model, item, owner, cost in rows
+        ]
+        result.append(Days(Scope.from_json(settings), [day for day, _ in revisions], charges))
+    return result
+
+
+def _insert(client: Client, table: str, rows: Sequence[Sequence[object]], names: str) -> None:
+    if rows:
+        client.insert(table, rows, column_names=names.split(), settings={"async_insert": 0})
