@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.dialects.coding_agents import CLAUDE_CODE, CODEX, GEMINI
 from tallyspan_collector.dialects.interpreter import interpret
-from tallyspan_collector.dialects.plan import plan
+from tallyspan_collector.dialects.plan import Plan, plan
 from tallyspan_collector.dialects.registry import DIALECTS
 from tallyspan_collector.dialects.table import Dialect
 from tallyspan_collector.directory.lookup import Directory
@@ -32,6 +33,7 @@ from tallyspan_collector.resolution.resolver import Resolver
 AGENTS = {CLAUDE_CODE.name: "api_request", CODEX.name: "codex.sse_event",
           GEMINI.name: "gemini_cli.api_response"}  # fmt: skip
 EVERY = (*DIALECTS, CLAUDE_CODE, CODEX, GEMINI)
+BY_NAME = {dialect.name: dialect for dialect in EVERY}
 BOOK = PriceBook()
 NOT_COUNTS: list[Any] = [
     -1, -(2**62), 1.5, -3.0, 1e30, float("inf"), float("-inf"), float("nan"), True, False,
@@ -123,10 +125,16 @@ def booked(readings: list[Reading]) -> dict[str, Any]:
     return dict(entry.columns(columns_of(made.calls), costs, 1, 1)) if made.calls else {}
 
 
+@cache
+def plan_of(name: str, keys: frozenset[str]) -> Plan:
+    """As in a collector, all spans of a shape are read by one plan."""
+    return plan(BY_NAME[name], keys)
+
+
 def read_as(dialect: Dialect, attributes: dict[str, Any], number: int = 1) -> Reading:
     """Read a span by this very table, whichever one would recognise it."""
     span = a_span(dialect, attributes, number)
-    return interpret(span, plan(dialect, frozenset(attributes)))
+    return interpret(span, plan_of(dialect.name, frozenset(attributes)))
 
 
 @pytest.fixture(scope="module")
