@@ -453,6 +453,8 @@ VIEWS = (
     View("months"),
     View("closed_months", _BOTH),
     View("month_corrections", _BOTH),
+    View("month_totals"),
+    View("department_months", _BOTH),
     View("imports"),
     View("second_prices"),
 )

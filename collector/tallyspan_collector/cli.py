@@ -174,7 +174,10 @@ def _report(options: argparse.Namespace) -> int:
         if options.as_of_today:
             today = as_of_today(client, book, filters, groups)
             rows = [today.add_to(row, groups) for row in rows]
-    report.render(rows, groups, options.format, sys.stdout, currency=options.currency)
+        billed_usd = summary.billed(client, since)
+    report.render(
+        rows, groups, options.format, sys.stdout, currency=options.currency, billed_usd=billed_usd
+    )
     if currency is not None:
         rates = (f"1 = {each['usd']} USD since {each['from']}" for each in currency.rate_rows())
         sys.stderr.write(f"{currency.name}, each day at its rate: {'; '.join(rates)}\n")

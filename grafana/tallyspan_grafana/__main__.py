@@ -15,6 +15,7 @@ from tallyspan_grafana.pages import (
     departments,
     health,
     models,
+    months,
     overview,
     prices,
     user,
@@ -35,6 +36,7 @@ PAGES = {
     "call.json": call.build,
     "models.json": models.build,
     "budgets.json": budgets.build,
+    "months.json": months.build,
     "prices.json": prices.build,
     "health.json": health.build,
 }

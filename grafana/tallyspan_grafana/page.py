@@ -25,6 +25,7 @@ MENU = {
     "agents": "Agents",
     "models": "Models",
     "budgets": "Budgets",
+    "months": "Months",
     "prices": "Prices",
     "health": "Data health",
 }
@@ -101,7 +102,9 @@ class Page:
 
     def dashboard(self) -> Model:
         """Return the page as Grafana reads it."""
-        return self._page.build()
+        page = self._page.build()
+        page.templating.list_val = page.templating.list_val or []  # a page may have no variable
+        return page
 
     def queries(self) -> dict[int, Query]:
         """Return the queries of its panels by their numbers."""

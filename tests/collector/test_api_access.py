@@ -68,7 +68,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
         for name in (
             "users", "departments", "agents", "models", "providers", "endpoints", "services",
             "conversations", "prices", "budgets", "budgets/history", "directory",
-            "directory/unknown", "dashboards",
+            "directory/unknown", "dashboards", "months/departments", "months/corrections",
         )
     },
     ("GET", f"{ADMIN}/prices/quote"): (f"{ADMIN}/prices/quote?model=gpt-4.1", ADMINS),
@@ -79,6 +79,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
         ("GET", f"{ADMIN}/data_health/{name}"): (f"{ADMIN}/data_health/{name}", ADMINS)
         for name in ("unread", "undecided", "flags")
     },
+    ("GET", f"{ADMIN}/months"): (f"{ADMIN}/months", ALL_OF_IT),
     ("GET", f"{ADMIN}/audit"): (f"{ADMIN}/audit", ALL_OF_IT),
     ("GET", f"{ADMIN}/calls/{{log_id}}"): (f"{ADMIN}/calls/{CALL}", FOREIGN),
     ("GET", f"{ADMIN}/calls/{{log_id}}/explanation"): (

@@ -78,7 +78,7 @@ def test_a_panel_says_what_it_shows(page: str, panel: Any) -> None:
     assert panel["title"]
     assert panel["type"] in KNOWN_TYPES
     assert re.search(
-        r"From tallyspan\.((calls|call_doubts|call_price_doubts|call_meters|unknown_users)[ a-z]*, net of duplicates|reconciliations|imports|collector_health|requests_not_understood);"
+        r"From tallyspan\.((calls|call_doubts|call_price_doubts|call_meters|unknown_users)[ a-z]*, net of duplicates|reconciliations|imports|bills|month_totals|month_corrections|department_months|collector_health|requests_not_understood);"
         r" times in UTC\.",
         panel["description"],
     )
@@ -152,6 +152,10 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_entries",
                     "tallyspan.reconciliations",
                     "tallyspan.imports",
+                    "tallyspan.bills",
+                    "tallyspan.month_totals",
+                    "tallyspan.month_corrections",
+                    "tallyspan.department_months",
                     "tallyspan.second_prices",
                     "tallyspan.collector_health",
                     "tallyspan.requests_not_understood",

@@ -2981,6 +2981,74 @@ GROUP BY closed_month, booked_in, l.tenant, l.department, l.user_id, l.agent_id,
 HAVING cost_usd != 0
 COMMENT 'Corrections of closed months, and the month each is booked in';
 
+CREATE VIEW {database}.month_totals {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    state LowCardinality(String) COMMENT 'open, closed or reopened',
+    version UInt32 COMMENT 'Which close of the month was the last; 0: none',
+    written_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When it was closed or opened again (UTC); NULL: never',
+    written_by String COMMENT 'Account and host that did it',
+    reason String COMMENT 'Why, in their words',
+    accepted Map(LowCardinality(String), String) COMMENT 'Checks that failed and were accepted: name -> reason',
+    recorded_usd Decimal(38, 12) COMMENT 'What is recorded, imported and committed, in USD',
+    true_up_usd Decimal(38, 12) COMMENT 'What bills have beyond it, in USD',
+    prior_period_usd Decimal(38, 12) COMMENT 'Corrections of closed months, in USD; in a closed month, what was moved out of it',
+    cost_usd Decimal(38, 12) COMMENT 'All of these, in USD',
+    billed_usd Nullable(Decimal(38, 12)) COMMENT 'What bills say of its days, in USD; NULL: no bill is kept of it',
+    closed_usd Nullable(Decimal(38, 12)) COMMENT 'What it was last closed with, in USD; NULL: it never was',
+    unpriced_calls Int64 COMMENT 'Calls without a price: they are missing in cost_usd'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    u.month AS month, if(m.version = 0, 'open', m.state) AS state, m.version AS version,
+    if(m.version = 0, NULL, m.written_at) AS written_at, m.written_by AS written_by,
+    m.reason AS reason, m.accepted AS accepted, u.cost - u.true_up - u.prior AS recorded_usd,
+    u.true_up AS true_up_usd, u.prior AS prior_period_usd, u.cost AS cost_usd,
+    b.billed AS billed_usd, if(m.version = 0, NULL, m.cost_usd) AS closed_usd,
+    u.unpriced AS unpriced_calls
+FROM (
+    SELECT toStartOfMonth(t.day) AS month, sum(ifNull(t.cost_usd, 0)) AS cost,
+        sum(t.true_up_cost_usd) AS true_up, sum(t.prior_period_cost_usd) AS prior,
+        sum(t.unpriced_calls) AS unpriced
+    FROM {database}.usage_totals AS t GROUP BY month
+) AS u
+LEFT JOIN {database}.months AS m ON m.month = u.month
+LEFT JOIN (
+    SELECT toStartOfMonth(d.day) AS month, toNullable(sum(d.billed_usd)) AS billed
+    FROM {database}.bills AS d GROUP BY month
+) AS b ON b.month = u.month
+COMMENT 'Every month with calls: recorded, trued up, corrected, billed, closed';
+
+CREATE VIEW {database}.department_months {on_cluster}
+(
+    month Date COMMENT 'First day (UTC) of the month',
+    tenant LowCardinality(String) COMMENT 'Organisation',
+    department LowCardinality(String) COMMENT 'Department that pays; empty: nobody said',
+    state LowCardinality(String) COMMENT 'open, closed or reopened',
+    version UInt32 COMMENT 'Which close of the month was the last; 0: none',
+    calls Int64 COMMENT 'Calls, net of duplicates',
+    recorded_usd Decimal(38, 12) COMMENT 'What is recorded, imported and committed, in USD',
+    true_up_usd Decimal(38, 12) COMMENT 'What bills have beyond it, in USD',
+    prior_period_usd Decimal(38, 12) COMMENT 'Corrections of closed months, in USD',
+    cost_usd Decimal(38, 12) COMMENT 'All of these, in USD',
+    unpriced_calls Int64 COMMENT 'Calls without a price: they are missing in cost_usd'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
+    u.month AS month, u.tenant AS tenant, u.department AS department,
+    if(m.version = 0, 'open', m.state) AS state, m.version AS version, u.calls AS calls,
+    u.cost - u.true_up - u.prior AS recorded_usd, u.true_up AS true_up_usd,
+    u.prior AS prior_period_usd, u.cost AS cost_usd, u.unpriced AS unpriced_calls
+FROM (
+    SELECT toStartOfMonth(t.day) AS month, t.tenant AS tenant, t.department AS department,
+        sum(t.calls) AS calls, sum(ifNull(t.cost_usd, 0)) AS cost,
+        sum(t.true_up_cost_usd) AS true_up, sum(t.prior_period_cost_usd) AS prior,
+        sum(t.unpriced_calls) AS unpriced
+    FROM {database}.usage_totals AS t GROUP BY month, t.tenant, t.department
+) AS u
+LEFT JOIN {database}.months AS m ON m.month = u.month
+COMMENT 'Every month by department: recorded, trued up, corrected';
+
 -- What collectors say of themselves, once a minute: so that an alert needs no other store than this one.
 CREATE TABLE {database}.collector_metrics {on_cluster}
 (

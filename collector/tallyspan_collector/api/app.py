@@ -30,6 +30,7 @@ from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
 from tallyspan_collector.api.directory import directory
 from tallyspan_collector.api.doubts import doubts
+from tallyspan_collector.api.months import month_operations
 from tallyspan_collector.api.names import name_operations
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS, any_text
@@ -82,6 +83,7 @@ def create_app(
         *data_health(client, health),
         *doubts(client),
         *budget_operations(client),
+        *month_operations(client),
         *audits(client),
         *directory(client),
     ]

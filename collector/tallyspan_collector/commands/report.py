@@ -33,10 +33,12 @@ def render(
     out: TextIO,
     totals: Row | None = None,
     currency: str = "",
+    billed_usd: Decimal | None = None,
 ) -> None:
     """Write the summary to `out`; without `totals` the sums of the rows are shown.
 
-    `currency` is that of `cost_in_currency`, if the rows have it.
+    `currency` is that of `cost_in_currency`, if the rows have it; `billed_usd` what bills say of
+    the same days.
     """
     total = add_up(rows) if totals is None else totals
     match fmt:
@@ -48,7 +50,7 @@ def render(
             extras = [name for name in EXTRAS if name in total]
             write_rows(map(plain, rows), (*group_by, *MEASURES, *extras), out)
         case "table":
-            out.write(_table(rows, group_by, total, currency))
+            out.write(_table(rows, group_by, total, currency, billed_usd))
 
 
 def add_up(rows: Iterable[Row]) -> Row:
@@ -106,7 +108,13 @@ def cost_text(row: Row) -> str:
     return dollars(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
 
 
-def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row, currency: str = "") -> str:
+def _table(
+    rows: Sequence[Row],
+    group_by: Sequence[str],
+    total: Row,
+    currency: str,
+    billed_usd: Decimal | None,
+) -> str:
     extras = [
         title
         for name, title in ((IN_CURRENCY, currency), ("difference_usd", "as of today"))
@@ -123,7 +131,9 @@ def _table(rows: Sequence[Row], group_by: Sequence[str], total: Row, currency: s
     lines.append(["total", *[""] * (len(group_by) - 1), *_figures(total), *_extras(total)])
     head, *body, foot = aligned(lines, len(group_by))
     rule = "-" * max(map(width, (head, *body, foot)))
-    return "\n".join([head, rule, *body, rule, foot, *_notes(total), ""])
+    return "\n".join(
+        [head, rule, *body, rule, foot, *_notes(total), *_billed(total, billed_usd), ""]
+    )
 
 
 def _figures(row: Row) -> list[str]:
@@ -165,6 +175,19 @@ def _notes(total: Row) -> list[str]:
         use = dollars(total["use_cost_usd"] or Decimal(0))
         notes.append(f"of the cost {use} use, {', '.join(committed)}")
     return notes
+
+
+def _billed(total: Row, billed_usd: Decimal | None) -> list[str]:
+    """Return in one line what is recorded, trued up and billed; nothing where no bill is known."""
+    true_up, prior = total["true_up_cost_usd"], total["prior_period_cost_usd"]
+    if not (true_up or prior or billed_usd):
+        return []
+    cost = total["cost_usd"] or Decimal(0)
+    parts = [f"recorded {dollars(cost - true_up - prior)}", f"trued up {dollars(true_up)}"]
+    if prior:
+        parts.append(f"corrections of closed months {dollars(prior)}")
+    billed = "no bill" if billed_usd is None else f"billed {dollars(billed_usd)}"
+    return [f"{', '.join(parts)}: {dollars(cost)}; {billed}"]
 
 
 def _without_noise(sentence: str) -> str:

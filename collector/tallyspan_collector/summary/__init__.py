@@ -7,6 +7,7 @@ views.
 from tallyspan_clickhouse.query.errors import RequestError
 from tallyspan_clickhouse.query.filters import Filters
 from tallyspan_clickhouse.query.sums import GROUPS, check_groups
+from tallyspan_collector.summary.bills import billed
 from tallyspan_collector.summary.calls import entries
 from tallyspan_collector.summary.rows import MAX_SECONDS, Row, decimal_text, plain
 from tallyspan_collector.summary.times import parse_since, parse_time
@@ -28,6 +29,7 @@ __all__ = [
     "Filters",
     "RequestError",
     "Row",
+    "billed",
     "check_groups",
     "decimal_text",
     "entries",

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from call_facts import FACTS, Fact, fill
 from grafana_pages import SINGLE, key
+from ledger import book, call
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
 from tallyspan_collector.console.dashboards import bundled
@@ -49,6 +50,8 @@ OF_ALL = {
     "Recorded against billed", "Drift per day of the bill", "Collectors",
     "Seen but not understood", "Imported, not seen",
     "Used of the budget of all calls",
+    "Bills",
+    "Billed and not recorded",
 }  # fmt: skip
 """Panels about the whole organisation: nothing in them is of a department."""
 CHOICES = {
@@ -75,6 +78,7 @@ def everything(client: Client, departments: Sequence[str] | None = None) -> None
         "reconciliation_lines",
         "import_lines",
         "collector_metrics",
+        "bill_days",
     ):
         client.command(f"TRUNCATE TABLE {table}")
     for budget in BUDGETS:
@@ -100,6 +104,14 @@ def everything(client: Client, departments: Sequence[str] | None = None) -> None
             column_names=["run_id", "run_at", "source", "day", "model_name", "reported_tokens",
                           "recorded_tokens", "imported_tokens"],
         )  # fmt: skip
+        client.insert(
+            "bill_days",
+            [("openai", day, "r", NOW, 1, Decimal(5))],
+            column_names=["bill", "day", "revision", "read_at", "lines", "billed_usd"],
+        )
+        moved = {"entry_kind": "prior_period", "sign": 0, "start_time": NOW.replace(day=1)}
+        tags = {"closed_month": f"{NOW.replace(day=1) - timedelta(days=1):%Y-%m}"}
+        book(client, [call(**moved, department="research", tags=tags, cost_usd=Decimal(1))])
         client.insert(
             "collector_metrics",
             [

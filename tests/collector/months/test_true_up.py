@@ -90,6 +90,18 @@ def test_what_only_the_bill_has_is_shared_out_by_use_and_the_total_is_the_bill(
     )  # fmt: skip
 
 
+def test_the_report_says_in_one_line_what_is_recorded_trued_up_and_billed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    book(bench.client, [call(cost_usd=Decimal(6))])
+    bench.applied(*bench.bill(tmp_path, f"{DAY},{MODEL},8"))
+    bench.name = "report"
+
+    assert bench.run("--since", "2000d") == 0
+
+    assert "recorded $6.00, trued up $2.00: $8.00; billed $8.00" in bench.out
+
+
 def test_without_apply_nothing_changes(bench: Bench, tmp_path: Path) -> None:
     book(bench.client, [call(cost_usd=Decimal(6))])
 
