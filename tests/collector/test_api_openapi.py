@@ -127,7 +127,7 @@ def test_nasty_values_of_any_parameter_are_names_or_refused_by_a_sentence(
         for each in operation.definition.raw["parameters"]:
             if each["in"] == "path":
                 path = path.replace(f"{{{each['name']}}}", nasty.replace("/", "%2f"))
-        urls = [path] + [
+        urls = [path] * (path != operation.full_path) + [
             f"{path}?{each['name']}={nasty}"
             for each in operation.definition.raw["parameters"]
             if each["in"] == "query" and each["name"] not in asked

@@ -93,6 +93,14 @@ class Tab:
         )
         self.page.on("request", lambda request: self.requested.append(request.url))
 
+    def renew(self) -> None:
+        """Leave what a new tab has; a process of a page's own would cost a second of work."""
+        self.page.goto("about:blank")
+        self.page.set_viewport_size(DESK)
+        self.page.emulate_media(color_scheme="light")
+        self.complaints.clear()
+        self.requested.clear()
+
     def log_in(self) -> None:
         assert self.key_file is not None
         self.page.goto(self.home + "/")
@@ -130,11 +138,17 @@ class Tab:
         assert not any("tsa_" in url for url in self.requested)
 
 
-@pytest.fixture
-def tab(chromium: Any, collector: Running, session: Any) -> Iterator[Tab]:
+@pytest.fixture(scope="module")
+def tab_of_module(chromium: Any, collector: Running, session: Any) -> Iterator[Tab]:
     opened = Tab(chromium, collector, session)
     yield opened
     opened.context.close()
+
+
+@pytest.fixture
+def tab(tab_of_module: Tab) -> Tab:
+    tab_of_module.renew()
+    return tab_of_module
 
 
 @pytest.fixture
@@ -143,15 +157,19 @@ def overview(tab: Tab) -> Tab:
     return tab
 
 
-@pytest.fixture(scope="module", params=PAGES)
-def drawn(
-    request: pytest.FixtureRequest, chromium: Any, collector: Running, session: Any
-) -> Iterator[tuple[str, Tab]]:
-    """A page and the tab that has drawn it, once for all that is looked at."""
+@pytest.fixture(scope="module")
+def tab_of_pages(chromium: Any, collector: Running, session: Any) -> Iterator[Tab]:
     opened = Tab(chromium, collector, session)
-    opened.open(f"/d/tallyspan-{request.param}?from=now-29d%2Fd&to=now%2Fd")
-    yield request.param, opened
+    yield opened
     opened.context.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def drawn(request: pytest.FixtureRequest, tab_of_pages: Tab) -> tuple[str, Tab]:
+    """A page and the tab that has drawn it, once for all that is looked at."""
+    tab_of_pages.renew()
+    tab_of_pages.open(f"/d/tallyspan-{request.param}?from=now-29d%2Fd&to=now%2Fd")
+    return request.param, tab_of_pages
 
 
 def test_every_page_is_drawn_without_an_error_or_a_request_to_elsewhere(
@@ -165,12 +183,10 @@ def test_every_page_is_drawn_without_an_error_or_a_request_to_elsewhere(
         tab.picture(f"{name}-{scheme}")
 
 
-def test_a_page_can_be_opened_in_the_dark(chromium: Any, collector: Running, session: Any) -> None:
-    tab = Tab(chromium, collector, session)
+def test_a_page_can_be_opened_in_the_dark(tab: Tab) -> None:
     tab.page.emulate_media(color_scheme="dark")
     tab.open("/d/tallyspan-overview")
     tab.check_drawn()
-    tab.context.close()
 
 
 def test_the_figures_on_a_page_are_those_of_the_api(drawn: tuple[str, Tab]) -> None:
