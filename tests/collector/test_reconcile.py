@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,38 +10,15 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from billing_server import KEY, BillingServer, Used, billing_server
-from command_line import CommandLine
+from billing_server import BillingServer, Used, billing_server
 from grafana_pages import run
-from ledger import Entry, book, call, unpriced
+from ledger import book, call, unpriced
+from reconcile_bench import DAY, MODEL, PERIOD, Bench, bench_of, calls
 from shared_store import SharedStore
 from tallyspan_collector.bills import pages
 from tallyspan_collector.bills.billed import model_key
 from tallyspan_collector.bills.openai import model_of
 from tallyspan_collector.reconcile.compare import TO_DO, Reason
-
-DAY = date(2026, 3, 31)
-PERIOD = ["--from", "2026-03-30", "--to", "2026-04-02"]
-MODEL = "gpt-4.1"
-
-
-class Bench(CommandLine):
-    """The command on a ledger and against a bill."""
-
-    name = "reconcile"
-
-    def lines(self, *arguments: str) -> list[dict[str, Any]]:
-        self.run(*arguments, "--format", "json")
-        found: list[dict[str, Any]] = json.loads(self.out)["lines"]
-        return found
-
-    def against(self, used: list[Used], *arguments: str, provider: str = "openai") -> Any:
-        with billing_server(BillingServer(used)) as server:
-            return self.lines(provider, "--url", server.url, *PERIOD, *arguments)
-
-    def reason(self, used: list[Used], *arguments: str) -> str:
-        (reason,) = {line["reason"] for line in self.against(used, *arguments) if line["reason"]}
-        return str(reason)
 
 
 @pytest.fixture
@@ -52,15 +28,7 @@ def bench(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
-    monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
-    monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", KEY)
-    monkeypatch.setattr(pages.Api.__init__, "__defaults__", (pages.ADMIN_KEY, lambda _: None))
-    return Bench(empty_store.data_dir, client, capsys)
-
-
-def calls(client: Client, count: int = 1, **columns: Any) -> None:
-    made: list[Entry] = [call(cost_usd=Decimal("1.25"), **columns) for _ in range(count)]
-    book(client, made)
+    return bench_of(empty_store, client, capsys, monkeypatch)
 
 
 def test_what_agrees_is_told_line_by_line_with_exit_code_0(bench: Bench) -> None:
@@ -446,7 +414,17 @@ def test_other_columns_are_mapped(bench: Bench, tmp_path: Path) -> None:
         ("day,input_tokens\n2026-03-31,-4\n", (), "input_tokens: must be a whole number"),
         ("day,cost_usd\n2026-03-31,1,2\n", (), "bill.csv:2: has not as many columns"),
         ("day,cost_usd\n2026-03-31\n", (), "bill.csv:2: has not as many columns"),
-        (OPENAI_COST.replace("usd,,,", "eur,,,"), (), "bill.csv:3: the bill is in eur"),
+        (
+            OPENAI_COST.replace("usd,,,", "eur,,,"),
+            (),
+            "bill.csv:3: amount_currency: the bill is in eur: the price file (--prices) has no rate",
+        ),
+        ("day,cost\n2026-03-31,1\n", (), "bill.csv:1: 'cost' needs a column 'currency'"),
+        (
+            "day,end,cost_usd\n2026-03-31T12:00,2026-04-01T12:00,1\n",
+            (),
+            "bill.csv:2: day: 2026-03-31T12:00 to 2026-04-01T12:00 is of more than one day in UTC",
+        ),
         ("day,x\n2026-03-31,1\n", ("--column", "price=x"), "--column price: must be one of"),
         ("day,x\n2026-03-31,1\n", ("--column", "cost_usd=y"), "no column for --column cost_usd=y"),
         ("day,x\n2026-03-31,1\n", ("--column", "cost_usd"), "--column cost_usd: must be LEFT=RIGHT"),

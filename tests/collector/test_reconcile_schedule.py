@@ -193,6 +193,9 @@ reconcile:
     [
         ("provider: opnai", "2: reconcile.0.provider: no provider 'opnai'; did you mean 'openai'"),
         ("provider: csv", "2: reconcile.0.file: the bill of a provider without an API"),
+        ("provider: aws", "2: reconcile.0.file: the bill of a provider without an API"),
+        ("{provider: openrouter, file: a.csv}", "2: reconcile.0.file: openrouter is read by its API"),
+        ("{provider: aws, file: a, by: api_key, recorded_as: user}", "2: reconcile.0.by: must be project"),
         ("{provider: openai, treshold: 2}", "treshold"),
         ("{provider: openai, threshold: 200}", "2: reconcile.0.threshold: must be 0 to 100 percent"),
         ("{provider: openai, every: soon}", "2: reconcile.0.every: "),

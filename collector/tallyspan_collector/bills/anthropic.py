@@ -11,6 +11,7 @@ from typing import Any
 
 from tallyspan.conditions import BY_NAME
 from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.exchange import ONLY_USD, CurrencyError, Exchange, currency_name
 from tallyspan_collector.bills.pages import Api
 from tallyspan_collector.errors import BillError
 
@@ -27,20 +28,29 @@ def headers(key: str) -> dict[str, str]:
     return {"x-api-key": key, "anthropic-version": "2023-06-01", "Accept": "application/json"}
 
 
-def bill(api: Api, first: date, last: date, groups: Collection[str] = ()) -> Iterator[Billed]:
+def bill(
+    api: Api,
+    first: date,
+    last: date,
+    groups: Collection[str] = (),
+    exchange: Exchange = ONLY_USD,
+    usage_groups: Collection[str] = (),
+) -> Iterator[Billed]:
     """Yield usage and costs of the days; `groups` are some of project, api_key and user.
 
-    Costs can be had by project alone. Raises `ConfigError` and `BillError`.
+    `usage_groups` are further ones of the usage alone; costs can be had by project alone. Raises
+    `ConfigError` and `BillError`.
     """
+    of_usage = dict.fromkeys((*groups, *usage_groups))
     by = ["model", "service_tier", "context_window", "inference_geo"]
     for bucket in api.buckets(
         "/v1/organizations/usage_report/messages",
-        _ask(first, last, [*by, *(_GROUPS[name] for name in groups)]),
+        _ask(first, last, [*by, *(_GROUPS[name] for name in of_usage)]),
     ):
         yield from (_usage(bucket, result) for result in bucket["results"])
     by = ["description", *(["workspace_id"] if "project" in groups else [])]
     for bucket in api.buckets("/v1/organizations/cost_report", _ask(first, last, by)):
-        yield from (_cost(bucket, result) for result in bucket["results"])
+        yield from (_cost(bucket, result, exchange) for result in bucket["results"])
 
 
 def _ask(first: date, last: date, by: list[str]) -> list[tuple[str, str]]:
@@ -89,26 +99,28 @@ def conditions_of(result: Mapping[str, Any]) -> dict[str, str]:
     return {_GEO.name: geo} if geo and geo not in _GEO.standard else {}
 
 
-def usd_of(result: Mapping[str, Any]) -> Decimal:
+def usd_of(result: Mapping[str, Any], day: date, exchange: Exchange = ONLY_USD) -> Decimal:
     """Return the amount of a line in USD; it is in cents. Raises `BillError`."""
-    currency = result.get("currency") or "USD"
-    if currency.upper() != "USD":
-        raise BillError(f"the bill is in {currency}: only bills in USD can be compared")
     try:
-        return Decimal(str(result["amount"])) / 100
+        amount = Decimal(str(result["amount"])) / 100
+        return exchange.usd(amount, result.get("currency") or "", day)
     except (KeyError, InvalidOperation):
-        amount = result.get("amount")
-        raise BillError(f"an amount of the cost report is no number: {amount!r}") from None
+        wrong = result.get("amount")
+        raise BillError(f"an amount of the cost report is no number: {wrong!r}") from None
+    except CurrencyError as error:
+        raise BillError(str(error)) from None
 
 
-def _cost(bucket: dict[str, Any], result: dict[str, Any]) -> Billed:
+def _cost(bucket: dict[str, Any], result: dict[str, Any], exchange: Exchange) -> Billed:
+    day = day_of(bucket)
     return Billed(
-        day=day_of(bucket),
+        day=day,
         model=result.get("model") or "",
         project=result.get("workspace_id") or "",
         tier=result.get("service_tier") or "",
         item=result.get("description") or result.get("cost_type") or "(costs without a line)",
-        cost_usd=usd_of(result),
+        cost_usd=usd_of(result, day, exchange),
+        currency=currency_name(result.get("currency") or ""),
     )
 
 

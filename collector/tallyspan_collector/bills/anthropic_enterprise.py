@@ -44,7 +44,7 @@ def bill(api: Api, first: date, last: date) -> Iterator[Billed]:
             **_owner(row),
             item="" if row.get("model") else _without_a_model(row),
             conditions=conditions_of(row),
-            cost_usd=usd_of(row),
+            cost_usd=usd_of(row, day_of(row)),
         )
 
 

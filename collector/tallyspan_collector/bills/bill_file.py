@@ -1,25 +1,34 @@
 """A bill as a CSV file: the exports of the consoles of OpenAI and Anthropic, or your own columns.
 
-Columns of our own: `day`, and any of `model`, `project`, `tier`, `item`, `requests`,
-`input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_write_tokens`, `cost_usd`.
+Columns of our own are `COLUMNS`: `day` and one amount are needed. `cost` is in `currency`, `end` is
+when the charge ends, `charge` is what it is for: usage, purchase, credit, refund, tax.
 """
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from tallyspan_collector.bills import openai
-from tallyspan_collector.bills.billed import COUNTS, Billed
+from tallyspan_collector.bills.billed import COUNTS, Billed, Charge
+from tallyspan_collector.bills.charges import charge_of
+from tallyspan_collector.bills.days import day_of
+from tallyspan_collector.bills.exchange import CurrencyError, currency_name
+from tallyspan_collector.bills.file_terms import FileTerms
 from tallyspan_collector.errors import ConfigError
 
 Row = Mapping[str, str]
-COLUMNS = ("day", "model", "project", "tier", "item", *COUNTS, "api_key", "user")
+COLUMNS = (
+    "day", "end", "model", "project", "tier", "item", "charge", *COUNTS, "cost", "currency",
+    "api_key", "user",
+)  # fmt: skip
+_AMOUNTS = (*COUNTS, "cost")
 
 
-def read(path: Path, columns: Mapping[str, str]) -> Iterator[Billed]:
-    """Yield the lines of the file; `columns` maps names of ours to those of the file.
+def read(path: Path, terms: FileTerms) -> Iterator[Billed]:
+    """Yield the lines of the file; the columns of `terms` map names of ours to those of the file.
 
     Raises `ConfigError` by file, line and column.
     """
@@ -29,15 +38,15 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Billed]:
             file.seek(0)
             names = [name.strip() for name in lines.fieldnames or []]
             lines.fieldnames = names
-            make = _maker(path, names, columns)
+            make = _maker(path, names, terms.columns)
             for row in lines:
                 where = f"{path}:{lines.line_num}"
                 if None in row or None in row.values():
                     raise ConfigError(f"{where}: has not as many columns as the first line")
                 if any(value.strip() for value in row.values()):
-                    line = make(row, _Values(where, row))
+                    line = make(row, _Values(where, row, terms))
                     if line is not None:
-                        yield line
+                        yield replace(line, is_repeated=terms.seen.again(row.values()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
@@ -51,20 +60,30 @@ def _delimiter(path: Path, head: str) -> str:
 class _Values:
     """Values of one line; every complaint has file, line and column."""
 
-    def __init__(self, where: str, row: Row) -> None:
+    def __init__(self, where: str, row: Row, terms: FileTerms) -> None:
         self._where = where
         self._row = row
+        self._terms = terms
 
-    def day(self, name: str) -> date:
-        text = self._row[name].strip()
+    def day(self, name: str, end: str = "") -> date:
+        """Return the day that columns name; a time without a zone is of the zone of the bill."""
+        zone = self._terms.zone
+        last = self._row.get(end, "").strip()
         try:
-            if text.isdigit() and len(text) >= len("1000000000"):
-                return datetime.fromtimestamp(int(text), UTC).date()
-            return date.fromisoformat(text[:10])
-        except (ValueError, OverflowError, OSError):
-            raise ConfigError(
-                f"{self._where}: {name}: must be a day like 2026-01-31; got {text!r}"
-            ) from None
+            return day_of(self._row[name].strip(), zone, last, of_naive=zone)
+        except ValueError as error:
+            raise self._refusal(name, str(error)) from None
+
+    def usd(self, name: str, currency: str, day: date) -> tuple[Decimal | None, str]:
+        """Return an amount in USD, and what it was in before; `currency` is the column of that."""
+        amount = self.amount(name)
+        if amount is None:
+            return None, ""
+        text = self._row.get(currency, "").strip()
+        try:
+            return self._terms.exchange.usd(amount, text, day), currency_name(text)
+        except CurrencyError as error:
+            raise self._refusal(currency, str(error)) from None
 
     def amount(self, name: str) -> Decimal | None:
         text = self._row[name].strip().removeprefix("$")
@@ -75,25 +94,21 @@ class _Values:
         except InvalidOperation:
             value = Decimal("NaN")
         if not value.is_finite():
-            raise ConfigError(
-                f"{self._where}: {name}: must be a number with a point, such as 12.34;"
-                f" got {self._row[name]!r}"
-            )
+            wanted = "must be a number with a point, such as 12.34"
+            raise self._refusal(name, f"{wanted}; got {self._row[name]!r}")
         return value
 
     def count(self, name: str) -> int | None:
         value = self.amount(name)
         if value is not None and (value < 0 or value != value.to_integral_value()):
-            raise ConfigError(
-                f"{self._where}: {name}: must be a whole number; got {self._row[name]!r}"
-            )
+            raise self._refusal(name, f"must be a whole number; got {self._row[name]!r}")
         return None if value is None else int(value)
 
     def total(self, *names: str) -> int:
         return sum(self.count(name) or 0 for name in names if name in self._row)
 
-    def refuse(self, sentence: str) -> ConfigError:
-        return ConfigError(f"{self._where}: {sentence}")
+    def _refusal(self, column: str, sentence: str) -> ConfigError:
+        return ConfigError(f"{self._where}: {column}: {sentence}")
 
 
 Maker = Callable[[Row, _Values], Billed | None]
@@ -121,9 +136,13 @@ def _maker(path: Path, names: list[str], columns: Mapping[str, str]) -> Maker:
             f"{path}:1: {what}; it has {', '.join(names)}. Map them with --column OURS=THEIRS,"
             f" OURS one of {', '.join(COLUMNS)}"
         )
-    if not set(COUNTS) & chosen.keys():
+    if not set(_AMOUNTS) & chosen.keys():
         raise ConfigError(
-            f"{path}:1: no column with an amount: one of {', '.join(COUNTS)} is needed"
+            f"{path}:1: no column with an amount: one of {', '.join(_AMOUNTS)} is needed"
+        )
+    if "cost" in chosen and ("currency" not in chosen or "cost_usd" in chosen):
+        raise ConfigError(
+            f"{path}:1: 'cost' needs a column 'currency', and no 'cost_usd' beside it"
         )
     return lambda row, values: _own(row, values, chosen)
 
@@ -135,20 +154,32 @@ def _own(row: Row, values: _Values, chosen: Mapping[str, str]) -> Billed:
     def count(name: str) -> int | None:
         return values.count(chosen[name]) if name in chosen else None
 
+    day = values.day(chosen["day"], chosen.get("end", ""))
+    charge = charge_of(text("charge"))
+    item = text("item") or "(line without a model)"
+    if charge is not Charge.USAGE:
+        item = f"{text('charge')}: {text('item') or text('model') or '(without a name)'}"
+    cost, currency = (
+        values.usd(chosen["cost"], chosen["currency"], day)
+        if "cost" in chosen
+        else (values.amount(chosen["cost_usd"]) if "cost_usd" in chosen else None, "")
+    )
     return Billed(
-        day=values.day(chosen["day"]),
-        model=text("model"),
+        day=day,
+        model=text("model") if charge is Charge.USAGE else "",
         project=text("project"),
         tier=text("tier"),
-        item=text("item") or "(line without a model)",
+        item=item,
         requests=count("requests"),
         input_tokens=count("input_tokens"),
         output_tokens=count("output_tokens"),
         cache_read_tokens=count("cache_read_tokens"),
         cache_write_tokens=count("cache_write_tokens"),
-        cost_usd=values.amount(chosen["cost_usd"]) if "cost_usd" in chosen else None,
+        cost_usd=cost,
         api_key=text("api_key"),
         user=text("user"),
+        charge=charge,
+        currency=currency,
     )
 
 
@@ -185,7 +216,7 @@ def _openai_usage(row: Row, values: _Values) -> Billed | None:
         return None  # a day without usage
     is_batch = row.get("batch", "").strip().lower() in {"true", "1"}
     return Billed(
-        day=values.day("start_time"),
+        day=values.day("start_time", "end_time"),
         model=row.get("model", ""),
         project=_text(row, "project_id"),
         api_key=_text(row, "api_key_id"),
@@ -203,18 +234,19 @@ def _openai_usage(row: Row, values: _Values) -> Billed | None:
 def _openai_cost(row: Row, values: _Values) -> Billed | None:
     if not row["amount_value"].strip():
         return None  # a day without costs
-    if row.get("amount_currency", "usd").strip().lower() not in {"", "usd"}:
-        raise values.refuse(f"the bill is in {row['amount_currency']}: only USD can be compared")
     model, tier = openai.model_of(row["line_item"])
+    day = values.day("start_time", "end_time")
+    cost, currency = values.usd("amount_value", "amount_currency", day)
     return Billed(
-        day=values.day("start_time"),
+        day=day,
         model=model,
         project=_text(row, "project_id"),
         api_key=_text(row, "api_key_id"),
         user=_text(row, "user_id"),
         tier=tier,
         item=row["line_item"] or "(costs without a line)",
-        cost_usd=values.amount("amount_value"),
+        cost_usd=cost,
+        currency=currency,
     )
 
 

@@ -1,33 +1,43 @@
 """Cost exports of the clouds as files: AWS, Azure, Google Cloud, and FOCUS, which all of them have.
 
-CSV, or JSON with an object a line; `.gz` as well. A line is a SKU of a day (UTC) in an account or
-project, with its cost. The names of SKUs do not tell models as the ledger names them, so a line has
-no model and `item` is the SKU: it is compared with what all calls of the provider cost.
+CSV, or JSON with an object a line; `.gz` as well. A line is a SKU of a day in an account or
+project, with its cost. As a usage report (`read`) a line has no model, `item` is the SKU: it is
+compared with what all calls of the provider cost. As a bill (`bill`) it has the model that the SKU
+is about, and purchases, credits and taxes are lines too.
 """
 
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC
 from decimal import Decimal, InvalidOperation
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills import sku
+from tallyspan_collector.bills.billed import Billed, Charge
+from tallyspan_collector.bills.charges import charge_of
+from tallyspan_collector.bills.days import day_of
+from tallyspan_collector.bills.exchange import ONLY_USD, CurrencyError, currency_name
+from tallyspan_collector.bills.file_terms import FileTerms
 from tallyspan_collector.errors import ConfigError
 
-_DAYS = ("%Y-%m-%d", "%m/%d/%Y")
+Row = Mapping[str, Any]
+_AMERICAN = "%m/%d/%Y"
+"""How Azure writes days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """What a kind of export calls the columns; several names: any of them.
 
-    A line is taken if a column of `service` has one of `services` in it and, where the export has
-    a column `charge`, that is one of `charges`: usage, and no tax or credit.
+    A line is taken if a column of `service` has one of `services` in it. It is of usage where the
+    export has no column `charge`, or that is one of `charges`. `model_of` returns what its SKU is
+    about, from the columns `item` and `about`. `credits` is a list of what is taken off the cost,
+    `billed` what a bill has as the cost where that is another column than of use.
     """
 
     day: tuple[str, ...]
@@ -39,24 +49,34 @@ class Columns:
     services: tuple[str, ...]
     charge: tuple[str, ...] = ()
     charges: tuple[str, ...] = ()
+    end: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    model_of: Callable[..., str] = sku.model_of_any
+    credits: str = ""
+    billed: tuple[str, ...] = ()
 
 
-_FOCUS = {
-    "day": ("ChargePeriodStart",),
-    "cost": ("EffectiveCost", "BilledCost"),
-    "currency": ("BillingCurrency",),
-    "item": ("ChargeDescription", "SkuId"),
-    "project": ("SubAccountId",),
-    "service": ("ServiceName",),
-    "charge": ("ChargeCategory",),
-    "charges": ("usage",),
-}
+_FOCUS = Columns(
+    day=("ChargePeriodStart",),
+    end=("ChargePeriodEnd",),
+    cost=("EffectiveCost", "BilledCost"),
+    billed=("BilledCost",),
+    currency=("BillingCurrency",),
+    item=("ChargeDescription", "SkuId"),
+    project=("SubAccountId",),
+    service=("ServiceName",),
+    services=(),
+    charge=("ChargeCategory",),
+    charges=("usage",),
+    about=("x_UsageType", "SkuMeter", "x_SkuMeterName", "x_SkuDescription"),
+)
 _AWS = ("bedrock",)
 _AZURE = ("cognitive services", "openai", "foundry models", "ai services", "azure ai")
 _GCP = ("vertex ai", "gemini", "generative language")
 AWS = (
     Columns(
         day=("line_item_usage_start_date", "lineItem/UsageStartDate"),
+        end=("line_item_usage_end_date", "lineItem/UsageEndDate"),
         cost=("line_item_unblended_cost", "lineItem/UnblendedCost"),
         currency=("line_item_currency_code", "lineItem/CurrencyCode"),
         item=("line_item_usage_type", "lineItem/UsageType"),
@@ -73,8 +93,15 @@ AWS = (
         services=_AWS,
         charge=("line_item_line_item_type", "lineItem/LineItemType"),
         charges=("usage", "discountedusage", "savingsplancoveredusage"),
+        about=(
+            "line_item_line_item_description",
+            "lineItem/LineItemDescription",
+            "product_product_name",
+            "product/ProductName",
+        ),
+        model_of=sku.model_of_aws,
     ),
-    Columns(**_FOCUS, services=_AWS),
+    replace(_FOCUS, services=_AWS, model_of=sku.model_of_aws),
 )
 AZURE = (
     Columns(
@@ -88,11 +115,12 @@ AZURE = (
         charge=("ChargeType", "chargeType"),
         charges=("usage",),
     ),
-    Columns(**_FOCUS, services=_AZURE),
+    replace(_FOCUS, services=_AZURE),
 )
 GCP = (
     Columns(
         day=("usage_start_time",),
+        end=("usage_end_time",),
         cost=("cost",),
         currency=("currency",),
         item=("sku.description", "sku_description"),
@@ -101,21 +129,49 @@ GCP = (
         services=_GCP,
         charge=("cost_type",),
         charges=("regular",),
+        credits="credits",
     ),
-    Columns(**_FOCUS, services=_GCP),
+    replace(_FOCUS, services=_GCP),
 )
 _IN_USD = frozenset({"CostInUsd", "costInUsd"})
 
 
 def read(path: Path, kinds: Iterable[Columns]) -> Iterator[Billed]:
-    """Yield the lines of models in the file. Raises `ConfigError` by file, line and column."""
+    """Yield the usage of models in the file, without models; days in UTC, costs in USD.
+
+    Raises `ConfigError` by file, line and column.
+    """
+    for _, line in _lines(path, kinds, None):
+        yield line
+
+
+def bill(path: Path, kinds: Iterable[Columns], terms: FileTerms) -> Iterator[Billed]:
+    """Yield all that the file bills for models, by model where a SKU tells it.
+
+    Raises `ConfigError` by file, line and column.
+    """
+    for row, line in _lines(path, kinds, terms):
+        yield replace(line, is_repeated=terms.seen.again(row.values()))
+
+
+def _lines(
+    path: Path, kinds: Iterable[Columns], terms: FileTerms | None
+) -> Iterator[tuple[Row, Billed]]:
+    """Yield rows and their lines; without terms: only usage, as a report."""
     chosen: Columns | None = None
     for number, row in _rows(path):
-        where = f"{path}:{number}"
         if chosen is None:
             chosen = _kind(path, row, kinds)
-        if _is_of_models(row, chosen):
-            yield _line(where, row, chosen)
+        charge = _text(row, chosen.charge).lower()
+        is_wanted = terms is not None or not charge or charge in chosen.charges
+        if is_wanted and _is_of_models(row, chosen):
+            try:
+                line = _line(row, chosen, terms)
+                yield row, line
+                if terms is not None:
+                    yield from _credits(row, chosen, line, terms)
+            except _ColumnError as error:
+                raise ConfigError(f"{path}:{number}: {error}") from None
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -166,42 +222,77 @@ def _text(row: Mapping[str, Any], names: Iterable[str]) -> str:
     return next((str(row[name]).strip() for name in names if row.get(name)), "")
 
 
-def _is_of_models(row: Mapping[str, Any], columns: Columns) -> bool:
+def _is_of_models(row: Row, columns: Columns) -> bool:
     names = " ".join(str(row.get(name) or "") for name in columns.service).lower()
-    charge = _text(row, columns.charge).lower()
-    return any(each in names for each in columns.services) and (
-        not charge or charge in columns.charges
-    )
+    return any(each in names for each in columns.services)
 
 
-def _line(where: str, row: Mapping[str, Any], columns: Columns) -> Billed:
-    column = next(name for name in columns.cost if name in row)
-    currency = _text(row, columns.currency).upper()
-    if currency not in {"", "USD"} and column not in _IN_USD:
-        raise ConfigError(f"{where}: the bill is in {currency}: only costs in USD are taken")
+class _ColumnError(Exception):
+    """A value that cannot be: column, and what is wrong."""
+
+
+def _line(row: Row, columns: Columns, terms: FileTerms | None) -> Billed:
+    exchange = terms.exchange if terms else ONLY_USD
+    names = (*columns.billed, *columns.cost) if terms else columns.cost
+    column = next(name for name in names if name in row)
+    charge = charge_of(_text(row, columns.charge), columns.charges)
+    # Fees, credits and taxes of a month have its first day and its last.
+    end = _text(row, columns.end) if terms and charge is Charge.USAGE else ""
     try:
-        cost = Decimal(str(row[column] or 0))
-    except InvalidOperation:
-        cost = Decimal("NaN")
-    if not cost.is_finite():
-        raise ConfigError(f"{where}: {column}: must be a number; got {row[column]!r}")
-    return Billed(
-        day=_day(where, _text(row, columns.day)),
+        zone = terms.zone if terms else UTC
+        day = day_of(_text(row, columns.day), zone, end, formats=_AMERICAN)
+    except ValueError as error:
+        raise _ColumnError(f"{_here(row, columns.day)}: {error}") from None
+    currency = "" if column in _IN_USD else currency_name(_text(row, columns.currency))
+    try:
+        cost = exchange.usd(_amount(column, row[column]), currency, day)
+    except CurrencyError as error:
+        raise _ColumnError(f"{_here(row, columns.currency)}: {error}") from None
+    line = Billed(
+        day=day,
         item=_text(row, columns.item) or "(costs without a line)",
         project=_text(row, columns.project),
         cost_usd=cost,
+        charge=charge,
+        currency=currency,
     )
+    if terms is None:
+        return line
+    if charge is Charge.USAGE:
+        texts = (_text(row, (name,)) for name in columns.about)
+        return replace(line, model=columns.model_of(line.item, *texts))
+    return replace(line, item=f"{_text(row, columns.charge)}: {line.item}")
 
 
-def _day(where: str, text: str) -> date:
-    """Return the day in UTC: an hour of another zone is of the day that it is in UTC."""
-    for pattern in _DAYS:
-        try:
-            return datetime.strptime(text, pattern).replace(tzinfo=UTC).date()
-        except ValueError:
-            continue
+def _here(row: Row, names: Iterable[str]) -> str:
+    return next((name for name in names if name in row), "the day")
+
+
+def _credits(
+    row: Row, columns: Columns, line: Billed, terms: FileTerms
+) -> Iterator[tuple[Row, Billed]]:
+    """Yield what is taken off a line, below 0, as lines of their own."""
+    listed = row.get(columns.credits) if columns.credits else None
+    for credit in listed if isinstance(listed, list) else ():
+        if not isinstance(credit, dict):
+            raise _ColumnError(f"{columns.credits}: must be a list of objects with an amount")
+        amount = _amount(f"{columns.credits}.amount", credit.get("amount"))
+        name = str(credit.get("name") or credit.get("type") or "without a name")
+        off = replace(
+            line,
+            model="",
+            item=f"credit: {name}",
+            cost_usd=terms.exchange.usd(amount, line.currency, line.day),
+            charge=Charge.CREDIT,
+        )
+        yield {"": row, "credit": credit}, off
+
+
+def _amount(column: str, value: object) -> Decimal:
     try:
-        at = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
-    except ValueError:
-        raise ConfigError(f"{where}: no day like 2026-01-31: {text!r}") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).date()
+        amount = Decimal(str(value or 0))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise _ColumnError(f"{column}: must be a number; got {value!r}")
+    return amount

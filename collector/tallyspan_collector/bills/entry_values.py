@@ -13,7 +13,7 @@ from tallyspan_collector.errors import ConfigError
 
 MAX_LOOK_BACK_DAYS = 45
 DAY_SECONDS = 86_400
-MAPPINGS = {"only", "names", "departments", "true_up", "columns"}
+MAPPINGS = {"only", "names", "models", "departments", "true_up", "columns"}
 LISTS = {"providers", "sources", "ledger_providers"}
 """Keys whose values are not one text or number."""
 

@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.days import day_of
+from tallyspan_collector.bills.exchange import ONLY_USD, CurrencyError, Exchange, currency_name
 from tallyspan_collector.bills.pages import Api, NotThereError
 from tallyspan_collector.errors import BillError, ConfigError
 
@@ -50,14 +52,22 @@ def headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}", "Accept": "application/json"}
 
 
-def bill(api: Api, first: date, last: date, groups: Collection[str] = ()) -> Iterator[Billed]:
+def bill(
+    api: Api,
+    first: date,
+    last: date,
+    groups: Collection[str] = (),
+    exchange: Exchange = ONLY_USD,
+    usage_groups: Collection[str] = (),
+) -> Iterator[Billed]:
     """Yield usage and costs of the days; `groups` are some of project, api_key and user.
 
-    Raises `ConfigError` and `BillError`.
+    `usage_groups` are further ones of the usage alone. Raises `ConfigError` and `BillError`.
     """
     grouped = [_GROUPS[name] for name in groups]
+    of_usage = [_GROUPS[name] for name in dict.fromkeys((*groups, *usage_groups))]
     for kind in USAGE:
-        by = ["model", *(["service_tier", "batch"] if kind == "completions" else []), *grouped]
+        by = ["model", *(["service_tier", "batch"] if kind == "completions" else []), *of_usage]
         try:
             for bucket in api.buckets(f"/v1/organization/usage/{kind}", _ask(first, last, 31, by)):
                 yield from (_usage(kind, bucket, result) for result in bucket["results"])
@@ -67,7 +77,7 @@ def bill(api: Api, first: date, last: date, groups: Collection[str] = ()) -> Ite
     for bucket in api.buckets(
         "/v1/organization/costs", _ask(first, last, 180, ["line_item", *grouped])
     ):
-        yield from (_cost(bucket, result) for result in bucket["results"])
+        yield from (_cost(bucket, result, exchange) for result in bucket["results"])
 
 
 def report(api: Api, first: date, last: date) -> Iterator[Billed]:
@@ -126,22 +136,26 @@ def _usage(kind: str, bucket: dict[str, Any], result: dict[str, Any]) -> Billed:
     )
 
 
-def _cost(bucket: dict[str, Any], result: dict[str, Any]) -> Billed:
+def _cost(bucket: dict[str, Any], result: dict[str, Any], exchange: Exchange) -> Billed:
     amount = result.get("amount") or {}
-    currency = amount.get("currency") or "usd"
-    if currency.lower() != "usd":
-        raise BillError(f"the bill is in {currency}: only bills in USD can be compared")
     item = result.get("line_item") or ""
     model, tier = model_of(item)
+    day = _day(bucket)
+    currency = amount.get("currency") or ""
+    try:
+        cost = exchange.usd(Decimal(str(amount.get("value") or 0)), currency, day)
+    except CurrencyError as error:
+        raise BillError(str(error)) from None
     return Billed(
-        day=_day(bucket),
+        day=day,
         model=model,
         project=result.get("project_id") or "",
         api_key=result.get("api_key_id") or "",
         user=result.get("user_id") or "",
         tier=tier,
         item=item or "(costs without a line)",
-        cost_usd=Decimal(str(amount.get("value") or 0)),
+        cost_usd=cost,
+        currency=currency_name(currency),
     )
 
 
@@ -153,6 +167,9 @@ def model_of(line: str) -> tuple[str, str]:
 
 def _day(bucket: dict[str, Any]) -> date:
     try:
-        return datetime.fromtimestamp(int(bucket["start_time"]), UTC).date()
-    except (KeyError, TypeError, ValueError):
+        start = str(int(bucket["start_time"]))
+        return day_of(start, end=str(bucket.get("end_time") or ""))
+    except KeyError:
         raise BillError("a bucket of OpenAI's answer has no start_time") from None
+    except (TypeError, ValueError) as error:
+        raise BillError(f"a bucket of OpenAI's answer: start_time {error}") from None

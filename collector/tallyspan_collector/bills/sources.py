@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from tallyspan_collector.bills import (
@@ -13,8 +14,11 @@ from tallyspan_collector.bills import (
     cloud_file,
     copilot,
     openai,
+    openrouter,
 )
 from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.exchange import Exchange
+from tallyspan_collector.bills.file_terms import FileTerms
 from tallyspan_collector.bills.pages import ADMIN_KEY, Api
 
 _ALL = ("project", "api_key", "user")
@@ -23,6 +27,9 @@ _ALL = ("project", "api_key", "user")
 @dataclass(frozen=True, slots=True)
 class Source:
     """Something that reports usage: by an API (`fetch`), as a file (`read`), or both.
+
+    Some are bills as well: `bill` asks an API for days, by nothing or one of `splits`, `bill_file`
+    reads a file. What they bill in other currencies is in USD by the rates they are handed.
 
     `provider` is the ledger's name, `providers` those whose calls it may report. `services` are
     the names of the services whose calls it reports; empty: all. `also_in` is the source whose
@@ -37,6 +44,9 @@ class Source:
     headers: Callable[[str], dict[str, str]] = openai.headers
     fetch: Callable[[Api, date, date, str], Iterator[Billed]] | None = None
     read: Callable[[Path], Iterator[Billed]] | None = None
+    bill: Callable[[Api, date, date, str, Exchange], Iterator[Billed]] | None = None
+    bill_file: Callable[[Path, FileTerms], Iterator[Billed]] | None = None
+    splits: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     also_in: str = ""
     has_all_costs: bool = False
@@ -49,8 +59,34 @@ class Source:
         return self.providers[0]
 
 
+_PROJECTS_AND_KEYS = ("project", "api_key")
+
+
 def _bill_file(path: Path) -> Iterator[Billed]:
-    return bill_file.read(path, {})
+    return bill_file.read(path, FileTerms())
+
+
+def _of_openai(api: Api, first: date, last: date, by: str, exchange: Exchange) -> Iterator[Billed]:
+    groups = [by] if by else []
+    return openai.bill(api, first, last, groups, exchange, _PROJECTS_AND_KEYS)
+
+
+def _of_anthropic(
+    api: Api, first: date, last: date, by: str, exchange: Exchange
+) -> Iterator[Billed]:
+    lines = anthropic.bill(api, first, last, [by] if by else [], exchange, _PROJECTS_AND_KEYS)
+    # its costs are of no key
+    return (line for line in lines if by != "api_key" or line.cost_usd is None)
+
+
+def _of_openrouter(api: Api, first: date, last: date, by: str, _: Exchange) -> Iterator[Billed]:
+    return openrouter.bill(api, first, last, [by] if by else [])
+
+
+def _of_cloud(
+    kinds: tuple[cloud_file.Columns, ...], path: Path, terms: FileTerms
+) -> Iterator[Billed]:
+    return cloud_file.bill(path, kinds, terms)
 
 
 SOURCES = {
@@ -64,6 +100,9 @@ SOURCES = {
             openai.headers,
             lambda api, first, last, _: openai.report(api, first, last),
             _bill_file,
+            _of_openai,
+            bill_file.read,
+            _PROJECTS_AND_KEYS,
             has_all_costs=True,
         ),
         Source(
@@ -74,6 +113,21 @@ SOURCES = {
             anthropic.headers,
             lambda api, first, last, _: anthropic.bill(api, first, last, _ALL),
             _bill_file,
+            _of_anthropic,
+            bill_file.read,
+            _PROJECTS_AND_KEYS,
+        ),
+        Source(
+            "openrouter",
+            openrouter.PROVIDERS,
+            openrouter.KEY,
+            openrouter.BASE,
+            openrouter.headers,
+            lambda api, first, last, _: openrouter.bill(api, first, last, ("api_key",)),
+            bill=_of_openrouter,
+            splits=("api_key",),
+            has_all_costs=True,
+            wanted_key=openrouter.WANTED_KEY,
         ),
         Source(
             "anthropic-enterprise",
@@ -105,17 +159,23 @@ SOURCES = {
             needs_organization=True,
             wanted_key="a token of an organisation's administrator with 'Administration' (read)",
         ),
-        Source(
-            "gcp",
-            ("gcp.vertex_ai", "gcp.gemini"),
-            read=lambda path: cloud_file.read(path, cloud_file.GCP),
-        ),
-        Source("aws", ("aws.bedrock",), read=lambda path: cloud_file.read(path, cloud_file.AWS)),
-        Source(
-            "azure",
-            ("azure.ai.openai", "azure.ai.inference"),
-            read=lambda path: cloud_file.read(path, cloud_file.AZURE),
+        *(
+            Source(
+                name,
+                providers,
+                read=partial(cloud_file.read, kinds=kinds),
+                bill_file=partial(_of_cloud, kinds),
+                splits=("project",),
+            )
+            for name, providers, kinds in (
+                ("gcp", ("gcp.vertex_ai", "gcp.gemini"), cloud_file.GCP),
+                ("aws", ("aws.bedrock",), cloud_file.AWS),
+                ("azure", ("azure.ai.openai", "azure.ai.inference"), cloud_file.AZURE),
+            )
         ),
     )
 }
 """By the name that `tallyspan import` and `imports:` call it."""
+
+BILLS = {name: each for name, each in SOURCES.items() if each.bill or each.bill_file}
+"""Those whose bill can be compared."""

@@ -4,21 +4,26 @@ import argparse
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tallyspan_collector import config
 from tallyspan_collector.bills import bill_file
 from tallyspan_collector.bills.pages import check_base
+from tallyspan_collector.commands.prices import PRICES
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.reconcile import recorded
 from tallyspan_collector.reconcile.bill import FILE, Bill
+from tallyspan_collector.reconcile.settings import SPLITS, splits_of
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add them; `provider` is an argument of the parser itself."""
+    """Add them, and those of the store; `provider` is an argument of the parser itself."""
+    config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
     parser.add_argument(
-        "--file", help="the bill as CSV; without it the provider's usage and cost APIs are asked"
+        "--file",
+        help="the bill, or bills with *; without it the provider's usage and cost APIs are asked",
     )
     parser.add_argument(
         "--key-file",
-        help="file with an admin key; default: OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY",
+        help="file with an admin key; default: the provider's variable, such as OPENAI_ADMIN_KEY",
     )
     parser.add_argument("--url", help="another address of the API, such as a proxy of your own")
     parser.add_argument(
@@ -29,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"a column of the file; OURS is one of {', '.join(bill_file.COLUMNS)}",
     )
     parser.add_argument("--zone", default="UTC", help="time zone of the file's days (default UTC)")
-    parser.add_argument("--by", choices=("project", "api_key"), default="", help="also by these")
+    parser.add_argument("--by", choices=SPLITS, default="", help="also by these")
     parser.add_argument(
         "--recorded-as",
         default="",
@@ -41,6 +46,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ID=NAME",
         help="what the ledger calls a project or key of the bill",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="what the ledger calls a model of the bill",
     )
     parser.add_argument(
         "--ledger-provider",
@@ -66,9 +78,11 @@ def bill_of(options: argparse.Namespace, name: str = "", threshold: float = 0.01
         by=options.by,
         recorded_as=options.recorded_as,
         names=dict(pair(text, "--name") for text in options.name),
+        models=dict(pair(text, "--model") for text in options.model),
         providers=options.ledger_provider,
         endpoint=options.endpoint,
         threshold=threshold,
+        prices=config.read(options, options=(PRICES,))["prices"],
         is_of_flags=True,
     )
 
@@ -82,6 +96,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--file: --url and --key-file are for the provider's API; give one or other"
         )
+    if options.by not in {"", *(splits := splits_of(options.provider))}:
+        raise ConfigError(f"--by {options.by}: {options.provider} has {' or '.join(splits)} alone")
     if options.column and not options.file:
         raise ConfigError("--column is for --file")
     if bool(options.by) != bool(options.recorded_as):

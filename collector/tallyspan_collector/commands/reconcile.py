@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tallyspan_collector import config
 from tallyspan_collector.commands import bill_flags, librechat_reconcile
 from tallyspan_collector.commands.librechat_import import add_database_flags
 from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.settings import SOURCE as LIBRECHAT
-from tallyspan_collector.reconcile.bill import APIS, FILE
+from tallyspan_collector.reconcile.bill import PROVIDERS
 from tallyspan_collector.reconcile.settings import percent
 
 DEFAULT_DAYS = 7
@@ -26,10 +25,9 @@ def add_parser(commands: Any) -> None:
         help="compare what was recorded with what the provider billed",
         description="Exit code 0: within the threshold; 1: not; 2: called wrongly.",
     )
-    config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument(
         "provider",
-        choices=(*APIS, FILE, LIBRECHAT),
+        choices=(*PROVIDERS, LIBRECHAT),
         help=f"whose bill, csv for any other, or {LIBRECHAT} for its own ledger",
     )
     parser.add_argument("--from", dest="first", default="", help="first day (default: 7 days ago)")
@@ -52,7 +50,9 @@ def add_parser(commands: Any) -> None:
 
 def _reconcile(options: argparse.Namespace) -> int:
     if options.provider == LIBRECHAT:
-        _refuse(options, ("file", "key_file", "url", "column", "by", "recorded_as", "endpoint"))
+        _refuse(
+            options, ("file", "key_file", "url", "column", "model", "by", "recorded_as", "endpoint")
+        )
         names = dict(bill_flags.pair(text, "--name") for text in options.name)
         return librechat_reconcile.reconcile(options, names)
     _refuse(options, ("mongo", "mongo_file", "database"))

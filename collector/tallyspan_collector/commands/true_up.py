@@ -14,10 +14,11 @@ from tallyspan_collector import config
 from tallyspan_collector.booked.commitments import usd
 from tallyspan_collector.commands import bill_flags
 from tallyspan_collector.commands.period import period
+from tallyspan_collector.commands.prices import PRICES
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.reconcile.bill import APIS, FILE, Bill
+from tallyspan_collector.reconcile.bill import PROVIDERS, Bill
 from tallyspan_collector.reconcile.rule import RESTS, SHARE, Rule
 from tallyspan_collector.reconcile.settings import of_section
 from tallyspan_collector.true_up import run
@@ -39,10 +40,9 @@ def add_parser(commands: Any) -> None:
         description="Without --apply it shows what it would book. Exit code 0: done; 1: the bill"
         " could not be had whole; 2: called wrongly.",
     )
-    config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument(
         "provider",
-        help=f"{', '.join((*APIS, FILE))}; or the name of a reconciliation in the --config file",
+        help=f"{', '.join(PROVIDERS)}; or the name of a reconciliation in the --config file",
     )
     parser.add_argument("--from", dest="first", default="", help="first day (default: 31 days ago)")
     parser.add_argument("--to", dest="last", default="", help="last day (default: 2 days ago)")
@@ -90,16 +90,17 @@ def _true_up(options: argparse.Namespace) -> int:
 
 def _what(options: argparse.Namespace) -> tuple[Bill, Rule]:
     """Return the bill of the file with that name, else of the flags. Raises `ConfigError`."""
-    for each in of_section(config.section(options, config.RECONCILE)):
+    prices = config.read(options, options=(PRICES,))["prices"]
+    for each in of_section(config.section(options, config.RECONCILE), prices):
         if each.name == options.provider:
             if options.file or options.by or options.department:
                 raise ConfigError(
                     f"the bill {each.name!r} has its settings in the file: change them there"
                 )
             return each.bill, each.true_up or Rule(rest=options.rest)
-    if options.provider not in (*APIS, FILE):
+    if options.provider not in PROVIDERS:
         raise ConfigError(
-            f"{options.provider!r} is no provider ({', '.join((*APIS, FILE))}) and no"
+            f"{options.provider!r} is no provider ({', '.join(PROVIDERS)}) and no"
             " reconciliation in the --config file"
         )
     departments = dict(bill_flags.pair(text, "--department") for text in options.department)

@@ -1,40 +1,46 @@
 """A bill to compare with: whose it is, where it is read, which calls it is about."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from glob import glob
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.bills import anthropic, bill_file, openai
+from tallyspan_collector.bills import bill_file
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.bills.entry_values import admin_key
+from tallyspan_collector.bills.exchange import Exchange
+from tallyspan_collector.bills.file_terms import FileTerms
 from tallyspan_collector.bills.pages import Api
+from tallyspan_collector.bills.sources import BILLS
+from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.pricing import rates
 from tallyspan_collector.reconcile import recorded
 from tallyspan_collector.reconcile.compare import compare
 from tallyspan_collector.reconcile.outcome import Outcome
 from tallyspan_collector.reconcile.reasons import explained
 from tallyspan_collector.units.counts import counted
 
-APIS = {"openai": openai, "anthropic": anthropic}
 FILE = "csv"
 """Any other provider's bill, as a file."""
-NO_KEY = (
-    "set {variable} or {key_file} FILE to an admin key of the organisation, or give the bill with"
-    " {file} FILE.csv"
-)
+PROVIDERS = (*BILLS, FILE)
+NO_KEY = "set {variable} or {key_file} FILE: it needs {wanted}"
+OR_FILE = ", or give the bill with {file} FILE.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
     """A provider's bill. Without `file` its API is asked, with the key of `key_file` or variable.
 
-    `by` is project or api_key, `recorded_as` what the ledger calls those, `names` the ledger's name
-    of an id of the bill. `providers` are those of the ledger; empty: the provider's own, of a file
-    any. `threshold` is the drift allowed, as a part of billed. `is_of_flags`: messages name flags,
-    not keys of the collector's file.
+    `file` may have `*` and `?` in its name. `by` is project or api_key, `recorded_as` what the
+    ledger calls those, `names` the ledger's name of an id of the bill, `models` that of a model.
+    `providers` are those of the ledger; empty: the provider's own, of a CSV any. `threshold` is the
+    drift allowed, as a part of billed. `prices` is the price file with rates of other currencies.
+    `is_of_flags`: messages name flags, not keys of the collector's file.
     """
 
     provider: str
@@ -48,9 +54,11 @@ class Bill:
     by: str = ""
     recorded_as: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[str] = ()
     endpoint: str = ""
     threshold: float = 0.01
+    prices: Path | None = None
     is_of_flags: bool = False
 
     @property
@@ -66,7 +74,7 @@ class Bill:
     @property
     def ledger_providers(self) -> Sequence[str]:
         """Return the providers of the ledger whose calls it is about; empty: any."""
-        own = APIS[self.provider].PROVIDERS if self.provider in APIS else ()
+        own = BILLS[self.provider].providers if self.provider in BILLS else ()
         return list(self.providers or own)
 
     def read(self, first: date, last: date) -> list[Billed]:
@@ -75,25 +83,64 @@ class Bill:
         Raises `ConfigError` for a file or a key that cannot be used, `BillError` for a bill that
         cannot be had.
         """
-        if self.file is not None:
-            return self._named(bill_file.read(self.file, self.columns))
-        provider = APIS[self.provider]
-        variable = self.key_variable or provider.KEY
-        key_file, file = ("--key-file", "--file") if self.is_of_flags else ("key_file", "file")
-        needed = NO_KEY.format(variable=variable, key_file=key_file, file=file)
-        key, origin = admin_key(self.key_file, variable, needed, key_file)
-        api = Api(self.url or provider.BASE, provider.headers(key), origin)
-        lines = list(provider.bill(api, first, last, [self.by] if self.by else []))
-        if self.provider == "anthropic" and self.by == "api_key":  # costs are of no key
-            lines = [line for line in lines if line.cost_usd is None]
-        return self._named(lines)
+        currencies = rates.load(self.prices).currencies if self.prices else None
+        exchange = Exchange(currencies or {})
+        return self._named(
+            self._of_api(first, last, exchange)
+            if self.file is None
+            else self._of_files(str(self.file), exchange)
+        )
+
+    def _of_api(self, first: date, last: date, exchange: Exchange) -> Iterable[Billed]:
+        provider = BILLS[self.provider]
+        if provider.bill is None:
+            raise ConfigError(
+                f"{self.provider}: is read from its cost export: name it with {self._flag('file')}"
+            )
+        variable = self.key_variable or provider.key_variable
+        needed = NO_KEY + (OR_FILE if provider.bill_file else "")
+        key, origin = admin_key(
+            self.key_file,
+            variable,
+            needed.format(
+                variable=variable,
+                key_file=self._flag("key_file"),
+                file=self._flag("file"),
+                wanted=provider.wanted_key,
+            ),
+            self._flag("key_file"),
+        )
+        api = Api(self.url or provider.base, provider.headers(key), origin, provider.wanted_key)
+        return provider.bill(api, first, last, self.by, exchange)
+
+    def _of_files(self, pattern: str, exchange: Exchange) -> Iterator[Billed]:
+        provider = BILLS.get(self.provider)
+        read = provider.bill_file if provider else bill_file.read
+        if read is None:
+            raise ConfigError(f"{self.provider}: is read by its API: there is no file of it")
+        terms = FileTerms(self.columns, exchange, self.days_of)
+        paths = sorted(glob(pattern))  # noqa: PTH207  a pattern may begin with a root
+        for path in paths or [pattern]:
+            yield from read(Path(path), terms)
+
+    def _flag(self, key: str) -> str:
+        return f"--{key.replace('_', '-')}" if self.is_of_flags else key
 
     def _named(self, lines: Iterable[Billed]) -> list[Billed]:
-        """Return the lines under what the ledger calls their project or key."""
+        """Return the lines under what the ledger calls their model, and their project or key."""
         named = []
         for line in lines:
             owner = getattr(line, self.by) if self.by else ""
-            named.append(replace(line, project=self.names.get(owner, owner)))
+            parts = (("project", line.project), ("key", line.api_key))
+            billed_to = ", ".join(f"{noun} {name}" for noun, name in parts if name)
+            named.append(
+                replace(
+                    line,
+                    model=self.models.get(line.model, line.model),
+                    project=self.names.get(owner, owner),
+                    billed_to=billed_to,
+                )
+            )
         return named
 
     def compared(
@@ -111,18 +158,31 @@ class Bill:
             label=self.recorded_as,
         )
         compared = compare(calls, inside, first, last, zone)
-        notes = []
-        if not inside:
-            notes.append(f"the bill has nothing from {first} to {last}")
-        if len(inside) < len(lines):
-            left_out = counted(len(lines) - len(inside), "line")
-            notes.append(f"{left_out} of the bill left out: of other days")
         return Outcome(
             provider=self.name or self.provider,
             source=self.source,
             zone=self.zone,
             threshold=self.threshold,
             lines=explained(compared, calls, zone, self.threshold, now),
-            notes=notes,
+            notes=list(_notes(lines, inside, first, last)),
             run_at=now,
+        )
+
+
+def _notes(
+    lines: Sequence[Billed], inside: Sequence[Billed], first: date, last: date
+) -> Iterator[str]:
+    """Yield what a reader must know of how the bill became these lines."""
+    if not inside:
+        yield f"the bill has nothing from {first} to {last}"
+    if len(inside) < len(lines):
+        left_out = counted(len(lines) - len(inside), "line")
+        yield f"{left_out} of the bill left out: of other days"
+    for currency, count in sorted(Counter(line.currency for line in inside).items()):
+        if currency:
+            yield f"{counted(count, 'line')} in {currency}, in USD at the rates of the price file"
+    if repeated := sum(line.is_repeated for line in inside):
+        yield (
+            f"{counted(repeated, 'line')} of the bill the same as one before, and counted again:"
+            " was a file put there twice?"
         )

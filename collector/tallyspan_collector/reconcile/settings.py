@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tallyspan_collector.bills import bill_file
@@ -15,21 +17,22 @@ from tallyspan_collector.bills.entry_values import (
     url_of,
     zone_of,
 )
+from tallyspan_collector.bills.sources import BILLS
 from tallyspan_collector.config import Section
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 from tallyspan_collector.reconcile import recorded
-from tallyspan_collector.reconcile.bill import APIS, FILE, Bill
+from tallyspan_collector.reconcile.bill import PROVIDERS, Bill
 from tallyspan_collector.reconcile.rule import RESTS, SHARE, Rule
 
 KEYS = (
     "provider", "name", "key_variable", "key_file", "url", "file", "columns", "zone", "by",
-    "recorded_as", "names", "ledger_providers", "endpoint", "threshold", "every", "look_back",
-    "true_up",
+    "recorded_as", "names", "models", "ledger_providers", "endpoint", "threshold", "every",
+    "look_back", "true_up",
 )  # fmt: skip
 EVERY_SECONDS = DAY_SECONDS
 LOOK_BACK_DAYS = 7
-_BY = ("project", "api_key")
+SPLITS = ("project", "api_key")
 _RULE = ("departments", "rest")
 
 
@@ -51,9 +54,12 @@ class Reconciliation:
         return self.bill.name
 
 
-def of_section(section: Section | None) -> tuple[Reconciliation, ...]:
-    """Return the reconciliations of a file. Raises `ConfigError` by file, line and key."""
-    return entries(section, "reconciliation", lambda _: KEYS, _create)
+def of_section(section: Section | None, prices: Path | None = None) -> tuple[Reconciliation, ...]:
+    """Return the reconciliations of a file; `prices` is the price file with rates of currencies.
+
+    Raises `ConfigError` by file, line and key.
+    """
+    return entries(section, "reconciliation", lambda _: KEYS, partial(_create, prices))
 
 
 def percent(text: str) -> float:
@@ -67,21 +73,30 @@ def percent(text: str) -> float:
     return value / 100
 
 
-def _create(values: Mapping[str, Any]) -> Reconciliation:
+def splits_of(provider: str) -> tuple[str, ...]:
+    """Return by what the bill of a provider can be split."""
+    return BILLS[provider].splits if provider in BILLS else SPLITS
+
+
+def _create(prices: Path | None, values: Mapping[str, Any]) -> Reconciliation:
     provider = str(values.get("provider", ""))
-    if provider not in {*APIS, FILE}:
-        message = f"no provider {provider!r}; {hint(provider, [*APIS, FILE])}"
+    if provider not in PROVIDERS:
+        message = f"no provider {provider!r}; {hint(provider, PROVIDERS)}"
         raise WrongValueError("provider", message)
     file = path_of(values.get("file"))
-    if provider == FILE and file is None:
+    source = BILLS.get(provider)
+    if file is None and (source is None or source.bill is None):
         raise WrongValueError("file", "the bill of a provider without an API: name its file")
+    if file is not None and source is not None and source.bill_file is None:
+        raise WrongValueError("file", f"{provider} is read by its API: there is no file of it")
     columns = texts(values.get("columns"))
     if unknown := [each for each in columns if each not in bill_file.COLUMNS]:
         message = f"no column {unknown[0]!r}; {hint(unknown[0], list(bill_file.COLUMNS))}"
         raise WrongValueError("columns", message)
     by, recorded_as = (str(values.get(key, "")) for key in ("by", "recorded_as"))
-    if by not in {"", *_BY}:
-        raise WrongValueError("by", f"must be {' or '.join(_BY)}, not {by!r}")
+    splits = splits_of(provider)
+    if by not in {"", *splits}:
+        raise WrongValueError("by", f"must be {' or '.join(splits)}, not {by!r}")
     if bool(by) != bool(recorded_as):
         labels = ", ".join(recorded.LABELS)
         message = f"by and recorded_as go together: what the ledger calls them ({labels}, tag:NAME)"
@@ -108,9 +123,11 @@ def _create(values: Mapping[str, Any]) -> Reconciliation:
         by=by,
         recorded_as=recorded_as,
         names=texts(values.get("names")),
+        models=texts(values.get("models")),
         providers=tuple(str(each) for each in values.get("ledger_providers") or ()),
         endpoint=str(values.get("endpoint", "")),
         threshold=threshold,
+        prices=prices,
     )
     return Reconciliation(bill, every, look_back_days, _rule(values, by))
 

@@ -174,7 +174,7 @@ class Worker:
         self._imports = Schedule(
             imports_of(config.imports), lambda: self._prices.book, self._directory, self.metrics
         )
-        self._bills = BillSchedule(bills_of(config.reconcile), self.metrics, take)
+        self._bills = BillSchedule(bills_of(config.reconcile, config.prices), self.metrics, take)
         self._closing = Closing()
         try:
             lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)

@@ -138,6 +138,23 @@ def test_copilot_s_credits_are_read_day_by_day() -> None:
     )
 
 
+def test_openrouter_s_activity_is_read_by_key() -> None:
+    item = {
+        "date": "2026-03-31", "model": "openai/gpt-4.1", "usage": 0.5, "byok_usage_inference": 0.25,
+        "requests": 2, "prompt_tokens": 100, "completion_tokens": 20, "reasoning_tokens": 5,
+    }  # fmt: skip
+    keys = [{"hash": "h1", "name": "web"}, {"hash": "h2", "name": ""}]
+    reports: dict[str, Any] = {
+        "/api/v1/keys": lambda _: keys,
+        "/api/v1/activity": lambda query: [item] if query["api_key_hash"] == ["h2"] else [],
+    }
+    with billing_server(BillingServer(reports=reports)) as server:
+        (line,) = fetched("openrouter", server)
+
+    assert (line.api_key, line.requests, line.tokens) == ("h2", 2, 120)
+    assert line.cost_usd == Decimal("0.75")
+
+
 def test_an_amount_that_is_none_is_refused() -> None:
     reports: dict[str, Any] = {
         ENTERPRISE.format("usage"): lambda _: [],
@@ -278,7 +295,7 @@ def test_lines_of_models_are_read_from_cost_exports(
     [
         ([AWS[0] | {"line_item_unblended_cost": "x"}], "line_item_unblended_cost: must be a number"),
         ([AWS[0] | {"line_item_currency_code": "EUR"}], "the bill is in EUR"),
-        ([AWS[0] | {"line_item_usage_start_date": "soon"}], "no day like 2026-01-31: 'soon'"),
+        ([AWS[0] | {"line_item_usage_start_date": "soon"}], "_date: must be a day like 2026-01-31; got 'soon'"),
         ([{"a": "1", "b": "2"}], "is no such export"),
     ],
 )  # fmt: skip
