@@ -449,6 +449,7 @@ VIEWS = (
     View("user_names", ("tenant",)),
     View("unknown_users", _BOTH),
     View("reconciliations"),
+    View("bill_runs"),
     View("bills"),
     View("months"),
     View("closed_months", _BOTH),

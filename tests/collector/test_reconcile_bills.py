@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from billing_server import BillingServer, billing_server
-from reconcile_bench import DAY, PERIOD, Bench, bench_of, calls
+from billing_server import BillingServer, Used, billing_server
+from reconcile_bench import DAY, MODEL, PERIOD, Bench, bench_of, calls
 from shared_store import SharedStore
 
 ACTIVITY = "/api/v1/activity"
@@ -135,6 +135,77 @@ def test_a_model_that_a_bill_calls_otherwise_is_mapped(bench: Bench, tmp_path: P
     # the day stands in two parts, which are one line
     (line,) = bench.lines("csv", "--file", str(path), "--model", "V4 Pro=deepseek-v4-pro", *PERIOD)
     assert (line["model"], line["reason"]) == ("deepseek-v4-pro", "")
+
+
+def test_credits_taxes_and_purchases_are_lines_of_the_bill_and_no_drift(
+    bench: Bench, tmp_path: Path
+) -> None:
+    calls(bench.client, 2, provider_name="aws.bedrock", model_name=BEDROCK)
+    usage = "USE1-Claude4Sonnet-input-tokens"
+    path = cur(
+        tmp_path, sonnet("input", "2.5"), ("Credit", usage, "-2", "USD"),
+        ("Tax", usage, "0.5", "USD"), ("Fee", "capacity", "90", "USD"),
+    )  # fmt: skip
+    lines = bench.lines("aws", "--file", path, *PERIOD)
+    whole = json.loads(bench.out)
+
+    assert [(line["model"], line["billed_cost_usd"], line["reason"]) for line in lines] == [
+        (f"Credit: {usage}", "-2", "credit"),
+        ("Fee: capacity", "90", "purchase"),
+        (f"Tax: {usage}", "0.5", "tax"),
+        (BEDROCK, "2.5", ""),
+    ]
+    assert (whole["is_within"], whole["totals"]["billed_cost_usd"]) == (True, "2.5")
+    assert whole["notes"] == [
+        "$88.5 of the bill is of no use: credits, taxes, purchases; not in the total"
+    ]
+
+
+def test_an_amount_below_0_without_a_model_is_a_credit_and_with_one_is_of_the_model(
+    bench: Bench, tmp_path: Path
+) -> None:
+    calls(bench.client, 2)
+    path = tmp_path / "bill.csv"
+    path.write_text(
+        "day,model,item,cost_usd\n2026-03-31,gpt-4.1,,3\n2026-03-31,gpt-4.1,,-0.5\n"
+        "2026-03-31,,goodwill,-7\n2026-03-30,gpt-5,,-4\n"
+    )
+    lines = bench.lines("csv", "--file", str(path), *PERIOD)
+
+    assert [(line["model"], line["billed_cost_usd"], line["reason"]) for line in lines] == [
+        ("gpt-5", "-4", "missing_calls"),
+        ("goodwill", "-7", "credit"),
+        ("gpt-4.1", "2.5", ""),
+    ]
+
+
+def test_missing_calls_name_the_project_and_key_that_most_of_the_bill_is_of(bench: Bench) -> None:
+    calls(bench.client, 1)
+    used = [
+        Used(DAY, MODEL, 1, 100, 10, usd="1.25", project="proj_1", api_key="key_1"),
+        Used(DAY, MODEL, 3, 300, 30, usd="3.75", project="proj_2", api_key="key_9"),
+    ]
+    (line,) = bench.against(used)
+
+    assert (line["billed_requests"], line["reason"]) == (4, "missing_calls")
+    assert line["detail"] == (
+        "3 of 4 requests were not recorded; 75 % of the bill's is of project proj_2, key key_9"
+    )
+
+
+def test_a_key_that_nobody_knows_is_named(bench: Bench) -> None:
+    calls(bench.client, 1, source="eu")
+    used = [
+        Used(DAY, MODEL, 1, 100, 10, usd="1.25", api_key="key_1"),
+        Used(DAY, MODEL, 1, 100, 10, usd="1.25", api_key="key_9"),
+    ]
+    lines = bench.against(used, "--by", "api_key", "--recorded-as", "source", "--name", "key_1=eu")
+
+    assert [(line["project"], line["reason"], line["detail"]) for line in lines] == [
+        ("eu", "", ""),
+        ("key_9", "unknown_owner", "the ledger has no call of key_9"),
+    ]
+    assert lines[1]["to_do"].startswith("say what the ledger calls it: --name ID=NAME")
 
 
 @pytest.mark.parametrize(

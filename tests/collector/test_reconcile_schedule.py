@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from billing_server import KEY, BillingServer, Used, billing_server
 from config_sections import section
+from grafana_pages import run
 from ledger import NOON, book, call
 from shared_store import SharedStore
 from tallyspan_clickhouse.ledger_lock import reconcile_lock
@@ -118,6 +119,95 @@ def test_a_collector_that_starts_sees_what_another_one_compared(
 
     assert len(server.requests) == asked
     assert (gauge(metrics, "coverage"), gauge(metrics, "drift")) == (1.0, 0.0)
+
+
+def test_what_somebody_compares_by_hand_is_kept_as_such_and_puts_nothing_off(
+    client: Client, tmp_path: Path
+) -> None:
+    book(client, [call(**CALL)])
+    with billing_server(BillingServer([Used(DAY, "gpt-4.1", 1, 800, 200, usd="0.75")])) as server:
+        (what,) = of_openai(tmp_path, server.url)
+        lines = what.bill.read(DAY, DAY)
+        by_hand = MORNING - HOUR
+        what.bill.compared(client, lines, DAY, DAY, by_hand).store(client)
+        bills = Schedule((what,), Metrics())
+        bills.look(client, MORNING)
+        later = MORNING + HOUR
+        what.bill.compared(client, lines, DAY, DAY, later).store(client)
+        asked = len(server.requests)
+        bills.look(client, MORNING + 23 * HOUR)
+        assert len(server.requests) == asked
+        bills.look(client, MORNING + 24 * HOUR)
+
+    assert len(server.requests) > asked
+    runs = client.query(
+        "SELECT run_at, is_scheduled, first_day, last_day, lines, lines_off"
+        " FROM reconciliation_runs ORDER BY run_at"
+    ).result_rows
+    days = (DAY, DAY + timedelta(days=1))
+    assert runs == [
+        (by_hand, False, DAY, DAY, 1, 0),
+        (MORNING, True, *days, 1, 0),
+        (later, False, DAY, DAY, 1, 0),
+        (MORNING + 24 * HOUR, True, days[1], days[1] + timedelta(days=1), 0, 0),
+    ]
+
+
+def test_a_failure_stands_beside_the_bill_until_it_is_compared_again(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row() -> tuple[object, ...]:
+        (values,) = client.query(
+            "SELECT run_at, run_by, failed_at, error FROM bill_runs"
+        ).result_rows
+        return tuple(values)
+
+    book(client, [call(**CALL)])
+    with billing_server(BillingServer([Used(DAY, "gpt-4.1", 1, 800, 200, usd="0.75")])) as server:
+        bills = Schedule(of_openai(tmp_path, server.url, ", every: 1h"), Metrics())
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", "wrong")
+        bills.look(client, MORNING)
+        (shown,) = run(client, "health", "Bills: coverage and drift", 3650)
+        failed = row()
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
+        bills.look(client, MORNING + HOUR)
+        compared = row()
+
+    assert failed[:3] == (None, "", MORNING)
+    assert "the key of OPENAI_ADMIN_KEY is refused" in str(failed[3])
+    assert (shown["kind"], shown["coverage"], shown["error"]) == ("whole bill", None, failed[3])
+    assert compared == (MORNING + HOUR, "the collector", None, "")
+
+
+def test_the_data_health_page_has_coverage_and_drift_by_model_project_and_day(
+    client: Client, tmp_path: Path
+) -> None:
+    next_day = NOON + timedelta(days=1)
+    book(client, [call(**CALL), call(**CALL, model_name="gpt-5", start_time=next_day)])
+    # $2 and 2,000 tokens of the first model, of which $0.75 and 1,000 are recorded; a tax of $9.
+    path = tmp_path / "bill.csv"
+    path.write_text(
+        "day,model,item,charge,input_tokens,cost_usd,project\n"
+        f"{DAY},gpt-4.1,,,2000,2,search\n{DAY},,VAT,tax,,9,\n"
+        f"{next_day.date()},gpt-5,,,1000,0.75,search\n"
+    )
+    entry = f"{{provider: csv, file: {path}, by: project, recorded_as: department"
+    names = "names: {search: research}, look_back: 2d}"
+    (what,) = of_section(section(tmp_path, f"reconcile:\n  - {entry}, {names}\n"))
+    Schedule((what,), Metrics()).look(client, MORNING)
+    rows = run(client, "health", "Bills: coverage and drift", 3650)
+
+    columns = ("kind", "name", "recorded", "billed", "coverage", "drift", "run_by")
+    shown = [tuple(row[column] for column in columns) for row in rows]
+    usd = Decimal
+    assert shown == [
+        ("whole bill", None, usd("1.5"), usd("2.75"), 2 / 3, 1.5 / 2.75 - 1, "the collector"),
+        ("model", "gpt-4.1", usd("0.75"), usd(2), 0.5, -0.625, None),
+        ("model", "gpt-5", usd("0.75"), usd("0.75"), 1.0, 0.0, None),
+        ("project or key", "research", usd("1.5"), usd("2.75"), 2 / 3, 1.5 / 2.75 - 1, None),
+        ("day", "2026-04-01", usd("0.75"), usd("0.75"), 1.0, 0.0, None),
+        ("day", "2026-03-31", usd("0.75"), usd(2), 0.5, -0.625, None),
+    ]
 
 
 def test_what_fails_is_a_warning_and_is_tried_again_after_a_quarter_of_an_hour(

@@ -1,6 +1,7 @@
 """Alert rules: in shape for Grafana, and each fires when facts in Python say so and else does not."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from statistics import median_high
@@ -13,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from call_facts import NASTY, NASTY_FACTS, Fact, fill
 from grafana_pages import pages
 from tallyspan_clickhouse.schema import READABLE_VIEWS
+from tallyspan_collector.bills.billed import Charge
 from tallyspan_collector.reconcile.compare import Line
 from tallyspan_collector.reconcile.outcome import Outcome
 from tallyspan_collector.summary import budgets
@@ -220,7 +222,12 @@ def test_a_bill_that_differs_fires_once_its_days_are_whole(client: Client) -> No
             TODAY - timedelta(days=days_ago), "gpt-4.1", recorded_tokens=recorded,
             recorded_cost_usd=Decimal(1), billed_tokens=billed, billed_cost_usd=Decimal(usd),
         )  # fmt: skip
-        Outcome(name, "API", "UTC", 0.01, [line]).store(client)
+        # What a credit takes off the bill is no drift.
+        credit = replace(
+            line, model="credit", recorded_tokens=0, recorded_cost_usd=Decimal(0),
+            billed_tokens=None, billed_cost_usd=Decimal("-0.5"), charge=Charge.CREDIT,
+        )  # fmt: skip
+        Outcome(name, "API", "UTC", 0.01, [line, credit], line.day, line.day).store(client)
 
     billed("tokens", 3, 900, 1000, "1")
     billed("costs", 3, 1000, 1000, "0.8")

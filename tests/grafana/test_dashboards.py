@@ -151,6 +151,7 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
                     "tallyspan.usage_by_service",
                     "tallyspan.usage_entries",
                     "tallyspan.reconciliations",
+                    "tallyspan.bill_runs",
                     "tallyspan.imports",
                     "tallyspan.bills",
                     "tallyspan.month_totals",

@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import row_of, tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
+from tallyspan_clickhouse.query.bill_figures import IS_USE
 from tallyspan_collector.booked.commitments import midnight
 from tallyspan_collector.booked.prior_period import next_month
 from tallyspan_collector.pricing.commitments import days_between
@@ -96,8 +97,8 @@ def _compared(client: Client, month: date, trued_up: set[str]) -> list[Check]:
     """Return a check for each bill that is compared only."""
     rows = tuples_of(
         client,
-        "SELECT provider, sum(recorded_cost_usd), sum(billed_cost_usd), max(threshold)"
-        " FROM reconciliations WHERE day >= {month:Date} AND day < {stop:Date}"
+        "SELECT provider, sum(recorded_cost_usd), sum(billed_cost_usd), max(threshold)"  # noqa: S608
+        f" FROM reconciliations WHERE {IS_USE} AND day >= {{month:Date}} AND day < {{stop:Date}}"
         " GROUP BY provider HAVING count(billed_cost_usd) > 0 ORDER BY provider",
         _bounds(month),
     )

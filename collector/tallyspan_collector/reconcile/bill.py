@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from glob import glob
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ from tallyspan_collector.bills.sources import BILLS
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing import rates
 from tallyspan_collector.reconcile import recorded
-from tallyspan_collector.reconcile.compare import compare
+from tallyspan_collector.reconcile.compare import Line, compare
 from tallyspan_collector.reconcile.outcome import Outcome
 from tallyspan_collector.reconcile.reasons import explained
 from tallyspan_collector.units.counts import counted
@@ -158,13 +159,16 @@ class Bill:
             label=self.recorded_as,
         )
         compared = compare(calls, inside, first, last, zone)
+        explanations = explained(compared, calls, zone, self.threshold, now)
         return Outcome(
             provider=self.name or self.provider,
             source=self.source,
             zone=self.zone,
             threshold=self.threshold,
-            lines=explained(compared, calls, zone, self.threshold, now),
-            notes=list(_notes(lines, inside, first, last)),
+            lines=explanations,
+            first=first,
+            last=last,
+            notes=[*_notes(lines, inside, first, last), *_beside_use(explanations)],
             run_at=now,
         )
 
@@ -186,3 +190,10 @@ def _notes(
             f"{counted(repeated, 'line')} of the bill the same as one before, and counted again:"
             " was a file put there twice?"
         )
+
+
+def _beside_use(lines: Sequence[Line]) -> Iterator[str]:
+    others = [line for line in lines if not line.is_use]
+    if others:
+        amount = sum((line.billed_cost_usd or Decimal(0) for line in others), Decimal(0))
+        yield f"${amount:f} of the bill is of no use: credits, taxes, purchases; not in the total"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from tallyspan_collector.bills.billed import Billed, added, model_key, model_label
+from tallyspan_collector.bills.billed import Billed, Charge, added, model_key, model_label
 from tallyspan_collector.pricing.tier import tier_name
 from tallyspan_collector.reconcile.recorded import MARGIN, Recorded
 
@@ -29,10 +29,14 @@ class Reason(StrEnum):
     TIME_ZONE = "time_zone"
     BILLED_APART = "billed_apart"
     LATE_BILL = "late_bill"
+    UNKNOWN_OWNER = "unknown_owner"
+    CREDIT = "credit"
+    TAX = "tax"
+    PURCHASE = "purchase"
 
 
 TO_DO = {
-    Reason.MISSING_CALLS: "find the service: --by api_key or project; tallyspan import books the"
+    Reason.MISSING_CALLS: "find the service of that project and key; tallyspan import books the"
     " rest",
     Reason.EXTRA_CALLS: "narrow to the account of the bill: --endpoint, --ledger-provider",
     Reason.SERVICE_TIER: "compare a call's tier with the bill: tallyspan explain",
@@ -43,6 +47,11 @@ TO_DO = {
     Reason.TIME_ZONE: "name the zone of the bill's days: --zone",
     Reason.BILLED_APART: "nothing, where the day adds up",
     Reason.LATE_BILL: "compare again in two days",
+    Reason.UNKNOWN_OWNER: "say what the ledger calls it: --name ID=NAME; where it has that name,"
+    " find the service",
+    Reason.CREDIT: "nothing: it is of the bill, and of no call",
+    Reason.TAX: "nothing: prices are before tax",
+    Reason.PURCHASE: "write reserved capacity and seats into the price file, under commitments",
 }
 """What brings both together."""
 
@@ -52,6 +61,7 @@ class Line:
     """One comparison. Drifts are parts of what was billed; None: there is nothing to divide by.
 
     `billed_*` None: the bill does not say. `tiers` are recorded and billed tokens by tier.
+    `largest` says of which project and key of the bill the largest part of the line is.
     """
 
     day: date
@@ -69,9 +79,16 @@ class Line:
     unknown_calls: int = 0
     is_apart: bool = False
     tiers: tuple[tuple[str, int, int], ...] = ()
+    charge: Charge = Charge.USAGE
+    largest: str = ""
     reason: Reason | None = None
     detail: str = ""
     is_within: bool = True
+
+    @property
+    def is_use(self) -> bool:
+        """Whether it is of use, and no credit, tax or purchase of the bill itself."""
+        return self.charge is Charge.USAGE
 
     @property
     def token_drift(self) -> float | None:
@@ -122,7 +139,7 @@ def labelled(labels: dict[tuple[str, ...], str], model: str) -> str:
 def is_within(line: Line, threshold: float) -> bool:
     """Whether recorded and billed are as near to each other as asked for."""
     recorded, billed = line.recorded_cost_usd, line.billed_cost_usd
-    if billed is not None and max(recorded, billed) < CENT and not line.unpriced_calls:
+    if billed is not None and max(abs(recorded), abs(billed)) < CENT and not line.unpriced_calls:
         return True
     is_near = billed is None or abs(recorded - billed) < CENT
     return (is_near or _is_small(line.cost_drift, threshold)) and (
@@ -135,7 +152,7 @@ def _is_small(drift: float | None, threshold: float) -> bool:
 
 
 def total(lines: Sequence[Line]) -> Line:
-    """Return the sum of the lines; what none of them says stays None."""
+    """Return the sum of the lines, which is of use; what none of them says stays None."""
     requests = [n for line in lines if (n := line.billed_requests) is not None]
     tokens = [n for line in lines if (n := line.billed_tokens) is not None]
     costs = [usd for line in lines if (usd := line.billed_cost_usd) is not None]
@@ -230,7 +247,29 @@ def _line(
         unknown_calls=sum(each.unknown_calls for each in ours),
         is_apart=is_apart,
         tiers=_tiers(ours, theirs),
+        charge=_charge(theirs, cost) if is_apart else Charge.USAGE,
+        largest=_largest(theirs),
     )
+
+
+def _charge(lines: Sequence[Billed], cost: "int | Decimal | None") -> Charge:
+    """Return what a line without a model is for; what is below 0 is a credit, whatever it says."""
+    charge = lines[0].charge
+    return Charge.CREDIT if charge is Charge.USAGE and cost is not None and cost < 0 else charge
+
+
+def _largest(lines: Sequence[Billed]) -> str:
+    """Return the project and key that most of the lines is of, empty where the bill tells none."""
+    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    by_tokens = any(line.tokens and line.billed_to for line in lines)
+    for line in lines:
+        if line.billed_to:
+            amounts[line.billed_to] += Decimal((line.tokens if by_tokens else line.cost_usd) or 0)
+    whole = sum(amounts.values(), Decimal(0))
+    if whole <= 0:
+        return ""
+    name, amount = max(amounts.items(), key=lambda item: (item[1], item[0]))
+    return f"{100 * amount / whole:.0f} % of the bill's is of {name}"
 
 
 def _tiers(
@@ -249,6 +288,6 @@ def _tiers(
 
 
 def _drift(recorded: int | Decimal, billed: int | Decimal | None) -> float | None:
-    if billed is None or (not billed and recorded):
+    if billed is None or billed < 0 or (not billed and recorded):
         return None
     return float((Decimal(recorded) - billed) / billed) if billed else 0.0

@@ -5,7 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal, TextIO
 
 from clickhouse_connect.driver.client import Client
@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_collector.access.account import account
 from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.reconcile.compare import TO_DO, Line, total
+from tallyspan_collector.reconcile.runs import Run
 from tallyspan_collector.units.counts import counted
 
 COLUMNS = (
@@ -37,13 +38,18 @@ _TABLE = tuple(name for name in COLUMNS if name not in _NOT_SHOWN)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The lines of a run and what it was asked; `threshold` is a part of billed."""
+    """The lines of a run and what it was asked; `threshold` is a part of billed.
+
+    `first` and `last` are the days that were compared.
+    """
 
     provider: str
     source: str
     zone: str
     threshold: float
     lines: Sequence[Line]
+    first: date
+    last: date
     notes: Sequence[str] = ()
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))
     run_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -53,10 +59,24 @@ class Outcome:
         """Whether every line is within the threshold."""
         return all(line.is_within for line in self.lines)
 
-    def store(self, client: Client) -> None:
-        """Write the lines to `reconciliation_lines`. Raises what the store raises."""
-        if not self.lines:
-            return
+    def store(self, client: Client, *, is_scheduled: bool = False) -> None:
+        """Write lines and run to the store. Raises what the store raises."""
+        run = Run(
+            self.provider,
+            self.source,
+            self.first,
+            self.last,
+            is_scheduled,
+            lines=len(self.lines),
+            lines_off=sum(not line.is_within for line in self.lines),
+            run_id=self.run_id,
+            run_at=self.run_at,
+        )
+        if self.lines:
+            self._store_lines(client)
+        run.store(client)
+
+    def _store_lines(self, client: Client) -> None:
         rows: list[dict[str, Any]] = [
             {
                 "run_id": self.run_id,
@@ -67,6 +87,7 @@ class Outcome:
                 "zone": self.zone,
                 "day": line.day,
                 "model_name": line.model,
+                "charge": line.charge.value,
                 "project": line.project,
                 "recorded_calls": line.recorded_calls,
                 "billed_requests": line.billed_requests,
@@ -93,7 +114,7 @@ class Outcome:
     def write(self, fmt: Literal["table", "json", "csv"], out: TextIO) -> None:
         """Write the lines; costs in USD, exact; what the bill does not say stays empty."""
         rows = [_row(line) for line in self.lines]
-        summed = _row(total(self.lines)) | {"day": "total"}
+        summed = _row(total([line for line in self.lines if line.is_use])) | {"day": "total"}
         match fmt:
             case "json":
                 answer = {

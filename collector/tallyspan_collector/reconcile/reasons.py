@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from tallyspan_collector.bills.billed import Charge
 from tallyspan_collector.reconcile.compare import Line, Reason, is_within, shift_of_days, total
 from tallyspan_collector.reconcile.recorded import Recorded
 from tallyspan_collector.units.counts import counted
@@ -16,16 +17,26 @@ STEADY_DAYS = 3
 _STEADY = 0.01
 _HALF, _DOUBLE = 0.5, 2.0
 Finding = tuple[Reason, str]
+_OF_THE_BILL = {
+    Charge.CREDIT: (Reason.CREDIT, "taken off the bill, and of no call"),
+    Charge.TAX: (Reason.TAX, "on top of the bill, and of no call"),
+    Charge.PURCHASE: (Reason.PURCHASE, "bought, and of no call: fees, seats, reserved capacity"),
+}
+"""Of lines that are no use: they are neither recorded nor missing, and in no drift."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What reasons are concluded from beside the line itself; `threshold` is a part of billed."""
+    """What reasons are concluded from beside the line itself; `threshold` is a part of billed.
+
+    `owners` are the projects or keys that the ledger has calls of.
+    """
 
     threshold: float
     today: date
     shift: timedelta | None = None
     steady: Mapping[tuple[str, str], float] | None = None
+    owners: frozenset[str] = frozenset()
 
 
 def explained(
@@ -36,15 +47,21 @@ def explained(
     now: datetime,
 ) -> list[Line]:
     """Return the lines with a likely reason where they are not within the threshold."""
+    use = [line for line in lines if line.is_use]
     period = Period(
         threshold,
         now.astimezone(zone).date(),
-        shift_of_days(recorded, lines, zone, threshold),
-        _steady(lines),
+        shift_of_days(recorded, use, zone, threshold),
+        _steady(use),
+        frozenset(each.project for each in recorded),
     )
-    balanced = _balanced(lines, threshold)
+    balanced = _balanced(use, threshold)
     result = []
     for line in lines:
+        if line.charge in _OF_THE_BILL:
+            reason_of_bill, detail = _OF_THE_BILL[line.charge]
+            result.append(replace(line, is_within=True, reason=reason_of_bill, detail=detail))
+            continue
         within = is_within(line, threshold)
         finding: Finding | None = None
         if not within:
@@ -91,12 +108,14 @@ def _steady(lines: Sequence[Line]) -> dict[tuple[str, str], float]:
 def _reason(line: Line, period: Period) -> Finding:
     if line.is_apart:
         return Reason.BILLED_APART, "the bill names no model for it; the ledger has it in the calls"
+    if line.project and line.project not in period.owners:
+        return Reason.UNKNOWN_OWNER, f"the ledger has no call of {line.project}"
     if period.shift is not None:
         return Reason.TIME_ZONE, (
             f"days that begin {_hours(period.shift)} fit the bill: give its zone with --zone"
         )
     if not line.recorded_calls:
-        return Reason.MISSING_CALLS, "nothing of this model was recorded on that day"
+        return _missing(line, "nothing of this model was recorded on that day")
     if not line.billed_tokens and not line.billed_cost_usd and line.billed_requests is None:
         return _surplus(line, period, "nothing of this model is on the bill of that day")
     if line.billed_tokens is None:
@@ -124,8 +143,12 @@ def _by_tokens(line: Line, billed: int, period: Period) -> Finding:
     if off > 0:
         return _surplus(line, period, f"{off:,} tokens more than billed")
     if lacking is not None and lacking > 0:
-        return Reason.MISSING_CALLS, f"{lacking:,} of {requests:,} requests were not recorded"
-    return Reason.MISSING_CALLS, f"{-off:,} tokens were not recorded"
+        return _missing(line, f"{lacking:,} of {requests:,} requests were not recorded")
+    return _missing(line, f"{-off:,} tokens were not recorded")
+
+
+def _missing(line: Line, what: str) -> Finding:
+    return Reason.MISSING_CALLS, f"{what}; {line.largest}" if line.largest else what
 
 
 def _surplus(line: Line, period: Period, what: str) -> Finding:
@@ -186,7 +209,7 @@ def _by_cost_alone(line: Line, period: Period) -> Finding:
     off = line.recorded_cost_usd - (line.billed_cost_usd or Decimal(0))
     if off > 0:
         return _surplus(line, period, f"${off:f} more than billed")
-    return Reason.MISSING_CALLS, "the bill has no tokens to tell, and the part differs by day"
+    return _missing(line, "the bill has no tokens to tell, and the part differs by day")
 
 
 def _ratio(line: Line) -> float | None:

@@ -11,20 +11,27 @@ from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import reconcile_lock
 from tallyspan_clickhouse.moments import utc
+from tallyspan_clickhouse.query.bill_figures import COVERAGE, DRIFT, IS_USE
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.errors import BillError, ConfigError
 from tallyspan_collector.metrics.counters import Metrics
+from tallyspan_collector.reconcile.bill import Bill
+from tallyspan_collector.reconcile.runs import Run
 from tallyspan_collector.reconcile.settings import Reconciliation
 
 AGAIN_SECONDS = 900
 """After a failure that may pass."""
 PATIENCE_SECONDS = 5.0
 """How long another machine is waited for that compares."""
-_LAST = "SELECT provider, max(run_at) FROM reconciliation_lines GROUP BY provider"
+# What somebody compared by hand, perhaps other days, does not put off what is due.
+_LAST = """
+SELECT provider, max(run_at) FROM reconciliation_runs WHERE is_scheduled AND error = ''
+GROUP BY provider
+"""
 # Of days that are over for two: a bill has them whole by then.
-_SUMS = """
-SELECT sum(recorded_tokens), sum(billed_tokens), sum(recorded_cost_usd), sum(billed_cost_usd)
-FROM reconciliations WHERE provider = {name:String} AND day >= {first:Date} AND day <= {last:Date}
+_FIGURES = """
+SELECT {coverage}, {drift} FROM reconciliations
+WHERE provider = {{name:String}} AND day >= {{first:Date}} AND day <= {{last:Date}} AND {is_use}
 """
 _log = structlog.get_logger()
 
@@ -80,9 +87,11 @@ class Schedule:
             with reconcile_lock(client, f"reconcile {what.name}", PATIENCE_SECONDS):
                 lines = what.bill.read(first, yesterday)
                 outcome = what.bill.compared(client, lines, first, yesterday, now)
-                outcome.store(client)
+                outcome.store(client, is_scheduled=True)
                 self._take(client, what, lines, first, yesterday, now)
         except (ConfigError, BillError, StoreError) as error:
+            if not isinstance(error, StoreError):  # which is another machine that compares
+                _failed(what.bill, first, yesterday, now, str(error)).store(client)
             self._failures[what.name] = str(error)
             self._metrics.reconciled(what.name, "failed")
             _log.warning("reconcile.failed", name=what.name, error=str(error))
@@ -99,17 +108,17 @@ class Schedule:
         """Say coverage and drift of the days that a bill has whole, whoever compared them."""
         last = now.astimezone(what.bill.days_of).date() - timedelta(days=2)
         first = last - timedelta(days=what.look_back_days - 1)
-        tokens, billed_tokens, cost, billed_cost = row_of(
-            client, _SUMS, parameters={"name": what.name, "first": first, "last": last}
+        coverage, drift = row_of(
+            client,
+            _FIGURES.format(coverage=COVERAGE, drift=DRIFT, is_use=IS_USE),
+            parameters={"name": what.name, "first": first, "last": last},
         )
-        coverage, billed = _share(tokens, billed_tokens), _share(cost, billed_cost)
-        self._metrics.bill_compared(
-            what.name,
-            billed if coverage is None else coverage,
-            None if billed is None else billed - 1,
-        )
+        self._metrics.bill_compared(what.name, _number(coverage), _number(drift))
 
 
-def _share(part: object, whole: object) -> float | None:
-    """Return part / whole, None where the whole is nothing or unknown."""
-    return float(str(part)) / float(str(whole)) if whole else None
+def _failed(bill: Bill, first: date, last: date, at: datetime, error: str) -> Run:
+    return Run(bill.name, bill.source, first, last, is_scheduled=True, error=error, run_at=at)
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(str(value))

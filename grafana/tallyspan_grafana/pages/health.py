@@ -205,15 +205,42 @@ def build(zone: str = ZONE) -> Page:
             ),
         )
         .row(
+            9,
+            (
+                table(
+                    "Bills: coverage and drift",
+                    health.bills,
+                    "Each bill that was compared, by model, by project or key, and by day; without "
+                    "its credits, taxes and purchases. Coverage: recorded tokens as a part of the "
+                    "billed ones; costs, where the bill has no tokens. Drift: recorded cost less "
+                    "billed, as a part of billed; calls without a price are not in recorded. "
+                    f"Whatever is chosen above. {bills}",
+                    [
+                        Column("bill", "Bill", TEXT),
+                        Column("kind", "Of", TEXT, width=140),
+                        Column("name", "Name", TEXT, if_null="all"),
+                        Column("recorded", "Recorded", DOLLARS, 4),
+                        Column("billed", "Billed", DOLLARS, 4, "not stated"),
+                        Column("coverage", "Coverage", RATIO, 2, "-"),
+                        Column("drift", "Drift", RATIO, 2, "-"),
+                        Column("run_at", "Compared", TIME, if_null="-", width=190),
+                        Column("run_by", "By", TEXT, if_null="-"),
+                        Column("failed_at", "Failed since", TIME, if_null="-", width=190),
+                        Column("error", "Why", TEXT, if_null="-"),
+                    ],
+                    if_null="nothing reconciled yet: tallyspan reconcile",
+                ),
+                24,
+            ),
+        )
+        .row(
             11,
             (
                 table(
                     "Recorded against billed",
                     health.reconciled,
-                    "What tallyspan reconcile found last, what is off first; days of the bill. "
-                    "Drift: recorded less billed, as a part of billed; calls without a price are "
-                    "not in recorded. Whatever is chosen above. "
-                    f"{bills}",
+                    "The lines of those bills, what is off first; days of the bill. Calls without "
+                    f"a price are not in recorded. Whatever is chosen above. {bills}",
                     [
                         Column("day_of_bill", "Day", TIME, width=190),
                         Column("provider", "Bill", TEXT),
@@ -231,18 +258,7 @@ def build(zone: str = ZONE) -> Page:
                     ],
                     if_null="nothing reconciled yet: tallyspan reconcile",
                 ),
-                16,
-            ),
-            (
-                lines(
-                    "Drift per day of the bill",
-                    health.drift_per_day,
-                    "Recorded less billed, as a part of billed, over all bills. Below 0: not all "
-                    f"was recorded. {bills}",
-                    unit=RATIO,
-                    if_null="nothing reconciled yet: tallyspan reconcile",
-                ),
-                8,
+                24,
             ),
         )
         .row(

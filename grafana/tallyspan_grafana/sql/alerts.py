@@ -4,6 +4,7 @@ No macros and no variables: rules have no dashboard. Thresholds come from `alert
 that `tallyspan budgets thresholds` changes them without touching Grafana.
 """
 
+from tallyspan_clickhouse.query.bill_figures import DRIFT, IS_USE, TOKEN_DRIFT
 from tallyspan_clickhouse.query.binding import Grafana
 from tallyspan_clickhouse.query.days import Source
 from tallyspan_grafana.sql.common import name
@@ -86,13 +87,11 @@ DOUBTFUL = (
     f"figure >= {threshold('estimated_percent')} AS is_trouble "
     f"FROM {_view('usage_hourly')} WHERE hour >= {LAST_DAY}) WHERE is_trouble ORDER BY trouble"
 )
-_OFF = "ifNull(abs(toFloat64(sum({recorded})) / nullIf(toFloat64(sum({billed})), 0) - 1), 0)"
-_TOKENS_OFF = _OFF.format(recorded="recorded_tokens", billed="billed_tokens")
-_COSTS_OFF = _OFF.format(recorded="recorded_cost_usd", billed="billed_cost_usd")
 # Of the week until the day before yesterday: later days a bill has not whole.
 BILL_DRIFT = (
-    f"SELECT provider AS bill, 100 * greatest({_TOKENS_OFF}, {_COSTS_OFF}) AS percent "
-    f"FROM {_view('reconciliations')} WHERE day >= {TODAY} - 8 AND day <= {TODAY} - 2 "
+    f"SELECT provider AS bill, 100 * greatest(ifNull(abs({TOKEN_DRIFT}), 0), "
+    f"ifNull(abs({DRIFT}), 0)) AS percent "
+    f"FROM {_view('reconciliations')} WHERE day >= {TODAY} - 8 AND day <= {TODAY} - 2 AND {IS_USE} "
     f"GROUP BY bill HAVING percent >= {threshold('bill_drift_percent')} ORDER BY bill"
 )
 COLLECTORS = (

@@ -1,5 +1,6 @@
 """Data health: is it fresh, is it complete, can the sum be trusted."""
 
+from tallyspan_clickhouse.query.bill_figures import COVERAGE, DRIFT, IS_USE
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import Source
 from tallyspan_clickhouse.schema_types import HOUR
@@ -15,7 +16,6 @@ from tallyspan_grafana.sql.common import (
     key,
     name,
     quantile,
-    ratio,
 )
 from tallyspan_grafana.sql.common import SERVICES as BY_SERVICE
 
@@ -151,13 +151,36 @@ def reconciled(binding: Binding) -> str:
     )
 
 
-def drift_per_day(binding: Binding) -> str:
-    """Return what was recorded less what was billed, by day of the bill."""
+def bills(binding: Binding) -> str:
+    """Return coverage and drift of each bill: as a whole, by model, by project or key, by day.
+
+    Where the schedule failed since the last comparison, the whole bill says so.
+    """
+    parts = (
+        "('whole bill', ''), ('model', model_name), ('project or key', project), "
+        "('day', toString(day))"
+    )
     return (
-        "SELECT toDateTime(day, 'UTC') AS time, "
-        f"{ratio('sum(recorded_cost_usd) - sum(billed_cost_usd)', 'sum(billed_cost_usd)')} "
-        f"AS `cost`, {ratio('sum(recorded_tokens) - sum(billed_tokens)', 'sum(billed_tokens)')} "
-        f"AS `tokens` {_reconciled(binding)} GROUP BY time ORDER BY time"
+        "SELECT c.bill AS bill, c.kind AS kind, if(c.name = '', NULL, c.name) AS name, c.recorded "
+        "AS recorded, c.billed AS billed, c.coverage AS coverage, c.drift AS drift, "
+        "if(c.kind = 'whole bill', r.run_at, NULL) AS run_at, "
+        "if(c.kind = 'whole bill', r.run_by, NULL) AS run_by, "
+        "if(c.kind = 'whole bill', r.failed_at, NULL) AS failed_at, "
+        "if(c.kind = 'whole bill' AND r.error != '', r.error, NULL) AS error "
+        "FROM (SELECT provider AS bill, part.1 AS kind, part.2 AS name, "
+        "sum(recorded_cost_usd) AS recorded, sum(billed_cost_usd) AS billed, "
+        f"{COVERAGE} AS coverage, {DRIFT} AS drift "
+        f"FROM {binding.view('reconciliations')} ARRAY JOIN [{parts}] AS part "
+        f"WHERE {days(binding)} AND {IS_USE} AND (kind = 'whole bill' OR name != '') "
+        "GROUP BY bill, kind, name "
+        "UNION ALL SELECT provider, 'whole bill', '', 0, NULL, NULL, NULL "
+        f"FROM {binding.view('bill_runs')} WHERE run_at IS NULL) AS c "
+        f"LEFT JOIN {binding.view('bill_runs')} AS r ON r.provider = c.bill "
+        "ORDER BY bill, indexOf(['whole bill', 'model', 'project or key'], kind) = 0, "
+        "indexOf(['whole bill', 'model', 'project or key'], kind), "
+        "if(kind = 'day', name, '') DESC, "
+        "abs(ifNull(toFloat64(c.recorded), 0) - ifNull(toFloat64(c.billed), 0)) DESC, name "
+        "LIMIT 500"
     )
 
 

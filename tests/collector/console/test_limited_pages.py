@@ -78,6 +78,7 @@ def everything(client: Client, departments: Sequence[str] | None = None) -> None
         "budgets",
         "directory",
         "reconciliation_lines",
+        "reconciliation_runs",
         "import_lines",
         "collector_metrics",
         "bill_days",

@@ -1,0 +1,12 @@
+"""How much of a bill is recorded, and how far it is off: sums over lines of `reconciliations`."""
+
+IS_USE = "charge = 'usage'"
+"""Lines that are compared: not the credits, taxes and purchases of a bill."""
+_TOKENS = "toFloat64(sum(recorded_tokens)) / nullIf(toFloat64(sum(billed_tokens)), 0)"
+_COSTS = "toFloat64(sum(recorded_cost_usd)) / nullIf(toFloat64(sum(billed_cost_usd)), 0)"
+COVERAGE = f"ifNull({_TOKENS}, {_COSTS})"
+"""Recorded tokens as a part of the billed ones; costs, where the bill has no tokens. NULL: $0."""
+DRIFT = f"{_COSTS} - 1"
+"""Recorded cost less billed, as a part of billed; NULL: nothing is billed."""
+TOKEN_DRIFT = f"{_TOKENS} - 1"
+"""Recorded tokens less billed, as a part of billed; NULL: the bill has none."""
