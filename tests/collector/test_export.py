@@ -37,6 +37,7 @@ def store(store: SharedStore, client: Client) -> SharedStore:
             call(
                 user_id="=1+1",
                 model_name="=1+1",
+                department="=1+1",
                 cost_usd=Decimal(0),
                 start_time=NOON + timedelta(days=2),
             ),
@@ -65,10 +66,19 @@ def test_csv_has_every_live_call_of_the_period_exactly(store: SharedStore) -> No
     ]
 
 
-@pytest.mark.parametrize(("fmt", "column"), [("csv", "user_id"), ("focus", "SkuId")])
-def test_no_cell_of_a_file_runs_as_a_formula(store: SharedStore, fmt: str, column: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "column"),
+    [
+        (["csv"], "user_id"),
+        (["focus"], "SubAccountId"),
+        (["focus", "--focus-version", "1.2"], "SkuId"),
+    ],
+)
+def test_no_cell_of_a_file_runs_as_a_formula(
+    store: SharedStore, flags: list[str], column: str
+) -> None:
     day = ["--from", "2026-04-02", "--to", "2026-04-02"]
-    [row] = csv.DictReader(io.StringIO(exported(store, "--format", fmt, *day).decode()))
+    [row] = csv.DictReader(io.StringIO(exported(store, *day, "--format", *flags).decode()))
 
     assert row[column] == "'=1+1"
 
@@ -89,7 +99,13 @@ def test_parquet_has_the_same_calls(store: SharedStore) -> None:
 def test_focus_has_its_mandatory_columns_and_adds_up_to_the_priced_cost(
     store: SharedStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(exported(store, "--format", "focus", *DAY).decode())))
+    rows = list(
+        csv.DictReader(
+            io.StringIO(
+                exported(store, "--format", "focus", "--focus-version", "1.2", *DAY).decode()
+            )
+        )
+    )
 
     assert set(rows[0]) >= MANDATORY
     assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal("5.000000000001")
@@ -106,7 +122,19 @@ def test_focus_has_its_mandatory_columns_and_adds_up_to_the_priced_cost(
     ("flags", "says"),
     [
         (["--from", "2026-04-01", "--to", "2026-03-01"], "the period has no length"),
-        (["--from", "2026-04-01T01:00", "--to", "2026-04-02", "--format", "focus"], "whole days"),
+        (
+            [
+                "--from",
+                "2026-04-01T01:00",
+                "--to",
+                "2026-04-02",
+                "--format",
+                "focus",
+                "--focus-version",
+                "1.2",
+            ],
+            "whole days",
+        ),
         (["--from", "soon", "--to", "2026-04-02"], "--from must be a date"),
         ([*DAY, "--out", "/nowhere/at/all"], "--out /nowhere/at/all: No such file"),
     ],

@@ -1,4 +1,4 @@
-"""`tallyspan export`: calls as CSV or Parquet, daily charges with the columns of FOCUS 1.2."""
+"""`tallyspan export`: calls as CSV or Parquet, and the datasets of FOCUS."""
 
 import argparse
 import csv
@@ -15,79 +15,26 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.moments import EPOCH, microseconds
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked.imports import gone_until
 from tallyspan_collector.commands import report
-from tallyspan_collector.commands.store import reading
+from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files import spreadsheet
 from tallyspan_collector.files.atomic import whole_file
+from tallyspan_collector.focus import version_1_2
+from tallyspan_collector.focus.datasets import DATASETS
 from tallyspan_collector.units.counts import counted
 
-ENGINE_FORMATS = {
-    "csv": "JSONCompactEachRowWithNames",
-    "parquet": "Parquet",
-    "focus": "JSONCompactEachRowWithNames",
-}
+LINES = "JSONCompactEachRowWithNames"
+ENGINE_FORMATS = {"csv": LINES, "parquet": "Parquet"}
+FOCUS = "focus"
+VERSIONS = ("1.4", "1.2")
 CALLS = """
 SELECT * FROM token_usage
 WHERE timestamp >= fromUnixTimestamp64Micro({first})
     AND timestamp < fromUnixTimestamp64Micro({stop})
 ORDER BY timestamp, log_id"""
-# FOCUS 1.2 (focus.finops.org); tests/collector/test_focus.py has its rules. A cost there may not be
-# null, so calls without a price and their tokens are in no row: LEFT_OUT counts them. Tokens are
-# what is priced, requests where nobody counted tokens; our price is list, contract and bill in one.
-# What of commitments, seats and minimums is of no call is a purchase of the day; what a provider
-# reports and no span tells of is usage, a day of it where the report counts no tokens.
-# No unit prices: a row has prompts and answers of one model, whose prices differ.
-FOCUS = """
-SELECT * EXCEPT (priced_tokens, is_purchase, is_imported) FROM (SELECT
-    sum(u.calls) = 0 AND sum(u.imported_cost_usd) != 0 AS is_imported,
-    sum(u.calls) = 0 AND NOT is_imported AS is_purchase,
-    sum(u.cost_usd) AS BilledCost,
-    if(u.tenant = '', 'default', toString(u.tenant)) AS BillingAccountId,
-    NULL AS BillingAccountName,
-    'USD' AS BillingCurrency,
-    formatDateTime(addMonths(toStartOfMonth(u.day), 1), '%Y-%m-%dT00:00:00Z') AS BillingPeriodEnd,
-    formatDateTime(toStartOfMonth(u.day), '%Y-%m-%dT00:00:00Z') AS BillingPeriodStart,
-    if(is_purchase, 'Purchase', 'Usage') AS ChargeCategory,
-    NULL AS ChargeClass,
-    multiIf(is_purchase, 'Commitments, plans and minimums',
-        is_imported, concat('Use that no span tells of: ', SkuId), concat('Calls of ', SkuId))
-        AS ChargeDescription,
-    if(is_purchase, 'Recurring', 'Usage-Based') AS ChargeFrequency,
-    formatDateTime(u.day + 1, '%Y-%m-%dT00:00:00Z') AS ChargePeriodEnd,
-    formatDateTime(u.day, '%Y-%m-%dT00:00:00Z') AS ChargePeriodStart,
-    if(is_purchase, NULL, PricingQuantity) AS ConsumedQuantity,
-    if(is_purchase, NULL, PricingUnit) AS ConsumedUnit,
-    BilledCost AS ContractedCost,
-    BilledCost AS EffectiveCost,
-    ProviderName AS InvoiceIssuerName,
-    BilledCost AS ListCost,
-    if(is_purchase, 'Committed', 'Standard') AS PricingCategory,
-    ifNull(sum(u.total_tokens), 0) - sum(u.unpriced_tokens) AS priced_tokens,
-    multiIf(is_purchase, 1, priced_tokens > 0, priced_tokens, is_imported, 1,
-        sum(u.calls) - sum(u.unpriced_calls)) AS PricingQuantity,
-    multiIf(is_purchase, 'Days', priced_tokens > 0, 'Tokens', is_imported, 'Days', 'Requests')
-        AS PricingUnit,
-    if(u.provider_name = '', 'unknown', toString(u.provider_name)) AS ProviderName,
-    ProviderName AS PublisherName,
-    nullIf(toString(u.endpoint_id), '') AS ResourceId,
-    NULL AS ResourceName,
-    if(ResourceId IS NULL, NULL, 'Endpoint') AS ResourceType,
-    'AI and Machine Learning' AS ServiceCategory,
-    ProviderName AS ServiceName,
-    'Generative AI' AS ServiceSubcategory,
-    if(u.model_name = '', 'unknown', toString(u.model_name)) AS SkuId,
-    nullIf(toString(u.department), '') AS SubAccountId,
-    SubAccountId AS SubAccountName,
-    toJSONString(mapFilter((name, value) -> value != '',
-        map('user_id', u.user_id, 'service_name', toString(u.service_name)))) AS Tags
-FROM usage_daily AS u
-WHERE u.day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
-    AND u.day < toDate(fromUnixTimestamp64Micro({stop}), 'UTC')
-GROUP BY u.tenant, u.day, u.model_name, u.user_id, u.department, u.provider_name, u.endpoint_id,
-    u.service_name
-HAVING sum(u.calls) > sum(u.unpriced_calls) OR sum(u.cost_usd) != 0
-ORDER BY u.day, u.model_name, u.user_id, u.department, u.endpoint_id, u.service_name)"""
 LEFT_OUT = """
 SELECT sum(unpriced_calls) FROM usage_daily
 WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
@@ -96,12 +43,21 @@ WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan export`."""
-    parser = commands.add_parser("export", help="calls of a period as CSV, Parquet or FOCUS 1.2")
-    config.add_flags(parser, config.READ_OPTIONS)
-    parser.add_argument("--format", choices=tuple(ENGINE_FORMATS), default="csv")
+    parser = commands.add_parser("export", help="calls of a period as CSV, Parquet or FOCUS")
+    config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
+    parser.add_argument("--format", choices=(*ENGINE_FORMATS, FOCUS), default="csv")
     parser.add_argument("--from", dest="first", required=True, help="first day or moment (UTC)")
     parser.add_argument("--to", dest="last", required=True, help="last day, or moment it ends at")
     parser.add_argument("--out", help="file to write; without it standard output")
+    parser.add_argument(
+        "--focus-version", choices=VERSIONS, default=VERSIONS[0], help="of --format focus"
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=tuple(DATASETS),
+        default=next(iter(DATASETS)),
+        help="of FOCUS 1.4; the last two are of whole months",
+    )
     parser.set_defaults(run=_export)
 
 
@@ -110,18 +66,60 @@ def _export(options: argparse.Namespace) -> int:
     stop = summary.parse_time(options.last, "--to", is_end=True)
     if first >= stop:
         raise ConfigError(f"--from {options.first} --to {options.last}: the period has no length")
-    is_focus = options.format == "focus"
-    if is_focus and any((moment - EPOCH) % timedelta(days=1) for moment in (first, stop)):
-        raise ConfigError("--format focus has whole days: give dates for --from and --to")
+    if options.format == FOCUS:
+        _check_days(options, first, stop)
+        write = _write_1_2 if options.focus_version == "1.2" else _write_dataset
+        write(options, first, stop)
+        return 0
     with reading(options) as client, _opened(options.out) as out:
-        query = _within(FOCUS if is_focus else CALLS, first, stop)
-        # A table of calls shows an unknown as ClickHouse's own CSV does; FOCUS knows no such text.
-        null = "" if is_focus else "\\N"
-        to = out if options.format == "parquet" else cast("BinaryIO", _AsCsv(out, null))
-        report.run_sql(client, query, ENGINE_FORMATS[options.format], to)
-        if is_focus:
-            _warn(client, first, stop)
+        # A table of calls shows an unknown as ClickHouse's own CSV does.
+        to = out if options.format == "parquet" else cast("BinaryIO", _AsCsv(out, "\\N"))
+        report.run_sql(client, _within(CALLS, first, stop), ENGINE_FORMATS[options.format], to)
     return 0
+
+
+def _check_days(options: argparse.Namespace, first: datetime, stop: datetime) -> None:
+    """Raise `ConfigError` for a period that the dataset of FOCUS cannot be of."""
+    if any((moment - EPOCH) % timedelta(days=1) for moment in (first, stop)):
+        raise ConfigError("--format focus has whole days: give dates for --from and --to")
+    dataset = DATASETS[options.dataset]
+    if options.focus_version == "1.2" and options.dataset != next(iter(DATASETS)):
+        raise ConfigError(f"--dataset {options.dataset}: FOCUS 1.2 has none, only 1.4 has")
+    if dataset.is_of_months and not first.day == stop.day == 1:
+        raise ConfigError(
+            f"--dataset {options.dataset} has whole months: give the first day of one for --from"
+            " and the last day of one for --to"
+        )
+
+
+def _write_1_2(options: argparse.Namespace, first: datetime, stop: datetime) -> None:
+    with reading(options) as client, _opened(options.out) as out:
+        # FOCUS knows no text for null.
+        to = cast("BinaryIO", _AsCsv(out, ""))
+        report.run_sql(client, _within(version_1_2.CHARGES, first, stop), LINES, to)
+        _warn(client, first, stop)
+
+
+def _write_dataset(options: argparse.Namespace, first: datetime, stop: datetime) -> None:
+    """Write a dataset of FOCUS 1.4. Raises `ConfigError` where entries of the period are gone."""
+    dataset, book = DATASETS[options.dataset], book_of(options)
+    with writing(options) as client, _opened(options.out) as out:  # readers do not see entries
+        gone = gone_until(client)
+        if gone is not None and first.date() <= gone:
+            raise ConfigError(
+                f"--from {options.first}: calls up to {gone} have expired or are archived, and"
+                f" their cost would be missing; begin with {gone + timedelta(days=1)}, or take"
+                " --focus-version 1.2, which is made of what is kept longer"
+            )
+        lines = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(dataset.columns)
+        writer.writerows(
+            spreadsheet.cells([row.get(name, "") for name in dataset.columns])
+            for row in dataset.rows(client, book, first, stop)
+        )
+        lines.detach()
+        _warn(client, first, stop)
 
 
 class _AsCsv:

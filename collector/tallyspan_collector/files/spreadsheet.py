@@ -8,6 +8,7 @@ from typing import TextIO
 # Excel, LibreOffice and Google Sheets run a cell that begins so; full-width characters of
 # East Asian keyboards count as their plain ones.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  meant
+_SIGNS = frozenset(_FORMULA)
 _NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
 
 
@@ -19,6 +20,11 @@ def cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value
+
+
+def cells(texts: Iterable[str]) -> list[object]:
+    """Return the texts for the cells of a row, as `cell` does."""
+    return [cell(each) if each[:1] in _SIGNS else each for each in texts]
 
 
 def write_rows(rows: Iterable[Mapping[str, object]], names: Sequence[str], out: TextIO) -> None:

@@ -1,14 +1,18 @@
 """A cost as a sum of terms, amount times price, so that people can check it."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from functools import cache
+from typing import NamedTuple, TypeVar
 
 from tallyspan.meters import BY_NAME
 from tallyspan.usage import TOKEN_FIELDS, Usage
 from tallyspan_collector.pricing.cost import Unpriced
-from tallyspan_collector.pricing.price import PICO, REQUESTS, Price, requests_of, rounded
+from tallyspan_collector.pricing.price import PICO, REQUESTS, Band, Price, requests_of, rounded
 from tallyspan_collector.pricing.timeline import Compiled
+
+Amount = TypeVar("Amount", Fraction, Decimal)
 
 
 class Term(NamedTuple):
@@ -35,33 +39,40 @@ def terms(price: Compiled, usage: Usage, meters: Mapping[str, float]) -> list[Te
     counts |= {name: Fraction(repr(meters[name])) for name in meters if name in price.meters}
     counts[REQUESTS] = requests = requests_of(meters)
     band = price.band(counts["input_tokens"] / requests)
-    factors = dict((*band.input_factors, *band.output_factors, *band.other_factors))
-    left = _leaves({name: counts.get(name, Fraction(0)) for name in factors})
+    left = leaves({name: counts.get(name, Fraction(0)) for name in factors_of(band)})
     result = [
-        Term(_named(name), left[name], _usd(name, factors, price.scale))
-        for name in factors
-        if left[name]
+        Term(_named(name), amount, usd_of(name, band, price.scale))
+        for name, amount in left.items()
+        if amount
     ]
     total = sum((each.amount * each.usd for each in result), Fraction(0))
     return result if rounded(total * PICO, 1) == cost.cost_picousd else []
 
 
-def _leaves(counts: Mapping[str, Fraction]) -> dict[str, Fraction]:
-    """Return for each class the amount that no narrower class counts."""
-    left: dict[str, Fraction] = {}
+def factors_of(band: Band) -> dict[str, int | Fraction]:
+    """Return meter -> how much more one of it costs than wider ones, in pico-dollars x scale."""
+    return dict((*band.input_factors, *band.output_factors, *band.other_factors))
+
+
+def leaves(counts: Mapping[str, Amount]) -> dict[str, Amount]:
+    """Return for each class the amount that no narrower class counts, in the order of `counts`."""
+    left = dict(counts)
     for name in sorted(counts, key=lambda name: -len(_wider(name))):
-        narrower = sum((left[other] for other in left if name in _wider(other)), Fraction(0))
-        left[name] = counts[name] - narrower
+        for wider in _wider(name):
+            if wider in left:
+                left[wider] -= left[name]
     return left
 
 
-def _wider(name: str) -> list[str]:
+@cache
+def _wider(name: str) -> tuple[str, ...]:
     meter = BY_NAME[name]
-    return [other.name for other in BY_NAME.values() if meter.is_part_of(other)]
+    return tuple(other.name for other in BY_NAME.values() if meter.is_part_of(other))
 
 
-def _usd(name: str, factors: Mapping[str, int | Fraction], scale: int) -> Fraction:
-    """Return the price of one; a factor is how much more a class costs than the wider ones."""
+def usd_of(name: str, band: Band, scale: int) -> Fraction:
+    """Return the price of one of a class, which may have no price of its own."""
+    factors = factors_of(band)
     whole = sum(factors.get(each, 0) for each in (name, *_wider(name)))
     return Fraction(whole) / (scale * PICO)
 

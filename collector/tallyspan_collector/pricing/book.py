@@ -13,7 +13,7 @@ from tallyspan_collector.pricing.bundled import PriceData, installed
 from tallyspan_collector.pricing.commitments import covering
 from tallyspan_collector.pricing.cost import Priced, Unpriced
 from tallyspan_collector.pricing.kind_lines import KindLines
-from tallyspan_collector.pricing.match import NO_VALUE, Conditions, Kind
+from tallyspan_collector.pricing.match import NO_VALUE, Conditions, Kind, Ranked
 from tallyspan_collector.pricing.price import Meters
 from tallyspan_collector.pricing.rates import PriceFile
 from tallyspan_collector.pricing.steps import Step, steps
@@ -49,6 +49,20 @@ class PriceBook:
     def load(cls, path: Path | None = None, data: PriceData | None = None) -> Self:
         """Return the book with the file's entries over the bundled data. Raises `ConfigError`."""
         return cls(rates.load(path) if path else None, data)
+
+    def at_list(self) -> "tuple[PriceBook, PriceBook]":
+        """Return the books of list prices, the first one first that has a price.
+
+        They are without the administrator's own prices, and without their discounts and uplifts
+        alone, for models that nobody else prices.
+        """
+        own, disputed = self._own, self._disputed
+        file = self.file.without_discounts()
+        providers = replace(file, rates=Ranked(), fees=Ranked(), factors=Ranked())
+        return (
+            PriceBook(providers, self.data, own, disputed),
+            PriceBook(file, self.data, own, disputed),
+        )
 
     def quote(
         self,

@@ -123,6 +123,11 @@ class PriceFile:
         rates = (self.currencies or {}).get(currency, ())
         return next((r.usd for r in reversed(rates) if r.from_ns <= at_ns), None)
 
+    def without_discounts(self) -> "PriceFile":
+        """Return the file without discounts, those of its entries included, and without uplifts."""
+        rates = Ranked(replace(each, level=None) for each in self.rates)
+        return replace(self, rates=rates, discounts=Ranked(), uplifts=Ranked())
+
     def priced_as(self, kind: Kind) -> Kind:
         """Return the kind under the name that an alias gives it; one step, not a chain."""
         alias = self.alias(kind)

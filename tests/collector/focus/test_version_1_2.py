@@ -124,7 +124,18 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
         ],
     )
     out = store.data_dir / "focus.csv"
-    flags = ["--from", "2026-01-01", "--to", "2026-12-31", "--format", "focus", "--out", str(out)]
+    flags = [
+        "--from",
+        "2026-01-01",
+        "--to",
+        "2026-12-31",
+        "--format",
+        "focus",
+        "--focus-version",
+        "1.2",
+        "--out",
+        str(out),
+    ]
     assert main(["export", "--data-dir", str(store.data_dir), *flags]) == 0
     return list(csv.DictReader(io.StringIO(out.read_text())))
 

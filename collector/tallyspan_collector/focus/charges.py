@@ -1,0 +1,415 @@
+"""The rows of the dataset Cost and Usage of FOCUS 1.4: calls by class, and what is of no call."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import lru_cache
+
+from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan.conditions import COMMITMENT
+from tallyspan.meters import BY_NAME, Meter
+from tallyspan_clickhouse.schema import IMPORTED, PRIOR_PERIOD, TRUE_UP
+from tallyspan_collector.focus.exact import EXACT, text, total
+from tallyspan_collector.focus.groups import Calls, Other, Place
+from tallyspan_collector.focus.split import Part, Splitter
+from tallyspan_collector.pricing.match import Conditions
+from tallyspan_collector.pricing.price import REQUESTS
+from tallyspan_collector.pricing.tier import tier_name
+
+COLUMNS = (
+    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
+    "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
+    "ChargePeriodEnd", "ChargePeriodStart", "CommitmentDiscountCategory", "CommitmentDiscountId",
+    "CommitmentDiscountName", "CommitmentDiscountQuantity", "CommitmentDiscountStatus",
+    "CommitmentDiscountType", "CommitmentDiscountUnit", "ConsumedQuantity", "ConsumedUnit",
+    "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "HostProviderName", "InvoiceDetailId",
+    "InvoiceId", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory",
+    "PricingQuantity", "PricingUnit", "ResourceId", "ResourceName", "ResourceType",
+    "ServiceCategory", "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId",
+    "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "Tags",
+)  # fmt: skip
+Row = dict[str, str]
+"""Column -> text; a column that is missing is null."""
+USD, DAYS, REQUESTS_UNIT, TOKENS = "USD", "Days", "Requests", "Tokens"
+_UNITS = {
+    "durations": "Seconds",
+    "session_seconds": "Seconds",
+    "characters": "Characters",
+    "images": "Images",
+    "document_pages": "Pages",
+    REQUESTS: REQUESTS_UNIT,
+}
+"""Unit by name or family of a meter; all others are counted in units."""
+_ONE, _NOTHING = Decimal(1), Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sku:
+    """What is sold, at a price of its own: a class of a model's usage, under some conditions."""
+
+    provider: str
+    model: str
+    meter: str
+    service_tier: str = ""
+    conditions: Conditions = ()
+    above: int = -1
+
+    def columns(self) -> Row:
+        """Return the columns that say what it is."""
+        sku = "/".join(filter(None, (self.provider, self.model, self.meter)))
+        terms = [*((("tier", self.service_tier),) if self.service_tier else ()), *self.conditions]
+        if self.above >= 0:
+            terms.append(("above_input_tokens", str(self.above)))
+        meter = BY_NAME.get(self.meter)
+        return {
+            "SkuId": sku,
+            "SkuMeter": meter_text(meter) if meter else self.meter.replace("_", " ").title(),
+            "SkuPriceId": ";".join((sku, *(f"{name}={value}" for name, value in terms))),
+            "SkuPriceDetails": _json(
+                {"x_Model": self.model}
+                | (_details(meter) if meter else {})
+                | {"x_" + name.title().replace("_", ""): value for name, value in terms}
+            ),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """An amount at its prices.
+
+    `billed` and `effective` are USD; None: what it costs as contracted, and what is billed.
+    """
+
+    quantity: Decimal
+    unit: str
+    usd: Decimal
+    list_usd: Decimal
+    billed: Decimal | None = None
+    effective: Decimal | None = None
+
+    def columns(self) -> Row:
+        """Return the columns of costs, prices and the priced amount."""
+        contracted = EXACT.multiply(self.quantity, self.usd)
+        billed = contracted if self.billed is None else self.billed
+        return {
+            "BilledCost": text(billed),
+            "EffectiveCost": text(billed if self.effective is None else self.effective),
+            "ContractedCost": text(contracted),
+            "ContractedUnitPrice": text(self.usd),
+            "ListCost": text(EXACT.multiply(self.quantity, self.list_usd)),
+            "ListUnitPrice": text(self.list_usd),
+            "PricingQuantity": text(self.quantity),
+            "PricingUnit": self.unit,
+        }
+
+
+def meter_text(meter: Meter) -> str:
+    """Return what a meter counts, as `SkuMeter` has it."""
+    if not meter.is_tokens:
+        return meter.name.replace("_", " ").title()
+    kinds = dict(meter.dimensions)
+    words = (kinds.get("token_type", ""), kinds.get("cache_ttl", ""), kinds.get("modality", ""))
+    return " ".join([*filter(None, words), kinds["direction"], "tokens"]).replace("_", " ").title()
+
+
+def _details(meter: Meter) -> dict[str, str]:
+    """Return the properties of a class of tokens."""
+    if not meter.is_tokens:
+        return {}
+    kinds = dict(meter.dimensions)
+    token_type = kinds.get("token_type", "")
+    action = token_type.removeprefix("cache_") if token_type.startswith("cache_") else ""
+    return {
+        name: value.title()
+        for name, value in (
+            ("x_TokenDirection", kinds["direction"]),
+            ("x_TokenCacheAction", action),
+            ("x_TokenCacheTime", kinds.get("cache_ttl", "")),
+            ("x_TokenModality", kinds.get("modality", "")),
+        )
+        if value
+    }
+
+
+class Charges:
+    """Rows of a day. Those of calls add up to what the ledger has of them, to the pico-dollar."""
+
+    def __init__(self, splitter: Splitter, commitment_types: Mapping[str, str]) -> None:
+        self._splitter = splitter
+        self._types = commitment_types
+
+    def of_calls(self, day: date, calls: Sequence[Calls]) -> Iterator[Row]:
+        """Yield the rows of the calls of one place."""
+        row = _place(day, calls[0].place) | {
+            "ChargeCategory": "Usage",
+            "ChargeFrequency": "Usage-Based",
+        }
+        for each in self._splitter.merged(calls):
+            for other in self._of_calls(each):
+                yield _finished(row | other)
+
+    def of_other(self, day: date, other: Other) -> Iterator[Row]:
+        """Yield the rows of entries that are of no call."""
+        row = _place(day, other.place)
+        for each in self._of_other(other):
+            yield _finished(row | each)
+
+    def _of_calls(self, calls: Calls) -> Iterator[Row]:
+        is_notional = calls.cost_status == "notional"
+        covered = calls.conditions.get(COMMITMENT.name, "") if is_notional else ""
+        category = "Committed" if covered else "Other" if is_notional else "Standard"
+        row = {"PricingCategory": category}
+        if covered:
+            row |= self._commitment(covered, _NOTHING, "Used")
+        what = f"Calls of {named(calls.place.model)}"
+        if is_notional:
+            what += ", paid by a subscription or a commitment"
+        if calls.cost_status == "not_billed":
+            yield row | _uncharged(calls, f"{what}: not billed")
+        elif calls.is_unlisted:
+            yield row | _uncharged(calls, f"{what}: nobody knows a list price")
+        else:
+            yield from (row | each for each in self._with_cost(calls, what))
+
+    def _with_cost(self, calls: Calls, what: str) -> Iterator[Row]:
+        is_notional = calls.cost_status == "notional"
+        cost = calls.list_usd if is_notional else calls.cost_usd
+        split = self._splitter.split(calls, cost)
+        if split.reason:
+            yield _whole(calls, f"{what}: not split by class, {split.reason}", cost)
+        elif not split.parts:
+            yield _uncharged(calls, f"{what} that used nothing")
+        else:
+            rounding = EXACT.subtract(cost, total(each.cost for each in split.parts))
+            largest = max(split.parts, key=lambda each: each.cost)
+            for each in split.parts:
+                billed = EXACT.add(each.cost, rounding) if each is largest else each.cost
+                yield _part(calls, each, what, _NOTHING if is_notional else billed)
+
+    def _of_other(self, other: Other) -> Iterator[Row]:
+        cost, model = other.cost_usd, other.place.model
+        of_model = f" of {model}" if model else ""
+        match other.entry_kind:
+            case "commitment":
+                yield from self._shares(other)
+            case str(kind) if kind == IMPORTED:
+                yield _imported(other, of_model)
+            case str(kind) if kind == TRUE_UP:
+                bill = other.source.removeprefix("bill:")
+                yield _adjustment(cost, f"True-up{of_model} to the bill {bill}")
+            case str(kind) if kind == PRIOR_PERIOD and other.closed_month:
+                yield _adjustment(
+                    cost, f"Correction{of_model} of {other.closed_month[:7]}, which is closed"
+                ) | _of_closed_month(other)
+            case str(kind) if kind == PRIOR_PERIOD:
+                yield _adjustment(
+                    cost,
+                    f"What changed{of_model} after the month was closed, moved to"
+                    f" {other.booked_in[:7]}",
+                )
+            case kind:
+                raise ValueError(f"entries of the kind {kind!r} have no rows in FOCUS")
+
+    def _shares(self, other: Other) -> Iterator[Row]:
+        """Yield the purchase of a share of a commitment, and its use."""
+        name, cost = other.price_id, other.cost_usd
+        sku = Sku(named(other.place.provider), "", f"commitment/{name}").columns() | {
+            "SkuMeter": "Commitment",
+            "SkuPriceDetails": _json({"x_Commitment": name}),
+        }
+        yield {
+            **Prices(cost, USD, _ONE, _ONE, effective=_NOTHING).columns(),
+            **sku,
+            **self._commitment(name, cost, ""),
+            "ChargeCategory": "Purchase",
+            "ChargeDescription": f"Commitment {name}: share of the day",
+            "ChargeFrequency": "Recurring",
+            "PricingCategory": "Standard",
+        }
+        is_used = other.cost_status != "unused"
+        yield {
+            **Prices(cost, USD, _NOTHING, _NOTHING, effective=cost).columns(),
+            **sku,
+            **self._commitment(name, cost, "Used" if is_used else "Unused"),
+            "ChargeCategory": "Usage",
+            "ChargeDescription": f"Commitment {name}: {'used' if is_used else 'not used'}",
+            "ChargeFrequency": "Usage-Based",
+            "PricingCategory": "Committed",
+            **(_consumed(cost, USD) if is_used else {}),
+        }
+
+    def _commitment(self, name: str, quantity: Decimal, status: str) -> Row:
+        return {
+            "CommitmentDiscountCategory": "Spend",
+            "CommitmentDiscountId": name,
+            "CommitmentDiscountName": name,
+            "CommitmentDiscountQuantity": text(quantity),
+            "CommitmentDiscountStatus": status,
+            "CommitmentDiscountType": self._types.get(name, "commitment").title(),
+            "CommitmentDiscountUnit": USD,
+        }
+
+
+def _part(calls: Calls, part: Part, what: str, billed: Decimal) -> Row:
+    unit = _unit(BY_NAME[part.meter])
+    sku = _sku(calls, part.meter, part.above)
+    return {
+        **Prices(part.quantity, unit, part.usd, part.list_usd, billed).columns(),
+        **sku,
+        **_consumed(part.quantity, unit),
+        "ChargeDescription": f"{what}: {sku['SkuMeter']}",
+    }
+
+
+def _whole(calls: Calls, description: str, cost: Decimal) -> Row:
+    """Return the columns of calls that are not split: their cost is the priced amount."""
+    paid = _NOTHING if calls.cost_status == "notional" else None
+    return {
+        **Prices(cost, USD, _ONE, _ONE, paid).columns(),
+        **_sku(calls, "calls"),
+        **_consumed_by(calls),
+        "ChargeDescription": description,
+    }
+
+
+def _uncharged(calls: Calls, description: str) -> Row:
+    """Return the columns of calls without a charge."""
+    return {
+        **Prices(Decimal(calls.calls), REQUESTS_UNIT, _NOTHING, _NOTHING).columns(),
+        **_sku(calls, "calls_without_charge"),
+        **_consumed_by(calls),
+        "ChargeDescription": description,
+    }
+
+
+def _imported(other: Other, of_model: str) -> Row:
+    place = other.place
+    return {
+        **Prices(other.cost_usd, USD, _ONE, _ONE).columns(),
+        **Sku(named(place.provider), named(place.model), "imported").columns(),
+        **(_consumed(Decimal(other.tokens), TOKENS) if other.tokens else _consumed(_ONE, DAYS)),
+        "ChargeCategory": "Usage",
+        "ChargeDescription": f"Usage{of_model} that the provider reports and no call tells of",
+        "ChargeFrequency": "Usage-Based",
+        "PricingCategory": "Standard",
+    }
+
+
+def _adjustment(cost: Decimal, description: str) -> Row:
+    """Return the columns of a cost without a price."""
+    names = ("BilledCost", "EffectiveCost", "ContractedCost", "ListCost")
+    return dict.fromkeys(names, text(cost)) | {
+        "ChargeCategory": "Adjustment",
+        "ChargeDescription": description,
+        "ChargeFrequency": "One-Time",
+    }
+
+
+def _of_closed_month(other: Other) -> Row:
+    """Return the columns of a correction: when what it corrects was incurred."""
+    month = date.fromisoformat(f"{other.closed_month[:7]}-01")
+    return {
+        "ChargeClass": "Correction",
+        "ChargePeriodStart": start_of(month),
+        "ChargePeriodEnd": start_of(month_after(month)),
+    }
+
+
+def _consumed(amount: Decimal, unit: str) -> Row:
+    return {"ConsumedQuantity": text(amount), "ConsumedUnit": unit}
+
+
+def _consumed_by(calls: Calls) -> Row:
+    tokens = calls.tokens["input_tokens"] + calls.tokens["output_tokens"]
+    if tokens:
+        return _consumed(Decimal(tokens), TOKENS)
+    return _consumed(Decimal(calls.calls), REQUESTS_UNIT)
+
+
+def _unit(meter: Meter) -> str:
+    family = dict(meter.dimensions).get("family", "")
+    return TOKENS if meter.is_tokens else _UNITS.get(meter.name) or _UNITS.get(family, "Units")
+
+
+def _sku(calls: Calls, meter: str, above: int = -1) -> Row:
+    place = calls.place
+    conditions = tuple(calls.conditions.items()) if calls.conditions else ()
+    return _sku_columns(place.provider, place.model, meter, calls.service_tier, conditions, above)
+
+
+@lru_cache(maxsize=4096)
+def _sku_columns(
+    provider: str, model: str, meter: str, tier: str, conditions: Conditions, above: int
+) -> Row:
+    """Return the columns of a SKU; what the collector says of a call is no term of its price."""
+    terms = tuple(
+        sorted(
+            (name, value)
+            for name, value in conditions
+            if name in CONDITIONS and not CONDITIONS[name].is_of_collector
+        )
+    )
+    return Sku(named(provider), named(model), meter, tier_name(tier), terms, above).columns()
+
+
+def _place(day: date, place: Place) -> Row:
+    """Return the columns that say when a cost arose, whose it is and where."""
+    month, provider = day.replace(day=1), named(place.provider)
+    tags = {
+        "user_id": place.user_id,
+        "agent_id": place.agent_id,
+        "service_name": place.service_name,
+    }
+    return {
+        "BillingAccountId": place.tenant or "default",
+        "BillingCurrency": USD,
+        "BillingPeriodStart": start_of(month),
+        "BillingPeriodEnd": start_of(month_after(month)),
+        "ChargePeriodStart": start_of(day),
+        "ChargePeriodEnd": start_of(day + timedelta(days=1)),
+        "HostProviderName": provider,
+        "InvoiceId": invoice_id(provider, place.tenant, month),
+        "InvoiceIssuerName": provider,
+        "ResourceId": place.endpoint_id,
+        "ResourceType": "Endpoint" if place.endpoint_id else "",
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": provider,
+        "ServiceProviderName": provider,
+        "ServiceSubcategory": "Generative AI",
+        "SubAccountId": place.department,
+        "SubAccountName": place.department,
+        "Tags": _json({name: value for name, value in tags.items() if value}),
+    }
+
+
+def _finished(row: Row) -> Row:
+    """Return the row with the line of the invoice that it is in."""
+    corrected = row["ChargePeriodStart"][:7] if row.get("ChargeClass") else ""
+    line = (row["ChargeCategory"], row.get("SkuId", ""), corrected)
+    return row | {"InvoiceDetailId": ":".join(filter(None, line))}
+
+
+def invoice_id(provider: str, tenant: str, month: date) -> str:
+    """Return how we name what a provider bills of a month."""
+    return "/".join(filter(None, (provider, tenant, f"{month:%Y-%m}")))
+
+
+def month_after(month: date) -> date:
+    """Return the first day of the month after the one of a first day."""
+    return (month + timedelta(days=31)).replace(day=1)
+
+
+def named(name: str) -> str:
+    """Return the name of a provider or model; those that nobody named are unknown."""
+    return name or "unknown"
+
+
+def start_of(day: date) -> str:
+    """Return when a day begins (UTC), as FOCUS writes it."""
+    return f"{day.isoformat()}T00:00:00Z"
+
+
+def _json(properties: Mapping[str, str]) -> str:
+    return json.dumps(properties, ensure_ascii=False)
