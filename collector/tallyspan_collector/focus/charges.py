@@ -387,7 +387,7 @@ def _place(day: date, place: Place) -> Row:
 def _finished(row: Row) -> Row:
     """Return the row with the line of the invoice that it is in."""
     corrected = row["ChargePeriodStart"][:7] if row.get("ChargeClass") else ""
-    line = (row["ChargeCategory"], row.get("SkuId", ""), corrected)
+    line = (row["InvoiceId"], row["ChargeCategory"], row.get("SkuId", ""), corrected)
     return row | {"InvoiceDetailId": ":".join(filter(None, line))}
 
 

@@ -11,12 +11,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from focus_rules import COST_AND_USAGE, Row, violations, violations_of_charge
+from focus_validators import NOT_OURS, lint, official_failures
 from ledger import Entry, book, call, price_change, reversal, unpriced
 from shared_store import SharedStore
 from tallyspan_collector.cli import main
@@ -123,6 +125,16 @@ def priced(row: Row) -> tuple[str, ...]:
 def test_every_row_keeps_the_rules_of_the_specification(rows: list[Row]) -> None:
     assert violations(COST_AND_USAGE, rows) == []
     assert [(row, broken) for row in rows if (broken := violations_of_charge(row))] == []
+
+
+def test_a_linter_of_the_published_data_model_finds_nothing(rows: list[Row]) -> None:
+    assert lint({"Cost and Usage": rows}) == []
+
+
+def test_the_official_validator_finds_nothing_but_faults_of_its_own(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    assert official_failures(rows, tmp_path) == NOT_OURS
 
 
 def test_billed_and_effective_cost_add_up_to_the_ledger(rows: list[Row], client: Client) -> None:

@@ -18,6 +18,7 @@ from focus_rules import (
     violations,
     violations_of_line,
 )
+from focus_validators import lint
 from ledger import book, call
 from shared_store import SharedStore
 from tallyspan_collector.cli import main
@@ -74,6 +75,20 @@ def test_every_row_keeps_the_rules_of_its_dataset(
 ) -> None:
     assert violations(RULES[name], datasets[name]) == []
     assert datasets[name]
+
+
+def test_a_linter_of_the_published_data_model_finds_nothing_in_the_three_together(
+    datasets: dict[str, list[Row]],
+) -> None:
+    assert (
+        lint(
+            {
+                name.replace("-", " ").title().replace("And", "and"): rows
+                for name, rows in datasets.items()
+            }
+        )
+        == []
+    )
 
 
 def test_a_closed_month_is_a_closed_billing_period_of_every_provider(
