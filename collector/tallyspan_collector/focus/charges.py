@@ -198,7 +198,8 @@ class Charges:
                 yield _imported(other, of_model)
             case str(kind) if kind == TRUE_UP:
                 bill = other.source.removeprefix("bill:")
-                yield _adjustment(cost, f"True-up{of_model} to the bill {bill}")
+                item = f": {other.item}" if other.item else ""
+                yield _adjustment(cost, f"True-up{of_model} to the bill {bill}{item}")
             case str(kind) if kind == PRIOR_PERIOD and other.closed_month:
                 yield _adjustment(
                     cost, f"Correction{of_model} of {other.closed_month[:7]}, which is closed"

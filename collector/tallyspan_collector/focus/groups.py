@@ -59,12 +59,14 @@ SELECT {_OWNER}, {_KIND}, c.cost_status,
 FROM calls AS c
 WHERE {_within("c")} AND c.cost_status != 'unpriced'
 GROUP BY {_OWNER}, {_KIND}, c.cost_status, is_unlisted, stretch, band
-ORDER BY {_OWNER}, c.provider_name, c.endpoint_id, c.model_name, first
+ORDER BY {_OWNER}, c.provider_name, c.endpoint_id, c.model_name, c.service_tier, c.cost_status,
+    toString(c.conditions), is_unlisted, stretch, band
 """  # noqa: S608  own names, values are bound
 _OTHERS = f"""
 SELECT {", ".join(f"l.{name}" for name in (*_WHOSE, *_KIND_NAMES[:3]))},
     l.entry_kind, l.cost_status, l.price_id, l.source,
     l.tags['closed_month'] AS closed_month, l.tags['booked_in'] AS booked_in,
+    l.tags['item'] AS item,
     sum(ifNull(l.input_tokens, 0)) + sum(ifNull(l.output_tokens, 0)) AS tokens,
     sum(ifNull(l.cost_usd, 0)) AS cost
 FROM llm_calls AS l
@@ -153,8 +155,9 @@ class Calls:
 class Other:
     """Entries of a day that are of no call, added up.
 
-    `price_id` is the commitment, `source` the import or the bill. Of a correction of a closed month
-    `closed_month` is that month, and in the closed month `booked_in` the month it is booked in.
+    `price_id` is the commitment, `source` the import or the bill, `item` the line of the bill. Of a
+    correction of a closed month `closed_month` is that month, and in the closed month `booked_in`
+    the month it is booked in.
     """
 
     place: Place
@@ -164,6 +167,7 @@ class Other:
     source: str
     closed_month: str
     booked_in: str
+    item: str
     tokens: int
     cost_usd: Decimal
 
@@ -232,10 +236,19 @@ def others_of(client: Client, day: date) -> Iterator[Other]:
     """Yield what is of no call on a day (UTC): commitments, imports, true-ups, corrections."""
     start, end = (microseconds(each) for each in _bounds(day))
     for row in _rows(client, _OTHERS, {"start": start, "end": end}):
-        kind, status, price_id, source, closed_month, booked_in = map(str, row[8:14])
-        place = Place(*map(str, row[:8]))
+        place, texts = Place(*map(str, row[:8])), map(str, row[8:15])
+        kind, status, price_id, source, closed_month, booked_in, item = texts
         yield Other(
-            place, kind, status, price_id, source, closed_month, booked_in, int(row[14]), row[15]
+            place,
+            kind,
+            status,
+            price_id,
+            source,
+            closed_month,
+            booked_in,
+            item,
+            int(row[15]),
+            row[16],
         )
 
 

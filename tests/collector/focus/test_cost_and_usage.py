@@ -95,7 +95,7 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
             other("imported", "2", source="import:openai", user_id="imported", input_tokens=7),
             other("imported", "3", source="import:openai", user_id="imported without tokens"),
             other("true_up", "-0.5", source="bill:openai", model_name="gpt-4.1"),
-            other("true_up", "0.25", source="bill:openai", model_name="", department="platform"),
+            other("true_up", "0.25", source="bill:openai", tags={"item": "tax"}, model_name="", department="platform"),
             other("prior_period", "1.5", tags={"closed_month": "2026-02"}),
             other("prior_period", "-1.5", tags={"booked_in": "2026-04"}),
         ],
@@ -269,7 +269,7 @@ def test_true_ups_are_adjustments_that_name_the_bill(rows: list[Row]) -> None:
 
     assert adjusted == {
         "True-up of gpt-4.1 to the bill openai": "-0.5",
-        "True-up to the bill openai": "0.25",
+        "True-up to the bill openai: tax": "0.25",
     }
 
 
