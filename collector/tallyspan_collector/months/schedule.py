@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -20,12 +19,18 @@ from tallyspan_collector.true_up.stored import Days
 
 SETTLED_DAYS = 2
 """Days must have been over for so long before a bill of them is whole."""
-_OF_DAYS = """
-SELECT day, sum(calls), sum(cost_usd) - sum(true_up_cost_usd) - sum(prior_period_cost_usd)
-FROM usage_totals WHERE day >= {first:Date} AND day <= {last:Date} GROUP BY day
-"""
+_KEY = "day, tenant, department, model_name, provider_name, endpoint_id"
+# All that the parts of a true-up depend on, as one number a day.
+_OF_DAYS = f"""
+SELECT day, groupBitXor(cityHash64({_KEY}, calls, cost)) FROM (
+    SELECT {_KEY}, sum(calls) AS calls, sum(ifNull(cost_usd, 0)) - sum(true_up_cost_usd)
+        - sum(prior_period_cost_usd) AS cost
+    FROM usage_totals WHERE day >= {{first:Date}} AND day <= {{last:Date}}
+    GROUP BY {_KEY} HAVING calls != 0 OR cost != 0)
+GROUP BY day
+"""  # noqa: S608  own names, values are bound
 _log = structlog.get_logger()
-_Sums = dict[date, tuple[int, Decimal]]
+_Sums = dict[date, int]
 
 
 def take(
@@ -84,7 +89,7 @@ class Closing:
         if not days:
             return set(), {}
         bounds = {"first": min(days) - EDGE, "last": max(days) + EDGE}
-        now = {day: (calls, cost) for day, calls, cost in tuples_of(client, _OF_DAYS, bounds)}
+        now = {day: int(sums) for day, sums in tuples_of(client, _OF_DAYS, bounds)}
         days_of_either = now.keys() | self._then.keys()
         return {day for day in days_of_either if now.get(day) != self._then.get(day)}, now
 
