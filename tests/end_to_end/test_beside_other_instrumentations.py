@@ -3,10 +3,9 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,21 +69,28 @@ Replay = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def replay(collector: Running) -> Replay:
-    @cache
-    def run(other: str) -> dict[str, Any]:
-        script = Path(instrumented_sdks.__file__)
-        ids = [case.recording().id for case in OPENAI + ANTHROPIC]
-        done = subprocess.run(
-            [sys.executable, script, other, f"http://{collector.ready.otlp_http}", *ids],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-        said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return said
+def replay(collector: Running) -> Iterator[Replay]:
+    ids = [case.recording().id for case in OPENAI + ANTHROPIC]
+    command = [
+        sys.executable, instrumented_sdks.__file__, f"http://{collector.ready.otlp_http}", *ids,
+    ]  # fmt: skip
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        requests, answers, errors = child.stdin, child.stdout, child.stderr
 
-    return run
+        @cache
+        def run(other: str) -> dict[str, Any]:
+            requests.write(other + "\n")
+            requests.flush()
+            line = answers.readline()
+            assert line, errors.read()
+            said: dict[str, Any] = json.loads(line)
+            return said
+
+        yield run
 
 
 @pytest.mark.parametrize(("other", "case"), CASES)
