@@ -11,8 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tallyspan_collector.bills.billed import Billed, model_key
+from tallyspan_collector.bills.billed import Billed, Charge, model_key
 from tallyspan_collector.bills.days import day_of
 from tallyspan_collector.bills.exchange import CurrencyError, Exchange
 from tallyspan_collector.bills.file_terms import FileTerms
@@ -20,6 +22,7 @@ from tallyspan_collector.bills.sku import model_of, model_of_aws
 from tallyspan_collector.bills.sources import BILLS
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.pricing.rates import ExchangeRate
+from tallyspan_collector.reconcile.compare import compare
 
 DAY = date(2026, 3, 31)
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -204,6 +207,38 @@ def test_dollars_that_azure_states_beside_euros_are_taken(tmp_path: Path) -> Non
     (line,) = bill_of(tmp_path, "azure", [AZURE | {"CostInUsd": "9.2"}])
 
     assert (line.cost_usd, line.currency, line.model) == (Decimal("9.2"), "", "gpt-4.1-mini")
+
+
+def test_dollars_that_are_left_empty_beside_euros_are_no_dollars(tmp_path: Path) -> None:
+    rows = [AZURE | {"CostInUsd": ""}]
+    (line,) = bill_of(tmp_path, "azure", rows, exchange=EUR)
+
+    assert (line.cost_usd, line.currency) == (10, "EUR")
+    with pytest.raises(ConfigError, match="the bill is in EUR"):
+        bill_of(tmp_path, "azure", rows)
+
+
+LINES = st.builds(
+    Billed,
+    day=st.sampled_from([DAY, date(2026, 4, 1)]),
+    model=st.sampled_from(["gpt-4.1", "gpt-4.1-2025-04-14", "claude-opus-5", ""]),
+    item=st.sampled_from(["credit", "search"]),
+    project=st.sampled_from(["a", "b"]),
+    input_tokens=st.none() | st.integers(0, 5),
+    cost_usd=st.none() | st.decimals(-9, 9, places=2),
+    charge=st.sampled_from(Charge),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(LINES, max_size=8))
+def test_no_dollar_and_no_token_of_a_bill_is_lost_in_the_comparison(bill: list[Billed]) -> None:
+    lines = compare([], bill, DAY, date(2026, 4, 1), ZoneInfo("UTC"))
+
+    for name, of_line in (("cost_usd", "billed_cost_usd"), ("tokens", "billed_tokens")):
+        assert sum(getattr(line, of_line) or 0 for line in lines) == sum(
+            getattr(line, name) or 0 for line in bill
+        )
 
 
 def test_a_bill_is_what_is_billed_and_not_what_is_spread_over_time(tmp_path: Path) -> None:

@@ -444,6 +444,7 @@ def test_a_file_that_cannot_be_used_is_refused_by_line_and_column(
         (("csv",), "name the bill with --file"),
         (("openai", "--url", "http://api.example.com"), "must begin with https://"),
         (("openai", "--from", "yesterday"), "--from: must be a day like"),
+        (("openai", "--from", "2026-03-31T12:00"), "--from: must be a day like"),
         (("openai", "--from", "2026-04-02", "--to", "2026-04-01"), "is after --to"),
         (("openai", "--threshold", "lots"), "--threshold: must be 0 to 100 percent"),
         (("openai", "--by", "project"), "--by and --recorded-as go together"),

@@ -255,6 +255,35 @@ def test_calls_that_are_not_billed_one_by_one_are_no_part_of_it(
     assert bench.total == 19  # the bill's 10 and Anthropic's 9
 
 
+def test_a_cloud_s_bill_with_credits_taxes_and_euros_is_the_total(
+    bench: Bench, tmp_path: Path
+) -> None:
+    book(
+        bench.client,
+        [call(cost_usd=Decimal(6), provider_name="aws.bedrock", model_name="amazon.nova-pro-v1:0")],
+    )
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("currencies:\n  EUR:\n    - {usd: 1.25}\n")
+    bill = tmp_path / "cur.csv"
+    start = f"{DAY}T04:00:00Z,AmazonBedrock"
+    bill.write_text(
+        "line_item_usage_start_date,line_item_product_code,line_item_line_item_type,"
+        "line_item_usage_type,line_item_unblended_cost,line_item_currency_code\n"
+        f"{start},Usage,USE1-NovaPro-input-tokens,8,EUR\n"
+        f"{start},Credit,promotion,-2,EUR\n"
+        f"{start},Tax,USE1-NovaPro-input-tokens,0.4,EUR\n"
+    )
+    bench.applied("aws", "--file", str(bill), "--prices", str(prices))
+
+    # 8 - 2 + 0.4 EUR are $8: $10 for the model, $2.50 off, and $0.50 of tax.
+    assert bench.total == 8
+    assert bench.trued_up("model_name, tags['item']") == {
+        ("amazon.nova-pro-v1:0", ""): 4,
+        ("", "Credit: promotion"): Decimal("-2.5"),
+        ("", "Tax: USE1-NovaPro-input-tokens"): Decimal("0.5"),
+    }
+
+
 def test_two_bills_of_the_same_calls_are_refused(bench: Bench, tmp_path: Path) -> None:
     book(bench.client, [call(cost_usd=Decimal(6))])
     bill = bench.bill(tmp_path, f"{DAY},{MODEL},8")
