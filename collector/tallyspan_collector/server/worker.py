@@ -67,6 +67,8 @@ AGAIN_SECONDS = 1.0  # between tries to read a store that is away
 REMAINDERS_SECONDS = 300.0
 COMMITMENTS_SECONDS = 3600.0
 IMPORTS_SECONDS = 300.0
+MONTHS_SECONDS = 60.0
+"""So long a closed month can have something in it that came late."""
 _log = structlog.get_logger()
 
 
@@ -309,7 +311,7 @@ class Worker:
         )
         running = [self._read_keys(), self._watch_prices()]
         if self._is_first:  # all workers have one journal
-            running += [self._look_at_others(), self._import_usage()]
+            running += [self._look_at_others(), self._import_usage(), self._keep_months()]
         self._tasks = [asyncio.create_task(each) for each in running]
         gc.collect()
         gc.freeze()  # prices, tables and modules are never freed
@@ -415,11 +417,15 @@ class Worker:
                 await in_thread(self._bills.look, self._client)
             except Exception as error:  # noqa: BLE001  the store is away: later
                 _log.warning("bills.not_looked_at", error=one_line(error))
+            await asyncio.sleep(IMPORTS_SECONDS)
+
+    async def _keep_months(self) -> None:
+        while True:
             try:
                 await in_thread(self._closing.look, self._client)
             except Exception as error:  # noqa: BLE001  the store is away, or others book: later
                 _log.warning("closed_months.not_looked_at", error=one_line(error))
-            await asyncio.sleep(IMPORTS_SECONDS)
+            await asyncio.sleep(MONTHS_SECONDS)
 
     async def _watch_prices(self) -> None:
         is_new, due, commitments_due = True, 0.0, 0.0

@@ -91,16 +91,15 @@ def charges(lines: Iterable[Billed]) -> list[Charge]:
 def lines(scope: Scope, billed: Sequence[Charge], recorded: Sequence[Recorded]) -> list[Line]:
     """Return both sides of every day, model (or item) and owner, in that order.
 
-    A day whose bill names no model at all is compared as a whole.
+    A day whose bill names no model at all is compared as a whole, if anything is recorded of it.
     """
     items: dict[date, set[str]] = defaultdict(set)
     for charge in billed:
         items[charge.day].add(charge.item)
     with_models = {charge.day for charge in billed if charge.model}
+    days = {each.day for each in recorded} - with_models
     whole = {
-        day: names.pop() if len(names) == 1 else ""
-        for day, names in items.items()
-        if day not in with_models
+        day: names.pop() if len(names) == 1 else "" for day, names in items.items() if day in days
     }
     sums: dict[_Key, list[int]] = defaultdict(lambda: [0, 0])
     names: dict[_Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))

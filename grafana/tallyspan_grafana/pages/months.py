@@ -14,7 +14,7 @@ LEVELS = {"closed": "green", "reopened": "orange"}
 AMOUNTS = [
     Column("recorded", "Recorded", DOLLARS, 2),
     Column("true_up", "Trued up", DOLLARS, 2),
-    Column("prior", "Closed months", DOLLARS, 2),
+    Column("prior", "Corrections", DOLLARS, 2),
     Column("cost", "Total", DOLLARS, 2),
 ]
 
@@ -70,7 +70,7 @@ def build(_: str = "UTC") -> Page:
                     "Every month",
                     months.all_months,
                     "Recorded: calls, imports and commitments. Trued up: what bills have beyond "
-                    "that. Closed months: corrections of months that were closed before; in a "
+                    "that. Corrections: of months that were closed before; in a "
                     f"closed month, what was moved out of it to stand as it was closed. {TOTALS}",
                     [
                         Column("name", "Month", TEXT, width=90),

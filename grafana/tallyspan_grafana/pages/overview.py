@@ -144,7 +144,7 @@ def build(zone: str = ZONE) -> Page:
                         Column("unused", "Unused", DOLLARS, 2),
                         Column("imported", "Imported", DOLLARS, 2),
                         Column("true_up", "Trued up", DOLLARS, 2),
-                        Column("prior_period", "Closed months", DOLLARS, 2),
+                        Column("prior_period", "Corrections", DOLLARS, 2),
                     ],
                     if_null=NOTHING,
                 ),
