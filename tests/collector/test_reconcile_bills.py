@@ -208,6 +208,42 @@ def test_a_key_that_nobody_knows_is_named(bench: Bench) -> None:
     assert lines[1]["to_do"].startswith("say what the ledger calls it: --name ID=NAME")
 
 
+def test_a_bill_of_the_collector_s_file_is_compared_by_its_name(
+    bench: Bench, tmp_path: Path
+) -> None:
+    calls(bench.client, 2, provider_name="aws.bedrock", model_name=BEDROCK)
+    path = cur(tmp_path, sonnet("input", "2.55"))
+    file = tmp_path / "tallyspan.yaml"
+    file.write_text(f"reconcile:\n  - {{provider: aws, name: eu, file: {path}, threshold: 3}}\n")
+    of_file = ("--config", str(file), *PERIOD)
+
+    assert bench.run("eu", *of_file) == 0
+    assert bench.run("eu", *of_file, "--threshold", "1") == 1
+    assert bench.client.query("SELECT DISTINCT provider FROM reconciliations").result_rows == [
+        ("eu",)
+    ]
+    assert bench.run("eu", *of_file, "--endpoint", "x") == 2
+    assert "the bill 'eu' has its settings in the file" in bench.err
+    assert bench.run("us", *of_file) == 2
+    assert "'us' is no provider (openai, anthropic, " in bench.err
+
+
+def test_a_bill_of_the_file_can_be_looked_at_in_another_way_without_keeping_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    calls(bench.client, 1)
+    file = tmp_path / "tallyspan.yaml"
+    file.write_text("reconcile:\n  - provider: openai\n")
+    flags = ("--config", str(file), "--endpoint", "api.openai.*")
+    used = [Used(DAY, MODEL, 1, 100, 10, usd="1.25")]
+    with billing_server(BillingServer(used)) as server:
+        asked = ("openai", *flags, "--url", server.url, *PERIOD)
+
+        assert bench.run(*asked) == 2
+        assert "has its settings in the file: change them there" in bench.err
+        assert bench.run(*asked, "--no-store") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -194,7 +194,8 @@ def test_the_data_health_page_has_coverage_and_drift_by_model_project_and_day(
     entry = f"{{provider: csv, file: {path}, by: project, recorded_as: department"
     names = "names: {search: research}, look_back: 2d}"
     (what,) = of_section(section(tmp_path, f"reconcile:\n  - {entry}, {names}\n"))
-    Schedule((what,), Metrics()).look(client, MORNING)
+    metrics = Metrics()
+    Schedule((what,), metrics).look(client, MORNING)
     rows = run(client, "health", "Bills: coverage and drift", 3650)
 
     columns = ("kind", "name", "recorded", "billed", "coverage", "drift", "run_by")
@@ -208,6 +209,8 @@ def test_the_data_health_page_has_coverage_and_drift_by_model_project_and_day(
         ("day", "2026-04-01", usd("0.75"), usd("0.75"), 1.0, 0.0, None),
         ("day", "2026-03-31", usd("0.75"), usd(2), 0.5, -0.625, None),
     ]
+    # of the days that have been over for two
+    assert (gauge(metrics, "coverage", "csv"), gauge(metrics, "drift", "csv")) == (0.5, -0.625)
 
 
 def test_what_fails_is_a_warning_and_is_tried_again_after_a_quarter_of_an_hour(

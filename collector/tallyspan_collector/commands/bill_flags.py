@@ -10,8 +10,20 @@ from tallyspan_collector.bills.pages import check_base
 from tallyspan_collector.commands.prices import PRICES
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.reconcile import recorded
-from tallyspan_collector.reconcile.bill import FILE, Bill
-from tallyspan_collector.reconcile.settings import SPLITS, splits_of
+from tallyspan_collector.reconcile.bill import FILE, PROVIDERS, Bill
+from tallyspan_collector.reconcile.settings import (
+    SPLITS,
+    Reconciliation,
+    of_section,
+    splits_of,
+)
+
+NAMES = f"{', '.join(PROVIDERS)}; or the name of a reconciliation in the --config file"
+"""What `provider` may be."""
+_OF_BILL = (
+    "file", "key_file", "url", "column", "by", "recorded_as", "name", "model", "ledger_provider",
+    "endpoint",
+)  # fmt: skip
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +76,34 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--endpoint", default="", help="only calls of this endpoint_id, or a glob")
 
 
-def bill_of(options: argparse.Namespace, name: str = "", threshold: float = 0.01) -> Bill:
+def has_flags(options: argparse.Namespace, *flags: str) -> bool:
+    """Whether a flag says something of the bill itself, or one of the further ones is there."""
+    return options.zone != "UTC" or any(getattr(options, each) for each in (*_OF_BILL, *flags))
+
+
+def of_file(options: argparse.Namespace, *flags: str) -> Reconciliation | None:
+    """Return the entry of the --config file that `provider` names; None: there is none.
+
+    Raises `ConfigError` for a name that is no provider either, and for flags, of the bill or the
+    further ones, that would change what the file says.
+    """
+    prices = config.read(options, options=(PRICES,))["prices"]
+    for each in of_section(config.section(options, config.RECONCILE), prices):
+        if each.name == options.provider:
+            if has_flags(options, *flags):
+                raise ConfigError(
+                    f"the bill {each.name!r} has its settings in the file: change them there"
+                )
+            return each
+    if options.provider not in PROVIDERS:
+        raise ConfigError(
+            f"{options.provider!r} is no provider ({', '.join(PROVIDERS)}) and no"
+            " reconciliation in the --config file"
+        )
+    return None
+
+
+def bill_of(options: argparse.Namespace, name: str = "") -> Bill:
     """Return the bill that the flags name. Raises `ConfigError` by flag."""
     _check(options)
     return Bill(
@@ -81,7 +120,6 @@ def bill_of(options: argparse.Namespace, name: str = "", threshold: float = 0.01
         models=dict(pair(text, "--model") for text in options.model),
         providers=options.ledger_provider,
         endpoint=options.endpoint,
-        threshold=threshold,
         prices=config.read(options, options=(PRICES,))["prices"],
         is_of_flags=True,
     )

@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from tallyspan_collector import config
 from tallyspan_collector.booked.commitments import usd
 from tallyspan_collector.commands import bill_flags
 from tallyspan_collector.commands.period import period
-from tallyspan_collector.commands.prices import PRICES
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
-from tallyspan_collector.reconcile.bill import PROVIDERS, Bill
+from tallyspan_collector.reconcile.bill import Bill
 from tallyspan_collector.reconcile.rule import RESTS, SHARE, Rule
-from tallyspan_collector.reconcile.settings import of_section
 from tallyspan_collector.true_up import run
 from tallyspan_collector.true_up.booking import Result
 from tallyspan_collector.true_up.scope import Scope
@@ -40,10 +37,7 @@ def add_parser(commands: Any) -> None:
         description="Without --apply it shows what it would book. Exit code 0: done; 1: the bill"
         " could not be had whole; 2: called wrongly.",
     )
-    parser.add_argument(
-        "provider",
-        help=f"{', '.join(PROVIDERS)}; or the name of a reconciliation in the --config file",
-    )
+    parser.add_argument("provider", help=bill_flags.NAMES)
     parser.add_argument("--from", dest="first", default="", help="first day (default: 31 days ago)")
     parser.add_argument("--to", dest="last", default="", help="last day (default: 2 days ago)")
     bill_flags.add(parser)
@@ -90,19 +84,9 @@ def _true_up(options: argparse.Namespace) -> int:
 
 def _what(options: argparse.Namespace) -> tuple[Bill, Rule]:
     """Return the bill of the file with that name, else of the flags. Raises `ConfigError`."""
-    prices = config.read(options, options=(PRICES,))["prices"]
-    for each in of_section(config.section(options, config.RECONCILE), prices):
-        if each.name == options.provider:
-            if options.file or options.by or options.department:
-                raise ConfigError(
-                    f"the bill {each.name!r} has its settings in the file: change them there"
-                )
-            return each.bill, each.true_up or Rule(rest=options.rest)
-    if options.provider not in PROVIDERS:
-        raise ConfigError(
-            f"{options.provider!r} is no provider ({', '.join(PROVIDERS)}) and no"
-            " reconciliation in the --config file"
-        )
+    named = bill_flags.of_file(options, "department")
+    if named is not None:
+        return named.bill, named.true_up or Rule(rest=options.rest)
     departments = dict(bill_flags.pair(text, "--department") for text in options.department)
     if departments and not options.by:
         raise ConfigError("--department is of a project or key: split the bill with --by")
