@@ -213,7 +213,7 @@ def test_dollars_that_are_left_empty_beside_euros_are_no_dollars(tmp_path: Path)
     rows = [AZURE | {"CostInUsd": ""}]
     (line,) = bill_of(tmp_path, "azure", rows, exchange=EUR)
 
-    assert (line.cost_usd, line.currency) == (10, "EUR")
+    assert (line.cost_usd, line.currency) == (Decimal(10), "EUR")
     with pytest.raises(ConfigError, match="the bill is in EUR"):
         bill_of(tmp_path, "azure", rows)
 

@@ -235,8 +235,8 @@ def _line(row: Row, columns: Columns, terms: FileTerms | None) -> Billed:
     exchange = terms.exchange if terms else ONLY_USD
     names = (*columns.billed, *columns.cost) if terms else columns.cost
     # A column that is empty says nothing: not every account of Azure has CostInUsd.
-    stated = [name for name in names if name in row and str(row[name] or "").strip()]
-    column = stated[0] if stated else _here(row, names)
+    filled = (name for name in names if str(row.get(name) or "").strip())
+    column = next(filled, None) or _here(row, names)
     charge = charge_of(_text(row, columns.charge), columns.charges)
     # Fees, credits and taxes of a month have its first day and its last.
     end = _text(row, columns.end) if terms and charge is Charge.USAGE else ""
