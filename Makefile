@@ -6,7 +6,7 @@ ARGS ?=
 # Images set it to stay small; without the cache each process of a test compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test quick check fuzz dashboards schema formats lock sbom bench bench-store soak faults mutants clean
+.PHONY: install demo test quick check fuzz cases dashboards schema formats lock sbom bench bench-store soak faults mutants clean
 
 install: $(VENV)/.dev
 
@@ -52,6 +52,10 @@ bench-store: $(VENV)/.created  ## the store with ROWS calls (default a million):
 soak: $(VENV)/.dev  ## every kind of fault under load for MINUTES (default 10): nothing lost, nothing twice; ARGS="--seed 7"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[soak]' || true
 	@$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
+cases: $(VENV)/.dev  ## random cases of the properties that need an engine, ten times as many as `make test` tries
+	@$(BIN)/pytest -q -n auto --hypothesis-profile=fuzz \
+		$$(grep -rl --include='test_*.py' --exclude-dir=node_modules '^from cases import' tests) $(ARGS)
 
 faults: $(VENV)/.dev  ## power loss, failing disk calls, cut connections at every point, and many lives; an hour
 	@$(BIN)/pytest -q -n 0 --every-point $(addprefix tests/collector/ingest/test_,power_loss.py io_faults.py \

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from cases import cases
 from history import History, some_history
 from ledger import NOON, TOKENS, Entry, book, call, empty, reversal
 from tallyspan_clickhouse.engine import connect
@@ -114,7 +115,7 @@ def _utc(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
-@pytest.fixture(scope="module", params=range(25))
+@pytest.fixture(scope="module", params=range(cases(8, 100)))
 def history(client: Client, request: pytest.FixtureRequest) -> History:
     """What is in the ledger: some batches, each sent once or, after an answer was lost, again."""
     empty(client)

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import cases
 from front import Silence, fronted
 from ledger import NOON, Entry, book, call, empty, reversal, unpriced
 from shared_store import SharedStore
@@ -288,7 +289,7 @@ STEPS = st.one_of(
 SPREADS = ("", ", spread: list cost", ", capacity: {input: 1, output: 3}", ", spread: none")
 
 
-@settings(max_examples=6)
+@settings(max_examples=cases(4, 60))
 @given(steps=st.lists(STEPS, min_size=4, max_size=14))
 def test_the_shares_of_a_day_are_its_cost_whatever_happens(
     client: Client, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]]

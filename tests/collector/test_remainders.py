@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cases import cases
 from ledger import NOON, Entry, book, call, empty, price_change, reversal, unpriced
 from tallyspan_collector.booked.remainders import book_away
 from tallyspan_collector.booked.reprice import Reprice, Scope
@@ -77,7 +78,7 @@ def figures(client: Client, query: str) -> tuple[object, ...]:
 WHAT_IS_LEFT = [("book", 0), ("reprice at 3", 0), ("take back", 0)]
 
 
-@settings(max_examples=8)
+@settings(max_examples=cases(4, 60))
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), min_size=3, max_size=12))
 @example(WHAT_IS_LEFT)
 @example([*WHAT_IS_LEFT, ("book", 0)])

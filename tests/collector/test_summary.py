@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ledger
+from cases import cases
 from ledger import NOON, Entry, call, empty, unpriced
 from tallyspan_clickhouse.query import sums
 from tallyspan_clickhouse.query.access import Access
@@ -115,7 +116,7 @@ ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Ho
 MOMENTS = [None, *(NOON + timedelta(minutes=m) for m in (-6_000, -1_481, -720, -90, -60, 0, 45))]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(cases(12, 200)))
 def test_the_rollups_say_what_the_calls_say_for_any_range_grouping_and_filter(
     client: Client, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,7 +391,7 @@ def test_an_order_puts_the_most_first_and_the_unpriced_last(client: Client) -> N
     assert [r["user"] for r in summarise(client, Filters(), ["user"], limit=1)] == ["c"]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(cases(2, 30)))
 def test_pages_of_any_size_bring_every_entry_once_while_calls_arrive(
     client: Client, seed: int
 ) -> None:

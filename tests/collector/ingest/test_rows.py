@@ -18,6 +18,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from captured_requests import captured_requests, inside_another
+from cases import cases
 from otlp_spans import CHAT, START_NS, pairs
 from tallyspan_collector.access.keys import Key, Keys
 from tallyspan_collector.columns import shapes as limits
@@ -225,7 +226,7 @@ def of_example(number: int, span: Span) -> Span:
 
 
 @given(BATCHES)
-@settings(max_examples=30)
+@settings(max_examples=cases(15, 300))
 def test_random_batches_make_the_same_ledger(
     both: list[Collector], batches: list[list[tuple[str, list[tuple[str, Span]]]]]
 ) -> None:
@@ -298,7 +299,7 @@ def agents(draw: Any) -> list[tuple[int, str, str, Span]]:
 
 
 @given(st.lists(agents(), min_size=1, max_size=4))
-@settings(max_examples=40)
+@settings(max_examples=cases(20, 300))
 def test_traces_of_agents_make_the_same_ledger(
     both: list[Collector], traces: list[list[tuple[int, str, str, Span]]]
 ) -> None:
