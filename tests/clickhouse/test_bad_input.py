@@ -30,19 +30,19 @@ def client(client: Client) -> Client:
     return client
 
 
-@pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:12]))
 @pytest.mark.parametrize("column", ["user_id", "conversation_id", "department", "model_name"])
-def test_any_text_is_kept_as_it_is_and_found_again(client: Client, column: str, text: str) -> None:
-    book(client, [call(**{column: text}), call(**{column: "other"})])
+def test_any_text_is_kept_as_it_is_and_found_again(client: Client, column: str) -> None:
+    book(client, [call(**{column: text}) for text in (*NASTY, "other")])
 
-    found = client.query(
-        f"SELECT {column}, count() FROM calls WHERE {column} = {{text:String}} GROUP BY {column}",
-        parameters={"text": text},
-    )
-    assert found.result_rows == [(text, 1)]
-    if column != "conversation_id":
-        rolled = f"SELECT sum(calls) FROM usage_daily WHERE {column} = {{text:String}}"
-        assert client.query(rolled, parameters={"text": text}).result_rows == [(1,)]
+    for text in NASTY:
+        found = client.query(
+            f"SELECT {column}, count() FROM calls WHERE {column} = {{text:String}} GROUP BY {column}",
+            parameters={"text": text},
+        )
+        assert found.result_rows == [(text, 1)]
+        if column != "conversation_id":
+            rolled = f"SELECT sum(calls) FROM usage_daily WHERE {column} = {{text:String}}"
+            assert client.query(rolled, parameters={"text": text}).result_rows == [(1,)], text
 
 
 @pytest.mark.parametrize(

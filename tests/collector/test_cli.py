@@ -19,6 +19,7 @@ from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import LocalStore
 from tallyspan_clickhouse.migrate import Migration, apply
 from tallyspan_clickhouse.rendering import Target
+from tallyspan_collector.cli import main
 
 pytestmark = pytest.mark.process
 FREE = ["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
@@ -32,6 +33,18 @@ def tallyspan(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=60,
     )
+
+
+def in_this_process(
+    capsys: pytest.CaptureFixture[str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """What a process of the command would have come to, without the second it takes to start."""
+    try:
+        code = main(arguments)
+    except SystemExit as ended:  # argparse refuses
+        code = int(ended.code or 0)
+    out, err = capsys.readouterr()
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 @contextmanager
@@ -106,36 +119,48 @@ def test_report_and_sql_read_a_store_that_is_running_and_one_that_is_not(tmp_pat
 @pytest.mark.parametrize(
     "query", ["DROP TABLE llm_calls", "INSERT INTO llm_calls (user_id) VALUES ('x')", "SELEC 1"]
 )
-def test_sql_reads_and_nothing_else(store: SharedStore, query: str) -> None:
-    refused(tallyspan("sql", "--data-dir", store.data_dir, query))
+def test_sql_reads_and_nothing_else(
+    store: SharedStore, query: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(in_this_process(capsys, "sql", "--data-dir", str(store.data_dir), query))
+
+
+WRONG_CALLS = [
+    (["up", "--otlp-grcp", "127.0.0.1:1"], ["unrecognized", "--otlp-grcp"]),
+    (["up", "--admin", "4319"], ["--admin", "HOST:PORT"]),
+    (["up", "--config", "no-such.yaml"], ["no-such.yaml"]),
+    (["report", "--data-dir", "no-such-folder"], ["no-such-folder", "tallyspan up"]),
+    (["report", "--since", "soon"], ["since"]),
+    (["report", "--format", "xml"], ["xml"]),
+    ([], ["COMMAND"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG_CALLS)
+def test_a_wrong_call_is_refused_in_a_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(in_this_process(capsys, *arguments), *words)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["up", "--otlp-grcp", "127.0.0.1:1"], ["unrecognized", "--otlp-grcp"]),
-        (["up", "--admin", "4319"], ["--admin", "HOST:PORT"]),
-        (["up", "--store", "mysql://u:s3cret@h/d"], ["--store", "http"]),
-        (["up", "--store", "http://127.0.0.1:1/tallyspan"], ["127.0.0.1"]),
-        (["up", "--config", "no-such.yaml"], ["no-such.yaml"]),
-        (["up", "--prices", "no-such.yaml", "--data-dir", "d"], ["no-such.yaml"]),
-        (["report", "--data-dir", "no-such-folder"], ["no-such-folder", "tallyspan up"]),
-        (["report", "--since", "soon"], ["since"]),
-        (["report", "--format", "xml"], ["xml"]),
-        ([], ["COMMAND"]),
+        (["--store", "mysql://u:s3cret@h/d"], ["--store", "http"]),
+        (["--store", "http://127.0.0.1:1/tallyspan"], ["127.0.0.1"]),
+        (["--prices", "no-such.yaml", "--data-dir", "d"], ["no-such.yaml"]),
     ],
 )
-def test_a_wrong_call_is_refused_in_a_line(
-    tmp_path: Path, arguments: list[str], words: list[str]
+def test_what_a_collector_cannot_start_with_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tallyspan", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=tmp_path,
-    )
+    monkeypatch.chdir(tmp_path)
+    done = tallyspan("up", *arguments)
 
     refused(done, *words)
     assert "s3cret" not in done.stderr

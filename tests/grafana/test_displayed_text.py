@@ -46,41 +46,38 @@ def panel(page: str, title: str) -> dict[str, Any]:
     return dict(match)
 
 
-def figure(page: str, title: str, value: Any) -> tuple[str, str]:
-    """Text and colour of the one figure of a panel."""
+FIGURES = [
+    ("overview", "Spend", 4321.5, "$4,321.50", TEXT),
+    ("overview", "Spend", 1234567.891, "$1,234,567.89", TEXT),
+    ("overview", "Spend", None, "unpriced", None),
+    ("overview", "Spend", 0, "$0.00", TEXT),
+    ("overview", "Against last month", 0.355, "35.5%", ORANGE),
+    ("overview", "Against last month", 1.5, "150.0%", RED),
+    ("overview", "Against last month", -0.2, "-20.0%", TEXT),
+    ("overview", "Unpriced calls", 0, "0", TEXT),
+    ("overview", "Unpriced calls", 3, "3", ORANGE),
+    ("overview", "Tokens", 12_345_678, "12.3 Mil", TEXT),
+    ("overview", "Forecast of this month", None, "fewer than 3 days known", None),
+    ("budgets", "Used of the budget of all calls", 0.79, "79.0%", TEXT),
+    ("budgets", "Used of the budget of all calls", 0.8, "80.0%", ORANGE),
+    ("budgets", "Used of the budget of all calls", 1.021, "102.1%", RED),
+    ("budgets", "Over their amount", 1, "1", RED),
+]
+
+
+def test_a_figure_reads_as_it_should() -> None:
     columns = [{"name": "figure", "type": "number"}]
-    (shown,) = grafana({"panel": panel(page, title), "columns": columns, "rows": [[value]]})
-    ((cell,),) = shown["cells"]
-    return cell["text"], cell["color"]
+    answers = grafana(
+        *(
+            {"panel": panel(page, title), "columns": columns, "rows": [[value]]}
+            for page, title, value, _, _ in FIGURES
+        )
+    )
 
-
-@pytest.mark.parametrize(
-    ("page", "title", "value", "text", "colour"),
-    [
-        ("overview", "Spend", 4321.5, "$4,321.50", TEXT),
-        ("overview", "Spend", 1234567.891, "$1,234,567.89", TEXT),
-        ("overview", "Spend", None, "unpriced", None),
-        ("overview", "Spend", 0, "$0.00", TEXT),
-        ("overview", "Against last month", 0.355, "35.5%", ORANGE),
-        ("overview", "Against last month", 1.5, "150.0%", RED),
-        ("overview", "Against last month", -0.2, "-20.0%", TEXT),
-        ("overview", "Unpriced calls", 0, "0", TEXT),
-        ("overview", "Unpriced calls", 3, "3", ORANGE),
-        ("overview", "Tokens", 12_345_678, "12.3 Mil", TEXT),
-        ("overview", "Forecast of this month", None, "fewer than 3 days known", None),
-        ("budgets", "Used of the budget of all calls", 0.79, "79.0%", TEXT),
-        ("budgets", "Used of the budget of all calls", 0.8, "80.0%", ORANGE),
-        ("budgets", "Used of the budget of all calls", 1.021, "102.1%", RED),
-        ("budgets", "Over their amount", 1, "1", RED),
-    ],
-)
-def test_a_figure_reads_as_it_should(
-    page: str, title: str, value: Any, text: str, colour: str | None
-) -> None:
-    shown = figure(page, title, value)
-
-    assert shown[0] == text
-    assert colour is None or shown[1].upper() == colour
+    for answer, (_, title, value, text, colour) in zip(answers, FIGURES, strict=True):
+        ((cell,),) = answer["cells"]
+        assert cell["text"] == text, (title, value)
+        assert colour is None or cell["color"].upper() == colour, (title, value)
 
 
 @pytest.fixture(scope="module")
