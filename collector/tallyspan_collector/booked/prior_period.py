@@ -19,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.schema import PRIOR_PERIOD
 from tallyspan_collector.booked.commitments import midnight
+from tallyspan_collector.booked.imports import gone_until
 from tallyspan_collector.booked.ledger import COUNT, Row
 from tallyspan_collector.booked.of_no_call import (
     Booked,
@@ -39,7 +40,7 @@ _COARSE = ("tenant", "department", "model_name", "provider_name", "endpoint_id")
 _MONTHS = "SELECT month, state FROM months ORDER BY month"
 _CLOSED = """
 SELECT month, {place}, sum(cost_usd) AS cost FROM closed_months
-GROUP BY month, {place} HAVING cost != 0
+WHERE month IN {{months:Array(Date)}} GROUP BY month, {place} HAVING cost != 0
 """
 _LIVE = """
 SELECT toStartOfMonth(day) AS month, {place}, sum(ifNull(cost_usd, 0)) AS cost FROM {view}
@@ -96,8 +97,14 @@ class PriorPeriod:
 
     def calls(self, client: Client) -> Iterator[Row]:
         """Yield the owners whose amount changes, each with the difference."""
-        rows = tuples_of(client, _MONTHS)
-        self._months = {month: str(state) for month, state in rows}
+        states = {month: str(state) for month, state in tuples_of(client, _MONTHS)}
+        if not states:
+            return
+        # Of a month whose entries are gone in part, nobody can tell what was booked in it.
+        gone = gone_until(client)
+        self._months = {
+            month: state for month, state in states.items() if gone is None or month > gone
+        }
         closed = {month for month, state in self._months.items() if state == "closed"}
         if not self._months or not self._is_due(client, closed):
             return
@@ -134,6 +141,17 @@ class PriorPeriod:
             return True
         live = _sums(client, _LIVE, "usage_totals", _COARSE, closed)
         return live != _sums(client, _CLOSED, "", _COARSE, closed)
+
+
+def notes(client: Client, first: date, last: date) -> list[str]:
+    """Return a sentence for each closed month that has a day from the first to the last."""
+    closed = {month for month, state in tuples_of(client, _MONTHS) if state == "closed"}
+    return [
+        f"{month:%Y-%m} is closed: what changes in it is booked in"
+        f" {open_after(month, closed):%Y-%m}"
+        for month in sorted(closed)
+        if month <= last and first < next_month(month)
+    ]
 
 
 def next_month(month: date) -> date:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import move
+from tallyspan_collector.booked.prior_period import notes
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
@@ -139,7 +140,9 @@ def _correct(options: argparse.Namespace) -> int:
             changed_by=getpass.getuser(),
             reason=options.reason,
         )
+        closed = notes(client, first, last)
     _write(result, is_applied=options.apply)
+    sys.stderr.writelines(f"tallyspan: {note}\n" for note in closed)
     return 0
 
 

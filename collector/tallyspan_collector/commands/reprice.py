@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallyspan_collector import config, summary
+from tallyspan_collector.booked.prior_period import notes
 from tallyspan_collector.booked.reprice import Reprice, Result, Scope, Total
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.commands.prices import PRICES, book_of
@@ -60,7 +61,9 @@ def _reprice(options: argparse.Namespace) -> int:
             changed_by=getpass.getuser(),
             reason=options.reason,
         )
+        closed = notes(client, start.date(), end.date())
     _write(result, is_applied=options.apply)
+    sys.stderr.writelines(f"tallyspan: {note}\n" for note in closed)
     return 0
 
 

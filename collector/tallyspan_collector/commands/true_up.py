@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tallyspan_collector.booked.commitments import usd
+from tallyspan_collector.booked.prior_period import notes
 from tallyspan_collector.commands import bill_flags
 from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.store import writing
@@ -65,20 +66,27 @@ def add_parser(commands: Any) -> None:
 def _true_up(options: argparse.Namespace) -> int:
     if options.apply and not options.reason:
         raise ConfigError("--apply needs --reason: the audit keeps why the ledger was changed")
-    bill, rule = _what(options)
-    scope = Scope.of(bill, rule)
-    first, last = _period(options, datetime.now(UTC).astimezone(bill.days_of).date())
+    now = datetime.now(UTC)
     whose = {"is_applied": options.apply, "changed_by": getpass.getuser(), "reason": options.reason}
-    if options.withdraw:
+    if options.withdraw:  # by name: the bill is not read
+        name = options.bill or options.provider
+        first, last = _period(options, now.date())
         with writing(options) as client:
-            result = run.withdraw(client, scope.bill, first, last, **whose)
+            result = run.withdraw(client, name, first, last, **whose)
+            closed = notes(client, first, last)
     else:
+        bill, rule = _what(options)
+        scope = Scope.of(bill, rule)
+        name = scope.bill
+        first, last = _period(options, now.astimezone(bill.days_of).date())
         lines = bill.read(first, last)
         with writing(options) as client:
             result = run.book(client, scope, lines, first, last, bill.source, **whose)
+            closed = notes(client, first, last)
     _write(result, options.format)
     if options.format == "table":
-        sys.stdout.write(_sentence(scope, first, last, result, is_applied=options.apply))
+        sys.stdout.write(_sentence(name, first, last, result, is_applied=options.apply))
+    sys.stderr.writelines(f"tallyspan: {note}\n" for note in closed)
     return 0
 
 
@@ -104,11 +112,11 @@ def _period(options: argparse.Namespace, today: date) -> tuple[date, date]:
     return first, last
 
 
-def _sentence(scope: Scope, first: date, last: date, result: Result, *, is_applied: bool) -> str:
+def _sentence(name: str, first: date, last: date, result: Result, *, is_applied: bool) -> str:
     trued_up = "trued up" if is_applied else "to be trued up; --apply books it"
     changes = counted(result.changes, "owner")
     return (
-        f"{scope.bill}, {first} to {last}: recorded {dollars(result.recorded_usd)}, billed"
+        f"{name}, {first} to {last}: recorded {dollars(result.recorded_usd)}, billed"
         f" {dollars(result.billed_usd)}, difference {dollars(result.new_cost_usd)} {trued_up}"
         f" ({changes} {'changed' if is_applied else 'would change'}; before it was"
         f" {dollars(result.old_cost_usd)})\n"

@@ -12,6 +12,7 @@ from tallyspan_clickhouse.answers import row_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
 from tallyspan_collector.access.account import account
+from tallyspan_collector.booked.imports import gone_until
 from tallyspan_collector.booked.prior_period import PriorPeriod, Result, next_month
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.errors import ConfigError
@@ -101,6 +102,11 @@ def reopen(
         now_is = lines.state_of(client, month)
         if not now_is.is_closed:
             raise ConfigError(f"{name}: is not closed")
+        gone = gone_until(client)
+        if gone is not None and month <= gone:
+            raise ConfigError(
+                f"{name}: its entries up to {gone} have expired or are archived: it stays closed"
+            )
         [cost] = row_of(
             client, "SELECT cost_usd FROM months WHERE month = {month:Date}", {"month": month}
         )

@@ -70,7 +70,9 @@ class Closing:
 
     def look(self, client: Client) -> None:
         """Look once; raises as the store, `StoreError` while others book."""
-        held = stored.read(client)
+        until = gone_until(client)
+        # Entries of days before are gone: nothing would seem to be recorded or trued up.
+        held = stored.read(client, *([until + timedelta(days=1)] if until else []))
         changed, now = self._changed(client, held)
         if due := _of_days(held, changed):
             run_if_due(client, lambda: TrueUp(due), reason="the ledger changed after the bill")

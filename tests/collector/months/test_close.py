@@ -223,6 +223,7 @@ def test_a_bill_that_changes_after_the_close_is_a_correction(bench: Bench, tmp_p
     )  # fmt: skip
 
     assert code == 0
+    assert "2026-02 is closed: what changes in it is booked in 2026-03" in true_up.err
     assert bench.by_month() == {FEB: Decimal(6), MARCH: Decimal(1)}  # by the command itself
     audit = bench.client.query(
         "SELECT kind, reason, new_cost_usd FROM price_changes WHERE state = 'finished'"
@@ -232,6 +233,27 @@ def test_a_bill_that_changes_after_the_close_is_a_correction(bench: Bench, tmp_p
         ("true_up", "late invoice", Decimal(1)),
         ("prior_period", "of a closed month: late invoice", Decimal(1)),
     ]
+
+
+def test_a_month_whose_entries_have_expired_stays_as_it_was_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book(bench.client, [used(JAN, "1"), used(FEB, "2")])
+    bench.closed("2026-01")
+    book(bench.client, [used(JAN, "10")])
+    move(bench.client)
+    before = bench.by_month()
+    # January's last entry, which took the ten dollars out, is gone; February's first one is not.
+    bench.client.command("ALTER TABLE llm_calls DELETE WHERE start_time < '2026-02-01 00:00:00'"
+                         " SETTINGS mutations_sync = 2")  # fmt: skip
+    for module in ("booked.prior_period", "months.schedule", "months.close"):
+        monkeypatch.setattr(f"tallyspan_collector.{module}.gone_until", lambda _: date(2026, 1, 31))
+
+    move(bench.client)
+
+    assert bench.by_month() == before == {JAN: Decimal(1), FEB: Decimal(12)}
+    assert bench.run("reopen", "2026-01", "--reason", "r") == 2
+    assert "2026-01: its entries up to 2026-01-31 have expired or are archived" in bench.err
 
 
 def test_what_cannot_be_closed_or_opened_is_refused(bench: Bench) -> None:

@@ -172,13 +172,13 @@ def test_what_was_trued_up_is_withdrawn(bench: Bench, tmp_path: Path) -> None:
     bill = bench.bill(tmp_path, f"{DAY},{MODEL},8")
     bench.applied(*bill)
 
-    bench.applied(*bill, "--withdraw")
+    bench.applied("openai", "--withdraw")
 
     assert bench.total == 6
     assert bench.trued_up() == {}
     Closing().look(bench.client)
     assert bench.total == 6
-    bench.applied(*bill, "--withdraw")  # again: nothing is left to do
+    bench.applied("openai", "--withdraw")  # again: nothing is left to do
 
 
 def test_owners_of_the_bill_go_to_their_departments(bench: Bench, tmp_path: Path) -> None:
@@ -282,6 +282,19 @@ def test_a_cloud_s_bill_with_credits_taxes_and_euros_is_the_total(
         ("", "Credit: promotion"): Decimal("-2.5"),
         ("", "Tax: USE1-NovaPro-input-tokens"): Decimal("0.5"),
     }
+
+
+def test_days_whose_entries_have_expired_are_not_trued_up_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book(bench.client, [call(cost_usd=Decimal(6))])
+    bench.applied(*bench.bill(tmp_path, f"{DAY},{MODEL},8"))
+    bench.client.command("TRUNCATE TABLE llm_calls")  # what was added up from it is kept longer
+    monkeypatch.setattr("tallyspan_collector.months.schedule.gone_until", lambda _: DAY)
+
+    Closing().look(bench.client)
+
+    assert bench.total == 8
 
 
 def test_two_bills_of_the_same_calls_are_refused(bench: Bench, tmp_path: Path) -> None:
