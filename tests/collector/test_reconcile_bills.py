@@ -133,7 +133,7 @@ def test_a_model_that_a_bill_calls_otherwise_is_mapped(bench: Bench, tmp_path: P
     path.write_text("day,model,cost_usd\n2026-03-31,V4 Pro,1.00\n2026-03-31,V4 Pro,0.25\n")
 
     # the day stands in two parts, which are one line
-    (line,) = bench.lines("csv", "--file", str(path), "--model", "V4 Pro=deepseek-v4-pro", *PERIOD)
+    (line,) = bench.lines("csv", "--file", str(path), "--model", "v4-pro=deepseek-v4-pro", *PERIOD)
     assert (line["model"], line["reason"]) == ("deepseek-v4-pro", "")
 
 

@@ -133,6 +133,7 @@ GCP = (
     ),
     replace(_FOCUS, services=_GCP),
 )
+_PARQUET = b"PAR1"
 _IN_USD = frozenset({"CostInUsd", "costInUsd"})
 
 
@@ -177,7 +178,10 @@ def _lines(
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with path.open("rb") as raw:
-            is_zipped = raw.read(2) == b"\x1f\x8b"
+            head = raw.read(len(_PARQUET))
+            if head == _PARQUET:
+                raise ConfigError(f"{path}: is Parquet: export it as CSV, or JSON lines")
+            is_zipped = head.startswith(b"\x1f\x8b")
             raw.seek(0)
             plain: Any = gzip.GzipFile(fileobj=raw) if is_zipped else raw
             with TextIOWrapper(plain, encoding="utf-8-sig", newline="") as file:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.bills import bill_file
-from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.bills.billed import Billed, model_key
 from tallyspan_collector.bills.entry_values import admin_key
 from tallyspan_collector.bills.exchange import Exchange
 from tallyspan_collector.bills.file_terms import FileTerms
@@ -129,6 +129,7 @@ class Bill:
 
     def _named(self, lines: Iterable[Billed]) -> list[Billed]:
         """Return the lines under what the ledger calls their model, and their project or key."""
+        models = {model_key(theirs): ours for theirs, ours in self.models.items()}
         named = []
         for line in lines:
             owner = getattr(line, self.by) if self.by else ""
@@ -137,7 +138,7 @@ class Bill:
             named.append(
                 replace(
                     line,
-                    model=self.models.get(line.model, line.model),
+                    model=models.get(model_key(line.model), line.model),
                     project=self.names.get(owner, owner),
                     billed_to=billed_to,
                 )

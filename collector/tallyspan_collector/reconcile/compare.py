@@ -44,7 +44,8 @@ TO_DO = {
     Reason.UNPRICED: "tallyspan prices missing names them",
     Reason.ESTIMATED_USAGE: "let the service ask for usage with its streams",
     Reason.UNKNOWN_USAGE: "let the service ask for usage with its streams",
-    Reason.TIME_ZONE: "name the zone of the bill's days: --zone",
+    Reason.TIME_ZONE: "of a file: name the zone of its days, --zone; an API's days are UTC: look at"
+    " the clocks of the senders",
     Reason.BILLED_APART: "nothing, where the day adds up",
     Reason.LATE_BILL: "compare again in two days",
     Reason.UNKNOWN_OWNER: "say what the ledger calls it: --name ID=NAME; where it has that name,"

@@ -111,9 +111,7 @@ def _reason(line: Line, period: Period) -> Finding:
     if line.project and line.project not in period.owners:
         return Reason.UNKNOWN_OWNER, f"the ledger has no call of {line.project}"
     if period.shift is not None:
-        return Reason.TIME_ZONE, (
-            f"days that begin {_hours(period.shift)} fit the bill: give its zone with --zone"
-        )
+        return Reason.TIME_ZONE, f"days that begin {_hours(period.shift)} fit the bill"
     if not line.recorded_calls:
         return _missing(line, "nothing of this model was recorded on that day")
     if not line.billed_tokens and not line.billed_cost_usd and line.billed_requests is None:

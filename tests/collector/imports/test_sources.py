@@ -315,3 +315,10 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-60])
     with pytest.raises(ConfigError, match="has not as many columns"):
         list(cloud_file.read(path, cloud_file.AWS))
+
+
+def test_parquet_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "cur.csv"
+    path.write_bytes(b"PAR1\x15\x04")
+    with pytest.raises(ConfigError, match="is Parquet: export it as CSV"):
+        list(cloud_file.read(path, cloud_file.AWS))
