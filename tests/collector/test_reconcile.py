@@ -226,12 +226,25 @@ def test_a_run_is_kept_with_who_and_when_and_the_newest_of_a_day_is_shown(bench:
     calls(bench.client, 1)
     bench.against(MISSING)
     bench.against(MISSING, "--no-store")
-    kept = bench.client.query("SELECT run_by, is_within FROM reconciliation_lines ORDER BY run_at")
+    kept = bench.client.query(
+        "SELECT run_by, is_within FROM reconciliation_lines WHERE charge != '' ORDER BY run_at"
+    )
     shown = bench.client.query("SELECT recorded_calls, cost_drift, reason FROM reconciliations")
 
     assert [row[1] for row in kept.result_rows] == [False, True]
     assert "@" in kept.result_rows[0][0]
     assert shown.result_rows == [(4, 0.0, "")]
+
+
+def test_a_line_that_is_neither_on_the_bill_nor_in_the_ledger_any_more_is_not_shown(
+    bench: Bench,
+) -> None:
+    next_day = Used(DAY + timedelta(days=1), MODEL, usd="1")
+    bench.against([*MISSING, next_day])
+    bench.against([next_day])
+
+    shown = bench.client.query("SELECT day, billed_cost_usd FROM reconciliations").result_rows
+    assert shown == [(next_day.day, 1)]
 
 
 def test_the_data_health_page_shows_what_is_off_and_why(bench: Bench) -> None:

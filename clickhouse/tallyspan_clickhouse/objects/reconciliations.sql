@@ -10,7 +10,7 @@ CREATE TABLE {database}.reconciliation_lines {on_cluster}
     day Date COMMENT 'Day of the calls, in that zone',
     model_name String COMMENT 'Model, without the date of a snapshot; for what is billed beside models, the name of the line on the bill',
     project String COMMENT 'Project, workspace or API key on the bill; empty where the run was not by them',
-    charge LowCardinality(String) DEFAULT 'usage' COMMENT 'What is billed: usage, which is compared; purchase, credit or tax, which are of no call',
+    charge LowCardinality(String) DEFAULT 'usage' COMMENT 'What is billed: usage, which is compared; purchase, credit or tax, which are of no call; empty: of that day there is nothing',
     recorded_calls UInt64 COMMENT 'Calls in the ledger, net',
     billed_requests Nullable(UInt64) COMMENT 'Requests on the bill; NULL: it does not say',
     recorded_tokens UInt64 COMMENT 'Tokens in the ledger, input and output',
@@ -75,7 +75,7 @@ AS SELECT
     l.recorded_calls, l.billed_requests, l.recorded_tokens, l.billed_tokens, l.recorded_cost_usd,
     l.billed_cost_usd, l.token_drift, l.cost_drift, l.reason, l.detail, l.threshold, l.is_within
 FROM {database}.reconciliation_lines AS l
-WHERE (l.provider, l.day, l.run_at) IN (
+WHERE l.charge != '' AND (l.provider, l.day, l.run_at) IN (
     SELECT provider, day, max(run_at) FROM {database}.reconciliation_lines GROUP BY provider, day)
 COMMENT 'The latest reconciliation of each provider and day';
 

@@ -3,9 +3,9 @@
 import json
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
 from clickhouse_connect.driver.client import Client
@@ -72,44 +72,48 @@ class Outcome:
             run_id=self.run_id,
             run_at=self.run_at,
         )
-        if self.lines:
-            self._store_lines(client)
-        run.store(client)
-
-    def _store_lines(self, client: Client) -> None:
-        rows: list[dict[str, Any]] = [
-            {
-                "run_id": self.run_id,
-                "run_at": self.run_at,
-                "run_by": account(),
-                "provider": self.provider,
-                "source": self.source,
-                "zone": self.zone,
-                "day": line.day,
-                "model_name": line.model,
-                "charge": line.charge.value,
-                "project": line.project,
-                "recorded_calls": line.recorded_calls,
-                "billed_requests": line.billed_requests,
-                "recorded_tokens": line.recorded_tokens,
-                "billed_tokens": line.billed_tokens,
-                "recorded_cost_usd": line.recorded_cost_usd,
-                "billed_cost_usd": line.billed_cost_usd,
-                "token_drift": line.token_drift,
-                "cost_drift": line.cost_drift,
-                "reason": line.reason.value if line.reason else "",
-                "detail": line.detail,
-                "threshold": self.threshold,
-                "is_within": line.is_within,
-            }
-            for line in self.lines
-        ]
+        rows = [*(self._kept(line, line.charge.value) for line in self.lines), *self._nothing()]
         client.insert(
             "reconciliation_lines",
             [list(row.values()) for row in rows],
             column_names=list(rows[0]),
             settings={"async_insert": 0},
         )
+        run.store(client)
+
+    def _nothing(self) -> Iterator[dict[str, Any]]:
+        """Yield a row for each day without a line: what an earlier run had of it holds no more."""
+        there = {line.day for line in self.lines}
+        for number in range((self.last - self.first).days + 1):
+            day = self.first + timedelta(days=number)
+            if day not in there:
+                yield self._kept(Line(day, ""), "")
+
+    def _kept(self, line: Line, charge: str) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "run_at": self.run_at,
+            "run_by": account(),
+            "provider": self.provider,
+            "source": self.source,
+            "zone": self.zone,
+            "day": line.day,
+            "model_name": line.model,
+            "charge": charge,
+            "project": line.project,
+            "recorded_calls": line.recorded_calls,
+            "billed_requests": line.billed_requests,
+            "recorded_tokens": line.recorded_tokens,
+            "billed_tokens": line.billed_tokens,
+            "recorded_cost_usd": line.recorded_cost_usd,
+            "billed_cost_usd": line.billed_cost_usd,
+            "token_drift": line.token_drift,
+            "cost_drift": line.cost_drift,
+            "reason": line.reason.value if line.reason else "",
+            "detail": line.detail,
+            "threshold": self.threshold,
+            "is_within": line.is_within,
+        }
 
     def write(self, fmt: Literal["table", "json", "csv"], out: TextIO) -> None:
         """Write the lines; costs in USD, exact; what the bill does not say stays empty."""
