@@ -30,6 +30,7 @@ CREATE TABLE {database}.closed_month_lines {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint',
     service_name LowCardinality(String) COMMENT 'Emitting service',
     calls Int64 COMMENT 'Calls, net of duplicates',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     input_tokens Int64 COMMENT 'Prompt tokens, cache included, as far as they are known',
     output_tokens Int64 COMMENT 'Generated tokens, as far as they are known',
     cost_usd Decimal(38, 12) COMMENT 'Billed cost in USD; the columns below are parts of it, the rest is of calls billed one by one',
@@ -79,6 +80,7 @@ CREATE VIEW {database}.closed_months {on_cluster}
     endpoint_id LowCardinality(String) COMMENT 'Endpoint',
     service_name LowCardinality(String) COMMENT 'Emitting service',
     calls Int64 COMMENT 'Calls, net of duplicates',
+    unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in cost_usd',
     input_tokens Int64 COMMENT 'Prompt tokens, cache included, as far as they are known',
     output_tokens Int64 COMMENT 'Generated tokens, as far as they are known',
     cost_usd Decimal(38, 12) COMMENT 'Billed cost in USD; the columns below are parts of it',
@@ -92,8 +94,8 @@ CREATE VIEW {database}.closed_months {on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     l.month, l.version, l.tenant, l.department, l.cost_centre, l.user_id, l.agent_id, l.model_name,
-    l.provider_name, l.endpoint_id, l.service_name, l.calls, l.input_tokens, l.output_tokens,
-    l.cost_usd, l.commitment_cost_usd, l.plan_cost_usd, l.unused_cost_usd, l.imported_cost_usd,
+    l.provider_name, l.endpoint_id, l.service_name, l.calls, l.unpriced_calls, l.input_tokens,
+    l.output_tokens, l.cost_usd, l.commitment_cost_usd, l.plan_cost_usd, l.unused_cost_usd, l.imported_cost_usd,
     l.true_up_cost_usd, l.prior_period_cost_usd
 FROM {database}.closed_month_lines AS l FINAL
 WHERE (l.month, l.version) IN (

@@ -7,34 +7,18 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import row_of, tuples_of
+from tallyspan_clickhouse.query.access import EVERYTHING, Access
+from tallyspan_clickhouse.query.filters import Filters, Parameters, source
 from tallyspan_clickhouse.schema import NOT_OF_CALLS
 from tallyspan_collector.booked.prior_period import PLACE, next_month
 from tallyspan_collector.errors import ConfigError
 
-SUMMED = ("calls", "input_tokens", "output_tokens", "cost_usd", *NOT_OF_CALLS)
-# A cost centre is that of the user on the day, in the department that pays; else that of the
-# department, where all its people of the month have one.
-_LEDGER = f"""
-SELECT {", ".join(f"toString(u.{name}) AS {name}" for name in PLACE)},
-    if(of_user != '', of_user, toString(d.centre)) AS cost_centre,
-    {", ".join(f"sum(ifNull(u.{name}, 0)) AS {name}" for name in SUMMED)}
-FROM usage_by_conversation AS u
-GLOBAL ANY LEFT JOIN (
-    SELECT tenant, user_id, groupArray((valid_from, valid_to, department, cost_centre)) AS spans
-    FROM people WHERE cost_centre != '' GROUP BY tenant, user_id
-) AS p ON p.tenant = u.tenant AND p.user_id = u.user_id
-GLOBAL ANY LEFT JOIN (
-    SELECT tenant, department, any(cost_centre) AS centre FROM people
-    WHERE cost_centre != '' AND valid_from < {{stop:Date}} AND valid_to >= {{month:Date}}
-    GROUP BY tenant, department HAVING uniqExact(cost_centre) = 1
-) AS d ON d.tenant = u.tenant AND d.department = u.department
-WHERE u.day >= {{month:Date}} AND u.day < {{stop:Date}}
-GROUP BY {", ".join(PLACE)}, arrayFirst(s -> s.1 <= u.day AND u.day <= s.2 AND s.3 = u.department,
-    p.spans).4 AS of_user, d.centre
-HAVING calls != 0 OR input_tokens != 0 OR output_tokens != 0 OR cost_usd != 0
-    OR {" OR ".join(f"{name} != 0" for name in NOT_OF_CALLS)}
-"""  # noqa: S608  own names, values are bound
+SUMMED = (
+    "calls", "unpriced_calls", "input_tokens", "output_tokens", "cost_usd", *NOT_OF_CALLS,
+)  # fmt: skip
 COLUMNS = (*PLACE, "cost_centre", *SUMMED)
+RATE = "rate"
+"""Column of the lines as they are now, if there are bounds: number of the rate of each day."""
 
 
 class State(NamedTuple):
@@ -77,12 +61,69 @@ def read(client: Client, month: date) -> list[dict[str, object]]:
 
     Amounts are Decimal USD. Raises what the store raises.
     """
-    if state_of(client, month).is_closed:
-        query = f"SELECT {', '.join(COLUMNS)} FROM closed_months WHERE month = {{month:Date}}"  # noqa: S608
-    else:
-        query = _named(_LEDGER)
-    rows = tuples_of(client, query, {"month": month, "stop": next_month(month)})
+    select = as_closed if state_of(client, month).is_closed else as_now
+    query, parameters = select(month)
+    rows = tuples_of(client, f"SELECT {', '.join(COLUMNS)} FROM ({query})", parameters)  # noqa: S608
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+
+def as_closed(month: date, access: Access = EVERYTHING) -> tuple[str, Parameters]:
+    """Return the query of the lines that a closed month is kept by, and its parameters."""
+    rows, parameters = source(
+        "closed_months", Filters(access=access), None, "c.month = {month:Date}"
+    )
+    return f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)} {rows}", parameters | {
+        "month": month
+    }
+
+
+def as_now(
+    month: date,
+    access: Access = EVERYTHING,
+    stop: date | None = None,
+    rate_bounds: Sequence[int] = (),
+) -> tuple[str, Parameters]:
+    """Return the query of the lines of a month as the ledger has them now, and its parameters.
+
+    `stop`: only days before it. `rate_bounds`: when rates of a currency begin, in microseconds
+    since 1970; the lines are then split by the rate of their days too, in the column `RATE`.
+    """
+    filters = Filters(access=access)
+    used, parameters = source(
+        "usage_by_conversation", filters, None, "c.day >= {month:Date}", "c.day < {stop:Date}"
+    )
+    people, _ = source("people", filters, None, "c.cost_centre != ''")
+    parameters |= {"month": month, "stop": stop or next_month(month)}
+    rate = ""
+    if rate_bounds:
+        parameters["rate_bounds"] = list(rate_bounds)
+        rate = (
+            ", toUInt32(arrayCount(b -> b <= toUnixTimestamp64Micro(toDateTime64(u.day, 6, 'UTC')),"
+            f" {{rate_bounds:Array(Int64)}})) AS {RATE}"
+        )
+    by = f", {RATE}" if rate else ""
+    # A cost centre is that of the user on the day, in the department that pays; else that of the
+    # department, where all its people of the month have one.
+    text = f"""
+SELECT {", ".join(f"toString(u.{name}) AS {name}" for name in PLACE)},
+    if(of_user != '', of_user, toString(d.centre)) AS cost_centre,
+    {", ".join(f"sum(ifNull(u.{name}, 0)) AS {name}" for name in SUMMED)}{rate}
+FROM (SELECT {", ".join(f"c.{name} AS {name}" for name in ("day", *PLACE, *SUMMED))} {used}) AS u
+GLOBAL ANY LEFT JOIN (
+    SELECT c.tenant AS tenant, c.user_id AS user_id,
+        groupArray((c.valid_from, c.valid_to, c.department, c.cost_centre)) AS spans
+    {people} GROUP BY tenant, user_id
+) AS p ON p.tenant = u.tenant AND p.user_id = u.user_id
+GLOBAL ANY LEFT JOIN (
+    SELECT c.tenant AS tenant, c.department AS department, any(c.cost_centre) AS centre
+    {people} AND c.valid_from < {{stop:Date}} AND c.valid_to >= {{month:Date}}
+    GROUP BY tenant, department HAVING uniqExact(c.cost_centre) = 1
+) AS d ON d.tenant = u.tenant AND d.department = u.department
+GROUP BY {", ".join(PLACE)}, arrayFirst(s -> s.1 <= u.day AND u.day <= s.2 AND s.3 = u.department,
+    p.spans).4 AS of_user, d.centre{by}
+HAVING {" OR ".join(f"{name} != 0" for name in SUMMED)}
+"""  # noqa: S608  own names, values are bound
+    return text, parameters
 
 
 def keep(client: Client, month: date) -> int:
@@ -92,14 +133,11 @@ def keep(client: Client, month: date) -> int:
         "SELECT toUInt32(max(version) + 1) FROM closed_month_lines WHERE month = {month:Date}",
         {"month": month},
     )
-    names = ("month", "version", *COLUMNS)
+    query, parameters = as_now(month)
+    names = ", ".join(COLUMNS)
     client.command(
-        f"INSERT INTO closed_month_lines ({', '.join(names)})"  # noqa: S608  own names
-        f" SELECT {{month:Date}}, {{version:UInt32}}, * FROM ({_named(_LEDGER)})",
-        parameters={"month": month, "stop": next_month(month), "version": version},
+        f"INSERT INTO closed_month_lines (month, version, {names})"  # noqa: S608  own names
+        f" SELECT {{month:Date}}, {{version:UInt32}}, {names} FROM ({query})",
+        parameters=parameters | {"version": version},
     )
     return int(version)
-
-
-def _named(query: str, names: Sequence[str] = COLUMNS) -> str:
-    return f"SELECT {', '.join(names)} FROM ({query})"  # noqa: S608  own names
