@@ -21,6 +21,7 @@ from tallyspan_clickhouse.ddl_parts import (
     of_one_entry,
     of_several_entries,
 )
+from tallyspan_clickhouse.ddl_periods import budget_status, running
 from tallyspan_clickhouse.schema import LEDGER, SCHEMA
 from tallyspan_clickhouse.schema_types import (
     CONVERSATION_HASH,
@@ -70,10 +71,14 @@ def baseline(schema: Schema = SCHEMA) -> str:
         *doubts(schema),
         _conversations(schema),
         _data_health(schema),
+        *(objects(name) for name in ("claimed_costs", "directory", "settings")),
+        running(),
+        objects("budgets"),
+        budget_status(),
         *(
             objects(name)
             for name in (
-                "claimed_costs", "directory", "budgets", "price_changes", "second_prices",
+                "price_changes", "second_prices",
                 "reconciliations", "imports", "bills", "months", "collectors", "api_keys", "api_audit", "removals",
             )
         ),

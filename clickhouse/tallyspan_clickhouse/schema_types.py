@@ -225,11 +225,13 @@ class View:
     """A view that the reader's account may select from.
 
     `limited_by` are its columns that say whose a row is, of `tenant` and `department`: who may see
-    some departments only sees rows of those, and none of a view without that column.
+    some departments only sees rows of those, and none of a view without that column. `is_open`:
+    it has nothing of calls, and everybody sees it.
     """
 
     name: str
     limited_by: tuple[str, ...] = ()
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

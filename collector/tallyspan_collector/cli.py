@@ -30,6 +30,7 @@ from tallyspan_collector.commands import (
     report,
     reprice,
     schema,
+    settings,
     spool,
     true_up,
     usage_import,
@@ -120,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     whatif.add_parser(commands)
     commitments.add_parser(commands)
     budgets.add_parser(commands)
+    settings.add_parser(commands)
     usage_import.add_parser(commands)
     reconcile.add_parser(commands)
     true_up.add_parser(commands)

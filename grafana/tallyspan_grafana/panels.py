@@ -138,11 +138,15 @@ def spend(*, is_bar: bool = False) -> Column:
 
 SHARE = Column("share", "Share", RATIO, 1, "-", is_bar=True)
 CHANGE = Column("change", "Change", RATIO, 1, "new")
+COMPARED = (
+    "Before: the same days of the month, quarter, year, week or day before, where the range begins "
+    "with one, else as much time just before it; a range that is not over ends now."
+)
 CALLS = Column("calls", "Calls")
 TOKENS = Column("tokens", "Tokens", COUNT, None, "unknown")
 UNPRICED = Column("unpriced", "Unpriced calls")
 LAST_CALL = Column("last_call", "Last call", TIME, width=190)
-BEFORE = hidden("before")
+BEFORE = Column("before", "Before", DOLLARS, 2, "-")
 KEY = hidden("key")
 
 

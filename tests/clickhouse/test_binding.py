@@ -6,7 +6,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from call_facts import FACTS, fill
-from tallyspan_clickhouse.query.access import LIMITS, Access
+from tallyspan_clickhouse.query.access import LIMITS, OPEN, Access
 from tallyspan_clickhouse.query.binding import Bound, Grafana
 
 SALES = Access(departments=("sales",))
@@ -63,7 +63,7 @@ def test_no_clause_leads_to_rows_of_others(ledger: Client, clause: str) -> None:
     assert not nothing(full)
 
 
-@pytest.mark.parametrize("view", LIMITS)
+@pytest.mark.parametrize("view", sorted(LIMITS.keys() - OPEN))
 def test_a_limited_reader_sees_rows_with_the_own_department_or_none(
     ledger: Client, view: str
 ) -> None:

@@ -8,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from call_facts import Fact, fill
 from tallyspan_clickhouse.query.binding import Bound
-from tallyspan_clickhouse.query.days import Source, Span
+from tallyspan_clickhouse.query.days import Source, Span, span
 from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_clickhouse.schema_types import HOUR
 
@@ -82,7 +82,10 @@ def test_a_range_has_its_calls_whatever_is_chosen(
         assert cost == sum(each.cost or 0 for each in facts)
 
     total(source.in_range(binding), hours)
-    total(source.with_before(binding), 2 * hours)
+    # With as much time before it, and a cut between the two.
+    before = f"({binding.start} - ({binding.end} - {binding.start}))"
+    within = f"start_time >= {before} AND start_time <= {binding.end}"
+    total(span(before, binding.end, within, binding.start), 2 * hours)
 
 
 @pytest.mark.parametrize("hours", [20, 350])

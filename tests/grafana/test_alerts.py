@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 
 from call_facts import NASTY, NASTY_FACTS, Fact, fill
 from grafana_pages import pages
+from set_clock import clock_at
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 from tallyspan_collector.bills.billed import Charge
 from tallyspan_collector.reconcile.compare import Line
@@ -23,7 +24,8 @@ from tallyspan_grafana import alerting
 from tallyspan_grafana.__main__ import PROVISIONING, main, provisioned
 from tallyspan_grafana.alerting import CHANNELS, RECEIVER, RULES
 
-TODAY = datetime.now(UTC).date()
+NOW = datetime.now(UTC)
+TODAY = NOW.date()
 LONG_AGO = date(2020, 1, 1)
 BY_UID = {rule.uid.removeprefix("tallyspan-"): rule for rule in RULES}
 GROUPS = yaml.safe_load((PROVISIONING / "alerting/rules.yaml").read_text())["groups"]
@@ -177,13 +179,18 @@ def test_a_forecast_over_the_budget_fires_before_the_budget_does(
     fill(client, [Fact(hours(noon(n)), cost=Decimal(4)) for n in range(1, 29)])
     year = TODAY.replace(month=1, day=1)
     so_far = sum(4 for n in range(1, 29) if TODAY - timedelta(days=n) >= year)
-    days_left = (date(TODAY.year, 12, 31) - TODAY).days
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    days_left = (
+        (date(TODAY.year, 12, 31) - TODAY).days + 1 - Decimal((NOW - midnight).seconds) / 86400
+    )
     amount = share * (so_far + 4 * days_left)
     budgets.put(client, Budget("total", "", "year", LONG_AGO, round(amount, 6), warn_percent=100))
 
     is_over = so_far >= amount
     expected = [("total", "(all calls)", "year", pytest.approx(float(100 / share), rel=1e-4))]
-    assert ask(client, "budget-forecast") == (expected if fires and not is_over else [])
+    with clock_at(client, NOW):
+        rows = ask(client, "budget-forecast")
+    assert rows == (expected if fires and not is_over else [])
 
 
 @pytest.mark.parametrize(("uid", "who"), [("spike-user", "ada"), ("spike-model", "gpt-5")])

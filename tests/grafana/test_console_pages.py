@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 import tallyspan_grafana.sql
 from call_facts import FACTS, fill
 from grafana_pages import SINGLE
+from set_clock import clock_at
 from tallyspan_clickhouse.query.binding import Bound
 from tallyspan_clickhouse.schema import READABLE_VIEWS
 from tallyspan_collector.console import answers
@@ -32,9 +34,10 @@ PARAMETERS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def ledger(client: Client) -> Client:
+def ledger(client: Client) -> Iterator[Client]:
     fill(client, FACTS)
-    return client
+    with clock_at(client, datetime.now(UTC)):
+        yield client
 
 
 def texts(*kinds: str) -> list[tuple[str, str]]:

@@ -129,12 +129,15 @@ def test_queries_read_the_reporting_views_only_and_name_variables_that_exist() -
         for title, sql in queries():
             if title.startswith(f"{name}:"):
                 read = set(re.findall(r"(?:FROM|JOIN) (\w[\w.]+)", sql)) - {
+                    "periods",
                     "spent",
                     "largest",
                     "pairs",
                 }
                 assert read <= {
                     "tallyspan.calls",
+                    "tallyspan.clock",
+                    "tallyspan.running_periods",
                     "tallyspan.usage_daily",
                     "tallyspan.usage_by_agent_alone",
                     "tallyspan.usage_by_model_alone",

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.query import QueryResult
 from call_facts import FACTS, NASTY, NASTY_FACTS, Fact, fill, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages, queries, run, run_variable
+from set_clock import clock_at
 from tallyspan_clickhouse.query.binding import Grafana
 from tallyspan_collector.summary.budgets import Budget, put
 
@@ -305,28 +306,30 @@ def test_ten_series_are_drawn_and_the_others_together(client: Client) -> None:
     assert shown["(all others)"] == Decimal(1 + 2 + 3 + 4 + 5)
 
 
-def test_the_forecast_is_what_is_spent_and_the_mean_of_each_weekday_to_come(
-    client: Client,
-) -> None:
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    noon = midnight - timedelta(hours=12)
-    by_day = {noon - timedelta(days=n): Decimal(1 + n % 5) for n in range(28)}
-    now = datetime.now(UTC)
-    fill(
-        client,
-        [Fact((now - at).total_seconds() / 3600, cost=cost) for at, cost in by_day.items()],
-        now,
-    )
+# Wednesday, 18 November 2026, six in the evening: a quarter of the day is left, and 12 days.
+EVENING = datetime(2026, 11, 18, 18, tzinfo=UTC)
 
-    month = midnight.replace(day=1)
-    expected = sum((cost for at, cost in by_day.items() if at >= month), Decimal(0))
-    day = midnight + timedelta(days=1)
-    while day.month == midnight.month:
-        same = [cost for at, cost in by_day.items() if at.weekday() == day.weekday()]
-        expected += sum(same, Decimal(0)) / len(same)
-        day += timedelta(days=1)
-    (row,) = run(client, "overview", "Forecast of this month")
-    assert row["forecast"] == pytest.approx(expected, abs=Decimal("0.0001"))
+
+def test_the_forecast_is_that_of_the_budget_of_all_calls(client: Client) -> None:
+    at_noon = EVENING.replace(hour=12) - timedelta(days=28)
+    facts = [
+        Fact(
+            6 + 24 * (28 - n), cost=Decimal(2 if (at_noon + timedelta(days=n)).weekday() < 5 else 1)
+        )
+        for n in range(29)
+    ]
+    fill(client, facts, EVENING)
+    put_budgets(client, [a_budget("total", "", 1000)])
+    with clock_at(client, EVENING):
+        (row,) = run(client, "overview", "Forecast of this month")
+        (month, *_) = run(client, "overview", "So far, against the same days before")
+        (budget,) = run(client, "budgets", "All budgets")
+
+    # 13 weekdays and 5 days of weekends so far; half a dollar of today; then 8 weekdays and 4 others.
+    assert row["forecast"] == Decimal(13 * 2 + 5) + Decimal("0.5") + 8 * 2 + 4
+    assert month["forecast"] == row["forecast"]
+    assert (month["low"], month["high"]) == (row["forecast"], row["forecast"])  # no day differs
+    assert budget["forecast"] == row["forecast"]
 
 
 def test_of_fewer_than_three_days_nothing_is_forecast(client: Client) -> None:
@@ -351,23 +354,102 @@ def test_an_unusual_day_is_one_far_above_the_median_of_the_days_before(client: C
     assert row["usual"] == median(usual)
 
 
-def test_a_month_is_compared_with_the_same_days_of_the_month_before(client: Client) -> None:
-    now = datetime.now(UTC)
-    this = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    last = (this - timedelta(days=1)).replace(day=1)
+def hours_before(moment: datetime, text: str) -> float:
+    at = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return (moment - at).total_seconds() / 3600
 
-    def hours(at: datetime) -> float:
-        return (now - at).total_seconds() / 3600
 
-    facts = [
-        Fact(hours(this + timedelta(seconds=1)), cost=Decimal(30)),
-        Fact(hours(last + timedelta(seconds=1)), cost=Decimal(20)),
-        Fact(hours(this - timedelta(seconds=1)), cost=Decimal(500)),
-    ]
-    fill(client, facts, now)
+def test_periods_so_far_are_compared_with_the_same_days_before(client: Client) -> None:
+    amounts = {
+        "2026-11-01T00:00:01": 30, "2026-11-18T17:59": 6,  # this month: 36
+        "2026-10-01T00:00:01": 20, "2026-10-18T17:59": 4,  # the same days before: 24
+        "2026-10-18T18:01": 500, "2026-10-31T23:59": 700,  # the rest of that month
+        "2026-07-01T00:00:01": 1, "2026-08-18T17:59": 2, "2026-08-18T18:01": 900,
+        "2025-01-01T00:00:01": 8, "2025-11-18T17:59": 8, "2025-11-18T18:01": 5000,
+        "2024-12-31T23:59:59": 9000,
+    }  # fmt: skip
+    fill(
+        client,
+        [Fact(hours_before(EVENING, at), cost=Decimal(usd)) for at, usd in amounts.items()],
+        EVENING,
+    )
+    with clock_at(client, EVENING):
+        rows = run(client, "overview", "So far, against the same days before")
+        assert run(client, "overview", "Against last month") == [{"change": 0.5}]
 
-    (row,) = run(client, "overview", "Against last month")
-    assert row["change"] == pytest.approx(0.5)
+    assert [
+        (row["period"], row["since"], row["so_far"], row["then"], row["more"], row["days"])
+        for row in rows
+    ] == [
+        ("month", "2026-11-01", Decimal(36), Decimal(24), Decimal(12), "2026-10-01 to 2026-10-18"),
+        ("quarter", "2026-10-01", Decimal(1260), Decimal(3), Decimal(1257),
+         "2026-07-01 to 2026-08-18"),
+        ("year", "2026-01-01", Decimal(2163), Decimal(16), Decimal(2147),
+         "2025-01-01 to 2025-11-18"),
+    ]  # fmt: skip
+
+
+def test_in_another_zone_a_month_begins_and_is_compared_there(client: Client) -> None:
+    amounts = {
+        "2026-10-31T23:30": 3, "2026-10-31T22:30": 50,  # Berlin's 1st of November, 31 October
+        "2026-09-30T22:30": 2, "2026-09-30T21:30": 70,  # in summer time
+        "2026-10-18T16:59": 1, "2026-10-18T17:01": 90,  # seven in the evening there and then
+    }  # fmt: skip
+    fill(
+        client,
+        [Fact(hours_before(EVENING, at), cost=Decimal(usd)) for at, usd in amounts.items()],
+        EVENING,
+    )
+    with clock_at(client, EVENING, "Europe/Berlin"):
+        (month, *_) = run(client, "overview", "So far, against the same days before")
+
+    assert (month["so_far"], month["then"]) == (Decimal(3), Decimal(3))
+
+
+def test_a_whole_month_is_compared_with_the_whole_month_before(client: Client) -> None:
+    amounts = {"2026-10-01T00:00:01": 10, "2026-10-31T23:59": 2, "2026-09-01T00:00:01": 5,
+               "2026-09-30T23:59": 3, "2026-08-31T23:59": 100}  # fmt: skip
+    fill(
+        client,
+        [
+            Fact(hours_before(EVENING, at), "ada", "x", cost=Decimal(usd))
+            for at, usd in amounts.items()
+        ],
+        EVENING,
+    )
+    (panel,) = [p for p in pages()["departments"]["panels"] if p["title"] == "All departments"]
+    sql = interpolate(
+        panel["targets"][0]["rawSql"],
+        datetime(2026, 10, 1, tzinfo=UTC),
+        datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC),
+    )
+    (row,) = client.query(sql).named_results()
+
+    assert (row["spend"], row["before"], row["change"]) == (Decimal(12), Decimal(8), 0.5)
+
+
+def test_a_month_that_runs_is_compared_to_this_moment_whatever_its_range_says(
+    client: Client,
+) -> None:
+    amounts = {"2026-11-02T00:00:01": 10, "2026-10-02T00:00:01": 5, "2026-10-20T00:00:01": 100}
+    fill(
+        client,
+        [
+            Fact(hours_before(EVENING, at), "ada", "x", cost=Decimal(usd))
+            for at, usd in amounts.items()
+        ],
+        EVENING,
+    )
+    (panel,) = [p for p in pages()["users"]["panels"] if p["title"] == "All users"]
+    sql = interpolate(
+        panel["targets"][0]["rawSql"],
+        datetime(2026, 11, 1, tzinfo=UTC),
+        datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC),
+    )
+    with clock_at(client, EVENING):
+        (row,) = client.query(sql).named_results()
+
+    assert (row["spend"], row["before"], row["change"]) == (Decimal(10), Decimal(5), 1)
 
 
 def test_a_day_is_the_zones_own_also_when_clocks_change(client: Client) -> None:

@@ -2329,15 +2329,95 @@ GROUP BY r.day, r.tenant, r.user_id, r.department, reason
 HAVING calls != 0
 COMMENT 'Calls of users whom the directory does not have, by day';
 
+-- What an organisation decides once. Written by `tallyspan settings`; the newest version counts.
+CREATE TABLE {database}.organisation_settings {on_cluster}
+(
+    name LowCardinality(String) COMMENT 'Setting',
+    value String COMMENT 'Its value',
+    meaning String COMMENT 'What it decides',
+    changed_by String COMMENT 'Account and host that wrote this version; empty: as delivered',
+    changed_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When this version was written (UTC)',
+    version UInt64 COMMENT 'Nanoseconds since 1970 of this version; 0: as delivered'
+)
+ENGINE = {replicated}ReplacingMergeTree({everywhere}version)
+ORDER BY name
+COMMENT 'Settings of the organisation; edited by tallyspan settings';
+
+INSERT INTO {database}.organisation_settings (name, value, meaning, version) VALUES
+    ('time_zone', 'UTC', 'IANA name of the time zone whose days, months, quarters and years budgets, forecasts and comparisons with earlier periods are of', 0);
+
+CREATE VIEW {database}.settings {on_cluster}
+(
+    name LowCardinality(String) COMMENT 'Setting',
+    value String COMMENT 'Its value',
+    meaning String COMMENT 'What it decides'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT s.name, s.value, s.meaning FROM {database}.organisation_settings AS s FINAL
+COMMENT 'Settings of the organisation as they hold now';
+
+-- The one place that says what day it is. The zone is no constant, so it reaches functions of time
+-- through toTimeZone: the others refuse what is unknown when a view is created.
+CREATE VIEW {database}.clock {on_cluster}
+(
+    now DateTime('UTC') COMMENT 'This moment (UTC)',
+    time_zone String COMMENT 'IANA name of the time zone of the organisation',
+    today Date COMMENT 'Day it is in that zone',
+    day_gone Float64 COMMENT 'Part of that day that is over, a ratio'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS WITH
+    ifNull(nullIf((SELECT any(s.value) FROM {database}.organisation_settings AS s FINAL WHERE s.name = 'time_zone'), ''), 'UTC') AS zone,
+    toTimeZone(now('UTC'), zone) AS local,
+    toStartOfDay(local) AS midnight
+SELECT now('UTC') AS now, zone AS time_zone, toDate(local) AS today,
+    dateDiff('second', midnight, local) / dateDiff('second', midnight, toStartOfDay(addDays(local, 1))) AS day_gone
+COMMENT 'One row: what time it is for budgets, forecasts and comparisons';
+
+CREATE VIEW {database}.running_periods {on_cluster}
+(
+    period LowCardinality(String) COMMENT 'month, quarter or year',
+    time_zone String COMMENT 'IANA name of the time zone of the organisation',
+    period_start Date COMMENT 'First day of the period, in that zone',
+    started DateTime('UTC') COMMENT 'When the period began (UTC)',
+    now DateTime('UTC') COMMENT 'This moment (UTC): the period so far ends before it',
+    before_start Date COMMENT 'First day of the period before it, in that zone',
+    before_last_day Date COMMENT 'Last of the same days of that, in that zone; it counts to this time of day',
+    before_started DateTime('UTC') COMMENT 'When the period before it began (UTC)',
+    before_ended DateTime('UTC') COMMENT 'End (UTC) of the same days of that: the same day and time, or the end of a month that has no such day'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT b.period AS period, b.zone AS time_zone, toDate(b.started) AS period_start,
+    toTimeZone(b.started, 'UTC') AS started, toTimeZone(b.local, 'UTC') AS now,
+    toDate(b.before_started) AS before_start,
+    toDate(subtractSeconds(b.before_ended, 1)) AS before_last_day,
+    toTimeZone(b.before_started, 'UTC') AS before_started,
+    toTimeZone(b.before_ended, 'UTC') AS before_ended
+FROM (
+    SELECT s.*, addMonths(s.started, -(s.months)) AS before_started, if(toDayOfMonth(addMonths(s.local, -(s.months))) < toDayOfMonth(s.local), toStartOfDay(addMonths(addDays(addMonths(s.local, -(s.months)), 1 - toDayOfMonth(addMonths(s.local, -(s.months)))), 1)), addMonths(s.local, -(s.months))) AS before_ended
+    FROM (
+        WITH assumeNotNull((SELECT c.time_zone FROM {database}.clock AS c)) AS zone
+        SELECT zone, toTimeZone(c.now, zone) AS local, p.name AS period, p.months AS months,
+            toStartOfDay(addDays(local, -p.days)) AS started
+        FROM {database}.clock AS c
+        ARRAY JOIN CAST([
+            ('month', 1, toDayOfMonth(local) - 1),
+            ('quarter', 3, toDate(local) - toStartOfQuarter(local)),
+            ('year', 12, toDayOfYear(local) - 1)],
+            'Array(Tuple(name String, months Int32, days Int32))') AS p
+    ) AS s
+) AS b
+COMMENT 'The month, quarter and year so far, and the days of the one before that they compare with';
+
 -- What may be spent, and when somebody is told. Written by `tallyspan budgets`; the newest version of
 -- a row counts.
 CREATE TABLE {database}.budgets {on_cluster}
 (
-    scope LowCardinality(String) COMMENT 'What it limits: total, department, user, agent, model or endpoint',
-    name String COMMENT 'Which one of them, as the calls name it; empty for total',
-    period LowCardinality(String) COMMENT 'How long the amount has to last: month, quarter or year, of UTC days',
-    valid_from Date COMMENT 'First UTC day it holds; a later one of the same scope, name and period takes over',
-    valid_to Date DEFAULT toDate('2149-06-06') COMMENT 'First UTC day it holds no more; 2149-06-06: no end',
+    scope LowCardinality(String) COMMENT 'What it limits: total, department, user, agent, model, endpoint, tag or cost_centre',
+    name String COMMENT 'Which one of them, as the calls or the directory name it; empty for total, KEY=VALUE of a tag, * of each user that has no budget of its own',
+    period LowCardinality(String) COMMENT 'How long the amount has to last: month, quarter or year',
+    valid_from Date COMMENT 'First day it holds, in the time zone of the organisation; a later one of the same scope, name and period takes over',
+    valid_to Date DEFAULT toDate('2149-06-06') COMMENT 'First day it holds no more; 2149-06-06: no end',
     amount_usd Decimal(18, 6) COMMENT 'What may be spent in a period, in USD',
     warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
     critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
@@ -2388,51 +2468,122 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT s.name, s.value, s.meaning FROM {database}.alert_settings AS s FINAL
 COMMENT 'Thresholds of the alert rules as they hold now';
 
--- Spend of what has a budget, by UTC day. Every part is empty while no budget asks for it.
+-- Spend of what has a budget, by day. Every part is empty while no budget asks for it. In UTC days
+-- are read from rollups by day, in another zone from those by hour: an hour counts on the day it
+-- begins on. Tags are in no rollup: calls of the running period and the one before are read.
 CREATE VIEW {database}.budgeted_days {on_cluster}
 (
-    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
-    name String COMMENT 'Which one of them; empty for total',
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model, endpoint, tag or cost_centre',
+    name String COMMENT 'Which one of them; empty for total, KEY=VALUE of a tag',
     department String COMMENT 'The department, for a budget of one; else empty',
-    day Date COMMENT 'Day (UTC)',
+    day Date COMMENT 'Day, in the time zone of the organisation',
     spent_usd Nullable(Decimal(38, 12)) COMMENT 'Billed cost of its calls, in USD; NULL: none is priced',
     unpriced_calls Int64 COMMENT 'Calls without a price; they are missing in spent_usd'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS SELECT t.scope AS scope, t.name AS name, if(t.scope = 'department', t.name, '') AS department, t.day AS day,
-    sum(t.cost_usd) AS spent_usd, sum(t.unpriced_calls) AS unpriced_calls
+AS WITH
+    assumeNotNull((SELECT c.time_zone FROM {database}.clock AS c)) AS zone,
+    assumeNotNull((SELECT c.today FROM {database}.clock AS c)) AS today,
+    zone = 'UTC' AS is_utc,
+    today - 800 AS first_day,
+    -- What is asked for: (scope, name, period), and of that the scopes, and the tags as key and value.
+    assumeNotNull((SELECT groupUniqArray((toString(b.scope), b.name, toString(b.period)))
+        FROM {database}.budgets AS b FINAL WHERE NOT b.is_withdrawn AND b.valid_to > today - 800)) AS wanted,
+    arrayMap(w -> (w.1, w.2), wanted) AS names,
+    arrayDistinct(wanted.1) AS scopes,
+    hasAny(scopes, ['total', 'department', 'model', 'endpoint']) AS of_totals,
+    has(scopes, 'agent') AS of_agents,
+    has(names, ('user', '*')) AS of_each_user,
+    has(scopes, 'cost_centre') AS of_cost_centres,
+    arrayFilter(w -> w.1 = 'tag', wanted) AS of_tags,
+    arrayMap(w -> (w.2, substring(w.2, 1, position(w.2, '=') - 1), substring(w.2, position(w.2, '=') + 1)), of_tags) AS tag_pairs,
+    multiIf(has(of_tags.3, 'year'), addYears(toStartOfYear(today), -1),
+        has(of_tags.3, 'quarter'), addMonths(toStartOfQuarter(today), -3), addMonths(toStartOfMonth(today), -1)) AS first_tag_day
+SELECT d.scope AS scope, d.name AS name, if(d.scope = 'department', d.name, '') AS department, d.day AS day,
+    if(sum(d.calls) = sum(d.unpriced_calls) AND sum(d.cost_usd) = 0, NULL, sum(d.cost_usd)) AS spent_usd,
+    sum(d.unpriced_calls) AS unpriced_calls
 FROM (
-    SELECT u.day AS day, u.cost_usd AS cost_usd, u.unpriced_calls AS unpriced_calls, part.1 AS scope, part.2 AS name
-    FROM {database}.usage_totals AS u
-    ARRAY JOIN [('total', ''), ('department', u.department), ('model', u.model_name), ('endpoint', u.endpoint_id)] AS part
-    WHERE u.day >= toDate(now('UTC'), 'UTC') - 800
-        AND (SELECT count() > 0 FROM {database}.budgets AS b WHERE b.scope IN ('total', 'department', 'model', 'endpoint'))
-) AS t
-WHERE (t.scope, t.name) IN (SELECT b.scope, b.name FROM {database}.budgets AS b)
-GROUP BY t.scope, t.name, t.day
-UNION ALL
-SELECT 'user' AS scope, u.user_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_by_user AS u
-WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user')
-GROUP BY u.user_id, u.day
-UNION ALL
-SELECT 'agent' AS scope, u.agent_id AS name, '' AS department, u.day AS day, sum(u.cost_usd) AS spent_usd, sum(u.unpriced_calls) AS unpriced_calls
-FROM {database}.usage_by_agent AS u
-WHERE u.day >= toDate(now('UTC'), 'UTC') - 800 AND u.agent_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'agent')
-GROUP BY u.agent_id, u.day
-COMMENT 'Spend of everything that has a budget, by UTC day, of the last 800 days';
+    SELECT part.1 AS scope, part.2 AS name, t.day AS day, t.calls AS calls, t.cost_usd AS cost_usd, t.unpriced_calls AS unpriced_calls
+    FROM (
+        SELECT r.part AS part_name, r.day AS day, r.department AS department, r.model_name AS model_name,
+            r.endpoint_id AS endpoint_id, r.agent_id AS agent_id,
+            r.calls AS calls, r.cost_usd AS cost_usd, r.unpriced_calls AS unpriced_calls
+        FROM {database}.rollup_days{all} AS r
+        WHERE is_utc AND (of_totals OR of_agents) AND r.day >= first_day
+            AND ((of_totals AND r.part = 'totals') OR (of_agents AND r.part = 'agents_alone'))
+        UNION ALL
+        SELECT '' AS part_name, toDate(toTimeZone(r.hour, zone)) AS day, r.department AS department, r.model_name AS model_name,
+            r.endpoint_id AS endpoint_id, r.agent_id AS agent_id,
+            sum(r.calls) AS calls, sum(r.cost_usd) AS cost_usd, sum(r.unpriced_calls) AS unpriced_calls
+        FROM {database}.rollup_hourly{all} AS r
+        WHERE NOT is_utc AND (of_totals OR of_agents) AND r.hour >= toDateTime(first_day - 1, 'UTC')
+        GROUP BY day, r.department, r.model_name, r.endpoint_id, r.agent_id
+    ) AS t
+    ARRAY JOIN arrayFilter(p -> has(names, p), multiIf(
+        t.part_name = 'totals', [('total', ''), ('department', toString(t.department)), ('model', toString(t.model_name)), ('endpoint', toString(t.endpoint_id))],
+        t.part_name = 'agents_alone', [('agent', toString(t.agent_id))],
+        [('total', ''), ('department', toString(t.department)), ('model', toString(t.model_name)), ('endpoint', toString(t.endpoint_id)), ('agent', toString(t.agent_id))])) AS part
+    UNION ALL
+    SELECT part.1 AS scope, part.2 AS name, u.day AS day, u.calls AS calls, u.cost_usd AS cost_usd, u.unpriced_calls AS unpriced_calls
+    FROM (
+        SELECT r.tenant AS tenant, r.user_id AS user_id, r.department AS department, r.day AS day, r.day AS utc_day,
+            r.calls AS calls, r.cost_usd AS cost_usd, r.unpriced_calls AS unpriced_calls
+        FROM {database}.rollup_users{all} AS r
+        WHERE is_utc AND (has(scopes, 'user') OR of_cost_centres) AND r.day >= first_day
+            AND (of_each_user OR of_cost_centres OR r.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user'))
+        UNION ALL
+        SELECT r.tenant AS tenant, r.user_id AS user_id, r.department AS department,
+            toDate(toTimeZone(r.hour, zone)) AS day, toDate(r.hour) AS utc_day,
+            sum(r.calls) AS calls, sum(r.cost_usd) AS cost_usd, sum(r.unpriced_calls) AS unpriced_calls
+        FROM {database}.rollup_conversations{all} AS r
+        WHERE NOT is_utc AND (has(scopes, 'user') OR of_cost_centres) AND r.hour >= toDateTime(first_day - 1, 'UTC')
+            AND (of_each_user OR of_cost_centres OR r.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user'))
+        GROUP BY r.tenant, r.user_id, r.department, day, utc_day
+    ) AS u
+    GLOBAL ANY LEFT JOIN (
+        SELECT c.tenant AS tenant, c.user_id AS user_id,
+            groupArray((c.valid_from, c.valid_to, toString(c.department), toString(c.cost_centre))) AS spans
+        FROM {database}.directory AS c FINAL WHERE of_cost_centres AND NOT c.is_removed AND c.cost_centre != '' GROUP BY c.tenant, c.user_id
+    ) AS c ON c.tenant = u.tenant AND c.user_id = u.user_id
+    -- Of whom the directory has no cost centre, that of the department counts, where all its people
+    -- of the month have one: as closed months have it (months/lines.py).
+    GLOBAL ANY LEFT JOIN (
+        SELECT e.tenant AS tenant, e.department AS department, month, toString(any(e.cost_centre)) AS cost_centre
+        FROM {database}.directory AS e FINAL
+        ARRAY JOIN arrayMap(i -> addMonths(toStartOfMonth(today), 1 - i), range(29)) AS month
+        WHERE of_cost_centres AND NOT e.is_removed AND e.cost_centre != ''
+            AND e.valid_from < addMonths(month, 1) AND e.valid_to >= month
+        GROUP BY e.tenant, e.department, month HAVING uniqExact(e.cost_centre) = 1
+    ) AS e ON e.tenant = u.tenant AND e.department = u.department AND e.month = toStartOfMonth(u.utc_day)
+    ARRAY JOIN arrayFilter(p -> has(names, p) OR (of_each_user AND p.1 = 'user' AND p.2 != ''), [
+        ('user', u.user_id),
+        ('cost_centre', coalesce(
+            nullIf(arrayFirst(s -> s.1 <= u.utc_day AND u.utc_day <= s.2 AND s.3 = u.department, c.spans).4, ''), e.cost_centre))]) AS part
+    UNION ALL
+    SELECT 'tag' AS scope, pair.1 AS name, toDate(toTimeZone(l.start_time, zone)) AS day, toInt64(l.sign) AS calls,
+        if(l.is_notional, toDecimal128(0, 12), ifNull(toDecimal128(l.cost_usd, 12), toDecimal128(0, 12))) AS cost_usd,
+        toInt64(l.unpriced_calls) AS unpriced_calls
+    FROM {database}.llm_calls{all} AS l
+    ARRAY JOIN arrayFilter(p -> l.tags[p.2] = p.3, tag_pairs) AS pair
+    WHERE notEmpty(of_tags) AND l.start_time >= toDateTime(first_tag_day - 1, 'UTC') AND hasAny(mapValues(l.tags), tag_pairs.3)
+) AS d
+WHERE d.day >= if(d.scope = 'tag', first_tag_day, first_day)
+GROUP BY d.scope, d.name, d.day
+COMMENT 'Spend of everything that has a budget, by day, of the last 800 days; of tags since the period before the running one';
 
 -- The budget that counts for a period is the one that holds on its last day; for the running period,
--- the one that holds today. What was spent is read once, also for `budget_status`.
+-- the one that holds today. That of each user is there for every user who spent in the period and
+-- has none of its own for it. What was spent is read once, also for `budget_status`.
 CREATE VIEW {database}.budget_periods {on_cluster}
 (
-    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
-    name String COMMENT 'Which one of them; empty for total',
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model, endpoint, tag or cost_centre',
+    name String COMMENT 'Which one of them; empty for total, KEY=VALUE of a tag',
+    is_each Bool COMMENT 'Whether it is the budget for each user',
     department String COMMENT 'The department, for a budget of one; else empty',
     period LowCardinality(String) COMMENT 'month, quarter or year',
-    period_start Date COMMENT 'First UTC day of the period',
-    period_end Date COMMENT 'First UTC day after it',
-    is_current Bool COMMENT 'Whether today (UTC) is in it',
+    period_start Date COMMENT 'First day of the period, in the time zone of the organisation',
+    period_end Date COMMENT 'First day after it',
+    is_current Bool COMMENT 'Whether today is in it',
     amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
     warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
     critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
@@ -2440,11 +2591,11 @@ CREATE VIEW {database}.budget_periods {on_cluster}
     spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
     used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
     unpriced_calls Int64 COMMENT 'Calls in it without a price',
-    recent Array(Tuple(UInt16, Float64)) COMMENT 'The last four weeks: days since 1970, each with what was spent on it in USD'
+    recent Array(Tuple(UInt16, Float64)) COMMENT 'The last four weeks and today: days since 1970, each with what was spent on it in USD'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS WITH
-    toDate(now('UTC'), 'UTC') AS today,
+    assumeNotNull((SELECT c.today FROM {database}.clock AS c)) AS today,
     arrayFilter(m -> m.1 >= p.period_start AND m.1 < p.period_end, s.months) AS of_period,
     held AS (
         SELECT b.scope, b.name, b.period, b.valid_from, b.amount_usd, b.warn_percent, b.critical_percent, b.owner,
@@ -2456,10 +2607,11 @@ AS WITH
     ),
     periods AS (
         SELECT held.*,
-            arrayJoin(multiIf(
-                held.period = 'month', arrayMap(i -> addMonths(toStartOfMonth(today), -i), range(13)),
-                held.period = 'quarter', arrayMap(i -> addMonths(toStartOfQuarter(today), -3 * i), range(5)),
-                arrayMap(i -> addYears(toStartOfYear(today), -i), range(2)))) AS period_start,
+            arrayJoin(arrayMap(i -> multiIf(
+                held.period = 'month', addMonths(toStartOfMonth(today), -i),
+                held.period = 'quarter', addMonths(toStartOfQuarter(today), -3 * i),
+                addYears(toStartOfYear(today), -i)),
+                range(multiIf(held.scope = 'tag' OR held.period = 'year', 2, held.period = 'quarter', 5, 13)))) AS period_start,
             addMonths(period_start, multiIf(held.period = 'month', 1, held.period = 'quarter', 3, 12)) AS period_end
         FROM held
         WHERE held.valid_from <= least(period_end - 1, today) AND held.held_to > least(period_end - 1, today)
@@ -2470,76 +2622,102 @@ AS WITH
         FROM {database}.budgeted_days AS d GROUP BY d.scope, d.name, month
     ),
     sums AS (
-        SELECT m.scope, m.name, groupArray((m.month, ifNull(m.spent, toDecimal128(0, 12)), m.unpriced)) AS months,
+        SELECT m.scope, m.name, arrayJoin(if(m.scope = 'user', [m.name, '*'], [m.name])) AS budget,
+            groupArray((m.month, ifNull(m.spent, toDecimal128(0, 12)), m.unpriced)) AS months,
             arrayFlatten(groupArray(m.days)) AS recent
         FROM months AS m GROUP BY m.scope, m.name
     )
-SELECT p.scope AS scope, p.name AS name, if(p.scope = 'department', p.name, '') AS department, p.period AS period,
-    p.period_start AS period_start, p.period_end AS period_end, p.period_end > today AS is_current,
+SELECT p.scope AS scope, if(is_each, s.name, p.name) AS name, toBool(p.scope = 'user' AND p.name = '*') AS is_each,
+    if(p.scope = 'department', p.name, '') AS department, p.period AS period,
+    p.period_start AS period_start, p.period_end AS period_end, toBool(p.period_end > today) AS is_current,
     p.amount_usd AS amount_usd, p.warn_percent AS warn_percent, p.critical_percent AS critical_percent, p.owner AS owner,
     arraySum(m -> m.2, of_period) AS spent_usd,
     toFloat64(spent_usd) / toFloat64(p.amount_usd) AS used,
     arraySum(m -> m.3, of_period) AS unpriced_calls,
     s.recent AS recent
-FROM periods AS p LEFT JOIN sums AS s ON p.scope = s.scope AND p.name = s.name
-COMMENT 'Every budget and its periods: 13 months, 5 quarters, 2 years, the running one included';
+FROM periods AS p LEFT JOIN sums AS s ON p.scope = s.scope AND p.name = s.budget
+WHERE NOT is_each OR (notEmpty(of_period) AND (s.name, p.period, p.period_start) NOT IN (
+    SELECT o.name, o.period, o.period_start FROM periods AS o WHERE o.scope = 'user'))
+COMMENT 'Every budget and its periods: 13 months, 5 quarters, 2 years, the running one included; of a tag the running one and the one before';
 
--- Forecast: what is spent, and for each whole day to come the mean of its weekday in the last 28 days.
 CREATE VIEW {database}.budget_status {on_cluster}
 (
-    scope LowCardinality(String) COMMENT 'total, department, user, agent, model or endpoint',
-    name String COMMENT 'Which one of them; empty for total',
+    scope LowCardinality(String) COMMENT 'total, department, user, agent, model, endpoint, tag or cost_centre',
+    name String COMMENT 'Which one of them; empty for total, KEY=VALUE of a tag',
+    is_each Bool COMMENT 'Whether it is the budget for each user',
     department String COMMENT 'The department, for a budget of one; else empty',
     period LowCardinality(String) COMMENT 'month, quarter or year',
-    period_start Date COMMENT 'First UTC day of the running period',
-    period_end Date COMMENT 'First UTC day after it',
-    days_left UInt16 COMMENT 'Whole UTC days to come in it, today not counted',
+    period_start Date COMMENT 'First day of the running period, in the time zone of the organisation',
+    period_end Date COMMENT 'First day after it',
     amount_usd Decimal(18, 6) COMMENT 'What may be spent in it, in USD',
     warn_percent UInt16 COMMENT 'Percent of the amount from which it is nearly used up',
     critical_percent UInt16 COMMENT 'Percent of the amount from which it is exceeded',
     owner String COMMENT 'Who answers for it',
     spent_usd Decimal(38, 12) COMMENT 'What was spent in it so far, in USD; calls without a price are not in it',
+    days_left UInt16 COMMENT 'Whole days to come in it, today not counted',
     left_usd Decimal(38, 12) COMMENT 'amount_usd - spent_usd, in USD; below 0: overspent',
     used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
     unpriced_calls Int64 COMMENT 'Calls in it without a price',
-    forecast_usd Nullable(Decimal(38, 6)) COMMENT 'Spend of the whole period by weekday means of the last 28 days, in USD; NULL: fewer than 3 days known',
-    forecast_low_usd Nullable(Decimal(38, 6)) COMMENT 'Lower end of the forecast: 9 of 10 periods end above it if days go on to scatter as they did, in USD',
-    forecast_high_usd Nullable(Decimal(38, 6)) COMMENT 'Upper end of the forecast: 9 of 10 periods end below it, in USD',
+    forecast_usd Nullable(Decimal(38, 6)) COMMENT 'Spend of the whole period: spent, what is left of today, and weekday means of the last 28 days, in USD; NULL: fewer than 3 days known',
+    forecast_low_usd Nullable(Decimal(38, 6)) COMMENT 'Lower end of the band of the forecast, in USD: 8 of 10 periods end in the band if days go on to scatter as they did',
+    forecast_high_usd Nullable(Decimal(38, 6)) COMMENT 'Upper end of that band, in USD',
     forecast_used Nullable(Float64) COMMENT 'forecast_usd / amount_usd, a ratio',
-    used_up_on Nullable(Date) COMMENT 'UTC day on which the amount is used up by the forecast; NULL: not in this period, or it is already',
+    used_up_on Nullable(Date) COMMENT 'Day on which the amount is used up by the forecast; NULL: not in this period, or it is already',
     state LowCardinality(String) COMMENT 'over (at critical_percent), warning (at warn_percent), forecast over (the forecast is above the amount) or ok'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS WITH toDate(now('UTC'), 'UTC') AS today
-SELECT
-    p.scope AS scope, p.name AS name, p.department AS department, p.period AS period,
-    p.period_start AS period_start, p.period_end AS period_end,
-    toUInt16(p.period_end - 1 - today) AS days_left,
-    p.amount_usd AS amount_usd, p.warn_percent AS warn_percent, p.critical_percent AS critical_percent,
-    p.owner AS owner, p.spent_usd AS spent_usd, p.amount_usd - p.spent_usd AS left_usd, p.used AS used,
+AS SELECT
+    p.scope AS scope,
+    p.name AS name,
+    p.is_each AS is_each,
+    p.department AS department,
+    p.period AS period,
+    p.period_start AS period_start,
+    p.period_end AS period_end,
+    p.amount_usd AS amount_usd,
+    p.warn_percent AS warn_percent,
+    p.critical_percent AS critical_percent,
+    p.owner AS owner,
+    p.spent_usd AS spent_usd,
+    toUInt16(p.period_end - 1 - p.today) AS days_left,
+    p.amount_usd - p.spent_usd AS left_usd,
+    p.used AS used,
     p.unpriced_calls AS unpriced_calls,
-    if(days_known < 3, NULL, toDecimal128(toFloat64(p.spent_usd) + arraySum(to_come), 6)) AS forecast_usd,
-    if(days_known < 3, NULL, toDecimal128(toFloat64(p.spent_usd) + greatest(0, arraySum(to_come) - band), 6)) AS forecast_low_usd,
-    if(days_known < 3, NULL, toDecimal128(toFloat64(p.spent_usd) + arraySum(to_come) + band, 6)) AS forecast_high_usd,
-    if(days_known < 3, NULL, (toFloat64(p.spent_usd) + arraySum(to_come)) / toFloat64(p.amount_usd)) AS forecast_used,
-    if(days_known < 3 OR p.spent_usd >= p.amount_usd OR forecast_used <= 1, NULL,
-        today + arrayFirstIndex(c -> toFloat64(p.spent_usd) + c >= toFloat64(p.amount_usd), arrayCumSum(to_come))) AS used_up_on,
-    multiIf(p.used * 100 >= p.critical_percent, 'over', p.used * 100 >= p.warn_percent, 'warning',
-        ifNull(forecast_used > 1, false), 'forecast over', 'ok') AS state
-FROM (
-    SELECT b.*,
-        mapFromArrays(b.recent.1, b.recent.2) AS spent_on,
-        if(empty(b.recent), 0, toUInt16(least(28, today - toDate(arrayMin(b.recent.1))))) AS days_known,
-        arrayMap(i -> spent_on[toUInt16(today - i)], range(1, days_known + 1)) AS past,
-        arrayMap(w -> if(days_known < 7, arraySum(past) / greatest(days_known, 1),
-            arrayAvg(arrayFilter((a, i) -> toDayOfWeek(today - i) = w, past, range(1, days_known + 1)))), range(1, 8)) AS means,
-        arrayMap(d -> means[toDayOfWeek(today + d)], range(1, toUInt16(b.period_end - today))) AS to_come,
-        -- 1.2816 standard deviations leave a tenth on either side.
-        1.2816 * sqrt(length(to_come) * arraySum(arrayMap((a, i) -> pow(a - means[toDayOfWeek(today - i)], 2), past, range(1, days_known + 1)))
-            / greatest(days_known - if(days_known < 7, 1, 7), 1)) AS band
-    FROM {database}.budget_periods AS b
-    WHERE b.is_current
-) AS p
+    if(days_known < 3, NULL, toDecimal128(toFloat64(spent_usd) + expected, 6)) AS forecast_usd,
+    if(days_known < 3, NULL, toDecimal128(toFloat64(spent_usd) + greatest(0, expected - band), 6)) AS forecast_low_usd,
+    if(days_known < 3, NULL, toDecimal128(toFloat64(spent_usd) + expected + band, 6)) AS forecast_high_usd,
+    toFloat64(forecast_usd) / toFloat64(p.amount_usd) AS forecast_used,
+    if(forecast_used IS NULL OR p.spent_usd >= p.amount_usd OR forecast_used <= 1, NULL, p.today + arrayFirstIndex(c -> toFloat64(p.spent_usd) + c >= toFloat64(p.amount_usd), arrayCumSum(p.to_come)) - 1) AS used_up_on,
+    multiIf(p.used * 100 >= p.critical_percent, 'over', p.used * 100 >= p.warn_percent, 'warning', ifNull(forecast_used > 1, false), 'forecast over', 'ok') AS state
+FROM (SELECT b.*,
+    mapFromArrays(b.recent.1, b.recent.2) AS spent_on,
+    if(empty(b.recent), 0, toUInt16(least(28, b.today - toDate(arrayMin(b.recent.1)))))
+        AS days_known,
+    range(1, days_known + 1) AS ago,
+    arrayMap(i -> spent_on[toUInt16(b.today - i)], ago) AS past,
+    arrayMap(w -> if(days_known < 7, arraySum(past) / greatest(days_known, 1),
+        arrayAvg(arrayFilter((a, i) -> toDayOfWeek(b.today - i) = w, past, ago))), range(1, 8)) AS means,
+    range(0, toUInt16(b.period_end - b.today)) AS ahead,
+    arrayMap(d -> means[toDayOfWeek(b.today + d)] * if(d = 0, 1 - b.day_gone, 1.), ahead) AS to_come,
+    arraySum(to_come) AS expected,
+    length(ahead) - b.day_gone AS days_ahead,
+    -- Days scatter around the mean of their weekday, and that is a mean of few.
+    arraySum(arrayMap((a, i) -> pow(a - means[toDayOfWeek(b.today - i)], 2), past, ago))
+        / greatest(days_known - if(days_known < 7, 1, 7), 1) AS scatter,
+    if(days_known < 7, pow(days_ahead, 2) / greatest(days_known, 1), arraySum(arrayMap(
+        w -> pow(arraySum(arrayMap(d -> if(toDayOfWeek(b.today + d) = w, if(d = 0, 1 - b.day_gone, 1.), 0.), ahead)), 2)
+            / greatest(arrayCount(i -> toDayOfWeek(b.today - i) = w, ago), 1), range(1, 8)))) AS of_means,
+    -- Weeks differ more than their days say where the level moves.
+    arrayMap(k -> arraySum(arraySlice(past, 7 * k + 1, 7)), range(intDiv(days_known, 7))) AS weeks,
+    if(length(weeks) < 2, 0., greatest(0., arrayReduce('varSamp', weeks) - 7 * scatter))
+        AS of_weeks,
+    1.323 * sqrt(scatter * (days_ahead + of_means)
+        + of_weeks * pow(days_ahead / 7, 2) * (1 + 1 / greatest(length(weeks), 1))) AS band
+FROM (SELECT s.*,
+    assumeNotNull((SELECT c.today FROM {database}.clock AS c)) AS today,
+    assumeNotNull((SELECT c.day_gone FROM {database}.clock AS c)) AS day_gone
+FROM {database}.budget_periods AS s
+WHERE s.is_current) AS b) AS p
 COMMENT 'Every budget that holds today: spent, left, forecast, state';
 
 -- Who changed the cost of calls that were booked already, why, and by how much.

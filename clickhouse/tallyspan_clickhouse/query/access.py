@@ -8,6 +8,8 @@ from tallyspan_clickhouse.schema import VIEWS
 OWNERS = ("department", "tenant")
 LIMITS = {view.name: view.limited_by for view in VIEWS}
 """View -> its columns that say whose a row is; without them its rows are of the organisation."""
+OPEN = frozenset(view.name for view in VIEWS if view.is_open)
+"""Views that have nothing of calls."""
 
 
 def own_rows(view: str, alias: str = "") -> str:
@@ -15,8 +17,11 @@ def own_rows(view: str, alias: str = "") -> str:
 
     Its parameters are `own_department` and `own_tenant`, each empty for a reader who may see all. A
     view without the column has rows of the whole organisation: who is limited sees none of them.
-    Raises KeyError for what is no view of the schema.
+    One that has nothing of calls is for everybody. Raises KeyError for what is no view of the
+    schema.
     """
+    if view in OPEN:
+        return "true"
     prefix = f"{alias}." if alias else ""
     parts = []
     for column in OWNERS:

@@ -48,12 +48,12 @@ class Span:
     end_hours: str
 
 
-def span(first: str, last: str, range_: str, cut: str = "") -> Span:
-    """Return the range between two moments; a day or hour that `cut` lies in is not read whole.
+def span(first: str, last: str, range_: str, *cuts: str) -> Span:
+    """Return the range between two moments; a day or hour that a cut lies in is not read whole.
 
     All moments are SQL. `range_` is the condition that an entry is in the range.
     """
-    edges = [each for each in (first, cut, last) if each]
+    edges = [first, *cuts, last]
     days = [f"toDate({each}, 'UTC')" for each in edges]
     hours = [f"toStartOfHour({each}, 'UTC')" for each in edges]
     whole_hours = _whole("hour", hours)
@@ -112,12 +112,6 @@ class Source:
         """Return the range of the page."""
         start, end = binding.start, binding.end
         return span(start, end, binding.within("start_time"))
-
-    def with_before(self, binding: Binding) -> Span:
-        """Return the range of the page and one of the same length before it."""
-        start, end = binding.start, binding.end
-        before = f"({start} - ({end} - {start}))"
-        return span(before, end, f"start_time >= {before} AND start_time <= {end}", start)
 
     def rows(
         self, binding: Binding, span: Span, filters: Mapping[str, str], *conditions: str

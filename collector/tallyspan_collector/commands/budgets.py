@@ -7,9 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from clickhouse_connect.driver.client import Client
 
+from tallyspan_clickhouse.schema import SCHEMA
 from tallyspan_collector import config, summary
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.commands.table import write_table
@@ -17,8 +19,11 @@ from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.summary import budgets, plain
 from tallyspan_collector.summary.budgets import Budget, Row
+from tallyspan_collector.summary.settings import today
 from tallyspan_collector.units.money import cents
 
+# Scope -> the filter that its calls are chosen by.
+FILTER_OF = {each.group: each.filter for each in SCHEMA.dimensions if each.group in budgets.SCOPES}
 # Each state that `check` can fail at, with all states that are as bad or worse.
 FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STATES) if place}
 
@@ -38,7 +43,7 @@ def add_parser(commands: Any) -> None:
     _add_scope(setting)
     setting.add_argument("--amount", required=True, help="USD a period: 5000 or 12.50")
     setting.add_argument("--owner", default="", help="who answers for it")
-    setting.add_argument("--from", dest="start", default="", help="first day (UTC; default today)")
+    setting.add_argument("--from", dest="start", default="", help="first day (default today)")
     setting.add_argument("--to", dest="end", default="", help="last day (default: no end)")
     setting.add_argument("--warn", default="80", help="percent that is nearly all (default 80)")
     setting.add_argument("--critical", default="100", help="percent that is too much (default 100)")
@@ -55,7 +60,7 @@ def add_parser(commands: Any) -> None:
 
     removed = action("remove", _remove, "end a budget; its past periods stay")
     _add_scope(removed)
-    removed.add_argument("--on", default="", help="first day without it (UTC; default today)")
+    removed.add_argument("--on", default="", help="first day without it (default today)")
 
     checked = action("check", _check, "for cron: exit code 1 if a budget is in a bad state")
     checked.add_argument(
@@ -73,8 +78,34 @@ def _add_scope(parser: argparse.ArgumentParser) -> None:
     of = parser.add_mutually_exclusive_group(required=True)
     of.add_argument("--total", action="store_true", help="of all calls together")
     for scope in budgets.SCOPES[1:]:
-        of.add_argument(f"--{scope}", metavar="NAME", help=f"of one {scope}")
+        flag, what = _flag(scope), scope.replace("_", " ")
+        of.add_argument(
+            flag,
+            action=_Once,
+            metavar="KEY=VALUE" if scope == "tag" else "NAME",
+            help=f"of one {what}"
+            + (", or '*': of each user that has none of its own" if scope == "user" else ""),
+        )
     parser.add_argument("--period", choices=budgets.PERIODS, default="month")
+
+
+class _Once(argparse.Action):
+    """Keeps the value of a flag, and refuses a second one."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is there twice: a budget is of one")
+        setattr(namespace, self.dest, values)
+
+
+def _flag(scope: str) -> str:
+    return f"--{scope.replace('_', '-')}"
 
 
 def _scope(options: argparse.Namespace) -> tuple[str, str]:
@@ -83,35 +114,41 @@ def _scope(options: argparse.Namespace) -> tuple[str, str]:
     scope = next(each for each in budgets.SCOPES[1:] if getattr(options, each) is not None)
     name = str(getattr(options, scope))
     if not name:
-        raise ConfigError(f"--{scope}: name one")
+        raise ConfigError(f"{_flag(scope)}: name one")
     return scope, name
 
 
 def _set(options: argparse.Namespace) -> int:
     scope, name = _scope(options)
     last = _day(options.end, "--to")
-    budget = Budget(
-        scope,
-        name,
-        options.period,
-        _day(options.start, "--from") or budgets.today(),
-        _amount(options.amount),
-        date.fromordinal(last.toordinal() + 1) if last else budgets.OPEN_END,
-        _percent(options.warn, "--warn"),
-        _percent(options.critical, "--critical"),
-        options.owner,
-    )
+    start = _day(options.start, "--from")
+
+    def budget_of(client: Client) -> Budget:
+        return Budget(
+            scope,
+            name,
+            options.period,
+            start or today(client).day,
+            _amount(options.amount),
+            date.fromordinal(last.toordinal() + 1) if last else budgets.OPEN_END,
+            _percent(options.warn, "--warn"),
+            _percent(options.critical, "--critical"),
+            options.owner,
+        )
+
     if options.dry_run:
         with reading(options) as client:
-            write_table(_preview(client, budget), sys.stdout)
+            write_table(_preview(client, budget_of(client)), sys.stdout)
         return 0
     with writing(options) as client:
-        before = [each for each in budgets.status(client) if _is_of(each, budget)]
+        budget = budget_of(client)
+        before = [each for each in budgets.stored(client) if _is_of(each, budget)]
         budgets.put(client, budget)
-        now = [each for each in budgets.status(client) if _is_of(each, budget)]
-    was = f"; it was {cents(before[0]['amount_usd'])}" if before else ""
+        now = [each for each in budgets.status(client) if _is_stand_of(each, budget)]
+    was = [each for each in before if each.valid_from <= budget.valid_from < each.valid_to]
+    changed = f"; it was {cents(was[-1].amount_usd)}" if was else ""
     sys.stderr.write(
-        f"budget of {budget.title}: {cents(budget.amount_usd)} from {budget.valid_from}{was}\n"
+        f"budget of {budget.title}: {cents(budget.amount_usd)} from {budget.valid_from}{changed}\n"
     )
     write_table([_shown(each) for each in now], sys.stdout)
     return 0
@@ -119,11 +156,18 @@ def _set(options: argparse.Namespace) -> int:
 
 def _preview(client: Client, budget: Budget) -> list[Row]:
     """Return the use of the budget in the current period and in the three before it."""
+    if budget.scope == "cost_centre" or budget.name == budgets.EACH:
+        raise ConfigError(
+            "--dry-run adds up what calls name, and none names"
+            f" {_flag(budget.scope)} {budget.name}: set it, and look at"
+            " `tallyspan budgets list --history`"
+        )
     rows = []
-    start = _period_start(budget.period, budgets.today())
+    now = today(client)
+    start = _period_start(budget.period, now.day)
     for _ in range(4):
         end = _period_start(budget.period, start + _MAX_DAYS[budget.period])
-        spent = summary.totals(client, _filters(budget, start, end))
+        spent = summary.totals(client, _filters(budget, start, end, ZoneInfo(now.time_zone)))
         cost = spent["cost_usd"] or Decimal(0)
         rows.append(
             {
@@ -151,17 +195,13 @@ def _period_start(period: str, day: date) -> date:
     return date(day.year, (day.month - 1) // months * months + 1, 1)
 
 
-def _filters(budget: Budget, start: date, end: date) -> summary.Filters:
-    column = {"model": "model"}.get(budget.scope, f"{budget.scope}_id")
-    names: dict[str, dict[str, Any]] = {
-        "total": {},
-        "department": {"department": budget.name},
-    }
-    return summary.Filters(
-        **names.get(budget.scope, {column: budget.name}),
-        start=datetime.combine(start, time(), UTC),
-        end=datetime.combine(end, time(), UTC),
-    )
+def _filters(budget: Budget, start: date, end: date, zone: ZoneInfo) -> summary.Filters:
+    first, last = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (start, end))
+    if budget.scope == "tag":
+        key, _, value = budget.name.partition("=")
+        return summary.Filters(tags=((key, value),), start=first, end=last)
+    named = {} if budget.scope == "total" else {FILTER_OF[budget.scope]: budget.name}
+    return summary.Filters(named, start=first, end=last)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -189,8 +229,9 @@ def _list(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     scope, name = _scope(options)
-    day = _day(options.on, "--on") or budgets.today()
+    on = _day(options.on, "--on")
     with writing(options) as client:
+        day = on or today(client).day
         for each in budgets.end(client, scope, name, options.period, day):
             when = "is withdrawn" if each.is_withdrawn else f"ends before {day}"
             sys.stderr.write(f"budget of {each.title}, from {each.valid_from}: {when}\n")
@@ -216,12 +257,15 @@ def _thresholds(options: argparse.Namespace) -> int:
     return 0
 
 
-def _is_of(row: Row, budget: Budget) -> bool:
-    return (row["scope"], row["name"], row["period"]) == (
-        budget.scope,
-        budget.name,
-        budget.period,
-    )
+def _is_of(other: Budget, budget: Budget) -> bool:
+    return (other.scope, other.name, other.period) == (budget.scope, budget.name, budget.period)
+
+
+def _is_stand_of(row: Row, budget: Budget) -> bool:
+    is_of = (row["scope"], row["period"]) == (budget.scope, budget.period)
+    if budget.name == budgets.EACH:
+        return is_of and bool(row["is_each"])
+    return is_of and row["name"] == budget.name and not row["is_each"]
 
 
 def _declared(budget: Budget) -> Row:
@@ -239,7 +283,7 @@ def _declared(budget: Budget) -> Row:
 def _shown(row: Row) -> Row:
     """Return a row of `status` or `periods` with its values as text."""
     shown = {
-        "budget": f"{row['scope']} {row['name']}".strip() + f", {row['period']}",
+        "budget": budgets.title(row["scope"], row["name"], row["period"], is_each=row["is_each"]),
         "from": str(row["period_start"]),
         "amount": cents(row["amount_usd"]),
         "spent": cents(row["spent_usd"]),
@@ -248,8 +292,10 @@ def _shown(row: Row) -> Row:
     }
     if "state" in row:
         forecast, used_up = row["forecast_usd"], row["used_up_on"]
+        low, high = row["forecast_low_usd"], row["forecast_high_usd"]
         shown |= {
             "forecast": "unknown yet" if forecast is None else cents(forecast),
+            "likely": "" if forecast is None else f"{cents(low)} to {cents(high)}",
             "used_up_on": str(used_up or ""),
             "state": row["state"],
         }

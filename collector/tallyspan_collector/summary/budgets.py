@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,9 @@ from tallyspan_collector.access.account import account
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files.nearest import hint
 
-SCOPES = ("total", "department", "user", "agent", "model", "endpoint")
+SCOPES = ("total", "department", "user", "agent", "model", "endpoint", "tag", "cost_centre")
+EACH = "*"
+"""Name of the budget that each user has who has none of the own."""
 PERIODS = ("month", "quarter", "year")
 STATES = ("ok", "forecast over", "warning", "over")
 OPEN_END = date(2149, 6, 6)
@@ -29,17 +31,18 @@ MAX_PERCENT = 1_000
 
 Row = dict[str, Any]
 _STATUS = (
-    "scope, name, period, period_start, period_end, days_left, amount_usd, spent_usd, left_usd,"
-    " used, unpriced_calls, forecast_usd, forecast_low_usd, forecast_high_usd, forecast_used,"
-    " used_up_on, warn_percent, critical_percent, owner, state"
+    "scope, name, period, period_start, period_end, days_left, amount_usd, spent_usd,"
+    " left_usd, used, unpriced_calls, forecast_usd, forecast_low_usd, forecast_high_usd,"
+    " forecast_used, used_up_on, warn_percent, critical_percent, owner, state, is_each"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent on something in each period, from `valid_from` to before `valid_to` (UTC).
+    """What may be spent on something in each period, from `valid_from` to before `valid_to`.
 
-    Raises ConfigError for what cannot be.
+    Days are those of the organisation's time zone. The name of a tag is KEY=VALUE; EACH is of each
+    user who has no budget of the own. Raises ConfigError for what cannot be.
     """
 
     scope: str
@@ -58,6 +61,12 @@ class Budget:
             raise ConfigError(f"no budget is of {self.scope!r} and {self.period!r}")
         if (self.scope == "total") != (self.name == ""):
             raise ConfigError(f"a budget of scope {self.scope} cannot be of {self.name!r}")
+        if self.scope == "tag" and not all(self.name.partition("=")):
+            raise ConfigError(
+                f"a budget of a tag is of KEY=VALUE, for example project=apollo, not {self.name!r}"
+            )
+        if self.name == EACH and self.scope != "user":
+            raise ConfigError(f"only users have a budget for each, not what is of {self.scope}")
         if not (self.amount_usd.is_finite() and 0 < self.amount_usd < MAX_USD):
             raise ConfigError(f"the amount must be above 0 USD and below 10^12: {self.amount_usd}")
         if self.amount_usd != round(self.amount_usd, 6):
@@ -75,12 +84,13 @@ class Budget:
     @property
     def title(self) -> str:
         """What people call it: `department research, month`."""
-        return f"{self.scope} {self.name}".strip() + f", {self.period}"
+        return title(self.scope, self.name, self.period, is_each=self.name == EACH)
 
 
-def today() -> date:
-    """Return the day budgets are counted on."""
-    return datetime.now(UTC).date()
+def title(scope: str, name: str, period: str, *, is_each: bool) -> str:
+    """Return what people call a budget; `is_each`: it is the one for each user."""
+    of = "each user" if name == EACH else f"{scope} {name}".strip().replace("_", " ", 1)
+    return f"{of}, {period}" + (" (of each user)" if is_each and name != EACH else "")
 
 
 def put(client: Client, budget: Budget) -> None:
@@ -113,9 +123,9 @@ def end(client: Client, scope: str, name: str, period: str, day: date) -> list[B
         if (each.scope, each.name, each.period) == (scope, name, period) and each.valid_to > day
     ]
     if not matching:
-        what = f"{scope} {name}".strip()
+        what = title(scope, name, period, is_each=False)
         raise ConfigError(
-            f"no budget of {what} and {period} holds on {day} or later; see: tallyspan budgets list"
+            f"no budget of {what} holds on {day} or later; see: tallyspan budgets list"
         )
     ended = [
         replace(each, valid_to=day) if each.valid_from < day else replace(each, is_withdrawn=True)
@@ -143,8 +153,9 @@ def periods(client: Client, access: Access = EVERYTHING) -> list[Row]:
     """Return what was spent against each budget in each period there was, the latest first."""
     text, parameters = source("budget_periods", Filters(access=access), None)
     result = client.query(
-        "SELECT scope, name, period, period_start, period_end, is_current, amount_usd, spent_usd,"
-        f" used, unpriced_calls, owner {text} ORDER BY period_start DESC, scope, name, period",
+        "SELECT scope, name, period, period_start, period_end, is_current, amount_usd,"
+        f" spent_usd, used, unpriced_calls, owner, is_each {text}"
+        " ORDER BY period_start DESC, scope, name, period",
         parameters=parameters,
     )
     return list(result.named_results())

@@ -5,6 +5,7 @@ from tallyspan_grafana.panels import (
     BEFORE,
     CALLS,
     CHANGE,
+    COMPARED,
     KEY,
     NOT_PRICED,
     SHARE,
@@ -65,9 +66,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All agents",
                     people.AGENTS,
-                    "The 500 that cost most. Change: against a range of the same length just "
-                    "before. "
-                    f"{about}",
+                    f"The 500 that cost most. {COMPARED} {about}",
                     [
                         Column("name", "Agent", TEXT),
                         KEY,

@@ -11,8 +11,11 @@ LEVELS = {"over": "red", "warning": "orange", "forecast over": "orange"}
 
 
 def build(_: str = "UTC") -> Page:
-    """Return the page. Budgets are of UTC days in whatever zone the other pages are."""
-    source = "From tallyspan.calls and its rollups, net of duplicates; times in UTC."
+    """Return the page. Budgets are of the organisation's days in whatever zone the pages are."""
+    source = (
+        "From tallyspan.calls and its rollups, net of duplicates; times in UTC. "
+        "Its days are of the organisation's time zone: tallyspan settings."
+    )
     about = f"{NOT_PRICED} {source}"
     return (
         Page(
@@ -49,8 +52,8 @@ def build(_: str = "UTC") -> Page:
                     "Going to be over",
                     budgets.in_state("forecast over"),
                     "Budgets that are fine today, with a forecast above their amount: spent so "
-                    "far, and for each day to come what its weekday cost on average in the last "
-                    f"28 days. {source}",
+                    "far, and for what is left of today and each day to come what its weekday "
+                    f"cost on average in the last 28 days. {source}",
                     colours=thresholds(orange_from=1),
                 ),
                 6,
@@ -75,9 +78,11 @@ def build(_: str = "UTC") -> Page:
                     "All budgets",
                     budgets.all_budgets,
                     "Every budget that holds today, the most used first; a click on its name draws "
-                    f"it below. {about}",
+                    "it below. By each user: of the budget that each user has who has none of "
+                    "the own. 8 of 10 periods end between the low and the high end of the "
+                    f"forecast, if days and weeks go on to scatter as in the last 28 days. {about}",
                     [
-                        Column("scope", "Of", TEXT, width=100),
+                        Column("of", "Of", TEXT, width=100),
                         Column("name", "Name", TEXT, link="budgets:budget"),
                         KEY,
                         Column("period", "Per", TEXT, width=80),
@@ -85,6 +90,8 @@ def build(_: str = "UTC") -> Page:
                         Column("spent", "Spent", DOLLARS, 2),
                         Column("used", "Used", RATIO, 1, is_bar=True, colours=USED),
                         Column("forecast", "Forecast", DOLLARS, 2, "too few days"),
+                        Column("low", "Low end", DOLLARS, 2, "-"),
+                        Column("high", "High end", DOLLARS, 2, "-"),
                         Column("forecast_used", "Forecast of budget", RATIO, 1, "-"),
                         Column("rest", "Left", DOLLARS, 2),
                         Column("days", "Days left"),
@@ -92,6 +99,7 @@ def build(_: str = "UTC") -> Page:
                         UNPRICED,
                         Column("state", "State", TEXT, levels=LEVELS, width=120),
                         Column("owner", "Owner", TEXT),
+                        Column("by", "By", TEXT, width=100),
                     ],
                     if_null=NONE,
                 ),
@@ -105,7 +113,8 @@ def build(_: str = "UTC") -> Page:
                     "How it is used up",
                     budgets.burn_up,
                     "The budget chosen above, through its running period, whatever the range: "
-                    "spent, and from today a straight line to the forecast; beside it the amount, "
+                    "spent, and from today a straight line to the forecast and to both ends of "
+                    "its band; beside it the amount, "
                     f"and what an even pace would have spent. {about}",
                     unit=DOLLARS,
                 ),

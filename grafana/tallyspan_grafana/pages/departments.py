@@ -5,6 +5,7 @@ from tallyspan_grafana.panels import (
     BEFORE,
     CALLS,
     CHANGE,
+    COMPARED,
     KEY,
     NOT_PRICED,
     SHARE,
@@ -67,8 +68,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All departments",
                     people.DEPARTMENTS,
-                    "Change: against a range of the same length just before. "
-                    f"A department opens its users. {about}",
+                    f"{COMPARED} A department opens its users. {about}",
                     [
                         Column("name", "Department", TEXT, link="users:department"),
                         KEY,

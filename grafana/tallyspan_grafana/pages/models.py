@@ -6,6 +6,7 @@ from tallyspan_grafana.panels import (
     CACHE_SAVING,
     CALLS,
     CHANGE,
+    COMPARED,
     KEY,
     LAST_CALL,
     NO_CALLS,
@@ -90,9 +91,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All models",
                     models.MODELS,
-                    "The 500 that cost most. Change: against a range of the same length just "
-                    "before. "
-                    f"{about}",
+                    f"The 500 that cost most. {COMPARED} {about}",
                     [
                         Column("name", "Model", TEXT),
                         KEY,

@@ -29,41 +29,65 @@ def build(zone: str = ZONE) -> Page:
     """Return the page."""
     source = f"From tallyspan.calls and its rollup by day, net of duplicates; times in {zone}."
     about = f"{NOT_PRICED} {source}"
+    of_organisation = f"{about} Its days are of the organisation's time zone: tallyspan settings."
     return (
         Page("overview", "Overview", "What the organisation's LLM calls cost.", zone)
         .choose_some()
         .row(
             4,
-            (money("Spend", overview.SPEND, f"In the range above. {about}"), 6),
-            (
-                money(
-                    "Spend this month",
-                    overview.spend_this_month(zone),
-                    f"Since the 1st, whatever the range above. {about}",
-                ),
-                6,
-            ),
+            (money("Spend", overview.SPEND, f"In the range above. {about}"), 8),
             (
                 stat(
                     "Against last month",
-                    overview.change_to_last_month(zone),
-                    f"The month so far against the same days of the month before. {about}",
+                    overview.CHANGE_TO_LAST_MONTH,
+                    "The month so far against the month before from its 1st to the same day and "
+                    "time; where it has no such day, to its end. The table below has the dollars. "
+                    f"{of_organisation}",
                     unit=RATIO,
                     decimals=1,
                     if_null="nothing then",
                     colours=thresholds(orange_from=0.25, red_from=1),
                 ),
-                6,
+                8,
             ),
             (
                 money(
                     "Forecast of this month",
-                    overview.forecast(zone),
-                    "Spent so far, and for each day to come what its weekday cost on average "
-                    f"in the last 28 days. {about}",
+                    overview.FORECAST_OF_MONTH,
+                    "Spent so far, and for what is left of today and each day to come what its "
+                    f"weekday cost on average in the last 28 days. {of_organisation}",
                     if_null=FEW_DAYS,
                 ),
-                6,
+                8,
+            ),
+        )
+        .row(
+            5,
+            (
+                table(
+                    "So far, against the same days before",
+                    overview.running,
+                    "Month, quarter and year so far, whatever the range above, against the one "
+                    "before from its first day to the same day and time; where a month has no "
+                    "such day, to its end. Forecast: spent so far, and what is left of today and "
+                    "each day to come by the mean of its weekday; 8 of 10 periods end between its "
+                    "low and its high end, if days and weeks go on to scatter as in the last 28 "
+                    f"days. {of_organisation}",
+                    [
+                        Column("period", "This", TEXT, width=90),
+                        Column("since", "From", TEXT, width=100),
+                        Column("so_far", "So far", DOLLARS, 2),
+                        Column("then", "Before", DOLLARS, 2),
+                        Column("days", "Days before", TEXT, width=200),
+                        Column("more", "More", DOLLARS, 2),
+                        Column("change", "Change", RATIO, 1, "nothing then"),
+                        Column("forecast", "Forecast", DOLLARS, 2, "too few days"),
+                        Column("low", "Low end", DOLLARS, 2, "-"),
+                        Column("high", "High end", DOLLARS, 2, "-"),
+                    ],
+                    if_null=NOTHING,
+                ),
+                24,
             ),
         )
         .row(

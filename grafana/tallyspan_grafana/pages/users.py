@@ -5,6 +5,7 @@ from tallyspan_grafana.panels import (
     BEFORE,
     CALLS,
     CHANGE,
+    COMPARED,
     KEY,
     LAST_CALL,
     NOT_PRICED,
@@ -76,8 +77,8 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All users",
                     people.USERS,
-                    "The 500 that spend most. Change: against a range of the same length just "
-                    f"before. Top model: where most calls went. {about}",
+                    "The 500 that spend most. "
+                    f"{COMPARED} Top model: where most calls went. {about}",
                     [
                         Column("name", "User", TEXT, link="user:user"),
                         KEY,

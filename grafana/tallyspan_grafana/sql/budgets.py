@@ -6,7 +6,11 @@ The views do the sums, so that dashboards, alerts, the API and `tallyspan budget
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_grafana.sql.common import Figure
 
-_LABEL = "concat(if(scope = 'total', 'all calls', concat(scope, ' ', name)), ', ', period)"
+_SCOPE = "replaceOne(scope, '_', ' ')"
+_LABEL = (
+    f"concat(if(scope = 'total', 'all calls', concat({_SCOPE}, ' ', name)), ', ', period, "
+    "if(is_each, ' (of each user)', ''))"
+)
 _KEY = f"concat('k', hex({_LABEL}))"
 NAME = "if(scope = 'total', '(all calls)', name)"
 
@@ -38,28 +42,36 @@ def variable(binding: Binding) -> str:
 def all_budgets(binding: Binding) -> str:
     """Return every budget that holds today, the most used first."""
     return (
-        f"SELECT scope, {NAME} AS name, {_KEY} AS key, period, amount_usd AS amount, "
-        "spent_usd AS spent, used, forecast_usd AS forecast, forecast_used, left_usd AS rest, "
+        f"SELECT {_SCOPE} AS of, {NAME} AS name, {_KEY} AS key, period, amount_usd AS amount, "
+        "spent_usd AS spent, used, forecast_usd AS forecast, forecast_low_usd AS low, "
+        "forecast_high_usd AS high, forecast_used, left_usd AS rest, "
         "toUInt32(days_left) AS days, if(used_up_on IS NULL, '', toString(used_up_on)) AS used_up, "
-        f"unpriced_calls AS unpriced, state, owner {_status(binding)} "
-        "ORDER BY used DESC, scope, name, period LIMIT 1000"
+        f"unpriced_calls AS unpriced, state, owner, if(is_each, 'each user', '') AS by "
+        f"{_status(binding)} ORDER BY used DESC, scope, name, period LIMIT 1000"
     )
 
 
 def burn_up(binding: Binding) -> str:
-    """Return the chosen budget by day: spent, forecast, amount and an even pace, in USD."""
-    # A day to come has the forecast's share of it: the line is straight from today to the forecast.
+    """Return the chosen budget by day: spent, forecast with its band, amount, an even pace; USD."""
+
+    def line(end: str) -> str:
+        # A day to come has the forecast's share of it: the line is straight from today to its end.
+        return (
+            f"if(on_day < today OR b.{end} IS NULL, NULL, toFloat64(b.spent_usd) + "
+            f"(toFloat64(b.{end}) - toFloat64(b.spent_usd)) * (on_day - today) "
+            "/ greatest(b.days_left, 1))"
+        )
+
     return (
         "SELECT toDateTime(on_day, 'UTC') AS time, "
         "if(on_day > today, NULL, sum(ifNull(d.spent_usd, toDecimal128(0, 12))) "
         "OVER (ORDER BY on_day)) AS spent, "
-        "if(on_day < today OR b.forecast_usd IS NULL, NULL, toFloat64(b.spent_usd) + "
-        "(toFloat64(b.forecast_usd) - toFloat64(b.spent_usd)) * (on_day - today) "
-        "/ greatest(b.days_left, 1)) AS forecast, "
+        f"{line('forecast_usd')} AS forecast, {line('forecast_low_usd')} AS `low end`, "
+        f"{line('forecast_high_usd')} AS `high end`, "
         "toFloat64(b.amount_usd) AS budget, "
         "toFloat64(b.amount_usd) * (on_day + 1 - b.period_start) / (b.period_end - b.period_start) "
         "AS `even pace` "
-        "FROM (SELECT *, toDate(now('UTC'), 'UTC') AS today, "
+        f"FROM (SELECT *, assumeNotNull((SELECT today FROM {binding.view('clock')})) AS today, "
         "arrayJoin(arrayMap(i -> period_start + i, "
         f"range(toUInt32(period_end - period_start)))) AS on_day {_status(binding)} "
         f"WHERE {binding.one('budget', _LABEL)}) AS b "

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tallyspan_clickhouse.query.binding import Binding
-from tallyspan_clickhouse.query.days import ENTRIES, Source, Span
+from tallyspan_clickhouse.query.comparison import range_before
+from tallyspan_clickhouse.query.days import ENTRIES, Source, Span, span
 from tallyspan_clickhouse.query.sums import GROUP_COLUMNS
 from tallyspan_clickhouse.schema_types import CONVERSATION_HASH
 
@@ -53,10 +54,6 @@ class Rows:
     def __call__(self, binding: Binding) -> str:
         """Return the FROM of the calls in the range."""
         return self.of(binding, self.source.in_range(binding))
-
-    def with_before(self, binding: Binding) -> str:
-        """Return the FROM of the calls in the range and in one of the same length before it."""
-        return self.of(binding, self.source.with_before(binding))
 
     def of(self, binding: Binding, span: Span) -> str:
         """Return the FROM of the calls in a span of time."""
@@ -107,6 +104,7 @@ IN_CONVERSATION = f"{CONVERSATION_HASH} != cityHash64('')"
 CONVERSATIONS = f"uniqExactIf({CONVERSATION_HASH}, {IN_CONVERSATION})"
 IS_NOW = "at >= range_start"
 """Whether a row is of the range, where `compared` reads those before it too."""
+_IS_BEFORE = "at < before_end"
 CACHE_HIT = "if(sum(input_tokens) > 0, ifNull(sum(cache_read_tokens), 0) / sum(input_tokens), NULL)"
 
 # Few rows a day each, and more where somebody chooses by what they do not know.
@@ -218,7 +216,7 @@ def compared(
     of_range: Sequence[tuple[str, Source]] = (),
     shown: str = "*",
 ) -> Query:
-    """Return spend, share of all, and change against the range before, by the column.
+    """Return spend, share of all, and change against the same days before, by the column.
 
     `first` and `more` are further figures of the range itself, before and behind the money, each
     with its alias. `of_range` are those that are dear and not compared, each with the source read
@@ -232,7 +230,7 @@ def compared(
             first,
             f"sumIf(cost_usd, {IS_NOW}) AS spend",
             f"{ratio('spend', 'sum(spend) OVER ()')} AS share",
-            f"sumIf(cost_usd, NOT ({IS_NOW})) AS before",
+            f"sumIf(cost_usd, {_IS_BEFORE}) AS before",
             f"{ratio('ifNull(spend, 0) - before', 'before')} AS change",
             more,
         )
@@ -241,8 +239,20 @@ def compared(
     both = Rows(source)
 
     def query(binding: Binding) -> str:
+        # Of a period that runs, what is over counts: its end is to come.
+        clock = f"(SELECT now FROM {binding.view('clock')})"
+        before_start, before_end = range_before("range_start", "range_end")
+        within = "start_time >= before_start AND start_time <= range_last"
+        rows = both.of(
+            binding, span("before_start", "range_last", within, "before_end", "range_start")
+        )
         text = (
-            f"WITH {binding.start} AS range_start SELECT {figures} {both.with_before(binding)} "
+            f"WITH toTimeZone({binding.start}, 'UTC') AS range_start, "
+            f"toTimeZone({binding.end}, 'UTC') AS range_last, assumeNotNull({clock}) AS moment, "
+            "if(moment > range_start AND moment <= range_last, moment, "
+            "addSeconds(range_last, 1)) AS range_end, "
+            f"{before_start} AS before_start, {before_end} AS before_end "
+            f"SELECT {figures} {rows} "
             f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 OR spend != 0 "
             "ORDER BY spend DESC NULLS LAST, name LIMIT 500"
         )

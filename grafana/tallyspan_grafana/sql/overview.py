@@ -1,8 +1,10 @@
-"""Overview: who spends, on what, is it more than last month, what jumped."""
+"""Overview: who spends, on what, is it more than before, what will it be, what jumped."""
 
 from tallyspan_clickhouse.query.binding import Binding
 from tallyspan_clickhouse.query.days import ENTRIES, Source, Span, span
+from tallyspan_clickhouse.query.forecast import FORECAST, with_expected
 from tallyspan_clickhouse.schema import NOT_OF_CALLS
+from tallyspan_clickhouse.schema_types import HOUR
 from tallyspan_grafana.sql.common import (
     COUNT,
     FILTERS,
@@ -21,6 +23,7 @@ from tallyspan_grafana.sql.common import (
 )
 
 SPEND = Figure(SPENT, "spend", IN_RANGE)
+_HOURS = Source(TOTALS.columns, unit=HOUR)
 _PARTS = Rows(Source(TOTALS.columns, NOT_OF_CALLS))
 
 
@@ -77,58 +80,107 @@ def _by_day(binding: Binding, zone: str, condition: str, source: Source = TOTALS
     return f"SELECT {names}{day} AS day, sum(cost_usd) AS amount FROM {rows} GROUP BY {names}day"
 
 
-def spend_this_month(zone: str) -> Figure:
-    """Return the spend since the first of the zone's month."""
-
-    def days(binding: Binding) -> str:
-        since = f">= toStartOfMonth(now('{zone}'))"
-        return f"FROM ({_by_day(binding, zone, since)})"
-
-    return Figure("if(count() = 0, 0, sum(amount))", "spend", days)
+_PERIODS = ("month", "quarter", "year")  # as the alphabet has them
+_COLUMNS = (
+    "period", "period_start", "before_start", "before_last_day",
+    "started", "before_started", "before_ended", "now",
+)  # fmt: skip
 
 
-def change_to_last_month(zone: str) -> Query:
-    """Return the month so far against the same days of the month before, as a ratio."""
-    this = f"toDateTime(toStartOfMonth(now('{zone}')), '{zone}')"
-    last = f"toDateTime(toStartOfMonth(now('{zone}')) - INTERVAL 1 MONTH, '{zone}')"
-    # Of March 31st the month before has no counterpart: addMonths stops at its last day.
-    until = f"addMonths(now('{zone}'), -1)"
-    both = f"start_time >= {last}"
-    months = Span("0", "0", "0", both, "1", "1")
-    if zone == "UTC":
-        months = span(last, "now('UTC')", both, until)
-    return lambda binding: (
-        f"SELECT {ratio('ifNull(so_far, 0) - then', 'then')} AS change "
-        f"FROM (SELECT sumIf(cost_usd, at >= {this}) AS so_far, "
-        f"sumIf(cost_usd, at < {until}) AS then {Rows(TOTALS).of(binding, months)})"
-    )
+def _so_far(*periods: str) -> Query:
+    """Return the spend of periods so far and of the same days before, in a row each.
 
-
-def forecast(zone: str) -> Query:
-    """Return the spend of the whole month: what is spent, and weekday means for the days to come.
-
-    The means are of the last 28 days; NULL with fewer than three days behind us.
+    From rollups, and entries at both ends; what is chosen above the page counts.
     """
 
+    def of(number: int, column: str) -> str:
+        return f"periods[{number}].{_COLUMNS.index(column) + 1}"
+
+    first = of(len(periods), "before_started")
+    edges = [
+        of(number + 1, column)
+        for number in range(len(periods))
+        for column in ("started", "before_started", "before_ended")
+    ]
+    last = of(1, "now")
+    cuts = [each for each in edges if each != first]
+    within = f"start_time >= {first} AND start_time < {last}"
+    listed = ", ".join(f"'{period}'" for period in periods)
+    named = ", ".join(f"p.{number} AS {name}" for number, name in enumerate(_COLUMNS[:4], start=1))
+
     def query(binding: Binding) -> str:
-        recent = ">= least(month, today - 28) AND cost_usd IS NOT NULL"
+        rows = TOTALS.rows(binding, span(first, last, within, *cuts), FILTERS)
         return (
-            f"WITH toDate(now('{zone}'), '{zone}') AS today, toStartOfMonth(today) AS month, "
-            "dateDiff('day', today, toLastDayOfMonth(today)) AS days_left, "
-            f"spent AS ({_by_day(binding, zone, recent)}), "
-            "least(28, dateDiff('day', (SELECT min(day) FROM spent), today)) AS days_known, "
-            # How many days of a weekday are to come, for each such day that was.
-            "arrayCount(d -> toDayOfWeek(today + d) = toDayOfWeek(day), range(1, days_left + 1)) "
-            "AS to_come, "
-            "arrayCount(d -> toDayOfWeek(today - d) = toDayOfWeek(day), range(1, days_known + 1)) "
-            "AS behind, "
-            "if(days_known < 7, days_left / days_known, to_come / greatest(behind, 1)) AS weight "
-            "SELECT if(days_known < 3, NULL, toDecimal128(sumIf(amount, day >= month) "
-            "+ sumIf(toFloat64(amount) * weight, day >= today - days_known AND day < today), 6)) "
-            "AS forecast FROM spent"
+            # One scalar for all: each one that the store has to work out takes milliseconds.
+            f"WITH assumeNotNull((SELECT arraySort(groupArray(({', '.join(_COLUMNS)}))) "
+            f"FROM {binding.view('running_periods')} WHERE period IN ({listed}))) AS periods "
+            f"SELECT {named}, arraySum(s -> if(s.1[n] = 'now', s.2, toDecimal128(0, 12)), sums) "
+            "AS so_far, arraySum(s -> if(s.1[n] = 'before', s.2, toDecimal128(0, 12)), sums) "
+            "AS then FROM (SELECT groupArray((place, cost)) AS sums FROM (SELECT arrayMap(p -> "
+            "multiIf(at >= p.5, 'now', at >= p.6 AND at < p.7, 'before', ''), periods) AS place, "
+            f"ifNull(sum(cost_usd), toDecimal128(0, 12)) AS cost FROM {rows} GROUP BY place)) "
+            "ARRAY JOIN periods AS p, arrayEnumerate(periods) AS n"
         )
 
     return query
+
+
+def _month(binding: Binding) -> str:
+    return f"FROM ({_so_far('month')(binding)})"
+
+
+CHANGE_TO_LAST_MONTH = Figure(ratio("sum(so_far) - sum(then)", "sum(then)"), "change", _month)
+
+
+def _recent(binding: Binding) -> str:
+    """Return the day, what the last 28 days and today cost, and this month with both, in a row."""
+    since = "least(toStartOfMonth(today), today - 28)"
+    clock = binding.view("clock")
+    days = TOTALS.rows(
+        binding, Span(f"is_utc AND day >= {since}", "0", "0", "0", "0", "0"), FILTERS
+    )
+    # In another zone than UTC days begin within those of the rollups.
+    hours = _HOURS.rows(
+        binding,
+        Span("0", f"NOT is_utc AND hour >= toDateTime({since} - 1, 'UTC')", "0", "0", "0", "0"),
+        FILTERS,
+    )
+    return (
+        f"WITH assumeNotNull((SELECT (today, time_zone, day_gone) FROM {clock})) AS clock, "
+        "clock.1 AS today, clock.2 AS zone, zone = 'UTC' AS is_utc "
+        "SELECT today, clock.3 AS day_gone, addMonths(toStartOfMonth(today), 1) AS period_end, "
+        "ifNull(sumIf(amount, day >= toStartOfMonth(today)), 0) AS spent_usd, "
+        "groupArrayIf((toUInt16(day), toFloat64(assumeNotNull(amount))), "
+        "day >= today - 28 AND amount IS NOT NULL) AS recent "
+        "FROM (SELECT toDate(toTimeZone(at, zone)) AS day, sum(cost_usd) AS amount "
+        f"FROM (SELECT at, cost_usd FROM {days} UNION ALL SELECT at, cost_usd FROM {hours}) "
+        "GROUP BY day)"
+    )
+
+
+FORECAST_OF_MONTH = Figure(
+    FORECAST["forecast_usd"],
+    "forecast",
+    lambda binding: f"FROM ({with_expected(_recent(binding))})",
+)
+
+
+def running(binding: Binding) -> str:
+    """Return month, quarter and year so far, the same days of the one before, and forecasts."""
+    periods = (
+        "SELECT s.*, r.today AS today, r.day_gone AS day_gone, r.recent AS recent, "
+        "s.so_far AS spent_usd, addMonths(s.period_start, "
+        "multiIf(s.period = 'month', 1, s.period = 'quarter', 3, 12)) AS period_end "
+        f"FROM ({_so_far(*_PERIODS)(binding)}) AS s CROSS JOIN ({_recent(binding)}) AS r"
+    )
+    return (
+        "SELECT period, toString(period_start) AS since, so_far, then, "
+        "concat(toString(before_start), ' to ', toString(before_last_day)) AS days, "
+        f"so_far - then AS more, {ratio('more', 'then')} AS change, "
+        f"{FORECAST['forecast_usd']} AS forecast, {FORECAST['forecast_low_usd']} AS low, "
+        f"{FORECAST['forecast_high_usd']} AS high "
+        f"FROM ({with_expected(periods)}) ORDER BY period_start DESC, period"
+    )
 
 
 def unusual(zone: str) -> Query:

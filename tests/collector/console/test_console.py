@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from call_facts import FACTS, NASTY, NASTY_FACTS, fill, spend
 from grafana_macros import interpolate
 from grafana_pages import ONE, SINGLE, key, pages
+from set_clock import clock_at
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.access.sessions import COOKIE, LASTS_SECONDS, Sessions
 from tallyspan_collector.api import create_app
@@ -45,9 +46,10 @@ def keys() -> Keys:
 
 
 @pytest.fixture(scope="module")
-def client(client: Client) -> Client:
+def client(client: Client) -> Iterator[Client]:
     fill(client, FACTS)
-    return client
+    with clock_at(client, datetime.now(UTC)):
+        yield client
 
 
 @pytest.fixture

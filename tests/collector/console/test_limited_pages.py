@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from call_facts import FACTS, Fact, fill
 from grafana_pages import SINGLE, key
 from ledger import book, call
+from set_clock import clock_at
 from tallyspan_collector.access.keys import Key, Keys, digest
 from tallyspan_collector.api import create_app
 from tallyspan_collector.console.dashboards import bundled
@@ -212,8 +213,9 @@ def titles(uid: str) -> dict[int, str]:
 
 
 @pytest.fixture(scope="module")
-def asked(client: Client) -> Pages:
-    return Pages(client)
+def asked(client: Client) -> Iterator[Pages]:
+    with clock_at(client, NOW):
+        yield Pages(client)
 
 
 def without_clock(figures: Figures) -> Figures:
