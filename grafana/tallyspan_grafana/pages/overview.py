@@ -159,8 +159,8 @@ def build(zone: str = ZONE) -> Page:
                     "Use: calls that are billed one by one. Shares of provisioned throughput and "
                     "of plans, each day's cost spread over the calls that used it; and what of "
                     "commitments, seats and minimums nobody used. Imported: what providers "
-                    "report and no span tells of. Trued up: what bills have beyond that. Closed "
-                    f"months: corrections of months that were closed before. {about}",
+                    "report and no span tells of. Trued up: what bills have beyond that. "
+                    f"Corrections: of months that were closed before. {about}",
                     [
                         Column("use", "Use", DOLLARS, 2),
                         Column("commitment", "Provisioned throughput", DOLLARS, 2),
