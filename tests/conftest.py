@@ -1,5 +1,6 @@
 """What more than one part's tests need: fixtures, the marks of the tests, what a run left out."""
 
+import gc
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -75,6 +76,17 @@ def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
             f"{fast_test} is marked fast and starts a process or an engine ({event}): let it use "
             "the fixture `store`, or mark it `process`, `store`, `node` or `browser`"
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while the tests are read, nor ever look at them again: they stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
