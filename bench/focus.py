@@ -47,13 +47,16 @@ def main() -> None:
             started = time.perf_counter()
             command(["export", *flags, *period])
             seconds = time.perf_counter() - started
-        lines = out.read_bytes().splitlines()
-        whole = sum(b"not split" in line for line in lines)
+        print(f"focus.memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
+        rows = whole = 0
+        with out.open("rb") as lines:
+            for line in lines:
+                rows += 1
+                whole += b"not split" in line
         print(f"focus.export {seconds:.1f} s")
-        print(f"focus.rows {len(lines) - 1} rows")
+        print(f"focus.rows {rows - 1} rows")
         print(f"focus.not_split {whole} rows")
         print(f"focus.bytes {out.stat().st_size >> 20} MiB")
-    print(f"focus.memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
 
 
 if __name__ == "__main__":

@@ -111,13 +111,11 @@ def _write_dataset(options: argparse.Namespace, first: datetime, stop: datetime)
                 f" their cost would be missing; begin with {gone + timedelta(days=1)}, or take"
                 " --focus-version 1.2, which is made of what is kept longer"
             )
-        lines = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+        lines = io.TextIOWrapper(out, encoding="utf-8", newline="")
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(dataset.columns)
-        writer.writerows(
-            spreadsheet.cells([row.get(name, "") for name in dataset.columns])
-            for row in dataset.rows(client, book, first, stop)
-        )
+        rows = dataset.rows(client, book, first, stop)
+        writer.writerows(spreadsheet.cells(row, dataset.columns) for row in rows)
         lines.detach()
         _warn(client, first, stop)
 

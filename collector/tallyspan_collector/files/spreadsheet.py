@@ -22,8 +22,9 @@ def cell(value: object) -> object:
     return value
 
 
-def cells(texts: Iterable[str]) -> list[object]:
-    """Return the texts for the cells of a row, as `cell` does."""
+def cells(row: Mapping[str, str], names: Sequence[str]) -> list[object]:
+    """Return the texts of a row for its cells, as `cell` does; empty where it has none."""
+    texts = [row.get(name, "") for name in names]
     return [cell(each) if each[:1] in _SIGNS else each for each in texts]
 
 

@@ -11,7 +11,7 @@ from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.conditions import COMMITMENT
 from tallyspan.meters import BY_NAME, Meter
 from tallyspan_clickhouse.schema import IMPORTED, PRIOR_PERIOD, TRUE_UP
-from tallyspan_collector.focus.exact import EXACT, text, total
+from tallyspan_collector.focus.exact import EXACT, text
 from tallyspan_collector.focus.groups import Calls, Other, Place
 from tallyspan_collector.focus.split import Part, Splitter
 from tallyspan_collector.pricing.match import Conditions
@@ -91,18 +91,26 @@ class Prices:
 
     def columns(self) -> Row:
         """Return the columns of costs, prices and the priced amount."""
-        contracted = EXACT.multiply(self.quantity, self.usd)
-        billed = contracted if self.billed is None else self.billed
+        quantity, usd, list_usd = self.quantity, self.usd, self.list_usd
+        contracted = EXACT.multiply(quantity, usd)
+        cost, price = text(contracted), _price_text(usd)
+        billed = cost if self.billed is None else text(self.billed)
+        is_list = usd == list_usd
         return {
-            "BilledCost": text(billed),
-            "EffectiveCost": text(billed if self.effective is None else self.effective),
-            "ContractedCost": text(contracted),
-            "ContractedUnitPrice": text(self.usd),
-            "ListCost": text(EXACT.multiply(self.quantity, self.list_usd)),
-            "ListUnitPrice": text(self.list_usd),
-            "PricingQuantity": text(self.quantity),
+            "BilledCost": billed,
+            "EffectiveCost": billed if self.effective is None else text(self.effective),
+            "ContractedCost": cost,
+            "ContractedUnitPrice": price,
+            "ListCost": cost if is_list else text(EXACT.multiply(quantity, list_usd)),
+            "ListUnitPrice": price if is_list else _price_text(list_usd),
+            "PricingQuantity": text(quantity),
             "PricingUnit": self.unit,
         }
+
+
+@lru_cache(maxsize=4096)
+def _price_text(usd: Decimal) -> str:
+    return text(usd)
 
 
 def meter_text(meter: Meter) -> str:
@@ -182,11 +190,13 @@ class Charges:
         elif not split.parts:
             yield _uncharged(calls, f"{what} that used nothing")
         else:
-            rounding = EXACT.subtract(cost, total(each.cost for each in split.parts))
+            rounding = split.rounding
             largest = max(split.parts, key=lambda each: each.cost)
             for each in split.parts:
-                billed = EXACT.add(each.cost, rounding) if each is largest else each.cost
-                yield _part(calls, each, what, _NOTHING if is_notional else billed)
+                billed = _NOTHING if is_notional else None
+                if rounding and each is largest and not is_notional:
+                    billed = EXACT.add(each.cost, rounding)
+                yield _part(calls, each, what, billed)
 
     def _of_other(self, other: Other) -> Iterator[Row]:
         cost, model = other.cost_usd, other.place.model
@@ -253,7 +263,7 @@ class Charges:
         }
 
 
-def _part(calls: Calls, part: Part, what: str, billed: Decimal) -> Row:
+def _part(calls: Calls, part: Part, what: str, billed: Decimal | None) -> Row:
     unit = _unit(BY_NAME[part.meter])
     sku = _sku(calls, part.meter, part.above)
     return {

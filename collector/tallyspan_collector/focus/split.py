@@ -44,10 +44,14 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The parts of calls; without any, `reason` says why they are not split."""
+    """The parts of calls; without any, `reason` says why they are not split.
+
+    `rounding`: USD that the calls cost more than their parts, because each is rounded.
+    """
 
     parts: tuple[Part, ...] = ()
     reason: str = ""
+    rounding: Decimal = Decimal(0)
 
 
 class _Classes(NamedTuple):
@@ -124,11 +128,12 @@ class Splitter:
         parts = _parts(calls, price.maximum, _classes_of(prices, price, calls))
         if parts is None:
             return Split(reason=NO_END)
-        missing = abs(EXACT.subtract(cost_usd, total(each.cost for each in parts)))
-        is_rounded = any(each.usd % PICO or each.quantity % 1 for each in parts)
-        if missing > (calls.calls * PICO if is_rounded else 0):
-            return Split(reason=ANOTHER_PRICE)
-        return Split(tuple(parts))
+        rounding = EXACT.subtract(cost_usd, total(each.cost for each in parts))
+        if rounding:
+            is_rounded = any(each.usd % PICO or each.quantity % 1 for each in parts)
+            if not is_rounded or abs(rounding) > calls.calls * PICO:
+                return Split(reason=ANOTHER_PRICE)
+        return Split(tuple(parts), rounding=rounding)
 
     def _prices_of(self, calls: Calls) -> _Prices:
         """Return the prices of the calls, which all are of the time of the first one."""

@@ -35,6 +35,7 @@ commitments:
   - {name: ptu, kind: provisioned, provider: openai, model: gpt-4o, units: 1, price: 24, per: day, from: 2026-03-01}
 """
 NO_TOKENS: dict[str, Any] = dict.fromkeys(("input_tokens", "output_tokens"))
+GEMINI: dict[str, Any] = {"model_name": "gemini-2.5-pro", "provider_name": "gcp.gemini"}
 NO_COST: dict[str, Any] = dict.fromkeys(("cost_usd", "input_cost_usd", "output_cost_usd"))
 
 
@@ -74,9 +75,13 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
             of("searches", "0.018", meters={"web_search": 2.0}),
             # 200,000 x 1.25 and 200,001 x 2.50 millionths
             *(
-                of("context", usd, (tokens, 0), model_name="gemini-2.5-pro", provider_name="gcp.gemini")
+                of("context", usd, (tokens, 0), **GEMINI)
                 for usd, tokens in (("0.25", 200_000), ("0.5000025", 200_001))
             ),
+            # a batch: 300,000 tokens of two requests are 150,000 of each, at 1.25 millionths
+            of("context of two", "0.375", (300_000, 0), meters={"requests": 2.0}, **GEMINI),
+            # a prompt is grounded once, for 0.035, however often it is searched for
+            of("grounded", "0.035", meters={"web_search": 3.0}, **GEMINI),
             # a token costs 1,000,000.5 pico-dollars; a half is rounded to the even one
             *(of("odd", "0.000001", (1, 0), model_name="odd-llm", provider_name="x") for _ in "123"),
             of("free", "0", (5, 7), model_name="gift-llm", provider_name="x"),
@@ -172,6 +177,18 @@ def test_a_tier_and_a_band_of_context_are_prices_of_their_own(rows: list[Row]) -
         "x_TokenDirection": "Input",
         "x_AboveInputTokens": "200000",
     }
+
+
+def test_a_call_of_several_requests_is_in_the_band_of_one(rows: list[Row]) -> None:
+    [batch] = of_user(rows, "context of two")
+
+    assert priced(batch)[1:3] == ("300000", "0.00000125")
+
+
+def test_what_a_call_is_billed_for_once_is_counted_once(rows: list[Row]) -> None:
+    [search] = of_user(rows, "grounded")
+
+    assert priced(search) == ("Web Search", "1", "0.035", "0.035", "0.035")
 
 
 def test_the_price_of_an_hour_is_that_of_its_calls(rows: list[Row]) -> None:

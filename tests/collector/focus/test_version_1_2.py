@@ -1,7 +1,8 @@
 """`tallyspan export --format focus` against the rules of FOCUS 1.2 for charges of usage.
 
 The rules are those of the specification's columns (github.com/FinOps-Open-Cost-and-Usage-Spec) for
-rows whose ChargeCategory is Usage or Purchase and whose ChargeClass is null; there are no others.
+rows whose ChargeCategory is Usage, Purchase or Adjustment and whose ChargeClass is null; there are
+no others.
 """
 
 import csv
@@ -46,6 +47,14 @@ def is_purchase(row: Row) -> bool:
     return row["ChargeCategory"] == "Purchase"
 
 
+def is_adjustment(row: Row) -> bool:
+    return row["ChargeCategory"] == "Adjustment"
+
+
+def is_no_usage(row: Row) -> bool:
+    return row["ChargeCategory"] != "Usage"
+
+
 def always(_: Row) -> bool:
     return True
 
@@ -58,22 +67,22 @@ RULES = {
     "BillingCurrency": Rule(r"USD"),
     "BillingPeriodEnd": Rule(MOMENT),
     "BillingPeriodStart": Rule(MOMENT),
-    "ChargeCategory": Rule(r"Usage|Purchase"),
+    "ChargeCategory": Rule(r"Usage|Purchase|Adjustment"),
     # Correction, or null. What changed later is in the row of its day: no row corrects another.
     "ChargeClass": Rule(r"Correction", always),
     "ChargeDescription": Rule(TEXT),
-    "ChargeFrequency": Rule(r"Usage-Based|Recurring", is_optional=True),
+    "ChargeFrequency": Rule(r"Usage-Based|Recurring|One-Time", is_optional=True),
     "ChargePeriodEnd": Rule(MOMENT),
     "ChargePeriodStart": Rule(MOMENT),
-    "ConsumedQuantity": Rule(POSITIVE, is_purchase, is_optional=True),
-    "ConsumedUnit": Rule(UNIT, is_purchase, is_optional=True),
+    "ConsumedQuantity": Rule(POSITIVE, is_no_usage, is_optional=True),
+    "ConsumedUnit": Rule(UNIT, is_no_usage, is_optional=True),
     "ContractedCost": Rule(DECIMAL),
     "EffectiveCost": Rule(DECIMAL),
     "InvoiceIssuerName": Rule(TEXT),
     "ListCost": Rule(DECIMAL),
-    "PricingCategory": Rule(r"Standard|Dynamic|Committed|Other", is_optional=True),
-    "PricingQuantity": Rule(DECIMAL),
-    "PricingUnit": Rule(UNIT),
+    "PricingCategory": Rule(r"Standard|Dynamic|Committed|Other", is_adjustment, is_optional=True),
+    "PricingQuantity": Rule(DECIMAL, is_adjustment),
+    "PricingUnit": Rule(UNIT, is_adjustment),
     "ProviderName": Rule(TEXT),
     "PublisherName": Rule(TEXT),
     "ResourceId": Rule(TEXT, lambda row: row["ResourceType"] == "", is_optional=True),
@@ -117,6 +126,8 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
             ),
             imported(user_id="imported", cost_usd=Decimal(2)),
             imported(user_id="line", cost_usd=Decimal(5), **nothing),
+            adjusted(user_id="credit", entry_kind="true_up", cost_usd=Decimal(-7)),
+            adjusted(user_id="mixed", entry_kind="prior_period", cost_usd=Decimal(11)),
             gone,
             reversal(gone),
             dearer,
@@ -143,6 +154,12 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
 def imported(**columns: Any) -> Entry:
     """Return an entry of what a provider reports and no span tells of."""
     return call(entry_kind="imported", sign=0, cost_status="reported") | columns
+
+
+def adjusted(**columns: Any) -> Entry:
+    """Return an entry of what a bill has, or of a correction of a closed month."""
+    nothing = dict.fromkeys(("input_tokens", "output_tokens"))
+    return call(sign=0, cost_status="reported", **nothing) | columns
 
 
 def user(row: Row) -> str:
@@ -185,12 +202,16 @@ def test_the_four_costs_are_one_and_add_up_to_what_the_ledger_has(rows: list[Row
     for row in rows:
         assert row["BilledCost"] == row["EffectiveCost"] == row["ContractedCost"] == row["ListCost"]
     assert sum(Decimal(row["BilledCost"]) for row in rows) == (
-        3 * Decimal("0.000123") + Decimal("3.040000000001") + 24 + 2 + 5
+        3 * Decimal("0.000123") + Decimal("3.040000000001") + 24 + 2 + 5 - 7 + 11
     )
 
 
 def test_quantities_are_those_of_the_calls_that_have_a_cost(rows: list[Row]) -> None:
-    found = {user(row): (row["PricingQuantity"], row["PricingUnit"]) for row in rows}
+    found = {
+        user(row): (row["PricingQuantity"], row["PricingUnit"])
+        for row in rows
+        if not is_adjustment(row)
+    }
 
     assert found["mixed"] == ("110", "Tokens")
     assert found["images"] == found["refused"] == ("1", "Requests")
@@ -199,7 +220,7 @@ def test_quantities_are_those_of_the_calls_that_have_a_cost(rows: list[Row]) -> 
     assert "unpriced" not in found
     assert "gone" not in found
     for row in rows:
-        if not is_purchase(row):
+        if not is_no_usage(row):
             assert (row["ConsumedQuantity"], row["ConsumedUnit"]) == found[user(row)]
 
 
@@ -208,6 +229,13 @@ def test_what_of_commitments_is_of_no_call_is_a_purchase(rows: list[Row]) -> Non
 
     assert (user(bought), bought["BilledCost"]) == ("seat", "24")
     assert (bought["PricingQuantity"], bought["PricingUnit"]) == ("1", "Days")
+
+
+def test_what_bills_and_closed_months_change_are_adjustments(rows: list[Row]) -> None:
+    adjustments = {user(row): row["BilledCost"] for row in rows if is_adjustment(row)}
+
+    assert adjustments == {"credit": "-7", "mixed": "11"}
+    assert {row["BilledCost"] for row in rows if user(row) == "mixed"} == {"11", "0.000123"}
 
 
 def test_what_no_span_tells_of_is_usage_and_says_so(rows: list[Row]) -> None:
