@@ -78,8 +78,13 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
                 of("context", usd, (tokens, 0), **GEMINI)
                 for usd, tokens in (("0.25", 200_000), ("0.5000025", 200_001))
             ),
-            # a batch: 300,000 tokens of two requests are 150,000 of each, at 1.25 millionths
+            # a batch: 300,000 tokens of two requests are 150,000 of each, at 1.25 millionths; and one
+            # request of 250,000 at 2.50
             of("context of two", "0.375", (300_000, 0), meters={"requests": 2.0}, **GEMINI),
+            of("context of two", "0.625", (250_000, 0), **GEMINI),
+            # no price of gpt-4.1 depends on the context
+            of("long", "0.0018", (1000, 0)),
+            of("long", "0.54", (300_000, 0)),
             # a prompt is grounded once, for 0.035, however often it is searched for
             of("grounded", "0.035", meters={"web_search": 3.0}, **GEMINI),
             # a token costs 1,000,000.5 pico-dollars; a half is rounded to the even one
@@ -99,6 +104,7 @@ def rows(store: SharedStore, client: Client) -> list[Row]:
             other("commitment", "10", price_id="ptu", cost_status="unused", department="platform"),
             other("imported", "2", source="import:openai", user_id="imported", input_tokens=7),
             other("imported", "3", source="import:openai", user_id="imported without tokens"),
+            other("imported", "9", user_id="imported, not billed", is_notional=True),
             other("true_up", "-0.5", source="bill:openai", model_name="gpt-4.1"),
             other("true_up", "0.25", source="bill:openai", tags={"item": "tax"}, model_name="", department="platform"),
             other("prior_period", "1.5", tags={"closed_month": "2026-02"}),
@@ -180,9 +186,16 @@ def test_a_tier_and_a_band_of_context_are_prices_of_their_own(rows: list[Row]) -
 
 
 def test_a_call_of_several_requests_is_in_the_band_of_one(rows: list[Row]) -> None:
-    [batch] = of_user(rows, "context of two")
+    assert [priced(row)[1:3] for row in of_user(rows, "context of two")] == [
+        ("300000", "0.00000125"),
+        ("250000", "0.0000025"),
+    ]
 
-    assert priced(batch)[1:3] == ("300000", "0.00000125")
+
+def test_the_context_parts_no_calls_whose_price_does_not_depend_on_it(rows: list[Row]) -> None:
+    [long] = of_user(rows, "long")
+
+    assert priced(long)[1:3] == ("301000", "0.0000018")
 
 
 def test_what_a_call_is_billed_for_once_is_counted_once(rows: list[Row]) -> None:
@@ -274,6 +287,7 @@ def test_imports_are_usage_by_tokens_or_by_the_day(rows: list[Row]) -> None:
 
     assert (counted["BilledCost"], counted["ConsumedQuantity"]) == ("2", "7")
     assert (uncounted["ConsumedQuantity"], uncounted["ConsumedUnit"]) == ("1", "Days")
+    assert of_user(rows, "imported, not billed") == []
     assert counted["ChargeCategory"] == uncounted["ChargeCategory"] == "Usage"
 
 
