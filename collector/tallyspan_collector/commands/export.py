@@ -112,10 +112,8 @@ def _write_dataset(options: argparse.Namespace, first: datetime, stop: datetime)
                 " --focus-version 1.2, which is made of what is kept longer"
             )
         lines = io.TextIOWrapper(out, encoding="utf-8", newline="")
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(dataset.columns)
         rows = dataset.rows(client, book, first, stop)
-        writer.writerows(spreadsheet.cells(row, dataset.columns) for row in rows)
+        spreadsheet.write_texts(rows, dataset.columns, lines)
         lines.detach()
         _warn(client, first, stop)
 

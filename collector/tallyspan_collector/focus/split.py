@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tallyspan.meters import BY_NAME
-from tallyspan.usage import TOKEN_FIELDS
 from tallyspan_clickhouse.moments import microseconds
 from tallyspan_collector.focus.exact import EXACT, PICO, decimal_of, total
 from tallyspan_collector.focus.groups import Calls, PriceKey
@@ -22,6 +21,7 @@ NO_END = "a price of one is a number without an end"
 ANOTHER_PRICE = "it was booked at other prices than those of today"
 NO_PRICE = "today's prices have none for it"
 OF_PROVIDER = "the provider states a cost for the whole call"
+_NOTHING = Decimal(0)
 
 
 class Part(NamedTuple):
@@ -186,11 +186,17 @@ def _parts(calls: Calls, maximum: Mapping[str, int], classes: _Classes) -> list[
 
     What has a `maximum` is billed once in a call.
     """
-    amounts = {name: Decimal(calls.tokens[name]) for name in TOKEN_FIELDS}
-    for name, amount in calls.meters.items():
-        amounts[name] = calls.meters_once[name] if name in maximum else amount
-    amounts[REQUESTS] = calls.requests
-    left = leaves({name: amounts.get(name, Decimal(0)) for name in classes.usd})
+    meters = calls.meters
+    amounts: dict[str, Decimal] = {}
+    for name in classes.usd:
+        if name in calls.tokens:
+            amounts[name] = Decimal(calls.tokens[name])
+        elif name == REQUESTS:
+            amounts[name] = calls.requests
+        else:
+            used = calls.meters_once if name in maximum else meters
+            amounts[name] = used.get(name, _NOTHING) if meters else _NOTHING
+    left = leaves(amounts)
     parts = []
     for name, amount in left.items():
         usd, list_usd = classes.usd[name]

@@ -1,8 +1,11 @@
+import csv
 import io
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tallyspan_collector.files.spreadsheet import cell, write_rows
+from tallyspan_collector.files.spreadsheet import cell, write_rows, write_texts
 
 
 @pytest.mark.parametrize("first", [*"=+-@\t\r\n", "＝", "＋", "－", "＠"])  # noqa: RUF001  meant
@@ -20,3 +23,13 @@ def test_rows_have_the_names_as_header_and_nothing_for_none() -> None:
     write_rows([{"user": "@a", "cost": None, "more": 1}], ("user", "cost"), out)
 
     assert out.getvalue() == "user,cost\n'@a,\n"
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("ab"), st.text(), max_size=2), max_size=3))
+@settings(max_examples=40)
+def test_rows_of_texts_are_read_back_as_cells(rows: list[dict[str, str]]) -> None:
+    out = io.StringIO(newline="")
+    write_texts(rows, ("a", "b"), out)
+
+    lines = list(csv.reader(io.StringIO(out.getvalue(), newline=""), strict=True))
+    assert lines == [["a", "b"], *([cell(row.get(name, "")) for name in "ab"] for row in rows)]
