@@ -1,22 +1,27 @@
 """The rows of the dataset Cost and Usage of FOCUS 1.4: calls by class, and what is of no call."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
-from tallyspan.conditions import BY_NAME as CONDITIONS
 from tallyspan.conditions import COMMITMENT
-from tallyspan.meters import BY_NAME, Meter
+from tallyspan.meters import BY_NAME
 from tallyspan_clickhouse.schema import IMPORTED, PRIOR_PERIOD, TRUE_UP
 from tallyspan_collector.focus.exact import EXACT, text
 from tallyspan_collector.focus.groups import Calls, Other, Place
+from tallyspan_collector.focus.sku import (
+    REQUESTS_UNIT,
+    TOKENS,
+    Row,
+    Sku,
+    json_text,
+    named,
+    sku_columns,
+    unit_of,
+)
 from tallyspan_collector.focus.split import Part, Splitter
-from tallyspan_collector.pricing.match import Conditions
-from tallyspan_collector.pricing.price import REQUESTS
-from tallyspan_collector.pricing.tier import tier_name
 
 COLUMNS = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
@@ -30,49 +35,8 @@ COLUMNS = (
     "ServiceCategory", "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId",
     "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "Tags",
 )  # fmt: skip
-Row = dict[str, str]
-"""Column -> text; a column that is missing is null."""
-USD, DAYS, REQUESTS_UNIT, TOKENS = "USD", "Days", "Requests", "Tokens"
-_UNITS = {
-    "durations": "Seconds",
-    "session_seconds": "Seconds",
-    "characters": "Characters",
-    "images": "Images",
-    "document_pages": "Pages",
-    REQUESTS: REQUESTS_UNIT,
-}
-"""Unit by name or family of a meter; all others are counted in units."""
+USD, DAYS = "USD", "Days"
 _ONE, _NOTHING = Decimal(1), Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Sku:
-    """What is sold, at a price of its own: a class of a model's usage, under some conditions."""
-
-    provider: str
-    model: str
-    meter: str
-    service_tier: str = ""
-    conditions: Conditions = ()
-    above: int = -1
-
-    def columns(self) -> Row:
-        """Return the columns that say what it is."""
-        sku = "/".join(filter(None, (self.provider, self.model, self.meter)))
-        terms = [*((("tier", self.service_tier),) if self.service_tier else ()), *self.conditions]
-        if self.above >= 0:
-            terms.append(("above_input_tokens", str(self.above)))
-        meter = BY_NAME.get(self.meter)
-        return {
-            "SkuId": sku,
-            "SkuMeter": meter_text(meter) if meter else self.meter.replace("_", " ").title(),
-            "SkuPriceId": ";".join((sku, *(f"{name}={value}" for name, value in terms))),
-            "SkuPriceDetails": _json(
-                {"x_Model": self.model}
-                | (_details(meter) if meter else {})
-                | {"x_" + name.title().replace("_", ""): value for name, value in terms}
-            ),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +77,6 @@ def _price_text(usd: Decimal) -> str:
     return text(usd)
 
 
-def meter_text(meter: Meter) -> str:
-    """Return what a meter counts, as `SkuMeter` has it."""
-    if not meter.is_tokens:
-        return meter.name.replace("_", " ").title()
-    kinds = dict(meter.dimensions)
-    words = (kinds.get("token_type", ""), kinds.get("cache_ttl", ""), kinds.get("modality", ""))
-    return " ".join([*filter(None, words), kinds["direction"], "tokens"]).replace("_", " ").title()
-
-
-def _details(meter: Meter) -> dict[str, str]:
-    """Return the properties of a class of tokens."""
-    if not meter.is_tokens:
-        return {}
-    kinds = dict(meter.dimensions)
-    token_type = kinds.get("token_type", "")
-    action = token_type.removeprefix("cache_") if token_type.startswith("cache_") else ""
-    return {
-        name: value.title()
-        for name, value in (
-            ("x_TokenDirection", kinds["direction"]),
-            ("x_TokenCacheAction", action),
-            ("x_TokenCacheTime", kinds.get("cache_ttl", "")),
-            ("x_TokenModality", kinds.get("modality", "")),
-        )
-        if value
-    }
-
-
 class Charges:
     """Rows of a day. Those of calls add up to what the ledger has of them, to the pico-dollar."""
 
@@ -156,13 +92,13 @@ class Charges:
         }
         for each in self._splitter.merged(calls):
             for other in self._of_calls(each):
-                yield _finished(row | other)
+                yield _row(row, other)
 
     def of_other(self, day: date, other: Other) -> Iterator[Row]:
         """Yield the rows of entries that are of no call."""
         row = _place(day, other.place)
         for each in self._of_other(other):
-            yield _finished(row | each)
+            yield _row(row, each)
 
     def _of_calls(self, calls: Calls) -> Iterator[Row]:
         is_notional = calls.cost_status == "notional"
@@ -228,7 +164,7 @@ class Charges:
         name, cost = other.price_id, other.cost_usd
         sku = Sku(named(other.place.provider), "", f"commitment/{name}").columns() | {
             "SkuMeter": "Commitment",
-            "SkuPriceDetails": _json({"x_Commitment": name}),
+            "SkuPriceDetails": json_text({"x_Commitment": name}),
         }
         yield {
             **Prices(cost, USD, _ONE, _ONE, effective=_NOTHING).columns(),
@@ -264,7 +200,7 @@ class Charges:
 
 
 def _part(calls: Calls, part: Part, what: str, billed: Decimal | None) -> Row:
-    unit = _unit(BY_NAME[part.meter])
+    unit = unit_of(BY_NAME[part.meter])
     sku = _sku(calls, part.meter, part.above)
     return {
         **Prices(part.quantity, unit, part.usd, part.list_usd, billed).columns(),
@@ -339,30 +275,10 @@ def _consumed_by(calls: Calls) -> Row:
     return _consumed(Decimal(calls.calls), REQUESTS_UNIT)
 
 
-def _unit(meter: Meter) -> str:
-    family = dict(meter.dimensions).get("family", "")
-    return TOKENS if meter.is_tokens else _UNITS.get(meter.name) or _UNITS.get(family, "Units")
-
-
 def _sku(calls: Calls, meter: str, above: int = -1) -> Row:
     place = calls.place
     conditions = tuple(calls.conditions.items()) if calls.conditions else ()
-    return _sku_columns(place.provider, place.model, meter, calls.service_tier, conditions, above)
-
-
-@lru_cache(maxsize=4096)
-def _sku_columns(
-    provider: str, model: str, meter: str, tier: str, conditions: Conditions, above: int
-) -> Row:
-    """Return the columns of a SKU; what the collector says of a call is no term of its price."""
-    terms = tuple(
-        sorted(
-            (name, value)
-            for name, value in conditions
-            if name in CONDITIONS and not CONDITIONS[name].is_of_collector
-        )
-    )
-    return Sku(named(provider), named(model), meter, tier_name(tier), terms, above).columns()
+    return sku_columns(place.provider, place.model, meter, calls.service_tier, conditions, above)
 
 
 def _place(day: date, place: Place) -> Row:
@@ -391,15 +307,18 @@ def _place(day: date, place: Place) -> Row:
         "ServiceSubcategory": "Generative AI",
         "SubAccountId": place.department,
         "SubAccountName": place.department,
-        "Tags": _json({name: value for name, value in tags.items() if value}),
+        "Tags": json_text({name: value for name, value in tags.items() if value}),
     }
 
 
-def _finished(row: Row) -> Row:
-    """Return the row with the line of the invoice that it is in."""
-    corrected = row["ChargePeriodStart"][:7] if row.get("ChargeClass") else ""
-    line = (row["InvoiceId"], row["ChargeCategory"], row.get("SkuId", ""), corrected)
-    return row | {"InvoiceDetailId": ":".join(filter(None, line))}
+def _row(place: Row, charge: Row) -> Row:
+    """Return the columns of both, and the line of the invoice that they are in."""
+    line = f"{place['InvoiceId']}:{charge.get('ChargeCategory') or place['ChargeCategory']}"
+    if "SkuId" in charge:
+        line += f":{charge['SkuId']}"
+    if "ChargeClass" in charge:
+        line += f":{charge['ChargePeriodStart'][:7]}"
+    return {**place, **charge, "InvoiceDetailId": line}
 
 
 def invoice_id(provider: str, tenant: str, month: date) -> str:
@@ -412,15 +331,6 @@ def month_after(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
 
 
-def named(name: str) -> str:
-    """Return the name of a provider or model; those that nobody named are unknown."""
-    return name or "unknown"
-
-
 def start_of(day: date) -> str:
     """Return when a day begins (UTC), as FOCUS writes it."""
     return f"{day.isoformat()}T00:00:00Z"
-
-
-def _json(properties: Mapping[str, str]) -> str:
-    return json.dumps(properties, ensure_ascii=False)

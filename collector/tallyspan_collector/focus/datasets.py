@@ -9,8 +9,9 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector.focus import charges, invoices, periods
-from tallyspan_collector.focus.charges import Charges, Row
+from tallyspan_collector.focus.charges import Charges
 from tallyspan_collector.focus.groups import calls_of, cuts, days, others_of
+from tallyspan_collector.focus.sku import Row
 from tallyspan_collector.focus.split import Splitter
 from tallyspan_collector.pricing.book import PriceBook
 

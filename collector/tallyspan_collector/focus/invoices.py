@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from tallyspan_collector.focus.charges import Row
 from tallyspan_collector.focus.exact import EXACT, text
 from tallyspan_collector.focus.periods import Period, moment_text
+from tallyspan_collector.focus.sku import Row
 
 COLUMNS = (
     "BilledCost", "BillingAccountId", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",

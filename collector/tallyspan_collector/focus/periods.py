@@ -8,7 +8,8 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
-from tallyspan_collector.focus.charges import Row, month_after, named, start_of
+from tallyspan_collector.focus.charges import month_after, start_of
+from tallyspan_collector.focus.sku import Row, named
 
 COLUMNS = (
     "BillingPeriodCreated", "BillingPeriodEnd", "BillingPeriodLastUpdated", "BillingPeriodStart",
