@@ -142,8 +142,8 @@ def test_a_bill_of_aws_has_usage_by_model_and_discounts_credits_and_taxes(tmp_pa
     lines = bill_of(tmp_path, "aws", rows)
 
     assert shown(lines) == [
-        ("claude4sonnet", CLAUDE, "10", "usage"),
-        ("claude4sonnet", CLAUDE, "-1", "usage"),
+        ("claude-4-sonnet", CLAUDE, "10", "usage"),
+        ("claude-4-sonnet", CLAUDE, "-1", "usage"),
         ("claude-opus-4.1", "USE1-MP:USE1_InputTokenCount-Units", "4", "usage"),
         ("", f"Credit: {CLAUDE}", "-2.5", "credit"),
         ("", f"Tax: {CLAUDE}", "1.9", "tax"),

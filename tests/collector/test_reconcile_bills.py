@@ -155,6 +155,7 @@ def test_credits_taxes_and_purchases_are_lines_of_the_bill_and_no_drift(
         (f"Tax: {usage}", "0.5", "tax"),
         (BEDROCK, "2.5", ""),
     ]
+    assert {line["cost_drift_percent"] for line in lines[:3]} == {None}
     assert (whole["is_within"], whole["totals"]["billed_cost_usd"]) == (True, "2.5")
     assert whole["notes"] == [
         "$88.5 of the bill is of no use: credits, taxes, purchases; not in the total"

@@ -16,6 +16,10 @@ _WORDS = (
 )
 _WHAT = re.compile(rf"(?<=\w)[\s_-]+(?:{_WORDS})+(?=[\s_-]|$)", re.IGNORECASE)
 _REGION = re.compile(r"^[A-Z]{2,4}\d?-")
+_WORDS_OF_AWS = re.compile(
+    r"(?<=[a-z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z][a-z])|(?<=[a-z])(?=\d[\d.]*[A-Z])"
+)
+"""Where Claude4.6Opus is three words; Llama3-3-70B keeps its own."""
 _EDITION = re.compile(r"([^:]+?) \(Amazon Bedrock Edition\)")
 _MONTH_AND_DAY = re.compile(r"[\s-]?(?:0[1-9]|1[0-2])[0-3]\d$")
 
@@ -47,5 +51,5 @@ def model_of_aws(*texts: str) -> str:
     edition = next((match for text in texts if (match := _EDITION.search(text))), None)
     if edition:
         return "-".join(edition[1].lower().split())
-    own = (_REGION.sub("", text) for text in types if ":" not in text)
+    own = (_WORDS_OF_AWS.sub("-", _REGION.sub("", text)) for text in types if ":" not in text)
     return next((name for text in own if (name := model_of(text))), "")

@@ -36,8 +36,8 @@ class Reason(StrEnum):
 
 
 TO_DO = {
-    Reason.MISSING_CALLS: "find the service of that project and key; tallyspan import books the"
-    " rest",
+    Reason.MISSING_CALLS: "find the service, by project and key where the bill tells them;"
+    " tallyspan import books the rest",
     Reason.EXTRA_CALLS: "narrow to the account of the bill: --endpoint, --ledger-provider",
     Reason.SERVICE_TIER: "compare a call's tier with the bill: tallyspan explain",
     Reason.PRICE: "write the contract's price into the price file, then tallyspan reprice",
@@ -93,13 +93,13 @@ class Line:
 
     @property
     def token_drift(self) -> float | None:
-        """Recorded tokens less billed, as a part of billed."""
-        return _drift(self.recorded_tokens, self.billed_tokens)
+        """Recorded tokens less billed, as a part of billed; None for what is no use."""
+        return _drift(self.recorded_tokens, self.billed_tokens) if self.is_use else None
 
     @property
     def cost_drift(self) -> float | None:
-        """Recorded cost less billed, as a part of billed."""
-        return _drift(self.recorded_cost_usd, self.billed_cost_usd)
+        """Recorded cost less billed, as a part of billed; None for what is no use."""
+        return _drift(self.recorded_cost_usd, self.billed_cost_usd) if self.is_use else None
 
 
 def compare(
