@@ -189,7 +189,7 @@ def test_the_data_health_page_has_coverage_and_drift_by_model_project_and_day(
     path.write_text(
         "day,model,item,charge,input_tokens,cost_usd,project\n"
         f"{DAY},gpt-4.1,,,2000,2,search\n{DAY},,VAT,tax,,9,\n"
-        f"{next_day.date()},gpt-5,,,1000,0.75,search\n"
+        f"{next_day.date()},gpt-5,,,1000,0.75,search\n2025-01-01,,,,,1,\n"
     )
     entry = f"{{provider: csv, file: {path}, by: project, recorded_as: department"
     names = "names: {search: research}, look_back: 2d}"
@@ -198,6 +198,10 @@ def test_the_data_health_page_has_coverage_and_drift_by_model_project_and_day(
     Schedule((what,), metrics).look(client, MORNING)
     rows = run(client, "health", "Bills: coverage and drift", 3650)
 
+    assert rows[0]["notes"] == (
+        "1 line of the bill left out: of other days;"
+        " $9 of the bill is of no use: credits, taxes, purchases; not in the total"
+    )
     columns = ("kind", "name", "recorded", "billed", "coverage", "drift", "run_by")
     shown = [tuple(row[column] for column in columns) for row in rows]
     usd = Decimal

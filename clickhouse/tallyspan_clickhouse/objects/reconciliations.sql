@@ -40,6 +40,7 @@ CREATE TABLE {database}.reconciliation_runs {on_cluster}
     last_day Date COMMENT 'Last day that was compared',
     lines UInt32 COMMENT 'How many lines the comparison has',
     lines_off UInt32 COMMENT 'How many of them are not within the threshold',
+    notes Array(String) COMMENT 'What to know of the bill as it was read: other days, currencies, lines that stand twice, ...',
     error String COMMENT 'Why it failed; empty: it did not'
 )
 ENGINE = {replicated}ReplacingMergeTree({everywhere}run_at)
@@ -84,6 +85,7 @@ CREATE VIEW {database}.bill_runs {on_cluster}
     provider LowCardinality(String) COMMENT 'Whose bill: openai, anthropic, or the name given to it',
     run_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When it was last compared (UTC), by schedule or by hand; NULL: never',
     run_by String COMMENT 'Who compared it: the schedule of the collector, or an account and host by hand',
+    notes Array(String) COMMENT 'What to know of the bill as it was read then',
     scheduled_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When the schedule of the collector last compared it (UTC); NULL: never',
     failed_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When the schedule last failed (UTC), where nothing was compared since; NULL: it did not',
     error String COMMENT 'Why it failed; empty: it did not'
@@ -91,6 +93,7 @@ CREATE VIEW {database}.bill_runs {on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT r.provider AS provider, maxOrNullIf(r.run_at, r.error = '') AS run_at,
     argMaxIf(if(r.is_scheduled, 'the collector', r.run_by), r.run_at, r.error = '') AS run_by,
+    argMaxIf(r.notes, r.run_at, r.error = '') AS notes,
     maxOrNullIf(r.run_at, r.error = '' AND r.is_scheduled) AS scheduled_at,
     if(argMax(r.error, (r.run_at, r.error)) = '', NULL, max(r.run_at)) AS failed_at,
     argMax(r.error, (r.run_at, r.error)) AS error

@@ -18,6 +18,7 @@ from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.reconcile.bill import Bill
+from tallyspan_collector.reconcile.bill import notes as bill_notes
 from tallyspan_collector.reconcile.rule import RESTS, SHARE, Rule
 from tallyspan_collector.true_up import run
 from tallyspan_collector.true_up.booking import Result
@@ -73,7 +74,7 @@ def _true_up(options: argparse.Namespace) -> int:
         first, last = _period(options, now.date())
         with writing(options) as client:
             result = run.withdraw(client, name, first, last, **whose)
-            closed = notes(client, first, last)
+            about = notes(client, first, last)
     else:
         bill, rule = _what(options)
         scope = Scope.of(bill, rule)
@@ -82,11 +83,11 @@ def _true_up(options: argparse.Namespace) -> int:
         lines = bill.read(first, last)
         with writing(options) as client:
             result = run.book(client, scope, lines, first, last, bill.source, **whose)
-            closed = notes(client, first, last)
+            about = [*bill_notes(lines, first, last), *notes(client, first, last)]
     _write(result, options.format)
     if options.format == "table":
         sys.stdout.write(_sentence(name, first, last, result, is_applied=options.apply))
-    sys.stderr.writelines(f"tallyspan: {note}\n" for note in closed)
+    sys.stderr.writelines(f"tallyspan: {note}\n" for note in about)
     return 0
 
 

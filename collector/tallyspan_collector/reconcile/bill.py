@@ -169,15 +169,14 @@ class Bill:
             lines=explanations,
             first=first,
             last=last,
-            notes=[*_notes(lines, inside, first, last), *_beside_use(explanations)],
+            notes=[*notes(lines, first, last), *_beside_use(explanations)],
             run_at=now,
         )
 
 
-def _notes(
-    lines: Sequence[Billed], inside: Sequence[Billed], first: date, last: date
-) -> Iterator[str]:
-    """Yield what a reader must know of how the bill became these lines."""
+def notes(lines: Sequence[Billed], first: date, last: date) -> Iterator[str]:
+    """Yield what a reader must know of how a bill became lines of these days."""
+    inside = [line for line in lines if first <= line.day <= last]
     if not inside:
         yield f"the bill has nothing from {first} to {last}"
     if len(inside) < len(lines):

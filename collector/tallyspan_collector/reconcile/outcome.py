@@ -69,6 +69,7 @@ class Outcome:
             is_scheduled,
             lines=len(self.lines),
             lines_off=sum(not line.is_within for line in self.lines),
+            notes=self.notes,
             run_id=self.run_id,
             run_at=self.run_at,
         )

@@ -1,6 +1,7 @@
 """Runs of reconcile as they are kept: what was compared when, by whom, and what failed."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
@@ -13,7 +14,7 @@ from tallyspan_collector.access.account import account
 class Run:
     """A comparison of the days of a bill; `error` says why it failed, empty: it did not.
 
-    `is_scheduled`: the collector's own, and none by hand.
+    `is_scheduled`: the collector's own, and none by hand. `notes` are sentences on what was read.
     """
 
     provider: str
@@ -24,6 +25,7 @@ class Run:
     error: str = ""
     lines: int = 0
     lines_off: int = 0
+    notes: Sequence[str] = ()
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))
     run_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -40,6 +42,7 @@ class Run:
             "last_day": self.last,
             "lines": self.lines,
             "lines_off": self.lines_off,
+            "notes": list(self.notes),
             "error": self.error,
         }
         client.insert(

@@ -225,6 +225,7 @@ def build(zone: str = ZONE) -> Page:
                         Column("drift", "Drift", RATIO, 2, "-"),
                         Column("run_at", "Compared", TIME, if_null="-", width=190),
                         Column("run_by", "By", TEXT, if_null="-"),
+                        Column("notes", "Notes", TEXT, if_null="-"),
                         Column("failed_at", "Failed since", TIME, if_null="-", width=190),
                         Column("error", "Why", TEXT, if_null="-"),
                     ],

@@ -275,6 +275,7 @@ def test_a_cloud_s_bill_with_credits_taxes_and_euros_is_the_total(
     )
     bench.applied("aws", "--file", str(bill), "--prices", str(prices))
 
+    assert "tallyspan: 3 lines in EUR, in USD at the rates of the price file" in bench.err
     # 8 - 2 + 0.4 EUR are $8: $10 for the model, $2.50 off, and $0.50 of tax.
     assert bench.total == 8
     assert bench.trued_up("model_name, tags['item']") == {
