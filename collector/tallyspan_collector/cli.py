@@ -18,6 +18,7 @@ from tallyspan_collector.commands import (
     budgets,
     claimed,
     commitments,
+    compared,
     directory,
     explain,
     export,
@@ -41,6 +42,7 @@ from tallyspan_collector.commands.table import OnTerminal
 from tallyspan_collector.errors import ConfigError, TallyspanError
 from tallyspan_collector.pricing.watch import too_old
 from tallyspan_collector.server.logs import log_to_stderr
+from tallyspan_collector.summary import comparison
 from tallyspan_collector.summary.as_of_today import as_of_today
 from tallyspan_collector.summary.currency import currency_of
 
@@ -100,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
         f"--by {', '.join(claimed.CLAIM_DIMENSIONS)} (default {','.join(claimed.DEFAULT_GROUPS)})",
     )
     totals.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
+    totals.add_argument(
+        "--compare",
+        choices=comparison.PERIODS,
+        help="this period so far against the same days of the one before, in place of --since",
+    )
     totals.add_argument("--format", choices=("table", "json", "csv"), default="table")
     totals.add_argument("--currency", default="", help="costs in this currency too, such as EUR")
     totals.add_argument(
@@ -167,6 +174,13 @@ def _report(options: argparse.Namespace) -> int:
         claimed.render(claims, options.format, sys.stdout)
         return 0
     groups = groups or ["user"]
+    if options.compare:
+        with reading(options) as client:
+            of = comparison.running(client, options.compare)
+            rows, total = comparison.compare(client, of, summary.Filters(), groups)
+        compared.render(rows, total, of, groups, options.format, sys.stdout)
+        sys.stderr.write(f"{compared.days(of)}\n")
+        return 0
     filters = summary.Filters(start=since)
     book = prices.book_of(options)
     currency = currency_of(book.file, options.currency) if options.currency else None

@@ -62,6 +62,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
     ("GET", "/api/openapi.json"): ("/api/openapi.json", OPEN),
     ("GET", "/api/docs"): ("/api/docs", OPEN),
     ("GET", f"{ADMIN}/token_usage"): (f"{ADMIN}/token_usage", ADMINS),
+    ("GET", f"{ADMIN}/token_usage/comparison"): (f"{ADMIN}/token_usage/comparison", ADMINS),
     ("GET", f"{ADMIN}/token_usage/summary"): (f"{ADMIN}/token_usage/summary", ADMINS),
     **{
         ("GET", f"{ADMIN}/{name}"): (f"{ADMIN}/{name}", ADMINS)

@@ -25,6 +25,7 @@ from tallyspan_collector.api.audit import audits
 from tallyspan_collector.api.budgets import budget_operations
 from tallyspan_collector.api.calls import calls
 from tallyspan_collector.api.chat.endpoint import chat_route
+from tallyspan_collector.api.comparison import comparison
 from tallyspan_collector.api.conversations import conversations
 from tallyspan_collector.api.dashboards import Dashboards
 from tallyspan_collector.api.data_health import data_health
@@ -76,6 +77,7 @@ def create_app(
     threads = anyio.CapacityLimiter(THREADS)
     admin = [
         *token_usage(client, prices),
+        *comparison(client),
         *name_operations(client),
         *calls(client, prices),
         *price_operations(client, prices),
