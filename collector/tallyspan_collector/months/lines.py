@@ -106,7 +106,8 @@ def as_now(
     # department, where all its people of the month have one.
     text = f"""
 SELECT {", ".join(f"toString(u.{name}) AS {name}" for name in PLACE)},
-    if(of_user != '', of_user, toString(d.centre)) AS cost_centre,
+    if((arrayFirst(s -> s.1 <= u.day AND u.day <= s.2 AND s.3 = u.department, p.spans).4 AS of_user)
+        != '', of_user, toString(d.centre)) AS cost_centre,
     {", ".join(f"sum(ifNull(u.{name}, 0)) AS {name}" for name in SUMMED)}{rate}
 FROM (SELECT {", ".join(f"c.{name} AS {name}" for name in ("day", *PLACE, *SUMMED))} {used}) AS u
 GLOBAL ANY LEFT JOIN (
@@ -119,8 +120,7 @@ GLOBAL ANY LEFT JOIN (
     {people} AND c.valid_from < {{stop:Date}} AND c.valid_to >= {{month:Date}}
     GROUP BY tenant, department HAVING uniqExact(c.cost_centre) = 1
 ) AS d ON d.tenant = u.tenant AND d.department = u.department
-GROUP BY {", ".join(PLACE)}, arrayFirst(s -> s.1 <= u.day AND u.day <= s.2 AND s.3 = u.department,
-    p.spans).4 AS of_user, d.centre{by}
+GROUP BY {", ".join(PLACE)}, cost_centre{by}
 HAVING {" OR ".join(f"{name} != 0" for name in SUMMED)}
 """  # noqa: S608  own names, values are bound
     return text, parameters

@@ -92,6 +92,29 @@ def test_a_closed_month_is_kept_by_department_and_cost_centre(bench: Bench) -> N
     assert "2026-03 is closed as version 1: recorded $10.50, trued up $0.00: $10.50" in bench.out
 
 
+def test_a_cost_centre_that_is_the_user_s_and_the_department_s_is_kept_with_both_amounts(
+    bench: Bench,
+) -> None:
+    # Ada is in the directory from the 10th; before it, hers is what all of research have.
+    bench.client.insert(
+        "directory",
+        [["", "ada", date(2026, 3, 10), date(2299, 12, 31), "research", "0042", 1]],
+        column_names=["tenant", "user_id", "valid_from", "valid_to", "department", "cost_centre",
+                      "version"],
+    )  # fmt: skip
+    early = call(start_time=datetime(2026, 3, 5, 12, tzinfo=UTC), cost_usd=Decimal(2))
+    book(bench.client, [early, used(MARCH, "6")])
+
+    bench.closed("2026-03")
+
+    kept = bench.client.query(
+        "SELECT user_id, cost_centre, cost_usd, calls FROM closed_months"
+    ).result_rows
+    assert kept == [("ada", "0042", Decimal(8), 2)]
+    move(bench.client)
+    assert bench.by_month() == {MARCH: Decimal(8)}
+
+
 def test_what_changes_in_a_closed_month_is_booked_in_the_next_open_one(bench: Bench) -> None:
     mine, twice = used(MARCH, "6"), used(MARCH, "2")
     book(bench.client, [mine, twice, used(APRIL, "1")])
