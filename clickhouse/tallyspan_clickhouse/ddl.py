@@ -79,7 +79,7 @@ def baseline(schema: Schema = SCHEMA) -> str:
             objects(name)
             for name in (
                 "price_changes", "second_prices",
-                "reconciliations", "imports", "bills", "months", "collectors", "api_keys", "api_audit", "removals",
+                "reconciliations", "imports", "bills", "months", "statements", "collectors", "api_keys", "api_audit", "removals",
             )
         ),
         _token_usage(schema),

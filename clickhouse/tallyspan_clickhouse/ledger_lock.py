@@ -13,6 +13,7 @@ from tallyspan_clickhouse.table_lock import Held, cluster_of, plain, table_lock
 LOCK = "ledger_lock"
 IMPORTS_LOCK = "imports_lock"
 RECONCILE_LOCK = "reconcile_lock"
+STATEMENTS_LOCK = "statements_lock"
 STALE_SECONDS = 600
 """Who holds it says so every half minute: one that was silent for so long died."""
 PATIENCE_SECONDS = 120.0
@@ -49,6 +50,15 @@ def reconcile_lock(client: Client, what: str, patience_seconds: float) -> Iterat
     """Hold the lock of those who compare with bills; raises StoreError after `patience_seconds`."""
     with _held(
         client, RECONCILE_LOCK, what, "a bill is being compared", patience_seconds, STALE_SECONDS
+    ) as held:
+        yield held
+
+
+@contextmanager
+def statements_lock(client: Client, what: str, patience_seconds: float) -> Iterator[Held]:
+    """Hold the lock of those who write statements; raises StoreError after `patience_seconds`."""
+    with _held(
+        client, STATEMENTS_LOCK, what, "statements are written", patience_seconds, STALE_SECONDS
     ) as held:
         yield held
 

@@ -33,6 +33,7 @@ from tallyspan_collector.commands import (
     schema,
     settings,
     spool,
+    statement,
     true_up,
     usage_import,
     whatif,
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     reconcile.add_parser(commands)
     true_up.add_parser(commands)
     month.add_parser(commands)
+    statement.add_parser(commands)
     schema.add_parser(commands)
     export.add_parser(commands)
     explain.add_parser(commands)

@@ -118,8 +118,10 @@ TRUSTED_KEYS = Option(
 )
 IMPORTS = "imports"
 RECONCILE = "reconcile"
-SECTIONS = (IMPORTS, RECONCILE)
-"""What a file may have beside the options: lists that their own readers check."""
+RATE_CARD = "rate_card"
+STATEMENTS = "statements"
+SECTIONS = (IMPORTS, RECONCILE, RATE_CARD, STATEMENTS)
+"""What a file may have beside the options: what their own readers check."""
 OPTIONS = (
     STORE,
     DATA_DIR,
@@ -188,6 +190,8 @@ class Config:
     oidc_access: Mapping[str, tuple[str, ...]] | None = None
     imports: Section | None = None
     reconcile: Section | None = None
+    rate_card: Section | None = None
+    statements: Section | None = None
 
     def oidc(self) -> OidcConfig | None:
         """Return the OpenID provider of readers, None without one. Raises `ConfigError`."""
@@ -240,8 +244,16 @@ def read(
 
 def load(flags: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Config:
     """Return the collector's configuration. Raises `ConfigError`."""
-    imports, reconcile = (section(flags, name, environment) for name in SECTIONS)
-    return Config(**read(flags, environment), imports=imports, reconcile=reconcile)
+    imports, reconcile, rate_card, statements = (
+        section(flags, name, environment) for name in SECTIONS
+    )
+    return Config(
+        **read(flags, environment),
+        imports=imports,
+        reconcile=reconcile,
+        rate_card=rate_card,
+        statements=statements,
+    )
 
 
 def section(

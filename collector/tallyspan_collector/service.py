@@ -44,6 +44,8 @@ from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.server.opening import open_store
 from tallyspan_collector.server.worker import Worker, check_exposure, run_loop, tls
 from tallyspan_collector.server.workers import Workers
+from tallyspan_collector.statements.rate_card import of_section as rate_card_of
+from tallyspan_collector.statements.settings import of_section as statements_of
 from tallyspan_collector.units.threads import in_thread
 
 PATIENCE_SECONDS = 0.5
@@ -89,6 +91,8 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
     tls(config)
     imports_of(config.imports)
     bills_of(config.reconcile)
+    statements_of(config.statements, prices.current)
+    rate_card = rate_card_of(config.rate_card)
     reader = choose(config.reader)
     _log.info("reader.chosen", reader=reader.name, compiled=reader.refusal or "usable")
     with ExitStack() as stack:
@@ -113,6 +117,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[Ready],
                 prices.current,
                 audit_log,
                 Oidc(oidc) if oidc else None,
+                rate_card,
             ),
             tls(config),
             config.trusted_proxies or "",

@@ -81,6 +81,10 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
         for name in ("unread", "undecided", "flags")
     },
     ("GET", f"{ADMIN}/months"): (f"{ADMIN}/months", ALL_OF_IT),
+    ("GET", f"{ADMIN}/statements/{{month}}"): (
+        f"{ADMIN}/statements/{TODAY:%Y-%m}?department=sales",
+        ADMINS,
+    ),
     ("GET", f"{ADMIN}/audit"): (f"{ADMIN}/audit", ALL_OF_IT),
     ("GET", f"{ADMIN}/calls/{{log_id}}"): (f"{ADMIN}/calls/{CALL}", FOREIGN),
     ("GET", f"{ADMIN}/calls/{{log_id}}/explanation"): (

@@ -12,12 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallyspan_collector.api.fields import Fields
-from tallyspan_collector.api.parameters import choice
+from tallyspan_collector.api.parameters import Parameter, choice
 from tallyspan_collector.files import spreadsheet
 
-FORMAT = choice(
-    "format", "json, or csv for the rows alone; else the Accept header decides", ("json", "csv")
-)
+
+def format_of(*more: str) -> Parameter:
+    """Return the parameter that chooses the format of an answer: `json`, `csv` or one `more`."""
+    others = f"; {', '.join(more)}: as a file" if more else ""
+    about = f"json, or csv for the rows alone; else the Accept header decides{others}"
+    return choice("format", about, ("json", "csv", *more))
+
+
+FORMAT = format_of()
 JSON, CSV = "application/json", "text/csv"
 # Private and revalidated each time; with the ETag nothing is sent twice.
 HEADERS = {
@@ -50,10 +56,20 @@ def render(request: Request, body: Mapping[str, Any], table: tuple[str, Fields] 
     else:
         name, fields = table
         content, media_type = csv_text(body[name], fields), f"{CSV}; charset=utf-8; header=present"
-    headers = HEADERS | {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
     following = body.get("next_cursor")
-    if following:
-        headers["Link"] = f'<{_next(request, following)}>; rel="next"'
+    link = {"Link": f'<{_next(request, following)}>; rel="next"'} if following else {}
+    return _sent(request, content, media_type, link)
+
+
+def as_file(request: Request, name: str, content: bytes, media_type: str) -> Response:
+    """Return the response with a file that a browser saves under the name, plain ASCII."""
+    return _sent(
+        request, content, media_type, {"Content-Disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def _sent(request: Request, content: bytes, media_type: str, more: Mapping[str, str]) -> Response:
+    headers = {**HEADERS, "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"', **more}
     if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

@@ -36,11 +36,13 @@ from tallyspan_collector.api.names import name_operations
 from tallyspan_collector.api.openapi import document
 from tallyspan_collector.api.operation import THREADS, any_text
 from tallyspan_collector.api.prices import prices as price_operations
+from tallyspan_collector.api.statements import statement_operations
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.api.token_usage import token_usage
 from tallyspan_collector.api.what_if import what_if_operations
 from tallyspan_collector.console.site import Site
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.statements.rate_card import RateCard
 from tallyspan_collector.summary import RequestError
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -56,12 +58,14 @@ def create_app(
     prices: Callable[[], PriceBook] = PriceBook,
     audit_log: AuditLog | None = None,
     oidc: Oidc | None = None,
+    rate_card: RateCard | None = None,
 ) -> Starlette:
     """Return the ASGI application of the admin port.
 
     `client` needs `autogenerate_session_id=False`: requests share it, and one session answers one
     query at a time. `health` returns `ready` (bool) and what explains it, such as `reasons`.
     `/metrics` shows `metrics`. `prices` returns the prices and exchange rates of the moment.
+    `rate_card`: what departments are charged inside, beside the cost, on statements.
     Without an `audit_log` requests are logged and not kept.
     """
 
@@ -86,6 +90,7 @@ def create_app(
         *doubts(client),
         *budget_operations(client),
         *month_operations(client),
+        *statement_operations(client, prices, rate_card),
         *audits(client),
         *directory(client),
     ]

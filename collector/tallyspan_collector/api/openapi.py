@@ -21,6 +21,7 @@ _REFUSALS: Mapping[str, str] = {
     "404": "there is no such thing in the ledger",
     "413": "the body is too large",
     "429": "more requests a second than this key may make",
+    "501": "needs an optional package that is not installed: the answer names it",
     "503": "the store cannot answer now, or not within its time",
 }
 
@@ -63,6 +64,8 @@ def _described(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {JSON: {"schema": object_schema(operation.answers)}}
     if operation.table:
         content[CSV] = {"schema": {"type": "string"}}
+    for document in operation.documents.values():
+        content[document.media_type] = {"schema": {"type": "string", "format": "binary"}}
     etag = {"description": "of what was answered; send it as If-None-Match", "schema": _TEXT}
     refusal = {"schema": {"$ref": "#/components/schemas/Error"}}
     limited = " Not for keys that are limited to departments." if operation.is_for_all else ""

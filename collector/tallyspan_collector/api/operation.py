@@ -4,7 +4,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import anyio
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from tallyspan_clickhouse.query.access import EVERYTHING, Access
-from tallyspan_collector.api.answer import FORMAT, render, wants_csv
+from tallyspan_collector.api.answer import FORMAT, as_file, format_of, render, wants_csv
 from tallyspan_collector.api.fields import Fields
 from tallyspan_collector.api.parameters import Parameter, read_query
 from tallyspan_collector.summary import MAX_SECONDS, RequestError
@@ -76,11 +76,20 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """An answer as a file: its media type, and what writes its name and bytes."""
+
+    media_type: str
+    write: Callable[[Query], tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One path: its parameters, its answer, and who may use it.
 
     `ask` runs in a thread, since it waits for the store; it may raise RequestError or
     HTTPException. `table` is the field of the answer that is sent as CSV; empty: no CSV.
+    `documents` are files it can be had as too, by format; such an operation has a `table`.
     `is_for_all`: it shows the whole ledger, so readers who are limited to departments are refused.
     """
 
@@ -93,6 +102,7 @@ class Operation:
     table: str = ""
     is_for_all: bool = False
     body: Body | None = None
+    documents: Mapping[str, Document] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -101,6 +111,8 @@ class Operation:
 
     def declared(self) -> tuple[Parameter, ...]:
         """Return all parameters, with `format` if there is CSV."""
+        if self.documents:
+            return (*self.parameters, format_of(*self.documents))
         return (*self.parameters, FORMAT) if self.table else self.parameters
 
     def route(self, threads: anyio.CapacityLimiter) -> Route:
@@ -124,6 +136,11 @@ class Operation:
                 values[each.name] = each.value([request.path_params[each.name]])
         content = await self.body.read(request) if self.body else None
         query = Query(values, access, request.state.key_name, content)
+        if (document := self.documents.get(values.get("format", ""))) is not None:
+            write = functools.partial(document.write, query)
+            name, file = await in_thread(write, threads)
+            request.state.rows = 1
+            return as_file(request, name, file, document.media_type)
         body = await in_thread(functools.partial(self.ask, query), threads)
         rows = body.get(self.table) if self.table else None
         request.state.rows = len(rows) if rows is not None else 1

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from tallyspan_collector.commands.table import printable
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.check.findings import Finding, Severity
 from tallyspan_collector.librechat.check.in_use import InUse
@@ -24,6 +23,7 @@ from tallyspan_collector.librechat.check.settings import (
 )
 from tallyspan_collector.librechat.mongo import Mongo
 from tallyspan_collector.units.counts import counted
+from tallyspan_collector.units.text import printable
 
 HEADINGS = {
     Severity.LOST: "LOST",

@@ -12,11 +12,12 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 from urllib3.exceptions import HTTPError
 
 from tallyspan_clickhouse.errors import StoreError
-from tallyspan_collector.commands.table import aligned, printable, width
+from tallyspan_collector.commands.table import aligned, width
 from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.summary import MEASURES, RequestError, Row, plain
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.money import dollars
+from tallyspan_collector.units.text import printable
 
 Format = Literal["table", "json", "csv"]
 TABLE_MEASURES = ("calls", "input_tokens", "output_tokens", "total_tokens")

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, TextIO
 
+from tallyspan_collector.units.text import printable
+
 
 def write_table(rows: Sequence[Mapping[str, object]], out: TextIO, left: int | None = None) -> None:
     """Write the rows, which all have the same keys, under a line of the keys; no rows: nothing.
@@ -21,14 +23,6 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Return a line for each row of cells; the first `left` columns are flush left."""
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [_line(cells, widths, left) for cells in rows]
-
-
-def printable(value: object) -> str:
-    """Return the value as text that cannot control the terminal.
-
-    A user id is any text that a span names; an escape sequence in it is shown as its code.
-    """
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
 
 
 class OnTerminal:

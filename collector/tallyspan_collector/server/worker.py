@@ -56,6 +56,9 @@ from tallyspan_collector.server import descriptors
 from tallyspan_collector.server.listener import HttpServer
 from tallyspan_collector.server.several import LOOK_AGAIN_SECONDS, LOOK_SECONDS, Resolving, Several
 from tallyspan_collector.several.price import entries_of
+from tallyspan_collector.statements.rate_card import of_section as rate_card_of
+from tallyspan_collector.statements.schedule import Schedule as StatementSchedule
+from tallyspan_collector.statements.settings import of_section as statements_of
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.threads import in_thread
 
@@ -178,6 +181,11 @@ class Worker:
         )
         self._bills = BillSchedule(bills_of(config.reconcile, config.prices), self.metrics, take)
         self._closing = Closing()
+        self._statements = StatementSchedule(
+            statements_of(config.statements, lambda: self._prices.book),
+            rate_card_of(config.rate_card),
+            lambda: self._prices.book,
+        )
         try:
             lock = held(folder / f"{index}.lock", "a worker", PATIENCE_SECONDS)
             self._lock.enter_context(lock)
@@ -366,6 +374,7 @@ class Worker:
                 self._commitments,
                 *self._imports.warnings,
                 *self._bills.warnings,
+                *self._statements.warnings,
                 self._not_confined,
             )
             if text
@@ -425,6 +434,10 @@ class Worker:
                 await in_thread(self._closing.look, self._client)
             except Exception as error:  # noqa: BLE001  the store is away, or others book: later
                 _log.warning("closed_months.not_looked_at", error=one_line(error))
+            try:
+                await in_thread(self._statements.look, self._client)
+            except Exception as error:  # noqa: BLE001  the store is away: later
+                _log.warning("statements.not_looked_at", error=one_line(error))
             await asyncio.sleep(MONTHS_SECONDS)
 
     async def _watch_prices(self) -> None:

@@ -1,0 +1,1 @@
+"""Statements of a month: what a department or cost centre is shown, as PDF, CSV, Parquet, JSON."""
