@@ -5,7 +5,7 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY instrumentation /src/instrumentation
 COPY collector /src/collector
 COPY clickhouse /src/clickhouse
-RUN pip install --no-cache-dir --no-deps '/src[collector,librechat,mcp,oidc]' && pip check && rm -rf /src && useradd --system tallyspan \
+RUN pip install --no-cache-dir --no-deps '/src[collector,librechat,mcp,oidc,statements]' && pip check && rm -rf /src && useradd --system tallyspan \
     && install -d -o tallyspan /var/lib/tallyspan
 USER tallyspan
 EXPOSE 4317 4318 4319

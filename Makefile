@@ -38,7 +38,7 @@ formats: $(VENV)/.dev  ## write anew what is made of formats, providers and reco
 
 lock:  ## the versions and hashes that the image installs; needs uv
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade pyproject.toml --extra collector \
-		--extra librechat --extra mcp --extra oidc --generate-hashes --python-version 3.12 --python-platform linux -o deploy/requirements.txt
+		--extra librechat --extra mcp --extra oidc --extra statements --generate-hashes --python-version 3.12 --python-platform linux -o deploy/requirements.txt
 
 sbom:  ## what the collector's image is made of: CycloneDX, on stdout
 	@$(PYTHON) scripts/sbom.py

@@ -18,7 +18,7 @@ VERSIONS = dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z]+\])?==(\S+)", LOCK, re.MULT
 def test_every_dependency_of_the_image_is_locked_within_its_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    installed = (extras[name] for name in ("collector", "librechat", "mcp", "oidc"))
+    installed = (extras[name] for name in ("collector", "librechat", "mcp", "oidc", "statements"))
     for text in (*project["dependencies"], *chain(*installed)):
         wanted = Requirement(text)
         assert wanted.specifier.contains(VERSIONS[wanted.name], prereleases=True), (

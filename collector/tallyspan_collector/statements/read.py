@@ -32,11 +32,11 @@ from tallyspan_collector.statements.statement import (
 )
 from tallyspan_collector.summary import RequestError
 from tallyspan_collector.summary.currency import Currency
+from tallyspan_collector.summary.rows import SETTINGS
 
 MAX_ITEMS = 10_000
 """Of each list; what is more is one row."""
 MAX_OWNERS = 10_000
-MAX_SECONDS = 60
 _NAMES = {"model": "model_name", "user": "user_id", "agent": "agent_id", "service": "service_name"}
 _SUMS = ", ".join(f"sum(l.{name}) AS {name}" for name in SUMMED)
 _STATE = """
@@ -63,17 +63,21 @@ class _Lines:
     parameters: Parameters
 
 
-def owners(client: Client, month: date, by: str, access: Access = EVERYTHING) -> list[Owner]:
+def owners(
+    client: Client, month: date, by: str, access: Access = EVERYTHING, name: str | None = None
+) -> list[Owner]:
     """Return the departments or cost centres (`by`) that have anything in a month, in order.
 
-    Only of those the reader may see. Raises RequestError if there are more than `MAX_OWNERS`.
+    Only of those the reader may see, and of that `name`; None: any. Raises RequestError if there
+    are more than `MAX_OWNERS`.
     """
+    wanted = "" if name is None else f" WHERE l.{by} = {{owner:String}}"
     of_month = _lines(month, _state(client, month), access)
     rows = _rows(
         client,
-        f"SELECT l.tenant, l.{by} FROM ({of_month.query}) AS l GROUP BY l.tenant, l.{by}"  # noqa: S608
+        f"SELECT l.tenant, l.{by} FROM ({of_month.query}) AS l{wanted} GROUP BY l.tenant, l.{by}"  # noqa: S608
         f" ORDER BY l.tenant, l.{by} LIMIT {MAX_OWNERS + 1}",
-        of_month.parameters,
+        of_month.parameters | {"owner": name or ""},
     )
     if len(rows) > MAX_OWNERS:
         raise RequestError(f"{month:%Y-%m} has more than {MAX_OWNERS} owners: name one")
@@ -94,7 +98,7 @@ def of_name(
     """
     if tenant is not None:
         return Owner(tenant, by, name)
-    tenants = [each.tenant for each in owners(client, month, by, access) if each.name == name]
+    tenants = [each.tenant for each in owners(client, month, by, access, name)]
     if len(tenants) > 1:
         named = ", ".join(repr(each) for each in tenants[:5])
         raise RequestError(f"{name!r} is in several organisations: name one as tenant: {named}")
@@ -150,8 +154,7 @@ def read(
 
 
 def _rows(client: Client, query: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-    settings = {"max_execution_time": MAX_SECONDS}
-    return client.query(query, parameters=dict(parameters), settings=settings).result_rows
+    return client.query(query, parameters=dict(parameters), settings=SETTINGS).result_rows
 
 
 def _state(client: Client, month: date) -> State:

@@ -280,6 +280,23 @@ def test_a_call_of_a_conversation_leads_to_why_it_costs_that(tab: Tab) -> None:
     assert tab.complaints == []
 
 
+def test_a_department_has_its_statement_by_a_link_on_the_page_of_months(tab: Tab) -> None:
+    tab.open("/d/tallyspan-months")
+    months = tab.page.get_by_label("Month", exact=True)
+    months.select_option(index=0)
+    tab.picture("statements")
+    line = tab.page.locator(".statements li", has_text="research")
+    month = months.locator("option").first.inner_text()
+
+    with tab.page.expect_download() as download:
+        line.get_by_role("link", name="PDF of research").click()
+
+    assert line.locator("small").inner_text() == "provisional"
+    assert download.value.suggested_filename == f"{month}_department_research.pdf"
+    assert Path(download.value.path()).read_bytes().startswith(b"%PDF-")
+    assert tab.complaints == []
+
+
 def test_what_is_chosen_is_in_the_address_and_in_the_figures(overview: Tab) -> None:
     tab = overview
     tab.page.click("[data-chooser='User'] .opener")

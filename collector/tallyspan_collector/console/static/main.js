@@ -6,6 +6,7 @@ import { make } from "./dom.js";
 import { explanation } from "./explanation.js";
 import { Panel } from "./panel.js";
 import * as address from "./place.js";
+import { statements } from "./statements.js";
 
 const page = document.querySelector("#page");
 const top = document.querySelector("#top");
@@ -70,7 +71,7 @@ function lay(dashboard, place) {
         rangeChooser(place, zone, go),
         make("button", { type: "button", class: "refresh", text: "↻", title: "Ask again", "aria-label": "Ask again", onclick: () => load() }))),
     make("div", { class: "grid" }, ...panels.map((panel) => panel.element)),
-    ...[explanation(place)].filter(Boolean));
+    ...[explanation(place), statements(place)].filter(Boolean));
   current = { dashboard, place, variables, zone };
 }
 
