@@ -41,6 +41,17 @@ def used(month: date, cost: str, day: int = 15, **columns: Any) -> dict[str, Any
     return call(start_time=at, cost_usd=Decimal(cost), ingested_at=at, **columns)
 
 
+def people(client: Client, *of: tuple[str, str, str]) -> None:
+    """Say who belongs where: user, department, cost centre, as everybody's name in capitals."""
+    client.insert(
+        "directory",
+        [["", user, date(1970, 1, 1), date(2299, 12, 31), department, centre, user.upper(), 1]
+         for user, department, centre in of],
+        column_names=["tenant", "user_id", "valid_from", "valid_to", "department", "cost_centre",
+                      "display_name", "version"],
+    )  # fmt: skip
+
+
 def close(client: Client, month: date) -> None:
     closing.close(client, month, {"no_bill": "no provider sends bills here"}, by="finance")
 
@@ -58,12 +69,7 @@ def text_of(content: bytes) -> list[str]:
 def test_a_statement_has_the_spend_of_its_department_by_model_user_agent_and_service(
     client: Client,
 ) -> None:
-    client.insert(
-        "directory",
-        [["", "ada", date(1970, 1, 1), date(2299, 12, 31), "research", "Ada Lovelace", 1]],
-        column_names=["tenant", "user_id", "valid_from", "valid_to", "department", "display_name",
-                      "version"],
-    )  # fmt: skip
+    people(client, ("ada", "research", ""))
     book(
         client,
         [
@@ -84,7 +90,7 @@ def test_a_statement_has_the_spend_of_its_department_by_model_user_agent_and_ser
     assert rows(statement, "user") == {"ada": 6, "bob": Decimal("0.25")}
     assert rows(statement, "agent") == {"a1": 6, "": Decimal("0.25")}
     assert rows(statement, "service") == {"chat": 6, "batch": Decimal("0.25")}
-    assert [item.label for item in statement.listed("user")] == ["Ada Lovelace", "bob"]
+    assert [item.label for item in statement.listed("user")] == ["ADA", "bob"]
     assert statement.listed("agent")[0].label == "Helpdesk"
     assert statement.sums["unpriced_calls"] == 1
     # Whole months: 6.25 against the 5 of February.
@@ -101,6 +107,7 @@ def test_a_statement_has_the_spend_of_its_department_by_model_user_agent_and_ser
 def test_a_closed_month_keeps_its_statement_and_the_next_one_lists_the_correction(
     client: Client,
 ) -> None:
+    people(client, ("ada", "research", "0042"))
     book(client, [used(MARCH, "6"), used(APRIL, "1"), used(APRIL, "2", department="sales")])
     close(client, MARCH)
     before = [writer(client, read(client, MARCH, RESEARCH, now=NOW)) for writer in WRITERS]
@@ -118,6 +125,25 @@ def test_a_closed_month_keeps_its_statement_and_the_next_one_lists_the_correctio
     }  # fmt: skip
     [page] = text_of(pdf.pdf(april))
     assert "Correction of 2026-03 $3.00" in page
+    of_centre = read(client, APRIL, Owner("", "cost_centre", "0042"), now=NOW)
+    assert of_centre.corrections == [(MARCH, Decimal(3))]
+
+
+def test_a_correction_that_changed_again_is_still_in_the_sum_of_what_is_listed(
+    client: Client,
+) -> None:
+    book(client, [used(JAN, "1"), used(FEB, "2")])
+    close(client, JAN)
+    book(client, [used(JAN, "10")])
+    Closing().look(client)
+    close(client, FEB)  # with the 10 of January
+
+    closing.reopen(client, JAN, reason="the bill was wrong")
+
+    february = read(client, FEB, RESEARCH, now=NOW)
+    assert february.sums["prior_period_cost_usd"] == 10
+    assert february.corrections == [(None, Decimal(10))]
+    assert "Corrections that changed again since $10.00" in text_of(pdf.pdf(february))[0]
 
 
 WRITERS = tuple(files.FORMATS.values())
@@ -145,13 +171,7 @@ def test_a_running_month_is_compared_with_the_same_days_of_the_one_before(client
 
 
 def test_a_cost_centre_has_a_statement_of_its_own(client: Client) -> None:
-    client.insert(
-        "directory",
-        [["", user, date(1970, 1, 1), date(2299, 12, 31), department, centre, 1]
-         for user, department, centre in (("ada", "research", "0042"), ("bob", "sales", "0042"))],
-        column_names=["tenant", "user_id", "valid_from", "valid_to", "department", "cost_centre",
-                      "version"],
-    )  # fmt: skip
+    people(client, ("ada", "research", "0042"), ("bob", "sales", "0042"))
     book(client, [used(MARCH, "6"), used(MARCH, "3", user_id="bob", department="sales"),
                   used(MARCH, "1", user_id="eve", department="ops")])  # fmt: skip
 
@@ -175,6 +195,10 @@ def test_who_is_limited_to_a_department_gets_nothing_of_others(client: Client) -
     assert read(client, MARCH, SALES, access=own, now=NOW).sums["cost_usd"] == 3
     foreign = read(client, MARCH, RESEARCH, access=own, now=NOW)
     assert (foreign.sums["cost_usd"], foreign.newest_entry_at) == (0, None)
+    close(client, MARCH)
+    assert owners(client, MARCH, "department", own) == [SALES]
+    assert read(client, MARCH, SALES, access=own, now=NOW).sums["cost_usd"] == 3
+    assert read(client, MARCH, RESEARCH, access=own, now=NOW).sums["cost_usd"] == 0
 
 
 def test_departments_of_one_name_in_two_organisations_are_not_mixed(client: Client) -> None:
