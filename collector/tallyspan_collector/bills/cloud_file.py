@@ -152,7 +152,7 @@ def bill(path: Path, kinds: Iterable[Columns], terms: FileTerms) -> Iterator[Bil
     Raises `ConfigError` by file, line and column.
     """
     for row, line in _lines(path, kinds, terms):
-        yield replace(line, is_repeated=terms.seen.again(row.values()))
+        yield replace(line, is_repeated=True) if terms.seen.again(row.values()) else line
 
 
 def _lines(

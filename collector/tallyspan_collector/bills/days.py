@@ -1,10 +1,12 @@
 """The day of a charge, from the times that bills write."""
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 
 _EPOCH_DIGITS = 10
 
 
+@lru_cache(maxsize=4096)
 def day_of(
     start: str, zone: tzinfo = UTC, end: str = "", *, of_naive: tzinfo = UTC, formats: str = ""
 ) -> date:

@@ -6,6 +6,7 @@ the model first, then what of it is billed, in words of their own.
 """
 
 import re
+from functools import lru_cache
 
 _OF_TOKENS = re.compile(r"token|prediction", re.IGNORECASE)
 _WORDS = (
@@ -38,11 +39,13 @@ def model_of(sku: str) -> str:
     return "-".join(name.lower().split())
 
 
+@lru_cache(maxsize=4096)
 def model_of_any(sku: str, *texts: str) -> str:
     """Return the model that the SKU, or else one of the further texts about it, names."""
     return next((model for text in (sku, *texts) if (model := model_of(text))), "")
 
 
+@lru_cache(maxsize=4096)
 def model_of_aws(*texts: str) -> str:
     """Return the model that a usage type among the texts, or what the marketplace sells, names."""
     types = [text for text in texts if text and " " not in text]
