@@ -181,7 +181,17 @@ class Company:
         return dict(totals)
 
     def _statements(self, month: date) -> Decimal:
-        return sum(self.departments(month).values(), Decimal(0))
+        """Return the sum of the statements of all departments."""
+        folder = self.folder / f"statements-{len(self.told)}-{month}"
+        folder.mkdir()
+        self.command("statement", f"{month:%Y-%m}", "--format", "csv", "--out", str(folder))
+        totals = []
+        for path in folder.glob("*.csv"):
+            with path.open(encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row["section"] == "total"]
+            totals += [Decimal(row["cost_usd"]) for row in rows if row["name"] == "total"]
+        assert len(totals) == len(self.departments(month))
+        return sum(totals, Decimal(0))
 
     def _focus(self, month: date) -> Decimal:
         path = self.folder / "focus.csv"
