@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.schema import TRUE_UP
-from tallyspan_collector.booked.commitments import midnight, usd
+from tallyspan_collector.booked.commitments import NOON, midnight, usd
 from tallyspan_collector.booked.ledger import Row
 from tallyspan_collector.booked.of_no_call import (
     Booked,
@@ -126,7 +126,8 @@ def _owner(scope: Scope, part: Due) -> Row:
     tags = {"bill": scope.bill, "item": line.item, "owner": line.owner}
     return identified(
         {
-            "start_time": scope.noon(line.day),
+            # Of UTC, as months are: noon of the islands far in the east is of the day before.
+            "start_time": datetime.combine(line.day, NOON),
             "tenant": payer.tenant,
             "department": payer.department,
             "department_source": payer.department_source,

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Self
-from zoneinfo import ZoneInfo
 
 from tallyspan_collector.reconcile.bill import Bill
 from tallyspan_collector.reconcile.rule import SHARE, Rule
@@ -61,10 +60,6 @@ class Scope:
         ours, theirs = self.endpoint, other.endpoint
         is_there = not (ours and theirs) or fnmatchcase(ours, theirs) or fnmatchcase(theirs, ours)
         return is_one and is_there
-
-    def noon(self, day: date) -> datetime:
-        """Return when its entries stand in the ledger: noon is the same day nearly anywhere."""
-        return datetime.combine(day, time(12), ZoneInfo(self.zone)).astimezone(UTC)
 
     def to_json(self) -> str:
         """Return it as text, to be read by `from_json`."""
