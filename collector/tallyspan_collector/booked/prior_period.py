@@ -8,17 +8,18 @@ out. When a month is opened again, what was moved is moved back.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.moments import microseconds
 from tallyspan_clickhouse.schema import PRIOR_PERIOD
-from tallyspan_collector.booked.commitments import midnight
+from tallyspan_collector.booked.commitments import NOON, midnight
 from tallyspan_collector.booked.imports import gone_until
 from tallyspan_collector.booked.ledger import COUNT, Row
 from tallyspan_collector.booked.of_no_call import (
@@ -30,23 +31,29 @@ from tallyspan_collector.booked.of_no_call import (
 )
 
 CLOSED_MONTH, BOOKED_IN = "closed_month", "booked_in"
-NOON = time(12, tzinfo=UTC)
 PLACE = (
     "tenant", "department", "user_id", "agent_id", "model_name", "provider_name", "endpoint_id",
     "service_name",
 )  # fmt: skip
 """What a closed month is kept by, beside the cost centre."""
-_COARSE = ("tenant", "department", "model_name", "provider_name", "endpoint_id")
 _MONTHS = "SELECT month, state FROM months ORDER BY month"
 _CLOSED = """
 SELECT month, {place}, sum(cost_usd) AS cost FROM closed_months
 WHERE month IN {{months:Array(Date)}} GROUP BY month, {place} HAVING cost != 0
 """
 _LIVE = """
-SELECT toStartOfMonth(day) AS month, {place}, sum(ifNull(cost_usd, 0)) AS cost FROM {view}
-WHERE toStartOfMonth(day) IN {{months:Array(Date)}} GROUP BY month, {place} HAVING cost != 0
+SELECT toStartOfMonth(day) AS month, {place}, sum(ifNull(cost_usd, 0)) AS cost
+FROM usage_by_conversation
+WHERE day >= {{first:Date}} AND day < {{stop:Date}}
+    AND toStartOfMonth(day) IN {{months:Array(Date)}}
+GROUP BY month, {place} HAVING cost != 0
 """
+# All of them stand at noon of the first or the last day of a month.
+_BOOKED = (
+    "l.start_time IN arrayMap(at -> fromUnixTimestamp64Micro(at, 'UTC'), {noons:Array(Int64)})"
+)
 _NOTHING = Decimal(0)
+_ONE_DAY = timedelta(days=1)
 
 
 class Moved(NamedTuple):
@@ -70,13 +77,16 @@ class Result:
 
 
 class PriorPeriod:
-    """Moves what changed in closed months; `is_thorough`: also what moved within a department."""
+    """Moves what changed in closed months, or back into opened ones.
+
+    `looked_at`: the months in which anything can have been booked; None: any of them.
+    """
 
     name = PRIOR_PERIOD
     audit_table = "price_changes"
 
-    def __init__(self, *, is_thorough: bool = True) -> None:
-        self._is_thorough = is_thorough
+    def __init__(self, looked_at: Collection[date] | None = None) -> None:
+        self._looked_at = looked_at
         self._months: dict[date, str] = {}
         self.result = Result()
 
@@ -106,12 +116,17 @@ class PriorPeriod:
             month: state for month, state in states.items() if gone is None or month > gone
         }
         closed = {month for month, state in self._months.items() if state == "closed"}
-        if not self._months or not self._is_due(client, closed):
+        looked_at = self._months.keys() & set(
+            self._months if self._looked_at is None else self._looked_at
+        )
+        if not looked_at:
             return
-        booked = booked_costs(client, PRIOR_PERIOD, "1", {})
+        noons = {"noons": _noons(min(self._months), max(self._months))}
+        booked = booked_costs(client, PRIOR_PERIOD, _BOOKED, noons)
         moved = _moved(booked)
-        live = _sums(client, _LIVE, "usage_by_conversation", PLACE, closed)
-        frozen = _sums(client, _CLOSED, "", PLACE, closed)
+        # Of the other closed months only what is moved here changes: nothing of it is read.
+        live = _sums(client, _LIVE, looked_at & closed)
+        frozen = _sums(client, _CLOSED, looked_at & closed)
         for month in sorted(self._months):  # what one moves into the next is moved on from there
             wanted = dict[Moved, Decimal]()
             if month in closed:
@@ -134,13 +149,6 @@ class PriorPeriod:
     def entries(self, call: Row) -> Sequence[Row]:
         """Return the difference as entries."""
         return cost_entries(PRIOR_PERIOD, call["owner"], call["cost_usd"])
-
-    def _is_due(self, client: Client, closed: set[date]) -> bool:
-        """Return whether anything can have changed, by what few rows say."""
-        if self._is_thorough or len(closed) < len(self._months):
-            return True
-        live = _sums(client, _LIVE, "usage_totals", _COARSE, closed)
-        return live != _sums(client, _CLOSED, "", _COARSE, closed)
 
 
 def notes(client: Client, first: date, last: date) -> list[str]:
@@ -190,7 +198,7 @@ def _wanted(
 
 def _owner(moved: Moved, *, is_out: bool) -> Row:
     if is_out:
-        day, tags = next_month(moved.month) - timedelta(days=1), {BOOKED_IN: f"{moved.to:%Y-%m}"}
+        day, tags = next_month(moved.month) - _ONE_DAY, {BOOKED_IN: f"{moved.to:%Y-%m}"}
     else:
         day, tags = moved.to, {CLOSED_MONTH: f"{moved.month:%Y-%m}"}
     nothing = dict.fromkeys(("department_source", "source", "service_tier", "operation_name"), "")
@@ -225,9 +233,23 @@ def _month(text: str) -> date:
     return date.fromisoformat(f"{text}-01")
 
 
-def _sums(client: Client, query: str, view: str, place: Sequence[str], months: set[date]) -> _Sums:
+def _noons(first: date, last: date) -> list[int]:
+    """Return noon of the first and last day of each month, and of the first one after them.
+
+    In microseconds since 1970.
+    """
+    months = [first]
+    while months[-1] <= last:
+        months.append(next_month(months[-1]))
+    days = {day for month in months for day in (month, next_month(month) - _ONE_DAY)}
+    return [microseconds(datetime.combine(day, NOON)) for day in sorted(days)]
+
+
+def _sums(client: Client, query: str, months: Collection[date]) -> _Sums:
     sums: _Sums = defaultdict(lambda: defaultdict(Decimal))
-    text = query.format(place=", ".join(place), view=view)
-    for month, *names, cost in tuples_of(client, text, {"months": sorted(months)}):
-        sums[month][tuple(map(str, names))] += cost
+    if months:
+        bounds = {"first": min(months), "stop": next_month(max(months)), "months": sorted(months)}
+        text = query.format(place=", ".join(PLACE))
+        for month, *names, cost in tuples_of(client, text, bounds):
+            sums[month][tuple(map(str, names))] += cost
     return sums

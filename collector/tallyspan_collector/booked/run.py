@@ -1,6 +1,7 @@
 """A kind of change is carried out: calls are selected, changed and audited under one lock."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -116,18 +117,23 @@ def run(
     with ledger_lock(client, kind.name, patience_seconds, stale_seconds) as held:
         STORE_CLOCK.set_by(client)
         repair_broken_off(client, kind.audit_table)
-        _book(client, kind, held, (changed_by, reason), is_ending)
-        if not isinstance(kind, PriorPeriod):
-            _move_on(client, held, (changed_by, f"of a closed month: {reason}"), is_ending)
+        months = _book(client, kind, held, (changed_by, reason), is_ending)
+        if months and not isinstance(kind, PriorPeriod):
+            by_and_why = changed_by, f"of a closed month: {reason}"
+            _move_on(client, held, months, by_and_why, is_ending)
     return kind.result
 
 
 def _move_on(
-    client: Client, held: Held, by_and_why: tuple[str, str], is_ending: Callable[[], bool]
+    client: Client,
+    held: Held,
+    months: Collection[date],
+    by_and_why: tuple[str, str],
+    is_ending: Callable[[], bool],
 ) -> None:
     """Move what the run changed in closed months; what fails is left to the collector's look."""
     try:
-        _book(client, PriorPeriod(is_thorough=False), held, by_and_why, is_ending)
+        _book(client, PriorPeriod(months), held, by_and_why, is_ending)
     except (ClickHouseError, HTTPError, StoreError) as error:  # what was asked for is booked
         _log.warning("closed_months.not_corrected", error=one_line(error))
 
@@ -138,9 +144,11 @@ def _book(
     held: Held,
     by_and_why: tuple[str, str],
     is_ending: Callable[[], bool],
-) -> None:
+) -> set[date]:
+    """Book what a kind changes; return the months (their first days) that got entries."""
     changed_by, reason = by_and_why
     audit: Audit | None = None
+    months: set[date] = set()
     changes = _changes(client, kind, held, is_ending)
     while batch := list(islice(changes, BATCH_CALLS)):
         held.keep()
@@ -149,8 +157,12 @@ def _book(
             audit = Audit(client, kind.audit_table, columns)
             audit.begin()
         book(client, kind.name, batch)
+        months |= {
+            entry["start_time"].date().replace(day=1) for each in batch for entry in each.entries
+        }
     if audit is not None:
         audit.finish(kind.audit_totals())
+    return months
 
 
 def _check(is_ending: Callable[[], bool]) -> None:

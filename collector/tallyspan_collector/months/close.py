@@ -55,6 +55,7 @@ def close(
     if next_month(month) > (today or STORE_CLOCK.now().date()):
         raise ConfigError(f"{name}: is not over (months are of UTC)")
     with ledger_lock(client, f"month close {name}", patience_seconds) as held:
+        STORE_CLOCK.set_by(client)
         now_is = lines.state_of(client, month)
         if now_is.is_closed:
             raise ConfigError(
@@ -99,6 +100,7 @@ def reopen(
     """
     name = f"{month:%Y-%m}"
     with ledger_lock(client, f"month reopen {name}", patience_seconds):
+        STORE_CLOCK.set_by(client)
         now_is = lines.state_of(client, month)
         if not now_is.is_closed:
             raise ConfigError(f"{name}: is not closed")

@@ -1,36 +1,41 @@
 """What the collector books by itself of bills and closed months, as the ledger changes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import tuples_of
+from tallyspan_clickhouse.moments import microseconds, sql_moment
+from tallyspan_clickhouse.schema import PRIOR_PERIOD, TRUE_UP
 from tallyspan_collector.bills.billed import Billed
+from tallyspan_collector.booked.commitments import midnight
 from tallyspan_collector.booked.imports import gone_until
-from tallyspan_collector.booked.prior_period import PriorPeriod
+from tallyspan_collector.booked.prior_period import PriorPeriod, next_month
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run_if_due
 from tallyspan_collector.reconcile.settings import Reconciliation
 from tallyspan_collector.true_up import run, stored
 from tallyspan_collector.true_up.booking import TrueUp
 from tallyspan_collector.true_up.scope import EDGE, Scope
-from tallyspan_collector.true_up.stored import Days
+from tallyspan_collector.true_up.stored import Days, Head
 
 SETTLED_DAYS = 2
 """Days must have been over for so long before a bill of them is whole."""
-_KEY = "day, tenant, department, model_name, provider_name, endpoint_id"
-# All that the parts of a true-up depend on, as one number a day.
+# Entries are only ever added: where none are new, nothing has changed. Those of a month are counted
+# without reading them.
+_OF_MONTHS = """
+SELECT toYYYYMM(start_time) AS month, count() FROM llm_calls GROUP BY month
+"""
 _OF_DAYS = f"""
-SELECT day, groupBitXor(cityHash64({_KEY}, calls, cost)) FROM (
-    SELECT {_KEY}, sum(calls) AS calls, sum(ifNull(cost_usd, 0)) - sum(true_up_cost_usd)
-        - sum(prior_period_cost_usd) AS cost
-    FROM usage_totals WHERE day >= {{first:Date}} AND day <= {{last:Date}}
-    GROUP BY {_KEY} HAVING calls != 0 OR cost != 0)
+SELECT toDate(start_time, 'UTC') AS day, count() FROM llm_calls
+WHERE start_time >= {sql_moment("start")} AND start_time < {sql_moment("stop")}
+    AND entry_kind NOT IN ('{TRUE_UP}', '{PRIOR_PERIOD}')
 GROUP BY day
 """  # noqa: S608  own names, values are bound
+_CLOSES = "SELECT month, state, version FROM months"
 _log = structlog.get_logger()
-_Sums = dict[date, int]
+_Counts = dict[date, int]
 
 
 def take(
@@ -62,47 +67,71 @@ def take(
 
 
 class Closing:
-    """Books true-up again and moves what changed in closed months, as the ledger changes."""
+    """Books true-up again and moves what changed in closed months, as the ledger changes.
+
+    It looks again at what changed at the look before: the entries of a month can be there before
+    they are added up.
+    """
 
     def __init__(self) -> None:
-        self._then: _Sums = {}
-        self._is_first = True
+        self._heads: set[Head] = set()
+        self._closes: set[tuple[object, ...]] = set()
+        self._by_month: _Counts = {}
+        self._by_day: _Counts = {}
+        self._again: set[date] | None = None
 
     def look(self, client: Client) -> None:
         """Look once; raises as the store, `StoreError` while others book."""
+        closes = set(tuples_of(client, _CLOSES))
         until = gone_until(client)
         # Entries of days before are gone: nothing would seem to be recorded or trued up.
-        held = stored.read(client, *([until + timedelta(days=1)] if until else []))
-        changed, now = self._changed(client, held)
-        if due := _of_days(held, changed):
-            run_if_due(client, lambda: TrueUp(due), reason="the ledger changed after the bill")
-        # What moved within a department only shows in the lines themselves.
-        is_first = self._is_first
+        heads = stored.heads(client, *([until + timedelta(days=1)] if until else []))
+        if not heads and not closes:
+            return
+        by_month = {_month_of(month): int(count) for month, count in tuples_of(client, _OF_MONTHS)}
+        changed = {month for month, _ in by_month.items() ^ self._by_month.items()}
+        by_day = self._by_day | self._days(client, heads, changed)
+        days = {day for day, _ in by_day.items() ^ self._by_day.items()}
+        days |= {each.day for each in heads ^ self._heads}
+        if near := _near(heads, days):
+
+            def read_bills(client: Client) -> Sequence[Days]:
+                now = stored.heads(client, min(near), max(near))
+                return stored.days_of(client, (each for each in now if each.day in near))
+
+            reason = "the ledger changed after the bill"
+            run_if_due(client, lambda: TrueUp(read_bills), reason=reason)
+        looked_at: set[date] | None = None
+        if self._again is not None and closes == self._closes:
+            looked_at = changed | self._again
         run_if_due(
             client,
-            lambda: PriorPeriod(is_thorough=is_first),
+            lambda: PriorPeriod(looked_at),
             reason="the ledger changed after the month was closed",
         )
-        self._then, self._is_first = now, False
+        self._heads, self._closes, self._by_day = heads, closes, by_day
+        self._by_month, self._again = by_month, changed
 
-    def _changed(self, client: Client, held: Sequence[Days]) -> tuple[set[date], _Sums]:
-        """Return the days (UTC) whose sums are others than at the last look, and the sums."""
-        days = [day for each in held for day in each.days]
-        if not days:
-            return set(), {}
-        bounds = {"first": min(days) - EDGE, "last": max(days) + EDGE}
-        now = {day: int(sums) for day, sums in tuples_of(client, _OF_DAYS, bounds)}
-        days_of_either = now.keys() | self._then.keys()
-        return {day for day in days_of_either if now.get(day) != self._then.get(day)}, now
+    def _days(self, client: Client, heads: Collection[Head], changed: set[date]) -> _Counts:
+        """Return the entries of each day (UTC) of the months that changed and have bills."""
+        billed = {
+            day.replace(day=1) for each in heads for day in (each.day - EDGE, each.day + EDGE)
+        }
+        result: _Counts = {}
+        for month in sorted(billed & changed):
+            bounds = {
+                "start": microseconds(midnight(month)),
+                "stop": microseconds(midnight(next_month(month))),
+            }
+            result |= {day: int(count) for day, count in tuples_of(client, _OF_DAYS, bounds)}
+        return result
 
 
-def _of_days(held: Sequence[Days], changed: set[date]) -> list[Days]:
-    """Return the bills of the days that changed; a day of another zone is in two of UTC."""
+def _near(heads: Collection[Head], changed: Collection[date]) -> set[date]:
+    """Return the days of bills near those that changed: one of another zone is in two of UTC."""
     near = {day + timedelta(days=n) for day in changed for n in (-1, 0, 1)}
-    result = []
-    for each in held:
-        days = [day for day in each.days if day in near]
-        if days:
-            charges = [charge for charge in each.charges if charge.day in near]
-            result.append(Days(each.scope, days, charges))
-    return result
+    return near & {each.day for each in heads}
+
+
+def _month_of(number: int) -> date:
+    return date(number // 100, number % 100, 1)

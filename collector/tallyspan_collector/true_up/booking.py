@@ -1,7 +1,7 @@
 """True-up in the ledger: the difference between what is due of bills and what is booked."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -54,23 +54,26 @@ class Result:
 
 
 class TrueUp:
-    """Days of bills made equal; days in `withdrawn` have no bill any more, and no true-up."""
+    """Days of bills made equal; days that are withdrawn have no true-up any more.
+
+    `read_bills` is called when the changes are: in a run that books, that is under its lock. So no
+    run books a bill that another one has replaced meanwhile.
+    """
 
     name = TRUE_UP
     audit_table = "price_changes"
 
-    def __init__(self, bills: Sequence[Days], withdrawn: Sequence[Days] = ()) -> None:
-        self._bills = bills
-        self._withdrawn = withdrawn
+    def __init__(self, read_bills: Callable[[Client], Sequence[Days]]) -> None:
+        self._read_bills = read_bills
+        self._bills: Sequence[Days] = ()
         self.result = Result()
 
     def audit_scope(self) -> Mapping[str, Any]:
         """Return the columns of the audit that say which days."""
-        every = [*self._bills, *self._withdrawn]
-        days = [day for each in every for day in each.days]
-        scope = {"bills": sorted({each.scope.bill for each in every}), "days": len(days)}
-        if self._withdrawn:
-            scope["withdrawn"] = sorted({each.scope.bill for each in self._withdrawn})
+        days = [day for each in self._bills for day in each.days]
+        scope = {"bills": sorted({each.scope.bill for each in self._bills}), "days": len(days)}
+        if withdrawn := {each.scope.bill for each in self._bills if each.is_withdrawn}:
+            scope["withdrawn"] = sorted(withdrawn)
         return {
             "kind": TRUE_UP,
             "calls_from": midnight(min(days)),
@@ -87,10 +90,10 @@ class TrueUp:
 
     def calls(self, client: Client) -> Iterator[Row]:
         """Yield the owners whose true-up changes, each with the difference."""
+        self._bills = self._read_bills(client)
         for each in self._bills:
-            yield from self._changes(client, each, _due_of(client, each, self.result))
-        for each in self._withdrawn:
-            yield from self._changes(client, each, {})
+            wanted = {} if each.is_withdrawn else _due_of(client, each, self.result)
+            yield from self._changes(client, each, wanted)
 
     def entries(self, call: Row) -> Sequence[Row]:
         """Return the difference as entries."""

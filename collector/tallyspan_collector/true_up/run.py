@@ -44,12 +44,16 @@ def book(
         )
     check_kept(client, first)
     days = Days(scope, [*days_between(first, last)], there)
-    _check_apart(client, days)
-    if is_applied:
-        stored.write(client, days, source)
+
+    def read_bills(client: Client) -> Sequence[Days]:
+        _check_apart(client, days)
+        if is_applied:
+            stored.write(client, days, source)
+        return [days]
+
     return run(
         client,
-        TrueUp([days]),
+        TrueUp(read_bills),
         is_applied=is_applied,
         changed_by=changed_by,
         reason=reason,
@@ -67,15 +71,24 @@ def withdraw(
     changed_by: str = "",
     reason: str = "",
 ) -> Result:
-    """Take back the true-up of a bill. Raises `ConfigError` if none of these days has one."""
-    held = stored.ever(client, name, first, last)
-    if not held:
-        raise ConfigError(f"no day from {first} to {last} was ever trued up by a bill {name!r}")
-    if is_applied:
-        for each in held:
-            stored.withdraw(client, each.scope, each.days)
+    """Take back the true-up of a bill.
+
+    Raises `ConfigError` if none of these days has one, or if the entries of some are gone.
+    """
+    check_kept(client, first)
+
+    def read_bills(client: Client) -> Sequence[Days]:
+        there = [each for each in stored.heads(client, first, last) if each.bill == name]
+        if not there:
+            raise ConfigError(f"no day from {first} to {last} was ever trued up by a bill {name!r}")
+        of_bill = stored.days_of(client, (each._replace(revision="") for each in there))
+        if is_applied:
+            for each in of_bill:
+                stored.withdraw(client, each.scope, each.days)
+        return of_bill
+
     return run(
-        client, TrueUp([], held), is_applied=is_applied, changed_by=changed_by, reason=reason
+        client, TrueUp(read_bills), is_applied=is_applied, changed_by=changed_by, reason=reason
     )
 
 

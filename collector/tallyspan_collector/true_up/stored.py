@@ -17,7 +17,7 @@ from tallyspan_collector.true_up.scope import Scope
 
 _LATEST = """
 SELECT bill, day, argMax(revision, read_at), argMax(settings, read_at) FROM bill_days
-WHERE day >= {first:Date} AND day <= {last:Date} GROUP BY bill, day ORDER BY bill, day
+WHERE day >= {first:Date} AND day <= {last:Date} GROUP BY bill, day
 """
 _LINES = """
 SELECT day, model_name, item, owner, billed_usd FROM bill_lines FINAL
@@ -27,12 +27,25 @@ ORDER BY day, number
 _FIRST, _LAST = date(1970, 1, 1), date(2149, 6, 6)
 
 
+class Head(NamedTuple):
+    """Which revision of a bill holds for a day; an empty one: it was withdrawn."""
+
+    bill: str
+    day: date
+    revision: str
+    settings: str
+
+
 class Days(NamedTuple):
-    """Days of one bill that hold, all of one scope, with their lines; a day may have none."""
+    """Days of one bill and month, all of one scope, with their lines; a day may have none.
+
+    `is_withdrawn`: no bill of them holds any more.
+    """
 
     scope: Scope
     days: Sequence[date]
     charges: Sequence[Charge]
+    is_withdrawn: bool = False
 
 
 def write(client: Client, days: Days, source: str) -> None:
@@ -67,30 +80,42 @@ def withdraw(client: Client, scope: Scope, days: Iterable[date]) -> None:
             "bill day revision read_at lines billed_usd source settings read_by")  # fmt: skip
 
 
-def ever(client: Client, bill: str, first: date, last: date) -> list[Days]:
-    """Return the days that a bill was ever kept of, without lines. Raises what the store raises."""
-    days: dict[str, list[date]] = defaultdict(list)
-    for name, day, _, settings in tuples_of(client, _LATEST, {"first": first, "last": last}):
-        if name == bill:
-            days[str(settings)].append(day)
-    return [Days(Scope.from_json(settings), each, ()) for settings, each in sorted(days.items())]
+def heads(client: Client, first: date = _FIRST, last: date = _LAST) -> set[Head]:
+    """Return which revision holds of every day a bill was ever kept of; raises as the store."""
+    return {
+        Head(str(bill), day, str(revision), str(settings))
+        for bill, day, revision, settings in tuples_of(
+            client, _LATEST, {"first": first, "last": last}
+        )
+    }
+
+
+def days_of(client: Client, of_days: Iterable[Head]) -> list[Days]:
+    """Return the days with their lines, by bill, month and scope. Raises what the store raises."""
+    alike: dict[tuple[str, date, str, bool], list[Head]] = defaultdict(list)
+    for each in sorted(of_days):
+        month = each.day.replace(day=1)
+        alike[each.bill, month, each.settings, not each.revision].append(each)
+    result = []
+    for (bill, _, settings, is_withdrawn), of_scope in sorted(alike.items()):
+        revisions = [(each.day, each.revision) for each in of_scope]
+        charges = () if is_withdrawn else _charges(client, bill, revisions)
+        days = [each.day for each in of_scope]
+        result.append(Days(Scope.from_json(settings), days, charges, is_withdrawn))
+    return result
 
 
 def read(client: Client, first: date = _FIRST, last: date = _LAST) -> list[Days]:
-    """Return the bills that hold, by bill and scope. Raises what the store raises."""
-    held: dict[tuple[str, str], list[tuple[date, str]]] = defaultdict(list)
-    for bill, day, revision, settings in tuples_of(client, _LATEST, {"first": first, "last": last}):
-        if revision:
-            held[str(bill), str(settings)].append((day, str(revision)))
-    result = []
-    for (bill, settings), revisions in sorted(held.items()):
-        rows = tuples_of(client, _LINES, {"bill": bill, "revisions": revisions})
-        charges = [
-            Charge(day, model, item, owner, int(cost.scaleb(12)))
-            for day, model, item, owner, cost in rows
-        ]
-        result.append(Days(Scope.from_json(settings), [day for day, _ in revisions], charges))
-    return result
+    """Return the bills that hold, as `days_of` does. Raises what the store raises."""
+    return days_of(client, (each for each in heads(client, first, last) if each.revision))
+
+
+def _charges(client: Client, bill: str, revisions: Sequence[tuple[date, str]]) -> Sequence[Charge]:
+    rows = tuples_of(client, _LINES, {"bill": bill, "revisions": revisions})
+    return [
+        Charge(day, model, item, owner, int(cost.scaleb(12)))
+        for day, model, item, owner, cost in rows
+    ]
 
 
 def _insert(client: Client, table: str, rows: Sequence[Sequence[object]], names: str) -> None:

@@ -183,14 +183,35 @@ def test_a_month_that_is_opened_again_gets_its_corrections_back(bench: Bench) ->
 def test_a_run_that_broke_off_between_both_entries_is_completed(bench: Bench) -> None:
     book(bench.client, [used(JAN, "1")])
     bench.closed("2026-01")
+    closing = Closing()
+    for _ in range(3):  # the collector has been running for a while
+        closing.look(bench.client)
     book(bench.client, [used(JAN, "10")])
     kind = PriorPeriod()
     [out, _] = list(kind.calls(bench.client))  # what is taken out, and what is booked
     book(bench.client, list(kind.entries(out)))
 
-    move(bench.client)
+    closing.look(bench.client)
 
     assert bench.by_month() == {JAN: Decimal(1), FEB: Decimal(10)}
+
+
+def test_what_moves_between_users_of_a_department_is_a_correction_too(bench: Bench) -> None:
+    mine = used(JAN, "1", user_id="")
+    book(bench.client, [mine])
+    bench.closed("2026-01")
+    closing = Closing()
+    for _ in range(3):
+        closing.look(bench.client)
+
+    book(bench.client, [reversal(mine), used(JAN, "1", user_id="ada")])  # a late span names her
+    closing.look(bench.client)
+
+    assert bench.by_month("user_id") == {
+        (JAN, ""): Decimal(1),
+        (FEB, ""): Decimal(-1),
+        (FEB, "ada"): Decimal(1),
+    }
 
 
 def test_a_month_is_refused_until_its_checks_hold_or_are_accepted(bench: Bench) -> None:

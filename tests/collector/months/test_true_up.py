@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 from command_line import CommandLine
 from ledger import NOON, book, call, reversal
 from shared_store import SharedStore
+from tallyspan_clickhouse.errors import StoreError
+from tallyspan_clickhouse.ledger_lock import ledger_lock
+from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.months.schedule import Closing
 from tallyspan_collector.summary import Filters
 from tallyspan_collector.summary.totals import totals
-from tallyspan_collector.true_up import stored
+from tallyspan_collector.true_up import run, stored
 from tallyspan_collector.true_up.due import Charge, due, lines
 from tallyspan_collector.true_up.recorded import Recorded
 from tallyspan_collector.true_up.scope import Scope
+from tallyspan_collector.true_up.stored import Days
 
 DAY = NOON.date()
 MODEL = "gpt-4.1"
@@ -179,6 +183,56 @@ def test_what_was_trued_up_is_withdrawn(bench: Bench, tmp_path: Path) -> None:
     Closing().look(bench.client)
     assert bench.total == 6
     bench.applied("openai", "--withdraw")  # again: nothing is left to do
+
+
+def test_a_command_that_was_killed_is_completed_by_a_collector_that_runs(
+    bench: Bench, tmp_path: Path
+) -> None:
+    book(bench.client, [call(cost_usd=Decimal(6))])
+    closing = Closing()
+    closing.look(bench.client)
+
+    # Killed after the bill was kept, and before anything of it was booked.
+    days = Days(Scope(OPENAI, (OPENAI,)), [DAY], [Charge(DAY, MODEL, "", "", 8 * PICO)])
+    stored.write(bench.client, days, "bill.csv")
+    closing.look(bench.client)
+    assert bench.total == 8
+
+    stored.withdraw(bench.client, days.scope, days.days)  # and so is the one that takes it back
+    closing.look(bench.client)
+    assert bench.total == 6
+
+
+def test_a_bill_that_waits_for_another_run_is_not_kept_before_it_is_booked(
+    bench: Bench, tmp_path: Path
+) -> None:
+    book(bench.client, [call(cost_usd=Decimal(6))])
+    scope, bill = Scope(OPENAI, (OPENAI,)), [Billed(DAY, MODEL, cost_usd=Decimal(8))]
+
+    with (
+        ledger_lock(bench.client, "another"),
+        pytest.raises(StoreError, match="booked calls are being changed"),
+    ):
+        run.book(bench.client, scope, bill, DAY, DAY, "f", is_applied=True, patience_seconds=0)
+
+    assert not stored.heads(bench.client)
+
+
+def test_days_of_a_bill_are_of_their_month_however_far_in_the_east(
+    bench: Bench, tmp_path: Path
+) -> None:
+    # Noon in Auckland is 23:00 UTC of the day before.
+    first = date(2026, 3, 1)
+    bill = bench.bill(tmp_path, f"{first},{MODEL},7")
+
+    code = bench.run(
+        *bill, "--zone", "Pacific/Auckland", "--from", str(first), "--to", str(first),
+        "--apply", "--reason", "r",
+    )  # fmt: skip
+
+    assert code == 0, bench.err
+    [[day]] = bench.client.query("SELECT day FROM usage_totals").result_rows
+    assert day == first
 
 
 def test_owners_of_the_bill_go_to_their_departments(bench: Bench, tmp_path: Path) -> None:
