@@ -68,12 +68,7 @@ def budget_status() -> str:
         ("state", "LowCardinality(String)", "over (at critical_percent), warning (at warn_percent), forecast over (the forecast is above the amount) or ok",
          "multiIf(p.used * 100 >= p.critical_percent, 'over', p.used * 100 >= p.warn_percent, 'warning', ifNull(forecast_used > 1, false), 'forecast over', 'ok')"),
     ]  # fmt: skip
-    rows = (
-        "SELECT s.*,\n"
-        "    assumeNotNull((SELECT c.today FROM {database}.clock AS c)) AS today,\n"
-        "    assumeNotNull((SELECT c.day_gone FROM {database}.clock AS c)) AS day_gone\n"
-        "FROM {database}.budget_periods AS s\nWHERE s.is_current"
-    )
+    rows = "SELECT s.* FROM {database}.budget_periods AS s WHERE s.is_current"
     columns = [f"p.{name} AS {name}" for name, *_ in plain]
     columns += [f"{text} AS {name}" for name, _, _, text in worked_out]
     return create_view(

@@ -71,20 +71,25 @@ CREATE VIEW {database}.budgeted_days {on_cluster}
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS WITH
-    assumeNotNull((SELECT c.time_zone FROM {database}.clock AS c)) AS zone,
-    assumeNotNull((SELECT c.today FROM {database}.clock AS c)) AS today,
+    assumeNotNull((SELECT (c.time_zone, c.today) FROM {database}.clock AS c)) AS clock,
+    clock.1 AS zone,
+    clock.2 AS today,
     zone = 'UTC' AS is_utc,
     today - 800 AS first_day,
-    -- What is asked for: (scope, name, period), and of that the scopes, and the tags as key and value.
+    -- What is asked for: (scope, name, period), the names of each scope, and the tags as key and value.
     assumeNotNull((SELECT groupUniqArray((toString(b.scope), b.name, toString(b.period)))
         FROM {database}.budgets AS b FINAL WHERE NOT b.is_withdrawn AND b.valid_to > today - 800)) AS wanted,
-    arrayMap(w -> (w.1, w.2), wanted) AS names,
-    arrayDistinct(wanted.1) AS scopes,
-    hasAny(scopes, ['total', 'department', 'model', 'endpoint']) AS of_totals,
-    has(scopes, 'agent') AS of_agents,
-    has(names, ('user', '*')) AS of_each_user,
-    has(scopes, 'cost_centre') AS of_cost_centres,
+    has(wanted.1, 'total') AS of_all,
+    arrayFilter(w -> w.1 = 'department', wanted).2 AS departments,
+    arrayFilter(w -> w.1 = 'model', wanted).2 AS models,
+    arrayFilter(w -> w.1 = 'endpoint', wanted).2 AS endpoints,
+    arrayFilter(w -> w.1 = 'agent', wanted).2 AS agents,
+    arrayFilter(w -> w.1 = 'user', wanted).2 AS users,
+    arrayFilter(w -> w.1 = 'cost_centre', wanted).2 AS cost_centres,
     arrayFilter(w -> w.1 = 'tag', wanted) AS of_tags,
+    of_all OR notEmpty(departments) OR notEmpty(models) OR notEmpty(endpoints) AS of_totals,
+    has(users, '*') AS of_each_user,
+    notEmpty(cost_centres) AS of_cost_centres,
     arrayMap(w -> (w.2, substring(w.2, 1, position(w.2, '=') - 1), substring(w.2, position(w.2, '=') + 1)), of_tags) AS tag_pairs,
     multiIf(has(of_tags.3, 'year'), addYears(toStartOfYear(today), -1),
         has(of_tags.3, 'quarter'), addMonths(toStartOfQuarter(today), -3), addMonths(toStartOfMonth(today), -1)) AS first_tag_day
@@ -94,38 +99,41 @@ SELECT d.scope AS scope, d.name AS name, if(d.scope = 'department', d.name, '') 
 FROM (
     SELECT part.1 AS scope, part.2 AS name, t.day AS day, t.calls AS calls, t.cost_usd AS cost_usd, t.unpriced_calls AS unpriced_calls
     FROM (
-        SELECT r.part AS part_name, r.day AS day, r.department AS department, r.model_name AS model_name,
-            r.endpoint_id AS endpoint_id, r.agent_id AS agent_id,
-            r.calls AS calls, r.cost_usd AS cost_usd, r.unpriced_calls AS unpriced_calls
+        -- Names without a budget are one: few rows are left to be told apart.
+        SELECT r.part = 'totals' AS has_totals, r.part = 'agents_alone' AS has_agents, r.day AS day,
+            if(has(departments, r.department), r.department, '') AS department, if(has(models, r.model_name), r.model_name, '') AS model_name,
+            if(has(endpoints, r.endpoint_id), r.endpoint_id, '') AS endpoint_id, if(has(agents, r.agent_id), r.agent_id, '') AS agent_id,
+            sum(r.calls) AS calls, sum(r.cost_usd) AS cost_usd, sum(r.unpriced_calls) AS unpriced_calls
         FROM {database}.rollup_days{all} AS r
-        WHERE is_utc AND (of_totals OR of_agents) AND r.day >= first_day
-            AND ((of_totals AND r.part = 'totals') OR (of_agents AND r.part = 'agents_alone'))
+        WHERE is_utc AND (of_totals OR notEmpty(agents)) AND r.day >= first_day
+            AND ((of_totals AND r.part = 'totals') OR (notEmpty(agents) AND r.part = 'agents_alone'))
+        GROUP BY has_totals, has_agents, day, department, model_name, endpoint_id, agent_id
         UNION ALL
-        SELECT '' AS part_name, toDate(toTimeZone(r.hour, zone)) AS day, r.department AS department, r.model_name AS model_name,
-            r.endpoint_id AS endpoint_id, r.agent_id AS agent_id,
+        SELECT true AS has_totals, true AS has_agents, toDate(toTimeZone(r.hour, zone)) AS day,
+            if(has(departments, r.department), r.department, '') AS department, if(has(models, r.model_name), r.model_name, '') AS model_name,
+            if(has(endpoints, r.endpoint_id), r.endpoint_id, '') AS endpoint_id, if(has(agents, r.agent_id), r.agent_id, '') AS agent_id,
             sum(r.calls) AS calls, sum(r.cost_usd) AS cost_usd, sum(r.unpriced_calls) AS unpriced_calls
         FROM {database}.rollup_hourly{all} AS r
-        WHERE NOT is_utc AND (of_totals OR of_agents) AND r.hour >= toDateTime(first_day - 1, 'UTC')
-        GROUP BY day, r.department, r.model_name, r.endpoint_id, r.agent_id
+        WHERE NOT is_utc AND (of_totals OR notEmpty(agents)) AND r.hour >= toDateTime(first_day - 1, 'UTC')
+        GROUP BY day, department, model_name, endpoint_id, agent_id
     ) AS t
-    ARRAY JOIN arrayFilter(p -> has(names, p), multiIf(
-        t.part_name = 'totals', [('total', ''), ('department', toString(t.department)), ('model', toString(t.model_name)), ('endpoint', toString(t.endpoint_id))],
-        t.part_name = 'agents_alone', [('agent', toString(t.agent_id))],
-        [('total', ''), ('department', toString(t.department)), ('model', toString(t.model_name)), ('endpoint', toString(t.endpoint_id)), ('agent', toString(t.agent_id))])) AS part
+    ARRAY JOIN arrayFilter(p -> p.2 != '' OR (p.1 = 'total' AND of_all), arrayConcat(
+        if(t.has_totals, [('total', ''), ('department', toString(t.department)), ('model', toString(t.model_name)), ('endpoint', toString(t.endpoint_id))], []),
+        if(t.has_agents, [('agent', toString(t.agent_id))], []))) AS part
     UNION ALL
     SELECT part.1 AS scope, part.2 AS name, u.day AS day, u.calls AS calls, u.cost_usd AS cost_usd, u.unpriced_calls AS unpriced_calls
     FROM (
         SELECT r.tenant AS tenant, r.user_id AS user_id, r.department AS department, r.day AS day, r.day AS utc_day,
             r.calls AS calls, r.cost_usd AS cost_usd, r.unpriced_calls AS unpriced_calls
         FROM {database}.rollup_users{all} AS r
-        WHERE is_utc AND (has(scopes, 'user') OR of_cost_centres) AND r.day >= first_day
+        WHERE is_utc AND (notEmpty(users) OR of_cost_centres) AND r.day >= first_day
             AND (of_each_user OR of_cost_centres OR r.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user'))
         UNION ALL
         SELECT r.tenant AS tenant, r.user_id AS user_id, r.department AS department,
             toDate(toTimeZone(r.hour, zone)) AS day, toDate(r.hour) AS utc_day,
             sum(r.calls) AS calls, sum(r.cost_usd) AS cost_usd, sum(r.unpriced_calls) AS unpriced_calls
         FROM {database}.rollup_conversations{all} AS r
-        WHERE NOT is_utc AND (has(scopes, 'user') OR of_cost_centres) AND r.hour >= toDateTime(first_day - 1, 'UTC')
+        WHERE NOT is_utc AND (notEmpty(users) OR of_cost_centres) AND r.hour >= toDateTime(first_day - 1, 'UTC')
             AND (of_each_user OR of_cost_centres OR r.user_id IN (SELECT b.name FROM {database}.budgets AS b WHERE b.scope = 'user'))
         GROUP BY r.tenant, r.user_id, r.department, day, utc_day
     ) AS u
@@ -144,10 +152,10 @@ FROM (
             AND e.valid_from < addMonths(month, 1) AND e.valid_to >= month
         GROUP BY e.tenant, e.department, month HAVING uniqExact(e.cost_centre) = 1
     ) AS e ON e.tenant = u.tenant AND e.department = u.department AND e.month = toStartOfMonth(u.utc_day)
-    ARRAY JOIN arrayFilter(p -> has(names, p) OR (of_each_user AND p.1 = 'user' AND p.2 != ''), [
-        ('user', u.user_id),
-        ('cost_centre', coalesce(
-            nullIf(arrayFirst(s -> s.1 <= u.utc_day AND u.utc_day <= s.2 AND s.3 = u.department, c.spans).4, ''), e.cost_centre))]) AS part
+    ARRAY JOIN arrayConcat(
+        if((of_each_user AND u.user_id != '') OR has(users, u.user_id), [('user', u.user_id)], []),
+        if(of_cost_centres, arrayFilter(p -> has(cost_centres, p.2), [('cost_centre', coalesce(nullIf(
+            arrayFirst(s -> s.1 <= u.utc_day AND u.utc_day <= s.2 AND s.3 = u.department, c.spans).4, ''), e.cost_centre))]), [])) AS part
     UNION ALL
     SELECT 'tag' AS scope, pair.1 AS name, toDate(toTimeZone(l.start_time, zone)) AS day, toInt64(l.sign) AS calls,
         if(l.is_notional, toDecimal128(0, 12), ifNull(toDecimal128(l.cost_usd, 12), toDecimal128(0, 12))) AS cost_usd,
@@ -180,11 +188,14 @@ CREATE VIEW {database}.budget_periods {on_cluster}
     spent_usd Decimal(38, 12) COMMENT 'What was spent in it, in USD; calls without a price are not in it',
     used Float64 COMMENT 'spent_usd / amount_usd, a ratio',
     unpriced_calls Int64 COMMENT 'Calls in it without a price',
+    today Date COMMENT 'Which day it is',
+    day_gone Float64 COMMENT 'Part of that day that is over, a ratio',
     recent Array(Tuple(UInt16, Float64)) COMMENT 'The last four weeks and today: days since 1970, each with what was spent on it in USD'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS WITH
-    assumeNotNull((SELECT c.today FROM {database}.clock AS c)) AS today,
+    assumeNotNull((SELECT (c.today, c.day_gone) FROM {database}.clock AS c)) AS clock,
+    clock.1 AS today,
     arrayFilter(m -> m.1 >= p.period_start AND m.1 < p.period_end, s.months) AS of_period,
     held AS (
         SELECT b.scope, b.name, b.period, b.valid_from, b.amount_usd, b.warn_percent, b.critical_percent, b.owner,
@@ -223,7 +234,7 @@ SELECT p.scope AS scope, if(is_each, s.name, p.name) AS name, toBool(p.scope = '
     arraySum(m -> m.2, of_period) AS spent_usd,
     toFloat64(spent_usd) / toFloat64(p.amount_usd) AS used,
     arraySum(m -> m.3, of_period) AS unpriced_calls,
-    s.recent AS recent
+    clock.1 AS today, clock.2 AS day_gone, s.recent AS recent
 FROM periods AS p LEFT JOIN sums AS s ON p.scope = s.scope AND p.name = s.budget
 WHERE NOT is_each OR (notEmpty(of_period) AND (s.name, p.period, p.period_start) NOT IN (
     SELECT o.name, o.period, o.period_start FROM periods AS o WHERE o.scope = 'user'))
