@@ -53,7 +53,6 @@ def pdf(statement: Statement) -> bytes:
         _template(),
         format="pdf",
         sys_inputs={"content": text},
-        timestamp=int(statement.moment.timestamp()),
         ignore_system_fonts=not content["needs_fonts"],
     )
     if not isinstance(result, bytes):

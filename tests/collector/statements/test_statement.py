@@ -150,16 +150,18 @@ WRITERS = tuple(files.FORMATS.values())
 
 
 def test_a_running_month_is_compared_with_the_same_days_of_the_one_before(client: Client) -> None:
+    correction: dict[str, Any] = {"sign": 0, "tags": {"closed_month": "2026-02"}}
     book(
         client,
         [used(MARCH, "10", day=4), used(MARCH, "90", day=20),
-         used(APRIL, "12", day=4), used(APRIL, "7", day=6)],
+         used(APRIL, "12", day=4), used(APRIL, "7", day=6),
+         used(APRIL, "100", day=1, entry_kind="prior_period", **correction)],
     )  # fmt: skip
 
     statement = read(client, APRIL, RESEARCH, now=datetime(2026, 4, 6, 18, tzinfo=UTC))
 
-    assert rows(statement, "total")["total"] == 19
-    # Five days of April are over: 12 against 10, though 7 more are of today.
+    assert rows(statement, "total")["total"] == 119
+    # Five days of April are over: 12 against 10, though 7 more are of today, 100 of February.
     assert rows(statement, "comparison") == {"this": 12, "last": 10, "difference": 2}
     first = read(client, APRIL, RESEARCH, now=datetime(2026, 4, 1, 8, tzinfo=UTC))
     assert first.comparison is None
@@ -376,6 +378,12 @@ def test_without_the_package_csv_works_and_pdf_names_the_line_that_installs_it(
     assert command.run("2026-03", "--out", str(tmp_path)) == 2
     assert "pip install 'tallyspan[statements]'" in command.err
     assert command.run("2026-03", "--out", str(tmp_path), "--format", "csv,parquet") == 0
+
+
+def test_the_parts_that_lose_most_by_rounding_down_are_rounded_up() -> None:
+    thirds = [Decimal(each) for each in ("0.001", "0.009", "1.005")]
+
+    assert shares(thirds, Decimal("1.02")) == [Decimal(each) for each in ("0.00", "0.01", "1.01")]
 
 
 amounts = st.decimals(-1000, 1000, places=6)
