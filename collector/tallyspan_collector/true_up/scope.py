@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from typing import Self
 
 from tallyspan_collector.reconcile.bill import Bill
@@ -58,8 +57,7 @@ class Scope:
             {*self.providers} & {*other.providers}
         )
         ours, theirs = self.endpoint, other.endpoint
-        is_there = not (ours and theirs) or fnmatchcase(ours, theirs) or fnmatchcase(theirs, ours)
-        return is_one and is_there
+        return is_one and (not (ours and theirs) or _have_one_in_common(ours, theirs))
 
     def to_json(self) -> str:
         """Return it as text, to be read by `from_json`."""
@@ -71,3 +69,23 @@ class Scope:
         values = json.loads(text)
         fields = {each: values[each] for each in cls.__dataclass_fields__ if each in values}
         return cls(**fields | {"providers": tuple(values["providers"])})
+
+
+def _have_one_in_common(ours: str, theirs: str) -> bool:
+    """Return whether a text fits both patterns; `*` is any text, of any length."""
+    places, seen = [(0, 0)], set[tuple[int, int]]()
+    while places:
+        i, j = place = places.pop()
+        if place in seen or i > len(ours) or j > len(theirs):
+            continue
+        seen.add(place)
+        a, b = ours[i : i + 1], theirs[j : j + 1]
+        if not a and not b:
+            return True
+        if a == "*":
+            places += [(i + 1, j), (i, j + 1)]
+        if b == "*":
+            places += [(i, j + 1), (i + 1, j)]
+        if a == b:
+            places.append((i + 1, j + 1))
+    return False
