@@ -165,21 +165,21 @@ class _Uses:
     """What departments used, for shares: of the same model, else of the owner, else of the day."""
 
     def __init__(self, recorded: Sequence[Recorded], *, is_split: bool) -> None:
+        self._is_split = is_split
         self._weights: dict[tuple[object, ...], dict[Payer, Fraction]] = defaultdict(dict)
         self._providers: dict[tuple[object, ...], dict[str, int]] = defaultdict(
             lambda: defaultdict(int)
         )
         for each in recorded:
             payer = Payer(each.tenant, each.department, "share")
-            owner = each.owner if is_split else ""
-            for place in _places(each.day, each.model, owner):
+            for place in self._places(each.day, each.model, each.owner):
                 weights = self._weights[place]
                 weights[payer] = weights.get(payer, Fraction(0)) + each.picousd
                 self._providers[place][each.provider] += each.picousd
 
     def weights(self, line: Line) -> dict[Payer, Fraction]:
         """Return what each payer used of the nearest place that anything is recorded of."""
-        for place in _places(line.day, line.model, line.owner):
+        for place in self._places(line.day, line.model, line.owner):
             positive = {each: cost for each, cost in self._weights[place].items() if cost > 0}
             if positive:
                 return positive
@@ -187,13 +187,14 @@ class _Uses:
 
     def provider(self, line: Line) -> str:
         """Return the provider that most of the nearest place is of; empty: nothing is recorded."""
-        for place in _places(line.day, line.model, line.owner):
+        for place in self._places(line.day, line.model, line.owner):
             costs = self._providers[place]
             if costs:
                 return max(costs, key=lambda name: (costs[name], name))
         return ""
 
-
-def _places(day: date, model: str, owner: str) -> tuple[tuple[object, ...], ...]:
-    key = model_key(model) if model else ()
-    return (day, owner, key), (day, owner), (day,)
+    def _places(self, day: date, model: str, owner: str) -> tuple[tuple[object, ...], ...]:
+        """Return the nearest place first; without `is_split` the ledger knows of no owners."""
+        key = model_key(model) if model else ()
+        owner = owner if self._is_split else ""
+        return (day, owner, key), (day, owner), (day,)

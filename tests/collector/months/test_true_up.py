@@ -445,6 +445,21 @@ def test_recorded_and_trued_up_are_what_is_billed_on_every_day(
         assert have + booked == sum(each.picousd for each in billed if each.day == day)
 
 
+def test_without_owners_in_the_ledger_a_line_is_shared_by_those_who_used_its_model() -> None:
+    of_sales = Recorded(DAY, MODEL, "", "", "sales", OPENAI, 2 * PICO)
+    there = [of_sales, of_sales._replace(model="o3", department="research", picousd=98 * PICO)]
+    scope = Scope("b", (OPENAI,))
+    bill = [Charge(DAY, MODEL, "", "p1", 5 * PICO), Charge(DAY, "o3", "", "p1", 98 * PICO)]
+
+    parts = due(scope, lines(scope, bill, there), there)
+
+    sums: dict[str, int] = {}
+    for part in parts:
+        department = part.payer.department
+        sums[department] = sums.get(department, 0) + part.picousd
+    assert sums == {"sales": 3 * PICO, "research": 0}
+
+
 def test_bills_overlap_where_an_entry_may_be_on_both() -> None:
     openai = Scope("a", ("openai",))
     assert openai.overlaps(Scope("b"))
@@ -453,3 +468,15 @@ def test_bills_overlap_where_an_entry_may_be_on_both() -> None:
     eu, us = (Scope("b", ("openai",), endpoint) for endpoint in ("eu.*", "us.api"))
     assert not eu.overlaps(us)
     assert eu.overlaps(Scope("c", ("openai",), "eu.api"))
+    for ours, theirs, is_one in (
+        ("eu.*", "*.api", True),  # eu.api is of both, and neither pattern fits the other
+        ("eu.*x", "*.api", False),
+        ("*", "us.api", True),
+        ("a[1]", "a[1]", True),
+        ("a[1]*", "a1", False),
+        ("a*b*c", "abbbc", True),
+        ("a*b*c", "acccb", False),
+        ("us.api", "us.apis", False),
+    ):
+        one, other = (Scope("b", ("openai",), endpoint) for endpoint in (ours, theirs))
+        assert (one.overlaps(other), other.overlaps(one)) == (is_one, is_one), (ours, theirs)
