@@ -231,7 +231,7 @@ def rest_of(items: Sequence[Item], count: int, whole: Item) -> Item:
 
 def correction_label(month: date | None) -> str:
     """Return how people read a correction of a closed month."""
-    return f"Correction of {month:%Y-%m}" if month else "Corrections that changed again since"
+    return f"Correction of {month:%Y-%m}" if month else "Other corrections"
 
 
 def compared_label(month: date, comparison: Comparison) -> str:

@@ -143,7 +143,7 @@ def test_a_correction_that_changed_again_is_still_in_the_sum_of_what_is_listed(
     february = read(client, FEB, RESEARCH, now=NOW)
     assert february.sums["prior_period_cost_usd"] == 10
     assert february.corrections == [(None, Decimal(10))]
-    assert "Corrections that changed again since $10.00" in text_of(pdf.pdf(february))[0]
+    assert "Other corrections $10.00" in text_of(pdf.pdf(february))[0]
 
 
 WRITERS = tuple(files.FORMATS.values())
