@@ -69,9 +69,8 @@ def span(first: str, last: str, range_: str, *cuts: str) -> Span:
 
 def _whole(column: str, edges: list[str]) -> str:
     first, *cuts, last = edges
-    return " AND ".join(
-        (f"{column} > {first}", f"{column} < {last}", *(f"{column} != {each}" for each in cuts))
-    )
+    between = f"{column} > {first} AND {column} < {last}"
+    return f"{between} AND {column} NOT IN ({', '.join(cuts)})" if cuts else between
 
 
 def _outside(edges: list[str], unit: str) -> str:

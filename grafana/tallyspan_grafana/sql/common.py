@@ -240,18 +240,22 @@ def compared(
 
     def query(binding: Binding) -> str:
         # Of a period that runs, what is over counts: its end is to come.
-        clock = f"(SELECT now FROM {binding.view('clock')})"
         before_start, before_end = range_before("range_start", "range_end")
         within = "start_time >= before_start AND start_time <= range_last"
         rows = both.of(
             binding, span("before_start", "range_last", within, "before_end", "range_start")
         )
+        # A scalar is worked out once: an expression would be planned again wherever it is named.
+        moments = (
+            f"SELECT tuple({before_start}, {before_end}, range_start, range_last) FROM (SELECT "
+            f"toTimeZone({binding.start}, 'UTC') AS range_start, "
+            f"toTimeZone({binding.end}, 'UTC') AS range_last, "
+            "if(now > range_start AND now <= range_last, now, addSeconds(range_last, 1)) "
+            f"AS range_end FROM {binding.view('clock')})"
+        )
         text = (
-            f"WITH toTimeZone({binding.start}, 'UTC') AS range_start, "
-            f"toTimeZone({binding.end}, 'UTC') AS range_last, assumeNotNull({clock}) AS moment, "
-            "if(moment > range_start AND moment <= range_last, moment, "
-            "addSeconds(range_last, 1)) AS range_end, "
-            f"{before_start} AS before_start, {before_end} AS before_end "
+            f"WITH assumeNotNull(({moments})) AS moments, moments.1 AS before_start, "
+            "moments.2 AS before_end, moments.3 AS range_start, moments.4 AS range_last "
             f"SELECT {figures} {rows} "
             f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 OR spend != 0 "
             "ORDER BY spend DESC NULLS LAST, name LIMIT 500"
