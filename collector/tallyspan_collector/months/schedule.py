@@ -97,7 +97,7 @@ class Closing:
 
             def read_bills(client: Client) -> Sequence[Days]:
                 now = stored.heads(client, min(near), max(near))
-                return stored.days_of(client, (each for each in now if each.day in near))
+                return stored.days_of(client, (each for each in now if each.day in near), now)
 
             reason = "the ledger changed after the bill"
             run_if_due(client, lambda: TrueUp(read_bills), reason=reason)

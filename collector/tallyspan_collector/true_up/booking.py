@@ -111,7 +111,9 @@ class TrueUp:
 def _due_of(client: Client, bill: Days, result: Result) -> dict[bytes, Booked]:
     scope, days = bill.scope, {*bill.days}
     there = [
-        each for each in recorded.read(client, scope, min(days), max(days)) if each.day in days
+        each
+        for each in recorded.read(client, scope, min(days), max(days), has_rest=bill.has_rest)
+        if each.day in days
     ]
     of_bill = lines(scope, bill.charges, there)
     parts = due(scope, of_bill, there)

@@ -43,8 +43,12 @@ class Recorded(NamedTuple):
     picousd: int
 
 
-def read(client: Client, scope: Scope, first: date, last: date) -> list[Recorded]:
+def read(
+    client: Client, scope: Scope, first: date, last: date, *, has_rest: bool = True
+) -> list[Recorded]:
     """Return what is recorded of the days; calls that a subscription pays for cost nothing.
+
+    `has_rest`: of a scope with endpoints also what is of no call and names none.
 
     Raises what the store raises.
     """
@@ -66,11 +70,9 @@ def read(client: Client, scope: Scope, first: date, last: date) -> list[Recorded
     if scope.providers:
         conditions.append("c.provider_name IN {providers:Array(String)}")
         parameters["providers"] = [*scope.providers]
-    if scope.endpoint:  # what is of no call may name none
-        conditions.append(
-            f"(c.endpoint_id LIKE {{endpoint:String}}"
-            f" OR c.entry_kind IN {OF_NO_CALL} AND c.endpoint_id = '')"
-        )
+    if scope.endpoint:
+        rest = f" OR c.entry_kind IN {OF_NO_CALL} AND c.endpoint_id = ''" if has_rest else ""
+        conditions.append(f"(c.endpoint_id LIKE {{endpoint:String}}{rest})")
         escaped = scope.endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         parameters["endpoint"] = escaped.replace("*", "%")
     query = _QUERY.replace("{owner_sql}", owner).replace("{where}", " AND ".join(conditions))

@@ -49,7 +49,7 @@ def book(
         _check_apart(client, days)
         if is_applied:
             stored.write(client, days, source)
-        return [days]
+        return stored.apart(days, stored.heads(client, first, last))
 
     return run(
         client,
@@ -78,10 +78,11 @@ def withdraw(
     check_kept(client, first)
 
     def read_bills(client: Client) -> Sequence[Days]:
-        there = [each for each in stored.heads(client, first, last) if each.bill == name]
+        held = stored.heads(client, first, last)
+        there = [each for each in held if each.bill == name]
         if not there:
             raise ConfigError(f"no day from {first} to {last} was ever trued up by a bill {name!r}")
-        of_bill = stored.days_of(client, (each._replace(revision="") for each in there))
+        of_bill = stored.days_of(client, (each._replace(revision="") for each in there), held)
         if is_applied:
             for each in of_bill:
                 stored.withdraw(client, each.scope, each.days)

@@ -53,11 +53,14 @@ class Scope:
 
     def overlaps(self, other: "Scope") -> bool:
         """Return whether an entry may be on both bills."""
-        is_one = not (self.providers and other.providers) or bool(
-            {*self.providers} & {*other.providers}
-        )
         ours, theirs = self.endpoint, other.endpoint
-        return is_one and (not (ours and theirs) or _have_one_in_common(ours, theirs))
+        is_there = not (ours and theirs) or _have_one_in_common(ours, theirs)
+        return is_there and self.is_of_provider_of(other)
+
+    def is_of_provider_of(self, other: "Scope") -> bool:
+        """Return whether both are of a provider, whatever the endpoints are."""
+        ours, theirs = {*self.providers}, {*other.providers}
+        return not (ours and theirs) or bool(ours & theirs)
 
     def to_json(self) -> str:
         """Return it as text, to be read by `from_json`."""

@@ -39,13 +39,15 @@ class Head(NamedTuple):
 class Days(NamedTuple):
     """Days of one bill and month, all of one scope, with their lines; a day may have none.
 
-    `is_withdrawn`: no bill of them holds any more.
+    `is_withdrawn`: no bill of them holds any more. `has_rest`: what is of no call and names no
+    endpoint is on it, even if the bill is of some endpoints only.
     """
 
     scope: Scope
     days: Sequence[date]
     charges: Sequence[Charge]
     is_withdrawn: bool = False
+    has_rest: bool = True
 
 
 def write(client: Client, days: Days, source: str) -> None:
@@ -90,8 +92,12 @@ def heads(client: Client, first: date = _FIRST, last: date = _LAST) -> set[Head]
     }
 
 
-def days_of(client: Client, of_days: Iterable[Head]) -> list[Days]:
-    """Return the days with their lines, by bill, month and scope. Raises what the store raises."""
+def days_of(client: Client, of_days: Iterable[Head], among: Iterable[Head]) -> list[Days]:
+    """Return the days with their lines, by bill, month and scope. Raises what the store raises.
+
+    `among`: the heads of all bills of these days.
+    """
+    everything = [*among]
     alike: dict[tuple[str, date, str, bool], list[Head]] = defaultdict(list)
     for each in sorted(of_days):
         month = each.day.replace(day=1)
@@ -101,13 +107,37 @@ def days_of(client: Client, of_days: Iterable[Head]) -> list[Days]:
         revisions = [(each.day, each.revision) for each in of_scope]
         charges = () if is_withdrawn else _charges(client, bill, revisions)
         days = [each.day for each in of_scope]
-        result.append(Days(Scope.from_json(settings), days, charges, is_withdrawn))
+        of_bill = Days(Scope.from_json(settings), days, charges, is_withdrawn)
+        result += apart(of_bill, everything)
+    return result
+
+
+def apart(of_bill: Days, among: Iterable[Head]) -> list[Days]:
+    """Return the days on which the bill has what names no endpoint, and those on which it has not.
+
+    Of bills of one provider, each of some endpoints, it is the first by name that has it: what
+    names none would otherwise be taken off every one of them.
+    """
+    scopes: dict[str, Scope] = {}
+    taken = set()
+    for each in among:
+        if each.revision and each.bill < of_bill.scope.bill:
+            scope = scopes.setdefault(each.settings, Scope.from_json(each.settings))
+            if scope.is_of_provider_of(of_bill.scope):
+                taken.add(each.day)
+    result = []
+    for has_rest in (True, False):
+        days = [day for day in of_bill.days if (day in taken) != has_rest]
+        charges = [each for each in of_bill.charges if (each.day in taken) != has_rest]
+        if days:
+            result.append(of_bill._replace(days=days, charges=charges, has_rest=has_rest))
     return result
 
 
 def read(client: Client, first: date = _FIRST, last: date = _LAST) -> list[Days]:
     """Return the bills that hold, as `days_of` does. Raises what the store raises."""
-    return days_of(client, (each for each in heads(client, first, last) if each.revision))
+    there = heads(client, first, last)
+    return days_of(client, (each for each in there if each.revision), there)
 
 
 def _charges(client: Client, bill: str, revisions: Sequence[tuple[date, str]]) -> Sequence[Charge]:

@@ -352,6 +352,23 @@ def test_days_whose_entries_have_expired_are_not_trued_up_again(
     assert bench.total == 8
 
 
+def test_what_names_no_endpoint_is_on_one_of_the_bills_of_endpoints(
+    bench: Bench, tmp_path: Path
+) -> None:
+    # A seat of $1 names no endpoint. Both bills together are $12, and so is the ledger then.
+    seat = call(entry_kind="commitment", sign=0, cost_usd=Decimal(1), endpoint_id="")
+    eu, us = (call(cost_usd=Decimal(4), endpoint_id=name) for name in ("eu.api", "us.api"))
+    book(bench.client, [seat, eu, us])
+    for name, cost in (("us", 7), ("eu", 5)):  # the one that has it comes last
+        bill = bench.bill(tmp_path, f"{DAY},{MODEL},{cost}")[:-1]
+        bench.applied(*bill, name, "--endpoint", f"{name}.*")
+
+    Closing().look(bench.client)
+
+    assert bench.total == 12
+    assert bench.trued_up("source") == {("bill:us",): Decimal(3)}
+
+
 def test_two_bills_of_the_same_calls_are_refused(bench: Bench, tmp_path: Path) -> None:
     book(bench.client, [call(cost_usd=Decimal(6))])
     bill = bench.bill(tmp_path, f"{DAY},{MODEL},8")
