@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from tallyspan import __version__
 
@@ -16,18 +17,25 @@ others) come with the collector:
 
     {INSTALL}
 """
+FIRST_NEED = "structlog"
+"""A package that every command needs and that only the extra `collector` brings."""
 
 
 def main() -> int:
     """Run the command line; return its exit code. Without the extra it answers help and version."""
+    if find_spec(FIRST_NEED) is None:
+        return _without_collector(sys.argv[1:], FIRST_NEED)
+    from tallyspan_collector.cli import main as run
+
     try:
-        from tallyspan_collector.cli import main as run
+        return run()
     except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("tallyspan"):
+            raise
         return _without_collector(sys.argv[1:], missing.name)
-    return run()
 
 
-def _without_collector(arguments: Sequence[str], missing: str | None) -> int:
+def _without_collector(arguments: Sequence[str], missing: str) -> int:
     match list(arguments):
         case ["--version", *_]:
             sys.stdout.write(f"tallyspan {__version__}\n")

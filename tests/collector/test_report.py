@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_collector.commands.report import cost_text, render, run_sql
+from tallyspan_collector.commands.report_text import cost_text, render
+from tallyspan_collector.commands.sql import run_sql
 from tallyspan_collector.summary import MEASURES, RequestError
 from tallyspan_collector.units.money import dollars
 

@@ -21,7 +21,7 @@ LATE_DAYS = 7
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan archive` and `archive-views`."""
-    parser = commands.add_parser("archive", help="closed months of the ledger to Parquet files")
+    parser = commands.add_parser("archive")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument(
         "--before", required=True, metavar="DAY", help="months that end before this day (UTC)"
@@ -31,9 +31,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say which months, do nothing")
     parser.set_defaults(run=_archive)
 
-    views = commands.add_parser(
-        "archive-views", help="a database of views over ledger and archive, for admins"
-    )
+    views = commands.add_parser("archive-views")
     config.add_flags(views, config.READ_OPTIONS)
     what = views.add_mutually_exclusive_group(required=True)
     what.add_argument("--from", dest="folder", metavar="DIR", help="folder, as the server sees it")

@@ -20,7 +20,7 @@ _SHOWN = ("at", "key_name", "role", "client", "method", "path", "query", "status
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan audit`."""
-    parser = commands.add_parser("audit", help="who asked the admin API for what")
+    parser = commands.add_parser("audit")
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument("--since", default="7d", help="how far back: 12h, 30d (default 7d)")
     parser.add_argument("--key", help="only requests with the key of this name")

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tallyspan_collector import config
 from tallyspan_collector.bills import bill_file
 from tallyspan_collector.bills.pages import check_base
-from tallyspan_collector.commands.prices import PRICES
+from tallyspan_collector.commands.price_book import PRICES
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.reconcile import recorded
 from tallyspan_collector.reconcile.bill import FILE, PROVIDERS, Bill

@@ -30,7 +30,7 @@ FAIL_AT = {name: budgets.STATES[place:] for place, name in enumerate(budgets.STA
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan budgets`."""
-    parser = commands.add_parser("budgets", help="what may be spent, and where it stands")
+    parser = commands.add_parser("budgets")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:

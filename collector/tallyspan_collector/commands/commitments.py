@@ -20,7 +20,7 @@ from tallyspan_collector.booked.cover import Cover
 from tallyspan_collector.booked.cover import Result as CoverResult
 from tallyspan_collector.booked.finished_days import costs_of
 from tallyspan_collector.booked.run import run
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
@@ -31,9 +31,7 @@ from tallyspan_collector.units.counts import counted
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan commitments` its parser."""
-    parser = commands.add_parser(
-        "commitments", help="provisioned throughput, plans and minimums: what is booked of them"
-    )
+    parser = commands.add_parser("commitments")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:

@@ -24,7 +24,7 @@ MAX_UNKNOWN_USERS = 1_000
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan directory` its parser."""
-    parser = commands.add_parser("directory", help="users, their departments and names")
+    parser = commands.add_parser("directory")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     importing = actions.add_parser("import", help="take users from a .csv or .yaml file")

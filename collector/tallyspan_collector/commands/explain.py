@@ -19,7 +19,7 @@ from tallyspan_collector import config
 from tallyspan_collector.access import keys
 from tallyspan_collector.commands import explained
 from tallyspan_collector.commands.explained_text import lines
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.dialects import Reader, Reading
 from tallyspan_collector.directory.lookup import Directory
@@ -42,9 +42,7 @@ Explanation = explained.Values
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan explain`."""
-    parser = commands.add_parser(
-        "explain", help="what a trace, or spans in a file, were taken for, and what they cost"
-    )
+    parser = commands.add_parser("explain")
     parser.add_argument(
         "subject",
         metavar="TRACE|FILE",

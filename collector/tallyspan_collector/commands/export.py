@@ -16,8 +16,8 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.moments import EPOCH, microseconds
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked.imports import gone_until
-from tallyspan_collector.commands import report
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
+from tallyspan_collector.commands.sql import run_sql
 from tallyspan_collector.commands.store import reading, writing
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.files import spreadsheet
@@ -43,7 +43,7 @@ WHERE day >= toDate(fromUnixTimestamp64Micro({first}), 'UTC')
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan export`."""
-    parser = commands.add_parser("export", help="calls of a period as CSV, Parquet or FOCUS")
+    parser = commands.add_parser("export")
     config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
     parser.add_argument("--format", choices=(*ENGINE_FORMATS, FOCUS), default="csv")
     parser.add_argument("--from", dest="first", required=True, help="first day or moment (UTC)")
@@ -74,7 +74,7 @@ def _export(options: argparse.Namespace) -> int:
     with reading(options) as client, _opened(options.out) as out:
         # A table of calls shows an unknown as ClickHouse's own CSV does.
         to = out if options.format == "parquet" else cast("BinaryIO", _AsCsv(out, "\\N"))
-        report.run_sql(client, _within(CALLS, first, stop), ENGINE_FORMATS[options.format], to)
+        run_sql(client, _within(CALLS, first, stop), ENGINE_FORMATS[options.format], to)
     return 0
 
 
@@ -96,7 +96,7 @@ def _write_1_2(options: argparse.Namespace, first: datetime, stop: datetime) -> 
     with reading(options) as client, _opened(options.out) as out:
         # FOCUS knows no text for null.
         to = cast("BinaryIO", _AsCsv(out, ""))
-        report.run_sql(client, _within(version_1_2.CHARGES, first, stop), LINES, to)
+        run_sql(client, _within(version_1_2.CHARGES, first, stop), LINES, to)
         _warn(client, first, stop)
 
 

@@ -16,7 +16,7 @@ from tallyspan_collector.errors import ConfigError
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan keys`."""
-    parser = commands.add_parser("keys", help="keys to send calls and to see costs")
+    parser = commands.add_parser("keys")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     add = actions.add_parser("add", help="make a key; it is shown once")

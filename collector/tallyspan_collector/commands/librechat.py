@@ -15,7 +15,7 @@ ACTIONS: tuple[Callable[[Any], None], ...] = (
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan librechat` its parser."""
-    parser = commands.add_parser("librechat", help="LibreChat's ledger, people and settings")
+    parser = commands.add_parser("librechat")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for add in ACTIONS:
         add(actions)

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_collector import config
 from tallyspan_collector.booked.imports import Booking
 from tallyspan_collector.commands.period import period
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.directory.lookup import Directory

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tallyspan_collector import config
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.librechat.check.settings import read_config
 from tallyspan_collector.librechat.token_config import Models, token_configs

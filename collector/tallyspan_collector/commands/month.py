@@ -25,9 +25,7 @@ _AMOUNTS = ("recorded_usd", "true_up_usd", "prior_period_usd", "cost_usd", "bill
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan month`."""
     parser = commands.add_parser(
-        "month",
-        help="list, check, close and reopen months",
-        description="Exit code 0: done; 1: a check does not hold; 2: called wrongly.",
+        "month", description="Exit code 0: done; 1: a check does not hold; 2: called wrongly."
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="months, and what is recorded, trued up and billed")

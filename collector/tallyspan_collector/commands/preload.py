@@ -10,10 +10,7 @@ FILE = "tallyspan-preload.cjs"
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser's subcommands."""
-    parser = commands.add_parser(
-        "preload",
-        help=f"print {FILE}, which counts the model calls of a Node process (docs/node.md)",
-    )
+    parser = commands.add_parser("preload")
     parser.set_defaults(run=_print)
 
 

@@ -15,6 +15,7 @@ from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
 from tallyspan_collector.commands import second_opinion, upkeep
 from tallyspan_collector.commands.explained_text import price_steps
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import reading
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
@@ -28,17 +29,13 @@ from tallyspan_collector.pricing.price_diff import difference
 from tallyspan_collector.pricing.schema import schema
 from tallyspan_collector.pricing.steps import day
 
-PRICES, MAX_AGE = (
-    next(option for option in config.OPTIONS if option.name == name)
-    for name in ("prices", "prices_max_age")
-)
 SHOWN = 50
 """Changes of an update that are shown without --all."""
 
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan prices` its parser."""
-    parser = commands.add_parser("prices", help="what calls are priced with, and what has no price")
+    parser = commands.add_parser("prices")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
@@ -93,12 +90,6 @@ def add_parser(commands: Any) -> None:
 def _path(options: argparse.Namespace) -> Path | None:
     path: Path | None = config.read(options, options=(PRICES,))["prices"]
     return path
-
-
-def book_of(options: argparse.Namespace) -> PriceBook:
-    """Return the book of --prices over the price data in use in --data-dir."""
-    settings = config.read(options, options=(PRICES, config.DATA_DIR))
-    return PriceBook.load(settings["prices"], in_use.data_in_use(settings["data_dir"]))
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -22,9 +22,7 @@ DEFAULT_DAYS = 7
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan reconcile`."""
     parser = commands.add_parser(
-        "reconcile",
-        help="compare what was recorded with what the provider billed",
-        description="Exit code 0: within the threshold; 1: not; 2: called wrongly.",
+        "reconcile", description="Exit code 0: within the threshold; 1: not; 2: called wrongly."
     )
     parser.add_argument("provider", help=f"{bill_flags.NAMES}; {LIBRECHAT}: its own ledger")
     parser.add_argument("--from", dest="first", default="", help="first day (default: 7 days ago)")

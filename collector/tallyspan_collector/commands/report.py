@@ -1,198 +1,82 @@
-"""The summary as table, JSON or CSV, and results of SQL."""
+"""`tallyspan report`: calls, tokens and cost in a terminal."""
 
-import io
-import json
-import re
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from typing import BinaryIO, Literal, TextIO, cast
+import argparse
+import sys
+from datetime import UTC, datetime
+from typing import Any
 
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error
-from urllib3.exceptions import HTTPError
-
-from tallyspan_clickhouse.errors import StoreError
-from tallyspan_collector.commands.table import aligned, width
-from tallyspan_collector.files.spreadsheet import write_rows
-from tallyspan_collector.summary import MEASURES, RequestError, Row, plain
-from tallyspan_collector.units.counts import counted
-from tallyspan_collector.units.money import dollars
-from tallyspan_collector.units.text import printable
-
-Format = Literal["table", "json", "csv"]
-TABLE_MEASURES = ("calls", "input_tokens", "output_tokens", "total_tokens")
-CHUNK_BYTES = 1 << 16
-IN_CURRENCY = "cost_in_currency"
-EXTRAS = (IN_CURRENCY, "cost_usd_as_of_today", "difference_usd", "newly_priced_calls")
-"""Measures of rows with a currency, or with the prices of today."""
+from tallyspan_collector import config, summary
+from tallyspan_collector.commands import claimed, compared
+from tallyspan_collector.commands.price_book import MAX_AGE, PRICES, book_of
+from tallyspan_collector.commands.report_text import render
+from tallyspan_collector.commands.store import reading, writing
+from tallyspan_collector.pricing.watch import too_old
+from tallyspan_collector.summary import comparison
+from tallyspan_collector.summary.as_of_today import as_of_today
+from tallyspan_collector.summary.currency import currency_of
 
 
-def render(
-    rows: Sequence[Row],
-    group_by: Sequence[str],
-    fmt: Format,
-    out: TextIO,
-    totals: Row | None = None,
-    currency: str = "",
-    billed_usd: Decimal | None = None,
-) -> None:
-    """Write the summary to `out`; without `totals` the sums of the rows are shown.
-
-    `currency` is that of `cost_in_currency`, if the rows have it; `billed_usd` what bills say of
-    the same days.
-    """
-    total = add_up(rows) if totals is None else totals
-    match fmt:
-        case "json":
-            answer = {"rows": [plain(row) for row in rows], "totals": plain(total)}
-            json.dump(answer, out, indent=2, ensure_ascii=False)
-            out.write("\n")
-        case "csv":
-            extras = [name for name in EXTRAS if name in total]
-            write_rows(map(plain, rows), (*group_by, *MEASURES, *extras), out)
-        case "table":
-            out.write(_table(rows, group_by, total, currency, billed_usd))
-
-
-def add_up(rows: Iterable[Row]) -> Row:
-    """Return the sums of MEASURES over the rows; None where every row has None."""
-    kept = list(rows)
-    total: Row = {}
-    for name in MEASURES:
-        counts = [row[name] for row in kept if row[name] is not None]
-        total[name] = sum(counts) if counts or name.endswith("calls") or name == "errors" else None
-    for name in EXTRAS:
-        if kept and name in kept[0]:
-            counts = [row[name] for row in kept if row[name] is not None]
-            # A sum in a currency that lacks some rows would be wrong.
-            is_whole = name != IN_CURRENCY or len(counts) == sum(
-                row["cost_usd"] is not None for row in kept
-            )
-            total[name] = sum(counts) if counts and is_whole else None
-    return total
-
-
-def run_sql(client: Client, sql: str, fmt: str, out: BinaryIO) -> None:
-    """Write the answer to `out` in the ClickHouse FORMAT, as it arrives; the SQL cannot write.
-
-    In-process chDB stays read-only afterwards, so it needs a client of its own.
-    Raises RequestError if the store refuses the SQL, StoreError if it cannot be asked.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_]+", fmt):
-        raise RequestError(
-            f"--format must be the name of a ClickHouse format, such as CSVWithNames, not {fmt!r}"
-        )
-    try:
-        stream = client.raw_stream(sql, fmt=fmt, settings={"readonly": 1})
-        with cast("io.BufferedIOBase", stream) as body:
-            while chunk := body.read(CHUNK_BYTES):
-                out.write(chunk)
-    except ClickHouseError as error:
-        sentence = " ".join(str(error).split())
-        if isinstance(error, Error) and error.code is not None:
-            raise RequestError(f"the store refused the SQL: {_without_noise(sentence)}") from error
-        raise StoreError(f"the store cannot be asked: {sentence[:300]}", retryable=True) from error
-    except HTTPError as error:
-        raise StoreError(
-            "the store broke off in the middle of the answer, so what was written is not all of it:"
-            " the query failed on a later row or the store went away; its server log says which",
-            retryable=True,
-        ) from error
-
-
-def cost_text(row: Row) -> str:
-    """Return the cost and the number of calls without a price: `$0.0123 + 2 unpriced`."""
-    unpriced = f"{row['unpriced_calls']:,} unpriced"
-    if row["cost_usd"] is None:
-        return unpriced if row["unpriced_calls"] else "not billed"
-    notional = f" ({dollars(row['notional_cost_usd'])} notional)" if row["notional_calls"] else ""
-    return dollars(row["cost_usd"]) + (f" + {unpriced}" if row["unpriced_calls"] else "") + notional
-
-
-def _table(
-    rows: Sequence[Row],
-    group_by: Sequence[str],
-    total: Row,
-    currency: str,
-    billed_usd: Decimal | None,
-) -> str:
-    extras = [
-        title
-        for name, title in ((IN_CURRENCY, currency), ("difference_usd", "as of today"))
-        if name in total
-    ]
-    if "difference_usd" in total:
-        extras.append("difference")
-    measures = (name.removesuffix("_tokens") for name in TABLE_MEASURES)
-    lines = [[*group_by, *measures, "cost", *extras]]
-    lines += [
-        [*(printable(row[name]) or "(none)" for name in group_by), *_figures(row), *_extras(row)]
-        for row in rows
-    ]
-    lines.append(["total", *[""] * (len(group_by) - 1), *_figures(total), *_extras(total)])
-    head, *body, foot = aligned(lines, len(group_by))
-    rule = "-" * max(map(width, (head, *body, foot)))
-    return "\n".join(
-        [head, rule, *body, rule, foot, *_notes(total), *_billed(total, billed_usd), ""]
+def add_parser(commands: Any) -> None:
+    """Give `tallyspan report` its parser."""
+    parser = commands.add_parser("report")
+    config.add_flags(parser, (*config.READ_OPTIONS, PRICES, MAX_AGE))
+    parser.add_argument(
+        "--by", default="", help=f"comma-separated: {', '.join(summary.GROUPS)} (default user)"
     )
+    parser.add_argument(
+        "--claimed",
+        action="store_true",
+        help="what emitters claim calls cost, against ours; "
+        f"--by {', '.join(claimed.CLAIM_DIMENSIONS)} (default {','.join(claimed.DEFAULT_GROUPS)})",
+    )
+    parser.add_argument("--since", default="30d", help="how far back: 12h, 30d, 4w (default 30d)")
+    parser.add_argument(
+        "--compare",
+        choices=comparison.PERIODS,
+        help="this period so far against the same days of the one before, in place of --since",
+    )
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--currency", default="", help="costs in this currency too, such as EUR")
+    parser.add_argument(
+        "--as-of-today", action="store_true", help="also with the prices of today; books nothing"
+    )
+    parser.set_defaults(run=_report)
 
 
-def _figures(row: Row) -> list[str]:
-    counts = ("unknown" if row[name] is None else f"{row[name]:,}" for name in TABLE_MEASURES)
-    return [*counts, cost_text(row)]
-
-
-def _extras(row: Row) -> list[str]:
-    cells = []
-    if IN_CURRENCY in row:
-        amount = row[IN_CURRENCY]
-        cells.append("-" if amount is None else dollars(amount).replace("$", ""))
-    if "difference_usd" in row:
-        today, difference = row["cost_usd_as_of_today"], row["difference_usd"] or Decimal(0)
-        cells.append("unpriced" if today is None else dollars(today))
-        cells.append(("+" if difference > 0 else "") + dollars(difference))
-    return cells
-
-
-def _notes(total: Row) -> list[str]:
-    notes = []
-    if total["estimated_calls"]:
-        notes.append(f"{counted(total['estimated_calls'], 'call')} with estimated token counts")
-    if total["unknown_usage_calls"]:
-        notes.append(f"{counted(total['unknown_usage_calls'], 'call')} with unknown token counts")
-    if saved := total["cache_saved_usd"]:
-        amount = dollars(abs(saved))
-        what = f"saved {amount} against the price of input"
-        notes.append(f"caches {what if saved > 0 else f'cost {amount} more than they saved'}")
-    if total["notional_calls"]:
-        calls = counted(total["notional_calls"], "call")
-        notes.append(f"{calls} paid by a subscription or a commitment: notional, not billed")
-    committed = [
-        f"{dollars(total[f'{kind}_cost_usd'])} {kind}"
-        for kind in ("commitment", "plan", "unused", "imported")
-        if total[f"{kind}_cost_usd"]
-    ]
-    if committed:
-        use = dollars(total["use_cost_usd"] or Decimal(0))
-        notes.append(f"of the cost {use} use, {', '.join(committed)}")
-    return notes
-
-
-def _billed(total: Row, billed_usd: Decimal | None) -> list[str]:
-    """Return in one line what is recorded, trued up and billed; nothing where no bill is known."""
-    true_up, prior = total["true_up_cost_usd"], total["prior_period_cost_usd"]
-    if not (true_up or prior or billed_usd):
-        return []
-    cost = total["cost_usd"] or Decimal(0)
-    parts = [f"recorded {dollars(cost - true_up - prior)}", f"trued up {dollars(true_up)}"]
-    if prior:
-        parts.append(f"corrections of closed months {dollars(prior)}")
-    billed = "no bill" if billed_usd is None else f"billed {dollars(billed_usd)}"
-    return [f"{', '.join(parts)}: {dollars(cost)}; {billed}"]
-
-
-def _without_noise(sentence: str) -> str:
-    # Over HTTP the driver writes the code twice, and text of its own before the sentence.
-    sentence = re.sub(r"^(Received ClickHouse exception.*?response: )?", "", sentence)
-    sentence = re.sub(r"^(Code: \d+\. DB::Exception: )+", "", sentence)
-    return re.split(r"\.? Expected one of:| \(version ", sentence)[0][:300]
+def _report(options: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    groups = [name.strip() for name in options.by.split(",") if name.strip()]
+    since = summary.parse_since(options.since, now)
+    if options.claimed:
+        with reading(options) as client:
+            claims = claimed.compare(client, groups or claimed.DEFAULT_GROUPS, since)
+        claimed.render(claims, options.format, sys.stdout)
+        return 0
+    groups = groups or ["user"]
+    if options.compare:
+        with reading(options) as client:
+            of = comparison.running(client, options.compare)
+            rows, total = comparison.compare(client, of, summary.Filters(), groups)
+        compared.render(rows, total, of, groups, options.format, sys.stdout)
+        sys.stderr.write(f"{compared.days(of)}\n")
+        return 0
+    filters = summary.Filters(start=since)
+    book = book_of(options)
+    currency = currency_of(book.file, options.currency) if options.currency else None
+    # New prices need the entries of the ledger, which the reader account cannot see.
+    with (writing if options.as_of_today else reading)(options) as client:
+        rows = summary.summarise(client, filters, groups, currency=currency)
+        if options.as_of_today:
+            today = as_of_today(client, book, filters, groups)
+            rows = [today.add_to(row, groups) for row in rows]
+        billed_usd = summary.billed(client, since)
+    render(
+        rows, groups, options.format, sys.stdout, currency=options.currency, billed_usd=billed_usd
+    )
+    if currency is not None:
+        rates = (f"1 = {each['usd']} USD since {each['from']}" for each in currency.rate_rows())
+        sys.stderr.write(f"{currency.name}, each day at its rate: {'; '.join(rates)}\n")
+    age = config.read(options, options=(MAX_AGE,))["prices_max_age"]
+    if warning := too_old(book.data, age, now):
+        sys.stderr.write(f"{warning}\n")
+    return 0

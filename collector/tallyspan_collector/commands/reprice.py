@@ -10,7 +10,7 @@ from tallyspan_collector import config, summary
 from tallyspan_collector.booked.prior_period import notes
 from tallyspan_collector.booked.reprice import Reprice, Result, Scope, Total
 from tallyspan_collector.booked.run import run
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
@@ -18,9 +18,7 @@ from tallyspan_collector.errors import ConfigError
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan reprice` its parser."""
-    parser = commands.add_parser(
-        "reprice", help="preview, or with --apply book, what changed prices change"
-    )
+    parser = commands.add_parser("reprice")
     config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
     parser.add_argument("--from", dest="start", required=True, help="first day, or a time (UTC)")
     parser.add_argument("--to", dest="end", default="", help="last day (default: until now)")

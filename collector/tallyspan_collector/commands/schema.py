@@ -15,7 +15,7 @@ from tallyspan_collector.commands.table import write_table
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan store`."""
-    parser = commands.add_parser("store", help="the store's schema")
+    parser = commands.add_parser("store")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     to_date = actions.add_parser(
         "migrate", help="bring the schema up to date; `up` does so too, on a single server"

@@ -13,11 +13,7 @@ from tallyspan_collector.summary.settings import set_settings, settings
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan settings`."""
-    parser = commands.add_parser(
-        "settings",
-        help="what the organisation decides once: its time zone; NAME=VALUE sets",
-        allow_abbrev=False,
-    )
+    parser = commands.add_parser("settings", allow_abbrev=False)
     config.add_flags(parser, config.READ_OPTIONS)
     parser.add_argument("values", nargs="*", metavar="NAME=VALUE")
     parser.set_defaults(run=_settings)

@@ -16,7 +16,7 @@ from tallyspan_collector.units.counts import counted
 
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan spool`."""
-    parser = commands.add_parser("spool", help="what waits for the store, and what is dead")
+    parser = commands.add_parser("spool")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, run, what in (
         ("status", _status, "requests, batches and bytes that wait"),

@@ -9,7 +9,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from tallyspan_collector import config
-from tallyspan_collector.commands import prices
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.months.lines import month_of
@@ -24,11 +24,9 @@ from tallyspan_collector.units.money import dollars
 def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan statement`."""
     parser = commands.add_parser(
-        "statement",
-        help="statements of a month: a file for each department or cost centre",
-        description="Exit code 0: done; 1: the store failed; 2: called wrongly.",
+        "statement", description="Exit code 0: done; 1: the store failed; 2: called wrongly."
     )
-    config.add_flags(parser, (*config.READ_OPTIONS, prices.PRICES))
+    config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
     parser.add_argument("month", help="a month of UTC, such as 2026-10")
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument("--department", help="of this department alone; empty: nobody's")
@@ -57,7 +55,7 @@ def _statement(options: argparse.Namespace) -> int:
         formats = formats_of(options.format)
     except ConfigError as error:
         raise ConfigError(f"--format {error}") from None
-    file = prices.book_of(options).file
+    file = book_of(options).file
     terms = Terms(
         currency_of(file, options.currency) if options.currency else None,
         rate_card.of_section(config.section(options, config.RATE_CARD)),

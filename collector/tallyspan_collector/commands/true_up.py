@@ -35,7 +35,6 @@ def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan true-up`."""
     parser = commands.add_parser(
         "true-up",
-        help="book what a provider's bill has and the ledger has not",
         description="Without --apply it shows what it would book. Exit code 0: done; 1: the bill"
         " could not be had whole; 2: called wrongly.",
     )

@@ -14,7 +14,7 @@ from tallyspan_collector import config
 from tallyspan_collector.bills.sources import SOURCES
 from tallyspan_collector.booked.imports import Booking
 from tallyspan_collector.commands.period import period
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.directory.lookup import Directory
@@ -37,7 +37,6 @@ def add_parser(commands: Any) -> None:
     """Add the parser of `tallyspan import`."""
     parser = commands.add_parser(
         "import",
-        help="book usage that a provider reports and no span tells of",
         description="Only what spans lack is booked; the next import of a day replaces it."
         " Exit code 0: done; 1: the report could not be had whole; 2: called wrongly.",
     )

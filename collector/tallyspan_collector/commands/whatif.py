@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked.ledger import models_like
-from tallyspan_collector.commands.prices import PRICES, book_of
+from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
@@ -26,9 +26,7 @@ DEFAULT_SPAN = timedelta(days=30)
 
 def add_parser(commands: Any) -> None:
     """Give `tallyspan whatif` its parser."""
-    parser = commands.add_parser(
-        "whatif", help="what calls would have cost with another model, another tier or no cache"
-    )
+    parser = commands.add_parser("whatif")
     config.add_flags(parser, (*config.READ_OPTIONS, PRICES))
     parser.add_argument(
         "--as",

@@ -24,7 +24,7 @@ import tallyspan
 from tallyspan_clickhouse.engine import connect
 from tallyspan_clickhouse.local import running_url
 from tallyspan_collector import summary
-from tallyspan_collector.commands import report
+from tallyspan_collector.commands.report_text import render
 from tallyspan_collector.demo import oracle, provider, recordings
 from tallyspan_collector.demo.recordings import Recording
 from tallyspan_collector.demo.traffic import ERRORS, Sdks, sdks
@@ -145,7 +145,7 @@ def show(client: Any, filters: summary.Filters, chosen: Sequence[Recording]) -> 
     views = {by: summary.summarise(client, filters, [by]) for by in ("department", "user", "model")}
     for by, rows in views.items():
         sys.stdout.write(f"\nBy {by}\n")
-        report.render(rows, [by], "table", sys.stdout)
+        render(rows, [by], "table", sys.stdout)
     whole = summary.totals(client, filters)
     sums = next(client.query(_PROVIDER_SUMS, parameters={"start": filters.start}).named_results())
     expected: dict[str, int | Decimal] = {
