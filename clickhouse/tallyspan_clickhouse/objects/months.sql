@@ -159,17 +159,23 @@ AS SELECT
     b.billed AS billed_usd, if(m.version = 0, NULL, m.cost_usd) AS closed_usd,
     u.unpriced AS unpriced_calls
 FROM (
-    SELECT toStartOfMonth(t.day) AS month, sum(ifNull(t.cost_usd, 0)) AS cost,
-        sum(t.true_up_cost_usd) AS true_up, sum(t.prior_period_cost_usd) AS prior,
-        sum(t.unpriced_calls) AS unpriced
-    FROM {database}.usage_totals AS t GROUP BY month
+    SELECT e.month AS month, sum(e.cost) AS cost, sum(e.true_up) AS true_up, sum(e.prior) AS prior,
+        sum(e.unpriced) AS unpriced
+    FROM (
+        SELECT toStartOfMonth(t.day) AS month, ifNull(t.cost_usd, 0) AS cost,
+            t.true_up_cost_usd AS true_up, t.prior_period_cost_usd AS prior,
+            t.unpriced_calls AS unpriced
+        FROM {database}.usage_totals AS t
+        UNION ALL SELECT c.month, 0, 0, 0, 0 FROM {database}.months AS c
+    ) AS e
+    GROUP BY month
 ) AS u
 LEFT JOIN {database}.months AS m ON m.month = u.month
 LEFT JOIN (
     SELECT toStartOfMonth(d.day) AS month, toNullable(sum(d.billed_usd)) AS billed
     FROM {database}.bills AS d GROUP BY month
 ) AS b ON b.month = u.month
-COMMENT 'Every month with calls: recorded, trued up, corrected, billed, closed';
+COMMENT 'Every month with calls or a close: recorded, trued up, corrected, billed, closed';
 
 CREATE VIEW {database}.department_months {on_cluster}
 (

@@ -85,7 +85,8 @@ def month_operations(client: Client) -> list[Operation]:
         Operation(
             "/months",
             "months",
-            "Every month (UTC) with calls, the newest first: recorded, trued up, billed, closed.",
+            "Every month (UTC) with calls or a close, the newest first: recorded, trued up, billed,"
+            " closed.",
             months,
             {"months": rows_of("a row a month", _MONTH)},
             table="months",

@@ -325,6 +325,22 @@ def test_of_two_closes_at_once_one_is_refused(bench: Bench) -> None:
         closing.close(bench.client, MARCH, {}, patience_seconds=0)
 
 
+def test_a_month_that_was_closed_with_nothing_in_it_is_listed_and_stays_empty(
+    bench: Bench,
+) -> None:
+    assert bench.run("close", "2026-02") == 0
+    closing = Closing()
+    for _ in range(3):
+        closing.look(bench.client)
+    [row] = listing.months(bench.client)
+    assert (row["month"], row["state"], row["cost_usd"], row["closed_usd"]) == (FEB, "closed", 0, 0)
+
+    book(bench.client, [used(FEB, "6")])
+    closing.look(bench.client)
+
+    assert bench.by_month() == {MARCH: Decimal(6)}
+
+
 def test_months_are_listed_with_what_is_recorded_trued_up_and_billed(bench: Bench) -> None:
     book(bench.client, [used(FEB, "6"), used(MARCH, "1")])
     bench.closed("2026-02")
