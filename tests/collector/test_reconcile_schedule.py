@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -12,6 +13,7 @@ from config_sections import section
 from grafana_pages import run
 from ledger import NOON, book, call
 from shared_store import SharedStore
+from tallyspan_clickhouse.errors import StoreError
 from tallyspan_clickhouse.ledger_lock import reconcile_lock
 from tallyspan_collector.bills import pages
 from tallyspan_collector.errors import ConfigError
@@ -89,6 +91,26 @@ def test_a_bill_that_was_read_makes_the_ledger_equal_to_it_where_that_is_wished(
         "SELECT entry_kind, department, sum(cost_usd) FROM llm_calls GROUP BY ALL ORDER BY ALL"
     ).result_rows
     assert rows == [("call", "research", Decimal("0.75")), ("true_up", "", Decimal("0.75"))]
+
+
+def test_a_true_up_that_others_kept_waiting_is_booked_a_quarter_of_an_hour_later(
+    client: Client, tmp_path: Path
+) -> None:
+    book(client, [call(**CALL)])
+    taken: list[datetime] = []
+
+    def others_book_first(*arguments: Any) -> None:
+        taken.append(arguments[-1])
+        if len(taken) == 1:
+            raise StoreError("booked calls are being changed", retryable=True)
+
+    with billing_server(BillingServer([Used(DAY, "gpt-4.1", 1, 800, 200)])) as server:
+        bills = Schedule(of_openai(tmp_path, server.url), Metrics(), others_book_first)
+        for minutes in (0, 5, 15, 20):
+            bills.look(client, MORNING + timedelta(minutes=minutes))
+
+    assert taken == [MORNING, MORNING + timedelta(minutes=15)]
+    assert bills.warnings == []
 
 
 @pytest.mark.parametrize(

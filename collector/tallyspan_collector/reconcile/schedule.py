@@ -75,7 +75,8 @@ class Schedule:
         for each in self._reconciliations:
             done = last.get(each.name)
             is_old = done is None or now >= done + timedelta(seconds=each.every_seconds)
-            if is_old and now >= self._next.get(each.name, now):
+            is_due = is_old or each.name in self._failures  # what was compared may not be booked
+            if is_due and now >= self._next.get(each.name, now):
                 self._compare(client, each, now)
             self._tell(client, each, now)
 

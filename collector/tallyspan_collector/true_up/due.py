@@ -132,9 +132,8 @@ def due(scope: Scope, lines_of_bill: Sequence[Line], recorded: Sequence[Recorded
         if not line.true_up:
             continue
         provider = uses.provider(line) or (scope.providers[0] if len(scope.providers) == 1 else "")
-        payer = _by_rule(scope, line)
-        if payer is not None:
-            parts = {payer: line.true_up}
+        if department := _by_rule(scope, line):
+            parts = {Payer(uses.tenant(line, department), department, "rule"): line.true_up}
         else:
             weights = uses.weights(line) if scope.rest == SHARE else {}
             parts = apportion(line.true_up, weights or {Payer("", "", ""): Fraction(1)})
@@ -154,11 +153,11 @@ def _name(names: Mapping[str, int]) -> str:
     return max(names, key=lambda name: (names[name], name)) if names else ""
 
 
-def _by_rule(scope: Scope, line: Line) -> Payer | None:
+def _by_rule(scope: Scope, line: Line) -> str:
     department = scope.departments.get(line.owner, "") if line.owner else ""
     if not department and scope.recorded_as == _OF_DEPARTMENT:
         department = line.owner
-    return Payer("", department, "rule") if department else None
+    return department
 
 
 class _Uses:
@@ -184,6 +183,13 @@ class _Uses:
             if positive:
                 return positive
         return {}
+
+    def tenant(self, line: Line, department: str) -> str:
+        """Return the one organisation that has the department on that day, or any; else empty."""
+        payers = self._weights[line.day,]
+        of_department = {each.tenant for each in payers if each.department == department}
+        tenants = of_department or {each.tenant for each in payers}
+        return tenants.pop() if len(tenants) == 1 else ""
 
     def provider(self, line: Line) -> str:
         """Return the provider that most of the nearest place is of; empty: nothing is recorded."""

@@ -258,6 +258,20 @@ def test_owners_of_the_bill_go_to_their_departments(bench: Bench, tmp_path: Path
     }
 
 
+def test_a_department_by_rule_is_of_the_organisation_that_has_it() -> None:
+    scope = Scope("b", recorded_as="tag:project", departments={"p1": "sales", "p2": "new"})
+
+    def tenants(*recorded: tuple[str, str]) -> dict[str, str]:
+        there = [Recorded(DAY, MODEL, "p1", *each, OPENAI, 5) for each in recorded]
+        bill = [Charge(DAY, MODEL, "", owner, 100) for owner in ("p1", "p2")]
+        parts = due(scope, lines(scope, bill, there), there)
+        return {each.payer.department: each.payer.tenant for each in parts}
+
+    assert tenants(("acme", "sales"), ("beta", "research")) == {"sales": "acme", "new": ""}
+    assert tenants(("acme", "research")) == {"sales": "acme", "new": "acme"}
+    assert tenants(("acme", "sales"), ("beta", "sales")) == {"sales": "", "new": ""}
+
+
 def test_a_bill_of_days_only_is_compared_as_a_whole(bench: Bench, tmp_path: Path) -> None:
     book(
         bench.client,
