@@ -1,7 +1,7 @@
 FROM python:3.12-slim
 COPY deploy/requirements.txt /requirements.txt
 RUN pip install --no-cache-dir --require-hashes --requirement /requirements.txt
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml hatch_build.py README.md LICENSE /src/
 COPY instrumentation /src/instrumentation
 COPY collector /src/collector
 COPY clickhouse /src/clickhouse

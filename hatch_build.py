@@ -1,10 +1,13 @@
-"""Compiles the collector's reader where there is a compiler; without one goes on without it.
+"""Hooks of the build: the compiled reader, and links of the README that work anywhere.
 
-pip runs it as a hook of the build; `python hatch_build.py` compiles in place, with Cython and
-setuptools at hand. Without the compiled module the collector reads with its Python reader.
+The collector's reader is compiled where there is a compiler; without one the wheel is built all
+the same, and the collector reads with its Python reader. `python hatch_build.py` compiles in place,
+with Cython and setuptools at hand.
 """
 
 import hashlib
+import os
+import runpy
 import sys
 import sysconfig
 import tempfile
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 ROOT = Path(__file__).resolve().parent
 SOURCE = ROOT / "collector/tallyspan_collector/columns/_reader.pyx"
@@ -43,6 +47,34 @@ def compile_reader(folder: Path) -> Path:
         new.write_bytes(built.read_bytes())
         new.replace(target)  # a running collector keeps the old one
     return target
+
+
+class CustomMetadataHook(MetadataHookInterface):
+    """Sets the README and the addresses of the project.
+
+    GITHUB_REPOSITORY, which GitHub sets where it builds, is the repository that links lead to. What
+    is built elsewhere names none, and keeps the README's links as they are.
+    """
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Add `readme` and `urls` to the metadata."""
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        metadata["urls"] = {}
+        if repository := os.environ.get("GITHUB_REPOSITORY"):
+            page = runpy.run_path(str(ROOT / "scripts/pypi_page.py"))
+            text = page["with_absolute_links"](text, repository, metadata["version"])
+            home = f"https://github.com/{repository}"
+            tree = f"{home}/blob/v{metadata['version']}"
+            metadata["urls"] = {
+                "Changelog": f"{tree}/CHANGELOG.md",
+                "Documentation": f"{home}/tree/v{metadata['version']}/docs",
+                "Issues": f"{home}/issues",
+                "Security": f"{home}/security/policy",
+                "Source": home,
+            }
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}
 
 
 class CustomBuildHook(BuildHookInterface[Any]):

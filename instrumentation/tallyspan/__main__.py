@@ -17,6 +17,7 @@ others) come with the collector:
 
     {INSTALL}
 """
+PLATFORMS = "the collector runs on Linux and macOS; on Windows use WSL 2 or Docker"
 FIRST_NEED = "structlog"
 """A package that every command needs and that only the extra `collector` brings."""
 
@@ -41,6 +42,9 @@ def _without_collector(arguments: Sequence[str], missing: str) -> int:
             sys.stdout.write(f"tallyspan {__version__}\n")
         case ["-h" | "--help", *_]:
             sys.stdout.write(HELP)
+        case _ if missing in sys.stdlib_module_names:
+            sys.stderr.write(f"tallyspan: this Python has no {missing}: {PLATFORMS}\n")
+            return 2
         case _:
             sys.stderr.write(f"tallyspan: the collector needs {missing}: {INSTALL}\n")
             return 2
