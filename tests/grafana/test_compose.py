@@ -216,4 +216,4 @@ def test_the_image_has_what_every_setting_of_the_collector_needs() -> None:
     extras = re.search(r"'/src\[([a-z,]+)\]'", (ROOT / "Dockerfile").read_text())
 
     assert extras is not None
-    assert set(extras[1].split(",")) == {"collector", "librechat", "mcp", "oidc"}
+    assert set(extras[1].split(",")) == {"collector", "librechat", "mcp", "oidc", "statements"}
