@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("instrumentation", "sockets", "collector", "readers", "pricing", "what_if", "focus",
-           "inserts", "store", "console", "node")  # fmt: skip
+BENCHES = ("light", "instrumentation", "sockets", "collector", "readers", "pricing", "what_if",
+           "focus", "inserts", "store", "console", "node")  # fmt: skip
 FOLDER = Path(__file__).resolve().parent
 
 
