@@ -6,7 +6,7 @@ ARGS ?=
 # Images set it to stay small; without the cache each process of a test compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test quick check fuzz cases dashboards schema formats lock sbom bench bench-store soak faults mutants clean
+.PHONY: install demo test quick check check-forms fuzz cases dashboards schema formats lock sbom bench bench-store soak faults mutants clean
 
 install: $(VENV)/.dev
 
@@ -19,9 +19,13 @@ test: $(VENV)/.dev  ## the whole test suite, offline
 quick: $(VENV)/.dev  ## the tests that need no engine, no other process, no browser: under a minute
 	$(BIN)/pytest -n auto --dist worksteal -q -m fast $(ARGS)
 
-check: $(VENV)/.dev  ## format, lint, types, layers, workflows
+check: $(VENV)/.dev check-forms  ## format, lint, types, layers, workflows and forms
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+check-forms: $(VENV)/.dev  ## workflows, and forms of issues
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 fuzz: $(VENV)/.dev  ## a minute of inputs nobody has seen, for the decoders and the usage readers

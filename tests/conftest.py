@@ -61,6 +61,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="faults at every point where there could be one, not at a sample of them",
     )
+    parser.addoption(
+        "--must-run",
+        action="append",
+        choices=tuple(MARKS),
+        default=[],
+        help="tests of this mark fail where they would be left out",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,6 +118,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         fast_test = ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.skipped and _mark(item) in item.config.option.must_run:
+        _, _, reason = report.longrepr
+        report.outcome, report.longrepr = "failed", f"--must-run {_mark(item)}: {reason}"
+    return report
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
