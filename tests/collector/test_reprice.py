@@ -20,6 +20,7 @@ from tallyspan_collector.booked.backfill import backfill
 from tallyspan_collector.booked.reprice import Reprice, Result, Scope
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.pricing.book import PriceBook
+from tallyspan_collector.pricing.check import findings
 
 APRIL = datetime(2026, 4, 1, tzinfo=UTC)
 SCOPE = Scope(NOON - timedelta(days=40), NOON + timedelta(days=40))
@@ -224,6 +225,29 @@ def test_missing_prices_are_drafted_most_tokens_first(client: Client) -> None:
     assert draft.index('model: "big"') < draft.index('model: "small"')
     assert "# 1 calls, 9,010 tokens wait (unknown_model)" in draft
     assert "broken" not in draft
+
+
+def test_a_draft_that_is_filled_in_is_a_price_file_that_prices_all_calls_that_wait(
+    tmp_path: Path, client: Client
+) -> None:
+    tiers = ("default", "flex")
+    book(
+        client,
+        [unpriced(model_name="crow", service_tier=tier, start_time=NOON - timedelta(days=days))
+         for tier, days in zip(tiers, (60, 0), strict=True)]
+        + [unpriced(model_name="crow", unpriced_reason="unpriced_unit"),
+           unpriced(model_name="owl", service_tier="flex", unpriced_reason="unknown_tier")],
+    )  # fmt: skip
+    draft = missing.draft(missing.find(client, NOON - timedelta(days=90)))
+    path = tmp_path / "models_pricing.yaml"
+    path.write_text(draft.replace("# USD", "1"))
+
+    assert draft.count('model: "crow"') == 1
+    assert f"from: {NOON - timedelta(days=60):%Y-%m-%d}" in draft
+    assert "3 calls" in draft
+    assert "(unknown_model, unpriced_unit)" in draft
+    assert findings(PriceBook.load(path).file) == []
+    assert backfill(client, PriceBook.load(path)) == 4
 
 
 def test_a_call_with_a_condition_that_nobody_knew_gets_its_price_when_that_arrives(

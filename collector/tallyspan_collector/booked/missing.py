@@ -38,16 +38,23 @@ def find(client: Client, start: datetime) -> list[dict[str, Any]]:
 
 
 def _entries(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row an entry: conditions tell calls apart where they are why there is no price."""
+    """Return a row an entry: one for all calls of a model that the same line gives a price.
+
+    Tier and conditions tell calls apart where they are why there is no price. `reasons` has all
+    reasons of the entry's calls.
+    """
     entries: dict[tuple[object, ...], dict[str, Any]] = {}
     for row in rows:
-        is_about = row["unpriced_reason"] == UnpricedReason.UNKNOWN_CONDITION
+        reason = row["unpriced_reason"]
+        is_about = reason == UnpricedReason.UNKNOWN_CONDITION
         key = (
             *(row[name] for name in ("provider_name", "endpoint_id", "model_name")),
-            *(row["service_tier"], row["unpriced_reason"]),
+            row["service_tier"] if reason == UnpricedReason.UNKNOWN_TIER else None,
             *(sorted(row["conditions"].items()) if is_about else ()),
         )
-        entry = entries.setdefault(key, row | {"calls": 0, "tokens": None})
+        entry = entries.setdefault(key, row | {"calls": 0, "tokens": None, "reasons": []})
+        if reason not in entry["reasons"]:
+            entry["reasons"].append(reason)
         entry["calls"] += row["calls"]
         if row["tokens"] is not None:
             entry["tokens"] = (entry["tokens"] or 0) + row["tokens"]
@@ -62,7 +69,8 @@ def draft(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["prices:"]
     for row in _entries(rows):
         tokens = "an unknown number of" if row["tokens"] is None else f"{row['tokens']:,}"
-        lines.append(f"  # {row['calls']:,} calls, {tokens} tokens wait ({row['unpriced_reason']})")
+        reasons = ", ".join(row["reasons"])
+        lines.append(f"  # {row['calls']:,} calls, {tokens} tokens wait ({reasons})")
         lines.append(f"  - model: {json.dumps(row['model_name'])}")
         lines.append(f"    provider: {json.dumps(row['provider_name'])}")
         if row["endpoint_id"]:

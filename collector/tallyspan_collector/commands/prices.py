@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tallyspan.conditions import BY_NAME as CONDITIONS
+from tallyspan_clickhouse.moments import EPOCH
 from tallyspan_collector import config, summary
 from tallyspan_collector.booked import missing
 from tallyspan_collector.commands import second_opinion, upkeep
@@ -65,7 +66,7 @@ def add_parser(commands: Any) -> None:
     second_opinion.add_flags(checked)
     lacking = action("missing", _missing, "models without a price, most tokens first, as YAML")
     config.add_flags(lacking, config.READ_OPTIONS)
-    lacking.add_argument("--since", default="30d", help="how far back: 12h, 30d (default 30d)")
+    lacking.add_argument("--since", default="", help="how far back: 12h, 30d (default: all calls)")
     newer = action("update", _update, "newer bundled prices: shows what changes, applies on yes")
     config.add_flags(newer, (config.DATA_DIR,))
     newer.add_argument("--from", dest="wheel", metavar="FILE.whl", help="instead of pip download")
@@ -169,12 +170,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _missing(options: argparse.Namespace) -> int:
+    since = summary.parse_since(options.since, datetime.now(UTC)) if options.since else EPOCH
     with reading(options) as client:
-        sys.stdout.write(
-            missing.draft(
-                missing.find(client, summary.parse_since(options.since, datetime.now(UTC)))
-            )
-        )
+        sys.stdout.write(missing.draft(missing.find(client, since)))
     return 0
 
 
