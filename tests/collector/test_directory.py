@@ -397,6 +397,29 @@ def test_names_are_there_where_people_read(store: SharedStore, client: Client) -
         ]
 
 
+def test_a_user_whose_tenant_is_another_in_the_file_is_told_so(
+    store: SharedStore, client: Client
+) -> None:
+    book(
+        client,
+        [call(tenant="acme"), call(tenant="acme", user_id="bob"), call(user_id="eve"),
+         call(user_id="zoe"), call(tenant="acme", user_id="eve")],
+    )  # fmt: skip
+    take(
+        client,
+        Period("", "ada", DAY, FURTHER_NOTICE, "Research", "", ""),
+        Period("acme", "eve", DAY, FURTHER_NOTICE, "Legal", "", ""),
+        Period("other", "bob", DAY, FURTHER_NOTICE, "Legal", "", ""),
+    )
+    reasons = client.query("SELECT tenant, user_id, reason FROM unknown_users").result_rows
+
+    assert sorted(reasons) == [
+        ("", "eve", "other_tenant"), ("", "zoe", "unknown"),
+        ("acme", "ada", "other_tenant"),
+        ("acme", "bob", "unknown"),  # what another tenant has is nobody's business
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

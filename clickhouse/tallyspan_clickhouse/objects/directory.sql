@@ -73,7 +73,7 @@ CREATE VIEW {database}.unknown_users {on_cluster}
     tenant LowCardinality(String) COMMENT 'Organisation the calls belong to',
     user_id String COMMENT 'User the calls were made for',
     department LowCardinality(String) COMMENT 'Department the calls were booked to all the same; empty: none',
-    reason LowCardinality(String) COMMENT 'unknown (the directory does not have the user) or not_valid (it has, but not for this day)',
+    reason LowCardinality(String) COMMENT 'unknown (the directory does not have the user), not_valid (it has, but not for this day) or other_tenant (it has the user without a tenant, the call has one, or the other way round)',
     calls Int64 COMMENT 'Calls, net of reversals',
     total_tokens Int64 COMMENT 'Their tokens, as far as they are known',
     cost_usd Decimal(38, 12) COMMENT 'Their billed cost in USD; unpriced calls add nothing'
@@ -81,7 +81,17 @@ CREATE VIEW {database}.unknown_users {on_cluster}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS SELECT
     r.day, r.tenant, r.user_id, r.department,
-    if(empty(d.firsts), 'unknown', 'not_valid') AS reason,
+    -- Only between a tenant and none: one tenant is not told of another's people.
+    multiIf(
+        notEmpty(d.firsts), 'not_valid',
+        r.tenant != '' AND r.user_id GLOBAL IN (
+            SELECT user_id FROM {database}.directory FINAL WHERE NOT is_removed AND tenant = ''
+        ), 'other_tenant',
+        r.tenant = '' AND r.user_id GLOBAL IN (
+            SELECT user_id FROM {database}.directory FINAL WHERE NOT is_removed
+        ), 'other_tenant',
+        'unknown'
+    ) AS reason,
     sum(r.calls) AS calls,
     sum(r.input_tokens) + sum(r.output_tokens) AS total_tokens,
     sum(r.cost_usd) AS cost_usd
