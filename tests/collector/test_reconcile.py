@@ -124,7 +124,7 @@ def test_the_same_tokens_for_other_money_are_a_price(bench: Bench) -> None:
 
     assert line["reason"] == "price"
     assert line["detail"].startswith(
-        "billed is -15.00 % of recorded for the same tokens: a discount"
+        "recorded is 17.65 % more than billed for the same tokens: a discount"
     )
 
 

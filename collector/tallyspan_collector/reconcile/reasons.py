@@ -184,10 +184,11 @@ def _price(line: Line) -> Finding:
     ratio = _ratio(line)
     if ratio is None:
         return Reason.PRICE, "one of the two is $0: a free allowance, or a price of 0"
-    change = (ratio - 1) * 100
+    # As drift is everywhere: recorded less billed, as a part of billed.
+    drift = (1 / ratio - 1) * 100
     return Reason.PRICE, (
-        f"billed is {change:+.2f} % of recorded for the same tokens:"
-        f" {'a discount' if change < 0 else 'a price'} that the price file does not have"
+        f"recorded is {abs(drift):.2f} % {'more' if drift > 0 else 'less'} than billed for the same"
+        f" tokens: {'a discount' if drift > 0 else 'a price'} that the price file does not have"
     )
 
 
