@@ -272,6 +272,22 @@ def test_the_command_makes_lists_checks_and_removes_a_budget(command: Any, spend
     assert command("check", "--fail-at", "warning")[0] == 0
 
 
+def test_a_budget_of_what_no_call_names_is_taken_with_a_warning(
+    command: Any, spending: None
+) -> None:
+    warns = {
+        name: "no call in the ledger is of" in command("set", *of, "--amount", "1")[2]
+        for name, of in {
+            "there": ("--department", "research"), "all": ("--total",),
+            "mistyped": ("--department", "reserach"),
+        }.items()
+    }  # fmt: skip
+    for of in (("--department", "research"), ("--total",), ("--department", "reserach")):
+        command("remove", *of)
+
+    assert warns == {"there": False, "all": False, "mistyped": True}
+
+
 def test_a_dry_run_shows_this_period_and_those_before_and_changes_nothing(
     command: Any, spending: None
 ) -> None:

@@ -1,5 +1,6 @@
 """Ingest keys: who may send, for whom, how often; revoked without a restart."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def test_a_key_made_by_command_lets_in_names_the_source_and_is_revoked(
         collector, "add", "chat-backend", "--role", "ingest",
         "--department", "Support", "--tenant", "acme",
     ).strip()  # fmt: skip
+    run(collector, "add", "two", "--role", "admin", "--departments", "Support,Sales")
     listed = run(collector, "list")
     wait_for(lambda: post(collector, b"").status_code == 401, "the key among those of the door")
 
@@ -87,6 +89,7 @@ def test_a_key_made_by_command_lets_in_names_the_source_and_is_revoked(
     (row,) = collector.rows("SELECT source, tenant, department FROM calls WHERE user_id = 'keyed'")
     assert row == {"source": "chat-backend", "tenant": "acme", "department": "Support"}
 
+    assert re.search(r"two .*Support, ?Sales", listed)
     assert token not in listed
     key_id = next(line.split()[0] for line in listed.splitlines() if "chat-backend" in line)
     run(collector, "revoke", key_id)

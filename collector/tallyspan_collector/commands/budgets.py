@@ -145,6 +145,11 @@ def _set(options: argparse.Namespace) -> int:
         before = [each for each in budgets.stored(client) if _is_of(each, budget)]
         budgets.put(client, budget)
         now = [each for each in budgets.status(client) if _is_stand_of(each, budget)]
+        if not _has_calls(client, budget):
+            sys.stderr.write(
+                f"warning: no call in the ledger is of {budget.title}:"
+                " is the name as calls have it?\n"
+            )
     was = [each for each in before if each.valid_from <= budget.valid_from < each.valid_to]
     changed = f"; it was {cents(was[-1].amount_usd)}" if was else ""
     sys.stderr.write(
@@ -152,6 +157,14 @@ def _set(options: argparse.Namespace) -> int:
     )
     write_table([_shown(each) for each in now], sys.stdout)
     return 0
+
+
+def _has_calls(client: Client, budget: Budget) -> bool:
+    """Return whether the ledger has a call that the budget is of, as far as calls name it."""
+    if budget.scope in {"total", "cost_centre"} or budget.name == budgets.EACH:
+        return True
+    ever = _filters(budget, date(1970, 1, 2), date(2105, 1, 1), ZoneInfo("UTC"))
+    return bool(summary.totals(client, ever)["calls"])
 
 
 def _preview(client: Client, budget: Budget) -> list[Row]:

@@ -100,6 +100,7 @@ def _list(options: argparse.Namespace) -> int:
                 "name": key.name,
                 "department": key.department,
                 "tenant": key.tenant,
+                "sees": ", ".join(key.departments),
                 "state": _state(key, now),
             }
             for key in keys.stored(client)
