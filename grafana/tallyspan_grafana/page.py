@@ -104,6 +104,9 @@ class Page:
         """Return the page as Grafana reads it."""
         page = self._page.build()
         page.templating.list_val = page.templating.list_val or []  # a page may have no variable
+        for link in page.links or []:
+            # The SDK's default hides the menu in a dropdown of controls from Grafana 12.3 on.
+            link.placement = None  # type: ignore[assignment]  # left out
         return page
 
     def queries(self) -> dict[int, Query]:

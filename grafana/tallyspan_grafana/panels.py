@@ -6,7 +6,12 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.barchart import Panel as BarChart
 from grafana_foundation_sdk.builders.bargauge import Panel as BarGauge
-from grafana_foundation_sdk.builders.common import ReduceDataOptions, StackingConfig
+from grafana_foundation_sdk.builders.common import (
+    ReduceDataOptions,
+    StackingConfig,
+    VizLegendOptions,
+    VizTooltipOptions,
+)
 from grafana_foundation_sdk.builders.stat import Panel as Stat
 from grafana_foundation_sdk.builders.table import Panel as Table
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeSeries
@@ -16,7 +21,11 @@ from grafana_foundation_sdk.models.common import (
     BigValueGraphMode,
     BigValueTextMode,
     GraphDrawStyle,
+    LegendDisplayMode,
+    LegendPlacement,
+    SortOrder,
     StackingMode,
+    TooltipDisplayMode,
     VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
@@ -29,7 +38,6 @@ from tallyspan_grafana.theme import (
     DOLLARS,
     RATIO,
     TEXT,
-    TIME,
     TIME_SERIES,
     Target,
     thresholds,
@@ -145,7 +153,7 @@ COMPARED = (
 CALLS = Column("calls", "Calls")
 TOKENS = Column("tokens", "Tokens", COUNT, None, "unknown")
 UNPRICED = Column("unpriced", "Unpriced calls")
-LAST_CALL = Column("last_call", "Last call", TIME, width=190)
+LAST_CALL = Column("last_call", "Last call", TEXT, if_null="-", width=110)
 BEFORE = Column("before", "Before", DOLLARS, 2, "-")
 KEY = hidden("key")
 
@@ -196,6 +204,20 @@ def text(title: str, query: Query, about: str) -> Stat:
     return stat(title, query, about, unit=TEXT)
 
 
+def _legend() -> VizLegendOptions:
+    return (
+        VizLegendOptions()
+        .show_legend(show_legend=True)
+        .display_mode(LegendDisplayMode.LIST)
+        .placement(LegendPlacement.BOTTOM)
+    )
+
+
+def _tooltip() -> VizTooltipOptions:
+    """Return a tooltip with all series, the largest first."""
+    return VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+
+
 def bars_over_time(
     title: str,
     query: Query,
@@ -217,6 +239,8 @@ def bars_over_time(
         .fill_opacity(80)
         .line_width(0)
         .stacking(StackingConfig().mode(StackingMode.NORMAL))
+        .legend(_legend())
+        .tooltip(_tooltip())
         .color_scheme(BY_NAME)
         .with_target(Target(query, TIME_SERIES))
     )
@@ -237,6 +261,8 @@ def lines(
         .unit(unit)
         .no_value(if_null)
         .draw_style(GraphDrawStyle.LINE)
+        .legend(_legend())
+        .tooltip(_tooltip())
         .color_scheme(BY_NAME)
         .with_target(Target(query, TIME_SERIES))
     )
@@ -254,6 +280,8 @@ def bars(title: str, query: Query, about: str, *, link: str = "") -> BarChart:
         .unit(COUNT)
         .no_value(NO_CALLS)
         .x_field("name")
+        .legend(VizLegendOptions().show_legend(show_legend=False))
+        .tooltip(_tooltip())
         .orientation(VizOrientation.HORIZONTAL)
         .override_by_name("name", name.properties())
         .override_by_name("spend", Column("spend", "Spend", DOLLARS, 2, "unpriced").properties())

@@ -227,6 +227,20 @@ def test_the_menu_is_the_same_on_every_page_and_keeps_range_and_choice() -> None
         assert all(link["keepTime"] and link["includeVars"] for link in page["links"])
 
 
+def test_the_menu_stands_above_the_page_and_not_in_its_controls() -> None:
+    assert not any("placement" in link for page in pages().values() for link in page["links"])
+
+
+def test_series_have_a_legend_and_a_tooltip_has_all_of_them() -> None:
+    kinds = {"timeseries": True, "barchart": False}
+    drawn = [panel for _, panel in PANELS if panel["type"] in kinds]
+    assert len(drawn) > 10
+    for panel in drawn:
+        options = panel["options"]
+        assert options["legend"]["showLegend"] is kinds[panel["type"]], panel["title"]
+        assert options["tooltip"] == {"mode": "multi", "sort": "desc"}, panel["title"]
+
+
 def test_macros_become_what_the_plugin_makes_of_them() -> None:
     start = datetime(2014, 11, 12, 11, 45, 26, 123000, UTC)
     end = datetime(2015, 11, 12, 11, 45, 26, 456000, UTC)

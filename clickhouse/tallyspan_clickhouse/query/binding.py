@@ -10,6 +10,10 @@ from typing import Protocol
 
 from tallyspan_clickhouse.query.access import LIMITS, own_rows
 
+MAX_ROWS = 20_000
+"""Rows of a table in Grafana, and in the console before a file with all of them is asked for."""
+MAX_DRAWN_CHOICES = 200
+
 
 class Binding(Protocol):
     """What differs between the two. A variable has a name, its condition is on a column."""
@@ -47,6 +51,20 @@ class Binding(Protocol):
 
     def is_all(self, variable: str) -> str:
         """Return SQL that is true where the variable is All, else a constant that reads no row."""
+
+    def searched(self, label: str) -> str:
+        """Return the condition that a choice has what its reader typed in its label."""
+
+    def is_searched(self) -> str:
+        """Return SQL that is true where the reader typed something."""
+
+    @property
+    def most_choices(self) -> int:
+        """Return how many choices are listed at most."""
+
+    @property
+    def cut(self) -> str:
+        """Return the LIMIT of a table's rows."""
 
 
 class Grafana:
@@ -86,6 +104,17 @@ class Grafana:
     def is_all(self, variable: str) -> str:
         """Return 1=1 for All, else 0."""
         return f"$__conditionalAll(0, ${variable})"
+
+    def searched(self, label: str) -> str:  # noqa: ARG002  Grafana searches in what it has
+        """Return 1: Grafana searches in the list that it has."""
+        return "1"
+
+    def is_searched(self) -> str:
+        """Return 0."""
+        return "0"
+
+    most_choices = 10_000
+    cut = f"LIMIT {MAX_ROWS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +166,21 @@ class Bound:
     def is_all(self, variable: str) -> str:
         """Return whether the array is empty, which is known before anything is read."""
         return "1" if self.is_unfiltered else f"empty({{{variable}:Array(String)}})"
+
+    def searched(self, label: str) -> str:
+        """Return the condition, in whatever case; all have an empty text in them."""
+        return f"positionCaseInsensitiveUTF8({label}, {{contains:String}}) > 0"
+
+    def is_searched(self) -> str:
+        """Return whether there is a text."""
+        return "{contains:String} != ''"
+
+    @property
+    def most_choices(self) -> int:
+        """Return one more than are drawn, which tells that there are more."""
+        return MAX_DRAWN_CHOICES + 1
+
+    @property
+    def cut(self) -> str:
+        """Return a limit that whoever asks decides."""
+        return "LIMIT {max_rows:UInt32}"

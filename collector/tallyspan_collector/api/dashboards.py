@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from tallyspan_clickhouse.engine import one_line
 from tallyspan_clickhouse.query.access import Access
+from tallyspan_clickhouse.query.binding import MAX_ROWS
 from tallyspan_collector.api.store_failure import code_of, sentence_of
 from tallyspan_collector.console import answers, time_range
 from tallyspan_collector.console.dashboards import Dashboard, Question, bundled
@@ -60,10 +61,16 @@ class Dashboards:
             Route("/dashboards/{uid}/variables/{name}", self.variable),
         ]
 
-    async def list(self, _: Request) -> Response:
-        """Return uid and title of each page."""
+    async def list(self, request: Request) -> Response:
+        """Return uid and title of each page, and whose key it is and what it is limited to."""
         pages = [{"uid": each.uid, "title": each.title} for each in bundled().values()]
-        return JSONResponse({"dashboards": pages}, headers=NOT_STORED)
+        access: Access = request.state.access
+        reader = {
+            "name": request.state.key_name,
+            "departments": access.departments,
+            "tenants": access.tenants,
+        }
+        return JSONResponse({"dashboards": pages, "reader": reader}, headers=NOT_STORED)
 
     async def dashboard(self, request: Request) -> Response:
         """Return what there is to draw: title, variables, panels."""
@@ -71,21 +78,28 @@ class Dashboards:
         return Response(text, media_type="application/json", headers=NOT_STORED)
 
     async def panel(self, request: Request) -> Response:
-        """Return the figures of a panel in a range."""
+        """Return the figures of a panel in a range; with `rows=all` as many as a file takes."""
         dashboard, number = _dashboard(request), request.path_params["number"]
+        query = _query(request, dashboard, "rows")
+        max_rows = MAX_ROWS
+        if "rows" in request.query_params:
+            if request.query_params["rows"] != "all":
+                raise RequestError("rows must be all, or left out")
+            max_rows = answers.MAX_FILE_ROWS
         for question in dashboard.questions:
             if number in question.panels:
-                answer = await self._ask(question, _query(request, dashboard))
+                answer = await self._ask(question, query, max_rows)
                 return JSONResponse(dict(question.answers(answer))[number], headers=NOT_STORED)
         raise HTTPException(404, f"{dashboard.uid} has no such panel")
 
     async def variable(self, request: Request) -> Response:
-        """Return key and label of everything there is to choose in a range."""
+        """Return key and label of what there is to choose in a range, and has `contains` in it."""
         dashboard = _dashboard(request)
         question = dashboard.variables.get(request.path_params["name"])
         if question is None:
             raise HTTPException(404, f"{dashboard.uid} has no such variable")
-        answer = await self._ask(question, _query(request, dashboard))
+        query = _query(request, dashboard, "contains")
+        answer = await self._ask(question, query)
         return JSONResponse(answer, headers=NOT_STORED)
 
     async def panels(self, request: Request) -> Response:
@@ -119,23 +133,29 @@ class Dashboards:
             lines = [{"panel": panel, "answer": part} for panel, part in question.answers(answer)]
         return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
-    async def _ask(self, question: Question, query: _Query) -> dict[str, Any]:
+    async def _ask(
+        self, question: Question, query: _Query, max_rows: int = MAX_ROWS
+    ) -> dict[str, Any]:
         sql = question.text(query.parameters, is_limited=query.is_limited)
-        ask = functools.partial(answers.ask, self._client, sql, query.parameters)
+        ask = functools.partial(answers.ask, self._client, sql, query.parameters, max_rows)
         return await anyio.to_thread.run_sync(ask, limiter=self._limiter)
 
 
-def _query(request: Request, dashboard: Dashboard) -> _Query:
-    """Return what to bind. Raises RequestError for a range or a choice that is none."""
+def _query(request: Request, dashboard: Dashboard, *more: str) -> _Query:
+    """Return what to bind; `more` are parameters allowed beside range and choices.
+
+    Raises RequestError for a range or a choice that is none.
+    """
     params = request.query_params
-    chosen = _chosen(params, tuple(dashboard.variables))
+    chosen = _chosen(params, tuple(dashboard.variables), more)
     start, end = time_range.read(
         params.get("from", dashboard.since), params.get("to", dashboard.until), datetime.now(UTC)
     )
     access: Access = request.state.access
     # Whole seconds, as Grafana's plugin cuts them.
     seconds = {"from_s": int(start.timestamp()), "to_s": int(end.timestamp())}
-    return _Query({**seconds, **chosen, **access.parameters()}, access.is_limited)
+    text = {"contains": params.get("contains", "")}
+    return _Query({**seconds, **chosen, **text, **access.parameters()}, access.is_limited)
 
 
 def _dashboard(request: Request) -> Dashboard:
@@ -146,12 +166,14 @@ def _dashboard(request: Request) -> Dashboard:
     return dashboard
 
 
-def _chosen(params: QueryParams, variables: Sequence[str]) -> dict[str, list[str]]:
+def _chosen(
+    params: QueryParams, variables: Sequence[str], more: Sequence[str]
+) -> dict[str, list[str]]:
     """Return the names chosen for each variable; none is All, or nothing where one is to be chosen.
 
     Raises RequestError for what is neither a variable nor a key.
     """
-    allowed = ("from", "to", *(f"var-{name}" for name in variables))
+    allowed = ("from", "to", *more, *(f"var-{name}" for name in variables))
     keys: dict[str, list[str]] = {name: [] for name in variables}
     for name, value in params.multi_items():
         if name not in allowed:

@@ -7,11 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.query import QueryResult
 
+from tallyspan_clickhouse.query.binding import MAX_ROWS
 from tallyspan_collector.summary import MAX_SECONDS, decimal_text
 
-MAX_ROWS = 20_000
-Parameters = Mapping[str, int | list[str]]
+MAX_FILE_ROWS = 1_000_000
+Parameters = Mapping[str, int | str | list[str]]
+_EVERY_ROW = 2**32 - 1
 _KINDS = (
     (("Date",), "time"),
     (("Decimal",), "decimal"),
@@ -19,23 +22,34 @@ _KINDS = (
 )
 
 
-def ask(client: Client, sql: str, parameters: Parameters) -> dict[str, Any]:
-    """Return `columns` (name and kind: time, decimal, number, text), `rows` and `truncated`.
+def ask(
+    client: Client, sql: str, parameters: Parameters, max_rows: int = MAX_ROWS
+) -> dict[str, Any]:
+    """Return `columns` (name and kind: time, decimal, number, text), `rows` and `total`.
 
-    Only parameters that the query names are sent. A time is milliseconds since 1970, a decimal its
-    exact text. Raises ClickHouseError.
+    `total` is how many rows there are; `rows` has `max_rows` of them at most. Only parameters that
+    the query names are sent. A time is milliseconds since 1970, a decimal its exact text. Raises
+    ClickHouseError.
     """
-    bound = {name: value for name, value in parameters.items() if f"{{{name}:" in sql}
-    result = client.query(sql, parameters=bound, settings={"max_execution_time": MAX_SECONDS})
+
+    def query(text: str, most: int) -> QueryResult:
+        every = {**parameters, "max_rows": most}
+        bound = {name: value for name, value in every.items() if f"{{{name}:" in text}
+        return client.query(text, parameters=bound, settings={"max_execution_time": MAX_SECONDS})
+
+    result = query(sql, max_rows + 1)
     kinds = [_kind(each.name) for each in result.column_types]
     rows = result.result_rows
+    total = len(rows)
+    if total > max_rows:
+        [(total,)] = query(f"SELECT count() FROM ({sql})", _EVERY_ROW).result_rows  # noqa: S608  of a page
     return {
         "columns": [
             {"name": name, "kind": kind}
             for name, kind in zip(result.column_names, kinds, strict=True)
         ],
-        "rows": [[_plain(value) for value in row] for row in rows[:MAX_ROWS]],
-        "truncated": len(rows) > MAX_ROWS,
+        "rows": [[_plain(value) for value in row] for row in rows[:max_rows]],
+        "total": total,
     }
 
 

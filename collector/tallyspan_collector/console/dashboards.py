@@ -14,7 +14,8 @@ class Question:
 
     `limited_sql` is the same for readers who may see some departments only; the unfiltered ones are
     for a page with All in each variable of `filters`. Parameters: `from_s` and `to_s` (seconds
-    since 1970), an array of names for each variable, those of `Access`.
+    since 1970), an array of names for each variable, those of `Access`; for tables `max_rows`, for
+    variables `contains`, a text that labels have in them.
     """
 
     sql: str
@@ -43,7 +44,7 @@ class Question:
                 {
                     "columns": [{**each, "name": name} for each in columns[place : place + 1]],
                     "rows": [[row[place]] for row in answer["rows"]],
-                    "truncated": answer["truncated"],
+                    "total": answer["total"],
                 },
             )
 

@@ -66,7 +66,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All agents",
                     people.AGENTS,
-                    f"The 500 that cost most. {COMPARED} {about}",
+                    f"{COMPARED} {about}",
                     [
                         Column("name", "Agent", TEXT),
                         KEY,
@@ -99,7 +99,7 @@ def _by(title: str, dimension: str, about: str) -> object:
     return table(
         title,
         models.by(dimension),
-        f"The 100 that cost most. {about}",
+        f"The dearest first. {about}",
         [
             Column("name", title.removesuffix("s"), TEXT),
             CALLS,

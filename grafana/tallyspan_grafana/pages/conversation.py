@@ -1,7 +1,7 @@
 """One conversation: its calls in order, without their text, which nobody stores."""
 
 from tallyspan_grafana.page import Page
-from tallyspan_grafana.panels import KEY, NOT_PRICED, Column, money, stat, table, text
+from tallyspan_grafana.panels import KEY, NOT_PRICED, Column, stat, table, text
 from tallyspan_grafana.sql import drill_down
 from tallyspan_grafana.theme import COUNT, DOLLARS, SECONDS, TEXT, TIME, ZONE
 
@@ -18,10 +18,13 @@ def build(zone: str = ZONE) -> Page:
             (text("Conversation", drill_down.NAME, f"Its id. {source}"), 6),
             (text("Users in it", drill_down.USERS, f"Whom its calls were made for. {source}"), 4),
             (
-                money(
+                stat(
                     "Spend of the conversation",
                     drill_down.SPEND,
-                    f"Its calls in the range. {about}",
+                    f"All of its calls, whatever the range. {about}",
+                    unit=DOLLARS,
+                    decimals=6,
+                    if_null="unpriced",
                 ),
                 5,
             ),
@@ -51,8 +54,8 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "Calls in order",
                     drill_down.calls_in_order,
-                    "The first 1000. Input includes what came from the cache, output the "
-                    "reasoning. "
+                    "All of its calls, whatever the range. Input includes what came from the "
+                    "cache, output the reasoning. "
                     f"No text of prompt or answer is stored. {source}",
                     [
                         Column("time", "Time", TIME, width=190, link="call:call"),

@@ -92,7 +92,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "Departments and models",
                     people.departments_by_model,
-                    f"The 200 pairs that cost most. {about}",
+                    f"The dearest first. {about}",
                     [
                         Column("name", "Department", TEXT),
                         Column("model", "Model", TEXT),

@@ -103,7 +103,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "Services and what their calls lack",
                     health.services,
-                    f"Parts of all calls of the service; the 200 with most calls. {source}",
+                    f"Parts of all calls of the service. {source}",
                     [
                         Column("name", "Service", TEXT),
                         Column("key_name", "Ingest key", TEXT),
@@ -128,7 +128,7 @@ def build(zone: str = ZONE) -> Page:
                     "Usage that nobody reads",
                     health.unread,
                     "Places in the usage that no rule reads, by path; what they bill "
-                    f"may be missing in the cost. The 200 dearest. {source}",
+                    f"may be missing in the cost. {source}",
                     [
                         Column("provider", "Provider", TEXT),
                         Column("name", "Model", TEXT),
@@ -163,7 +163,7 @@ def build(zone: str = ZONE) -> Page:
                     health.undecided,
                     "Calls whose price depends on what nobody reports or has a price for, "
                     "as booked and if it is decided the other way. To decide: a line of "
-                    "models_pricing.yaml, what you fill in is in capitals. The 200 dearest. "
+                    "models_pricing.yaml, what you fill in is in capitals. "
                     f"{undecided}",
                     [
                         Column("flag", "Price flag", TEXT, link="call:call"),
@@ -189,7 +189,7 @@ def build(zone: str = ZONE) -> Page:
                     "Users the directory does not know",
                     health.unknown_users,
                     "Calls of whole days (UTC) by users who are not in the directory on that day, "
-                    "whatever is chosen above; the 200 dearest. `tallyspan directory import` adds "
+                    "whatever is chosen above. `tallyspan directory import` adds "
                     f"them. From tallyspan.unknown_users, net of duplicates; times in {zone}.",
                     [
                         Column("name", "User", TEXT, link="user"),
@@ -198,7 +198,7 @@ def build(zone: str = ZONE) -> Page:
                         Column("departments", "Booked to", TEXT),
                         Column("call_count", "Calls"),
                         Column("spend", "Spend", DOLLARS),
-                        Column("last_day", "Last day", TIME, width=190),
+                        Column("last_day", "Last day", TEXT, width=110),
                     ],
                 ),
                 24,
@@ -243,18 +243,18 @@ def build(zone: str = ZONE) -> Page:
                     "The lines of those bills, what is off first; days of the bill. Calls without "
                     f"a price are not in recorded. Whatever is chosen above. {bills}",
                     [
-                        Column("day_of_bill", "Day", TIME, width=190),
+                        Column("day_of_bill", "Day", TEXT, width=110),
                         Column("provider", "Bill", TEXT),
                         Column("name", "Model", TEXT),
                         Column("part", "Project or key", TEXT, if_null="all"),
                         Column("recorded", "Recorded", DOLLARS, 4),
                         Column("billed", "Billed", DOLLARS, 4, "not stated"),
                         Column("cost_drift", "Drift", RATIO, 2, "-"),
+                        Column("why", "Likely reason", TEXT, if_null="within the threshold"),
+                        Column("because", "Because", TEXT, if_null="-", is_wrapped=True),
                         Column("recorded_tokens", "Recorded tokens"),
                         Column("billed_tokens", "Billed tokens", COUNT, None, "not stated"),
                         Column("token_drift", "Drift of tokens", RATIO, 2, "-"),
-                        Column("why", "Likely reason", TEXT, if_null="within the threshold"),
-                        Column("because", "Because", TEXT, if_null="-"),
                         Column("run_at", "Compared", TIME, width=190),
                     ],
                     if_null="nothing reconciled yet: tallyspan reconcile",
@@ -273,7 +273,7 @@ def build(zone: str = ZONE) -> Page:
                     "report, of which nothing is booked. Whatever is chosen above. From "
                     f"tallyspan.imports; times in {zone}.",
                     [
-                        Column("day_of_use", "Day", TIME, width=190),
+                        Column("day_of_use", "Day", TEXT, width=110),
                         Column("source", "Import", TEXT),
                         Column("name", "Model or line", TEXT),
                         Column("reported", "Reported tokens", COUNT, None, "not stated"),

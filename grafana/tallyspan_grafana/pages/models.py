@@ -39,6 +39,7 @@ def build(zone: str = ZONE) -> Page:
                     "Spend per million tokens",
                     models.PER_MILLION,
                     f"Prompt and answer of the priced calls together. {about}",
+                    if_null="no priced tokens",
                 ),
                 5,
             ),
@@ -53,7 +54,15 @@ def build(zone: str = ZONE) -> Page:
                 ),
                 4,
             ),
-            (money("Saved by caching", common.CACHE_SAVED, f"{CACHE_SAVING} {about}"), 4),
+            (
+                money(
+                    "Saved by caching",
+                    common.CACHE_SAVED,
+                    f"{CACHE_SAVING} {about}",
+                    if_null="none known",
+                ),
+                4,
+            ),
             (
                 stat(
                     "Answer tokens for reasoning",
@@ -91,7 +100,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All models",
                     models.MODELS,
-                    f"The 500 that cost most. {COMPARED} {about}",
+                    f"{COMPARED} {about}",
                     [
                         Column("name", "Model", TEXT),
                         KEY,
@@ -132,7 +141,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "Endpoints",
                     models.by("endpoint"),
-                    f"Provider hosts, gateways or contracts; the 100 that cost most. {about}",
+                    f"Provider hosts, gateways or contracts; the dearest first. {about}",
                     [
                         Column("name", "Endpoint", TEXT),
                         CALLS,

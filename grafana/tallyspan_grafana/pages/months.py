@@ -96,7 +96,7 @@ def build(_: str = "UTC") -> Page:
                 table(
                     "By department",
                     months.departments,
-                    f"The same of each department; the newest thousand. {DEPARTMENTS}",
+                    f"The same of each department. {DEPARTMENTS}",
                     [
                         Column("name", "Month", TEXT, width=90),
                         Column("department", "Department", TEXT),

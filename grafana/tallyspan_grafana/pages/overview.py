@@ -126,7 +126,15 @@ def build(zone: str = ZONE) -> Page:
                 ),
                 5,
             ),
-            (money("Saved by caching", common.CACHE_SAVED, f"{CACHE_SAVING} {about}"), 4),
+            (
+                money(
+                    "Saved by caching",
+                    common.CACHE_SAVED,
+                    f"{CACHE_SAVING} {about}",
+                    if_null="none known",
+                ),
+                4,
+            ),
         )
         .row(
             9,
@@ -144,7 +152,7 @@ def build(zone: str = ZONE) -> Page:
                 bars(
                     "Spend by department",
                     common.ranking("department"),
-                    f"The 50 that spend most. {about}",
+                    f"The dearest first. {about}",
                     link="users:department",
                 ),
                 8,
@@ -206,7 +214,7 @@ def build(zone: str = ZONE) -> Page:
 def _top(dimension: str, link: str, about: str) -> object:
     return table(
         f"Top {dimension}s",
-        common.ranking(dimension),
+        common.ranking(dimension, most=50),
         f"The 50 that spend most; '(nobody said)': the call names none. {about}",
         [
             Column("name", dimension.capitalize(), TEXT, link=link),

@@ -14,7 +14,7 @@ from tallyspan_grafana.panels import (
     table,
 )
 from tallyspan_grafana.sql import models
-from tallyspan_grafana.theme import COUNT, DOLLARS, RATIO, TEXT, TIME, ZONE, thresholds
+from tallyspan_grafana.theme import COUNT, DOLLARS, RATIO, TEXT, ZONE, thresholds
 
 
 def build(zone: str = ZONE) -> Page:
@@ -73,9 +73,10 @@ def build(zone: str = ZONE) -> Page:
             ),
             (
                 stat(
-                    "Calls of unknown usage",
+                    "Billed calls of unknown usage",
                     models.UNKNOWN_USAGE,
-                    f"Nobody counted their tokens. {source}",
+                    "Nobody counted their tokens. Calls that are not billed, such as failed ones, "
+                    f"are not in it. {source}",
                     colours=some_are_bad,
                 ),
                 4,
@@ -95,7 +96,7 @@ def build(zone: str = ZONE) -> Page:
                         Column("reason", "Why", TEXT),
                         CALLS,
                         TOKENS,
-                        Column("first_call", "First call", TIME, width=190),
+                        Column("first_call", "First call", TEXT, width=110),
                         LAST_CALL,
                     ],
                     if_null="every call has a cost",

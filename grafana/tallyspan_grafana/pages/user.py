@@ -17,7 +17,7 @@ from tallyspan_grafana.panels import (
     text,
 )
 from tallyspan_grafana.sql import common, people
-from tallyspan_grafana.theme import COUNT, RATIO, TEXT, TIME, ZONE, thresholds
+from tallyspan_grafana.theme import COUNT, DOLLARS, RATIO, TEXT, ZONE, thresholds
 
 
 def build(zone: str = ZONE) -> Page:
@@ -94,7 +94,7 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "Agents of the user",
                     common.ranking("agent", "user"),
-                    f"The 50 that cost most. {about}",
+                    f"The dearest first. {about}",
                     [Column("name", "Agent", TEXT), KEY, CALLS, TOKENS, spend(), UNPRICED],
                 ),
                 10,
@@ -106,15 +106,15 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "Conversations of the user",
                     people.user_conversations,
-                    f"The 200 that cost most in the range. {about}",
+                    f"Those with calls in the range, the dearest first; days of UTC. {about}",
                     [
                         Column("name", "Conversation", TEXT, link="conversation:conversation"),
                         KEY,
-                        Column("first_call", "First call", TIME, width=190),
+                        Column("first_call", "First call", TEXT, if_null="-", width=110),
                         LAST_CALL,
                         Column("calls", "Calls", COUNT),
                         TOKENS,
-                        spend(is_bar=True),
+                        Column("spend", "Spend", DOLLARS, 4, "unpriced", is_bar=True),
                         UNPRICED,
                     ],
                 ),

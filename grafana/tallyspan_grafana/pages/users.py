@@ -77,7 +77,6 @@ def build(zone: str = ZONE) -> Page:
                 table(
                     "All users",
                     people.USERS,
-                    "The 500 that spend most. "
                     f"{COMPARED} Top model: where most calls went. {about}",
                     [
                         Column("name", "User", TEXT, link="user:user"),

@@ -35,7 +35,8 @@ def variable(binding: Binding) -> str:
     """Return key and label of every budget that holds today."""
     return (
         f"SELECT {_KEY} AS key, {_LABEL} AS label {_status(binding)} "
-        "ORDER BY used DESC, label LIMIT 1000"
+        f"WHERE {binding.searched('label')} "
+        f"ORDER BY used DESC, label LIMIT {binding.most_choices}"
     )
 
 
@@ -47,7 +48,7 @@ def all_budgets(binding: Binding) -> str:
         "forecast_high_usd AS high, forecast_used, left_usd AS rest, "
         "toUInt32(days_left) AS days, if(used_up_on IS NULL, '', toString(used_up_on)) AS used_up, "
         f"unpriced_calls AS unpriced, state, owner, if(is_each, 'each user', '') AS by "
-        f"{_status(binding)} ORDER BY used DESC, scope, name, period LIMIT 1000"
+        f"{_status(binding)} ORDER BY used DESC, scope, name, period {binding.cut}"
     )
 
 
@@ -86,5 +87,5 @@ def history(binding: Binding) -> str:
         f"SELECT toString(period_start) AS start, {_LABEL} AS budget, "
         "amount_usd AS amount, spent_usd AS spent, used, unpriced_calls AS unpriced "
         f"FROM {binding.view('budget_periods')} WHERE NOT is_current AND spent_usd > 0 "
-        "ORDER BY period_start DESC, used DESC, budget LIMIT 500"
+        f"ORDER BY period_start DESC, used DESC, budget {binding.cut}"
     )

@@ -30,12 +30,13 @@ def _if_any(binding: Binding) -> str:
 
 
 def variable(binding: Binding) -> str:
-    """Return key and label of the 200 newest calls."""
+    """Return key and label of calls, the newest first."""
     return (
         f"SELECT {key('log_id')} AS key, concat(formatDateTime(start_time, '%F %T', 'UTC'), ' ', "
         f"{name('model_name')}, ' ', {name('user_id')}) AS label FROM {binding.view('calls')} "
         f"WHERE {binding.within('start_time')} AND {in_newest_days(binding)} "
-        "ORDER BY start_time DESC, log_id LIMIT 200"
+        f"AND {binding.searched('label')} "
+        f"ORDER BY start_time DESC, log_id LIMIT {binding.most_choices}"
     )
 
 

@@ -34,6 +34,19 @@ def key(column: str) -> str:
     return f"concat('k', hex({column}))"
 
 
+def day_of(moment: str) -> str:
+    """Return the day (UTC) as text: rows of whole days know no time."""
+    return f"toString(toDate({moment}, 'UTC'))"
+
+
+LAST_CALL = day_of("maxOrNullIf(at, call_count > 0)") + " AS last_call"
+
+
+def spent_if(condition: str) -> str:
+    """Return the cost of rows: $0 where no row meets the condition, NULL where all lack a price."""
+    return f"if(countIf({condition}) = 0, 0, sumIf(cost_usd, {condition}))"
+
+
 def name(column: str) -> str:
     """Return the name as people read it; an empty one as '(nobody said)'."""
     return f"if({column} = '', '(nobody said)', {column})"
@@ -157,15 +170,16 @@ def ratio(part: str, whole: str) -> str:
 
 
 def variable(dimension: str) -> Query:
-    """Return key and label of every value the dimension has on the days of the range."""
+    """Return key and label of the values of the dimension on the days of the range, by spend."""
     column = column_of(dimension)
 
     def query(binding: Binding) -> str:
         view = binding.view(source_of(dimension).rollup.view)
         return (
             f"SELECT {key(column)} AS key, {name(column)} AS label "
-            f"FROM (SELECT DISTINCT {column} FROM {view} WHERE {days(binding)}) "
-            "ORDER BY label LIMIT 1000"
+            f"FROM (SELECT {column}, sum(cost_usd) AS spend FROM {view} "
+            f"WHERE {days(binding)} GROUP BY {column}) WHERE {binding.searched('label')} "
+            f"ORDER BY spend DESC NULLS LAST, label LIMIT {binding.most_choices}"
         )
 
     return query
@@ -195,15 +209,19 @@ def per_day(dimension: str, zone: str, one: str = "") -> Query:
     return query
 
 
-def ranking(dimension: str, one: str = "") -> Query:
-    """Return calls, tokens, spend and unpriced calls by the dimension, most spent first."""
+def ranking(dimension: str, one: str = "", most: int | None = None) -> Query:
+    """Return calls, tokens, spend and unpriced calls by the dimension, most spent first.
+
+    `most` is how many there are at most, for a list that says so.
+    """
     column, rows = column_of(dimension), by_dimension(dimension, one)
     return lambda binding: (
         f"SELECT {name(column)} AS name, {key(column)} AS key, {COUNT} AS calls, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
         f"{rows(binding)} "
         "GROUP BY name, key HAVING calls != 0 OR spend != 0 "
-        "ORDER BY spend DESC NULLS LAST, name LIMIT 50"
+        "ORDER BY spend DESC NULLS LAST, name "
+        f"{f'LIMIT {most}' if most else binding.cut}"
     )
 
 
@@ -258,7 +276,7 @@ def compared(
             "moments.2 AS before_end, moments.3 AS range_start, moments.4 AS range_last "
             f"SELECT {figures} {rows} "
             f"GROUP BY name, key HAVING sumIf(call_count, {IS_NOW}) > 0 OR spend != 0 "
-            "ORDER BY spend DESC NULLS LAST, name LIMIT 500"
+            f"ORDER BY spend DESC NULLS LAST, name {binding.cut}"
         )
         if not of_range:
             return text

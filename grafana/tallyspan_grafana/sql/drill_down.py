@@ -6,9 +6,13 @@ from tallyspan_grafana.sql.common import SPENT, Figure, choice, key, name
 
 
 def _here(binding: Binding) -> str:
+    """Return the FROM of all calls of the conversation: a part of its cost is no cost of it.
+
+    Calls of no conversation are those in the range.
+    """
     return (
-        f"FROM {binding.view('calls')} WHERE {binding.within('start_time')} "
-        f"AND {choice(binding, 'conversation')}"
+        f"FROM {binding.view('calls')} WHERE {choice(binding, 'conversation')} "
+        f"AND (conversation_id != '' OR {binding.within('start_time')})"
     )
 
 
@@ -19,7 +23,8 @@ def _if_any(binding: Binding) -> str:
 def in_newest_days(binding: Binding) -> str:
     """Return the condition that a call is of the days of the range that have the newest calls.
 
-    Those are the whole days that had the last 20,000 calls, and the last day.
+    Those are the whole days that had the last 20,000 calls, and the last day; all days of the range
+    where the reader searches for a name.
     """
     last_day = f"toDate({binding.end}, 'UTC')"
     newest_day = (
@@ -27,18 +32,19 @@ def in_newest_days(binding: Binding) -> str:
         f"OVER (ORDER BY day DESC) AS since FROM {binding.view('usage_totals')} WHERE day >= "
         f"toDate({binding.start}, 'UTC') AND day < {last_day} GROUP BY day) WHERE since >= 20000)"
     )
-    return f"start_time >= toDateTime({newest_day}, 'UTC')"
+    return f"({binding.is_searched()} OR start_time >= toDateTime({newest_day}, 'UTC'))"
 
 
 def variable(binding: Binding) -> str:
-    """Return key and label of the 500 conversations with the newest calls."""
+    """Return key and label of conversations, those with the newest calls first."""
     return (
         f"SELECT {key('conversation_id')} AS key, {name('conversation_id')} AS label FROM ("
         f"SELECT conversation_id, max(start_time) AS last_at FROM {binding.view(ENTRIES)} "
         f"WHERE {binding.within('start_time')} AND {in_newest_days(binding)} "
         "GROUP BY conversation_id "
-        "HAVING sum(calls) != 0 ORDER BY last_at DESC, conversation_id LIMIT 500) "
-        "ORDER BY last_at DESC, label"
+        "HAVING sum(calls) != 0) "
+        f"WHERE {binding.searched('label')} "
+        f"ORDER BY last_at DESC, label LIMIT {binding.most_choices}"
     )
 
 
@@ -55,7 +61,7 @@ LASTED = Figure(
 
 
 def calls_in_order(binding: Binding) -> str:
-    """Return the first 1000 calls of the conversation."""
+    """Return the calls of the conversation."""
     return (
         f"SELECT start_time AS time, {key('log_id')} AS key, {name('model_name')} AS model, "
         "operation_name AS operation, "
@@ -63,5 +69,5 @@ def calls_in_order(binding: Binding) -> str:
         "output_tokens AS output, reasoning_tokens AS reasoning, usage_source AS counted_by, "
         "cost_usd AS cost, if(cost_usd IS NULL, unpriced_reason, price_source) AS price, "
         "duration_us / 1e6 AS seconds, if(error_type = '', status, error_type) AS result "
-        f"{_here(binding)} ORDER BY start_time, span_id LIMIT 1000"
+        f"{_here(binding)} ORDER BY start_time, span_id {binding.cut}"
     )

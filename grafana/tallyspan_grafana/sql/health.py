@@ -6,6 +6,7 @@ from tallyspan_clickhouse.query.days import Source
 from tallyspan_clickhouse.schema_types import HOUR
 from tallyspan_grafana.sql.common import (
     COUNT,
+    LAST_CALL,
     MODELS,
     TOTALS,
     UNPRICED,
@@ -71,9 +72,9 @@ def services(binding: Binding) -> str:
         "sum(no_conversation_calls) / calls AS no_conversation, "
         "sum(estimated_calls) / calls AS estimated, "
         "sum(unknown_usage_calls) / calls AS unknown, "
-        f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, max(at) AS "
-        f"last_call {_OF_SERVICES(binding)} GROUP BY name, key_name HAVING calls > 0 "
-        "ORDER BY calls DESC, name, key_name LIMIT 200"
+        f"{UNPRICED} / calls AS unpriced, {quantile(0.95, 'sumMap(lags)')} AS lag, "
+        f"{LAST_CALL} {_OF_SERVICES(binding)} GROUP BY name, key_name HAVING calls > 0 "
+        f"ORDER BY calls DESC, name, key_name {binding.cut}"
     )
 
 
@@ -86,7 +87,7 @@ def _doubts(binding: Binding, kind: str) -> str:
 
 _A_CALL = f"{key('argMax(log_id, start_time)')} AS key"
 """The newest call of a group: one to look at."""
-_BY_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name LIMIT 200"
+_BY_MONEY = "ORDER BY spend DESC NULLS LAST, calls DESC, provider, name"
 
 
 def unread(binding: Binding) -> str:
@@ -96,7 +97,7 @@ def unread(binding: Binding) -> str:
         "toString(doubt) AS path, "
         "min(start_time) AS first_seen, count() AS calls, sum(total_tokens) AS tokens, "
         f"sum(cost_usd) AS spend, {_A_CALL} {_doubts(binding, 'unread')} "
-        f"GROUP BY provider, name, path {_BY_MONEY}"
+        f"GROUP BY provider, name, path {_BY_MONEY} {binding.cut}"
     )
 
 
@@ -108,7 +109,7 @@ def undecided(binding: Binding) -> str:
         "if(countIf(other_cost_usd IS NOT NULL) = 0, NULL, "
         "sum(ifNull(other_cost_usd, cost_usd))) AS other_way, other_way - spend AS difference, "
         f"any(setting) AS to_set, {_A_CALL} {_doubts(binding, 'price')} "
-        f"GROUP BY flag, provider, endpoint, name {_BY_MONEY}"
+        f"GROUP BY flag, provider, endpoint, name {_BY_MONEY} {binding.cut}"
     )
 
 
@@ -117,7 +118,7 @@ def flags(binding: Binding) -> str:
     return (
         "SELECT toString(doubt) AS flag, count() AS calls, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {_A_CALL} "
-        f"{_doubts(binding, 'quality')} GROUP BY flag ORDER BY calls DESC, flag LIMIT 100"
+        f"{_doubts(binding, 'quality')} GROUP BY flag ORDER BY calls DESC, flag {binding.cut}"
     )
 
 
@@ -127,9 +128,9 @@ def unknown_users(binding: Binding) -> str:
         f"SELECT user_id AS name, {key('user_id')} AS key, any(reason) AS why, "
         f"arrayStringConcat(groupUniqArray({name('department')}), ', ') AS departments, "
         "sum(calls) AS call_count, sum(cost_usd) AS spend, "
-        f"toDateTime(max(day), 'UTC') AS last_day FROM {binding.view('unknown_users')} "
+        f"toString(max(day)) AS last_day FROM {binding.view('unknown_users')} "
         f"WHERE {days(binding)} "
-        "GROUP BY user_id ORDER BY spend DESC, call_count DESC, name LIMIT 200"
+        f"GROUP BY user_id ORDER BY spend DESC, call_count DESC, name {binding.cut}"
     )
 
 
@@ -140,14 +141,14 @@ def _reconciled(binding: Binding) -> str:
 def reconciled(binding: Binding) -> str:
     """Return what was recorded against what was billed, what is off first."""
     return (
-        "SELECT toDateTime(day, 'UTC') AS day_of_bill, provider, model_name AS name, "
+        "SELECT toString(day) AS day_of_bill, provider, model_name AS name, "
         "if(project = '', NULL, project) AS part, recorded_cost_usd AS recorded, billed_cost_usd "
-        "AS billed, cost_drift, recorded_tokens, billed_tokens, token_drift, "
-        "if(reason = '', NULL, replaceAll(toString(reason), '_', ' ')) AS why, "
-        "if(detail = '', NULL, detail) AS because, run_at "
+        "AS billed, cost_drift, if(reason = '', NULL, replaceAll(toString(reason), '_', ' ')) AS "
+        "why, if(detail = '', NULL, detail) AS because, recorded_tokens, billed_tokens, "
+        "token_drift, run_at "
         f"{_reconciled(binding)} "
         "ORDER BY is_within, day DESC, abs(ifNull(toFloat64(recorded_cost_usd), 0) - "
-        "ifNull(toFloat64(billed_cost_usd), 0)) DESC, provider, name, part LIMIT 500"
+        f"ifNull(toFloat64(billed_cost_usd), 0)) DESC, provider, name, part {binding.cut}"
     )
 
 
@@ -181,19 +182,19 @@ def bills(binding: Binding) -> str:
         "indexOf(['whole bill', 'model', 'project or key'], kind), "
         "if(kind = 'day', name, '') DESC, "
         "abs(ifNull(toFloat64(c.recorded), 0) - ifNull(toFloat64(c.billed), 0)) DESC, name "
-        "LIMIT 500"
+        f"{binding.cut}"
     )
 
 
 def imported(binding: Binding) -> str:
     """Return what providers report beside what spans tell of, the most that was imported first."""
     return (
-        "SELECT toDateTime(day, 'UTC') AS day_of_use, source, model_name AS name, "
+        "SELECT toString(day) AS day_of_use, source, model_name AS name, "
         "reported_tokens AS reported, recorded_tokens AS recorded, imported_tokens, "
         "imported_cost_usd AS imported, nullIf(unpriced_tokens, 0) AS unpriced, "
         "nullIf(less_tokens, 0) AS less, nullIf(less_cost_usd, 0) AS less_cost, run_at "
         f"FROM {binding.view('imports')} WHERE {days(binding)} "
-        "ORDER BY imported DESC, imported_tokens DESC, day DESC, source, name LIMIT 500"
+        f"ORDER BY imported DESC, imported_tokens DESC, day DESC, source, name {binding.cut}"
     )
 
 
@@ -202,7 +203,7 @@ def not_understood(binding: Binding) -> str:
     return (
         "SELECT provider, request AS name, requests, first_seen, last_seen "
         f"FROM {binding.view('requests_not_understood')} "
-        "ORDER BY first_seen DESC, requests DESC, provider, name LIMIT 200"
+        f"ORDER BY first_seen DESC, requests DESC, provider, name {binding.cut}"
     )
 
 
@@ -214,5 +215,5 @@ def collectors(binding: Binding) -> str:
         "is_price_file_broken, 'price file broken', 'ok') AS state, calls AS stored, "
         "lost_spans AS lost, refused_requests AS refused, insert_failures AS failed, "
         "ifNull(waiting_bytes, 0) AS waiting, last_seen "
-        f"FROM {binding.view('collector_health')} ORDER BY state = 'ok', name LIMIT 200"
+        f"FROM {binding.view('collector_health')} ORDER BY state = 'ok', name {binding.cut}"
     )

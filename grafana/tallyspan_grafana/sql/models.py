@@ -8,6 +8,7 @@ from tallyspan_grafana.sql.common import (
     FAILED,
     IN_RANGE,
     IS_NOW,
+    LAST_CALL,
     UNPRICED,
     Figure,
     Query,
@@ -15,9 +16,11 @@ from tallyspan_grafana.sql.common import (
     by_dimension,
     column_of,
     compared,
+    day_of,
     name,
     quantile,
     ratio,
+    spent_if,
 )
 from tallyspan_grafana.sql.common import MODELS as SOURCE
 
@@ -32,9 +35,7 @@ REASONING = Figure(
     "ifNull(sum(reasoning_tokens), 0) / nullIf(sum(output_tokens), 0)", "reasoning", IN_RANGE
 )
 ERRORS = Figure(f"{FAILED} / nullIf({COUNT}, 0)", "errors", IN_RANGE)
-ERROR_COST = Figure(
-    "if(count() = 0, 0, ifNull(sumIf(cost_usd, error_type != ''), 0))", "spend", _BY_PRICE
-)
+ERROR_COST = Figure(spent_if("error_type != ''"), "spend", _BY_PRICE)
 
 _SPENT_NOW = f"1000000 * sumIf(cost_usd, {IS_NOW})"
 _PRICED_NOW = f"ifNull(sumIf(total_tokens, {IS_NOW}), 0) - sumIf(unpriced_tokens, {IS_NOW})"
@@ -82,7 +83,7 @@ def by(dimension: str) -> Query:
         f"SELECT {name(column)} AS name, {COUNT} AS calls, {FAILED} AS errors, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
         f"{rows(binding)} "
-        "GROUP BY name HAVING calls != 0 ORDER BY spend DESC NULLS LAST, name LIMIT 100"
+        f"GROUP BY name HAVING calls != 0 ORDER BY spend DESC NULLS LAST, name {binding.cut}"
     )
 
 
@@ -93,9 +94,9 @@ def costly_errors(binding: Binding) -> str:
     """Return failed calls by error and model, those that cost most first."""
     return (
         f"SELECT error_type AS error, {name('model_name')} AS model, {FAILED} AS calls, "
-        "sum(total_tokens) AS tokens, sum(cost_usd) AS spend, max(at) AS last_call "
+        f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {LAST_CALL} "
         f"{_WITH_ERROR(binding)} GROUP BY error, model HAVING calls > 0 "
-        "ORDER BY spend DESC NULLS LAST, calls DESC, error, model LIMIT 100"
+        f"ORDER BY spend DESC NULLS LAST, calls DESC, error, model {binding.cut}"
     )
 
 
@@ -104,7 +105,7 @@ _WITH_UNPRICED = Rows(Source(SOURCE.columns, ("unpriced_tokens",)))
 UNPRICED_TOKENS = Figure("sum(unpriced_tokens)", "tokens", _WITH_UNPRICED)
 COVERAGE = Figure(f"1 - {UNPRICED} / nullIf({COUNT}, 0)", "priced", IN_RANGE)
 ESTIMATED_SPEND = Figure(
-    "if(count() = 0, 0, ifNull(sumIf(cost_usd, usage_source = 'estimated'), 0))",
+    spent_if("usage_source = 'estimated'"),
     "spend",
     _BY_PRICE,
 )
@@ -135,11 +136,12 @@ def unpriced_models(binding: Binding) -> str:
     return (
         f"SELECT provider_name AS provider, {name('model_name')} AS name, endpoint_id AS endpoint, "
         "argMax(unpriced_reason, reason_count) AS reason, sum(reason_count) AS calls, "
-        "sum(u.unpriced_tokens) AS tokens, minIf(first_at, reason_count > 0) AS first_call, "
-        "maxIf(last_at, reason_count > 0) AS last_call "
+        "sum(u.unpriced_tokens) AS tokens, "
+        f"{day_of('minIf(first_at, reason_count > 0)')} AS first_call, "
+        f"{day_of('maxIf(last_at, reason_count > 0)')} AS last_call "
         f"FROM ({_unpriced_by(binding, keys, keys)}) AS u "
         "GROUP BY provider, name, endpoint HAVING calls > 0 "
-        "ORDER BY tokens DESC NULLS LAST, calls DESC, name LIMIT 200"
+        f"ORDER BY tokens DESC NULLS LAST, calls DESC, name {binding.cut}"
     )
 
 
@@ -175,7 +177,7 @@ def prices_used(binding: Binding) -> str:
         "if(s.cause = '', NULL, s.cause) AS why "
         f"FROM ({used}) AS u LEFT JOIN ({second}) AS s ON s.provider_name = u.provider "
         "AND s.model_name = u.second_name AND s.service_tier = u.second_tier "
-        "ORDER BY spend DESC NULLS LAST, name, tier LIMIT 500"
+        f"ORDER BY spend DESC NULLS LAST, name, tier {binding.cut}"
     )
 
 

@@ -50,7 +50,7 @@ def all_months(binding: Binding) -> str:
         "sum(prior_period_usd) AS prior, sum(cost_usd) AS cost, sum(unpriced_calls) AS unpriced "
         f"{_departments(binding)} GROUP BY month) AS d "
         f"LEFT JOIN (SELECT * {_months(binding)}) AS m ON m.month = d.month "
-        "ORDER BY d.month DESC LIMIT 120"
+        f"ORDER BY d.month DESC {binding.cut}"
     )
 
 
@@ -61,7 +61,7 @@ def departments(binding: Binding) -> str:
         "recorded_usd AS recorded, true_up_usd AS true_up, prior_period_usd AS prior, "
         "cost_usd AS cost, nullIf(unpriced_calls, 0) AS unpriced "
         f"{_departments(binding)} "
-        "ORDER BY month DESC, cost DESC, department LIMIT 1000"
+        f"ORDER BY month DESC, cost DESC, department {binding.cut}"
     )
 
 
@@ -73,7 +73,7 @@ def corrections(binding: Binding) -> str:
         "max(booked_at) AS at "
         f"FROM {binding.view('month_corrections')} "
         "GROUP BY closed_month, booked_in, department, model, user "
-        "ORDER BY closed_month DESC, abs(cost) DESC, department, model, user LIMIT 1000"
+        f"ORDER BY closed_month DESC, abs(cost) DESC, department, model, user {binding.cut}"
     )
 
 
@@ -84,5 +84,5 @@ def bills(binding: Binding) -> str:
         "sum(lines) AS count_of_lines, sum(billed_usd) AS billed, "
         "sum(revisions) - count() AS corrected, argMax(source, read_at) AS source, "
         "max(read_at) AS at "
-        f"FROM {binding.view('bills')} GROUP BY name, bill ORDER BY name DESC, bill LIMIT 500"
+        f"FROM {binding.view('bills')} GROUP BY name, bill ORDER BY name DESC, bill {binding.cut}"
     )

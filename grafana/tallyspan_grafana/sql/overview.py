@@ -210,7 +210,7 @@ def unusual(zone: str) -> Query:
             "arrayReduce('medianExact', arrayMap(d -> abs(d - usual), days)) AS bound "
             f"FROM ({_by_day(binding, zone, recent, source)}) GROUP BY {names} "
             f"HAVING spend >= {FLOOR_USD} AND toFloat64(spend) > bound "
-            "ORDER BY more DESC LIMIT 20"
+            f"ORDER BY more DESC {binding.cut}"
         )
 
     return query

@@ -9,15 +9,18 @@ from tallyspan_grafana.sql.common import (
     IN_CONVERSATION,
     IN_RANGE,
     IS_NOW,
+    LAST_CALL,
     TALKS,
     UNPRICED,
     Figure,
     Rows,
     compared,
+    day_of,
     key,
     name,
     quantile,
     ratio,
+    spent_if,
 )
 from tallyspan_grafana.sql.common import USERS as BY_USER
 
@@ -40,17 +43,19 @@ def _of_users(binding: Binding) -> str:
     )
 
 
-MEDIAN_OF_USERS = Figure("quantileExact(0.5)(spend)", "median", _of_users)
-NINETIETH_OF_USERS = Figure("quantileExact(0.9)(spend)", "ninetieth", _of_users)
-MAX_OF_USERS = Figure("max(spend)", "most", _of_users)
-NOBODY = Figure("if(count() = 0, 0, sumIf(cost_usd, user_id = ''))", "nobody", _ALL_USERS)
+_NO_USER = "count() = 0"
+MEDIAN_OF_USERS = Figure(f"if({_NO_USER}, 0, quantileExact(0.5)(spend))", "median", _of_users)
+NINETIETH_OF_USERS = Figure(f"if({_NO_USER}, 0, quantileExact(0.9)(spend))", "ninetieth", _of_users)
+MAX_OF_USERS = Figure(f"if({_NO_USER}, 0, max(spend))", "most", _of_users)
+NOBODY = Figure(spent_if("user_id = ''"), "nobody", _ALL_USERS)
 
 # The model most of the user's calls went to.
 _TOP_MODEL = "arrayElementOrNull(topKWeighted(1)(model_name, toUInt64(greatest(call_count, 0))), 1)"
 USERS = compared(
     "user_id",
     f"{_CALLS_NOW} AS calls, {_TOKENS_NOW} AS tokens, {_CACHE_HIT_NOW} AS cache_hit, "
-    f"{_UNPRICED_NOW} AS unpriced, maxIf(at, {IS_NOW}) AS last_call",
+    f"{_UNPRICED_NOW} AS unpriced, "
+    f"{day_of(f'maxOrNullIf(at, {IS_NOW} AND call_count > 0)')} AS last_call",
     BY_USER,
     of_range=[
         (
@@ -80,23 +85,24 @@ USER_DEPARTMENTS = Figure(
 
 
 def user_variable(binding: Binding) -> str:
-    """Return key and label of the 1000 users who spend most in the range."""
+    """Return key and label of users, those who spend most in the range first."""
     rows = BY_USER.rows(binding, BY_USER.in_range(binding), {})
     return (
         f"SELECT {key('user_id')} AS key, {name('user_id')} AS label FROM (SELECT user_id, "
-        f"sum(cost_usd) AS spend FROM {rows} GROUP BY user_id) "
-        "ORDER BY spend DESC NULLS LAST, label LIMIT 1000"
+        f"sum(cost_usd) AS spend FROM {rows} GROUP BY user_id) WHERE {binding.searched('label')} "
+        f"ORDER BY spend DESC NULLS LAST, label LIMIT {binding.most_choices}"
     )
 
 
 def user_conversations(binding: Binding) -> str:
-    """Return the 200 conversations of the user that cost most."""
+    """Return the conversations of the user, those that cost most first."""
     return (
         f"SELECT {name('conversation_id')} AS name, {key('conversation_id')} AS key, "
-        f"min(at) AS first_call, max(at) AS last_call, {COUNT} AS calls, "
+        f"{day_of('minOrNullIf(at, call_count > 0)')} AS first_call, {LAST_CALL}, "
+        f"{COUNT} AS calls, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
         f"{OF_USER(binding)} GROUP BY name, key HAVING calls != 0 "
-        "ORDER BY spend DESC NULLS LAST, name LIMIT 200"
+        f"ORDER BY spend DESC NULLS LAST, name {binding.cut}"
     )
 
 
@@ -108,16 +114,16 @@ DEPARTMENTS = compared(
     BY_USER,
 )
 DEPARTMENT_COUNT = Figure("uniqExactIf(department, department != '')", "departments", IN_RANGE)
-NO_DEPARTMENT = Figure("if(count() = 0, 0, sumIf(cost_usd, department = ''))", "nobody", IN_RANGE)
+NO_DEPARTMENT = Figure(spent_if("department = ''"), "nobody", IN_RANGE)
 
 
 def departments_by_model(binding: Binding) -> str:
-    """Return the 200 pairs of department and model that cost most."""
+    """Return pairs of department and model, those that cost most first."""
     return (
         f"SELECT {name('department')} AS name, {name('model_name')} AS model, {COUNT} AS calls, "
         f"sum(total_tokens) AS tokens, sum(cost_usd) AS spend, {UNPRICED} AS unpriced "
         f"{IN_RANGE(binding)} GROUP BY name, model HAVING calls != 0 "
-        "ORDER BY spend DESC NULLS LAST, name, model LIMIT 200"
+        f"ORDER BY spend DESC NULLS LAST, name, model {binding.cut}"
     )
 
 

@@ -242,6 +242,7 @@ def test_bound_parameters_find_what_text_in_the_query_finds(full_client: Client)
             parameters: dict[str, Any] = {
                 "from_s": int(start.timestamp()),
                 "to_s": int(end.timestamp()),
+                "contains": "",
                 **{each: chosen.get(each, []) for each in dashboard.variables},
             }
 
@@ -310,6 +311,19 @@ def test_a_key_limited_to_a_department_sees_no_other_on_any_page(browser: TestCl
         answer = limited.get(f"/api/admin/dashboards/{uid}/panels/{number}", params=query)
         assert answer.status_code == 200
         assert not re.search("ada|research|tutor", answer.text), (uid, number)
+
+
+@pytest.mark.parametrize(
+    ("token", "reader"),
+    [
+        (ADMIN, {"name": "admin", "departments": [], "tenants": []}),
+        ("tsa_two", {"name": "two", "departments": ["sales", "research"], "tenants": []}),
+    ],
+)
+def test_a_reader_is_told_whose_key_it_is_and_what_it_sees(
+    browser: TestClient, token: str, reader: dict[str, Any]
+) -> None:
+    assert with_key(browser, token).get("/api/admin/dashboards").json()["reader"] == reader
 
 
 def test_a_limited_key_gets_its_department_from_the_api_and_no_other(browser: TestClient) -> None:

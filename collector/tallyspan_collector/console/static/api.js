@@ -1,11 +1,13 @@
 // The admin API, as the console uses it.
 
 export class LoggedOut extends Error {}
+const ENDED = "Your session has ended: it is over, its key is revoked, or the collector was started anew.";
 
 /** Returns the JSON at the path. Throws LoggedOut, or an Error with the sentence of the server. */
 export async function get(path, signal) {
   const answer = await fetch(path, { headers: { Accept: "application/json" }, signal });
-  if (answer.status === 401 || answer.status === 403) throw new LoggedOut(await sentence(answer));
+  if (answer.status === 401) throw new LoggedOut(ENDED);
+  if (answer.status === 403) throw new LoggedOut(await sentence(answer));
   if (!answer.ok) throw new Error(await sentence(answer));
   return answer.json();
 }
@@ -13,7 +15,8 @@ export async function get(path, signal) {
 /** Calls `take` with each line of JSON at the path as it comes. Throws as `get` does. */
 export async function stream(path, signal, take) {
   const answer = await fetch(path, { signal });
-  if (answer.status === 401 || answer.status === 403) throw new LoggedOut(await sentence(answer));
+  if (answer.status === 401) throw new LoggedOut(ENDED);
+  if (answer.status === 403) throw new LoggedOut(await sentence(answer));
   if (!answer.ok) throw new Error(await sentence(answer));
   const decoder = new TextDecoder();
   let rest = "";

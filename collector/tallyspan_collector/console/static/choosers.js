@@ -3,8 +3,11 @@
 import { get } from "./api.js";
 import { make } from "./dom.js";
 import { moment } from "./format.js";
+import { daysOf } from "./place.js";
 
 const ALL = "$__all";
+const MAX_DRAWN = 200; // the server lists one more, where there are more
+const TYPING_MS = 200;
 export const RANGES = [
   ["now-6h", "now", "Last 6 hours"],
   ["now-24h", "now", "Last 24 hours"],
@@ -33,20 +36,23 @@ export function rangeChooser(place, zone, go) {
     const isIt = from === place.from && to === place.to;
     list.append(make("li", {}, make("button", {
       type: "button", text, "aria-current": isIt ? "true" : undefined,
-      onclick: () => { menu.close(); go({ from, to }); },
+      onclick: () => { go({ from, to }); menu.close(); },
     })));
   }
-  const first = make("input", { type: "date", id: "range-from", required: true });
-  const last = make("input", { type: "date", id: "range-to", required: true });
+  const [firstDay, lastDay] = daysOf(place);
+  const first = make("input", { type: "date", id: "range-from", required: true, value: firstDay });
+  const last = make("input", { type: "date", id: "range-to", required: true, value: lastDay, min: firstDay });
+  first.addEventListener("input", () => { last.min = first.value; });
   const form = make("form", {
     class: "dates",
     onsubmit: (event) => {
       event.preventDefault();
-      menu.close();
       go({ from: first.value, to: last.value });
+      menu.close();
     },
   }, make("label", { for: "range-from", text: "From" }), first, make("label", { for: "range-to", text: "To, included" }), last,
   make("button", { type: "submit", class: "primary", text: "Show" }));
+  byArrows(list, "button");
   menu.panel.append(list, form);
   return menu.element;
 }
@@ -61,40 +67,48 @@ export function variableChooser(variable, place, query, go) {
   const list = make("ul", { class: "options", tabindex: "-1" }, make("li", { class: "empty", text: "loading" }));
   const selected = new Set(chosen);
   const fill = (options) => {
-    const wanted = filter.value.toLowerCase();
-    const found = options.filter(([, label]) => label.toLowerCase().includes(wanted));
-    list.replaceChildren(...found.slice(0, 200).map(([value, label]) => option(value, label)));
-    if (found.length === 0) list.append(make("li", { class: "empty", text: "nothing of that name in the range" }));
-    if (found.length > 200) list.append(make("li", { class: "empty", text: `${found.length - 200} more: type a part of the name` }));
+    list.replaceChildren(...options.slice(0, MAX_DRAWN).map(([value, label]) => option(value, label)));
+    if (options.length === 0) list.append(make("li", { class: "empty", text: "nothing of that name in the range" }));
+    if (options.length > MAX_DRAWN) list.append(make("li", { class: "empty", text: "There are more: type a part of the name." }));
   };
   const option = (value, label) => {
     if (!variable.multi) {
       return make("li", {}, make("button", {
         type: "button", text: label, "aria-current": selected.has(value) ? "true" : undefined,
-        onclick: () => { menu.close(); go({ chosen: { ...place.chosen, [variable.name]: [value] } }); },
+        onclick: () => { go({ chosen: { ...place.chosen, [variable.name]: [value] } }); menu.close(); },
       }));
     }
     const box = make("input", { type: "checkbox", checked: selected.has(value), onchange: () => (box.checked ? selected.add(value) : selected.delete(value)) });
     return make("li", {}, make("label", {}, box, make("span", { text: label })));
   };
+  byArrows(menu.panel, "input, .options button");
   menu.panel.append(filter, list);
   if (variable.multi) {
-    const apply = (values) => { menu.close(); go({ chosen: { ...place.chosen, [variable.name]: values } }); };
+    const apply = (values) => { go({ chosen: { ...place.chosen, [variable.name]: values } }); menu.close(); };
     menu.panel.append(make("p", { class: "buttons" },
       make("button", { type: "button", text: "All", onclick: () => apply([]) }),
       make("button", { type: "button", class: "primary", text: "Show", onclick: () => apply([...selected]) })));
   }
-  let options = null;
-  menu.onopen = async () => {
-    filter.focus();
+  let request = new AbortController();
+  const search = async () => {
+    request.abort();
+    request = new AbortController();
+    const text = new URLSearchParams({ contains: filter.value });
     try {
-      options ??= (await get(`/api/admin/dashboards/${place.uid}/variables/${variable.name}?${query}`)).rows;
-      fill(options);
+      fill((await get(`/api/admin/dashboards/${place.uid}/variables/${variable.name}?${query}&${text}`, request.signal)).rows);
     } catch (error) {
-      list.replaceChildren(make("li", { class: "empty", text: error.message }));
+      if (error.name !== "AbortError") list.replaceChildren(make("li", { class: "empty", text: error.message }));
     }
   };
-  filter.addEventListener("input", () => options && fill(options));
+  menu.onopen = () => {
+    filter.focus();
+    return search();
+  };
+  let typing;
+  filter.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(search, TYPING_MS);
+  });
   return menu.element;
 }
 
@@ -102,6 +116,17 @@ export function variableChooser(variable, place, query, go) {
 export function nameOf(key) {
   const bytes = new Uint8Array((key.slice(1).match(/../g) ?? []).map((each) => Number.parseInt(each, 16)));
   return new TextDecoder().decode(bytes) || "(nobody said)";
+}
+
+/** Lets the arrow keys go from one of the elements to the next. */
+function byArrows(parent, selector) {
+  parent.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || event.target.type === "date") return;
+    event.preventDefault();
+    const all = [...parent.querySelectorAll(selector)];
+    all[all.indexOf(event.target) + step]?.focus();
+  });
 }
 
 function dropdown(text, title) {
@@ -121,6 +146,9 @@ function dropdown(text, title) {
     button.setAttribute("aria-expanded", "true");
     document.addEventListener("pointerdown", outside);
     return menu.onopen?.();
+  });
+  element.addEventListener("focusout", (event) => {
+    if (event.relatedTarget && !element.contains(event.relatedTarget)) menu.close();
   });
   element.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !panel.hidden) {

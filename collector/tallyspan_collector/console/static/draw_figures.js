@@ -5,12 +5,15 @@ import { fieldsOf, levelOf, objects } from "./fields.js";
 import { exact, show } from "./format.js";
 import { follow } from "./place.js";
 
+const MAX_BARS = 200;
+
 /** Draws a stat panel: the one figure of the one row. */
-export function drawStat(body, panel, answer, { zone }) {
+export function drawStat(body, panel, answer, place) {
+  const { zone } = place;
   const [column] = answer.columns;
   const value = answer.rows.length > 0 ? answer.rows[0][0] : null;
   const field = column ? fieldsOf(panel, [column]).get(column.name) : {};
-  const text = value === null ? panel.fieldConfig.defaults.noValue : show(value, field, zone);
+  const text = value === null ? nothing(panel, place) : show(value, field, zone);
   const level = levelOf(value, field.thresholds ?? []);
   const kind = value === null ? "none" : field.unit === "string" ? "name" : "amount";
   body.replaceChildren(make("p", {
@@ -35,17 +38,17 @@ export function drawGauges(body, panel, answer, { zone }) {
   body.replaceChildren(list);
 }
 
-/** Draws a bar chart: a bar a row, the longest first. */
+/** Draws a bar chart: a bar a row, the longest first, MAX_BARS at most. */
 export function drawBars(body, panel, answer, place) {
   const { zone } = place;
   const fields = [...fieldsOf(panel, answer.columns).values()];
   const rows = objects(answer);
   const label = fields.find((field) => field.name === panel.options.xField);
   const measure = fields.find((field) => field.kind !== "text" && !field.isHiddenInPicture);
-  if (rows.length === 0) return empty(body, panel);
+  if (rows.length === 0) return empty(body, panel, place);
   const most = Math.max(...rows.map((row) => Number(row[measure.name] ?? 0)), 0);
   const list = make("ul", { class: "bars" });
-  for (const row of rows) {
+  for (const row of rows.slice(0, MAX_BARS)) {
     const bar = make("span", { class: "bar" });
     bar.style.inlineSize = `${most > 0 ? 100 * clamp(Number(row[measure.name] ?? 0) / most) : 0}%`;
     const about = fields.filter((field) => field.unit !== "string")
@@ -58,12 +61,20 @@ export function drawBars(body, panel, answer, place) {
       make("span", { class: "value", text: show(row[measure.name], measure, zone), "data-value": row[measure.name] }),
       make("span", { class: "track" }, bar)));
   }
-  body.replaceChildren(make("div", { class: "scroll", tabindex: "0" }, list));
+  const text = `${MAX_BARS} of ${show(answer.total ?? rows.length, { unit: "locale" })} are drawn; CSV saves all.`;
+  body.replaceChildren(make("div", { class: "scroll", tabindex: "0" }, list),
+    ...(rows.length > MAX_BARS ? [make("p", { class: "cut", role: "note", text })] : []));
 }
 
 /** Says why there is nothing to draw. */
-export function empty(body, panel) {
-  body.replaceChildren(make("p", { class: "empty", text: panel.fieldConfig.defaults.noValue }));
+export function empty(body, panel, place) {
+  body.replaceChildren(make("p", { class: "empty", text: nothing(panel, place) }));
+}
+
+/** Returns the text for no figure; to who sees a part only it is about that part. */
+function nothing(panel, { limits }) {
+  const text = panel.fieldConfig.defaults.noValue;
+  return limits ? `${text} (of what your key may see)` : text;
 }
 
 function clamp(value) {

@@ -6,25 +6,42 @@ import { fieldsOf, levelOf, objects } from "./fields.js";
 import { exact, show } from "./format.js";
 import { follow } from "./place.js";
 
-/** Draws a table panel; `sorting` is kept by the caller over refreshes. */
+export const MAX_DRAWN = 500;
+
+/** Draws a table panel, MAX_DRAWN rows at most; `sorting`, of all rows, is kept by the caller. */
 export function drawTable(body, panel, answer, place, sorting = {}) {
   const fields = [...fieldsOf(panel, answer.columns).values()].filter((field) => !field.isHidden);
   const rows = objects(answer);
-  if (rows.length === 0) return empty(body, panel);
+  if (rows.length === 0) return empty(body, panel, place);
   for (const field of fields.filter((each) => each.isBar)) {
     field.most = field.isLevelled ? field.max : Math.max(...rows.map((row) => Number(row[field.name] ?? 0)));
   }
-  const redraw = () => drawTable(body, panel, answer, place, sorting);
+  const redraw = () => {
+    drawTable(body, panel, answer, place, sorting);
+    body.querySelector(`th[aria-sort$="ing"] button`)?.focus();
+  };
   const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": panel.title },
     make("table", {},
       make("thead", {}, make("tr", {}, ...fields.map((field) => heading(field, sorting, redraw)))),
-      make("tbody", {}, ...sorted(rows, sorting).map((row) =>
+      make("tbody", {}, ...sorted(rows, sorting).slice(0, MAX_DRAWN).map((row) =>
         make("tr", {}, ...fields.map((field) => cell(field, row, place)))))));
   const at = body.querySelector(".scroll");
   const [top, left] = at ? [at.scrollTop, at.scrollLeft] : [0, 0];
-  body.replaceChildren(scroll);
+  body.replaceChildren(scroll, ...cut(answer, rows.length));
   scroll.scrollTop = top;
   scroll.scrollLeft = left;
+}
+
+/** Returns a line that tells how many rows there are, where not all are drawn. */
+function cut({ total = 0 }, sortable) {
+  const all = Math.max(total, sortable);
+  if (all <= MAX_DRAWN) return [];
+  const order = all > sortable ? `; sorted are the first ${count(sortable)}` : ", sorting is of all";
+  return [make("p", { class: "cut", role: "note", text: `${count(MAX_DRAWN)} of ${count(all)} rows are drawn${order}; CSV saves all.` })];
+}
+
+function count(value) {
+  return show(value, { unit: "locale" });
 }
 
 function heading(field, sorting, redraw) {

@@ -11,9 +11,10 @@ const DAY = 86_400;
 const HOUR = 3_600;
 
 /** Draws a time series panel; returns a function that takes it away again. */
-export function drawTime(body, panel, answer, { zone, range }, hiddenNames) {
+export function drawTime(body, panel, answer, place, hiddenNames) {
+  const { zone, range } = place;
   if (answer.rows.length === 0) {
-    empty(body, panel);
+    empty(body, panel, place);
     return () => {};
   }
   const { times, series, field } = seriesOf(panel, answer);

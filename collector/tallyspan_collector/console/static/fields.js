@@ -10,10 +10,11 @@ function fieldOf(panel, column) {
   const field = {
     name: column.name,
     kind: column.kind,
-    unit: column.kind === "text" ? "string" : defaults.unit,
+    unit: { text: "string", time: "dateTimeAsIso" }[column.kind] ?? defaults.unit,
     decimals: defaults.decimals,
     noValue: "",
-    title: column.name,
+    title: column.title ?? column.name,
+    isDay: column.isDay,
     thresholds: defaults.thresholds?.steps ?? [],
     min: defaults.min,
     max: defaults.max,
@@ -59,6 +60,30 @@ export function levelOf(value, thresholds) {
     if (step.value === null || step.value === undefined || Number(value) >= step.value) level = step.color;
   }
   return level;
+}
+
+/** Returns figures over time with a row a time, and a column a series where texts name them. */
+export function wide(panel, { columns, rows }) {
+  const time = columns.findIndex((column) => column.kind === "time");
+  const labels = columns.map((column, number) => (column.kind === "text" ? number : -1)).filter((number) => number >= 0);
+  const isDay = rows.every((row) => row[time] % 86_400_000 === 0);
+  const first = { ...columns[time], title: isDay ? "Day" : "Time", isDay };
+  if (labels.length === 0) return { columns: columns.map((column, number) => (number === time ? first : column)), rows };
+  const measure = columns.findIndex((column) => column.kind === "number" || column.kind === "decimal");
+  const names = new Map();
+  const times = new Map();
+  for (const row of rows) {
+    const name = labels.map((number) => row[number]).join(" ");
+    if (!names.has(name)) names.set(name, names.size);
+    if (!times.has(row[time])) times.set(row[time], []);
+    times.get(row[time])[names.get(name)] = row[measure];
+  }
+  // Names are strangers' words and may be those of columns: columns are numbered.
+  const series = [...names].map(([title, number]) => ({ ...columns[measure], name: `series ${number}`, title }));
+  return {
+    columns: [first, ...series],
+    rows: [...times].map(([at, values]) => [at, ...series.map((_, number) => values[number] ?? null)]),
+  };
 }
 
 /** Returns the rows of an answer as objects. */

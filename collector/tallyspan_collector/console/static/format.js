@@ -50,10 +50,10 @@ export function moment(value, zone, { isDay = false } = {}) {
 }
 
 /** Returns the figure in its unit; amounts come as exact text and are rounded only here. */
-export function show(value, { unit, decimals, noValue } = {}, zone = "UTC") {
+export function show(value, { unit, decimals, noValue, isDay } = {}, zone = "UTC") {
   if (value === null || value === undefined || value === "") return noValue ?? "";
   if (unit === "string") return String(value);
-  if (unit === "dateTimeAsIso") return moment(value, zone);
+  if (unit === "dateTimeAsIso") return moment(value, zone, { isDay });
   const number = Number(value);
   if (!Number.isFinite(number)) return String(value);
   switch (unit) {

@@ -11,9 +11,12 @@ import { statements } from "./statements.js";
 const page = document.querySelector("#page");
 const top = document.querySelector("#top");
 const menu = document.querySelector("#menu");
+const warning = make("p", { class: "warning", role: "alert", hidden: true });
 const dashboards = new Map();
 let panels = [];
 let current = null;
+let reader = null;
+let focusAfter = null; // the chooser that a page is laid anew for
 let refreshing = null;
 
 /** Draws the place the address names. */
@@ -23,9 +26,11 @@ async function open() {
   try {
     const isOpen = current || document.documentElement.dataset.session === "open";
     if (!isOpen && !(await get("/session")).open) return askForKey();
+    const asked = reader ?? get("/api/admin/dashboards").then((answer) => answer.reader);
     if (!dashboards.has(place.uid)) {
       dashboards.set(place.uid, await get(`/api/admin/dashboards/${encodeURIComponent(place.uid)}`));
     }
+    reader = await asked;
     const dashboard = dashboards.get(place.uid);
     top.hidden = false;
     place.from ??= dashboard.time.from;
@@ -62,16 +67,23 @@ function lay(dashboard, place) {
   menu.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   for (const panel of panels) panel.remove?.();
   panels = dashboard.panels.map((panel) => new Panel(panel, place.uid));
-  const go = (change) => visit(address.write({ ...place, ...change }, variables));
+  const go = (change) => {
+    focusAfter = document.activeElement?.closest(".chooser")?.dataset.chooser ?? null;
+    visit(address.write({ ...place, ...change }, variables));
+  };
   page.replaceChildren(
     make("div", { class: "heading" },
-      make("div", {}, make("h1", { text: title }), make("p", { class: "about-page", text: dashboard.description })),
+      make("div", {}, make("h1", { text: title }), make("p", { class: "about-page", text: dashboard.description }),
+        limits() ? make("p", { class: "limits", text: `Key ${reader.name}: ${limits()} only, on every page.` }) : null),
       make("div", { class: "choosers" },
         ...dashboard.templating.list.map((each) => variableChooser(each, place, rangeOf(place), go)),
         rangeChooser(place, zone, go),
         make("button", { type: "button", class: "refresh", text: "↻", title: "Ask again", "aria-label": "Ask again", onclick: () => load() }))),
+    warning,
     make("div", { class: "grid" }, ...panels.map((panel) => panel.element)),
     ...[explanation(place), statements(place)].filter(Boolean));
+  if (focusAfter !== null) page.querySelector(`[data-chooser="${focusAfter}"] .opener`)?.focus();
+  focusAfter = null;
   current = { dashboard, place, variables, zone };
 }
 
@@ -82,7 +94,7 @@ async function load() {
   const { place, variables, zone } = current;
   const query = new URLSearchParams(rangeOf(place));
   for (const name of variables) for (const value of place.chosen[name] ?? []) query.append(`var-${name}`, value);
-  const drawn = { ...place, zone, range: secondsOf(place) };
+  const drawn = { ...place, zone, range: secondsOf(place), query, limits: limits() };
   const waiting = new Map(panels.map((panel) => [panel.panel.id, panel]));
   const { signal } = refreshing;
   const take = ({ panel, ...said }) => {
@@ -91,15 +103,18 @@ async function load() {
     found?.take(said);
   };
   let problem = "the collector ended its answer before it came to this panel";
+  warning.hidden = true;
   try {
     page.setAttribute("aria-busy", "true");
     for (const panel of panels) panel.wait(drawn);
     await stream(`/api/admin/dashboards/${encodeURIComponent(place.uid)}/panels?${query}`, signal, take);
   } catch (error) {
     if (error.name === "AbortError" || error instanceof LoggedOut) return fail(error);
-    problem = error.message;
+    problem = "no figures came";
+    warning.textContent = `No figures came: ${error.message}`;
+    warning.hidden = false;
   }
-  for (const panel of waiting.values()) panel.take({ error: problem });
+  for (const panel of waiting.values()) panel.miss(problem);
   page.setAttribute("aria-busy", "false");
 }
 
@@ -112,14 +127,17 @@ function fail(error) {
     make("p", {}, make("a", { href: "/", "data-link": true, text: "To the overview" }))));
 }
 
-function askForKey() {
+/** Asks for a key; `reason` is why the session that was open is none any more. */
+function askForKey(reason = "") {
   refreshing?.abort();
   page.setAttribute("aria-busy", "false");
   top.hidden = true;
   current = null;
+  reader = null;
+  dashboards.clear();
   delete document.documentElement.dataset.session;
   const key = make("input", { type: "password", id: "key", autocomplete: "current-password", required: true, spellcheck: "false" });
-  const problem = make("p", { class: "wrong", role: "alert" });
+  const problem = make("p", { class: "wrong", role: "alert", text: reason });
   const form = make("form", {
     class: "login",
     onsubmit: async (event) => {
@@ -142,6 +160,11 @@ function askForKey() {
   document.title = "Log in - Tallyspan";
   page.replaceChildren(form);
   key.focus();
+}
+
+/** Returns what the reader's key is limited to; empty: to nothing. */
+function limits() {
+  return [...reader.departments.map((name) => `department ${name}`), ...reader.tenants.map((name) => `tenant ${name}`)].join(", ");
 }
 
 function rangeOf({ from, to }) {
@@ -198,8 +221,13 @@ themeButton.addEventListener("click", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 document.querySelector("#logout").addEventListener("click", async () => {
-  await post("/logout");
-  dashboards.clear();
+  try {
+    await post("/logout");
+  } catch (error) {
+    warning.textContent = `You are still logged in: ${error.message}`;
+    warning.hidden = false;
+    return;
+  }
   askForKey();
 });
 setInterval(() => { if (current && !document.hidden) load(); }, 5 * 60_000);

@@ -1,9 +1,12 @@
 // One panel: its frame, its figures, and the same figures as a table or a file.
 
+import { get } from "./api.js";
 import { make } from "./dom.js";
 import { drawBars, drawGauges, drawStat } from "./draw_figures.js";
 import { drawTable } from "./draw_table.js";
 import { drawTime } from "./draw_time.js";
+import { fieldsOf, wide } from "./fields.js";
+import { daysOf } from "./place.js";
 
 const DRAW = { stat: drawStat, bargauge: drawGauges, barchart: drawBars };
 
@@ -47,19 +50,29 @@ export class Panel {
     }
   }
 
+  /** Says that no figures came; those that are drawn stay. */
+  miss(sentence) {
+    this.element.classList.remove("loading");
+    if (this.answer) return;
+    this.element.classList.add("failed");
+    this.body.replaceChildren(make("p", { class: "empty", text: sentence }));
+  }
+
   /** Draws what was fetched last, for example in other colours. */
   draw() {
     if (!this.answer) return;
     this.remove?.();
     this.remove = undefined;
     if (this.isTable || this.panel.type === "table") {
-      drawTable(this.body, this.panel, this.answer, this.place, this.sorting);
+      const answer = this.panel.type === "timeseries" ? wide(this.panel, this.answer) : this.answer;
+      drawTable(this.body, this.panel, answer, this.place, this.sorting);
     } else if (this.panel.type === "timeseries") {
       this.remove = drawTime(this.body, this.panel, this.answer, this.place, this.hiddenNames);
     } else {
       DRAW[this.panel.type](this.body, this.panel, this.answer, this.place);
     }
-    if (this.answer.truncated) this.body.append(make("p", { class: "cut", text: "There is more than is shown: choose a shorter range." }));
+    const isCut = this.panel.type === "timeseries" && this.answer.rows.length < this.answer.total;
+    if (isCut) this.body.append(make("p", { class: "cut", text: "There is more than is shown: choose a shorter range. CSV saves all." }));
   }
 
   #actions() {
@@ -83,15 +96,25 @@ export class Panel {
     this.note.textContent = this.note.hidden ? "" : this.panel.description;
   }
 
-  #save() {
+  async #save() {
     if (!this.answer) return;
-    const lines = [this.answer.columns.map((column) => column.name), ...this.answer.rows.map((row) =>
-      row.map((value, number) => (this.answer.columns[number].kind === "time" && value !== null
-        ? new Date(value).toISOString() : value)))];
+    const { columns, rows } = await this.#whole();
+    const fields = [...fieldsOf(this.panel, columns).values()];
+    const shown = fields.map((field, number) => ({ field, number })).filter(({ field }) => !field.isHidden);
+    const lines = [shown.map(({ field }) => field.title), ...rows.map((row) =>
+      shown.map(({ field, number }) => (field.kind === "time" && row[number] !== null
+        ? new Date(row[number]).toISOString() : row[number])))];
     const text = lines.map((line) => line.map(quoted).join(",")).join("\r\n");
     const url = URL.createObjectURL(new Blob([text, "\r\n"], { type: "text/csv;charset=utf-8" }));
-    make("a", { href: url, download: `${this.panel.title.toLowerCase().replace(/\W+/g, "-")}.csv` }).click();
+    make("a", { href: url, download: `${this.panel.title.toLowerCase().replace(/\W+/g, "-")}_${daysOf(this.place).join("_")}.csv` }).click();
     URL.revokeObjectURL(url);
+  }
+
+  /** Returns the answer with all its rows, of which a page has the first thousands only. */
+  async #whole() {
+    if (this.answer.rows.length >= this.answer.total) return this.answer;
+    const path = `/api/admin/dashboards/${encodeURIComponent(this.uid)}/panels/${this.panel.id}`;
+    return get(`${path}?${this.place.query}&rows=all`);
   }
 }
 
