@@ -198,6 +198,7 @@ def test_a_failure_stands_beside_the_bill_until_it_is_compared_again(
     assert failed[:3] == (None, "", MORNING)
     assert "the key of OPENAI_ADMIN_KEY is refused" in str(failed[3])
     assert (shown["kind"], shown["coverage"], shown["error"]) == ("whole bill", None, failed[3])
+    assert shown["recorded"] is None  # nothing was compared: that is not $0
     assert compared == (MORNING + HOUR, "the collector", None, "")
 
 

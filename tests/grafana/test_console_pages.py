@@ -29,7 +29,7 @@ NAMES = {"ada", "c1", "all calls, month"}
 PARAMETERS: dict[str, Any] = {
     "from_s": 1_700_000_000, "to_s": 2_100_000_000,
     **{name: sorted(NAMES) for name in ("user", "department", "model", "budget", "conversation", "call")},
-    "contains": "", "own_department": ["sales"], "own_tenant": [],
+    "contains": "", "max_rows": 100, "own_department": ["sales"], "own_tenant": [],
 }  # fmt: skip
 
 

@@ -487,6 +487,14 @@ def test_the_page_of_budgets_says_what_the_facts_add_up_to(seeded: Client) -> No
     assert used["total_used"] == pytest.approx(float(rows["(all calls)"]["spent"]) / 1000)
 
 
+def test_a_budget_that_is_over_is_used_up_already(client: Client) -> None:
+    fill(client, [Fact(0, "ada", "sales", cost=Decimal(6))], NOW)
+    put_budgets(client, [a_budget("department", "sales", 5), a_budget("total", "", 1000)])
+    rows = {row["name"]: row["used_up"] for row in run(client, "budgets", "All budgets")}
+
+    assert rows == {"sales": "already", "(all calls)": ""}
+
+
 def test_a_budget_is_used_up_day_by_day_until_what_is_spent(seeded: Client) -> None:
     put_budgets(seeded, [a_budget("department", "sales", 5)])
     (status,) = run(seeded, "budgets", "All budgets")

@@ -219,7 +219,7 @@ def build(zone: str = ZONE) -> Page:
                         Column("bill", "Bill", TEXT),
                         Column("kind", "Of", TEXT, width=140),
                         Column("name", "Name", TEXT, if_null="all"),
-                        Column("recorded", "Recorded", DOLLARS, 4),
+                        Column("recorded", "Recorded", DOLLARS, 4, "not compared"),
                         Column("billed", "Billed", DOLLARS, 4, "not stated"),
                         Column("coverage", "Coverage", RATIO, 2, "-"),
                         Column("drift", "Drift", RATIO, 2, "-"),

@@ -46,7 +46,8 @@ def all_budgets(binding: Binding) -> str:
         f"SELECT {_SCOPE} AS of, {NAME} AS name, {_KEY} AS key, period, amount_usd AS amount, "
         "spent_usd AS spent, used, forecast_usd AS forecast, forecast_low_usd AS low, "
         "forecast_high_usd AS high, forecast_used, left_usd AS rest, "
-        "toUInt32(days_left) AS days, if(used_up_on IS NULL, '', toString(used_up_on)) AS used_up, "
+        "toUInt32(days_left) AS days, multiIf(used_up_on IS NOT NULL, toString(used_up_on), "
+        "used >= 1, 'already', '') AS used_up, "
         f"unpriced_calls AS unpriced, state, owner, if(is_each, 'each user', '') AS by "
         f"{_status(binding)} ORDER BY used DESC, scope, name, period {binding.cut}"
     )

@@ -175,7 +175,7 @@ def bills(binding: Binding) -> str:
         f"FROM {binding.view('reconciliations')} ARRAY JOIN [{parts}] AS part "
         f"WHERE {days(binding)} AND {IS_USE} AND (kind = 'whole bill' OR name != '') "
         "GROUP BY bill, kind, name "
-        "UNION ALL SELECT provider, 'whole bill', '', 0, NULL, NULL, NULL "
+        "UNION ALL SELECT provider, 'whole bill', '', NULL, NULL, NULL, NULL "
         f"FROM {binding.view('bill_runs')} WHERE run_at IS NULL) AS c "
         f"LEFT JOIN {binding.view('bill_runs')} AS r ON r.provider = c.bill "
         "ORDER BY bill, indexOf(['whole bill', 'model', 'project or key'], kind) = 0, "

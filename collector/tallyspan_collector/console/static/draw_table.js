@@ -20,7 +20,7 @@ export function drawTable(body, panel, answer, place, sorting = {}) {
     drawTable(body, panel, answer, place, sorting);
     body.querySelector(`th[aria-sort$="ing"] button`)?.focus();
   };
-  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": panel.title },
+  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rows of ${panel.title}` },
     make("table", {},
       make("thead", {}, make("tr", {}, ...fields.map((field) => heading(field, sorting, redraw)))),
       make("tbody", {}, ...sorted(rows, sorting).slice(0, MAX_DRAWN).map((row) =>
