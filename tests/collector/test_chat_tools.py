@@ -366,7 +366,7 @@ def test_an_admin_asks_what_the_api_answers(chat: Running) -> None:
     assert spenders["has_more"] is True
     assert (summary.structured_content or {})["rows"] == api["rows"]
     assert {row["model_name"] for row in missing["models"]} == {"homemade"}
-    assert budgets == {"budgets": [], "has_more": False}
+    assert (budgets["budgets"], budgets["time_zone"], budgets["has_more"]) == ([], "UTC", False)
 
 
 def test_a_limited_admin_sees_the_own_departments(chat: Running) -> None:
