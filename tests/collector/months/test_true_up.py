@@ -272,6 +272,18 @@ def test_a_department_by_rule_is_of_the_organisation_that_has_it() -> None:
     assert tenants(("acme", "sales"), ("beta", "sales")) == {"sales": "", "new": ""}
 
 
+def test_who_was_given_money_back_has_no_share_of_what_only_the_bill_has() -> None:
+    there = [
+        Recorded(DAY, MODEL, "", "", department, OPENAI, amount)
+        for department, amount in (("research", 6), ("sales", -3))
+    ]
+    scope, bill = Scope("b"), [Charge(DAY, MODEL, "", "", 10)]
+
+    parts = due(scope, lines(scope, bill, there), there)
+
+    assert [(each.payer.department, each.picousd) for each in parts] == [("research", 7)]
+
+
 def test_a_bill_of_days_only_is_compared_as_a_whole(bench: Bench, tmp_path: Path) -> None:
     book(
         bench.client,
