@@ -6,7 +6,7 @@ import ipaddress
 import sqlite3
 import sys
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -418,27 +418,21 @@ class Worker:
 
     async def _import_usage(self) -> None:
         while True:
-            try:
-                await in_thread(self._imports.look, self._client)
-            except Exception as error:  # noqa: BLE001  the store is away, or others book: later
-                _log.warning("imports.not_looked_at", error=one_line(error))
-            try:
-                await in_thread(self._bills.look, self._client)
-            except Exception as error:  # noqa: BLE001  the store is away: later
-                _log.warning("bills.not_looked_at", error=one_line(error))
+            await self._look("imports", self._imports.look)
+            await self._look("bills", self._bills.look)
             await asyncio.sleep(IMPORTS_SECONDS)
 
     async def _keep_months(self) -> None:
         while True:
-            try:
-                await in_thread(self._closing.look, self._client)
-            except Exception as error:  # noqa: BLE001  the store is away, or others book: later
-                _log.warning("closed_months.not_looked_at", error=one_line(error))
-            try:
-                await in_thread(self._statements.look, self._client)
-            except Exception as error:  # noqa: BLE001  the store is away: later
-                _log.warning("statements.not_looked_at", error=one_line(error))
+            await self._look("closed_months", self._closing.look)
+            await self._look("statements", self._statements.look)
             await asyncio.sleep(MONTHS_SECONDS)
+
+    async def _look(self, what: str, look: Callable[[Client], None]) -> None:
+        try:
+            await in_thread(look, self._client)
+        except Exception as error:  # noqa: BLE001  the store is away, or others book: later
+            _log.warning(f"{what}.not_looked_at", error=one_line(error))
 
     async def _watch_prices(self) -> None:
         is_new, due, commitments_due = True, 0.0, 0.0
