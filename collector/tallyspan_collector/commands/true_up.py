@@ -1,7 +1,6 @@
 """`tallyspan true-up`: the ledger made equal to the provider's bill, previewed first."""
 
 import argparse
-import csv
 import getpass
 import json
 import sys
@@ -17,6 +16,7 @@ from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.reconcile.bill import Bill
 from tallyspan_collector.reconcile.bill import notes as bill_notes
 from tallyspan_collector.reconcile.rule import RESTS, SHARE, Rule
@@ -130,9 +130,7 @@ def _write(result: Result, form: str) -> None:
             sys.stdout.write(json.dumps({"lines": rows}, indent=1, ensure_ascii=False) + "\n")
         case "csv":
             if rows:
-                writer = csv.DictWriter(sys.stdout, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+                write_rows(rows, list(rows[0]), sys.stdout)
         case _:
             write_table([row for row in rows if row["true_up_usd"] != "0"], sys.stdout)
 

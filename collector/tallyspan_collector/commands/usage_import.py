@@ -1,7 +1,6 @@
 """`tallyspan import`: what a provider reports as used and no span tells of becomes entries."""
 
 import argparse
-import csv
 import getpass
 import json
 import sys
@@ -13,12 +12,14 @@ from typing import Any
 from tallyspan_collector import config
 from tallyspan_collector.bills.sources import SOURCES
 from tallyspan_collector.booked.imports import Booking
+from tallyspan_collector.commands.bill_flags import pair
 from tallyspan_collector.commands.period import period
 from tallyspan_collector.commands.price_book import PRICES, book_of
 from tallyspan_collector.commands.store import writing
 from tallyspan_collector.commands.table import write_table
 from tallyspan_collector.directory.lookup import Directory
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.imports import fetch
 from tallyspan_collector.imports.lines import DayLine
 from tallyspan_collector.imports.matching import LABELS
@@ -96,7 +97,7 @@ def _import(options: argparse.Namespace) -> int:
 def _what(options: argparse.Namespace) -> Import:
     """Return the import of the file with that name, else one of the flags. Raises `ConfigError`."""
     flags = {
-        name: _pairs(value, name) if isinstance(value, list) else value
+        name: dict(pair(text, f"--{name}") for text in value) if isinstance(value, list) else value
         for name in KEYS
         if (value := getattr(options, name, None))
     }
@@ -115,16 +116,6 @@ def _what(options: argparse.Namespace) -> Import:
                 )
             return each
     return of_flags({"from": options.source, **flags})
-
-
-def _pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        left, sign, right = text.partition("=")
-        if not sign or not left.strip() or not right.strip():
-            raise ConfigError(f"--{flag} {text}: must be LEFT=RIGHT")
-        pairs[left.strip()] = right.strip()
-    return pairs
 
 
 def _period(options: argparse.Namespace, what: Import, today: date) -> tuple[date, date]:
@@ -146,9 +137,7 @@ def _write(lines: Sequence[DayLine], form: str) -> None:
             sys.stdout.write(json.dumps({"lines": rows}, indent=1) + "\n")
         case "csv":
             if rows:
-                writer = csv.DictWriter(sys.stdout, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+                write_rows(rows, list(rows[0]), sys.stdout)
         case _:
             write_table(
                 [
