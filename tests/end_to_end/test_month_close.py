@@ -175,10 +175,13 @@ class Company:
 
     def departments(self, month: date) -> dict[str, Decimal]:
         """Return what each department is charged for the month."""
-        totals: dict[str, Decimal] = defaultdict(Decimal)
-        for line in lines.read(self.client, month):
-            totals[str(line["department"])] += Decimal(str(line["cost_usd"]))
-        return dict(totals)
+        of_month = lines.as_closed if month in self.books.closed else lines.as_now
+        query, parameters = of_month(month)
+        rows = self.client.query(
+            f"SELECT department, sum(cost_usd) FROM ({query}) GROUP BY department",
+            parameters=parameters,
+        ).result_rows
+        return {str(department): cost for department, cost in rows}
 
     def _statements(self, month: date) -> Decimal:
         """Return the sum of the statements of all departments."""

@@ -36,8 +36,10 @@ class Booked(NamedTuple):
 
 
 def identified(owner: Mapping[str, Any]) -> Columns:
-    """Return the columns with the span id that they make."""
-    return {**owner, "span_id": hex_id(8, repr(sorted(owner.items())))}
+    """Return the columns of an owner with the span id that they make; what is not said is empty."""
+    whole = {"tags": {}, "conditions": {}, **owner}
+    whole = {name: whole.get(name, "") for name in OWNER if name != "span_id"}
+    return {**whole, "span_id": hex_id(8, repr(sorted(whole.items())))}
 
 
 def hex_id(size: int, *texts: str) -> bytes:

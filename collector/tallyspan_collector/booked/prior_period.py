@@ -29,6 +29,7 @@ from tallyspan_collector.booked.of_no_call import (
     hex_id,
     identified,
 )
+from tallyspan_collector.units.months import next_month
 
 CLOSED_MONTH, BOOKED_IN = "closed_month", "booked_in"
 PLACE = (
@@ -162,11 +163,6 @@ def notes(client: Client, first: date, last: date) -> list[str]:
     ]
 
 
-def next_month(month: date) -> date:
-    """Return the first day of the month after it."""
-    return (month.replace(day=1) + timedelta(days=32)).replace(day=1)
-
-
 def open_after(month: date, closed: set[date]) -> date:
     """Return the first month after it that is not closed."""
     month = next_month(month)
@@ -201,14 +197,11 @@ def _owner(moved: Moved, *, is_out: bool) -> Row:
         day, tags = next_month(moved.month) - _ONE_DAY, {BOOKED_IN: f"{moved.to:%Y-%m}"}
     else:
         day, tags = moved.to, {CLOSED_MONTH: f"{moved.month:%Y-%m}"}
-    nothing = dict.fromkeys(("department_source", "source", "service_tier", "operation_name"), "")
     return identified(
         {
             "start_time": datetime.combine(day, NOON),
-            **nothing,
             **dict(zip(PLACE, moved.place, strict=True)),
             "tags": tags,
-            "conditions": {},
             "trace_id": hex_id(16, PRIOR_PERIOD, f"{moved.month:%Y-%m}"),
         }
     )

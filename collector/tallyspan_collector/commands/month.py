@@ -17,6 +17,7 @@ from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.months import checks, close, lines, listing
 from tallyspan_collector.months.checks import Check
 from tallyspan_collector.summary import plain
+from tallyspan_collector.summary.bills import in_one_line
 from tallyspan_collector.units.money import dollars
 
 _AMOUNTS = ("recorded_usd", "true_up_usd", "prior_period_usd", "cost_usd", "billed_usd")
@@ -53,7 +54,7 @@ def _list(options: argparse.Namespace) -> int:
     with writing(options) as client:
         rows = listing.months(client)
     names = [name for name in listing.COLUMNS if name != "accepted"]
-    texts = [plain({"month": f"{row['month']:%Y-%m}"} | _but_month(row)) for row in rows]
+    texts = [plain(row | {"month": f"{row['month']:%Y-%m}"}) for row in rows]
     match options.format:
         case "json":
             sys.stdout.write(json.dumps({"months": texts}, indent=1, ensure_ascii=False) + "\n")
@@ -62,10 +63,6 @@ def _list(options: argparse.Namespace) -> int:
         case _:
             write_table([_shown(row) for row in rows], sys.stdout)
     return 0
-
-
-def _but_month(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "month"}
 
 
 def _shown(row: dict[str, Any]) -> dict[str, str]:
@@ -103,7 +100,10 @@ def _close(options: argparse.Namespace) -> int:
         )
         return 1
     sys.stdout.write(f"{options.month} is closed as version {closed.version}")
-    sentences = [listing.sentence(row) for row in of_month]
+    sentences = [
+        in_one_line(row["cost_usd"], row["true_up_usd"], row["prior_period_usd"], row["billed_usd"])
+        for row in of_month
+    ]
     sys.stdout.write(f": {sentences[0] if sentences else 'nothing in it'}\n")
     return 0
 

@@ -8,6 +8,7 @@ from typing import Literal, TextIO
 from tallyspan_collector.commands.table import aligned, width
 from tallyspan_collector.files.spreadsheet import write_rows
 from tallyspan_collector.summary import MEASURES, Row, plain
+from tallyspan_collector.summary.bills import in_one_line
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.money import dollars
 from tallyspan_collector.units.text import printable
@@ -147,9 +148,4 @@ def _billed(total: Row, billed_usd: Decimal | None) -> list[str]:
     true_up, prior = total["true_up_cost_usd"], total["prior_period_cost_usd"]
     if not (true_up or prior or billed_usd):
         return []
-    cost = total["cost_usd"] or Decimal(0)
-    parts = [f"recorded {dollars(cost - true_up - prior)}", f"trued up {dollars(true_up)}"]
-    if prior:
-        parts.append(f"corrections of closed months {dollars(prior)}")
-    billed = "no bill" if billed_usd is None else f"billed {dollars(billed_usd)}"
-    return [f"{', '.join(parts)}: {dollars(cost)}; {billed}"]
+    return [in_one_line(total["cost_usd"] or Decimal(0), true_up, prior, billed_usd)]

@@ -22,6 +22,7 @@ from tallyspan_collector.focus.sku import (
     unit_of,
 )
 from tallyspan_collector.focus.split import Part, Splitter
+from tallyspan_collector.units.months import next_month
 
 COLUMNS = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
@@ -260,7 +261,7 @@ def _of_closed_month(other: Other) -> Row:
     return {
         "ChargeClass": "Correction",
         "ChargePeriodStart": start_of(month),
-        "ChargePeriodEnd": start_of(month_after(month)),
+        "ChargePeriodEnd": start_of(next_month(month)),
     }
 
 
@@ -293,7 +294,7 @@ def _place(day: date, place: Place) -> Row:
         "BillingAccountId": place.tenant or "default",
         "BillingCurrency": USD,
         "BillingPeriodStart": start_of(month),
-        "BillingPeriodEnd": start_of(month_after(month)),
+        "BillingPeriodEnd": start_of(next_month(month)),
         "ChargePeriodStart": start_of(day),
         "ChargePeriodEnd": start_of(day + timedelta(days=1)),
         "HostProviderName": provider,
@@ -324,11 +325,6 @@ def _row(place: Row, charge: Row) -> Row:
 def invoice_id(provider: str, tenant: str, month: date) -> str:
     """Return how we name what a provider bills of a month."""
     return "/".join(filter(None, (provider, tenant, f"{month:%Y-%m}")))
-
-
-def month_after(month: date) -> date:
-    """Return the first day of the month after the one of a first day."""
-    return (month + timedelta(days=31)).replace(day=1)
 
 
 def start_of(day: date) -> str:

@@ -8,8 +8,9 @@ from clickhouse_connect.driver.client import Client
 
 from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment, utc
-from tallyspan_collector.focus.charges import month_after, start_of
+from tallyspan_collector.focus.charges import start_of
 from tallyspan_collector.focus.sku import Row, named
+from tallyspan_collector.units.months import next_month
 
 COLUMNS = (
     "BillingPeriodCreated", "BillingPeriodEnd", "BillingPeriodLastUpdated", "BillingPeriodStart",
@@ -47,7 +48,7 @@ class Period(NamedTuple):
         """Return the row of the dataset."""
         return {
             "BillingPeriodCreated": moment_text(self.created),
-            "BillingPeriodEnd": start_of(month_after(self.month)),
+            "BillingPeriodEnd": start_of(next_month(self.month)),
             "BillingPeriodLastUpdated": moment_text(self.updated),
             "BillingPeriodStart": start_of(self.month),
             "BillingPeriodStatus": self.status,

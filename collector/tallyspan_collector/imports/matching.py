@@ -1,12 +1,11 @@
 """How a report is matched with spans, and whose what is left is; kept with each day's report."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Self
 from zoneinfo import ZoneInfo
 
+from tallyspan_collector.bills.kept_settings import KeptSettings
 from tallyspan_collector.bills.sources import SOURCES, Source
 from tallyspan_collector.booked.imports import label_of
 from tallyspan_collector.errors import ConfigError
@@ -22,7 +21,7 @@ _TAG = "tag:"
 
 
 @dataclass(frozen=True, slots=True)
-class Matching:
+class Matching(KeptSettings):
     """What of the ledger a report speaks of. `name` is that of the import, `source` who reports.
 
     `organization` tells accounts of one provider apart. `endpoint` (exact, or a glob with `*`),
@@ -71,17 +70,6 @@ class Matching:
     def noon(self, day: date) -> datetime:
         """Return when its entries stand in the ledger: noon is the same day nearly anywhere."""
         return datetime.combine(day, time(12), ZoneInfo(self.zone)).astimezone(UTC)
-
-    def to_json(self) -> str:
-        """Return it as text, to be read by `from_json`."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return what `to_json` wrote; what another version wrote beside it is left out."""
-        values = json.loads(text)
-        fields = {each: values[each] for each in cls.__dataclass_fields__ if each in values}
-        return cls(**fields | {"providers": tuple(values["providers"])})
 
 
 def check_label(text: str, where: str) -> str:

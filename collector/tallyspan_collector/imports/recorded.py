@@ -14,6 +14,7 @@ from tallyspan_collector.imports.gaps import Recorded
 from tallyspan_collector.imports.matching import Matching, column_of
 from tallyspan_collector.imports.report import PICO, REQUESTS, whole
 from tallyspan_collector.pricing.tier import tier_name
+from tallyspan_collector.reconcile.recorded import like
 
 _QUERY = """
 SELECT l.model_name AS model, l.service_tier AS tier, l.service_name AS service,
@@ -60,8 +61,7 @@ def read(
         parameters["tenant"] = matching.tenant
     if matching.endpoint:
         conditions.append(f"(l.endpoint_id LIKE {{endpoint:String}} OR {_IS_IMPORTED})")
-        escaped = matching.endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        parameters["endpoint"] = escaped.replace("*", "%")
+        parameters["endpoint"] = like(matching.endpoint)
     project, of_project = column_of(matching.recorded_as, "project")
     parameters |= of_project
     for number, (label, value) in enumerate(matching.only.items()):

@@ -12,13 +12,13 @@ from tallyspan_clickhouse.answers import row_of, tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.query.bill_figures import IS_USE
 from tallyspan_collector.booked.commitments import midnight
-from tallyspan_collector.booked.prior_period import next_month
 from tallyspan_collector.pricing.commitments import days_between
 from tallyspan_collector.true_up import stored
 from tallyspan_collector.true_up.booking import TrueUp
 from tallyspan_collector.true_up.stored import Days
 from tallyspan_collector.units.counts import counted
 from tallyspan_collector.units.money import dollars
+from tallyspan_collector.units.months import next_month
 
 DRIFT = "drift:"
 _SHOWN = 5

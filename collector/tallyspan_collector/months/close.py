@@ -13,11 +13,12 @@ from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.ledger_lock import PATIENCE_SECONDS, ledger_lock
 from tallyspan_collector.access.account import account
 from tallyspan_collector.booked.imports import gone_until
-from tallyspan_collector.booked.prior_period import PriorPeriod, Result, next_month
+from tallyspan_collector.booked.prior_period import PriorPeriod, Result
 from tallyspan_collector.booked.run import run
 from tallyspan_collector.errors import ConfigError
 from tallyspan_collector.months import lines
 from tallyspan_collector.months.checks import Check, checks
+from tallyspan_collector.units.months import next_month
 
 _COLUMNS = (
     "month", "version", "state", "written_at", "written_by", "reason", "cost_usd", "lines",

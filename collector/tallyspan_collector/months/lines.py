@@ -10,8 +10,9 @@ from tallyspan_clickhouse.answers import row_of, tuples_of
 from tallyspan_clickhouse.query.access import EVERYTHING, Access
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
 from tallyspan_clickhouse.schema import NOT_OF_CALLS
-from tallyspan_collector.booked.prior_period import PLACE, next_month
+from tallyspan_collector.booked.prior_period import PLACE
 from tallyspan_collector.errors import ConfigError
+from tallyspan_collector.units.months import next_month
 
 SUMMED = (
     "calls", "unpriced_calls", "input_tokens", "output_tokens", "cost_usd", *NOT_OF_CALLS,
@@ -54,17 +55,6 @@ def state_of(client: Client, month: date) -> State:
         {"month": month},
     )
     return State(*rows[0]) if rows else State()
-
-
-def read(client: Client, month: date) -> list[dict[str, object]]:
-    """Return the lines of a month, by the names in `COLUMNS`: as it was closed, else as it is now.
-
-    Amounts are Decimal USD. Raises what the store raises.
-    """
-    select = as_closed if state_of(client, month).is_closed else as_now
-    query, parameters = select(month)
-    rows = tuples_of(client, f"SELECT {', '.join(COLUMNS)} FROM ({query})", parameters)  # noqa: S608
-    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def as_closed(month: date, access: Access = EVERYTHING) -> tuple[str, Parameters]:

@@ -12,13 +12,14 @@ from tallyspan_clickhouse.schema import PRIOR_PERIOD, TRUE_UP
 from tallyspan_collector.bills.billed import Billed
 from tallyspan_collector.booked.commitments import midnight
 from tallyspan_collector.booked.imports import gone_until
-from tallyspan_collector.booked.prior_period import PriorPeriod, next_month
+from tallyspan_collector.booked.prior_period import PriorPeriod
 from tallyspan_collector.booked.run import BRIEF_PATIENCE_SECONDS, run_if_due
 from tallyspan_collector.reconcile.settings import Reconciliation
 from tallyspan_collector.true_up import run, stored
 from tallyspan_collector.true_up.booking import TrueUp
 from tallyspan_collector.true_up.scope import EDGE, Scope
 from tallyspan_collector.true_up.stored import Days, Head
+from tallyspan_collector.units.months import next_month
 
 SETTLED_DAYS = 2
 """Days must have been over for so long before a bill of them is whole."""

@@ -78,8 +78,7 @@ def read(
         parameters["providers"] = list(providers)
     if endpoint:
         conditions.append("c.endpoint_id LIKE {endpoint:String}")
-        escaped = endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        parameters["endpoint"] = escaped.replace("*", "%")
+        parameters["endpoint"] = like(endpoint)
     column, bound = owner_sql(label)
     filters = Filters(start=start - MARGIN, end=stop + MARGIN)
     text, of_filters = source("calls", filters, "start_time", *conditions)
@@ -89,6 +88,12 @@ def read(
         Recorded(datetime.fromtimestamp(slot, UTC), *rest)  # the columns are its fields, in order
         for slot, *rest in rows
     ]
+
+
+def like(glob: str) -> str:
+    """Return the pattern of LIKE that fits what the glob fits; `*` is any text."""
+    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%")
 
 
 def owner_sql(label: str) -> tuple[str, dict[str, object]]:

@@ -8,14 +8,12 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.clock import STORE_CLOCK
 from tallyspan_clickhouse.moments import microseconds, utc
 from tallyspan_clickhouse.query.access import EVERYTHING, Access, own_rows
 from tallyspan_clickhouse.query.filters import Filters, Parameters, source
 from tallyspan_clickhouse.schema import NOT_OF_CALLS
 from tallyspan_collector.booked.commitments import midnight
-from tallyspan_collector.booked.prior_period import next_month
 from tallyspan_collector.months import lines
 from tallyspan_collector.months.lines import RATE, SUMMED, State
 from tallyspan_collector.statements.rate_card import Charge, Cost, RateCard
@@ -28,23 +26,17 @@ from tallyspan_collector.statements.statement import (
     Owner,
     Statement,
     days_of,
-    month_before,
 )
 from tallyspan_collector.summary import RequestError
 from tallyspan_collector.summary.currency import Currency
 from tallyspan_collector.summary.rows import SETTINGS
+from tallyspan_collector.units.months import month_before, next_month
 
 MAX_ITEMS = 10_000
 """Of each list; what is more is one row."""
 MAX_OWNERS = 10_000
 _NAMES = {"model": "model_name", "user": "user_id", "agent": "agent_id", "service": "service_name"}
 _SUMS = ", ".join(f"sum(l.{name}) AS {name}" for name in SUMMED)
-_STATE = """
-SELECT argMax(
-    (c.state, c.version, formatDateTime(c.written_at, '%Y-%m-%d %H:%i UTC'), c.written_by),
-    (c.written_at, c.version))
-FROM month_closes AS c WHERE c.month = {month:Date} HAVING count() > 0
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +64,7 @@ def owners(
     are more than `MAX_OWNERS`.
     """
     wanted = "" if name is None else f" WHERE l.{by} = {{owner:String}}"
-    of_month = _lines(month, _state(client, month), access)
+    of_month = _lines(month, lines.state_of(client, month), access)
     rows = _rows(
         client,
         f"SELECT l.tenant, l.{by} FROM ({of_month.query}) AS l{wanted} GROUP BY l.tenant, l.{by}"  # noqa: S608
@@ -120,7 +112,7 @@ def read(
     terms, now = terms or Terms(), now or STORE_CLOCK.now()
     if month > now.date():
         raise RequestError(f"{month:%Y-%m} has not begun (months are of UTC)")
-    state = _state(client, month)
+    state = lines.state_of(client, month)
     bounds = terms.currency.bounds if terms.currency and not state.is_closed else ()
     of_month = _of(owner, _lines(month, state, access, bounds))
     last_rate = _rate_of(terms.currency, next_month(month) - timedelta(days=1))
@@ -155,11 +147,6 @@ def read(
 
 def _rows(client: Client, query: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     return client.query(query, parameters=dict(parameters), settings=SETTINGS).result_rows
-
-
-def _state(client: Client, month: date) -> State:
-    rows = tuples_of(client, _STATE, {"month": month})
-    return State(*rows[0][0]) if rows else State()
 
 
 def _lines(
@@ -289,7 +276,7 @@ def _compared(
 ) -> Comparison | None:
     """Return the month against the one before; None on its first day, which has nothing whole."""
     last = month_before(month)
-    last_is = _state(client, last)
+    last_is = lines.state_of(client, last)
     if state.is_closed or today >= next_month(month):
         before = _cost(client, _of(owner, _lines(last, last_is, access)))
         return Comparison(sums["cost_usd"], before, None, last_is)

@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tallyspan_collector.booked.prior_period import next_month
 from tallyspan_collector.months.lines import State
 from tallyspan_collector.statements.rate_card import Charge
 from tallyspan_collector.units.counts import counted
+from tallyspan_collector.units.months import month_before, next_month
 
 DEPARTMENT, COST_CENTRE = "department", "cost_centre"
 OWNERS = (DEPARTMENT, COST_CENTRE)
@@ -243,11 +243,6 @@ def compared_label(month: date, comparison: Comparison) -> str:
         f"first {counted(comparison.days, 'day')} of {month:%Y-%m} against the same of"
         f" {last:%Y-%m}, without corrections of closed months"
     )
-
-
-def month_before(month: date) -> date:
-    """Return the first day of the month before it."""
-    return date(month.year - (month.month == 1), (month.month - 2) % 12 + 1, 1)
 
 
 def days_of(month: date) -> int:

@@ -136,17 +136,11 @@ def _owner(scope: Scope, part: Due) -> Row:
             "tenant": payer.tenant,
             "department": payer.department,
             "department_source": payer.department_source,
-            "user_id": "",
-            "agent_id": "",
             "source": scope.label,
             "provider_name": part.provider,
             "endpoint_id": "" if "*" in scope.endpoint else scope.endpoint,
             "model_name": line.model,
-            "service_tier": "",
-            "service_name": "",
-            "operation_name": "",
             "tags": {name: text for name, text in tags.items() if text},
-            "conditions": {},
             "trace_id": _trace_of(scope, line.day),
         }
     )

@@ -1,6 +1,6 @@
 """What the ledger has of the days of a bill, without what bills brought."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -8,7 +8,8 @@ from clickhouse_connect.driver.client import Client
 from tallyspan_clickhouse.answers import tuples_of
 from tallyspan_clickhouse.moments import microseconds, sql_moment
 from tallyspan_clickhouse.schema import OF_NO_CALL, PRIOR_PERIOD, TRUE_UP
-from tallyspan_collector.reconcile.recorded import owner_sql
+from tallyspan_collector.booked.commitments import midnight
+from tallyspan_collector.reconcile.recorded import like, owner_sql
 from tallyspan_collector.true_up.scope import EDGE, Scope
 
 # Months of the ledger are those of UTC: near midnight of the first, a day of another zone can be
@@ -52,7 +53,7 @@ def read(
 
     Raises what the store raises.
     """
-    start, stop = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
+    start, stop = midnight(first), midnight(last + timedelta(days=1))
     owner, parameters = owner_sql(scope.recorded_as)
     conditions = [
         f"c.entry_kind NOT IN ('{TRUE_UP}', '{PRIOR_PERIOD}')",
@@ -73,8 +74,7 @@ def read(
     if scope.endpoint:
         rest = f" OR c.entry_kind IN {OF_NO_CALL} AND c.endpoint_id = ''" if has_rest else ""
         conditions.append(f"(c.endpoint_id LIKE {{endpoint:String}}{rest})")
-        escaped = scope.endpoint.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        parameters["endpoint"] = escaped.replace("*", "%")
+        parameters["endpoint"] = like(scope.endpoint)
     query = _QUERY.replace("{owner_sql}", owner).replace("{where}", " AND ".join(conditions))
     return [
         Recorded(day, model, owner, tenant, department, provider, int(cost.scaleb(12)))

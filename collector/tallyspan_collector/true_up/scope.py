@@ -1,11 +1,11 @@
 """Which entries a bill is about, and to whom goes what only the bill has."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
+from tallyspan_collector.bills.kept_settings import KeptSettings
 from tallyspan_collector.reconcile.bill import Bill
 from tallyspan_collector.reconcile.rule import SHARE, Rule
 
@@ -16,7 +16,7 @@ EDGE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(KeptSettings):
     """What of the ledger a bill is about.
 
     `providers` (none: of any), `endpoint` (exact, or a glob). Days are those of `zone`.
@@ -61,17 +61,6 @@ class Scope:
         """Return whether both are of a provider, whatever the endpoints are."""
         ours, theirs = {*self.providers}, {*other.providers}
         return not (ours and theirs) or bool(ours & theirs)
-
-    def to_json(self) -> str:
-        """Return it as text, to be read by `from_json`."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return what `to_json` wrote; what another version wrote beside it is left out."""
-        values = json.loads(text)
-        fields = {each: values[each] for each in cls.__dataclass_fields__ if each in values}
-        return cls(**fields | {"providers": tuple(values["providers"])})
 
 
 def _have_one_in_common(ours: str, theirs: str) -> bool:

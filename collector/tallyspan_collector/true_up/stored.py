@@ -24,6 +24,7 @@ SELECT day, model_name, item, owner, billed_usd FROM bill_lines FINAL
 WHERE bill = {bill:String} AND (day, revision) IN {revisions:Array(Tuple(Date, String))}
 ORDER BY day, number
 """
+_HEAD = "bill day revision read_at lines billed_usd source settings read_by"
 _FIRST, _LAST = date(1970, 1, 1), date(2149, 6, 6)
 
 
@@ -70,16 +71,14 @@ def write(client: Client, days: Days, source: str) -> None:
         ]  # fmt: skip
     _insert(client, "bill_lines", lines,
             "bill day revision number model_name item owner billed_usd read_at")  # fmt: skip
-    _insert(client, "bill_days", heads,
-            "bill day revision read_at lines billed_usd source settings read_by")  # fmt: skip
+    _insert(client, "bill_days", heads, _HEAD)
 
 
 def withdraw(client: Client, scope: Scope, days: Iterable[date]) -> None:
     """Say that no bill of the days holds any more."""
     now = STORE_CLOCK.now()
     rows = [[scope.bill, day, "", now, 0, 0, "", scope.to_json(), account()] for day in days]
-    _insert(client, "bill_days", rows,
-            "bill day revision read_at lines billed_usd source settings read_by")  # fmt: skip
+    _insert(client, "bill_days", rows, _HEAD)
 
 
 def heads(client: Client, first: date = _FIRST, last: date = _LAST) -> set[Head]:
