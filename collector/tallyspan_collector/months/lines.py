@@ -21,6 +21,14 @@ COLUMNS = (*PLACE, "cost_centre", *SUMMED)
 RATE = "rate"
 """Column of the lines as they are now, if there are bounds: number of the rate of each day."""
 
+# Of the table, not the view `months`: whoever may see a line of a month may know that it is closed.
+_STATE = """
+SELECT argMax(
+    (c.state, c.version, formatDateTime(c.written_at, '%Y-%m-%d %H:%i UTC'), c.written_by),
+    (c.written_at, c.version))
+FROM month_closes AS c WHERE c.month = {month:Date} HAVING count() > 0
+"""
+
 
 class State(NamedTuple):
     """What a month is: `open`, `closed` or `reopened` (open again), and which close it had last."""
@@ -48,13 +56,8 @@ def month_of(text: str) -> date:
 
 def state_of(client: Client, month: date) -> State:
     """Return what the month is. Raises what the store raises."""
-    rows = tuples_of(
-        client,
-        "SELECT state, version, formatDateTime(written_at, '%Y-%m-%d %H:%i UTC'), written_by"
-        " FROM months WHERE month = {month:Date}",
-        {"month": month},
-    )
-    return State(*rows[0]) if rows else State()
+    rows = tuples_of(client, _STATE, {"month": month})
+    return State(*rows[0][0]) if rows else State()
 
 
 def as_closed(month: date, access: Access = EVERYTHING) -> tuple[str, Parameters]:
